@@ -1,0 +1,10 @@
+"""Encoders for periodic atomistic graphs: a batch in, embeddings out."""
+
+from mml_models.egnn import EGNN
+from mml_models.embeddings import Embeddings
+from mml_models.encoder import GraphEncoder
+from mml_models.schnet import SchNet
+
+__all__ = ["EGNN", "Embeddings", "GraphEncoder", "SchNet", "__version__"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,100 @@
+"""What all encoders of this package have in common: a batch in, embeddings out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mml_models.batch import AtomGraph, read_graph
+from mml_models.edges import Edges, edges_within
+from mml_models.elements import ElementEmbedding
+from mml_models.embeddings import Embeddings
+
+
+class GraphEncoder(nn.Module, ABC):
+    """Base of encoders that pass messages along the edges they are given.
+
+    A subclass embeds atoms (`embed_atoms`); reading the batch, leaving out edges beyond the cutoff,
+    refusing unknown elements and the sum over atoms are here.
+
+    Parameters
+    ----------
+    output_dim
+        Length D of the embeddings.
+    cutoff
+        Edges as long as this or longer contribute nothing, angstrom.
+    reduction
+        How `system_embedding` is made of `point_embedding`: "sum" (grows with the structure) or "mean".
+    elements
+        The module that embeds atomic numbers.
+    """
+
+    def __init__(
+        self, output_dim: int, cutoff: float, reduction: Literal["sum", "mean"], elements: ElementEmbedding
+    ) -> None:
+        super().__init__()
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f"reduction is {reduction!r}: give 'sum' or 'mean'.")
+        if not cutoff > 0:
+            raise ValueError(f"cutoff is {cutoff}: give a length in angstrom above 0.")
+        self.output_dim = output_dim
+        self.cutoff = float(cutoff)
+        self.reduction = reduction
+        self.elements = elements
+
+    @abstractmethod
+    def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
+        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+
+    def forward(self, batch: Mapping[str, Any]) -> Embeddings:
+        """Embed a batch of B structures with N atoms in all.
+
+        Raises
+        ------
+        ValueError
+            Where the graph is incomplete, holds an element that the encoder was not made for, or was built
+            with a radius below the encoder's cutoff.
+        TypeError
+            Where the graph belongs to DGL.
+        """
+        graph = read_graph(batch)
+        self.elements.check(graph, batch)
+        check_radius(batch, self.cutoff)
+        edges = edges_within(graph, self.cutoff, self.elements.table.weight.dtype)
+        points = self.embed_atoms(graph.atomic_numbers, edges)
+        return Embeddings(_pool(points, graph, self.reduction), points)
+
+
+def check_radius(batch: Mapping[str, Any], cutoff: float) -> None:
+    """Raise ValueError where the batch says that its edges end before `cutoff`.
+
+    Edges would then appear and disappear where they still count, so that energies jump when atoms move.
+    """
+    radius = batch.get("cutoff_radius")
+    if radius is None:
+        return
+    smallest = float(torch.as_tensor(radius).min())
+    if smallest < cutoff * (1.0 - 1e-6):
+        raise ValueError(
+            f"The graph was built with edges up to {smallest:g} angstrom, but the encoder's cutoff is "
+            f"{cutoff:g}, so that energies would jump where an edge ends: lower the encoder's cutoff, "
+            "or raise cutoff_radius of PeriodicPropertiesTransform."
+        )
+
+
+def positive(**sizes: int) -> None:
+    """Raise ValueError for the first of the named sizes that is below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} is {size}: give at least 1.")
+
+
+def _pool(points: Tensor, graph: AtomGraph, reduction: str) -> Tensor:
+    total = points.new_zeros(graph.num_structures, points.shape[1]).index_add(0, graph.structure, points)
+    if reduction == "sum":
+        return total
+    return total / torch.bincount(graph.structure, minlength=graph.num_structures).unsqueeze(1)
