@@ -1,0 +1,10 @@
+"""From targets to a loss: normalisation, loss weights, and task modules for PyTorch Lightning."""
+
+from mml_tasks.base import BaseTaskModule
+from mml_tasks.force import ForceRegressionTask
+from mml_tasks.heads import OutputHead
+from mml_tasks.normalizer import Normalizer
+
+__version__ = "0.1.0"
+
+__all__ = ["BaseTaskModule", "ForceRegressionTask", "Normalizer", "OutputHead"]

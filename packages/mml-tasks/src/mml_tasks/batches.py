@@ -1,0 +1,142 @@
+"""What tasks read from a batch: its graph, its targets, and which atom belongs to which structure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def graph_of(batch: Mapping[str, Any]) -> Any:
+    """Return the batch's graph.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if "graph" not in batch:
+        raise ValueError(
+            f"the batch has no 'graph' (its keys are {sorted(batch)}): add PointCloudToGraphTransform to the data"
+        )
+    return batch["graph"]
+
+
+def atom_counts(graph: Any) -> Tensor:
+    """Return the number of atoms of every structure, [B] int64.
+
+    Raises
+    ------
+    ValueError
+        If the graph has no ``natoms``.
+    """
+    natoms = getattr(graph, "natoms", None)
+    if natoms is None:
+        raise ValueError("the batch's graph has no 'natoms': it holds the number of atoms of each structure")
+    return natoms.view(-1)
+
+
+def structure_index(graph: Any) -> Tensor:
+    """Return the structure that every atom belongs to, [N] int64; zeros for a graph that is not batched."""
+    index = getattr(graph, "batch", None)
+    return torch.zeros_like(graph.atomic_numbers) if index is None else index
+
+
+def sum_by_structure(values: Tensor, graph: Any) -> Tensor:
+    """Sum a quantity of the atoms, [N, D], over each structure: [B, D]."""
+    sums = values.new_zeros(atom_counts(graph).shape[0], *values.shape[1:])
+    return sums.index_add(0, structure_index(graph), values)
+
+
+def private_copy(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the batch and its graph, not their tensors, so that the caller's keep what they hold.
+
+    Tensors that were made in inference mode cannot take part in autograd: these are cloned.
+    """
+    copied = {key: _normal(value) for key, value in batch.items()}
+    graph = copy.copy(graph_of(batch))
+    for name, value in (graph.to_dict() if hasattr(graph, "to_dict") else dict(vars(graph))).items():
+        if isinstance(value, Tensor) and value.is_inference():
+            setattr(graph, name, value.clone())
+    copied["graph"] = graph
+    return copied
+
+
+def _normal(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
+def find_target(batch: Mapping[str, Any], key: str) -> Tensor:
+    """Return a target of the batch.
+
+    Raises
+    ------
+    ValueError
+        If the batch has no such target; the ones it has are listed.
+    """
+    targets = batch.get("targets", {})
+    if key not in targets:
+        raise missing_target(key, targets, _samples(batch))
+    return targets[key]
+
+
+def missing_target(key: str, known: Collection[str], where: str) -> ValueError:
+    """Return the error for a target that the data lacks."""
+    return ValueError(
+        f"target {key!r} is not in {where}, whose targets are {sorted(known)}: choose task_keys from these, or "
+        "use a data set that has it"
+    )
+
+
+def align_target(key: str, target: Tensor, output: Tensor) -> Tensor:
+    """Return ``target`` in the shape and floating type of ``output``; [B] is taken as [B, 1].
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not agree otherwise.
+    """
+    if target.shape != output.shape:
+        if target.shape != output.shape[:1] or output.numel() != target.numel():
+            raise ValueError(
+                f"target {key!r} has shape {list(target.shape)} in this batch, where the task predicts "
+                f"{list(output.shape)}"
+            )
+        target = target.view_as(output)
+    return target.to(output.dtype)
+
+
+def check_finite(key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
+    """Refuse a target with NaN or infinite values, naming the sample.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    bad = ~torch.isfinite(target)
+    if bad.any():
+        row = int(bad.reshape(bad.shape[0], -1).any(dim=1).nonzero()[0])
+        raise ValueError(
+            f"target {key!r} is {target[row].reshape(-1)[bad[row].reshape(-1)][0].item()} in "
+            f"{sample_of_row(target, row, batch)}: remove the sample from the data set, or the target from "
+            "task_keys"
+        )
+
+
+def sample_of_row(target: Tensor, row: int, batch: Mapping[str, Any]) -> str:
+    """Name the sample that a row of a target, of a structure or of an atom, belongs to."""
+    graph = graph_of(batch)
+    structures = atom_counts(graph).shape[0]
+    if target.shape[0] != structures and row < structure_index(graph).shape[0]:
+        row = int(structure_index(graph)[row])
+    names = batch.get("sample_id")
+    return f"sample {names[row]!r}" if names is not None else f"sample {row} of the batch"
+
+
+def _samples(batch: Mapping[str, Any]) -> str:
+    names = batch.get("sample_id")
+    return f"the batch of sample {names[0]!r}" if names else "the batch"

@@ -1,0 +1,211 @@
+"""Energy, forces and stress: one scalar function of positions and strain, and its derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mml_tasks.base import BaseTaskModule
+from mml_tasks.batches import (
+    atom_counts,
+    graph_of,
+    private_copy,
+    sample_of_row,
+    structure_index,
+    sum_by_structure,
+)
+from mml_tasks.embeddings import embed
+from mml_tasks.normalization import Scale, rms_from_statistics, scale_from_statistics
+
+
+class ForceRegressionTask(BaseTaskModule):
+    r"""Learn energies and forces, and optionally stress, from one energy function.
+
+    A head maps each atom's embedding to a node energy :math:`e_i` in normalised units. Then
+
+    .. math::
+
+        E = s \sum_i e_i + \sum_i m, \qquad F = -\partial E / \partial r, \qquad
+        \sigma = \frac{1}{V} \partial E / \partial \varepsilon
+
+    with one energy scale :math:`s` (eV) and a shift :math:`m` per atom, so that the energy is extensive and
+    forces are its exact derivatives. The strain acts on positions, offsets and cell,
+    :math:`r \to r (1 + \varepsilon)` with symmetric :math:`\varepsilon`; the stress has ASE's sign (Knuth et
+    al., Comput. Phys. Commun. 190, 33 (2015), give the derivation).
+
+    The energy's loss is taken per atom, ``loss((E / s) / N, (E_target / s) / N)``, so that large structures do not
+    dominate. Forces are compared over all components in units of the same :math:`s`, stress in units of
+    ``stress_std`` (eV/angstrom^3).
+
+    Parameters
+    ----------
+    encoder
+        As in `BaseTaskModule`; it must compute edge vectors from ``graph.pos`` and ``graph.offsets``.
+    compute_stress
+        Whether to predict ``stress`` [B, 3, 3]; every structure needs a cell.
+    **kwargs
+        As in `BaseTaskModule`. ``task_keys`` defaults to energy and force, and stress where computed.
+        ``normalize_kwargs`` takes ``energy_per_atom_mean`` (the shift; ``energy_mean`` is one shift of the
+        whole structure, for data sets whose structures all have the same atoms), one of
+        ``energy_per_atom_std``, ``energy_std`` and ``force_std`` (the scale), and ``stress_std``. With
+        ``"auto"`` the shift is the mean energy per atom and the scale the root mean square of the forces,
+        or the standard deviation of the energy per atom where the data has no forces.
+
+    Notes
+    -----
+    Gradients are taken inside, also under ``torch.no_grad`` and ``torch.inference_mode``. The outputs are
+    differentiable where gradients were enabled by the caller. The caller's batch is left as it was.
+    """
+
+    extensive_keys: ClassVar[frozenset[str]] = frozenset({"energy"})
+
+    def __init__(
+        self, encoder: torch.nn.Module | None = None, *, compute_stress: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(encoder, **kwargs)
+        self.compute_stress = compute_stress
+        self.save_hyperparameters({"compute_stress": compute_stress})
+        known = self.normalized_keys(())
+        keys = self.hparams["task_keys"] or known
+        for key in keys:
+            if key not in known:
+                remedy = ": set compute_stress=True" if key == "stress" else ""
+                raise ValueError(
+                    f"ForceRegressionTask cannot learn {key!r}; known targets are {known}{remedy}"
+                )
+        self.set_task_keys(keys)
+
+    def head_keys(self, task_keys: Sequence[str]) -> list[str]:
+        """Return ``["energy"]``: all else is its derivative."""
+        return ["energy"]
+
+    def normalized_keys(self, task_keys: Sequence[str]) -> list[str]:
+        """Return the outputs, whether they are targets or not."""
+        return ["energy", "force", "stress"] if self.compute_stress else ["energy", "force"]
+
+    def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
+        """Give energy and forces one scale; refuse numbers with which they would contradict each other."""
+        for key in ("force", "stress"):
+            if given.get(key, Scale()).mean:
+                raise ValueError(
+                    f"{key}_mean must be zero: the task's {key} is a derivative of the energy, which a shift breaks"
+                )
+        energy, force = given.get("energy", Scale()), given.get("force", Scale())
+        if energy.std is not None and force.std is not None and energy.std != force.std:
+            raise ValueError(
+                f"energy_std {energy.std} and force_std {force.std} contradict each other: forces are derivatives "
+                "of the energy and share its scale, so give one of them"
+            )
+        std = force.std if energy.std is None else energy.std
+        shared = {"energy": replace(energy, std=std), "force": Scale(std=std)}
+        return shared | {key: scale for key, scale in given.items() if key == "stress"}
+
+    def auto_scales(self, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Scale]:
+        """Shift by the mean energy per atom; scale by the forces' root mean square."""
+        energy = (
+            scale_from_statistics("energy", statistics["energy"], per_atom=True)
+            if "energy" in statistics
+            else Scale()
+        )
+        force_rms = rms_from_statistics(statistics.get("force", {}))
+        given = {"energy": replace(energy, std=force_rms or energy.std)}
+        stress_rms = rms_from_statistics(statistics.get("stress", {}))
+        if self.compute_stress:
+            given["stress"] = Scale(std=stress_rms or None)
+        return self.scales(given)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Check targets and volumes while the batch is on the host."""
+        if self.compute_stress:
+            _check_volumes(batch)
+        return super().on_before_batch_transfer(batch, dataloader_idx)
+
+    def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return energy [B, 1], force [N, 3] and, where asked for, stress [B, 3, 3] in the units of the loss."""
+        differentiable = torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.enable_grad():
+            batch = private_copy(batch)
+            graph = graph_of(batch)
+            wrt = [_track_positions(graph)]
+            if self.compute_stress:
+                wrt.append(_track_strain(graph))
+            node_energy = self.output_heads["energy"](embed(self.encoder, batch, "point_embedding"))
+            node_energy = node_energy.to(torch.promote_types(node_energy.dtype, torch.float32))
+            energy = sum_by_structure(node_energy, graph)
+            gradients = _gradients(energy, wrt, differentiable)
+            outputs = {"energy": energy, "force": -gradients[0]}
+            if self.compute_stress:
+                scale = self._normalizer("energy").std / self._normalizer("stress").std
+                outputs["stress"] = gradients[1] / _volumes(graph).view(-1, 1, 1) * scale
+        return outputs if differentiable else {key: value.detach() for key, value in outputs.items()}
+
+
+def _volumes(graph: Any) -> Tensor:
+    """Return the volume of every structure's cell, [B]."""
+    return torch.linalg.det(graph.cell.detach().view(-1, 3, 3)).abs()
+
+
+def _check_volumes(batch: Mapping[str, Any]) -> None:
+    graph = graph_of(batch)
+    if getattr(graph, "cell", None) is None:
+        return  # said where the strain is applied
+    volumes = _volumes(graph)
+    bad = ~(torch.isfinite(volumes) & (volumes > 0))
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise ValueError(
+            f"{sample_of_row(volumes, row, batch)} has a cell of volume {volumes[row].item():g}: stress needs "
+            "periodic structures, set compute_stress=False"
+        )
+
+
+def _track_positions(graph: Any) -> Tensor:
+    """Replace the graph's positions by a leaf of the autograd graph, and return it."""
+    pos = getattr(graph, "pos", None)
+    if pos is None:
+        raise ValueError(
+            "the batch's graph has no 'pos': forces are derivatives with respect to it, so make graphs with a "
+            "transform that keeps the positions"
+        )
+    if not pos.is_floating_point():
+        raise ValueError(f"the graph's 'pos' is {pos.dtype}: positions must be floating-point numbers")
+    graph.pos = pos.detach().requires_grad_()
+    return graph.pos
+
+
+def _track_strain(graph: Any) -> Tensor:
+    """Apply a zero strain to positions, offsets and cell, and return it: [B, 3, 3]."""
+    for name in ("cell", "offsets"):
+        if getattr(graph, name, None) is None:
+            raise ValueError(
+                f"the batch's graph has no {name!r}: stress needs periodic structures, set compute_stress=False"
+            )
+    index = structure_index(graph)
+    strain = graph.pos.new_zeros(atom_counts(graph).shape[0], 3, 3, requires_grad=True)
+    symmetric = (strain + strain.mT) / 2
+    strained = torch.einsum("ni,nij->nj", graph.pos, symmetric[index])
+    graph.offsets = graph.offsets + torch.einsum(
+        "ei,eij->ej", graph.offsets, symmetric[index[graph.edge_index[0]]]
+    )
+    graph.cell = graph.cell.view(-1, 3, 3)
+    graph.cell = graph.cell + graph.cell @ symmetric
+    graph.pos = graph.pos + strained
+    return strain
+
+
+def _gradients(energy: Tensor, wrt: Sequence[Tensor], differentiable: bool) -> list[Tensor]:
+    """Return the derivatives of the summed energy with respect to each tensor of ``wrt``."""
+    found: Sequence[Tensor | None] = [None] * len(wrt)
+    if energy.requires_grad:
+        found = torch.autograd.grad(energy.sum(), wrt, create_graph=differentiable, allow_unused=True)
+    gradients = [gradient for gradient in found if gradient is not None]
+    if len(gradients) < len(wrt):
+        raise ValueError(
+            "the energy does not depend on the graph's 'pos': the encoder must compute edge vectors from pos and "
+            "offsets itself, and not read stored distances"
+        )
+    return gradients

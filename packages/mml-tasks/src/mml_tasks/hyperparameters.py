@@ -1,0 +1,74 @@
+"""Arguments that may be classes: found by their path, and written as their path into a checkpoint."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+def import_class(path: str, argument: str, base: type[T], default_module: str | None = None) -> type[T]:
+    """Import the class that ``path`` names.
+
+    Parameters
+    ----------
+    path
+        ``package.module.Class``, or a bare class name where there is a default module.
+    argument
+        What the path was given for; named in errors.
+    base
+        What the class must derive from.
+    default_module
+        Where bare names are looked up.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module or class, or the class does not derive from ``base``.
+    """
+    module_name, _, name = path.rpartition(".")
+    module_name = module_name or default_module or ""
+    if not module_name:
+        raise ValueError(f"{argument}={path!r} is not a class path: write it as package.module.Class")
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{argument}={path!r} cannot be imported: {error}") from None
+    if not isinstance(found, type):
+        raise ValueError(f"{argument}={path!r} names no class: {module_name} has no class {name!r}")
+    if not issubclass(found, base):
+        raise ValueError(f"{argument}={path!r} must derive from {class_path(base)}")
+    return found
+
+
+def class_path(cls: type) -> str:
+    """Return the path that `import_class` finds ``cls`` by."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def plain(value: Any, argument: str) -> Any:
+    """Return ``value`` with its classes written as class paths, so that a checkpoint of it loads without code.
+
+    Raises
+    ------
+    TypeError
+        If something in it is neither a number, a string, a container of these, a class nor a tensor.
+    """
+    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor, torch.dtype)):
+        return value
+    if isinstance(value, type):
+        return class_path(value)
+    if isinstance(value, Mapping):
+        return {str(name): plain(item, f"{argument}[{name!r}]") for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, f"{argument}[{index}]") for index, item in enumerate(value)]
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # numpy's scalars
+        return value.item()
+    raise TypeError(
+        f"{argument} is a {class_path(type(value))}, which a checkpoint cannot hold: give numbers, strings, class "
+        "paths or containers of them, or build the encoder yourself and pass it as encoder="
+    )
