@@ -1,0 +1,195 @@
+"""Read a data set."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from mml_data.checks import GEOMETRY_KEYS
+from mml_data.manifest import Manifest
+from mml_data.records import decode_record
+from mml_data.shards import Shard, open_shard
+from mml_data.splits import read_split
+from mml_data.transforms import Transform, apply_transforms
+
+__all__ = ["LMDBDataset"]
+
+
+class LMDBDataset(Dataset[dict[str, Any]]):
+    """The samples of a data set directory, as dicts of tensors.
+
+    Integers come as int64 and floats in torch's default dtype, but positions and lattices in the precision
+    in which they are stored. Numbers under ``targets`` become tensors of no dimension. ``sample_id`` is
+    ``"<name>/<index>"`` where the stored sample has none. Files are opened in each process when the first
+    sample is read, so that a data set may be pickled, forked and sent to workers.
+
+    Parameters
+    ----------
+    path
+        Directory of the data set.
+    transforms
+        Callables, dict to dict, applied in order when a sample is read.
+    split
+        Name of a split that is recorded in the data set; only its samples are read.
+    indices
+        Positions in the whole data set; only those samples are read. Not together with `split`.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is nothing at `path`.
+    ValueError
+        Where `path` is not a data set, has another format version, lacks `split`, or has fewer samples than
+        `indices` says.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        transforms: Iterable[Transform] = (),
+        split: str | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+    ) -> None:
+        self.path = Path(path).absolute()
+        self.transforms = tuple(transforms)
+        self.split = split
+        self.manifest = Manifest.read(self.path)
+        self._ends = list(accumulate(shard.count for shard in self.manifest.shards))
+        self._shards: dict[int, Shard] = {}
+        if split is not None and indices is not None:
+            raise ValueError(f"give a split ({split!r}) or indices, not both")
+        self._indices = self.split_indices(split) if split is not None else self._check_indices(indices)
+
+    @property
+    def name(self) -> str:
+        """Name of the data set, as its manifest says."""
+        return self.manifest.name
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Names of the recorded splits, and their sizes."""
+        return {name: entry.count for name, entry in self.manifest.splits.items()}
+
+    @property
+    def indices(self) -> np.ndarray:
+        """Positions in the whole data set of the samples that this one has, [len(self)] int64."""
+        return np.arange(self.manifest.num_samples) if self._indices is None else np.asarray(self._indices)
+
+    def split_indices(self, split: str) -> np.ndarray:
+        """Indices of a recorded split, [n] int64, memory-mapped.
+
+        Raises
+        ------
+        ValueError
+            Where there is no such split, or its file is damaged.
+        """
+        if split not in self.manifest.splits:
+            known = ", ".join(map(repr, self.manifest.splits)) or "none"
+            raise ValueError(f"the data set {str(self.path)!r} has no split {split!r}; it has {known}")
+        return read_split(self.path, self.manifest.splits[split])
+
+    def __len__(self) -> int:
+        return self.manifest.num_samples if self._indices is None else len(self._indices)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return apply_transforms(self.read(index), self.transforms)
+
+    def read(self, index: int) -> dict[str, Any]:
+        """Sample `index` without the transforms.
+
+        Raises
+        ------
+        IndexError
+            Where there is no such sample.
+        ValueError
+            Where its record is damaged; the message names shard and key.
+        """
+        position = range(len(self))[index]
+        if self._indices is not None:
+            position = int(self._indices[position])
+        number = bisect_right(self._ends, position)
+        shard = self._shard(number)
+        key = position - (self._ends[number - 1] if number else 0)
+        try:
+            sample = decode_record(shard.get(key))
+        except ValueError as error:
+            raise ValueError(
+                f"record {key} of the shard {str(shard.path)!r} (sample {position}): {error}"
+            ) from error
+        sample = {name: _to_torch(value, name, name == "targets") for name, value in sample.items()}
+        sample.setdefault("sample_id", f"{self.name}/{position:06d}")
+        return sample
+
+    def verify(self) -> None:
+        """Read everything and compare it with the checksums of the manifest.
+
+        Raises
+        ------
+        FileNotFoundError
+            Where a shard is missing.
+        ValueError
+            Where a shard or a split is damaged; the message names it.
+        """
+        for number, entry in enumerate(self.manifest.shards):
+            self._shard(number).check(entry.count, entry.sha256)
+        for entry in self.manifest.splits.values():
+            read_split(self.path, entry, check=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__ | {"_shards": {}}
+        return state if self.split is None else state | {"_indices": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.split is not None:
+            self._indices = self.split_indices(self.split)
+
+    def __repr__(self) -> str:
+        split = "" if self.split is None else f", split={self.split!r}"
+        transforms = f", transforms={list(self.transforms)}" if self.transforms else ""
+        return f"{type(self).__name__}({str(self.path)!r}{split}{transforms})"
+
+    def _shard(self, number: int) -> Shard:
+        shard = self._shards.get(number)
+        if shard is None or not shard.is_ours():
+            shard = self._shards[number] = open_shard(self.path / self.manifest.shards[number].file)
+        return shard
+
+    def _check_indices(self, indices: Sequence[int] | np.ndarray | None) -> np.ndarray | None:
+        if indices is None:
+            return None
+        checked = np.asarray(indices)
+        if checked.ndim != 1 or (checked.size and checked.dtype.kind not in "iu"):
+            raise ValueError(
+                f"indices must be a list of integers, these are {list(checked.shape)} {checked.dtype}"
+            )
+        if checked.size and not 0 <= checked.min() <= checked.max() < self.manifest.num_samples:
+            raise ValueError(
+                f"indices must be from 0 to {self.manifest.num_samples - 1}, the data set {str(self.path)!r} has "
+                f"{self.manifest.num_samples} samples; these go from {checked.min()} to {checked.max()}"
+            )
+        return checked.astype(np.int64)
+
+
+def _to_torch(value: Any, key: str, is_target: bool) -> Any:
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "iu":
+            return torch.from_numpy(value.astype(np.int64, copy=False))
+        tensor = torch.from_numpy(value)
+        return (
+            tensor
+            if value.dtype.kind == "b" or key in GEOMETRY_KEYS
+            else tensor.to(torch.get_default_dtype())
+        )
+    if isinstance(value, Mapping):
+        return {name: _to_torch(item, name, is_target) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_to_torch(item, "", is_target) for item in value]
+    if is_target and isinstance(value, int | float):
+        return torch.tensor(value)
+    return value

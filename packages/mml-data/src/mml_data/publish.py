@@ -1,0 +1,125 @@
+"""A directory that is written beside its destination and takes its place in one step."""
+
+import fcntl
+import os
+import re
+import shutil
+from pathlib import Path
+
+from mml_data.manifest import MANIFEST_FILE
+
+__all__ = ["PartialDirectory"]
+
+_OUR_FILES = re.compile(r"manifest\.json|shard-\d+\.lmdb|split-[A-Za-z0-9_-]+\.npy")
+
+
+class PartialDirectory:
+    """Where a data set is written until it is complete: ``.<name>.partial`` beside `destination`.
+
+    The directory is locked while it is written. What a killed writer left behind is removed by the next one.
+
+    Parameters
+    ----------
+    destination
+        Where the directory goes in the end; absolute.
+    overwrite
+        Whether a data set may be replaced. Never anything else: a directory that holds other files is
+        refused.
+
+    Raises
+    ------
+    FileExistsError
+        Where there is something at `destination` that may not be replaced.
+    """
+
+    def __init__(self, destination: Path, *, overwrite: bool) -> None:
+        self.destination = destination
+        self.overwrite = overwrite
+        self.path = destination.parent / f".{destination.name}.partial"
+        self._previous = destination.parent / f".{destination.name}.previous"
+        self._descriptor: int | None = None
+        self._check()
+
+    def create(self) -> None:
+        """Make the directory, empty, and lock it.
+
+        Raises
+        ------
+        BlockingIOError
+            Where another writer holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            locked = False
+        if not locked:
+            self._unlock()
+            raise BlockingIOError(
+                f"another process is writing to {str(self.destination)!r}: wait for it to end"
+            )
+        for leftover in self.path.iterdir():
+            leftover.unlink()
+        if not self.destination.exists() and self._previous.exists():
+            # The writer before us was killed between the two renames of publish().
+            self._previous.rename(self.destination)
+            self._check()
+
+    def publish(self) -> None:
+        """Put the directory in the place of `destination`; what was there is removed."""
+        self._check()
+        _sync(self.path)
+        if (self.destination / MANIFEST_FILE).exists():
+            self._remove_previous()
+            self.destination.rename(self._previous)
+        self.path.rename(self.destination)
+        _sync(self.destination.parent)
+        self._remove_previous()
+
+    def remove(self) -> None:
+        """Remove the directory if it was not published, and unlock it."""
+        if self._descriptor is not None:
+            if self.path.exists() and os.path.samestat(os.fstat(self._descriptor), self.path.stat()):
+                shutil.rmtree(self.path)
+            self._unlock()
+
+    def _check(self) -> None:
+        here = repr(str(self.destination))
+        if not self.destination.exists():
+            return
+        if not self.destination.is_dir():
+            raise FileExistsError(f"{here} is a file: give the directory that the data set shall be")
+        files = [file.name for file in self.destination.iterdir()]
+        foreign = sorted(file for file in files if not _OUR_FILES.fullmatch(file))
+        if files and (foreign or MANIFEST_FILE not in files):
+            raise FileExistsError(
+                f"{here} is a directory that holds other things ({(foreign or sorted(files))[0]!r}): give another one"
+            )
+        if files and not self.overwrite:
+            raise FileExistsError(
+                f"{here} is a data set already: give another directory, or say overwrite=True"
+            )
+
+    def _remove_previous(self) -> None:
+        if self._previous.exists():
+            shutil.rmtree(self._previous)
+
+    def _unlock(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _sync(directory: Path) -> None:
+    """Have the system write the files of `directory`, and their names, to disk."""
+    for path in (
+        *(file for file in directory.iterdir() if file.is_file() and _OUR_FILES.fullmatch(file.name)),
+        directory,
+    ):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,87 @@
+"""Find out, sample by sample, which keys a data set has, and their dtypes and shapes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["UNITS", "SchemaBuilder"]
+
+UNITS = {
+    "pos": "angstrom",
+    "cell": "angstrom",
+    "lattice_params": "angstrom, radian",
+    "lattice_features": "angstrom, radian",
+    "targets.energy": "eV",
+    "targets.force": "eV/angstrom",
+    "targets.stress": "eV/angstrom^3",
+}
+"""Units of the keys that the sample contract fixes."""
+
+_PER_STRUCTURE = {"cell", "pbc", "lattice_params", "lattice_features", "targets.stress"}
+
+
+class SchemaBuilder:
+    """Collects the schema of the samples that are shown to it.
+
+    Parameters
+    ----------
+    units
+        Units of further keys, such as ``{"targets.band_gap": "eV"}``; they go before `UNITS`.
+    """
+
+    def __init__(self, units: Mapping[str, str] | None = None) -> None:
+        self.units = {**UNITS, **(units or {})}
+        self._keys: dict[str, dict[str, Any]] = {}
+
+    def add(self, sample: Mapping[str, Any], natoms: int) -> None:
+        """Take in one decoded sample of `natoms` atoms."""
+        for key, value in _leaves(sample):
+            is_array = isinstance(value, np.ndarray)
+            dtype = value.dtype.name if is_array else type(value).__name__
+            shape = _shape(key, value.shape, natoms) if is_array else None
+            known = self._keys.setdefault(key, {"dtypes": set(), "shape": shape, "samples": 0})
+            known["dtypes"].add(dtype)
+            known["samples"] += 1
+            known["shape"] = _merge(known["shape"], shape)
+
+    def result(self) -> dict[str, dict[str, Any]]:
+        """Schema of all samples so far, see `mml_data.manifest.Manifest`; several dtypes are joined by ``|``."""
+        return {
+            key: {
+                "dtype": "|".join(sorted(known["dtypes"])),
+                "shape": None if known["shape"] is None else [_public(size) for size in known["shape"]],
+                "units": self.units.get(key),
+                "samples": known["samples"],
+            }
+            for key, known in self._keys.items()
+        }
+
+
+def _leaves(sample: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in sample.items():
+        if isinstance(value, Mapping) and name != "target_types":
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _shape(key: str, shape: tuple[int, ...], natoms: int) -> list[set[Any]]:
+    """For each dimension, what it may still be: its size, and N where the first one equals the number of atoms."""
+    sizes: list[set[Any]] = [{size} for size in shape]
+    if shape and shape[0] == natoms and key not in _PER_STRUCTURE:
+        sizes[0].add("N")
+    return sizes
+
+
+def _merge(left: list[set[Any]] | None, right: list[set[Any]] | None) -> list[set[Any]] | None:
+    if left is None or right is None or len(left) != len(right):
+        return None
+    return [a & b for a, b in zip(left, right, strict=True)]
+
+
+def _public(sizes: set[Any]) -> int | str | None:
+    """N where every sample agreed on it (but 1 where each had one row); a number; None where the size varies."""
+    if "N" in sizes and 1 not in sizes:
+        return "N"
+    return next((size for size in sizes if size != "N"), None)

@@ -1,0 +1,126 @@
+"""Splits of a data set: recorded with it, or drawn at random."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mml_data.manifest import FileEntry
+
+__all__ = ["check_splits", "random_split", "read_split", "write_split"]
+
+
+def check_splits(splits: Mapping[str, Sequence[int] | np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the splits as int64 arrays.
+
+    Raises
+    ------
+    TypeError
+        Where indices are not integers.
+    ValueError
+        Where a split is empty, has a negative index or one twice, shares one with another split, or has a
+        bad name.
+    """
+    checked: dict[str, np.ndarray] = {}
+    for name, given in splits.items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "all":
+            raise ValueError(
+                f"{name!r} cannot be the name of a split: use letters, digits, - and _, and not 'all'"
+            )
+        indices = np.asarray(given)
+        if indices.size == 0 or indices.ndim != 1:
+            raise ValueError(
+                f"split {name!r} must be a list of at least one index, its shape is {list(indices.shape)}"
+            )
+        if indices.dtype.kind not in "iu":
+            raise TypeError(f"split {name!r} must hold integers, these are {indices.dtype}")
+        if indices.min() < 0:
+            raise ValueError(f"split {name!r} has the negative index {indices.min()}")
+        values, counts = np.unique(indices, return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(f"split {name!r} has the index {values[counts > 1][0]} more than once")
+        for other, taken in checked.items():
+            if (shared := np.intersect1d(taken, indices)).size:
+                raise ValueError(
+                    f"the splits {other!r} and {name!r} must be disjoint, they share {shared.size} indices, "
+                    f"the first is {shared[0]}"
+                )
+        checked[name] = indices.astype(np.int64)
+    return checked
+
+
+def write_split(directory: Path, name: str, indices: np.ndarray) -> FileEntry:
+    """Write ``split-<name>.npy`` (int64, little-endian, no pickle) into `directory`."""
+    indices = indices.astype("<i8")
+    file = f"split-{name}.npy"
+    np.save(directory / file, indices, allow_pickle=False)
+    return FileEntry(file, int(indices.size), hashlib.sha256(indices.tobytes()).hexdigest())
+
+
+def read_split(directory: Path, entry: FileEntry, *, check: bool = False) -> np.ndarray:
+    """Open a recorded split, memory-mapped: [entry.count] int64; with `check`, compare its checksum.
+
+    Raises
+    ------
+    ValueError
+        Where the file is missing or is not the one that the manifest describes.
+    """
+    file = directory / entry.file
+    try:
+        indices = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"the split {str(file)!r} is missing or damaged: {error}") from error
+    if indices.dtype != np.dtype("<i8") or indices.shape != (entry.count,):
+        raise ValueError(
+            f"the split {str(file)!r} holds {list(indices.shape)} {indices.dtype}, the manifest says [{entry.count}] int64"
+        )
+    if check and hashlib.sha256(indices.tobytes()).hexdigest() != entry.sha256:
+        raise ValueError(f"the indices in {str(file)!r} do not have the checksum that the manifest says")
+    return indices
+
+
+def random_split(indices: np.ndarray, fractions: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
+    """Split `indices` at random into a training part and one part for each fraction; a pure function of its arguments.
+
+    Parameters
+    ----------
+    indices
+        [n] int64, what is split.
+    fractions
+        Name of a part to its share of `indices`, above 0 and below 1, below 1 together.
+    seed
+        Seed of the permutation.
+
+    Returns
+    -------
+    dict
+        Sorted indices of each part; ``"train"`` is what the others leave. A part has ``round(fraction *
+        n)`` of them.
+
+    Raises
+    ------
+    ValueError
+        Where a fraction is out of range, they sum up to 1 or more, or a part would be empty.
+    """
+    for name, fraction in fractions.items():
+        if not 0 < fraction < 1:
+            raise ValueError(f"the fraction for {name!r} must be above 0 and below 1, it is {fraction}")
+    if sum(fractions.values()) >= 1:
+        terms = " + ".join(f"{fraction} ({name})" for name, fraction in fractions.items())
+        raise ValueError(f"the fractions {terms} leave nothing for training: they must sum up to less than 1")
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(indices))
+    parts: dict[str, np.ndarray] = {}
+    start = 0
+    for name, fraction in fractions.items():
+        size = round(fraction * len(indices))
+        parts[name] = np.sort(np.asarray(indices)[order[start : start + size]])
+        start += size
+    parts = {"train": np.sort(np.asarray(indices)[order[start:]]), **parts}
+    for name, part in parts.items():
+        if part.size == 0:
+            raise ValueError(
+                f"{len(indices)} samples are too few: nothing is left for {name!r} with {dict(fractions)}"
+            )
+    return parts
