@@ -1,0 +1,153 @@
+"""Cutoffs that grow until no atom is without a neighbour."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mml_graphs.lattice import Cell
+from mml_graphs.neighbors import Edges, search, wrap
+
+STEP = 0.5  # angstrom
+LIMIT = 100.0  # angstrom
+
+# Images that may be looked at, at once, to estimate how far the nearest neighbours are.
+FEW = 300_000
+
+
+def isolated_atoms(edges: Edges, n_atoms: int) -> NDArray[np.int64]:
+    """Return the atoms that have no edge.
+
+    Parameters
+    ----------
+    edges
+        Directed edges.
+    n_atoms
+        Number of atoms.
+
+    Returns
+    -------
+    ndarray
+        Indices, ascending.
+    """
+    return np.flatnonzero(np.bincount(edges.src, minlength=n_atoms) == 0)
+
+
+def adaptive_edges(
+    positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: str
+) -> tuple[Edges, float]:
+    """Find edges, with the cutoff grown to the first step at which every atom has a neighbour.
+
+    Steps are 0.5 angstrom; the last one is at 100 angstrom. The result is that of trying one step after the other, but
+    the distance to the nearest neighbours is estimated first, so that mostly one further search is enough.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], float64, angstrom.
+    cell
+        The cell.
+    cutoff
+        Nominal cutoff, angstrom.
+    backend
+        Name of the search.
+
+    Returns
+    -------
+    edges, cutoff
+        The edges, and the cutoff that they were found with, angstrom.
+
+    Raises
+    ------
+    ValueError
+        If 100 angstrom (or a larger nominal cutoff) are not enough.
+    """
+    edges = search(positions, cell, cutoff, backend)
+    lonely = at_first = isolated_atoms(edges, len(positions))
+    radius = cutoff
+    while lonely.size:
+        if radius >= LIMIT:
+            raise ValueError(_too_far(positions, cell, lonely, radius))
+        if lonely.size * len(positions) * 27 <= FEW:
+            needed = float(nearest_distances(positions, cell, lonely).max())
+        else:
+            needed = radius * 1.26  # twice the volume: all searches before the last cost as much as that one
+        radius = first_step(cutoff, max(needed, math.nextafter(radius, math.inf)))
+        edges = search(positions, cell, radius, backend)
+        lonely = isolated_atoms(edges, len(positions))
+    if at_first.size:
+        degrees = np.bincount(edges.src, minlength=len(positions))
+        nearest = np.minimum.reduceat(edges.distances, np.cumsum(degrees) - degrees)
+        enough = first_step(cutoff, float(nearest[at_first].max()))
+        if enough < radius:
+            radius = enough
+            edges = edges.take(edges.distances <= radius)
+    return edges, radius
+
+
+def first_step(cutoff: float, needed: float) -> float:
+    """Return the first of ``cutoff + 0.5 k`` (100 at most) that reaches ``needed``, angstrom."""
+    if needed >= LIMIT:
+        return LIMIT
+    steps = max(math.floor((needed - cutoff) / STEP) - 1, 0)
+    while cutoff + steps * STEP < needed:
+        steps += 1
+    return min(cutoff + steps * STEP, LIMIT)
+
+
+def nearest_distances(
+    positions: NDArray[np.float64], cell: Cell, atoms: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Bound the distance to the nearest neighbour from above; exact unless the cell is very skewed.
+
+    Looks at the 27 images around the nearest one in fractional coordinates.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], float64, angstrom.
+    cell
+        The cell.
+    atoms
+        [M], the atoms asked about.
+
+    Returns
+    -------
+    ndarray
+        [M], angstrom; infinite where there is no other atom.
+    """
+    wrapped, _ = wrap(positions, cell)
+    images = np.array(
+        list(product(*((-1, 0, 1) if periodic else (0,) for periodic in cell.pbc))), dtype=np.float64
+    )
+    shifts = images @ cell.matrix
+    home = len(images) // 2
+    nearest = np.empty(len(atoms))
+    chunk = max(1, FEW // (len(positions) * len(images)))
+    for start in range(0, len(atoms), chunk):
+        some = atoms[start : start + chunk]
+        vectors = wrapped[None, :, :] - wrapped[some][:, None, :]
+        vectors -= (np.round(vectors @ cell.inverse) * np.array(cell.pbc)) @ cell.matrix
+        squares = np.square(vectors[:, :, None, :] + shifts).sum(axis=-1)
+        squares[np.arange(len(some)), some, home] = np.inf
+        nearest[start : start + chunk] = np.sqrt(squares.min(axis=(1, 2)))
+    return nearest
+
+
+def _too_far(positions: NDArray[np.float64], cell: Cell, lonely: NDArray[np.int64], radius: float) -> str:
+    needed = float(nearest_distances(positions, cell, lonely).max())
+    remedy = (
+        f"a cutoff of {needed:.2f} angstrom is needed" if math.isfinite(needed) else "there is no other atom"
+    )
+    return f"{name_atoms(lonely)} no neighbour within {radius:g} angstrom; {remedy}"
+
+
+def name_atoms(atoms: NDArray[np.int64]) -> str:
+    """Begin a sentence with the first few of some atoms, and a verb."""
+    if len(atoms) == 1:
+        return f"atom {atoms[0]} has"
+    listed = ", ".join(map(str, atoms[:8].tolist())) + (", ..." if len(atoms) > 8 else "")
+    return f"{len(atoms)} atoms ({listed}) have"

@@ -1,0 +1,166 @@
+"""Samples to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mml_graphs import pyg
+
+INDEX_KEYS = ("src_nodes", "dst_nodes")
+STACKED_KEYS = ("pbc", "lattice_params", "lattice_features")
+
+
+def collate_samples(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Collate samples to a batch with the same keys, and ``natoms`` [B].
+
+    Graphs are batched by their own library; numbers become [B, 1]; arrays are concatenated along their first dimension,
+    except ``pbc``, ``lattice_params`` and ``lattice_features``, which are stacked ([3] to [B, 3]); ``cell`` [3, 3] counts as
+    [1, 3, 3]; ``src_nodes`` and ``dst_nodes`` are shifted to the atoms of the batch; nested dicts are collated key by key;
+    strings and unknown objects become lists of B; ``target_types`` is kept once.
+
+    Parameters
+    ----------
+    samples
+        B samples with the same keys; they are not changed.
+
+    Returns
+    -------
+    dict
+        The batch.
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, or one has a key that another has not, or values under a key do not fit together; the
+        message names key and sample.
+    """
+    samples = list(samples)
+    if not samples:
+        raise ValueError("there are no samples to collate")
+    names = [_name(sample, index) for index, sample in enumerate(samples)]
+    natoms = [_count_atoms(sample) for sample in samples]
+    batch = _collate(samples, names, natoms, "")
+    if None not in natoms:
+        batch["natoms"] = torch.tensor(natoms)
+    return batch
+
+
+concatenate_keys = collate_samples
+
+
+def _collate(
+    samples: Sequence[Mapping[str, Any]], names: list[str], natoms: list[int | None], within: str
+) -> dict[str, Any]:
+    for sample, name in zip(samples, names, strict=True):
+        if sample.keys() != samples[0].keys():
+            missing = next((key for key in samples[0] if key not in sample), None)
+            has, lacks = (names[0], name) if missing is not None else (name, names[0])
+            key = missing if missing is not None else next(key for key in sample if key not in samples[0])
+            raise ValueError(
+                f"{has} has the key {within + str(key)!r} and {lacks} has not; give it to all samples or to none"
+            )
+    return {
+        key: _merge(key, [sample[key] for sample in samples], names, natoms, within) for key in samples[0]
+    }
+
+
+def _merge(key: str, values: list[Any], names: list[str], natoms: list[int | None], within: str) -> Any:
+    path = within + str(key)
+    if path == "target_types":
+        for value, name in zip(values, names, strict=True):
+            if value != values[0]:
+                raise ValueError(
+                    f"'target_types' of {name} is {value}, that of {names[0]} is {values[0]}; they must agree"
+                )
+        return values[0]
+    kinds = [_kind(value) for value in values]
+    for kind, name in zip(kinds, names, strict=True):
+        if kind != kinds[0]:
+            raise ValueError(
+                f"{path!r} is a {kinds[0]} in {names[0]} and a {kind} in {name}; give all samples the same"
+            )
+    if kinds[0] == "graph":
+        return pyg.batch(values)
+    if kinds[0] == "dict":
+        return _collate(values, names, natoms, path + ".")
+    if kinds[0] == "number":
+        return _numbers(values)
+    if kinds[0] == "array":
+        return _arrays(path, [torch.as_tensor(value) for value in values], names, natoms)
+    return values
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
+            return "object"
+        return "array" if value.ndim else "number"
+    if isinstance(value, (bool, int, float, np.number, np.bool_)):
+        return "number"
+    if isinstance(value, Mapping):
+        return "dict"
+    return "graph" if pyg.is_graph(value) else "object"
+
+
+def _numbers(values: list[Any]) -> torch.Tensor:
+    if isinstance(values[0], torch.Tensor):
+        return torch.stack([torch.as_tensor(value) for value in values]).reshape(-1, 1)
+    return torch.tensor([value.item() if hasattr(value, "item") else value for value in values]).reshape(
+        -1, 1
+    )
+
+
+def _arrays(
+    path: str, tensors: list[torch.Tensor], names: list[str], natoms: list[int | None]
+) -> torch.Tensor:
+    if path == "cell":
+        tensors = [tensor.reshape(1, 3, 3) if tensor.shape == (3, 3) else tensor for tensor in tensors]
+    elif path in STACKED_KEYS:
+        tensors = [tensor.reshape(1, -1) for tensor in tensors]
+    for tensor, name, count in zip(tensors, names, natoms, strict=True):
+        if tensor.shape[1:] != tensors[0].shape[1:]:
+            raise ValueError(
+                f"{path!r} has shape {list(tensors[0].shape)} in {names[0]} and {list(tensor.shape)} in {name}; "
+                "all but the first dimension must agree"
+            )
+        if path.startswith("targets.") and count is not None and len(tensor) not in (1, count):
+            raise ValueError(
+                f"{path!r} has shape {list(tensor.shape)} in {name} with {count} atoms; "
+                "the first dimension of a target is 1 (per structure) or the number of atoms"
+            )
+    if path in INDEX_KEYS:
+        tensors = _shifted(path, tensors, names, natoms)
+    return torch.cat(tensors)
+
+
+def _shifted(
+    path: str, tensors: list[torch.Tensor], names: list[str], natoms: list[int | None]
+) -> list[torch.Tensor]:
+    shifted, start = [], 0
+    for tensor, name, count in zip(tensors, names, natoms, strict=True):
+        if count is None:
+            raise ValueError(
+                f"{name} has {path!r} but neither 'atomic_numbers' nor 'pos' to count its atoms by"
+            )
+        shifted.append(tensor + start)
+        start += count
+    return shifted
+
+
+def _count_atoms(sample: Mapping[str, Any]) -> int | None:
+    for key in ("atomic_numbers", "pos", "frac_coords"):
+        if key in sample:
+            return len(sample[key])
+    if pyg.is_graph(sample.get("graph")):
+        return int(sample["graph"].num_nodes)
+    structure = sample.get("structure")
+    return None if structure is None else len(structure)
+
+
+def _name(sample: Mapping[str, Any], index: int) -> str:
+    identifier = sample.get("sample_id")
+    return f"sample {index} of the batch" if identifier is None else f"sample {identifier!r}"

@@ -1,0 +1,132 @@
+"""Cells: from parameters to vectors, and the completed cell that fractional coordinates refer to."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pbc = tuple[bool, bool, bool]
+
+# A cell flatter than this (volume over the product of the three lengths) is taken for one without volume:
+# coplanar vectors in float32 come out near 1e-7, an angle of one degree at 2e-2.
+FLATTEST = 1e-6
+SHORTEST = 1e-3  # angstrom
+
+
+class Cell(NamedTuple):
+    """A cell with a volume.
+
+    Attributes
+    ----------
+    matrix
+        [3, 3], rows are the lattice vectors, angstrom. Where the given cell had no volume, the vectors of
+        non-periodic directions are unit vectors normal to the periodic ones.
+    inverse
+        [3, 3], ``positions @ inverse`` are fractional coordinates.
+    pbc
+        Which of the three directions are periodic.
+    """
+
+    matrix: NDArray[np.float64]
+    inverse: NDArray[np.float64]
+    pbc: Pbc
+
+
+def complete_cell(cell: NDArray[np.float64] | None, pbc: Pbc) -> Cell:
+    """Check a cell, invert it, and fill in vectors that only non-periodic directions may lack.
+
+    Parameters
+    ----------
+    cell
+        [3, 3], rows are the lattice vectors, angstrom; None for a molecule.
+    pbc
+        Which directions are periodic.
+
+    Returns
+    -------
+    Cell
+        The cell as given where it has a volume, else completed by unit normals.
+
+    Raises
+    ------
+    ValueError
+        If the periodic vectors span no volume (area, length), or a direction is periodic without a cell.
+    """
+    if cell is None:
+        if any(pbc):
+            raise ValueError(f"'pbc' is {list(pbc)} but there is no 'cell'; give a cell, or leave out 'pbc'")
+        return Cell(np.eye(3), np.eye(3), pbc)
+    inverse = _inverse(cell)
+    if inverse is not None:
+        return Cell(cell, inverse, pbc)
+    if not all(pbc):
+        periodic = np.array(pbc)
+        matrix = cell.copy()
+        matrix[~periodic] = np.linalg.svd(cell[periodic])[2][int(periodic.sum()) :] if any(pbc) else np.eye(3)
+        inverse = _inverse(matrix)
+        if inverse is not None:
+            return Cell(matrix, inverse, pbc)
+    raise ValueError(
+        f"'cell' {cell.tolist()} has no volume in its periodic directions (pbc {list(pbc)}); "
+        "check that its rows are three independent lattice vectors in angstrom"
+    )
+
+
+def _inverse(cell: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Invert a cell by cross products; None where it has no volume. Plain floats: ten times faster than LAPACK."""
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell.tolist()
+    ux, uy, uz = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
+    volume = ax * ux + ay * uy + az * uz
+    lengths = (math.hypot(ax, ay, az), math.hypot(bx, by, bz), math.hypot(cx, cy, cz))
+    if min(lengths) < SHORTEST or abs(volume) <= FLATTEST * math.prod(lengths):
+        return None
+    vx, vy, vz = cy * az - cz * ay, cz * ax - cx * az, cx * ay - cy * ax
+    wx, wy, wz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    return np.array([[ux, vx, wx], [uy, vy, wy], [uz, vz, wz]]) / volume
+
+
+def cell_from_parameters(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Build lattice vectors from lengths and angles.
+
+    The orientation is pymatgen's (``Lattice.from_parameters``): c along z, a in the x-z plane.
+
+    Parameters
+    ----------
+    parameters
+        [6]: a, b, c in angstrom, then alpha, beta, gamma in radians.
+
+    Returns
+    -------
+    ndarray
+        [3, 3], rows are the lattice vectors, angstrom.
+
+    Raises
+    ------
+    ValueError
+        If a length is not positive, an angle is outside (0, pi), or the angles close no cell.
+    """
+    a, b, c, alpha, beta, gamma = parameters.tolist()
+    if min(a, b, c) <= 0:
+        raise ValueError(f"lattice parameters {parameters.tolist()} have a length that is not positive")
+    if not all(0 < angle < math.pi for angle in (alpha, beta, gamma)):
+        raise ValueError(
+            f"lattice parameters {parameters.tolist()} have an angle outside (0, pi); angles are in radians, not degrees"
+        )
+    cos_gamma_star = (math.cos(alpha) * math.cos(beta) - math.cos(gamma)) / (math.sin(alpha) * math.sin(beta))
+    if abs(cos_gamma_star) >= 1:
+        raise ValueError(f"lattice parameters {parameters.tolist()} have angles that no cell can have")
+    sin_gamma_star = math.sqrt(1 - cos_gamma_star**2)
+    return np.array(
+        [
+            [a * math.sin(beta), 0.0, a * math.cos(beta)],
+            [
+                -b * math.sin(alpha) * cos_gamma_star,
+                b * math.sin(alpha) * sin_gamma_star,
+                b * math.cos(alpha),
+            ],
+            [0.0, 0.0, c],
+        ]
+    )

@@ -1,0 +1,187 @@
+"""Neighbour search: positions, cell and cutoff to edges, the same set under every backend."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mml_graphs.lattice import Cell, Pbc, complete_cell
+from mml_graphs.search import BACKENDS, candidates, choose_backend
+
+# Backends differ in how they treat a pair at the cutoff itself, so they search a little further and
+# this module decides, by one formula in float64.
+MARGIN = 1e-6  # angstrom
+COINCIDENT = 1e-4  # angstrom
+
+
+class Edges(NamedTuple):
+    """Directed edges, sorted by source atom.
+
+    Attributes
+    ----------
+    src, dst
+        [E] int64: atom ``src[i]`` sees an image of atom ``dst[i]``.
+    images
+        [E, 3] float64, integer-valued: lattice translation of the destination atom.
+    offsets
+        [E, 3] float64: ``images @ cell``, angstrom.
+    distances
+        [E] float64: ``|pos[dst] + offsets - pos[src]|``, angstrom.
+    """
+
+    src: NDArray[np.int64]
+    dst: NDArray[np.int64]
+    images: NDArray[np.float64]
+    offsets: NDArray[np.float64]
+    distances: NDArray[np.float64]
+
+    def take(self, selection: NDArray[np.bool_] | NDArray[np.int64]) -> Edges:
+        """Return the edges that a boolean mask or an index array selects."""
+        index = np.flatnonzero(selection) if selection.dtype == np.bool_ else selection
+        return Edges(*(array.take(index, axis=0) for array in self))
+
+
+def find_edges(
+    positions: ArrayLike, cell: ArrayLike | None, pbc: Pbc, cutoff: float, backend: str = "auto"
+) -> Edges:
+    """Find all pairs of atoms, images included, at a distance of at most ``cutoff``.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], Cartesian, angstrom; atoms may lie outside the cell.
+    cell
+        [3, 3], rows are the lattice vectors, angstrom; None for a molecule.
+    pbc
+        Which directions are periodic.
+    cutoff
+        Largest distance, angstrom, inclusive.
+    backend
+        ``"auto"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All give the same edges.
+
+    Returns
+    -------
+    Edges
+        Each pair in both directions; an atom is its own neighbour only in another image.
+
+    Raises
+    ------
+    ValueError
+        On a cutoff that is not positive and finite, an unknown backend, wrong shapes, values that are not finite,
+        a cell without volume, or two atoms in one place.
+    ImportError
+        If the backend is not installed.
+    """
+    coordinates = np.ascontiguousarray(positions, dtype=np.float64)
+    if coordinates.ndim != 2 or coordinates.shape[1] != 3 or not len(coordinates):
+        raise ValueError(f"positions have shape {coordinates.shape}, expected [N, 3] with at least one atom")
+    matrix = None if cell is None else np.ascontiguousarray(cell, dtype=np.float64)
+    if matrix is not None and matrix.shape != (3, 3):
+        raise ValueError(f"the cell has shape {matrix.shape}, expected [3, 3]")
+    if not np.isfinite(coordinates).all() or (matrix is not None and not np.isfinite(matrix).all()):
+        raise ValueError("positions or cell hold values that are not finite")
+    check_cutoff(cutoff)
+    check_backend(backend)
+    return search(coordinates, complete_cell(matrix, pbc), cutoff, backend)
+
+
+def check_cutoff(cutoff: float) -> None:
+    """Raise ``ValueError`` unless a cutoff is a positive finite number."""
+    if isinstance(cutoff, bool) or not isinstance(cutoff, (int, float, np.number)):
+        raise ValueError(f"cutoff {cutoff!r} is not a number; give a distance in angstrom")
+    if not (math.isfinite(cutoff) and cutoff > 0):
+        raise ValueError(f"cutoff {cutoff!r} is not a positive, finite distance in angstrom")
+
+
+def check_backend(backend: str) -> None:
+    """Raise ``ValueError`` unless a backend is known."""
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown neighbour backend {backend!r}; known: {', '.join(map(repr, BACKENDS))}")
+
+
+def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: str) -> Edges:
+    """Do what `find_edges` does, on arguments that are known to be valid.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], C-contiguous float64, angstrom.
+    cell
+        As from `mml_graphs.lattice.complete_cell`.
+    cutoff
+        Largest distance, angstrom, inclusive.
+    backend
+        Name of the search.
+
+    Returns
+    -------
+    Edges
+        Sorted by source atom.
+
+    Raises
+    ------
+    ValueError
+        If two atoms are in one place.
+    """
+    wrapped, shifts = wrap(positions, cell)
+    radius = cutoff + MARGIN
+    name = choose_backend(wrapped, radius) if backend == "auto" else backend
+    src, dst, images = candidates(name, wrapped, cell, radius)
+    if shifts is not None:
+        images = images + shifts.take(src, axis=0) - shifts.take(dst, axis=0)
+
+    # One row per component from here on: numpy is several times faster over long rows than over rows of three.
+    # Written out, rather than as a matrix product, each edge and its reverse round to the very same length.
+    i, j, k = np.ascontiguousarray(images.T)
+    columns = np.ascontiguousarray(positions.T)
+    offsets = np.empty((3, len(src)))
+    squares = np.zeros(len(src))
+    for axis, (a, b, c) in enumerate(cell.matrix.T.tolist()):
+        offset = np.add(np.add(i * a, j * b), k * c, out=offsets[axis])
+        component = columns[axis].take(dst) - columns[axis].take(src) + offset
+        squares += component * component
+    distances = np.sqrt(squares)
+
+    keep = distances <= cutoff
+    near = np.flatnonzero(distances < COINCIDENT)
+    if near.size:
+        keep[near] = False
+        other = near[(src[near] != dst[near]) | images[near].any(axis=1)]
+        if other.size:
+            one, two = int(src[other[0]]), int(dst[other[0]])
+            raise ValueError(
+                f"atoms {one} and {two} are in one place, at {positions[one].round(4).tolist()} "
+                f"({distances[other[0]]:.1e} angstrom apart, periodic images included); remove one of them"
+            )
+    return Edges(src, dst, images, offsets.T, distances).take(keep)
+
+
+def wrap(
+    positions: NDArray[np.float64], cell: Cell
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Move atoms into the cell along its periodic directions.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], angstrom.
+    cell
+        The cell.
+
+    Returns
+    -------
+    positions, shifts
+        ``positions - shifts @ cell`` [N, 3] and the integer-valued shifts [N, 3]; the positions as given and None where
+        every atom is inside already.
+    """
+    if not any(cell.pbc):
+        return positions, None
+    shifts = np.floor(positions @ cell.inverse)
+    if not all(cell.pbc):
+        shifts *= np.array(cell.pbc)
+    if not shifts.any():
+        return positions, None
+    return positions - shifts @ cell.matrix, shifts

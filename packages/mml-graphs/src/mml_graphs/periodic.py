@@ -1,0 +1,191 @@
+"""Neighbours of a sample, under periodic boundary conditions or without."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mml_graphs._notices import counted, once
+from mml_graphs._repr import pasteable_repr
+from mml_graphs.adaptive import adaptive_edges, isolated_atoms, name_atoms
+from mml_graphs.lattice import Cell, complete_cell
+from mml_graphs.neighbors import Edges, check_backend, check_cutoff, search, wrap
+from mml_graphs.sample import Structure, read_structure, sample_name
+from mml_graphs.selection import nearest_neighbors, one_per_pair, with_self_loops
+
+logger = logging.getLogger(__name__)
+
+ON_ISOLATED = ("warn", "raise", "allow")
+
+
+class PeriodicPropertiesTransform:
+    """Give a sample its edges: who is within the cutoff of whom, and in which periodic image.
+
+    Adds ``src_nodes``, ``dst_nodes`` [E] int64 (sorted by source), ``images``, ``offsets``, ``unit_offsets`` [E, 3],
+    ``distances`` [E] and ``cutoff_radius``, and writes ``atomic_numbers`` [N], ``pos`` [N, 3], ``cell`` [1, 3, 3] (zeros for
+    a molecule) and ``pbc`` [3] in their canonical form. The edge vector is ``pos[dst] + offsets - pos[src]``. The search runs
+    in float64; floats come out in torch's default dtype. The sample that is given is not changed.
+
+    Where a direction is not periodic and the cell has no vector for it, ``unit_offsets`` refer to a unit vector there.
+
+    Parameters
+    ----------
+    cutoff_radius
+        Largest distance of an edge, angstrom, inclusive.
+    adaptive_cutoff
+        Where an atom has no neighbour, grow the cutoff in steps of 0.5 angstrom to the first at which every atom has one,
+        100 angstrom at most. The value reached is in ``cutoff_radius``.
+    backend
+        Neighbour search: ``"auto"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All give the same edges.
+    max_neighbors
+        Keep the k nearest of each source atom, and whoever ties with the k-th; None keeps all.
+    allow_self_loops
+        Add an edge of length zero from each atom to itself. It does not count as a neighbour.
+    convert_to_unit_cell
+        Move atoms into the cell along its periodic directions; ``pos`` changes accordingly.
+    is_cartesian
+        False if ``pos`` holds fractional coordinates. With None it is Cartesian, and positions that look fractional are
+        mentioned in the log, once.
+    is_undirected
+        Give each pair once, from the lower atom index to the higher. With ``max_neighbors`` a pair stays where either end
+        keeps it.
+    symmetric
+        With ``max_neighbors``, keep an edge where either end keeps it, so that the graph equals its own reverse.
+    tie_tolerance
+        Lengths that differ by less tie, angstrom.
+    on_isolated
+        What to do with atoms without a neighbour where the cutoff is not adaptive: ``"warn"`` in the log, ``"raise"``, ``"allow"``.
+
+    Raises
+    ------
+    ValueError
+        On an argument that cannot be, or a sample whose structure cannot be; the message names sample, key and value.
+    ImportError
+        If the backend is not installed; the message holds the install command.
+    """
+
+    def __init__(
+        self,
+        cutoff_radius: float,
+        adaptive_cutoff: bool = False,
+        backend: Literal["auto", "pymatgen", "vesin", "ase"] = "auto",
+        max_neighbors: int | None = None,
+        allow_self_loops: bool = False,
+        convert_to_unit_cell: bool = False,
+        is_cartesian: bool | None = None,
+        is_undirected: bool = False,
+        symmetric: bool = False,
+        tie_tolerance: float = 0.01,
+        on_isolated: Literal["warn", "raise", "allow"] = "warn",
+    ) -> None:
+        check_cutoff(cutoff_radius)
+        check_backend(backend)
+        if max_neighbors is not None and (
+            isinstance(max_neighbors, bool) or int(max_neighbors) != max_neighbors or max_neighbors < 1
+        ):
+            raise ValueError(
+                f"max_neighbors is {max_neighbors!r}, expected a positive integer, or None to keep all"
+            )
+        if not tie_tolerance >= 0:
+            raise ValueError(
+                f"tie_tolerance is {tie_tolerance!r}, expected a length in angstrom that is not negative"
+            )
+        if on_isolated not in ON_ISOLATED:
+            raise ValueError(f"on_isolated is {on_isolated!r}; known: {', '.join(map(repr, ON_ISOLATED))}")
+        self.cutoff_radius = float(cutoff_radius)
+        self.adaptive_cutoff = adaptive_cutoff
+        self.backend = backend
+        self.max_neighbors = None if max_neighbors is None else int(max_neighbors)
+        self.allow_self_loops = allow_self_loops
+        self.convert_to_unit_cell = convert_to_unit_cell
+        self.is_cartesian = is_cartesian
+        self.is_undirected = is_undirected
+        self.symmetric = symmetric
+        self.tie_tolerance = float(tie_tolerance)
+        self.on_isolated = on_isolated
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the sample with its edges."""
+        try:
+            structure = read_structure(sample, self.is_cartesian)
+            cell = complete_cell(structure.cell, structure.pbc)
+            if self.is_cartesian is None:
+                _mention_fractional(sample, structure)
+            if self.convert_to_unit_cell:
+                structure = structure._replace(positions=wrap(structure.positions, cell)[0])
+            edges, cutoff = self._edges(sample, structure.positions, cell)
+        except ValueError as error:
+            raise ValueError(f"{sample_name(sample)}: {error}") from error
+        return {**sample, **_tensors(structure, cell, edges), "cutoff_radius": cutoff}
+
+    def _edges(
+        self, sample: Mapping[str, Any], positions: NDArray[np.float64], cell: Cell
+    ) -> tuple[Edges, float]:
+        n_atoms = len(positions)
+        if self.adaptive_cutoff:
+            edges, cutoff = adaptive_edges(positions, cell, self.cutoff_radius, self.backend)
+        else:
+            edges, cutoff = search(positions, cell, self.cutoff_radius, self.backend), self.cutoff_radius
+            if self.on_isolated != "allow":
+                self._report_isolated(sample, isolated_atoms(edges, n_atoms))
+        if self.max_neighbors is not None:
+            symmetric = self.symmetric or self.is_undirected
+            edges = nearest_neighbors(edges, n_atoms, self.max_neighbors, self.tie_tolerance, symmetric)
+        if self.is_undirected:
+            edges = one_per_pair(edges)
+        if self.allow_self_loops:
+            edges = with_self_loops(edges, n_atoms)
+        return edges, cutoff
+
+    def _report_isolated(self, sample: Mapping[str, Any], atoms: NDArray[np.int64]) -> None:
+        if not atoms.size:
+            return
+        found = f"{name_atoms(atoms)} no neighbour within {self.cutoff_radius:g} angstrom"
+        if self.on_isolated == "raise":
+            raise ValueError(f"{found}; take a larger cutoff_radius, or adaptive_cutoff=True")
+        counted(logger, "samples with isolated atoms", f"{sample_name(sample)}: {found}")
+
+    def __repr__(self) -> str:
+        return pasteable_repr(self)
+
+
+def _mention_fractional(sample: Mapping[str, Any], structure: Structure) -> None:
+    if structure.cell is None or "pos" not in sample or len(structure.positions) < 2:
+        return
+    if structure.positions.min() < 0 or structure.positions.max() > 1:
+        return
+    if np.linalg.norm(structure.cell, axis=1).min() > 2:
+        once(
+            logger,
+            "fractional",
+            f"{sample_name(sample)}: all of 'pos' lies in [0, 1] in a cell of several angstrom and is taken as Cartesian; "
+            "say is_cartesian=False if it is fractional, is_cartesian=True if not",
+        )
+
+
+def _tensors(structure: Structure, cell: Cell, edges: Edges) -> dict[str, torch.Tensor]:
+    matrix = np.zeros((3, 3)) if structure.cell is None else structure.cell
+    vectors = structure.positions.take(edges.dst, axis=0)
+    vectors -= structure.positions.take(edges.src, axis=0)
+    vectors += edges.offsets
+    return {
+        "atomic_numbers": torch.tensor(structure.atomic_numbers),
+        "pos": _floats(structure.positions),
+        "cell": _floats(matrix.reshape(1, 3, 3)),
+        "pbc": torch.tensor(structure.pbc),
+        "src_nodes": torch.from_numpy(edges.src),
+        "dst_nodes": torch.from_numpy(edges.dst),
+        "images": _floats(edges.images),
+        "offsets": _floats(edges.offsets),
+        "unit_offsets": _floats(vectors @ cell.inverse),
+        "distances": _floats(edges.distances),
+    }
+
+
+def _floats(array: NDArray[np.float64]) -> torch.Tensor:
+    return torch.tensor(array, dtype=torch.get_default_dtype())

@@ -1,0 +1,176 @@
+"""Read a structure from a sample, whatever form it has, and say clearly what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mml_graphs.lattice import Pbc, cell_from_parameters, complete_cell
+
+LATTICE_KEYS = ("lattice_params", "lattice_features")
+
+
+class Structure(NamedTuple):
+    """What a neighbour search needs.
+
+    Attributes
+    ----------
+    atomic_numbers
+        [N] int64.
+    positions
+        [N, 3] float64, Cartesian, angstrom.
+    cell
+        [3, 3] float64, rows are the lattice vectors, angstrom; None for a molecule.
+    pbc
+        Which directions are periodic.
+    """
+
+    atomic_numbers: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    cell: NDArray[np.float64] | None
+    pbc: Pbc
+
+
+def sample_name(sample: Mapping[str, Any]) -> str:
+    """Name a sample for an error message, by its ``sample_id`` where it has one."""
+    identifier = sample.get("sample_id")
+    return "sample" if identifier is None else f"sample {identifier!r}"
+
+
+def read_structure(sample: Mapping[str, Any], is_cartesian: bool | None = None) -> Structure:
+    """Read atoms, positions, cell and periodicity, and check them.
+
+    ``pos`` (or ``frac_coords``), ``atomic_numbers``, ``cell`` (or ``lattice_params``, ``lattice_features``) and ``pbc``
+    are taken where they are; what is missing comes from ``structure``.
+
+    Parameters
+    ----------
+    sample
+        A sample; it is not changed.
+    is_cartesian
+        False if ``pos`` holds fractional coordinates.
+
+    Returns
+    -------
+    Structure
+        Checked arrays.
+
+    Raises
+    ------
+    ValueError
+        If a key is missing, has a wrong shape, or holds values that cannot be; the message names key and value.
+    """
+    structure = sample.get("structure")
+    lattice = getattr(structure, "lattice", None)
+
+    numbers = _atomic_numbers(sample, structure)
+    cell = _cell(sample, lattice)
+    if "pbc" in sample:
+        flags = _array(sample, "pbc").reshape(-1)
+        if flags.size != 3:
+            raise ValueError(f"'pbc' has {flags.size} values, expected 3")
+        pbc = (bool(flags[0]), bool(flags[1]), bool(flags[2]))
+    elif lattice is not None and "cell" not in sample:
+        x, y, z = lattice.pbc
+        pbc = (bool(x), bool(y), bool(z))
+    else:
+        pbc = (cell is not None,) * 3
+
+    if "pos" in sample or "frac_coords" in sample:
+        key = "pos" if "pos" in sample else "frac_coords"
+        positions = _floats(sample, key)
+        fractional = key == "frac_coords" or is_cartesian is False
+    elif structure is not None:
+        key, positions, fractional = "structure", np.array(structure.cart_coords, dtype=np.float64), False
+    else:
+        raise ValueError(
+            "there is neither 'pos' nor 'frac_coords' nor 'structure'; give Cartesian positions as 'pos'"
+        )
+    if positions.shape != (len(numbers), 3):
+        raise ValueError(
+            f"{key!r} has shape {list(positions.shape)}, expected [{len(numbers)}, 3] for {len(numbers)} 'atomic_numbers'"
+        )
+    _check_finite(key, positions)
+    if fractional:
+        if cell is None:
+            raise ValueError(
+                f"{key!r} is fractional but there is no 'cell'; give a cell, or Cartesian positions"
+            )
+        positions = np.ascontiguousarray(positions @ complete_cell(cell, pbc).matrix)
+    return Structure(numbers, positions, cell, pbc)
+
+
+def _atomic_numbers(sample: Mapping[str, Any], structure: Any) -> NDArray[np.int64]:
+    if "atomic_numbers" in sample:
+        numbers = _array(sample, "atomic_numbers")
+    elif structure is not None:
+        try:
+            numbers = np.array(structure.atomic_numbers)
+        except AttributeError as error:
+            raise ValueError(
+                f"'structure' has sites without one element each ({error}); order it first"
+            ) from error
+    else:
+        raise ValueError("there is no 'atomic_numbers'; give one integer for each atom")
+    if numbers.ndim != 1 or not numbers.size:
+        raise ValueError(
+            f"'atomic_numbers' has shape {list(numbers.shape)}, expected [N] with at least one atom"
+        )
+    if numbers.dtype.kind not in "iu":
+        raise ValueError(f"'atomic_numbers' has dtype {numbers.dtype}, expected integers")
+    if numbers.min() < 1 or numbers.max() > 118:
+        wrong = int(np.flatnonzero((numbers < 1) | (numbers > 118))[0])
+        raise ValueError(f"'atomic_numbers' holds {numbers[wrong]} for atom {wrong}, expected 1 to 118")
+    return numbers.astype(np.int64, copy=False)
+
+
+def _cell(sample: Mapping[str, Any], lattice: Any) -> NDArray[np.float64] | None:
+    if "cell" in sample:
+        cell = _floats(sample, "cell")
+        if cell.shape not in ((3, 3), (1, 3, 3)):
+            raise ValueError(f"'cell' has shape {list(cell.shape)}, expected [1, 3, 3] or [3, 3]")
+        _check_finite("cell", cell)
+        return cell.reshape(3, 3)
+    for key in LATTICE_KEYS:
+        if key in sample:
+            parameters = _floats(sample, key)
+            if parameters.shape not in ((6,), (1, 6)):
+                raise ValueError(f"{key!r} has shape {list(parameters.shape)}, expected [6]")
+            _check_finite(key, parameters)
+            try:
+                return cell_from_parameters(parameters.reshape(6))
+            except ValueError as error:
+                raise ValueError(f"{key!r}: {error}") from error
+    if lattice is not None:
+        cell = np.array(lattice.matrix, dtype=np.float64)
+        _check_finite("structure", cell)
+        return cell
+    return None
+
+
+def _array(sample: Mapping[str, Any], key: str) -> NDArray[Any]:
+    value = sample[key]
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().numpy()
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{key!r} is not an array of numbers: {error}") from error
+
+
+def _floats(sample: Mapping[str, Any], key: str) -> NDArray[np.float64]:
+    array = _array(sample, key)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{key!r} has dtype {array.dtype}, expected numbers")
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _check_finite(key: str, array: NDArray[np.float64]) -> None:
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array.reshape(-1, array.shape[-1])).all(axis=1))[0])
+        value = array.reshape(-1, array.shape[-1])[row].tolist()
+        raise ValueError(f"{key!r} holds values that are not finite: {value} in row {row}")
