@@ -1,0 +1,49 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+_spec = importlib.util.spec_from_file_location("xpu_stand_in", Path(__file__).with_name("xpu_stand_in.py"))
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+
+
+@pytest.fixture
+def two_xpus(monkeypatch):
+    """torch.xpu with two devices that do not exist: see xpu_stand_in.py for what this does not prove."""
+    stand_in = _module.XPUStandIn(2)
+    monkeypatch.setattr(torch, "xpu", stand_in)
+    return stand_in
+
+
+@pytest.fixture
+def no_xpu(monkeypatch):
+    """No Intel GPU, also where these tests run on a machine that has one."""
+    stand_in = _module.XPUStandIn(0)
+    monkeypatch.setattr(torch, "xpu", stand_in)
+    return stand_in
+
+
+def lightning_roots():
+    from mml_xpu._lightning import installed
+
+    return installed()
+
+
+def pytest_generate_tests(metafunc):
+    """`lightning` is the `for_*` module and the Trainer of each Lightning that is installed."""
+    if "lightning" in metafunc.fixturenames:
+        metafunc.parametrize("lightning", lightning_roots(), indirect=True)
+
+
+@pytest.fixture
+def lightning(request):
+    from importlib import import_module
+    from types import SimpleNamespace
+
+    classes = import_module(f"mml_xpu.for_{request.param}")
+    pl = import_module("lightning.pytorch" if request.param == "lightning" else request.param)
+    return SimpleNamespace(
+        pl=pl, classes=classes, **{name: getattr(classes, name) for name in classes.__all__}
+    )

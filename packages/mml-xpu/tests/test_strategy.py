@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+
+def test_the_trainer_hands_over_the_device_that_devices_names(lightning, two_xpus):
+    trainer = lightning.pl.Trainer(accelerator="xpu", devices=[1], strategy="single_xpu", logger=False)
+    assert isinstance(trainer.strategy, lightning.SingleXPUStrategy)
+    assert isinstance(trainer.accelerator, lightning.XPUAccelerator)
+    assert trainer.strategy.root_device == torch.device("xpu", 1)
+    trainer.strategy.setup_environment()
+    assert two_xpus.calls == [("set_device", "xpu:1")]
+
+
+def test_a_strategy_with_a_device_keeps_it(lightning, two_xpus):
+    strategy = lightning.SingleXPUStrategy("xpu:1")
+    trainer = lightning.pl.Trainer(accelerator="xpu", devices=1, strategy=strategy, logger=False)
+    assert trainer.strategy.root_device == torch.device("xpu", 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "index"), [(None, 0), ("xpu", 0), (1, 1), (0, 0), (torch.device("xpu", 1), 1)]
+)
+def test_spellings_of_the_device(lightning, device, index):
+    assert lightning.SingleXPUStrategy(device).root_device == torch.device("xpu", index)
+
+
+def test_several_devices_are_refused(lightning, two_xpus):
+    with pytest.raises(ValueError, match=r"the Trainer has 2: pass devices=1, or strategy='ddp_with_xpu'"):
+        lightning.pl.Trainer(accelerator="xpu", devices=2, strategy="single_xpu", logger=False)
+
+
+def test_a_device_of_another_kind_is_refused(lightning):
+    with pytest.raises(ValueError, match=r"SingleXPUStrategy\(device='cuda:0'\) is not an Intel GPU"):
+        lightning.SingleXPUStrategy("cuda:0")
+
+
+def test_lightnings_cpu_fallback_for_one_device_is_an_error_not_a_cpu_run(lightning, two_xpus):
+    pl = lightning.pl
+    trainer = pl.Trainer(accelerator="xpu", devices=1, logger=False, enable_checkpointing=False)
+    with pytest.raises(lightning.XPUAccelerator.misconfiguration, match="strategy='single_xpu'"):
+        trainer.strategy.setup_environment()
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*deprecated.*:FutureWarning"
+)
+@pytest.mark.filterwarnings("ignore:.*GPU available but not used.*")
+def test_a_fit_calls_the_accelerator_in_order(lightning, two_xpus, tmp_path, monkeypatch):
+    """The Trainer's own loop, with the transfers to the device left out: the tensors stay on the CPU."""
+    pl = lightning.pl
+
+    def stay_on_the_cpu(strategy):
+        two_xpus.calls.append(("model", str(strategy.root_device)))
+        strategy._root_device = torch.device("cpu")
+
+    monkeypatch.setattr(lightning.SingleXPUStrategy, "model_to_device", stay_on_the_cpu)
+    monkeypatch.setattr(
+        lightning.SingleXPUStrategy,
+        "batch_to_device",
+        lambda self, batch, device=None, dataloader_idx=0: batch,
+    )
+
+    class Model(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def training_step(self, batch, batch_idx):
+            two_xpus.calls.append(("step",))
+            return self.layer(batch).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer = pl.Trainer(
+        accelerator="xpu",
+        devices=1,
+        strategy="single_xpu",
+        max_steps=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(Model(), torch.utils.data.DataLoader(torch.ones(4, 2), batch_size=2))
+    assert two_xpus.calls == [
+        ("set_device", "xpu:0"),
+        ("model", "xpu:0"),
+        ("step",),
+        ("step",),
+        ("empty_cache",),
+    ]
