@@ -20,7 +20,8 @@ def graph_of(batch: Mapping[str, Any]) -> Any:
     """
     if "graph" not in batch:
         raise ValueError(
-            f"the batch has no 'graph' (its keys are {sorted(batch)}): add PointCloudToGraphTransform to the data"
+            f"the batch has no 'graph' (its keys are {sorted(batch)}): add PointCloudToGraphTransform to the "
+            "transforms of the data"
         )
     return batch["graph"]
 
@@ -86,8 +87,8 @@ def find_target(batch: Mapping[str, Any], key: str) -> Tensor:
 def missing_target(key: str, known: Collection[str], where: str) -> ValueError:
     """Return the error for a target that the data lacks."""
     return ValueError(
-        f"target {key!r} is not in {where}, whose targets are {sorted(known)}: choose task_keys from these, or "
-        "use a data set that has it"
+        f"target {key!r} is not in {where}, whose targets are {sorted(known)}: choose task_keys from these, "
+        "or use a data set that has it"
     )
 
 

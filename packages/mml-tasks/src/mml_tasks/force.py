@@ -18,7 +18,7 @@ from mml_tasks.batches import (
     structure_index,
     sum_by_structure,
 )
-from mml_tasks.embeddings import embed
+from mml_tasks.encoder import embed
 from mml_tasks.normalization import Scale, rms_from_statistics, scale_from_statistics
 
 
@@ -37,9 +37,9 @@ class ForceRegressionTask(BaseTaskModule):
     :math:`r \to r (1 + \varepsilon)` with symmetric :math:`\varepsilon`; the stress has ASE's sign (Knuth et
     al., Comput. Phys. Commun. 190, 33 (2015), give the derivation).
 
-    The energy's loss is taken per atom, ``loss((E / s) / N, (E_target / s) / N)``, so that large structures do not
-    dominate. Forces are compared over all components in units of the same :math:`s`, stress in units of
-    ``stress_std`` (eV/angstrom^3).
+    The energy's loss is taken per atom, of ``(E - sum(m)) / s / N``, so that large structures do not
+    dominate. Forces are compared over all components in units of the same :math:`s`, stress in units of ``stress_std``
+    (eV/angstrom^3).
 
     Parameters
     ----------
@@ -92,13 +92,13 @@ class ForceRegressionTask(BaseTaskModule):
         for key in ("force", "stress"):
             if given.get(key, Scale()).mean:
                 raise ValueError(
-                    f"{key}_mean must be zero: the task's {key} is a derivative of the energy, which a shift breaks"
+                    f"{key}_mean must be zero: the task's {key} is a derivative of the energy, without shift"
                 )
         energy, force = given.get("energy", Scale()), given.get("force", Scale())
         if energy.std is not None and force.std is not None and energy.std != force.std:
             raise ValueError(
-                f"energy_std {energy.std} and force_std {force.std} contradict each other: forces are derivatives "
-                "of the energy and share its scale, so give one of them"
+                f"energy_std {energy.std} and force_std {force.std} contradict each other: forces are "
+                "derivatives of the energy and share its scale, so give one of them"
             )
         std = force.std if energy.std is None else energy.std
         shared = {"energy": replace(energy, std=std), "force": Scale(std=std)}
@@ -125,7 +125,7 @@ class ForceRegressionTask(BaseTaskModule):
         return super().on_before_batch_transfer(batch, dataloader_idx)
 
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return energy [B, 1], force [N, 3] and, where asked for, stress [B, 3, 3] in the units of the loss."""
+        """Return energy [B, 1], force [N, 3] and perhaps stress [B, 3, 3] in the units of the loss."""
         differentiable = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
             batch = private_copy(batch)
@@ -139,7 +139,7 @@ class ForceRegressionTask(BaseTaskModule):
             gradients = _gradients(energy, wrt, differentiable)
             outputs = {"energy": energy, "force": -gradients[0]}
             if self.compute_stress:
-                scale = self._normalizer("energy").std / self._normalizer("stress").std
+                scale = self.normalizers.of("energy").std / self.normalizers.of("stress").std
                 outputs["stress"] = gradients[1] / _volumes(graph).view(-1, 1, 1) * scale
         return outputs if differentiable else {key: value.detach() for key, value in outputs.items()}
 
@@ -158,8 +158,8 @@ def _check_volumes(batch: Mapping[str, Any]) -> None:
     if bad.any():
         row = int(bad.nonzero()[0])
         raise ValueError(
-            f"{sample_of_row(volumes, row, batch)} has a cell of volume {volumes[row].item():g}: stress needs "
-            "periodic structures, set compute_stress=False"
+            f"{sample_of_row(volumes, row, batch)} has a cell of volume {volumes[row].item():g}: stress "
+            "needs periodic structures, set compute_stress=False"
         )
 
 
@@ -168,8 +168,8 @@ def _track_positions(graph: Any) -> Tensor:
     pos = getattr(graph, "pos", None)
     if pos is None:
         raise ValueError(
-            "the batch's graph has no 'pos': forces are derivatives with respect to it, so make graphs with a "
-            "transform that keeps the positions"
+            "the batch's graph has no 'pos': forces are derivatives with respect to it, so make graphs with "
+            "a transform that keeps the positions"
         )
     if not pos.is_floating_point():
         raise ValueError(f"the graph's 'pos' is {pos.dtype}: positions must be floating-point numbers")
@@ -182,7 +182,8 @@ def _track_strain(graph: Any) -> Tensor:
     for name in ("cell", "offsets"):
         if getattr(graph, name, None) is None:
             raise ValueError(
-                f"the batch's graph has no {name!r}: stress needs periodic structures, set compute_stress=False"
+                f"the batch's graph has no {name!r}: stress needs periodic structures, set "
+                "compute_stress=False"
             )
     index = structure_index(graph)
     strain = graph.pos.new_zeros(atom_counts(graph).shape[0], 3, 3, requires_grad=True)
@@ -205,7 +206,7 @@ def _gradients(energy: Tensor, wrt: Sequence[Tensor], differentiable: bool) -> l
     gradients = [gradient for gradient in found if gradient is not None]
     if len(gradients) < len(wrt):
         raise ValueError(
-            "the energy does not depend on the graph's 'pos': the encoder must compute edge vectors from pos and "
-            "offsets itself, and not read stored distances"
+            "the energy does not depend on the graph's 'pos': the encoder must compute edge vectors from "
+            "pos and offsets itself, and not read stored distances"
         )
     return gradients

@@ -10,8 +10,8 @@ from mml_tasks.hyperparameters import import_class
 class OutputHead(nn.Module):
     """A multilayer perceptron, [..., input_dim] -> [..., output_dim].
 
-    The weights of the last layer start small and its bias at zero, so that in normalised units training starts
-    at the mean of the data and not at the noise of the initialisation.
+    The weights of the last layer start small and its bias at zero, so that in normalised units training
+    starts at the mean of the data and not at the noise of the initialisation.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ def class_path(cls: type) -> str:
 
 
 def plain(value: Any, argument: str) -> Any:
-    """Return ``value`` with its classes written as class paths, so that a checkpoint of it loads without code.
+    """Return ``value`` with its classes as class paths, so that a checkpoint of it loads without code.
 
     Raises
     ------
@@ -69,6 +69,6 @@ def plain(value: Any, argument: str) -> Any:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # numpy's scalars
         return value.item()
     raise TypeError(
-        f"{argument} is a {class_path(type(value))}, which a checkpoint cannot hold: give numbers, strings, class "
-        "paths or containers of them, or build the encoder yourself and pass it as encoder="
+        f"{argument} is a {class_path(type(value))}, which a checkpoint cannot hold: give numbers, strings, "
+        "class paths or containers of them, or build the encoder yourself and pass it as encoder="
     )

@@ -77,3 +77,10 @@ def check_loss_scaling(scaling: Mapping[str, float], keys: Collection[str]) -> N
             raise ValueError(f"task_loss_scaling has the unknown target {key!r}; known are {sorted(keys)}")
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"task_loss_scaling[{key!r}] must be finite and not negative, got {value}")
+
+
+def without_modules(loss_func: Any) -> Any:
+    """Drop loss instances, which a checkpoint's hyperparameters cannot hold."""
+    if isinstance(loss_func, Mapping):
+        return {key: loss for key, loss in loss_func.items() if not isinstance(loss, nn.Module)} or None
+    return None if isinstance(loss_func, nn.Module) else loss_func

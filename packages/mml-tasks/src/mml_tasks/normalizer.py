@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from mml_tasks.normalization import Scale
 
 
 class Normalizer(nn.Module):
@@ -40,7 +43,7 @@ class Normalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
         self.register_buffer("per_atom", torch.tensor(False))
-        # False until numbers were given: normalize_kwargs="auto" fills them in once, and never over a checkpoint's.
+        # False until numbers were given: "auto" fills them in once, and never over those of a checkpoint.
         self.register_buffer("is_set", torch.tensor(False))
         self._per_atom = False  # the host's copy of the flag: reading the buffer would wait for the device
         self.register_load_state_dict_post_hook(_read_flag)
@@ -87,3 +90,33 @@ class Normalizer(nn.Module):
 def _read_flag(module: nn.Module, _incompatible_keys: Any) -> None:
     if isinstance(module, Normalizer):
         module._per_atom = bool(module.per_atom)
+
+
+class Normalizers(nn.ModuleDict):
+    """The normalisers of a task's outputs, by name; what has none is left as it is."""
+
+    def set_scales(self, scales: Mapping[str, Scale]) -> None:
+        """Fill in numbers; those that were not given are a mean of zero and a scale of one."""
+        for key, scale in scales.items():
+            mean = 0.0 if scale.mean is None else scale.mean
+            std = 1.0 if scale.std is None else scale.std
+            try:
+                self.of(key).set_statistics(mean, std, scale.per_atom)
+            except ValueError as error:
+                raise ValueError(f"target {key!r}: {error}") from None
+
+    def of(self, key: str) -> Normalizer:
+        """Return the normaliser of an output that has one."""
+        return cast("Normalizer", self[key])
+
+    def unset(self) -> list[str]:
+        """Return the outputs whose normalisers have no numbers yet."""
+        return [key for key in self if not self.of(key).is_set]
+
+    def norm(self, key: str, x: Tensor, natoms: Tensor | None) -> Tensor:
+        """Return a value of the output ``key`` in normalised units, see `Normalizer.norm`."""
+        return self.of(key).norm(x, natoms) if key in self else x
+
+    def denorm(self, key: str, x: Tensor, natoms: Tensor | None) -> Tensor:
+        """Return a value of the output ``key`` in physical units, see `Normalizer.denorm`."""
+        return self.of(key).denorm(x, natoms) if key in self else x

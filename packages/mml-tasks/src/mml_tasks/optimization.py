@@ -36,9 +36,9 @@ def make_scheduler(
     """Build one scheduler and say how Lightning steps it.
 
     A scheduler that needs to know the length of the run (``total_steps`` of ``OneCycleLR``, ``T_max`` of
-    ``CosineAnnealingLR``) and is not told gets the run's number of optimizer steps, and is stepped once for each
-    of them. So is every ``OneCycleLR``, whose ``max_lr`` defaults to the task's ``lr``. All others count epochs,
-    as Lightning does, unless ``interval`` is among their arguments.
+    ``CosineAnnealingLR``) and is not told gets the run's number of optimizer steps, and is stepped once for
+    each of them. So is every ``OneCycleLR``, whose ``max_lr`` defaults to the task's ``lr``. All others count
+    epochs, as Lightning does, unless ``interval`` is among their arguments.
 
     Parameters
     ----------
@@ -78,8 +78,8 @@ def make_scheduler(
         steps = estimate_steps()
         if not math.isfinite(steps):
             raise ValueError(
-                f"scheduler_kwargs[{name!r}] needs {horizon}, which cannot be inferred from a trainer without an "
-                "end: give it, or set the trainer's max_epochs or max_steps"
+                f"scheduler_kwargs[{name!r}] needs {horizon}, which cannot be inferred from a trainer "
+                "without an end: give it, or set the trainer's max_epochs or max_steps"
             )
         arguments[horizon] = int(steps)
         per_step = True

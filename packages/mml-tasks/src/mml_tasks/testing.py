@@ -1,4 +1,4 @@
-"""Small crystals, graphs by brute force and a toy encoder, for tests and examples without the other packages."""
+"""Small crystals, graphs by brute force and a toy encoder, for tests without the other packages."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ToyEncoder(nn.Module):
 
 
 def toy_graph(atomic_numbers: Tensor, pos: Tensor, cell: Tensor, cutoff: float = CUTOFF) -> SimpleNamespace:
-    """Return the periodic graph of one structure: every pair of images within ``cutoff``, found by trying all.
+    """Return the periodic graph of one structure: every pair of images within ``cutoff``, by trying all.
 
     Parameters
     ----------

@@ -1,0 +1,165 @@
+"""Labels of a structure: yes or no, crystal system, space group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from mml_tasks.batches import check_finite, sample_of_row
+from mml_tasks.metrics import classification_metrics
+from mml_tasks.structure import Readout, StructureTask
+
+CRYSTAL_SYMMETRY_CLASSES: Mapping[str, int] = MappingProxyType({"crystal_system": 7, "space_group": 230})
+"""How many classes the known targets of `CrystalSymmetryClassificationTask` have."""
+
+
+class ClassificationTask(StructureTask):
+    """What tasks share whose targets are integer labels, one for each structure.
+
+    Predictions are logits [B, width]; the targets that evaluation returns are class indices [B].
+    """
+
+    def normalized_keys(self, task_keys: Sequence[str]) -> list[str]:
+        """Return nothing: labels have no normaliser."""
+        return []
+
+    def make_metrics(self, key: str) -> dict[str, Metric]:
+        """Return the accuracy."""
+        return classification_metrics(key)
+
+    def update_metrics(
+        self, metrics: dict[str, Metric], key: str, prediction: Tensor, target: Tensor, natoms: Tensor
+    ) -> None:
+        """Count the structures whose class is predicted right."""
+        right = (self.predicted_class(prediction) == target).to(torch.float32)
+        for metric in metrics.values():
+            metric.update(right)
+
+    def predicted_class(self, logits: Tensor) -> Tensor:
+        """Return the most likely class index, [B] int64."""
+        return logits.argmax(dim=1)
+
+    def label_range(self, key: str) -> tuple[int, int]:
+        """Return the first and the last label of a target."""
+        raise NotImplementedError
+
+    def check_target(self, key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
+        """Refuse labels that are no class of the target."""
+        check_finite(key, target, batch)
+        first, last = self.label_range(key)
+        bad = ((target < first) | (target > last) | (target != target.to(torch.int64))).reshape(-1)
+        if bad.any():
+            row = int(bad.nonzero()[0])
+            raise ValueError(
+                f"target {key!r} is {target.reshape(-1)[row].item()} in {sample_of_row(target, row, batch)}: "
+                f"{type(self).__name__} takes labels from {first} to {last}"
+            )
+
+    def target_of(self, key: str, target: Tensor, output: Tensor) -> Tensor:
+        """Return class indices, [B] int64, from labels [B, 1] or [B].
+
+        Raises
+        ------
+        ValueError
+            If there is not one label for each structure.
+        """
+        if target.numel() != output.shape[0]:
+            raise ValueError(
+                f"target {key!r} has shape {list(target.shape)} in this batch of {output.shape[0]} structures, "
+                "where classification takes one label for each"
+            )
+        return target.reshape(-1).to(torch.int64) - self.label_range(key)[0]
+
+
+class BinaryClassificationTask(ClassificationTask):
+    """Learn whether something holds for a structure: labels 0 and 1, one logit, binary cross entropy.
+
+    Parameters
+    ----------
+    encoder, readout
+        As in `StructureTask`.
+    **kwargs
+        As in `BaseTaskModule`. ``task_keys`` defaults to every target of the data module whose labels are
+        among 0 and 1.
+    """
+
+    default_loss: ClassVar[type[nn.Module]] = nn.BCEWithLogitsLoss
+
+    def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Return the targets whose labels are among 0 and 1."""
+        return [key for key, numbers in statistics.items() if set(numbers.get("classes", (-1,))) <= {0, 1}]
+
+    def label_range(self, key: str) -> tuple[int, int]:
+        """Return 0 and 1."""
+        return 0, 1
+
+    def predicted_class(self, logits: Tensor) -> Tensor:
+        """Return 1 where the logit [B, 1] is positive, [B] int64."""
+        return (logits > 0).to(torch.int64).reshape(-1)
+
+    def loss_of(self, key: str, output: Tensor, target: Tensor) -> Tensor:
+        """Compare the logit with the label as a number."""
+        return self.losses[key](output.reshape(-1), target.to(output.dtype))
+
+
+class CrystalSymmetryClassificationTask(ClassificationTask):
+    """Learn the crystal system or the space group of a structure with cross entropy.
+
+    ``space_group`` has the labels 1 to 230 (International Tables), ``crystal_system`` 0 to 6, from triclinic
+    to cubic. Class indices, in logits and in returned targets, count from 0.
+
+    Parameters
+    ----------
+    encoder, readout
+        As in `StructureTask`.
+    num_classes
+        Number of classes of targets with other names, whose labels then count from 0; or fewer classes of the
+        two known ones, where the data has only the first of them.
+    **kwargs
+        As in `BaseTaskModule`. ``task_keys`` defaults to the known targets that the data module has.
+
+    Raises
+    ------
+    ValueError
+        If a target's number of classes is not known.
+    """
+
+    default_loss: ClassVar[type[nn.Module]] = nn.CrossEntropyLoss
+
+    def __init__(
+        self,
+        encoder: nn.Module | None = None,
+        *,
+        num_classes: dict[str, int] | None = None,
+        readout: Readout = "mean",
+        **kwargs: Any,
+    ) -> None:
+        # Before the base class builds the heads, which are as wide as this says.
+        self.num_classes = {**CRYSTAL_SYMMETRY_CLASSES, **(num_classes or {})}
+        super().__init__(encoder, readout=readout, **kwargs)
+        self.save_hyperparameters({"num_classes": dict(num_classes or {})})
+
+    def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Return the targets whose number of classes is known."""
+        return [
+            key for key, numbers in statistics.items() if key in self.num_classes and "classes" in numbers
+        ]
+
+    def head_width(self, key: str) -> int:
+        """Return the number of classes."""
+        if key not in self.num_classes:
+            raise ValueError(
+                f"the number of classes of target {key!r} is not known: give num_classes={{{key!r}: ...}}; "
+                f"known are {self.num_classes}"
+            )
+        return self.num_classes[key]
+
+    def label_range(self, key: str) -> tuple[int, int]:
+        """Return the first and the last label: space groups count from 1, all else from 0."""
+        first = 1 if key == "space_group" else 0
+        return first, first + self.head_width(key) - 1

@@ -1,0 +1,72 @@
+"""Making an encoder, calling it, and checking that it returned what a task needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from mml_tasks.batches import atom_counts, graph_of
+from mml_tasks.hyperparameters import import_class
+
+
+def make_encoder(
+    encoder: nn.Module | None,
+    encoder_class: str | type[nn.Module] | None,
+    encoder_kwargs: dict[str, Any] | None,
+) -> nn.Module:
+    """Return ``encoder``, or make it from its class, or the path of that, and arguments.
+
+    Raises
+    ------
+    TypeError
+        If it is no module with an integer ``output_dim``.
+    ValueError
+        If both or neither are given, or the path names no module class.
+    """
+    if (encoder is None) == (encoder_class is None):
+        found = "both" if encoder is not None else "neither"
+        raise ValueError(f"a task needs either encoder or encoder_class, got {found}")
+    if encoder is None:
+        assert encoder_class is not None
+        if isinstance(encoder_class, str):
+            encoder_class = import_class(encoder_class, "encoder_class", nn.Module)
+        encoder = encoder_class(**(encoder_kwargs or {}))
+    elif encoder_kwargs:
+        raise ValueError("encoder_kwargs are the arguments of encoder_class: give that in place of encoder")
+    if not isinstance(encoder, nn.Module):
+        raise TypeError(f"the encoder must be a torch.nn.Module, got {type(encoder).__name__}")
+    if not isinstance(getattr(encoder, "output_dim", None), int):
+        raise TypeError(
+            f"the encoder {type(encoder).__name__} has no integer 'output_dim', the width of its embeddings"
+        )
+    return encoder
+
+
+def embed(
+    encoder: nn.Module, batch: Mapping[str, Any], name: Literal["point_embedding", "system_embedding"]
+) -> Tensor:
+    """Return one of the encoder's embeddings of the batch, [N, output_dim] or [B, output_dim].
+
+    Raises
+    ------
+    TypeError
+        If the encoder did not return it.
+    ValueError
+        If its shape is another.
+    """
+    embeddings = encoder(batch)
+    who = f"the encoder {type(encoder).__name__} returned a"
+    embedding = getattr(embeddings, name, None)
+    if not isinstance(embedding, Tensor):
+        raise TypeError(
+            f"{who} {type(embeddings).__name__} without {name!r}: a task needs an object with "
+            "system_embedding and point_embedding"
+        )
+    graph = graph_of(batch)
+    rows = graph.atomic_numbers if name == "point_embedding" else atom_counts(graph)
+    expected = [rows.shape[0], encoder.output_dim]
+    if list(embedding.shape) != expected:
+        raise ValueError(f"{who} {name} of shape {list(embedding.shape)}, where {expected} was expected")
+    return embedding
