@@ -1,0 +1,1 @@
+"""The heuristics of TrainingHelperCallback: one function each, from tensors to problems."""

@@ -1,0 +1,52 @@
+"""Checks on the course of the loss."""
+
+import math
+from collections.abc import Sequence
+
+from mml_diagnostics.finding import Problem
+
+
+def loss_not_falling(history: Sequence[float], last: int = 10, min_fall: float = 1e-3) -> list[Problem]:
+    """Find out whether the loss fell over the last checks.
+
+    It did not where the lowest of the last values is not below the lowest of all earlier ones by ``min_fall``
+    of its size. That is a warning while the loss is still within 5 % of where it started, and worth knowing
+    later.
+
+    Parameters
+    ----------
+    history
+        Means of the training loss between two checks, oldest first.
+    last
+        How many checks make up the recent past.
+    min_fall
+        Smallest fall that counts, relative.
+    """
+    if not all(math.isfinite(loss) for loss in history[-1:]):
+        return [
+            Problem(
+                check="loss_not_finite",
+                severity="error",
+                message="The training loss was NaN or Inf at least once since the check before.",
+                advice="GradientCheckCallback names the samples and layers; lower the learning rate.",
+            )
+        ]
+    finite = [loss for loss in history if math.isfinite(loss)]
+    if len(finite) <= last:
+        return []
+    best_before, best_now = min(finite[:-last]), min(finite[-last:])
+    if best_before - best_now > min_fall * abs(best_before):
+        return []
+    learned = finite[0] - min(finite) >= 0.05 * abs(finite[0]) > 0
+    return [
+        Problem(
+            check="loss_not_falling",
+            severity="info" if learned else "warning",
+            message=f"The mean training loss has not fallen over the last {last} checks: best "
+            f"{best_now:.4g}, before them {best_before:.4g}, at the start {finite[0]:.4g}.",
+            advice="Lower the learning rate or stop; the model has learned what it can this way."
+            if learned
+            else "Nothing was learned yet: see whether one batch can be overfitted (overfit_batches=1) and "
+            "whether targets are normalised, and try other learning rates.",
+        )
+    ]

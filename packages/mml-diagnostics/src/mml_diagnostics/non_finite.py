@@ -1,0 +1,138 @@
+"""NaN and Inf: in gradients, and in the batches that they come from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mml_diagnostics.batch_view import look_up, name_sample, sample_ids_of
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """A sample with a value that is not finite: its name, and the keys of the batch that hold the value.
+
+    Where the batch does not tell which sample a value belongs to, the name is that of the row, without keys.
+    """
+
+    sample: str
+    keys: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.keys)} of {self.sample}" if self.keys else self.sample
+
+
+def gradient_values(parameter: nn.Parameter) -> Tensor:
+    """Return the dense values of ``parameter.grad``; a sparse gradient is coalesced in place first."""
+    gradient = parameter.grad
+    if gradient is None:
+        raise ValueError("gradient_values needs a parameter that has a gradient.")
+    if gradient.is_sparse:
+        parameter.grad = gradient = gradient.coalesce()
+        return gradient.values()
+    return gradient
+
+
+def gradient_norms(gradients: list[Tensor], scale: Tensor | None = None) -> list[float]:
+    """Return the 2-norm of each gradient, with one transfer from the device for all of them.
+
+    Parameters
+    ----------
+    gradients
+        Dense tensors of any shapes, on one device or several.
+    scale
+        What the gradients were multiplied by (0-d), where a gradient scaler has not undone it yet.
+
+    Returns
+    -------
+    list of float
+        One norm per gradient. It is not finite where the gradient is not (and where its square overflows).
+    """
+    if not gradients:
+        return []
+    norms = torch.stack(
+        [norm.to(gradients[0].device, torch.float32) for norm in torch._foreach_norm(gradients)]
+    )
+    return (norms if scale is None else norms / scale).tolist()
+
+
+def count_non_finite(gradients: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Return the numbers of NaN and of Inf elements of each gradient."""
+    counts = [torch.stack((g.isnan().sum(), g.isinf().sum())).cpu() for g in gradients]
+    return [(int(nan), int(inf)) for nan, inf in counts]
+
+
+def zero_non_finite(gradient: Tensor) -> None:
+    """Set the NaN and Inf elements of ``gradient`` to zero, in place."""
+    torch.nan_to_num_(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def bad_inputs(batch: Any) -> list[BadInput]:
+    """Find the samples whose targets, positions or other inputs are not finite.
+
+    A tensor's leading dimension tells whose values it holds: structures, atoms or edges (of the graph).
+
+    Parameters
+    ----------
+    batch
+        A mapping, sequence or graph, nested in any way.
+
+    Returns
+    -------
+    list of BadInput
+        One per sample, in the order in which they stand in the batch; empty where all values are finite.
+    """
+    ids = sample_ids_of(batch)
+    owners = _owners(batch, None if ids is None else len(ids))
+    found: dict[tuple[int, str], list[str]] = {}
+    for key, value in _floats(batch, ""):
+        bad = ~torch.isfinite(value.detach())
+        if value.ndim == 0:
+            rows = [0] if bool(bad) else []
+        else:
+            rows = bad.reshape(len(bad), -1).any(dim=1).nonzero().flatten().tolist() if bad.numel() else []
+        owner = owners.get(value.shape[0] if value.ndim else -1)
+        for row in rows:
+            index = row if owner is None else int(owner[row])
+            name = name_sample(ids, index) if owner is not None else f"row {row} of {key}"
+            keys = found.setdefault((index, name), [])
+            if owner is not None and key not in keys:
+                keys.append(key)
+    return [BadInput(name, tuple(keys)) for (_, name), keys in sorted(found.items())]
+
+
+def _owners(batch: Any, num_ids: int | None) -> dict[int, Tensor]:
+    """Map a leading dimension to the structure of each row; structures win over atoms, atoms over edges."""
+    owners: dict[int, Tensor] = {}
+    node_batch, natoms, edges = (
+        look_up(batch, "batch"),
+        look_up(batch, "natoms"),
+        look_up(batch, "edge_index"),
+    )
+    if not isinstance(node_batch, Tensor) and isinstance(natoms, Tensor):
+        node_batch = torch.repeat_interleave(natoms.reshape(-1))
+    if isinstance(node_batch, Tensor):
+        if isinstance(edges, Tensor) and edges.numel():
+            owners[edges.shape[1]] = node_batch[edges[0]]
+        owners[len(node_batch)] = node_batch
+    structures = natoms.numel() if isinstance(natoms, Tensor) else num_ids
+    if structures is not None:
+        owners[structures] = torch.arange(structures)
+    return owners
+
+
+def _floats(value: Any, key: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        if value.is_floating_point() or value.is_complex():
+            yield key, value
+        return
+    if hasattr(value, "to_dict") and not isinstance(value, Mapping):
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _floats(part, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from _floats(part, f"{key}[{index}]" if key else f"batch[{index}]")

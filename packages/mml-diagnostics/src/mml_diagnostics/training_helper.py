@@ -1,0 +1,302 @@
+"""TrainingHelperCallback: every so many steps, heuristics on data, embeddings, gradients and weights."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from mml_diagnostics._lightning import LightningModule, Trainer
+from mml_diagnostics.base import DiagnosticCallback, never_fatal
+from mml_diagnostics.batch_view import BatchView, name_sample, sample_ids_of, view_batch
+from mml_diagnostics.checks import data, embeddings, gradients, loss, weights
+from mml_diagnostics.checks.applicable import NotApplicableError
+from mml_diagnostics.finding import Problem
+from mml_diagnostics.loggers import log_scalars
+
+logger = logging.getLogger(__name__)
+
+DATA_CHECKS = (
+    data.fractional_positions,
+    data.overlapping_atoms,
+    data.isolated_nodes,
+    data.duplicate_samples,
+)
+
+
+class TrainingHelperCallback(DiagnosticCallback):
+    """Look at a training run every ``update_freq`` steps and say in plain language what is wrong with it.
+
+    The heuristics are the functions in :mod:`mml_diagnostics.checks`. Data: positions that look fractional,
+    overlapping atoms, isolated nodes, duplicate samples. Embeddings: exploding, collapsed. Gradients:
+    parameters that have none, none that reaches the encoder, small ones. Weights: an encoder dwarfed by its
+    heads, update-to-weight ratio, learning rate zero. Loss: did not fall over the last ten checks.
+
+    Works with any LightningModule. Checks that need an ``encoder``, ``output_heads`` or a graph with ``pos``
+    and ``edge_index`` are skipped where there is none, and that is said once. On the steps between, nothing
+    is read from the device and no hook is attached; the loss is summed up where it is. Each rank looks at its
+    own batches, and rank zero reports.
+
+    Parameters
+    ----------
+    small_grad_thres
+        Gradient norms below this are worth knowing (severity ``info``); 0 reports none.
+    update_freq
+        Look at every so many optimizer steps, the first included.
+    encoder_hook
+        Look at the encoder's output, with a forward hook that is there only on the steps looked at.
+    record_param_norm_history
+        Record the norms of the weights of encoder and heads (else of the module), in ``param_norm_history``
+        and as ``diagnostics/<part>_norm`` in the trainer's loggers.
+
+    Attributes
+    ----------
+    param_norm_history
+        Name -> list of (step, norm).
+
+    Raises
+    ------
+    ValueError
+        For a negative ``small_grad_thres`` or an ``update_freq`` below one.
+    """
+
+    def __init__(
+        self,
+        small_grad_thres: float = 1e-3,
+        update_freq: int = 50,
+        encoder_hook: bool = True,
+        record_param_norm_history: bool = True,
+    ) -> None:
+        if not (math.isfinite(small_grad_thres) and small_grad_thres >= 0):
+            raise ValueError(f"small_grad_thres is {small_grad_thres}; give a finite norm of at least 0.")
+        if update_freq < 1:
+            raise ValueError(f"update_freq is {update_freq}; give a number of steps of at least 1.")
+        super().__init__()
+        self.small_grad_thres = small_grad_thres
+        self.update_freq = update_freq
+        self.encoder_hook = encoder_hook
+        self.record_param_norm_history = record_param_norm_history
+        self.param_norm_history: dict[str, list[tuple[int, float]]] = {}
+        self.loss_history: list[float] = []
+        self._inspected = -1  # the last step that was looked at
+        self._live = False  # whether the step at hand is looked at
+        self._handle: RemovableHandle | None = None
+        self._view: BatchView | None = None
+        self._sample_ids: list[str] | None = None
+        self._before: dict[str, Tensor] = {}
+        self._groups: list[dict[str, Any]] = []
+        self._loss_sum: Tensor | None = None
+        self._loss_count = 0
+        self._streaks: dict[str, dict[tuple[str, str], int]] = {}
+        self._skipped: dict[str, str] = {}
+        self._unsaid: list[str] = []
+
+    @never_fatal
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Decide whether this step is looked at; if so, look at the data and wait for the encoder."""
+        step = trainer.global_step
+        if step % self.update_freq or step == self._inspected:
+            return
+        self._step = self._inspected = step
+        self._live = True
+        self._before, self._groups = {}, []
+        self._view, self._sample_ids = view_batch(batch), sample_ids_of(batch)
+        for check in DATA_CHECKS:
+            self._run(check.__name__, _with_view(check), self._view)
+        if self.encoder_hook:
+            encoder = getattr(pl_module, "encoder", None)
+            if isinstance(encoder, nn.Module):
+                self._handle = encoder.register_forward_hook(self._on_encoder_output)
+            else:
+                self._skip("embeddings", "the module has no encoder")
+
+    @never_fatal
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Look at the gradients, and remember the weights that ``optimizer`` is about to change."""
+        if not self._live:
+            return
+        mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        parameters = {name: p for name, p in pl_module.named_parameters() if id(p) in mine}
+        norms = gradients.norms_of_gradients(parameters)
+        self._run("missing_gradients", gradients.missing_gradients, parameters)
+        self._run("small_gradients", gradients.small_gradients, norms, self.small_grad_thres)
+        encoder = getattr(pl_module, "encoder", None)
+        if not isinstance(encoder, nn.Module):
+            self._skip("encoder_without_gradient", "the module has no encoder")
+        else:
+            named = {f"encoder.{name}": p for name, p in encoder.named_parameters()}
+            frozen = not any(p.requires_grad for p in named.values())
+            if frozen or any(id(p) in mine for p in named.values()):
+                self._run("encoder_without_gradient", gradients.encoder_gradient, named, norms)
+        self._before |= {name: p.detach().clone() for name, p in parameters.items() if p.grad is not None}
+        self._groups += optimizer.param_groups
+
+    @never_fatal
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add up the loss; when a step that is looked at is over, look at the weights and the loss."""
+        value = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(value, Tensor):
+            value = value.detach().float().mean()
+            self._loss_sum = value if self._loss_sum is None else self._loss_sum + value
+            self._loss_count += 1
+        if not self._live:
+            return
+        self._remove_hook()
+        if trainer.global_step == self._step:  # gradients are still accumulated
+            return
+        self._live = False
+        self._check_weights(trainer, pl_module)
+        self._check_loss()
+        self._before, self._groups, self._view = {}, [], None
+        self._say_skipped()
+
+    def detach(self) -> None:
+        """Remove the forward hook, and let go of the batch and the weights that were kept."""
+        self._remove_hook()
+        self._before, self._groups, self._view, self._live = {}, [], None, False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return findings and histories."""
+        return super().state_dict() | {
+            "loss_history": list(self.loss_history),
+            "param_norm_history": {name: [list(x) for x in h] for name, h in self.param_norm_history.items()},
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where the resumed run was."""
+        super().load_state_dict(state_dict)
+        self.loss_history = list(state_dict["loss_history"])
+        histories = state_dict["param_norm_history"].items()
+        self.param_norm_history = {name: [(step, norm) for step, norm in h] for name, h in histories}
+
+    @never_fatal
+    def _on_encoder_output(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not self._live or self._handle is None:
+            return
+        self._remove_hook()  # the first call of the step is looked at
+        system = output if isinstance(output, Tensor) else getattr(output, "system_embedding", None)
+        point = getattr(output, "point_embedding", None)
+        view = self._view
+        found = False
+        with torch.no_grad():
+            if isinstance(system, Tensor) and system.ndim == 2:
+                found = True
+                self._look_at("system", system, self._name_structure, _structure_kinds(view, len(system)))
+            if isinstance(point, Tensor) and point.ndim == 2:
+                found = True
+                self._look_at("point", point, self._name_atom, _atom_kinds(view, len(point)))
+        if not found:
+            self._skip("embeddings", "the encoder's output has no system_embedding or point_embedding matrix")
+
+    def _look_at(self, level: str, x: Tensor, name: Callable[[int], str], num_kinds: int) -> None:
+        x = x.detach()
+        self._run(f"exploding_embeddings/{level}", embeddings.exploding_embeddings, x, level, name)
+        self._run(f"collapsed_embeddings/{level}", embeddings.collapsed_embeddings, x, level, num_kinds)
+
+    def _check_weights(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        parts = {part: getattr(pl_module, part, None) for part in ("encoder", "output_heads")}
+        named = {part: dict(m.named_parameters()) for part, m in parts.items() if isinstance(m, nn.Module)}
+        if len(named) == 2:
+            self._run("dwarfed_encoder", weights.dwarfed_encoder, named["encoder"], named["output_heads"])
+        else:
+            self._skip("dwarfed_encoder", "the module has no encoder or no output_heads")
+        if self._groups:
+            parameters = dict(pl_module.named_parameters())
+            ratios = weights.update_ratios(self._before, {name: parameters[name] for name in self._before})
+            decayed = weights.is_decayed(self._groups)
+            self._run("update_to_weight_ratio", weights.update_to_weight_ratio, ratios, decayed)
+            self._run("learning_rate_zero", weights.learning_rate_zero, self._groups)
+        if self.record_param_norm_history:
+            norms = {}
+            for part, tensors in (named or {"module": dict(pl_module.named_parameters())}).items():
+                if tensors:
+                    norm = float(torch.nn.utils.get_total_norm([t.detach() for t in tensors.values()]))
+                    self.param_norm_history.setdefault(part, []).append((self._step, norm))
+                    norms[f"diagnostics/{part}_norm"] = norm
+            log_scalars(trainer, norms, self._step)
+
+    def _check_loss(self) -> None:
+        if self._loss_sum is None:
+            self._skip("loss_not_falling", "training_step returns no loss")
+        elif self._loss_count >= self.update_freq:
+            self.loss_history.append(float(self._loss_sum) / self._loss_count)
+            self._loss_sum, self._loss_count = None, 0
+            self._run("loss_not_falling", loss.loss_not_falling, self.loss_history)
+
+    def _run(self, name: str, check: Callable[..., list[Problem]], *args: Any) -> None:
+        try:
+            problems = check(*args)
+        except NotApplicableError as reason:
+            self._skip(name, str(reason))
+            return
+        old = self._streaks.get(name, {})
+        self._streaks[name] = {(p.check, p.where): old.get((p.check, p.where), 0) + 1 for p in problems}
+        for problem in problems:
+            if self._streaks[name][problem.check, problem.where] >= problem.patience:
+                self.report(problem, self._step)
+
+    def _skip(self, name: str, reason: str) -> None:
+        if name not in self._skipped:
+            self._skipped[name] = reason
+            self._unsaid.append(f"{name} ({reason})")
+            self._log.add(
+                Problem("skipped", "info", f"{name} was skipped: {reason}.", "", where=name), self._step
+            )
+
+    def _say_skipped(self) -> None:
+        if self._unsaid and self._speaks:
+            logger.warning("TrainingHelperCallback skips what does not apply: %s.", "; ".join(self._unsaid))
+        self._unsaid = []
+
+    def _remove_hook(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def _name_structure(self, row: int) -> str:
+        return name_sample(self._sample_ids, row)
+
+    def _name_atom(self, row: int) -> str:
+        if self._view is None or row >= len(self._view.structure_of):
+            return f"row {row}"
+        structure = int(self._view.structure_of[row])
+        return (
+            f"atom {row - int((self._view.structure_of < structure).sum())} of {self._view.name(structure)}"
+        )
+
+
+def _with_view(check: Callable[[BatchView], list[Problem]]) -> Callable[[BatchView | None], list[Problem]]:
+    def run(view: BatchView | None) -> list[Problem]:
+        if view is None:
+            raise NotApplicableError("the batch has no positions")
+        return check(view)
+
+    return run
+
+
+def _atom_kinds(view: BatchView | None, rows: int) -> int:
+    """Count the elements in the batch; where it does not tell, every row is of its own kind."""
+    if view is None or view.atomic_numbers is None or len(view.pos) != rows:
+        return rows
+    return len(view.atomic_numbers.unique())
+
+
+def _structure_kinds(view: BatchView | None, rows: int) -> int:
+    """Count the compositions in the batch; two where structures of only one differ in their positions."""
+    if view is None or view.atomic_numbers is None or view.num_structures != rows:
+        return rows
+    masks = [view.structure_of == i for i in range(rows)]
+    compositions = {tuple(sorted(view.atomic_numbers[mask].tolist())) for mask in masks}
+    if len(compositions) > 1:
+        return len(compositions)
+    return min(2, len({view.pos[mask].numpy().tobytes() for mask in masks}))
