@@ -81,7 +81,7 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         return np.arange(self.manifest.num_samples) if self._indices is None else np.asarray(self._indices)
 
     def split_indices(self, split: str) -> np.ndarray:
-        """Indices of a recorded split, [n] int64, memory-mapped.
+        """Return the indices of a recorded split, [n] int64, memory-mapped.
 
         Raises
         ------
@@ -97,10 +97,13 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         return self.manifest.num_samples if self._indices is None else len(self._indices)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return apply_transforms(self.read(index), self.transforms)
+        sample = {
+            name: _to_torch(value, name, name == "targets") for name, value in self.stored(index).items()
+        }
+        return apply_transforms(sample, self.transforms)
 
-    def read(self, index: int) -> dict[str, Any]:
-        """Sample `index` without the transforms.
+    def stored(self, index: int) -> dict[str, Any]:
+        """Return sample `index` as it is stored, with its ``sample_id``: numpy arrays and Python numbers.
 
         Raises
         ------
@@ -118,10 +121,7 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         try:
             sample = decode_record(shard.get(key))
         except ValueError as error:
-            raise ValueError(
-                f"record {key} of the shard {str(shard.path)!r} (sample {position}): {error}"
-            ) from error
-        sample = {name: _to_torch(value, name, name == "targets") for name, value in sample.items()}
+            raise ValueError(f"sample {position}, record {key} of {str(shard.path)!r}: {error}") from error
         sample.setdefault("sample_id", f"{self.name}/{position:06d}")
         return sample
 

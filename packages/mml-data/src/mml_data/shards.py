@@ -79,19 +79,15 @@ class Shard:
         Raises
         ------
         ValueError
-            Where it is not there or cannot be read.
+            Where it is not there or cannot be read; the message does not say which one it is.
         """
         try:
             with self.environment.begin() as transaction:
                 record = transaction.get(record_key(index))
         except lmdb.Error as error:
-            raise ValueError(
-                f"record {index} of the shard {str(self.path)!r} cannot be read: {error}"
-            ) from error
+            raise ValueError(f"it cannot be read ({error}); import the data set again") from error
         if record is None:
-            raise ValueError(
-                f"record {index} of the shard {str(self.path)!r} is missing; import the data set again"
-            )
+            raise ValueError("it is missing; import the data set again")
         return record
 
     def records(self) -> Iterator[tuple[bytes, memoryview]]:

@@ -86,7 +86,18 @@ class DatasetStatistics:
         self._targets: dict[str, _Target] = {}
 
     def add(self, sample: Mapping[str, Any]) -> None:
-        """Take in one sample; arrays may be numpy's or torch's."""
+        """Take in one sample; arrays may be numpy's or torch's.
+
+        Raises
+        ------
+        ValueError
+            Where it has no ``atomic_numbers``.
+        """
+        if "atomic_numbers" not in sample:
+            name = sample.get("sample_id", f"sample {self._count}")
+            raise ValueError(
+                f"{name} has no 'atomic_numbers', which statistics need; it has {', '.join(sample)}"
+            )
         numbers = np.asarray(sample["atomic_numbers"])
         self._count += 1
         self._natoms.add(np.array([numbers.size]))

@@ -1,0 +1,285 @@
+"""The Lightning data module: a data set, its parts, and loaders for them."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from pytorch_lightning import LightningDataModule, Trainer
+from torch.utils.data import DataLoader, Dataset
+
+from mml_data.dataset import LMDBDataset
+from mml_data.loader import ResumableDataLoader
+from mml_data.parts import Part, Parts, check_split_options, make_parts
+from mml_data.sampler import EpochSampler
+from mml_data.statistics import DatasetStatistics
+
+__all__ = ["MatSciMLDataModule"]
+
+logger = logging.getLogger(__name__)
+
+
+class MatSciMLDataModule(LightningDataModule):
+    """Training, validation, test and prediction batches of a data set.
+
+    Parameters
+    ----------
+    dataset
+        The name of an embedded data set (``"emt"``, ``"prototypes"``), a data set, or a class of data sets, which is called
+        as ``dataset(train_path, **dset_kwargs)``. Not needed where `train_path` is a data set directory.
+    train_path
+        Directory of the data set.
+    batch_size
+        Structures in a batch, on each device.
+    num_workers
+        Processes that load, on each device; 0 loads in the training process.
+    val_split, test_split
+        0.0: the split that is recorded in the data set, if there is one. Above 0 and below 1: that fraction of the
+        training part, drawn at random. A path: another data set.
+    pred_split
+        The same for prediction; without one, and without a recorded split ``predict``, the test part.
+    seed
+        Seed of random splits and of the order of training samples; default: what Lightning's ``seed_everything`` was
+        given, or 0. It is saved in checkpoints: a fit that goes on keeps it.
+    dset_kwargs
+        Further arguments of the data set.
+    persistent_workers
+        Whether workers live on between epochs; default: yes, where there are workers.
+    transforms
+        Callables, dict to dict, applied in order to a sample when it is read.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where the arguments contradict each other or are out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: str | Dataset[Any] | type[Dataset[Any]] | None = None,
+        train_path: str | Path | None = None,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        val_split: float | str | Path | None = 0.0,
+        test_split: float | str | Path | None = 0.0,
+        pred_split: float | str | Path | None = None,
+        seed: int | None = None,
+        dset_kwargs: dict[str, Any] | None = None,
+        persistent_workers: bool | None = None,
+        transforms: list[Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+    ) -> None:
+        super().__init__()
+        if dataset is None and train_path is None:
+            raise ValueError("give dataset (for example 'emt') or train_path (the directory of a data set)")
+        if isinstance(dataset, type) and train_path is None:
+            raise ValueError(
+                f"dataset is the class {dataset.__name__}: give train_path, the directory that it reads"
+            )
+        if train_path is not None and not (dataset is None or isinstance(dataset, type)):
+            raise ValueError(f"give dataset ({dataset!r}) or train_path ({str(train_path)!r}), not both")
+        if isinstance(dataset, Dataset) and dset_kwargs:
+            raise ValueError("dset_kwargs are for a data set that is made here, but dataset is one already")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, it is {batch_size}")
+        if num_workers < 0:
+            raise ValueError(f"num_workers must not be negative, it is {num_workers}")
+        if persistent_workers and num_workers == 0:
+            raise ValueError("persistent_workers needs workers: give num_workers of at least 1")
+        check_split_options({"val_split": val_split, "test_split": test_split, "pred_split": pred_split})
+        self.dataset = dataset
+        self.train_path = train_path
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.val_split = val_split
+        self.test_split = test_split
+        self.pred_split = pred_split
+        self.dset_kwargs = dict(dset_kwargs or {})
+        self.persistent_workers = num_workers > 0 if persistent_workers is None else persistent_workers
+        self.transforms = list(transforms or [])
+        self._seed_was_given = seed is not None
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, it is {self.seed}")
+        self._source: Dataset[Any] | None = None
+        self._parts: Parts | None = None
+        self._statistics: dict[str, Any] | None = None
+
+    @classmethod
+    def from_devset(
+        cls, name: str, dset_kwargs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> "MatSciMLDataModule":
+        """Make a data module for the embedded data set `name`; `kwargs` as for the class."""
+        return cls(dataset=name, dset_kwargs=dset_kwargs, **kwargs)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the data set and split it, and check that there is a part for `stage`.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            Where the data set cannot be opened (see `LMDBDataset`), a part would be empty, or the one that `stage`
+            needs is not there.
+        """
+        needed = {"validate": "val", "test": "test", "predict": "predict"}.get(stage or "")
+        if needed is not None and needed not in self.parts:
+            option = {"val": "val_split", "test": "test_split", "predict": "pred_split or test_split"}[needed]
+            raise ValueError(
+                f"there is nothing to {stage}: {self._name!r} has no recorded split {needed!r}; "
+                f"give {option}, a fraction of the training samples or the path of a data set"
+            )
+        logger.info("%s: %s", self._name, {name: len(part) for name, part in self.parts.items()})
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The parts: ``train``, and those of ``val``, ``test`` and ``predict`` that there are."""
+        return self._make_parts().parts
+
+    def train_dataloader(self) -> ResumableDataLoader:
+        """Batches of the training part, in an order that seed and epoch decide; it can go on in mid-epoch."""
+        part = self.parts["train"]
+        return ResumableDataLoader(
+            part,
+            self.batch_size,
+            sampler=self._sampler(part, shuffle=True),
+            position=self._position if self.trainer is not None else None,
+            **self._loader_options(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """Batches of the validation part, in order; an empty list where there is none."""
+        return self._evaluation_loader("val") if "val" in self.parts else []
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Batches of the test part, in order."""
+        self.setup("test")
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Batches of the prediction part, in order."""
+        self.setup("predict")
+        # No sampler of ours: Lightning has one for prediction, which repeats nothing.
+        return DataLoader(
+            self.parts["predict"], self.batch_size, **self._loader_options(), generator=torch.Generator()
+        )
+
+    def target_statistics(self) -> dict[str, dict[str, Any]]:
+        """Statistics of each target over the training part, in the units in which it is stored, without transforms.
+
+        Returns
+        -------
+        dict
+            Target name to ``mean``, ``std``, ``rms``, ``min``, ``max``, ``count``, and for one number a structure
+            ``per_atom_mean`` and ``per_atom_std``; for integers and booleans ``classes``, ``class_counts`` and ``count``.
+            See `mml_data.statistics.DatasetStatistics`.
+        """
+        return self._train_statistics()["targets"]
+
+    def describe(self) -> dict[str, Any]:
+        """Say what the data are, for a report.
+
+        Returns
+        -------
+        dict
+            ``name``, ``path`` (None where the data set has none), ``counts`` (samples in each part), ``elements`` (atoms of
+            each, of all samples where the manifest says so and else of the training part), ``seed`` and ``source``.
+        """
+        counts = {name: len(part) for name, part in self.parts.items()}
+        source, manifest = self._source, getattr(self._source, "manifest", None)
+        statistics = manifest.statistics["all"] if manifest is not None else self._train_statistics()
+        return {
+            "name": self._name,
+            "path": str(source.path) if isinstance(source, LMDBDataset) else None,
+            "counts": counts,
+            "elements": statistics["elements"],
+            "seed": self.seed,
+            "source": manifest.source if manifest is not None else {},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold so that the parts are the same again."""
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the seed of a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            Where another seed was asked for.
+        """
+        if (seed := state_dict["seed"]) == self.seed:
+            return
+        if self._seed_was_given:
+            raise ValueError(
+                f"the checkpoint was written with seed {seed} of the data, now it is {self.seed}: training would go on "
+                f"with other splits; give seed={seed}, or none"
+            )
+        logger.info("the seed of the data is %d, from the checkpoint", seed)
+        self.seed, self._parts, self._statistics = seed, None, None
+
+    @property
+    def _name(self) -> str:
+        self._make_parts()
+        return getattr(self._source, "name", type(self._source).__name__)
+
+    def _make_parts(self) -> Parts:
+        if self._parts is None:
+            self._source = self._open()
+            self._parts = make_parts(
+                self._source,
+                {"val": self.val_split, "test": self.test_split, "predict": self.pred_split},
+                seed=self.seed,
+                transforms=self.transforms,
+                open_dataset=self.dataset if isinstance(self.dataset, type) else LMDBDataset,
+            )
+        return self._parts
+
+    def _open(self) -> Dataset[Any]:
+        if isinstance(self.dataset, str):
+            from mml_data.devsets import devset_path
+
+            return LMDBDataset(devset_path(self.dataset), **self.dset_kwargs)
+        if isinstance(self.dataset, Dataset):
+            return self.dataset
+        return (self.dataset or LMDBDataset)(self.train_path, **self.dset_kwargs)  # type: ignore[call-arg,arg-type]
+
+    def _train_statistics(self) -> dict[str, Any]:
+        if self._statistics is None:
+            made = self._make_parts()
+            if made.recorded is not None and isinstance(self._source, LMDBDataset):
+                self._statistics = self._source.manifest.statistics[made.recorded]
+            else:
+                statistics = DatasetStatistics()
+                for index in range(len(made.parts["train"])):
+                    statistics.add(made.parts["train"].stored(index))
+                self._statistics = statistics.result()
+        return self._statistics
+
+    def _position(self) -> tuple[int, int]:
+        trainer = cast(Trainer, self.trainer)
+        return trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.processed
+
+    def _evaluation_loader(self, name: str) -> DataLoader[Any]:
+        part = self.parts[name]
+        return DataLoader(
+            part,
+            self.batch_size,
+            sampler=self._sampler(part, shuffle=False),
+            generator=torch.Generator(),
+            **self._loader_options(),
+        )
+
+    def _sampler(self, part: Part, *, shuffle: bool) -> EpochSampler:
+        ranks = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
+        return EpochSampler(part, self.batch_size, shuffle=shuffle, seed=self.seed, **(ranks or {}))
+
+    def _loader_options(self) -> dict[str, Any]:
+        from mml_graphs import collate_samples
+
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.persistent_workers,
+            "collate_fn": collate_samples,
+        }

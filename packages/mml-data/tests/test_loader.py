@@ -1,0 +1,256 @@
+import pytest
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader, RandomSampler
+
+from mml_data import MatSciMLDataModule
+from mml_data.loader import ResumableDataLoader
+from mml_data.sampler import EpochSampler
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    # Lightning 2.6 with torch 2.15; not ours.
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+]
+
+
+class Recorder(LightningModule):
+    """Its weight depends on every batch and on the order of all, and it writes down what it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+        self.seen = []
+        self.validated = []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append((self.current_epoch, batch_idx, tuple(batch["sample_id"])))
+        return (self.weight * batch["targets"]["energy"].double()).sum().cos()
+
+    def validation_step(self, batch, batch_idx):
+        self.validated.append(tuple(batch["sample_id"]))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+
+
+class SaveEverywhere(Callback):
+    """Saves a checkpoint wherever Lightning's own callbacks do, and how many batches were seen until then."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.saved = {}
+
+    def save(self, trainer, module, place):
+        name = f"{place}-{len(module.seen)}"
+        trainer.save_checkpoint(self.directory / name)
+        self.saved[name] = len(module.seen)
+
+    def on_train_batch_end(self, trainer, module, *args):
+        self.save(trainer, module, "batch")
+
+    def on_validation_end(self, trainer, module):
+        if not trainer.sanity_checking:
+            self.save(trainer, module, "validation")
+
+    def on_train_epoch_end(self, trainer, module):
+        self.save(trainer, module, "epoch")
+
+
+def fit(data, callbacks=(), ckpt_path=None, module=None, **options):
+    module = module or Recorder()
+    options = {"max_epochs": 3, "num_sanity_val_steps": 0} | options
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+        **options,
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    return module
+
+
+def check_resume(make_data, directory, places=None, **options):
+    saver = SaveEverywhere(directory)
+    whole = fit(make_data(), [saver], **options)
+    chosen = {name: seen for name, seen in saver.saved.items() if places is None or name in places}
+    assert chosen
+    for name, seen in chosen.items():
+        rest = fit(make_data(), ckpt_path=directory / name, **options)
+        assert whole.seen[:seen] + rest.seen == whole.seen, name
+        assert torch.equal(rest.weight, whole.weight), name
+    return whole
+
+
+def test_a_fit_resumed_anywhere_sees_what_an_uninterrupted_one_sees(stored, tmp_path):
+    whole = check_resume(lambda: MatSciMLDataModule(train_path=stored, batch_size=5), tmp_path)
+    epochs = [[seen for epoch, _, seen in whole.seen if epoch == number] for number in range(3)]
+    assert [[len(batch) for batch in epoch] for epoch in epochs] == [[5, 5, 2]] * 3
+    orders = [[one for batch in epoch for one in batch] for epoch in epochs]
+    assert orders[0] != orders[1] != orders[2]
+    assert all(len(set(order)) == 12 for order in orders)
+
+
+def test_resuming_with_workers(stored, tmp_path):
+    places = ["batch-2", "batch-4", "epoch-3"]
+    check_resume(lambda: MatSciMLDataModule(train_path=stored, batch_size=5, num_workers=2), tmp_path, places)
+
+
+def test_resuming_with_limited_batches_and_validation_in_mid_epoch(stored, tmp_path):
+    def make():
+        return MatSciMLDataModule(train_path=stored, batch_size=2)
+
+    options = {"limit_train_batches": 4, "val_check_interval": 2, "max_epochs": 2}
+    check_resume(
+        make,
+        tmp_path,
+        ["batch-1", "validation-2", "batch-4", "validation-4", "epoch-4", "batch-6"],
+        **options,
+    )
+
+
+def test_accumulated_gradients_resume_after_any_optimizer_step(stored, tmp_path):
+    def make():
+        return MatSciMLDataModule(train_path=stored, batch_size=2)
+
+    check_resume(make, tmp_path, ["batch-2", "batch-4", "batch-6"], accumulate_grad_batches=2, max_epochs=2)
+
+
+def test_iteration_based_training_resumes(stored, tmp_path):
+    def make():
+        return MatSciMLDataModule(train_path=stored, batch_size=5)
+
+    check_resume(make, tmp_path, ["batch-2", "batch-3", "epoch-3", "batch-4"], max_steps=8, max_epochs=-1)
+
+
+class Interrupted(Callback):
+    """Raises in the middle of step `at`, before the optimizer, and saves as ModelCheckpoint does on an exception."""
+
+    def __init__(self, at, path):
+        self.at, self.path = at, path
+
+    def on_before_backward(self, trainer, module, loss):
+        if len(module.seen) == self.at:
+            raise RuntimeError("the power failed")
+
+    def on_exception(self, trainer, module, exception):
+        trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_batch_that_was_interrupted_comes_again(stored, tmp_path, num_workers):
+    def make():
+        return MatSciMLDataModule(train_path=stored, batch_size=5, num_workers=num_workers)
+
+    whole = fit(make(), max_epochs=2)
+    first = Recorder()
+    with pytest.raises(RuntimeError, match="the power failed"):
+        fit(make(), [Interrupted(5, tmp_path / "saved")], max_epochs=2, module=first)
+    rest = fit(make(), ckpt_path=tmp_path / "saved", max_epochs=2)
+    assert first.seen[:4] + rest.seen == whole.seen
+    assert torch.equal(rest.weight, whole.weight)
+
+
+def test_resuming_in_mid_epoch_with_another_batch_size_is_refused(stored, tmp_path):
+    saver = SaveEverywhere(tmp_path)
+    fit(MatSciMLDataModule(train_path=stored, batch_size=5), [saver], max_epochs=1)
+    with pytest.raises(
+        ValueError, match=r"middle of epoch 0, .*: batch_size was 5 and is 4; use the same settings"
+    ):
+        fit(MatSciMLDataModule(train_path=stored, batch_size=4), ckpt_path=tmp_path / "batch-1")
+    rest = fit(
+        MatSciMLDataModule(train_path=stored, batch_size=4), ckpt_path=tmp_path / "epoch-3", max_epochs=2
+    )
+    assert [len(seen) for _, _, seen in rest.seen] == [4, 4, 4]
+
+
+@pytest.mark.filterwarnings("ignore:You requested to overfit")
+def test_overfit_batches_gives_the_same_batches_in_each_epoch(stored):
+    module = fit(MatSciMLDataModule(train_path=stored, batch_size=5), overfit_batches=2, max_epochs=2)
+    seen = [ids for _, _, ids in module.seen]
+    assert seen[:2] == seen[2:]
+    assert seen[0] == tuple(f"toy/{index:06d}" for index in [1, 3, 5, 7, 9])
+
+
+class Numbers(torch.utils.data.Dataset):
+    def __init__(self, size):
+        self.size, self.read = size, []
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return index
+
+
+def batches(loader):
+    return [batch.tolist() for batch in loader]
+
+
+def test_skipped_batches_are_not_read_and_read_ahead_ones_do_not_count():
+    whole = ResumableDataLoader(Numbers(11), 3, sampler=EpochSampler(range(11), 3, seed=4))
+    whole.sampler.set_epoch(2)
+    expected = batches(whole)
+    ahead = ResumableDataLoader(Numbers(11), 3, sampler=EpochSampler(range(11), 3, seed=4), num_workers=1)
+    ahead.sampler.set_epoch(2)
+    iterator = iter(ahead)
+    assert next(iterator).tolist() == expected[0]
+    state = ahead.state_dict()
+    assert state["consumed"] == 1
+    rest = ResumableDataLoader(Numbers(11), 3, sampler=EpochSampler(range(11), 3, seed=4))
+    rest.load_state_dict(state)
+    assert batches(rest) == expected[1:]
+    assert rest.dataset.read == [index for batch in expected[1:] for index in batch]
+    assert len(rest) == 4
+    rest.sampler.set_epoch(3)
+    assert len(batches(rest)) == 4
+
+
+def test_iterating_leaves_the_random_numbers_of_the_training_alone():
+    loader = ResumableDataLoader(Numbers(4), 2)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    batches(loader)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_samplers_whose_order_is_lost_are_refused():
+    with pytest.raises(TypeError, match="must be an EpochSampler, this is a RandomSampler"):
+        ResumableDataLoader(Numbers(3), 1, sampler=RandomSampler(range(3)))
+    assert isinstance(ResumableDataLoader(Numbers(3)), DataLoader)
+
+
+class WriteDown(Callback):
+    def __init__(self, directory):
+        self.directory = directory
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if len(module.seen) == 4:
+            trainer.save_checkpoint(self.directory / "four")
+
+    def on_train_end(self, trainer, module):
+        torch.save((module.seen, module.validated), self.directory / f"seen-{trainer.global_rank}")
+
+
+def test_ranks_share_the_samples_and_resume_together(stored, tmp_path):
+    def run(directory, ckpt_path=None):
+        directory.mkdir()
+        data = MatSciMLDataModule(train_path=stored, batch_size=2)
+        callbacks = [WriteDown(directory)]
+        fit(data, callbacks, ckpt_path, max_epochs=2, strategy="ddp_fork", devices=2, limit_val_batches=1.0)
+        return [torch.load(directory / f"seen-{rank}") for rank in range(2)]
+
+    whole = run(tmp_path / "whole")
+    for epoch in range(2):
+        seen = [one for steps, _ in whole for number, _, batch in steps if number == epoch for one in batch]
+        assert sorted(seen) == sorted(
+            f"toy/{index:06d}" for index in [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 0, 2]
+        )
+    validated = [one for _, batches in whole for batch in batches[:1] for one in batch]
+    assert sorted(validated) == ["toy/000004", "toy/000006", "toy/000008"]
+    rest = run(tmp_path / "rest", tmp_path / "whole" / "four")
+    assert [steps[4:] for steps, _ in whole] == [steps for steps, _ in rest]
