@@ -1,0 +1,59 @@
+"""What every benchmark shares: the command line, the machine it ran on, medians with their spread."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median and range of repeated measurements."""
+
+    median: float
+    low: float
+    high: float
+    repeats: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Timing:
+        """Summarise measurements."""
+        return cls(statistics.median(values), min(values), max(values), len(values))
+
+    def show(self, factor: float = 1.0, digits: int = 2) -> str:
+        """Return `median (low - high)`, each times `factor`."""
+        return f"{self.median * factor:.{digits}f} ({self.low * factor:.{digits}f} - {self.high * factor:.{digits}f})"
+
+
+def parse_arguments(description: str | None) -> argparse.Namespace:
+    """Return the two options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer repeats: done within a minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to a file, too")
+    return parser.parse_args()
+
+
+def describe_machine(*packages: str) -> dict[str, str]:
+    """Return the machine and the versions of `packages`, and print both."""
+    about = {
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+    print("  ".join(f"{key} {value}" if key != "machine" else value for key, value in about.items()))
+    return about
+
+
+def write_json(path: Path | None, about: dict[str, str], results: dict[str, Any]) -> None:
+    """Write the numbers where `--json` asked for them."""
+    if path is not None:
+        plain = {key: asdict(value) if isinstance(value, Timing) else value for key, value in results.items()}
+        path.write_text(json.dumps({"about": about, "results": plain}, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,13 @@
+"""Sphinx configuration."""
+
+project = "matsciml"
+copyright = "2026, the matsciml developers"
+author = "the matsciml developers"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+html_title = "matsciml"
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["colon_fence"]
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+nitpicky = False

@@ -1,0 +1,159 @@
+"""Every mistake ends with one sentence that names the thing and the remedy, and leaves nothing behind."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from matsciml.cli import main
+from mml_data import LMDBWriter
+from support import QUICK, fit
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MATSCIML_RUN_DIR", raising=False)
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run the command line, check what every refusal has in common, return the sentence."""
+
+    def run(*arguments: str) -> str:
+        before = sorted(Path().rglob("*"))
+        assert main(arguments) not in (0, None)
+        lines = capsys.readouterr().err.strip().splitlines()
+        sentence = lines[-1]
+        assert sentence.startswith("matsciml: error: ")
+        assert "Traceback" not in "\n".join(lines)
+        assert sorted(Path().rglob("*")) == before, "something was left behind"
+        return sentence
+
+    return run
+
+
+def sample(numbers=(29, 29), **changes):
+    """A two-atom crystal that can be written."""
+    n = len(numbers)
+    pos = np.zeros((n, 3)) + np.arange(n)[:, None] * 1.8
+    targets = {"energy": torch.tensor(-1.0), "force": torch.zeros(n, 3)}
+    whole = {
+        "atomic_numbers": torch.tensor(numbers),
+        "pos": torch.tensor(pos),
+        "cell": torch.eye(3, dtype=torch.float64).reshape(1, 3, 3) * 3.6,
+        "pbc": torch.tensor([True, True, True]),
+        "targets": targets,
+        "target_types": {"regression": list(targets), "classification": []},
+    }
+    return whole | changes
+
+
+def write(path, samples):
+    """Write a data set with all samples in each of the three splits' places."""
+    with LMDBWriter(path) as writer:
+        for one in samples:
+            writer.add(one)
+        third = len(samples) // 3
+        indices = np.arange(len(samples))
+        writer.set_splits(
+            {"train": indices[: -2 * third], "val": indices[-2 * third : -third], "test": indices[-third:]}
+        )
+    return str(path)
+
+
+def test_missing_data_path(refused):
+    text = refused("fit", *QUICK, "--data.init_args.dataset=null", "--data.init_args.train_path=no/such/place")
+    assert "no/such/place" in text
+    assert "matsciml data import" in text
+
+
+def test_misspelt_keys(refused):
+    Path("top.yaml").write_text(yaml.safe_dump({"trainr": {"max_epochs": 3}}))
+    assert "trainr" in (text := refused("fit", "--config", "top.yaml"))
+    assert "did you mean 'trainer'?" in text
+    text = refused("fit", "--trainer.max_epoch", "3")
+    assert "did you mean 'trainer.max_epochs'?" in text
+    text = refused("fit", "--model.init_args.encoder.init_args.hiden_dim=3")
+    assert "mml_models.SchNet" in text
+    assert "did you mean 'hidden_dim'?" in text
+    text = refused("fit", "--model.init_args.learning_rat=3")
+    assert "learning_rat" in text
+    assert refused("fit", "--model.class_path=mml_tasks.ForceTask").count("ForceTask") >= 1
+    assert "abc" in refused("fit", "--model.init_args.lr=abc")
+    assert "missing.yaml" in refused("fit", "--config", "missing.yaml")
+    Path("broken.yaml").write_text("model: [\n")
+    assert "broken.yaml" in refused("fit", "--config", "broken.yaml")
+
+
+def test_unknown_command(refused):
+    assert "'train'" in (text := refused("train"))
+    assert "fit" in text
+
+
+def test_a_target_that_the_data_lacks(refused):
+    config = Path(__file__).parent.parent / "examples/configs/prototypes.yaml"
+    text = refused("fit", "--config", str(config), "--model.init_args.task_keys=[band_gap]")
+    assert "band_gap" in text
+    assert "density" in text
+
+
+def test_an_element_that_the_encoder_cannot_embed(refused):
+    text = refused("fit", *QUICK, "--model.init_args.encoder.init_args.num_atom_embedding=40")
+    assert any(z in text for z in ("46", "47", "78", "79"))
+    assert "num_atom_embedding" in text
+    assert "emt/" in text
+
+
+def test_cell_of_zero_volume_and_positions_that_are_nan(refused):
+    flat = sample(cell=torch.zeros(1, 3, 3))
+    with pytest.raises(ValueError, match="cell"):
+        write("flat", [flat] * 6)
+    nan = sample(pos=torch.full((2, 3), float("nan")))
+    with pytest.raises(ValueError, match="pos"):
+        write("nan", [nan] * 6)
+    line = {"atomic_numbers": [29, 29], "positions": [[0, 0, 0], [1.8, 1.8, 0]], "pbc": [True] * 3}
+    line |= {"cell": np.zeros((3, 3)).tolist(), "targets": {"energy": 0.0}}
+    Path("flat.jsonl").write_text(json.dumps(line) + "\n")
+    assert "flat.jsonl:1" in (text := refused("data", "import", "flat.jsonl", "out"))
+    assert "cell" in text
+    line |= {"cell": (np.eye(3) * 3.6).tolist(), "positions": [[0, 0, 0], [float("nan"), 0, 0]]}
+    Path("nan.jsonl").write_text(json.dumps(line) + "\n")
+    assert "nan.jsonl:1" in (text := refused("data", "import", "nan.jsonl", "out"))
+    assert "pos" in text
+
+
+def test_checkpoint_of_another_model(refused):
+    assert fit("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_test_batches=1") == 0
+    checkpoint = "runs/fit/checkpoints/last.ckpt"
+    text = refused("fit", *QUICK, "--model.init_args.encoder=mml_models.EGNN", "--ckpt_path", checkpoint)
+    assert checkpoint in text
+    assert "another model" in text
+    text = refused("test", "--model.init_args.encoder.init_args.hidden_dim=32", "--ckpt_path", checkpoint)
+    assert "shape" in text
+    Path("not.ckpt").write_text("nonsense")
+    assert "not.ckpt" in refused("test", "--ckpt_path", "not.ckpt")
+    assert "none.ckpt" in refused("test", "--ckpt_path", "none.ckpt")
+
+
+def test_last_without_a_run(refused):
+    assert "no run named 'fit'" in refused("fit", "--ckpt_path", "last")
+
+
+def test_a_directory_that_is_no_data_set(refused):
+    Path("empty").mkdir()
+    text = refused("fit", *QUICK, "--data.init_args.dataset=null", "--data.init_args.train_path=empty")
+    assert "empty" in text
+    assert "manifest.json" in text
+    assert "empty" in refused("data", "info", "empty")
+
+
+def test_a_run_name_with_slashes(refused):
+    assert "'a/b'" in refused("fit", *QUICK, "--name", "a/b")
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(FileNotFoundError):
+        main(["fit", "--ckpt_path", "last", "--debug"])

@@ -1,0 +1,67 @@
+"""Every Python snippet of the docs and READMEs runs, every example does, and every command shown parses."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+from matsciml.cli import main
+from support import QUICK, ROOT, SHARED, needs_shared
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")])
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(language):
+    """Return (document, text) of all fenced blocks in a language, those of one document joined."""
+    found = {}
+    for document in DOCUMENTS:
+        parts = [text for kind, text in BLOCK.findall(document.read_text(encoding="utf-8")) if kind == language]
+        if parts:
+            found[str(document.relative_to(ROOT))] = "\n".join(parts)
+    return [pytest.param(text, id=name) for name, text in found.items()]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MATSCIML_RUN_DIR", raising=False)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_snippets(code):
+    exec(compile(code, "<snippet>", "exec"), {"__name__": "snippet"})
+
+
+@pytest.mark.parametrize("script", sorted(ROOT.glob("examples/*.py")), ids=lambda p: p.name)
+def test_examples(script, capsys):
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", blocks("shell"))
+def test_commands_in_the_docs_have_options_that_exist(code, capsys):
+    """`matsciml fit ...` lines are parsed as far as printing the config; the others ran in other tests."""
+    for line in code.splitlines():
+        words = shlex.split(line.split("#")[0].split(">")[0])
+        if words[:2] != ["matsciml", "fit"] or "--ckpt_path" in words or "--config" in words:
+            continue
+        with pytest.raises(SystemExit) as stop:
+            main([*words[1:], *(["--print_config"] if "--print_config" not in words else [])])
+        assert stop.value.code == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["prototypes", "crystal_system"])
+def test_configs_on_the_embedded_data(name):
+    config = ROOT / "examples/configs" / f"{name}.yaml"
+    assert main(["fit", "--config", str(config), *QUICK]) == 0
+    assert Path("runs/fit/report.html").is_file() or Path("runs", name, "report.html").is_file()
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["lips", "materials_project"])
+def test_configs_on_real_data(name):
+    assert main(["data", "import", str(SHARED / "data" / f"{name}.jsonl"), name]) == 0
+    config = ROOT / "examples/configs" / f"{name}.yaml"
+    assert main(["fit", "--config", str(config), "--data.init_args.train_path", name, *QUICK]) == 0

@@ -1,0 +1,85 @@
+"""A mistake in a config, as one sentence: which key, what is wrong with it, what was probably meant."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from pytorch_lightning import Trainer
+
+TOP = ["seed_everything", "name", "runs_dir", "ckpt_path", "config", "trainer", "model", "data"]
+STRUCTURE = re.compile(
+    r"^(-\s*)?(Parser key|Does not validate|Subtypes|Errors:|Problem with given class_path|Given value|Expected a <class 'NoneType'>)"
+)
+
+
+@contextmanager
+def raise_readable(command: str) -> Iterator[None]:
+    """Turn jsonargparse's report, a tree of all types that were tried, into one `ValueError`.
+
+    Parameters
+    ----------
+    command
+        The command whose ``--help`` is recommended.
+    """
+    try:
+        yield
+    except argparse.ArgumentError as error:
+        raise ValueError(f"{explain(str(error))}; `matsciml {command} --help` lists what there is") from error
+
+
+def explain(report: str) -> str:
+    """Return one sentence for a report of jsonargparse.
+
+    Parameters
+    ----------
+    report
+        The text of the `argparse.ArgumentError`.
+    """
+    if unknown := re.search(r"does not accept option '([^']+)'", report):
+        return _unknown_top(unknown[1])
+    if unknown := re.search(r"unrecognized arguments: (.*)", report, re.DOTALL):
+        first = unknown[1].split()[0].lstrip("-").split("=")[0]
+        return _unknown_top(first, "--")
+    place = ".".join(re.findall(r'Parser key "([^"]+)"', report))
+    classes = re.findall(r"class_path ?=?'([^']+)'", report.split("Given value")[0])
+    if option := re.search(r"Option '([^']+)' is not accepted(?:\. Got value: \w+\(class_path='([^']+)')?", report):
+        owner = option[2] or (classes[-1] if classes else "")
+        name = option[1].split(".")[0]
+        return f"config key {place}: {owner or 'it'} has no option {name!r}{_meant(name, _options(owner))}"
+    lines = [line.strip().lstrip("- ") for line in report.splitlines()]
+    reasons = [line for line in lines if line and not STRUCTURE.match(line)] or [lines[-1]]
+    reason = re.sub(r"^Parser key \"[^\"]+\": ", "", reasons[0]) if place else " ".join(reasons)
+    reason = re.sub(r"<class '([^']+)'>", r"\1", reason)
+    owner = f" ({classes[-1]})" if classes else ""
+    return f"config key {place}{owner}: {reason}" if place else reason
+
+
+def _unknown_top(key: str, prefix: str = "") -> str:
+    first, _, rest = key.partition(".")
+    if first == "trainer" and rest:
+        options = [f"trainer.{name}" for name in inspect.signature(Trainer).parameters]
+        return f"there is no option {prefix}{key}{_meant(key, options)}"
+    return f"there is no option {prefix}{key}{_meant(first, TOP)}"
+
+
+def _options(class_path: str) -> list[str]:
+    """Return the names of the arguments of a class."""
+    module, _, name = class_path.rpartition(".")
+    try:
+        return [p for p in inspect.signature(getattr(importlib.import_module(module), name)).parameters if p != "self"]
+    except (ImportError, AttributeError, ValueError, TypeError):
+        return []
+
+
+def _meant(name: str, options: Iterable[str]) -> str:
+    options = list(options)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(options)}" if 0 < len(options) <= 16 else ""

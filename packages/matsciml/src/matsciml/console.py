@@ -1,0 +1,96 @@
+"""What a run prints: a few lines before, a short table after. 80 columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from matsciml.training import MatSciMLCLI
+
+SCALE = {"eV/atom": (1000.0, "meV/atom"), "eV/Å": (1000.0, "meV/Å"), "eV/Å³": (1000.0, "meV/Å³")}
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Print one message on the first rank.
+
+    Parameters
+    ----------
+    text
+        Plain text.
+    """
+    Console(highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def say_start(cli: MatSciMLCLI) -> None:
+    """Say what is trained on what, and where it goes."""
+    model, trainer = cli.model, cli.trainer
+    encoder = getattr(model, "encoder", None)
+    inner = f"({type(encoder).__name__})" if encoder is not None else ""
+    parameters = sum(p.numel() for p in model.parameters() if not isinstance(p, torch.nn.UninitializedParameter))
+    verb = "continues" if cli.continued else "writes"
+    device = trainer.strategy.root_device
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else f", {trainer.world_size} device(s)"
+    say(
+        f"matsciml fit {verb} {cli.run_directory}\n"
+        f"  data    {_data_line(cli.datamodule)}\n"
+        f"  model   {type(model).__name__}{inner}, {parameters:,} parameters\n"
+        f"  device  {device.type}{threads}; at most {_length(trainer)}"
+    )
+
+
+def _data_line(datamodule: Any) -> str:
+    """Describe the data in a line, where the data module can."""
+    if datamodule is None or not hasattr(datamodule, "describe"):
+        return type(datamodule).__name__
+    about = datamodule.describe()
+    counts = " / ".join(f"{count:,} {split}" for split, count in about["counts"].items())
+    return f"{about['name']}: {counts} structures"
+
+
+def _length(trainer: Any) -> str:
+    epochs = f"{trainer.max_epochs} epochs" if (trainer.max_epochs or -1) > 0 else "unlimited epochs"
+    return f"{epochs}, {trainer.max_steps} steps" if trainer.max_steps > 0 else epochs
+
+
+@rank_zero_only
+def show_results(results: dict[str, dict[str, Any]], directory: Any) -> None:
+    """Print the errors on held-out data beside those of the trivial baseline.
+
+    Parameters
+    ----------
+    results
+        Errors by quantity, as in summary.json.
+    directory
+        The run's directory.
+    """
+    console = Console(highlight=False, soft_wrap=False)
+    regression = {k: v for k, v in results.items() if "mae" in v}
+    if regression:
+        table = Table(title="held-out test data", title_justify="left", box=None, pad_edge=False)
+        table.add_column("quantity")
+        for column in ("unit", "MAE", "RMSE", "R²", "baseline MAE", "MAE / baseline"):
+            table.add_column(column, justify="right" if column != "unit" else "left")
+        for name, v in regression.items():
+            factor, unit = SCALE.get(v["unit"], (1.0, v["unit"]))
+            ratio = f"{v['mae'] / v['baseline_mae']:.0%}" if v["baseline_mae"] else "-"
+            numbers = [f"{factor * v[k]:.4g}" for k in ("mae", "rmse")]
+            baseline = f"{factor * v['baseline_mae']:.4g}"
+            table.add_row(name.replace("_", " "), unit, *numbers, f"{v['r2']:.4f}", baseline, ratio)
+        console.print(table)
+    classes = {k: v for k, v in results.items() if "accuracy" in v}
+    if classes:
+        table = Table(title="held-out test data", title_justify="left", box=None, pad_edge=False)
+        table.add_column("label")
+        for column in ("accuracy", "balanced", "baseline accuracy"):
+            table.add_column(column, justify="right")
+        for name, v in classes.items():
+            numbers = [f"{v[k]:.1%}" for k in ("accuracy", "balanced_accuracy", "baseline_accuracy")]
+            table.add_row(name.replace("_", " "), *numbers)
+        console.print(table)
+    say(f"report: {directory}/report.html")

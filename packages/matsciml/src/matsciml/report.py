@@ -1,0 +1,97 @@
+"""`report.html`: one file that opens offline and shows what a run has learnt."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from matsciml.console import SCALE
+from matsciml.metrics import Quantity
+
+
+def write_report(directory: Path, summary: dict[str, Any], quantities: Sequence[Quantity]) -> Path:
+    """Write `<directory>/report.html`.
+
+    Parameters
+    ----------
+    directory
+        The run's directory; its metrics.csv and findings.json are read where they are there.
+    summary
+        What is in summary.json.
+    quantities
+        Predictions beside their labels, for the figures.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    from matsciml.plots import figures, learning_curves, read_metrics
+
+    series = read_metrics(directory / "metrics.csv")
+    curves = learning_curves(series) if any(k.startswith(("train_", "val_")) for k in series) else ""
+    environment = Environment(
+        loader=PackageLoader("matsciml", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    html = environment.get_template("report.html.jinja").render(
+        summary=summary,
+        rows=[_row(name, errors) for name, errors in summary["test"].items()],
+        curves=Markup(curves),  # noqa: S704  our own SVG
+        figures={name: Markup(svg) for name, svg in figures(quantities).items()},  # noqa: S704
+        findings=read_findings(directory),
+        config=yaml.safe_dump(summary["config"], sort_keys=False, allow_unicode=True),
+    )
+    path = directory / "report.html"
+    partial = path.with_suffix(".partial")
+    partial.write_text(html, encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def read_findings(directory: Path) -> list[dict[str, Any]]:
+    """Return what the diagnostics found, the worst first.
+
+    Parameters
+    ----------
+    directory
+        The run's directory.
+    """
+    path = directory / "findings.json"
+    if not path.is_file():
+        return []
+    findings: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["findings"]
+    order = {"error": 0, "warning": 1, "info": 2}
+    return sorted(findings, key=lambda f: order.get(f["severity"], 3))
+
+
+def _row(name: str, errors: dict[str, Any]) -> dict[str, str]:
+    """Format one quantity for the table."""
+    if "accuracy" in errors:
+        gain = errors["accuracy"] - errors["baseline_accuracy"]
+        return {
+            "name": name.replace("_", " "),
+            "model": f"{errors['accuracy']:.1%} right",
+            "detail": f"{errors['balanced_accuracy']:.1%} balanced over classes",
+            "baseline": f"{errors['baseline_accuracy']:.1%} right",
+            "baseline_name": "most frequent class",
+            "verdict": f"{gain:+.1%} against always saying the most frequent class",
+            "count": f"{errors['count']:,}",
+        }
+    factor, unit = SCALE.get(errors["unit"], (1.0, errors["unit"]))
+    ratio = errors["mae"] / errors["baseline_mae"] if errors["baseline_mae"] else float("nan")
+    return {
+        "name": name.replace("_", " "),
+        "model": f"MAE {factor * errors['mae']:.4g} {unit}",
+        "detail": f"RMSE {factor * errors['rmse']:.4g}, R² {errors['r2']:.4f}",
+        "baseline": f"MAE {factor * errors['baseline_mae']:.4g} {unit}",
+        "baseline_name": "zero" if errors["baseline"] == 0 else "training mean",
+        "verdict": f"{ratio:.0%} of the baseline's error",
+        "count": f"{errors['count']:,}",
+    }

@@ -1,0 +1,115 @@
+"""Where a run lives: `runs/<name>/` with its config, metrics.csv, checkpoints and report."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+from lightning_fabric.loggers.csv_logs import rank_zero_experiment
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+def checkpoint_of(run: Path, which: str) -> Path:
+    """Return the path of a run's ``last`` or ``best`` checkpoint."""
+    return run / "checkpoints" / {"last": LAST, "best": BEST}[which]
+
+
+def runs_named(runs: Path, name: str) -> list[Path]:
+    """Return the existing runs `name`, `name-2`, `name-3`, ... in the order they were made."""
+    found = [runs / name] if (runs / name).is_dir() else []
+    numbered = [p for p in runs.glob(f"{name}-*") if p.is_dir() and p.name[len(name) + 1 :].isdigit()]
+    return found + sorted(numbered, key=lambda p: int(p.name[len(name) + 1 :]))
+
+
+def new_run(runs: Path, name: str) -> Path:
+    """Return the first free of `name`, `name-2`, `name-3`, ...; nothing is created yet.
+
+    Processes that Lightning starts for further devices take the directory of the one that started them.
+    """
+    if given := os.environ.get("MATSCIML_RUN_DIR"):
+        return Path(given)
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise ValueError(f"--name {name!r} is not a plain directory name: give one without slashes")
+    taken = runs_named(runs, name)
+    if not taken:
+        return runs / name
+    last = taken[-1].name[len(name) + 1 :]
+    return runs / f"{name}-{int(last) + 1 if last else 2}"
+
+
+def find_checkpoint(runs: Path, name: str, which: str) -> Path:
+    """Return the ``last`` or ``best`` checkpoint of the newest run called `name` that has one.
+
+    Raises
+    ------
+    FileNotFoundError
+        No run of that name has such a checkpoint.
+    """
+    for run in reversed(runs_named(runs, name)):
+        if (path := checkpoint_of(run, which)).is_file():
+            return path
+    raise FileNotFoundError(
+        f"--ckpt_path {which}: no run named {name!r} under {runs} has a checkpoint {which}.ckpt; give the path of a "
+        "checkpoint, or the run's --name and --runs_dir"
+    )
+
+
+def trim_metrics(run: Path, step: int) -> None:
+    """Drop the rows of a run's metrics.csv that were logged at or after `step`, which is done again."""
+    path = run / "metrics.csv"
+    if not path.is_file():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        header, rows = list(reader.fieldnames or []), [row for row in reader if int(row["step"]) < step]
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=header)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(partial, path)
+
+
+class _ContinuingWriter(ExperimentWriter):
+    """Lightning's CSV writer, which keeps the rows of the run that is continued instead of deleting them."""
+
+    def _check_log_dir_exists(self) -> None:
+        path = Path(self.metrics_file_path)
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                self.metrics_keys = list(csv.DictReader(file).fieldnames or [])
+
+
+class RunLogger(CSVLogger):
+    """Writes `<run>/metrics.csv`, and goes on with the file that is there.
+
+    Parameters
+    ----------
+    run
+        The run's directory; made at the first use.
+    """
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(save_dir=run.parent, name=run.name, version="", flush_logs_every_n_steps=50)
+        self._run = run
+
+    @property
+    def log_dir(self) -> str:
+        """The run's directory."""
+        return str(self._run)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer, made at the first use."""
+        if self._experiment is None:
+            self._run.mkdir(parents=True, exist_ok=True)
+            self._experiment = _ContinuingWriter(log_dir=self.log_dir)
+        return self._experiment
+
+    def log_hyperparams(self, *args: object, **kwargs: object) -> None:
+        """Do nothing: the run's config.yaml says all of it."""
