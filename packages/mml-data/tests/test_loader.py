@@ -1,11 +1,10 @@
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
-from torch.utils.data import DataLoader, RandomSampler
-
 from mml_data import MatSciMLDataModule
 from mml_data.loader import ResumableDataLoader
 from mml_data.sampler import EpochSampler
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader, RandomSampler
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
@@ -127,7 +126,7 @@ def test_iteration_based_training_resumes(stored, tmp_path):
 
 
 class Interrupted(Callback):
-    """Raises in the middle of step `at`, before the optimizer, and saves as ModelCheckpoint does on an exception."""
+    """Raises in the middle of step `at`, before the optimizer, and saves as ModelCheckpoint does then."""
 
     def __init__(self, at, path):
         self.at, self.path = at, path

@@ -1,4 +1,4 @@
-"""What a sample must look like to be stored: a structure with finite geometry and targets of the right shape."""
+"""What a sample must look like to be stored: finite geometry, and targets of the right shape."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 __all__ = ["GEOMETRY_KEYS", "check_sample"]
 
 GEOMETRY_KEYS = ("pos", "cell", "lattice_params", "lattice_features")
-"""Keys whose values are coordinates or lattices: always finite, and read back in the precision they were stored in."""
+"""Coordinates and lattices: they must be finite, and are read back in the precision they were stored in."""
 
 _FIXED_SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "cell": ((3, 3), (1, 3, 3)),
@@ -71,12 +71,12 @@ def _check_targets(targets: Any, natoms: int) -> None:
     for name, value in targets.items():
         if value is None or isinstance(value, str | bytes | list | tuple | Mapping):
             raise TypeError(
-                f"target {name!r} is a {type(value).__name__}: give a number or an array, and leave a missing one out"
+                f"target {name!r} is a {type(value).__name__}: give a number or an array, or leave it out"
             )
         array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
         if array.ndim and array.shape[0] not in (1, natoms):
             raise ValueError(
-                f"target {name!r} is {list(array.shape)}: the first dimension must be {natoms} (one row per atom) or 1"
+                f"target {name!r} is {list(array.shape)}: the first dimension must be {natoms} or 1"
             )
         if array.dtype.kind == "f" and np.isinf(array).any():
             raise ValueError(f"target {name!r} is infinite; a missing value is NaN, or left out")

@@ -27,8 +27,9 @@ class MatSciMLDataModule(LightningDataModule):
     Parameters
     ----------
     dataset
-        The name of an embedded data set (``"emt"``, ``"prototypes"``), a data set, or a class of data sets, which is called
-        as ``dataset(train_path, **dset_kwargs)``. Not needed where `train_path` is a data set directory.
+        The name of an embedded data set (``"emt"``, ``"prototypes"``), a data set, or a class of data sets,
+        which is called as ``dataset(train_path, **dset_kwargs)``. Not needed where `train_path` is a data
+        set directory.
     train_path
         Directory of the data set.
     batch_size
@@ -36,13 +37,13 @@ class MatSciMLDataModule(LightningDataModule):
     num_workers
         Processes that load, on each device; 0 loads in the training process.
     val_split, test_split
-        0.0: the split that is recorded in the data set, if there is one. Above 0 and below 1: that fraction of the
-        training part, drawn at random. A path: another data set.
+        0.0: the split that is recorded in the data set, if there is one. Above 0 and below 1: that fraction
+        of the training part, drawn at random. A path: another data set.
     pred_split
         The same for prediction; without one, and without a recorded split ``predict``, the test part.
     seed
-        Seed of random splits and of the order of training samples; default: what Lightning's ``seed_everything`` was
-        given, or 0. It is saved in checkpoints: a fit that goes on keeps it.
+        Seed of random splits and of the order of training samples; default: what Lightning's
+        ``seed_everything`` was given, or 0. It is saved in checkpoints: a fit that goes on keeps it.
     dset_kwargs
         Further arguments of the data set.
     persistent_workers
@@ -119,8 +120,8 @@ class MatSciMLDataModule(LightningDataModule):
         Raises
         ------
         FileNotFoundError, ValueError
-            Where the data set cannot be opened (see `LMDBDataset`), a part would be empty, or the one that `stage`
-            needs is not there.
+            Where the data set cannot be opened (see `LMDBDataset`), a part would be empty, or the one that
+            `stage` needs is not there.
         """
         needed = {"validate": "val", "test": "test", "predict": "predict"}.get(stage or "")
         if needed is not None and needed not in self.parts:
@@ -165,14 +166,14 @@ class MatSciMLDataModule(LightningDataModule):
         )
 
     def target_statistics(self) -> dict[str, dict[str, Any]]:
-        """Statistics of each target over the training part, in the units in which it is stored, without transforms.
+        """Return statistics of each target over the training part, as it is stored: without transforms.
 
         Returns
         -------
         dict
-            Target name to ``mean``, ``std``, ``rms``, ``min``, ``max``, ``count``, and for one number a structure
-            ``per_atom_mean`` and ``per_atom_std``; for integers and booleans ``classes``, ``class_counts`` and ``count``.
-            See `mml_data.statistics.DatasetStatistics`.
+            Target name to ``mean``, ``std``, ``rms``, ``min``, ``max``, ``count``, and for one number a
+            structure ``per_atom_mean`` and ``per_atom_std``; for integers and booleans ``classes``,
+            ``class_counts`` and ``count``. See `mml_data.statistics.DatasetStatistics`.
         """
         return self._train_statistics()["targets"]
 
@@ -182,8 +183,9 @@ class MatSciMLDataModule(LightningDataModule):
         Returns
         -------
         dict
-            ``name``, ``path`` (None where the data set has none), ``counts`` (samples in each part), ``elements`` (atoms of
-            each, of all samples where the manifest says so and else of the training part), ``seed`` and ``source``.
+            ``name``, ``path`` (None where the data set has none), ``counts`` (samples in each part),
+            ``elements`` (atoms of each, of all samples where the manifest says so and else of the training
+            part), ``seed`` and ``source``.
         """
         counts = {name: len(part) for name, part in self.parts.items()}
         source, manifest = self._source, getattr(self._source, "manifest", None)
@@ -213,8 +215,8 @@ class MatSciMLDataModule(LightningDataModule):
             return
         if self._seed_was_given:
             raise ValueError(
-                f"the checkpoint was written with seed {seed} of the data, now it is {self.seed}: training would go on "
-                f"with other splits; give seed={seed}, or none"
+                f"the checkpoint was written with seed {seed} of the data, now it is {self.seed}: "
+                f"the splits would not be the same; give seed={seed}, or none"
             )
         logger.info("the seed of the data is %d, from the checkpoint", seed)
         self.seed, self._parts, self._statistics = seed, None, None
@@ -259,7 +261,8 @@ class MatSciMLDataModule(LightningDataModule):
 
     def _position(self) -> tuple[int, int]:
         trainer = cast(Trainer, self.trainer)
-        return trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        return trainer.current_epoch, batches.processed
 
     def _evaluation_loader(self, name: str) -> DataLoader[Any]:
         part = self.parts[name]

@@ -170,8 +170,8 @@ class LMDBDataset(Dataset[dict[str, Any]]):
             )
         if checked.size and not 0 <= checked.min() <= checked.max() < self.manifest.num_samples:
             raise ValueError(
-                f"indices must be from 0 to {self.manifest.num_samples - 1}, the data set {str(self.path)!r} has "
-                f"{self.manifest.num_samples} samples; these go from {checked.min()} to {checked.max()}"
+                f"indices must be from 0 to {self.manifest.num_samples - 1} for {str(self.path)!r}, "
+                f"these go from {checked.min()} to {checked.max()}"
             )
         return checked.astype(np.int64)
 

@@ -15,8 +15,9 @@ __all__ = ["ResumableDataLoader"]
 class ResumableDataLoader(DataLoader[Any]):
     """A `DataLoader` that knows how many batches of the epoch were consumed, and can start after them.
 
-    Lightning saves the state of a training loader that has ``state_dict`` and ``load_state_dict``, and gives it back
-    when it resumes a fit. What workers have read ahead does not count. Skipped batches are not read.
+    Lightning saves the state of a training loader that has ``state_dict`` and ``load_state_dict``, and
+    gives it back when it resumes a fit. What workers have read ahead does not count. Skipped batches are
+    not read.
 
     Parameters
     ----------
@@ -27,9 +28,9 @@ class ResumableDataLoader(DataLoader[Any]):
     sampler
         The order; default: that of the data set. Its `set_epoch` begins another epoch.
     position
-        Says which epoch the training is in, and how many batches of it are done with. Without it, the epoch is what
-        `set_epoch` of the sampler was told, and each batch that was handed out counts as consumed: also the one that is
-        being worked on when a checkpoint is written because of an exception.
+        Says which epoch the training is in, and how many batches of it are done with. Without it, the epoch
+        is what `set_epoch` of the sampler was told, and each batch that was handed out counts as consumed:
+        also the one that is being worked on when a checkpoint is written because of an exception.
     kwargs
         Further options of `DataLoader`.
 
@@ -53,7 +54,7 @@ class ResumableDataLoader(DataLoader[Any]):
             sampler = EpochSampler(dataset, batch_size, shuffle=False)  # type: ignore[arg-type]
         if not isinstance(sampler, EpochSampler):
             raise TypeError(f"sampler must be an EpochSampler, this is a {type(sampler).__name__}")
-        # A generator of its own: drawing the seeds of workers must not change the random numbers of the training.
+        # A generator of its own: drawing the seeds of workers must not change the random numbers of training.
         kwargs.setdefault("generator", torch.Generator())
         super().__init__(dataset, batch_size=batch_size, sampler=sampler, **kwargs)
         self.position = position
@@ -67,8 +68,8 @@ class ResumableDataLoader(DataLoader[Any]):
         return cast(EpochSampler, self.sampler)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        # A generator: nothing below runs before the first batch is asked for. Lightning makes the iterator before it
-        # knows the epoch. (What it then tells the sampler is one too many after some checkpoints: hence `position`.)
+        # A generator: nothing below runs before the first batch is asked for, as Lightning makes the iterator
+        # before it knows the epoch. (After some checkpoints it tells the sampler one too many: hence `position`.)
         sampler = self.epoch_sampler
         if self.position is not None:
             sampler.set_epoch(self.position()[0])
@@ -102,7 +103,7 @@ class ResumableDataLoader(DataLoader[Any]):
         ]
         if different and 0 < state["consumed"] < len(self):
             raise ValueError(
-                f"the checkpoint was written in the middle of epoch {state['epoch']}, which cannot be continued: "
+                f"the checkpoint was written in the middle of epoch {state['epoch']}, which cannot go on: "
                 f"{', '.join(different)}; use the same settings, or a checkpoint from the end of an epoch"
             )
         self.epoch_sampler.set_epoch(state["epoch"])

@@ -81,13 +81,13 @@ class Manifest:
         file = directory / MANIFEST_FILE
         if not directory.exists():
             raise FileNotFoundError(
-                f"there is no data set at {str(directory)!r}: make one with `matsciml data import SOURCE DEST`, "
-                "or name an embedded one: 'emt' or 'prototypes'"
+                f"there is no data set at {str(directory)!r}: make one with "
+                "`matsciml data import SOURCE DEST`, or name an embedded one: 'emt' or 'prototypes'"
             )
         if not file.is_file():
             raise ValueError(
-                f"{str(directory)!r} is not a data set: it has no {MANIFEST_FILE} (an import that was interrupted leaves "
-                "none); make one with `matsciml data import SOURCE DEST`"
+                f"{str(directory)!r} is not a data set: it has no {MANIFEST_FILE}; "
+                "make one with `matsciml data import SOURCE DEST`"
             )
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
@@ -105,7 +105,7 @@ class Manifest:
                 else "import it again with `matsciml data import SOURCE DEST`"
             )
             raise ValueError(
-                f"{str(directory)!r} has format version {version!r}, this mml-data reads version {VERSION}: {remedy}"
+                f"{str(directory)!r} has format version {version!r}, this mml-data reads {VERSION}: {remedy}"
             )
         try:
             content["shards"] = [FileEntry(**entry) for entry in content["shards"]]

@@ -15,7 +15,7 @@ from mml_data.transforms import Transform, apply_transforms
 __all__ = ["Part", "Parts", "SplitOption", "check_split_options", "make_parts"]
 
 SplitOption = float | str | Path | None
-"""0.0 or None: the recorded split, if there is one; above 0: a fraction of the training part; else another data set."""
+"""0.0 or None: the recorded split, if any; a fraction of the training part; the path of another data set."""
 
 
 class Part(Dataset[dict[str, Any]]):
@@ -45,14 +45,14 @@ class Part(Dataset[dict[str, Any]]):
         return apply_transforms(self.dataset[int(self.indices[index])], self.transforms)
 
     def stored(self, index: int) -> dict[str, Any]:
-        """Return sample `index` as it is stored, where the data set can do that; else as the data set gives it."""
+        """Return sample `index` as it is stored, where the data set can do that; else as it gives it."""
         stored = getattr(self.dataset, "stored", self.dataset.__getitem__)
         return stored(int(self.indices[index]))
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a data set, by name: ``train`` and those of ``val``, ``test`` and ``predict`` that there are.
+    """The parts of a data set by name: ``train``, and whichever there are of ``val``, ``test`` and ``predict``.
 
     ``recorded`` is the name under which the manifest has the statistics of the training part, if it has them.
     """
@@ -90,8 +90,8 @@ def make_parts(
 ) -> Parts:
     """Make the parts.
 
-    The training part is the recorded ``train`` split, or what no recorded split holds; fractions are taken out of it.
-    Without an option and a recorded split, ``predict`` is the test part.
+    The training part is the recorded ``train`` split, or what no recorded split holds; fractions are taken
+    out of it. Without an option and a recorded split, ``predict`` is the test part.
 
     Parameters
     ----------

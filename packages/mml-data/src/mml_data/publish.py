@@ -95,7 +95,7 @@ class PartialDirectory:
         foreign = sorted(file for file in files if not _OUR_FILES.fullmatch(file))
         if files and (foreign or MANIFEST_FILE not in files):
             raise FileExistsError(
-                f"{here} is a directory that holds other things ({(foreign or sorted(files))[0]!r}): give another one"
+                f"{here} holds other things ({(foreign or sorted(files))[0]!r}): give another one"
             )
         if files and not self.overwrite:
             raise FileExistsError(

@@ -95,7 +95,7 @@ def _padding(length: int) -> int:
 
 
 def _pack(value: Any, key: str, arrays: list[bytes], size: list[int]) -> Any:
-    """Replace what msgpack does not know; append the bytes of arrays to `arrays`, their total length is ``size[0]``."""
+    """Replace what msgpack does not know; arrays go to `arrays`, whose total length is ``size[0]``."""
     if isinstance(value, torch.Tensor):
         value = _tensor_to_numpy(value, key)
     if isinstance(value, np.ndarray):
@@ -126,7 +126,7 @@ def _pack(value: Any, key: str, arrays: list[bytes], size: list[int]) -> Any:
 def _pack_array(array: np.ndarray, key: str, arrays: list[bytes], size: list[int]) -> msgpack.ExtType:
     if array.dtype.name not in ARRAY_DTYPES:
         raise TypeError(
-            f"{key} is an array of {array.dtype}, which cannot be stored: give one of {', '.join(ARRAY_DTYPES)}"
+            f"{key} is an array of {array.dtype}, which cannot be stored: use {', '.join(ARRAY_DTYPES)}"
         )
     data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     descriptor = msgpack.packb([array.dtype.name, size[0], *array.shape])

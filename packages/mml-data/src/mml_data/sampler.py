@@ -17,9 +17,10 @@ def epoch_order(size: int, seed: int, epoch: int) -> np.ndarray:
 class EpochSampler(DistributedSampler[int]):
     """Each sample once an epoch, over all ranks together, in an order that seed and epoch alone decide.
 
-    Unlike torch's `DistributedSampler`, whose place it takes (Lightning leaves it where it is because it is one), it does
-    not repeat samples to give each rank as many. Ranks must make the same number of steps, though: where they would
-    not, because less than one sample a rank is left over after full batches, a rank without one repeats a sample.
+    Unlike torch's `DistributedSampler`, whose place it takes (Lightning leaves it where it is because it is
+    one), it does not repeat samples to give each rank as many. Ranks must make the same number of steps,
+    though: where they would not, because less than one sample a rank is left over after full batches, a
+    rank without one repeats a sample.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class EpochSampler(DistributedSampler[int]):
             seed=seed,
         )
         self.batch_size = batch_size
-        # Where the next iteration starts in this rank's part of the epoch, in samples; ResumableDataLoader sets it.
+        # The sample of this rank's part where the next iteration starts; ResumableDataLoader sets it.
         self.start = 0
 
     def __iter__(self) -> Iterator[int]:

@@ -46,7 +46,7 @@ class SchemaBuilder:
             known["shape"] = _merge(known["shape"], shape)
 
     def result(self) -> dict[str, dict[str, Any]]:
-        """Schema of all samples so far, see `mml_data.manifest.Manifest`; several dtypes are joined by ``|``."""
+        """Return the schema so far, see `mml_data.manifest.Manifest`; several dtypes are joined by ``|``."""
         return {
             key: {
                 "dtype": "|".join(sorted(known["dtypes"])),
@@ -67,7 +67,7 @@ def _leaves(sample: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _shape(key: str, shape: tuple[int, ...], natoms: int) -> list[set[Any]]:
-    """For each dimension, what it may still be: its size, and N where the first one equals the number of atoms."""
+    """Return what each dimension may stand for: its size, and N if the first one is the number of atoms."""
     sizes: list[set[Any]] = [{size} for size in shape]
     if shape and shape[0] == natoms and key not in _PER_STRUCTURE:
         sizes[0].add("N")
@@ -81,7 +81,7 @@ def _merge(left: list[set[Any]] | None, right: list[set[Any]] | None) -> list[se
 
 
 def _public(sizes: set[Any]) -> int | str | None:
-    """N where every sample agreed on it (but 1 where each had one row); a number; None where the size varies."""
+    """Return N where every sample agreed on it (but 1 where each had one row), a number, or None."""
     if "N" in sizes and 1 not in sizes:
         return "N"
     return next((size for size in sizes if size != "N"), None)

@@ -29,7 +29,7 @@ def record_key(index: int) -> bytes:
 
 
 def update_checksum(checksum: Any, record: bytes | memoryview) -> None:
-    """Take one record into the checksum of its shard: its length as eight little-endian bytes, then its bytes."""
+    """Take a record into its shard's checksum: its length as eight little-endian bytes, then its bytes."""
     checksum.update(len(record).to_bytes(8, "little"))
     checksum.update(record)
 
@@ -121,8 +121,8 @@ class Shard:
             raise ValueError(f"the shard {str(self.path)!r} holds {found} records, the manifest says {count}")
         if checksum.hexdigest() != sha256:
             raise ValueError(
-                f"the records of the shard {str(self.path)!r} do not have the checksum that the manifest says: "
-                "they were changed or damaged after they were written; import the data set again"
+                f"the records of the shard {str(self.path)!r} do not match the checksum in the manifest: "
+                "they were changed after they were written; import the data set again"
             )
 
 

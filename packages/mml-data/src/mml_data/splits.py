@@ -74,7 +74,7 @@ def read_split(directory: Path, entry: FileEntry, *, check: bool = False) -> np.
         raise ValueError(f"the split {str(file)!r} is missing or damaged: {error}") from error
     if indices.dtype != np.dtype("<i8") or indices.shape != (entry.count,):
         raise ValueError(
-            f"the split {str(file)!r} holds {list(indices.shape)} {indices.dtype}, the manifest says [{entry.count}] int64"
+            f"the split {str(file)!r} is {list(indices.shape)} {indices.dtype}, not [{entry.count}] int64"
         )
     if check and hashlib.sha256(indices.tobytes()).hexdigest() != entry.sha256:
         raise ValueError(f"the indices in {str(file)!r} do not have the checksum that the manifest says")
@@ -82,7 +82,7 @@ def read_split(directory: Path, entry: FileEntry, *, check: bool = False) -> np.
 
 
 def random_split(indices: np.ndarray, fractions: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Split `indices` at random into a training part and one part for each fraction; a pure function of its arguments.
+    """Split `indices` at random into a training part and one for each fraction; the seed decides everything.
 
     Parameters
     ----------

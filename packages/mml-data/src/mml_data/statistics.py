@@ -38,7 +38,7 @@ class Moments:
             self._merge()
 
     def result(self) -> dict[str, float]:
-        """``mean``, ``std`` (over the population), ``rms``, ``min``, ``max`` and ``count``; only the last where empty."""
+        """Return ``mean``, ``std`` (population), ``rms``, ``min``, ``max``, ``count``; that alone if empty."""
         self._merge()
         if self.count == 0:
             return {"count": 0}

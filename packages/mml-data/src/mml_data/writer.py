@@ -192,7 +192,7 @@ class LMDBWriter:
 
 
 class _ShardWriter:
-    """One LMDB file while it is written: batches of records in transactions, in a map that grows by doubling."""
+    """One LMDB file while it is written: batches of records in transactions, in a map that doubles."""
 
     def __init__(self, path: Path, batch_size: int) -> None:
         self.path = path
