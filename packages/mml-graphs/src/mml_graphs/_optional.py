@@ -33,12 +33,13 @@ def optional_module(name: str, requirement: str, purpose: str) -> ModuleType:
     """
     try:
         with warnings.catch_warnings():
-            # PyG 2.8 still calls torch.jit.script, which torch 2.15 deprecates; nobody who imports it can help it.
+            # PyG 2.8 still calls torch.jit.script, which torch 2.15 deprecates; users cannot help it.
             warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
             return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f'{purpose} needs {name}, which cannot be imported ({error}): python -m pip install "{requirement}"'
+            f"{purpose} needs {name}, which cannot be imported ({error}): "
+            f'python -m pip install "{requirement}"'
         ) from error
 
 

@@ -41,8 +41,9 @@ def adaptive_edges(
 ) -> tuple[Edges, float]:
     """Find edges, with the cutoff grown to the first step at which every atom has a neighbour.
 
-    Steps are 0.5 angstrom; the last one is at 100 angstrom. The result is that of trying one step after the other, but
-    the distance to the nearest neighbours is estimated first, so that mostly one further search is enough.
+    Steps are 0.5 angstrom; the last one is at 100 angstrom. The result is that of trying one step after the
+    other, but the distance to the nearest neighbours is estimated first, so that mostly one further search
+    is enough.
 
     Parameters
     ----------

@@ -11,16 +11,18 @@ import torch
 from mml_graphs import pyg
 
 INDEX_KEYS = ("src_nodes", "dst_nodes")
-STACKED_KEYS = ("pbc", "lattice_params", "lattice_features")
+# One for each structure, of this shape; they are stacked.
+STRUCTURE_SHAPES = {"cell": (3, 3), "pbc": (3,), "lattice_params": (6,), "lattice_features": (6,)}
 
 
 def collate_samples(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Collate samples to a batch with the same keys, and ``natoms`` [B].
 
-    Graphs are batched by their own library; numbers become [B, 1]; arrays are concatenated along their first dimension,
-    except ``pbc``, ``lattice_params`` and ``lattice_features``, which are stacked ([3] to [B, 3]); ``cell`` [3, 3] counts as
-    [1, 3, 3]; ``src_nodes`` and ``dst_nodes`` are shifted to the atoms of the batch; nested dicts are collated key by key;
-    strings and unknown objects become lists of B; ``target_types`` is kept once.
+    Graphs are batched by their own library; numbers become [B, 1]; arrays are concatenated along their first
+    dimension, except ``cell``, ``pbc``, ``lattice_params`` and ``lattice_features``, which are stacked
+    (``pbc`` [3] to [B, 3], ``cell`` [3, 3] or [1, 3, 3] to [B, 3, 3]); ``src_nodes`` and ``dst_nodes`` are
+    shifted to the atoms of the batch; nested dicts are collated key by key; strings and unknown objects
+    become lists of B; ``target_types`` is kept once.
 
     Parameters
     ----------
@@ -35,14 +37,17 @@ def collate_samples(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If there are no samples, or one has a key that another has not, or values under a key do not fit together; the
-        message names key and sample.
+        If there are no samples, or one has a key that another has not, or values under a key do not fit
+        together; the message names key and sample.
     """
     samples = list(samples)
     if not samples:
         raise ValueError("there are no samples to collate")
     names = [_name(sample, index) for index, sample in enumerate(samples)]
     natoms = [_count_atoms(sample) for sample in samples]
+    for sample, name, count in zip(samples, names, natoms, strict=True):
+        if count is not None and int(sample.get("natoms", count)) != count:
+            raise ValueError(f"'natoms' of {name} is {int(sample['natoms'])}, but it has {count} atoms")
     batch = _collate(samples, names, natoms, "")
     if None not in natoms:
         batch["natoms"] = torch.tensor(natoms)
@@ -61,7 +66,8 @@ def _collate(
             has, lacks = (names[0], name) if missing is not None else (name, names[0])
             key = missing if missing is not None else next(key for key in sample if key not in samples[0])
             raise ValueError(
-                f"{has} has the key {within + str(key)!r} and {lacks} has not; give it to all samples or to none"
+                f"{has} has the key {within + str(key)!r} and {lacks} has not; "
+                "give it to all samples or to none"
             )
     return {
         key: _merge(key, [sample[key] for sample in samples], names, natoms, within) for key in samples[0]
@@ -81,7 +87,8 @@ def _merge(key: str, values: list[Any], names: list[str], natoms: list[int | Non
     for kind, name in zip(kinds, names, strict=True):
         if kind != kinds[0]:
             raise ValueError(
-                f"{path!r} is a {kinds[0]} in {names[0]} and a {kind} in {name}; give all samples the same"
+                f"{path!r} is of type {kinds[0]} in {names[0]} and of type {kind} in {name}; "
+                "give all samples the same"
             )
     if kinds[0] == "graph":
         return pyg.batch(values)
@@ -117,15 +124,13 @@ def _numbers(values: list[Any]) -> torch.Tensor:
 def _arrays(
     path: str, tensors: list[torch.Tensor], names: list[str], natoms: list[int | None]
 ) -> torch.Tensor:
-    if path == "cell":
-        tensors = [tensor.reshape(1, 3, 3) if tensor.shape == (3, 3) else tensor for tensor in tensors]
-    elif path in STACKED_KEYS:
-        tensors = [tensor.reshape(1, -1) for tensor in tensors]
+    if path in STRUCTURE_SHAPES:
+        return _stacked(path, tensors, names)
     for tensor, name, count in zip(tensors, names, natoms, strict=True):
         if tensor.shape[1:] != tensors[0].shape[1:]:
             raise ValueError(
-                f"{path!r} has shape {list(tensors[0].shape)} in {names[0]} and {list(tensor.shape)} in {name}; "
-                "all but the first dimension must agree"
+                f"{path!r} has shape {list(tensors[0].shape)} in {names[0]} "
+                f"and {list(tensor.shape)} in {name}; all but the first dimension must agree"
             )
         if path.startswith("targets.") and count is not None and len(tensor) not in (1, count):
             raise ValueError(
@@ -135,6 +140,14 @@ def _arrays(
     if path in INDEX_KEYS:
         tensors = _shifted(path, tensors, names, natoms)
     return torch.cat(tensors)
+
+
+def _stacked(path: str, tensors: list[torch.Tensor], names: list[str]) -> torch.Tensor:
+    shape = STRUCTURE_SHAPES[path]
+    for tensor, name in zip(tensors, names, strict=True):
+        if tensor.shape not in (shape, (1, *shape)):
+            raise ValueError(f"{path!r} has shape {list(tensor.shape)} in {name}, expected {list(shape)}")
+    return torch.stack([tensor.reshape(shape) for tensor in tensors])
 
 
 def _shifted(

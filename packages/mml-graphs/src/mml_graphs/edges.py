@@ -23,7 +23,7 @@ GRAPH_KEYS = (
 
 
 def is_periodic(sample: Mapping[str, Any]) -> bool:
-    """Tell whether any direction is periodic: by ``pbc``, or because there is a cell and nothing else is said."""
+    """Tell whether any direction is periodic: by ``pbc``, else by whether there is a cell."""
     if "pbc" in sample:
         return bool(torch.as_tensor(sample["pbc"]).any())
     if any(key in sample for key in ("cell", "lattice_params", "lattice_features")):
@@ -35,8 +35,8 @@ def is_periodic(sample: Mapping[str, Any]) -> bool:
 def edge_tensors(sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Collect nodes and edges of a sample that has ``src_nodes`` and ``dst_nodes``.
 
-    Where a sample that is not periodic has nothing but these two, ``images`` and ``offsets`` are zero; ``offsets`` follow
-    from ``images``, and ``distances`` from positions and offsets.
+    Where a sample that is not periodic has nothing but these two, ``images`` and ``offsets`` are zero;
+    ``offsets`` follow from ``images``, and ``distances`` from positions and offsets.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def edge_tensors(sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     Returns
     -------
     dict
-        ``atomic_numbers`` [N], ``pos`` [N, 3], ``edge_index`` [2, E], ``offsets``, ``images`` [E, 3], ``distances`` [E],
-        ``cell`` [1, 3, 3], ``pbc`` [1, 3], ``natoms`` [1].
+        ``atomic_numbers`` [N], ``pos`` [N, 3], ``edge_index`` [2, E], ``offsets``, ``images`` [E, 3],
+        ``distances`` [E], ``cell`` [1, 3, 3], ``pbc`` [1, 3], ``natoms`` [1].
 
     Raises
     ------
@@ -67,7 +67,12 @@ def edge_tensors(sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:
             "pbc": torch.tensor(structure.pbc),
         }
     numbers, pos, cell, pbc = (sample[key] for key in ("atomic_numbers", "pos", "cell", "pbc"))
-    edge_index = torch.stack([torch.as_tensor(sample["src_nodes"]), torch.as_tensor(sample["dst_nodes"])])
+    src, dst = torch.as_tensor(sample["src_nodes"]), torch.as_tensor(sample["dst_nodes"])
+    if src.ndim != 1 or src.shape != dst.shape:
+        raise ValueError(
+            f"'src_nodes' has shape {list(src.shape)} and 'dst_nodes' {list(dst.shape)}, expected [E] both"
+        )
+    edge_index = torch.stack([src, dst])
     n_atoms, n_edges = len(numbers), edge_index.shape[1]
     if pos.shape != (n_atoms, 3):
         raise ValueError(f"'pos' has shape {list(pos.shape)}, expected [{n_atoms}, 3]")
@@ -88,20 +93,14 @@ def edge_tensors(sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         raise ValueError(
             "it is periodic and has edges without 'images'; let PeriodicPropertiesTransform find the edges"
         )
+    _check_rows("images", images, (n_edges, 3))
     offsets = torch.as_tensor(sample["offsets"]) if "offsets" in sample else images.to(cell.dtype) @ cell[0]
+    _check_rows("offsets", offsets, (n_edges, 3))
     if "distances" in sample:
         distances = torch.as_tensor(sample["distances"])
     else:
         distances = torch.linalg.vector_norm(pos[edge_index[1]] + offsets - pos[edge_index[0]], dim=-1)
-    for key, tensor, shape in (
-        ("images", images, (n_edges, 3)),
-        ("offsets", offsets, (n_edges, 3)),
-        ("distances", distances, (n_edges,)),
-    ):
-        if tensor.shape != shape:
-            raise ValueError(
-                f"{key!r} has shape {list(tensor.shape)}, expected {list(shape)} for {n_edges} edges"
-            )
+    _check_rows("distances", distances, (n_edges,))
     return {
         "atomic_numbers": numbers,
         "pos": pos,
@@ -113,3 +112,10 @@ def edge_tensors(sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         "pbc": pbc.reshape(1, 3),
         "natoms": torch.tensor([n_atoms]),
     }
+
+
+def _check_rows(key: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape:
+        raise ValueError(
+            f"{key!r} has shape {list(tensor.shape)}, expected {list(shape)} for {shape[0]} edges"
+        )

@@ -20,11 +20,13 @@ GRAPH_BACKENDS = ("pyg",)
 class PointCloudToGraphTransform:
     """Put a graph of a graph library beside the sample's keys, under ``graph``.
 
-    The edges of the sample are used where it has them. A sample without any gets those within ``cutoff_dist`` if it is not
-    periodic; a periodic one is refused, because `PeriodicPropertiesTransform` is to find its edges.
+    The edges of the sample are used where it has them. A sample without any gets those within
+    ``cutoff_dist`` if it is not periodic; a periodic one is refused, because `PeriodicPropertiesTransform`
+    is to find its edges.
 
-    A PyG graph holds ``atomic_numbers`` [N], ``pos`` [N, 3], ``edge_index`` [2, E] (source, destination), ``offsets``, ``images``
-    [E, 3], ``distances`` [E], ``cell`` [1, 3, 3], ``pbc`` [1, 3], ``natoms`` [1], and the keys asked for.
+    A PyG graph holds ``atomic_numbers`` [N], ``pos`` [N, 3], ``edge_index`` [2, E] (source, destination),
+    ``offsets``, ``images`` [E, 3], ``distances`` [E], ``cell`` [1, 3, 3], ``pbc`` [1, 3], ``natoms`` [1],
+    and the keys asked for.
 
     Parameters
     ----------
@@ -40,7 +42,8 @@ class PointCloudToGraphTransform:
     Raises
     ------
     ValueError
-        On an unknown backend, a key that is missing or has a wrong number of rows, or a periodic sample without edges.
+        On an unknown backend, a key that is missing or has a wrong number of rows, or a periodic sample
+        without edges.
     ImportError
         If the graph library is not installed; the message holds the install command.
     """
@@ -61,10 +64,16 @@ class PointCloudToGraphTransform:
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with its graph."""
-        result = dict(sample)
+        if "src_nodes" in sample and "dst_nodes" in sample:
+            result = dict(sample)
+        elif is_periodic(sample):
+            raise ValueError(
+                f"{sample_name(sample)}: it is periodic and has no edges ('src_nodes', 'dst_nodes'); "
+                "put PeriodicPropertiesTransform before PointCloudToGraphTransform"
+            )
+        else:
+            result = PeriodicPropertiesTransform(self.cutoff_dist, on_isolated="allow")(sample)
         try:
-            if "src_nodes" not in result or "dst_nodes" not in result:
-                result = self._with_edges(result)
             tensors = edge_tensors(result)
             n_atoms, n_edges = len(tensors["atomic_numbers"]), len(tensors["distances"])
             for key in self.node_keys:
@@ -78,16 +87,6 @@ class PointCloudToGraphTransform:
         result["graph"] = pyg.build(tensors)
         return result
 
-    def _with_edges(self, sample: dict[str, Any]) -> dict[str, Any]:
-        if is_periodic(sample):
-            raise ValueError(
-                "it is periodic and has no edges ('src_nodes', 'dst_nodes'); "
-                "put PeriodicPropertiesTransform before PointCloudToGraphTransform"
-            )
-        molecule = {key: value for key, value in sample.items() if key != "sample_id"}
-        found = PeriodicPropertiesTransform(self.cutoff_dist, on_isolated="allow")(molecule)
-        return {**sample, **found}
-
     def __repr__(self) -> str:
         return pasteable_repr(self)
 
@@ -95,8 +94,8 @@ class PointCloudToGraphTransform:
 class GraphToPointCloudTransform:
     """Turn the graph of a sample into the keys of the sample contract, and drop the graph.
 
-    Every array of the graph comes back under its own name, in place of what the sample or its ``targets`` hold under that
-    name. `PointCloudToGraphTransform` with the same keys gives the graph again.
+    Every array of the graph comes back under its own name, in place of what the sample or its ``targets``
+    hold under that name. `PointCloudToGraphTransform` with the same keys gives the graph again.
 
     Parameters
     ----------
@@ -148,7 +147,7 @@ def _names(argument: str, keys: Sequence[str] | None) -> tuple[str, ...]:
     for name in names:
         if "index" in name or "batch" in name or name in ("face", "ptr", "num_nodes"):
             raise ValueError(
-                f"{argument} has {name!r}, and PyG gives arrays of such a name a meaning of its own; rename it"
+                f"{argument} has {name!r}, but PyG gives such a name a meaning of its own; rename the key"
             )
     return names
 
@@ -161,9 +160,11 @@ def _rows(sample: Mapping[str, Any], kind: str, key: str, n_rows: int) -> torch.
         value = targets[key]
     else:
         raise ValueError(f"{kind} key {key!r} is missing; it is neither in the sample nor in its 'targets'")
+    if isinstance(value, str):
+        raise ValueError(f"{kind} key {key!r} is a str, expected an array of {n_rows} rows")
     tensor = torch.as_tensor(value)
     if tensor.ndim == 0 or len(tensor) != n_rows:
         raise ValueError(
-            f"{kind} key {key!r} has shape {list(tensor.shape)}, expected [{n_rows}, ...], one row for each {kind}"
+            f"{kind} key {key!r} has shape {list(tensor.shape)}, expected {n_rows} rows, one a {kind}"
         )
     return tensor

@@ -76,7 +76,7 @@ def complete_cell(cell: NDArray[np.float64] | None, pbc: Pbc) -> Cell:
 
 
 def _inverse(cell: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Invert a cell by cross products; None where it has no volume. Plain floats: ten times faster than LAPACK."""
+    """Invert a cell; None where it has no volume. Plain floats are faster than LAPACK on nine numbers."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell.tolist()
     ux, uy, uz = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
     volume = ax * ux + ay * uy + az * uz
@@ -113,7 +113,8 @@ def cell_from_parameters(parameters: NDArray[np.float64]) -> NDArray[np.float64]
         raise ValueError(f"lattice parameters {parameters.tolist()} have a length that is not positive")
     if not all(0 < angle < math.pi for angle in (alpha, beta, gamma)):
         raise ValueError(
-            f"lattice parameters {parameters.tolist()} have an angle outside (0, pi); angles are in radians, not degrees"
+            f"lattice parameters {parameters.tolist()} have an angle outside (0, pi); "
+            "give angles in radians, not in degrees"
         )
     cos_gamma_star = (math.cos(alpha) * math.cos(beta) - math.cos(gamma)) / (math.sin(alpha) * math.sin(beta))
     if abs(cos_gamma_star) >= 1:

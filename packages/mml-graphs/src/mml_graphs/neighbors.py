@@ -41,7 +41,14 @@ class Edges(NamedTuple):
     def take(self, selection: NDArray[np.bool_] | NDArray[np.int64]) -> Edges:
         """Return the edges that a boolean mask or an index array selects."""
         index = np.flatnonzero(selection) if selection.dtype == np.bool_ else selection
-        return Edges(*(array.take(index, axis=0) for array in self))
+        src, dst, images, offsets, distances = self
+        return Edges(
+            src.take(index),
+            dst.take(index),
+            images.take(index, axis=0),
+            offsets.take(index, axis=0),
+            distances.take(index),
+        )
 
 
 def find_edges(
@@ -70,8 +77,8 @@ def find_edges(
     Raises
     ------
     ValueError
-        On a cutoff that is not positive and finite, an unknown backend, wrong shapes, values that are not finite,
-        a cell without volume, or two atoms in one place.
+        On a cutoff that is not positive and finite, an unknown backend, wrong shapes, values that are not
+        finite, a cell without volume, or two atoms in one place.
     ImportError
         If the backend is not installed.
     """
@@ -133,7 +140,7 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
     if shifts is not None:
         images = images + shifts.take(src, axis=0) - shifts.take(dst, axis=0)
 
-    # One row per component from here on: numpy is several times faster over long rows than over rows of three.
+    # One row per component from here on: numpy is faster over long rows than over rows of three.
     # Written out, rather than as a matrix product, each edge and its reverse round to the very same length.
     i, j, k = np.ascontiguousarray(images.T)
     columns = np.ascontiguousarray(positions.T)
@@ -151,10 +158,11 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
         keep[near] = False
         other = near[(src[near] != dst[near]) | images[near].any(axis=1)]
         if other.size:
-            one, two = int(src[other[0]]), int(dst[other[0]])
+            first = min(other.tolist(), key=lambda edge: (src[edge], dst[edge]))
+            one, two = int(src[first]), int(dst[first])
             raise ValueError(
                 f"atoms {one} and {two} are in one place, at {positions[one].round(4).tolist()} "
-                f"({distances[other[0]]:.1e} angstrom apart, periodic images included); remove one of them"
+                f"({distances[first]:.1e} angstrom apart, periodic images included); remove one of them"
             )
     return Edges(src, dst, images, offsets.T, distances).take(keep)
 
@@ -174,8 +182,8 @@ def wrap(
     Returns
     -------
     positions, shifts
-        ``positions - shifts @ cell`` [N, 3] and the integer-valued shifts [N, 3]; the positions as given and None where
-        every atom is inside already.
+        ``positions - shifts @ cell`` [N, 3] and the integer-valued shifts [N, 3]; the positions as given and
+        None where every atom is inside already.
     """
     if not any(cell.pbc):
         return positions, None

@@ -26,20 +26,22 @@ ON_ISOLATED = ("warn", "raise", "allow")
 class PeriodicPropertiesTransform:
     """Give a sample its edges: who is within the cutoff of whom, and in which periodic image.
 
-    Adds ``src_nodes``, ``dst_nodes`` [E] int64 (sorted by source), ``images``, ``offsets``, ``unit_offsets`` [E, 3],
-    ``distances`` [E] and ``cutoff_radius``, and writes ``atomic_numbers`` [N], ``pos`` [N, 3], ``cell`` [1, 3, 3] (zeros for
-    a molecule) and ``pbc`` [3] in their canonical form. The edge vector is ``pos[dst] + offsets - pos[src]``. The search runs
-    in float64; floats come out in torch's default dtype. The sample that is given is not changed.
+    Adds ``src_nodes``, ``dst_nodes`` [E] int64 (sorted by source), ``images``, ``offsets``, ``unit_offsets``
+    [E, 3], ``distances`` [E] and ``cutoff_radius``, and writes ``atomic_numbers`` [N], ``pos`` [N, 3],
+    ``cell`` [1, 3, 3] (zeros for a molecule) and ``pbc`` [3] in their canonical form. The edge vector is
+    ``pos[dst] + offsets - pos[src]``. The search runs in float64; floats come out in torch's default dtype.
+    The sample that is given is not changed.
 
-    Where a direction is not periodic and the cell has no vector for it, ``unit_offsets`` refer to a unit vector there.
+    Where a direction is not periodic and the cell has no vector for it, ``unit_offsets`` refer to a unit
+    vector there.
 
     Parameters
     ----------
     cutoff_radius
         Largest distance of an edge, angstrom, inclusive.
     adaptive_cutoff
-        Where an atom has no neighbour, grow the cutoff in steps of 0.5 angstrom to the first at which every atom has one,
-        100 angstrom at most. The value reached is in ``cutoff_radius``.
+        Where an atom has no neighbour, grow the cutoff in steps of 0.5 angstrom to the first at which every
+        atom has one, 100 angstrom at most. The value reached is in ``cutoff_radius``.
     backend
         Neighbour search: ``"auto"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All give the same edges.
     max_neighbors
@@ -49,22 +51,25 @@ class PeriodicPropertiesTransform:
     convert_to_unit_cell
         Move atoms into the cell along its periodic directions; ``pos`` changes accordingly.
     is_cartesian
-        False if ``pos`` holds fractional coordinates. With None it is Cartesian, and positions that look fractional are
-        mentioned in the log, once.
+        False if ``pos`` holds fractional coordinates. With None it is Cartesian, and positions that look
+        fractional are mentioned in the log, once.
     is_undirected
-        Give each pair once, from the lower atom index to the higher. With ``max_neighbors`` a pair stays where either end
-        keeps it.
+        Give each pair once, from the lower atom index to the higher. With ``max_neighbors`` a pair stays
+        where either end keeps it.
     symmetric
-        With ``max_neighbors``, keep an edge where either end keeps it, so that the graph equals its own reverse.
+        With ``max_neighbors``, keep an edge where either end keeps it, so that the graph equals its own
+        reverse.
     tie_tolerance
         Lengths that differ by less tie, angstrom.
     on_isolated
-        What to do with atoms without a neighbour where the cutoff is not adaptive: ``"warn"`` in the log, ``"raise"``, ``"allow"``.
+        What to do with atoms without a neighbour where the cutoff is not adaptive: ``"warn"`` in the log,
+        ``"raise"``, ``"allow"``.
 
     Raises
     ------
     ValueError
-        On an argument that cannot be, or a sample whose structure cannot be; the message names sample, key and value.
+        On an argument that cannot be, or a sample whose structure cannot be; the message names sample, key
+        and value.
     ImportError
         If the backend is not installed; the message holds the install command.
     """
@@ -85,9 +90,7 @@ class PeriodicPropertiesTransform:
     ) -> None:
         check_cutoff(cutoff_radius)
         check_backend(backend)
-        if max_neighbors is not None and (
-            isinstance(max_neighbors, bool) or int(max_neighbors) != max_neighbors or max_neighbors < 1
-        ):
+        if max_neighbors is not None and not (type(max_neighbors) is int and max_neighbors >= 1):
             raise ValueError(
                 f"max_neighbors is {max_neighbors!r}, expected a positive integer, or None to keep all"
             )
@@ -100,7 +103,7 @@ class PeriodicPropertiesTransform:
         self.cutoff_radius = float(cutoff_radius)
         self.adaptive_cutoff = adaptive_cutoff
         self.backend = backend
-        self.max_neighbors = None if max_neighbors is None else int(max_neighbors)
+        self.max_neighbors = max_neighbors
         self.allow_self_loops = allow_self_loops
         self.convert_to_unit_cell = convert_to_unit_cell
         self.is_cartesian = is_cartesian
@@ -163,8 +166,8 @@ def _mention_fractional(sample: Mapping[str, Any], structure: Structure) -> None
         once(
             logger,
             "fractional",
-            f"{sample_name(sample)}: all of 'pos' lies in [0, 1] in a cell of several angstrom and is taken as Cartesian; "
-            "say is_cartesian=False if it is fractional, is_cartesian=True if not",
+            f"{sample_name(sample)}: all of 'pos' lies in [0, 1] in a cell of several angstrom "
+            "and is taken as Cartesian; say is_cartesian=False if it is fractional, is_cartesian=True if not",
         )
 
 

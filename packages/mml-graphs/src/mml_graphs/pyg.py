@@ -36,7 +36,7 @@ def build(tensors: Mapping[str, torch.Tensor]) -> Data:
 
 
 def is_graph(value: object) -> bool:
-    """Tell whether an object is a PyG graph, without importing PyG: nobody has one who has not imported it."""
+    """Tell whether an object is a PyG graph, without importing PyG: who has one has imported it."""
     module = sys.modules.get("torch_geometric.data")
     return module is not None and isinstance(value, module.Data)
 
@@ -63,8 +63,8 @@ def take_apart(graph: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``edge_index`` becomes ``src_nodes`` and ``dst_nodes``, ``pbc`` has shape [3]; ``natoms`` and ``num_nodes`` are left out,
-        as positions tell them; everything else is as the graph holds it.
+        ``edge_index`` becomes ``src_nodes`` and ``dst_nodes``, ``pbc`` has shape [3]; ``natoms`` and
+        ``num_nodes`` are left out, as positions tell them; everything else is as the graph holds it.
 
     Raises
     ------

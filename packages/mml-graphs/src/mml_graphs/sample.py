@@ -44,8 +44,8 @@ def sample_name(sample: Mapping[str, Any]) -> str:
 def read_structure(sample: Mapping[str, Any], is_cartesian: bool | None = None) -> Structure:
     """Read atoms, positions, cell and periodicity, and check them.
 
-    ``pos`` (or ``frac_coords``), ``atomic_numbers``, ``cell`` (or ``lattice_params``, ``lattice_features``) and ``pbc``
-    are taken where they are; what is missing comes from ``structure``.
+    ``pos`` (or ``frac_coords``), ``atomic_numbers``, ``cell`` (or ``lattice_params``, ``lattice_features``)
+    and ``pbc`` are taken where they are; what is missing comes from ``structure``.
 
     Parameters
     ----------
@@ -62,7 +62,8 @@ def read_structure(sample: Mapping[str, Any], is_cartesian: bool | None = None) 
     Raises
     ------
     ValueError
-        If a key is missing, has a wrong shape, or holds values that cannot be; the message names key and value.
+        If a key is missing, has a wrong shape, or holds values that cannot be; the message names key and
+        value.
     """
     structure = sample.get("structure")
     lattice = getattr(structure, "lattice", None)
@@ -92,7 +93,8 @@ def read_structure(sample: Mapping[str, Any], is_cartesian: bool | None = None) 
         )
     if positions.shape != (len(numbers), 3):
         raise ValueError(
-            f"{key!r} has shape {list(positions.shape)}, expected [{len(numbers)}, 3] for {len(numbers)} 'atomic_numbers'"
+            f"{key!r} has shape {list(positions.shape)}, "
+            f"expected [{len(numbers)}, 3] for {len(numbers)} 'atomic_numbers'"
         )
     _check_finite(key, positions)
     if fractional:

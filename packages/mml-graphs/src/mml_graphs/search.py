@@ -12,9 +12,9 @@ from mml_graphs.lattice import Cell
 
 BACKENDS = ("auto", "pymatgen", "vesin", "ase")
 
-# pymatgen's search is the faster one up to near 1e5 atoms, where vesin draws level (measured, single thread).
+# pymatgen's search is the faster one up to near 1e5 atoms, where vesin draws level (measured).
 VESIN_FROM = 50_000
-# pymatgen's search keeps a list of 27 neighbours for each cube of this width between its outermost atoms: 100 MB.
+# pymatgen's search lists 27 neighbours of each cube between its outermost atoms: this many take 100 MB.
 MOST_CUBES = 500_000
 
 Candidates = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]

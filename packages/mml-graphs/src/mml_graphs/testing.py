@@ -1,0 +1,202 @@
+"""What tests of periodic graphs need: crystals for hypothesis, a brute-force oracle, a comparison of edges.
+
+For use in the tests of other packages too. `crystals` needs hypothesis, which is imported when it is called.
+
+Examples
+--------
+A law about your own neighbour search::
+
+    @given(crystals())
+    def test_my_search(crystal):
+        expected = brute_force_edges(crystal.positions, crystal.cell, crystal.pbc, cutoff=4.0)
+        assert_same_edges(my_search(crystal, 4.0), expected)
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mml_graphs.lattice import Pbc
+from mml_graphs.neighbors import Edges
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+
+class Crystal(NamedTuple):
+    """A structure without elements.
+
+    Attributes
+    ----------
+    positions
+        [N, 3] float64, angstrom; atoms lie inside and outside of the cell and on its boundary.
+    cell
+        [3, 3] float64, rows are the lattice vectors, angstrom.
+    pbc
+        Which directions are periodic.
+    """
+
+    positions: NDArray[np.float64]
+    cell: NDArray[np.float64]
+    pbc: Pbc
+
+    def sample(self, **extra: Any) -> dict[str, Any]:
+        """Return a sample of the sample contract, of carbon, with further keys."""
+        return {
+            "atomic_numbers": np.full(len(self.positions), 6),
+            "pos": self.positions,
+            "cell": self.cell[None],
+            "pbc": np.array(self.pbc),
+            **extra,
+        }
+
+
+def crystals(
+    max_atoms: int = 4,
+    min_length: float = 2.0,
+    max_length: float = 8.0,
+    pbc: Pbc | None = None,
+    separation: float = 0.25,
+) -> SearchStrategy[Crystal]:
+    """Draw crystals, slabs, wires and clusters, in skewed, flat, long, left-handed cells.
+
+    All coordinates are short binary fractions, so that distances do not depend on how they are computed, and
+    pairs at exactly the cutoff are common.
+
+    Parameters
+    ----------
+    max_atoms
+        Largest number of atoms.
+    min_length, max_length
+        Bounds of the diagonal of the cell, angstrom.
+    pbc
+        Periodic directions; None draws any mix.
+    separation
+        Smallest distance between two atoms, images included, angstrom.
+
+    Returns
+    -------
+    SearchStrategy
+        Of `Crystal`.
+    """
+    from hypothesis import assume
+    from hypothesis import strategies as st
+
+    @st.composite
+    def draw_crystal(draw: DrawFn) -> Crystal:
+        length = st.integers(math.ceil(min_length * 4), math.floor(max_length * 4)).map(lambda n: n / 4)
+        cell = np.diag([draw(length) for _ in range(3)])
+        for row, column in ((1, 0), (2, 0), (2, 1)):
+            cell[row] += draw(st.integers(-6, 6)) / 4 * cell[column]
+        cell = cell[draw(st.permutations(range(3)))] * draw(st.sampled_from([1.0, -1.0]))
+        periodic = pbc or draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
+        coordinate = st.integers(-24, 40)
+        n_atoms = draw(st.integers(1, max_atoms))
+        fractions = [[draw(coordinate) / 16 for _ in range(3)] for _ in range(n_atoms)]
+        crystal = Crystal(np.array(fractions) @ cell, cell, periodic)
+        assume(not len(brute_force_edges(*crystal, cutoff=separation).src))
+        return crystal
+
+    return draw_crystal()
+
+
+def brute_force_edges(
+    positions: NDArray[np.float64], cell: NDArray[np.float64] | None, pbc: Pbc, cutoff: float
+) -> Edges:
+    """Find edges by looking at every pair of atoms in every image that could be near enough, in float64.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], angstrom.
+    cell
+        [3, 3], rows are the lattice vectors, angstrom; None for a molecule.
+    pbc
+        Which directions are periodic.
+    cutoff
+        Largest distance, angstrom, inclusive.
+
+    Returns
+    -------
+    Edges
+        Sorted by source, destination and image.
+    """
+    matrix = np.eye(3) if cell is None else np.asarray(cell, dtype=np.float64)
+    inverse = np.linalg.inv(matrix)
+    # Planes of constant fractional coordinate are 1 / |column of the inverse| apart.
+    fractions = positions @ inverse
+    spread = fractions.max(axis=0) - fractions.min(axis=0)
+    reach = np.ceil(cutoff * np.linalg.norm(inverse, axis=0) + spread).astype(int) + 1
+    ranges = [range(-r, r + 1) if periodic else (0,) for r, periodic in zip(reach, pbc, strict=True)]
+    images = np.array(list(itertools.product(*ranges)), dtype=np.float64)
+    offsets = images @ matrix
+    found = []
+    for src, dst in itertools.product(range(len(positions)), repeat=2):
+        distances = np.linalg.norm(positions[dst] - positions[src] + offsets, axis=1)
+        near = distances <= cutoff
+        if src == dst:
+            near &= images.any(axis=1)
+        found += [(src, dst, image, distances[image]) for image in np.flatnonzero(near)]
+    columns = list(zip(*found, strict=True)) or [(), (), (), ()]
+    picked = np.array(columns[2], dtype=np.int64)
+    return Edges(
+        np.array(columns[0], dtype=np.int64),
+        np.array(columns[1], dtype=np.int64),
+        images[picked],
+        offsets[picked],
+        np.array(columns[3], dtype=np.float64),
+    )
+
+
+def assert_same_edges(
+    actual: Edges | Mapping[str, Any], expected: Edges | Mapping[str, Any], atol: float = 1e-9
+) -> None:
+    """Assert that two results hold the same edges, in whatever order, with the same distances.
+
+    Parameters
+    ----------
+    actual, expected
+        `Edges`, or samples with ``src_nodes``, ``dst_nodes``, ``images`` and ``distances``.
+    atol
+        How far the distances of an edge may differ, angstrom; 1e-5 suits float32.
+
+    Raises
+    ------
+    AssertionError
+        If an edge is missing, too many, or there twice, or a distance differs; it shows some of them.
+    """
+    one, other = _table(actual), _table(expected)
+    missing, surplus = sorted(other.keys() - one.keys()), sorted(one.keys() - other.keys())
+    if missing or surplus:
+        raise AssertionError(
+            f"{len(missing)} edges are missing and {len(surplus)} too many; (src, dst, image) with distance: "
+            f"missing {[(edge, other[edge]) for edge in missing[:5]]}, "
+            f"too many {[(edge, one[edge]) for edge in surplus[:5]]}"
+        )
+    for edge, distance in one.items():
+        if not abs(distance - other[edge]) <= atol:
+            raise AssertionError(f"edge {edge} has length {distance}, expected {other[edge]}")
+
+
+def _table(edges: Edges | Mapping[str, Any]) -> dict[tuple[int, int, tuple[int, ...]], float]:
+    if isinstance(edges, Mapping):
+        columns = [np.asarray(edges[key]) for key in ("src_nodes", "dst_nodes", "images", "distances")]
+    else:
+        columns = [edges.src, edges.dst, edges.images, edges.distances]
+    src, dst, images, distances = columns
+    if not np.array_equal(images, np.round(images)):
+        raise AssertionError("images are not integer-valued")
+    rows = zip(src.tolist(), dst.tolist(), images.astype(int).tolist(), distances.tolist(), strict=True)
+    table = {}
+    for i, j, image, distance in rows:
+        edge = (i, j, tuple(image))
+        if edge in table:
+            raise AssertionError(f"edge {edge} is there twice")
+        table[edge] = distance
+    return table

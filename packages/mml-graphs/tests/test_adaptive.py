@@ -1,0 +1,122 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_graphs import adaptive
+from mml_graphs.adaptive import adaptive_edges, first_step, isolated_atoms, nearest_distances
+from mml_graphs.lattice import complete_cell
+from mml_graphs.neighbors import find_edges, search
+from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
+
+NONE = (False, False, False)
+ALL = (True, True, True)
+
+
+def stepwise(crystal, cutoff):
+    """What is meant: try one radius after the other."""
+    radius, step = cutoff, 0
+    while True:
+        edges = brute_force_edges(*crystal, radius)
+        if set(edges.src.tolist()) == set(range(len(crystal.positions))):
+            return edges, radius
+        step += 1
+        radius = cutoff + 0.5 * step
+
+
+@pytest.mark.parametrize("few", [adaptive.FEW, 0])
+@given(
+    crystal=crystals(min_length=3.0).filter(lambda c: any(c.pbc) or len(c.positions) > 1),
+    cutoff=st.floats(0.3, 4.0),
+)
+@settings(max_examples=40, deadline=None)
+def test_equals_stepwise_growth(few, crystal, cutoff):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adaptive, "FEW", few)  # 0: never estimate, grow only
+        edges, radius = adaptive_edges(
+            crystal.positions, complete_cell(crystal.cell, crystal.pbc), cutoff, "auto"
+        )
+    expected, expected_radius = stepwise(crystal, cutoff)
+    assert radius == expected_radius
+    assert_same_edges(edges, expected)
+
+
+def test_does_not_search_again_for_every_step(monkeypatch):
+    radii = []
+
+    def watched(positions, cell, radius, backend):
+        radii.append(radius)
+        return search(positions, cell, radius, backend)
+
+    monkeypatch.setattr(adaptive, "search", watched)
+    cell = complete_cell(np.eye(3) * 40.2, ALL)
+    edges, radius = adaptive_edges(np.zeros((1, 3)), cell, 6.0, "auto")
+    assert radii == [6.0, 40.5]
+    assert radius == 40.5
+    assert len(edges.src) == 6
+
+
+def test_a_nominal_cutoff_that_is_enough_stays():
+    cell = complete_cell(np.eye(3) * 3.0, ALL)
+    edges, radius = adaptive_edges(np.zeros((1, 3)), cell, 3.0, "auto")
+    assert radius == 3.0
+    assert len(edges.src) == 6
+
+
+@pytest.mark.parametrize(("length", "enough"), [(99.9, 100.0), (100.0, 100.0), (100.1, None)])
+def test_one_hundred_angstrom_are_the_last_step(length, enough):
+    cell = complete_cell(np.eye(3) * length, ALL)
+    if enough is None:
+        with pytest.raises(
+            ValueError, match=r"atom 0 has no neighbour within 100 .* a cutoff of 100.10 angstrom is needed"
+        ):
+            adaptive_edges(np.zeros((1, 3)), cell, 6.3, "auto")
+    else:
+        assert adaptive_edges(np.zeros((1, 3)), cell, 6.3, "auto")[1] == enough
+
+
+def test_what_no_cutoff_helps_is_an_error_naming_the_atoms():
+    with pytest.raises(
+        ValueError, match="atom 0 has no neighbour within 100 angstrom; there is no other atom"
+    ):
+        adaptive_edges(np.zeros((1, 3)), complete_cell(None, NONE), 6.0, "auto")
+    positions = np.array([[0, 0, 0], [1, 0, 0], [0, 300, 0], [0, 0, 550.0]])
+    with pytest.raises(
+        ValueError, match=r"2 atoms \(2, 3\) have no neighbour .* a cutoff of 550.00 angstrom"
+    ):
+        adaptive_edges(positions, complete_cell(None, NONE), 6.0, "auto")
+
+
+@given(st.floats(0.01, 120), st.floats(0.01, 120))
+@settings(max_examples=50, deadline=None)
+def test_first_step(cutoff, needed):
+    step = first_step(cutoff, needed)
+    if needed >= 100:
+        assert step == 100
+    elif needed > cutoff:
+        candidates = [min(cutoff + 0.5 * k, 100.0) for k in range(250)]
+        assert step == next(radius for radius in candidates if radius >= needed)
+
+
+@given(crystals(min_length=3.0))
+@settings(max_examples=40, deadline=None)
+def test_nearest_distances_are_bounds_that_are_met_in_cells_that_are_not_skewed(crystal):
+    cell = complete_cell(crystal.cell, crystal.pbc)
+    atoms = np.arange(len(crystal.positions))
+    bounds = nearest_distances(crystal.positions, cell, atoms)
+    if math.isinf(bounds[0]):
+        assert len(atoms) == 1
+        assert not any(crystal.pbc)
+        return
+    edges = brute_force_edges(*crystal, float(bounds.max()) + 1e-9)
+    exact = np.array([edges.distances[edges.src == atom].min() for atom in atoms])
+    assert (bounds >= exact - 1e-9).all()
+    angles = crystal.cell @ crystal.cell.T
+    if not angles[~np.eye(3, dtype=bool)].any():
+        np.testing.assert_allclose(bounds, exact)
+
+
+def test_isolated_atoms():
+    positions = np.array([[0, 0, 0], [9, 0, 0], [0, 1, 0], [0, 0, 30.0]])
+    assert isolated_atoms(find_edges(positions, None, NONE, 2.0), 4).tolist() == [1, 3]

@@ -1,0 +1,204 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_graphs import (
+    PeriodicPropertiesTransform,
+    PointCloudToGraphTransform,
+    collate_samples,
+    concatenate_keys,
+)
+from mml_graphs.testing import crystals
+from torch.utils.data import DataLoader
+
+TO_EDGES = PeriodicPropertiesTransform(3.5, on_isolated="allow")
+TO_GRAPH = PointCloudToGraphTransform(node_keys=["force"])
+
+
+def make(crystal, index):
+    n_atoms = len(crystal.positions)
+    targets = {
+        "energy": float(index),
+        "force": torch.full((n_atoms, 3), float(index)),
+        "stress": torch.eye(3)[None] * index,
+    }
+    types = {"regression": ["energy", "force", "stress"], "classification": []}
+    lattice = torch.arange(6.0) + index
+    extra = {
+        "targets": targets,
+        "target_types": types,
+        "lattice_params": lattice,
+        "note": object(),
+        "n": index,
+    }
+    return TO_GRAPH(TO_EDGES(crystal.sample(sample_id=f"test/{index}", **extra)))
+
+
+@given(st.lists(crystals(), min_size=1, max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_a_batch_equals_its_parts(several):
+    samples = [make(crystal, index) for index, crystal in enumerate(several)]
+    batch = collate_samples(samples)
+    assert batch.keys() == samples[0].keys() | {"natoms"}
+    n_atoms = [len(crystal.positions) for crystal in several]
+    starts = np.cumsum([0, *n_atoms])
+    assert batch["natoms"].tolist() == n_atoms
+    n_edges = [len(sample["src_nodes"]) for sample in samples]
+    for key in ("atomic_numbers", "pos"):
+        parts = batch[key].split(n_atoms)
+        assert all(torch.equal(part, sample[key]) for part, sample in zip(parts, samples, strict=True)), key
+    for key in ("images", "offsets", "unit_offsets", "distances"):
+        parts = batch[key].split(n_edges)
+        assert all(torch.equal(part, sample[key]) for part, sample in zip(parts, samples, strict=True)), key
+    for key in ("src_nodes", "dst_nodes"):
+        parts = zip(batch[key].split(n_edges), starts, samples, strict=False)
+        assert all(torch.equal(part - start, sample[key]) for part, start, sample in parts), key
+    for index, sample in enumerate(samples):
+        assert torch.equal(batch["cell"][index], sample["cell"][0])
+        assert torch.equal(batch["pbc"][index], sample["pbc"])
+        assert torch.equal(batch["lattice_params"][index], sample["lattice_params"])
+        assert batch["cutoff_radius"][index].tolist() == [sample["cutoff_radius"]]
+        assert batch["targets"]["energy"][index].tolist() == [index]
+        assert torch.equal(batch["targets"]["force"].split(n_atoms)[index], sample["targets"]["force"])
+        assert torch.equal(batch["targets"]["stress"][index], sample["targets"]["stress"][0])
+        assert batch["note"][index] is sample["note"]
+        graph = batch["graph"].get_example(index)
+        for key in sample["graph"].keys():  # noqa: SIM118
+            assert torch.equal(torch.as_tensor(graph[key]), torch.as_tensor(sample["graph"][key])), key
+    assert batch["sample_id"] == [f"test/{index}" for index in range(len(samples))]
+    assert batch["target_types"] == samples[0]["target_types"]
+    assert torch.equal(batch["graph"].edge_index, torch.stack([batch["src_nodes"], batch["dst_nodes"]]))
+    assert batch["graph"].natoms.tolist() == n_atoms
+    assert torch.equal(batch["graph"].ptr, torch.as_tensor(starts))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2], torch.tensor([[1], [2]])),
+        ([True, False], torch.tensor([[True], [False]])),
+        ([0.5, 2], torch.tensor([[0.5], [2.0]])),
+        ([np.float64(0.5), np.float32(1.5)], torch.tensor([[0.5], [1.5]])),
+        ([torch.tensor(3), torch.tensor(4)], torch.tensor([[3], [4]])),
+        ([torch.tensor(0.1, dtype=torch.float64)], torch.tensor([[0.1]], dtype=torch.float64)),
+        ([np.array(2), 3], torch.tensor([[2], [3]])),
+        ([torch.tensor(2.5), 3], torch.tensor([[2.5], [3.0]])),
+        ([np.zeros((1, 2)), np.ones((2, 2))], torch.tensor([[0.0, 0], [1, 1], [1, 1]], dtype=torch.float64)),
+    ],
+)
+def test_numbers_and_arrays(values, expected):
+    result = collate_samples([{"key": value} for value in values])
+    assert torch.equal(result["key"], expected)
+    assert result["key"].dtype == expected.dtype
+    assert result.keys() == {"key"}
+
+
+@pytest.mark.parametrize(
+    "values", [["a", "b"], [None, None], [[1, 2], [3]], [np.array(["a"]), np.array(["b"])], [(1,), (2,)]]
+)
+def test_anything_else_becomes_a_list_of_all(values):
+    assert collate_samples([{"key": value} for value in values])["key"] == values
+
+
+def test_cells_and_flags_in_their_short_forms():
+    sample = {"atomic_numbers": torch.tensor([6]), "cell": torch.eye(3), "pbc": np.array([True, False, True])}
+    batch = collate_samples([sample, sample])
+    assert batch["cell"].shape == (2, 3, 3)
+    assert batch["pbc"].tolist() == [[True, False, True]] * 2
+
+
+def test_no_key_gets_the_value_of_another():
+    batch = collate_samples(
+        [{"a": torch.ones(2), "b": {"c": object()}}, {"a": torch.ones(2), "b": {"c": object()}}]
+    )
+    assert batch["a"].tolist() == [1.0] * 4
+    assert isinstance(batch["b"]["c"], list)
+
+
+def test_samples_are_not_changed():
+    sample = {
+        "atomic_numbers": torch.tensor([6, 6]),
+        "src_nodes": torch.tensor([0, 1]),
+        "dst_nodes": torch.tensor([1, 0]),
+    }
+    batch = collate_samples([sample, sample])
+    assert batch["src_nodes"].tolist() == [0, 1, 2, 3]
+    assert sample["src_nodes"].tolist() == [0, 1]
+    assert sample.keys() == {"atomic_numbers", "src_nodes", "dst_nodes"}
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([], "there are no samples to collate"),
+        (
+            [{"a": 1}, {"a": 1, "b": 2}],
+            "sample 1 of the batch has the key 'b' and sample 0 of the batch has not",
+        ),
+        (
+            [{"sample_id": "x", "targets": {"e": 1}}, {"sample_id": "y", "targets": {}}],
+            "sample 'x' has the key 'targets.e' and sample 'y' has not",
+        ),
+        (
+            [{"a": 1}, {"a": "one"}],
+            "'a' is of type number in sample 0 of the batch and of type object in sample 1",
+        ),
+        (
+            [{"a": torch.zeros(1, 2)}, {"a": torch.zeros(1, 3)}],
+            r"'a' has shape \[1, 2\] in sample 0 .* and \[1, 3\] in sample 1",
+        ),
+        (
+            [{"target_types": {"regression": ["e"]}}, {"target_types": {"regression": ["f"]}}],
+            "'target_types' of sample 1 of the batch is .* they must agree",
+        ),
+        (
+            [{"sample_id": "x", "pos": torch.zeros(4, 3), "targets": {"dipole": torch.zeros(3)}}],
+            r"'targets.dipole' has shape \[3\] in sample 'x' with 4 atoms; the first dimension",
+        ),
+        ([{"src_nodes": torch.tensor([0])}], "sample 0 of the batch has 'src_nodes' but neither"),
+        (
+            [{"natoms": torch.tensor([3]), "pos": torch.zeros(2, 3)}],
+            r"'natoms' of sample 0 of the batch is 3, but it has 2 atoms",
+        ),
+        (
+            [{"cell": torch.zeros(2, 2)}],
+            r"'cell' has shape \[2, 2\] in sample 0 of the batch, expected \[3, 3\]",
+        ),
+        ([{"pbc": torch.zeros(2)}], r"'pbc' has shape \[2\] in sample 0 of the batch, expected \[3\]"),
+    ],
+)
+def test_bad_batches(samples, message):
+    with pytest.raises(ValueError, match=message):
+        collate_samples(samples)
+
+
+class Crystals(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        length = 3.0 + index
+        sample = {
+            "atomic_numbers": [6],
+            "pos": [[0.0, 0, 0]],
+            "cell": np.eye(3) * length,
+            "sample_id": str(index),
+        }
+        return PointCloudToGraphTransform()(PeriodicPropertiesTransform(3.0, adaptive_cutoff=True)(sample))
+
+
+def test_workers_give_what_the_main_process_gives():
+    here = list(DataLoader(Crystals(), batch_size=2, collate_fn=collate_samples))
+    there = list(DataLoader(Crystals(), batch_size=2, collate_fn=collate_samples, num_workers=1))
+    for one, other in zip(here, there, strict=True):
+        assert one["sample_id"] == other["sample_id"]
+        assert torch.equal(one["distances"], other["distances"])
+        assert torch.equal(one["graph"].edge_index, other["graph"].edge_index)
+
+
+def test_the_older_name_is_the_same_function():
+    assert concatenate_keys is collate_samples
+    assert pickle.loads(pickle.dumps(concatenate_keys)) is collate_samples

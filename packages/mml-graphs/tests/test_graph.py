@@ -1,0 +1,170 @@
+import copy
+import pickle
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from mml_graphs._optional import optional_module
+from mml_graphs.graph import GraphToPointCloudTransform, PointCloudToGraphTransform
+from mml_graphs.periodic import PeriodicPropertiesTransform
+from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
+from torch_geometric.data import Batch
+
+quick = settings(max_examples=25, deadline=None)
+PERIODIC = PeriodicPropertiesTransform(4.0, on_isolated="allow")
+MOLECULE = {
+    "atomic_numbers": [8, 1, 1],
+    "pos": [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]],
+    "sample_id": "water",
+}
+
+
+def labelled(crystal):
+    n_atoms = len(crystal.positions)
+    force = torch.arange(3.0 * n_atoms).reshape(n_atoms, 3)
+    return crystal.sample(
+        sample_id="a", targets={"energy": -1.5, "force": force}, magmom=torch.arange(n_atoms)
+    )
+
+
+@given(crystal=crystals())
+@quick
+def test_the_graph_holds_the_edges_of_the_sample(crystal):
+    sample = PERIODIC(labelled(crystal))
+    before = copy.deepcopy(sample)
+    transform = PointCloudToGraphTransform("pyg", node_keys=["force", "magmom"], edge_keys=["unit_offsets"])
+    result = transform(sample)
+    graph = result["graph"]
+    assert graph.validate(raise_on_error=True)
+    assert graph.num_nodes == len(crystal.positions)
+    assert torch.equal(graph.edge_index, torch.stack([sample["src_nodes"], sample["dst_nodes"]]))
+    for key in ("atomic_numbers", "pos", "cell", "offsets", "images", "distances", "unit_offsets", "magmom"):
+        assert torch.equal(graph[key], sample[key]), key
+    assert torch.equal(graph.force, sample["targets"]["force"])
+    assert graph.pbc.tolist() == [list(crystal.pbc)]
+    assert graph.natoms.tolist() == [len(crystal.positions)]
+    assert sample.keys() == before.keys() == result.keys() - {"graph"}
+    vectors = graph.pos[graph.edge_index[1]] + graph.offsets - graph.pos[graph.edge_index[0]]
+    torch.testing.assert_close(vectors.norm(dim=1), graph.distances, atol=1e-5, rtol=1e-5)
+
+
+@given(crystal=crystals())
+@quick
+def test_round_trip_keeps_everything(crystal):
+    sample = PERIODIC(labelled(crystal))
+    to_graph = PointCloudToGraphTransform(node_keys=["force", "magmom"], edge_keys=["unit_offsets"])
+    there = to_graph(sample)
+    back = GraphToPointCloudTransform()(there)
+    assert back.keys() == sample.keys()
+    for key, value in sample.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(back[key], value), key
+            assert back[key].dtype == value.dtype, key
+    assert torch.equal(back["targets"]["force"], sample["targets"]["force"])
+    assert back["targets"]["energy"] == -1.5
+    again = to_graph(back)["graph"]
+    assert again.keys() == there["graph"].keys()
+    for key in again.keys():  # noqa: SIM118
+        assert torch.equal(torch.as_tensor(again[key]), torch.as_tensor(there["graph"][key])), key
+
+
+def test_a_cloud_comes_from_the_graph_alone_and_changes_in_the_graph_win():
+    graph = PointCloudToGraphTransform(node_keys=["charge"])({**MOLECULE, "charge": [0.0, 1.0, 2.0]})["graph"]
+    graph.pos = graph.pos + 1
+    graph.foreign = torch.ones(1, 2)
+    sample = {"graph": graph, "pos": torch.zeros(3, 3), "targets": {"charge": torch.zeros(3)}}
+    cloud = GraphToPointCloudTransform()(sample)
+    assert "graph" not in cloud
+    assert torch.equal(cloud["pos"], graph.pos)
+    assert torch.equal(cloud["targets"]["charge"], torch.tensor([0.0, 1, 2]))
+    assert not sample["targets"]["charge"].any()
+    assert torch.equal(cloud["foreign"], torch.ones(1, 2))
+    assert cloud["pbc"].shape == (3,)
+
+
+@given(crystal=crystals(pbc=(False, False, False)))
+@quick
+def test_edges_are_built_where_nothing_is_periodic(crystal):
+    sample = crystal.sample()
+    result = PointCloudToGraphTransform(cutoff_dist=3.0)(sample)
+    assert_same_edges(result, brute_force_edges(*crystal, 3.0), atol=1e-5)
+    assert result["graph"].num_edges == len(result["src_nodes"])
+    assert result["cutoff_radius"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("n_atoms", "cutoff", "n_edges"), [(1, 7.0, 0), (2, 7.0, 2), (2, 0.1, 0), (3, 7.0, 6)]
+)
+def test_few_atoms_and_few_edges(n_atoms, cutoff, n_edges):
+    sample = {key: MOLECULE[key][:n_atoms] for key in ("atomic_numbers", "pos")}
+    graph = PointCloudToGraphTransform(cutoff_dist=cutoff)(sample)["graph"]
+    assert graph.num_nodes == n_atoms
+    assert graph.edge_index.shape == (2, n_edges)
+    assert graph.edge_index.dtype == torch.int64
+    assert Batch.from_data_list([graph, graph]).num_nodes == 2 * n_atoms
+
+
+def test_a_periodic_sample_without_edges_is_refused():
+    sample = {"atomic_numbers": [6], "pos": [[0.0, 0, 0]], "cell": torch.eye(3) * 3, "sample_id": "mp/3"}
+    message = r"sample 'mp/3': it is periodic and has no edges .* put PeriodicPropertiesTransform before"
+    with pytest.raises(ValueError, match=message):
+        PointCloudToGraphTransform()(sample)
+
+
+def test_transforms_can_be_pickled_and_pasted():
+    for transform in (
+        PointCloudToGraphTransform("pyg", 5.0, node_keys=["force"], edge_keys=("unit_offsets",)),
+        GraphToPointCloudTransform(),
+    ):
+        assert repr(eval(repr(transform))) == repr(transform) == repr(pickle.loads(pickle.dumps(transform)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"node_keys": ["spin"]}, "^sample 'water': node key 'spin' is missing"),
+        ({"node_keys": ["sample_id"]}, "^sample 'water': node key 'sample_id' is a str"),
+        ({"node_keys": ["three"]}, r"^sample 'water': node key 'three' has shape \[2\], expected 3 rows"),
+        ({"edge_keys": ["three"]}, r"^sample 'water': edge key 'three' has shape \[2\], expected 6 rows"),
+    ],
+)
+def test_bad_keys(options, message):
+    with pytest.raises(ValueError, match=message):
+        PointCloudToGraphTransform(**options)({**MOLECULE, "three": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "dgl"}, "unknown graph backend 'dgl'; known: 'pyg'"),
+        ({"cutoff_dist": -1.0}, "cutoff -1.0"),
+        ({"node_keys": "force"}, r"node_keys is the string 'force', expected a list of keys: \['force'\]"),
+        ({"edge_keys": ["bond_index"]}, "edge_keys has 'bond_index', but PyG gives such a name"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        PointCloudToGraphTransform(**options)
+
+
+@pytest.mark.parametrize("graph", [None, "a graph"])
+def test_a_cloud_needs_a_graph(graph):
+    with pytest.raises(ValueError, match=r"sample 'b': 'graph' is .* expected a PyG Data"):
+        GraphToPointCloudTransform()({"graph": graph, "sample_id": "b"})
+    with pytest.raises(ValueError, match="unknown graph backend 'networkx'"):
+        GraphToPointCloudTransform("networkx")
+
+
+def test_a_cloud_is_of_one_structure():
+    graph = PointCloudToGraphTransform()(MOLECULE)["graph"]
+    with pytest.raises(ValueError, match="'graph' is a batch of graphs, expected one"):
+        GraphToPointCloudTransform()({"graph": Batch.from_data_list([graph, graph])})
+
+
+def test_a_missing_pyg_says_how_to_install_it(monkeypatch):
+    optional_module.cache_clear()
+    monkeypatch.setitem(sys.modules, "torch_geometric.data", None)
+    with pytest.raises(ImportError, match=r'the \'pyg\' graph backend needs .*"mml-graphs\[pyg\]"'):
+        PointCloudToGraphTransform()(MOLECULE)
+    optional_module.cache_clear()

@@ -1,0 +1,90 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_graphs.lattice import cell_from_parameters, complete_cell
+from mml_graphs.testing import crystals
+
+ALL = (True, True, True)
+NONE = (False, False, False)
+
+
+@given(crystals(max_atoms=1))
+@settings(max_examples=25, deadline=None)
+def test_the_inverse_inverts_and_a_good_cell_stays(crystal):
+    cell = complete_cell(crystal.cell, crystal.pbc)
+    np.testing.assert_array_equal(cell.matrix, crystal.cell)
+    np.testing.assert_allclose(cell.matrix @ cell.inverse, np.eye(3), atol=1e-12)
+
+
+def test_a_missing_cell_is_a_unit_cell():
+    assert complete_cell(None, NONE).matrix.tolist() == np.eye(3).tolist()
+    assert complete_cell(np.zeros((3, 3)), NONE).matrix.tolist() == np.eye(3).tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "pbc"),
+    [
+        ([[3, 1, 0], [0, 0, 0], [1, 2, 4]], (True, False, True)),
+        ([[3, 1, 0], [0, 2, 2], [6, 2, 0]], (True, True, False)),
+        ([[0, 0, 0], [0, 0, 0], [0, 1, -5]], (False, False, True)),
+    ],
+)
+def test_missing_vectors_become_unit_normals(rows, pbc):
+    given_rows = np.array(rows, dtype=float)
+    matrix, inverse, _ = complete_cell(given_rows, pbc)
+    periodic = np.array(pbc)
+    np.testing.assert_array_equal(matrix[periodic], given_rows[periodic])
+    filled = matrix[~periodic]
+    np.testing.assert_allclose(filled @ filled.T, np.eye(len(filled)), atol=1e-12)
+    np.testing.assert_allclose(filled @ matrix[periodic].T, 0, atol=1e-12)
+    np.testing.assert_allclose(matrix @ inverse, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rows", "pbc"),
+    [
+        (np.zeros((3, 3)), ALL),
+        (np.ones((3, 3)), ALL),
+        (np.diag([3.0, 3.0, 1e-5]), ALL),
+        (np.array([[3, 0, 0], [3, 0, 1e-7], [0, 3, 0]], dtype=float), ALL),
+        (np.array([[3, 0, 0], [6, 0, 0], [0, 0, 3]], dtype=float), (True, True, False)),
+        (np.diag([0.0, 3.0, 3.0]), (True, False, False)),
+    ],
+)
+def test_a_cell_without_volume_is_refused(rows, pbc):
+    with pytest.raises(ValueError, match="no volume in its periodic directions"):
+        complete_cell(rows, pbc)
+
+
+def test_a_flat_cell_is_not_one_without_volume():
+    angle = math.radians(1)
+    rows = np.array([[3, 0, 0], [3 * math.cos(angle), 3 * math.sin(angle), 0], [0, 0, 3]])
+    assert complete_cell(rows, ALL).matrix is rows
+
+
+@given(
+    st.tuples(*[st.floats(1, 20)] * 3),
+    st.tuples(*[st.floats(60, 115)] * 3),
+)
+@settings(max_examples=25, deadline=None)
+def test_parameters_give_the_vectors_that_pymatgen_gives(lengths, degrees):
+    from pymatgen.core import Lattice
+
+    cell = cell_from_parameters(np.array([*lengths, *np.radians(degrees)]))
+    np.testing.assert_allclose(cell, Lattice.from_parameters(*lengths, *degrees).matrix, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ([3, 0, 3, 1.5, 1.5, 1.5], "a length that is not positive"),
+        ([3, 3, 3, 90, 90, 90], "in radians, not in degrees"),
+        ([3, 3, 3, 0.3, 0.3, 2.0], "angles that no cell can have"),
+    ],
+)
+def test_bad_parameters(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        cell_from_parameters(np.array(parameters, dtype=float))

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_graphs.neighbors import Edges, find_edges
+from mml_graphs.selection import nearest_neighbors, one_per_pair, with_self_loops
+from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
+
+quick = settings(max_examples=40, deadline=None)
+ALL = (True, True, True)
+
+
+def reverse(edges):
+    return Edges(edges.dst, edges.src, -edges.images, -edges.offsets, edges.distances)
+
+
+def join(*several):
+    return Edges(*(np.concatenate(arrays) for arrays in zip(*several, strict=True)))
+
+
+def nearest_by_hand(edges, n_atoms, k, tolerance, symmetric):
+    """One atom after the other, one edge after the other."""
+    reach = {}
+    for atom in range(n_atoms):
+        lengths = sorted(edges.distances[edges.src == atom].tolist())
+        reach[atom] = lengths[k - 1] + tolerance if len(lengths) > k else np.inf
+    keep = [
+        distance <= reach[i] or (symmetric and distance <= reach[j])
+        for i, j, distance in zip(edges.src, edges.dst, edges.distances, strict=True)
+    ]
+    return edges.take(np.array(keep, dtype=bool))
+
+
+@given(
+    crystal=crystals(), k=st.integers(1, 14), symmetric=st.booleans(), tolerance=st.sampled_from([0.01, 0.3])
+)
+@quick
+def test_nearest_neighbors_against_one_atom_at_a_time(crystal, k, symmetric, tolerance):
+    n_atoms = len(crystal.positions)
+    edges = brute_force_edges(*crystal, 5.0)
+    kept = nearest_neighbors(edges, n_atoms, k, tolerance, symmetric)
+    assert_same_edges(kept, nearest_by_hand(edges, n_atoms, k, tolerance, symmetric))
+    assert (
+        np.bincount(kept.src, minlength=n_atoms) >= np.minimum(np.bincount(edges.src, minlength=n_atoms), k)
+    ).all()
+    if symmetric:
+        assert_same_edges(kept, reverse(kept))
+
+
+@pytest.mark.parametrize(("k", "degree"), [(1, 12), (12, 12), (13, 18), (18, 18), (19, 42)])
+def test_whole_shells_stay_in_fcc(k, degree):
+    cell = np.array([[0, 2, 2], [2, 0, 2], [2, 2, 0]], dtype=float)
+    edges = find_edges(np.zeros((1, 3)), cell, ALL, 5.0)
+    assert len(nearest_neighbors(edges, 1, k, 0.01, False).src) == degree
+
+
+@given(crystal=crystals())
+@quick
+def test_a_pair_and_its_reverse_are_all(crystal):
+    edges = brute_force_edges(*crystal, 5.0)
+    half = one_per_pair(edges)
+    assert (half.src <= half.dst).all()
+    assert_same_edges(join(half, reverse(half)), edges)
+
+
+@given(crystal=crystals())
+@quick
+def test_self_loops_are_added_in_order(crystal):
+    n_atoms = len(crystal.positions)
+    edges = brute_force_edges(*crystal, 4.0)
+    looped = with_self_loops(edges, n_atoms)
+    assert (np.diff(looped.src) >= 0).all()
+    loops = (looped.src == looped.dst) & ~looped.images.any(axis=1)
+    assert looped.src[loops].tolist() == list(range(n_atoms))
+    assert not looped.distances[loops].any()
+    assert_same_edges(looped.take(~loops), edges)
