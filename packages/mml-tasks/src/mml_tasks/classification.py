@@ -70,8 +70,8 @@ class ClassificationTask(StructureTask):
         """
         if target.numel() != output.shape[0]:
             raise ValueError(
-                f"target {key!r} has shape {list(target.shape)} in this batch of {output.shape[0]} structures, "
-                "where classification takes one label for each"
+                f"target {key!r} has shape {list(target.shape)} for {output.shape[0]} structures: "
+                "classification takes one label for each"
             )
         return target.reshape(-1).to(torch.int64) - self.label_range(key)[0]
 

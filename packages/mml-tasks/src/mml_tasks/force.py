@@ -38,8 +38,8 @@ class ForceRegressionTask(BaseTaskModule):
     al., Comput. Phys. Commun. 190, 33 (2015), give the derivation).
 
     The energy's loss is taken per atom, of ``(E - sum(m)) / s / N``, so that large structures do not
-    dominate. Forces are compared over all components in units of the same :math:`s`, stress in units of ``stress_std``
-    (eV/angstrom^3).
+    dominate. Forces are compared over all components in units of the same :math:`s`, stress in units of
+    ``stress_std`` (eV/angstrom^3).
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class ForceRegressionTask(BaseTaskModule):
         self.compute_stress = compute_stress
         self.save_hyperparameters({"compute_stress": compute_stress})
         known = self.normalized_keys(())
-        keys = self.hparams["task_keys"] or known
+        keys = known if self.hparams["task_keys"] is None else self.hparams["task_keys"]
         for key in keys:
             if key not in known:
                 remedy = ": set compute_stress=True" if key == "stress" else ""
@@ -118,11 +118,11 @@ class ForceRegressionTask(BaseTaskModule):
             given["stress"] = Scale(std=stress_rms or None)
         return self.scales(given)
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Check targets and volumes while the batch is on the host."""
+    def check_batch(self, batch: Mapping[str, Any]) -> None:
+        """Refuse targets that cannot be learned from, and cells without volume where stress is wanted."""
+        super().check_batch(batch)
         if self.compute_stress:
             _check_volumes(batch)
-        return super().on_before_batch_transfer(batch, dataloader_idx)
 
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return energy [B, 1], force [N, 3] and perhaps stress [B, 3, 3] in the units of the loss."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerStatus
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -43,7 +44,7 @@ class TaskSteps(pl.LightningModule):
         update_regression(metrics, key, prediction, target, natoms)
 
     def check_target(self, key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
-        """Refuse values that cannot be learned from; called before the batch goes to the device."""
+        """Refuse values of one target that cannot be learned from."""
         check_finite(key, target, batch)
 
     def target_of(self, key: str, target: Tensor, output: Tensor) -> Tensor:
@@ -54,12 +55,17 @@ class TaskSteps(pl.LightningModule):
         """Return the loss of one target, a scalar, in the units of the loss and unweighted."""
         return self.losses[key](output, target)
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Check the targets while the batch is on the host, where looking at values waits for no device."""
+    def check_batch(self, batch: Mapping[str, Any]) -> None:
+        """Refuse targets that cannot be learned from; called while the batch is on the host."""
         if not self.trainer.predicting:
             for key in self.task_keys or []:
                 self.check_target(key, find_target(batch, key), batch)
-        return batch
+
+    def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        # Here looking at values waits for no device. The public hook of this name would not do: where there
+        # is a data module, Lightning warns that both could have one, and calls only one of them.
+        self.check_batch(batch)
+        return super()._on_before_batch_transfer(batch, dataloader_idx)
 
     # ---------------------------------------------------------------- steps
 
@@ -75,7 +81,7 @@ class TaskSteps(pl.LightningModule):
         targets = self._targets(batch, outputs)
         losses = self._losses(outputs, targets, natoms)
         total = self._total(losses)
-        if self._trainer is not None:
+        if self._runs():
             logged = {f"train_{key}_loss": loss.detach() for key, loss in losses.items()}
             options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": natoms.shape[0]}
             self.log("train_loss", total.detach(), prog_bar=True, **options)
@@ -103,7 +109,7 @@ class TaskSteps(pl.LightningModule):
         total = self._total(self._losses(outputs, targets, natoms))
         predictions = self._denormalize(outputs, natoms)
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": natoms.shape[0]}
-        if self._trainer is not None:
+        if self._runs():
             self.log(f"{stage}_loss", total, prog_bar=True, sync_dist=True, **options)
             for key in targets:
                 metrics = dict(cast("Any", self.metrics)[stage][key].items())
@@ -115,6 +121,10 @@ class TaskSteps(pl.LightningModule):
             "natoms": natoms,
             "sample_id": batch.get("sample_id"),
         }
+
+    def _runs(self) -> bool:
+        """Whether a trainer runs, and not the user called a step: then there is nobody to log to."""
+        return self._trainer is not None and self._trainer.state.status == TrainerStatus.RUNNING
 
     def _targets(self, batch: Mapping[str, Any], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if self.task_keys is None:

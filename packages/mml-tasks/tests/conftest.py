@@ -1,0 +1,105 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from mml_tasks.testing import random_structure, toy_batch, toy_graph
+from torch.utils.data import DataLoader
+
+
+def make_samples(count: int, dtype: torch.dtype = torch.float32) -> list[tuple[Any, dict[str, torch.Tensor]]]:
+    """Structures of 2 to 5 atoms with random targets; the graph and the targets of each."""
+    generator = torch.Generator().manual_seed(7)
+    samples = []
+    for seed in range(count):
+        numbers, pos, cell = random_structure(seed, 2 + seed % 4, dtype)
+        targets = {
+            "energy": torch.randn(1, 1, generator=generator).to(dtype) * len(pos),
+            "force": torch.randn(len(pos), 3, generator=generator).to(dtype),
+            "stress": torch.randn(1, 3, 3, generator=generator).to(dtype),
+            "band_gap": torch.rand(1, 1, generator=generator).to(dtype),
+            "density": torch.rand(1, 1, generator=generator).to(dtype) * 10,
+            "is_metal": torch.randint(0, 2, (1, 1), generator=generator),
+            "space_group": torch.randint(1, 231, (1, 1), generator=generator),
+            "crystal_system": torch.randint(0, 7, (1, 1), generator=generator),
+        }
+        samples.append((toy_graph(numbers, pos, cell), targets))
+    return samples
+
+
+def collate(samples: Sequence[tuple[Any, dict[str, torch.Tensor]]]) -> dict[str, Any]:
+    targets = {key: torch.cat([sample[1][key] for sample in samples]) for key in samples[0][1]}
+    return toy_batch([graph for graph, _ in samples], targets)
+
+
+class ToyData(pl.LightningDataModule):
+    """Samples in batches of four, so that the last of ten is smaller, and the contract's statistics."""
+
+    def __init__(self, samples: Sequence[Any]) -> None:
+        super().__init__()
+        self.samples = list(samples)
+
+    def loader(self) -> DataLoader:
+        return DataLoader(self.samples, batch_size=4, collate_fn=collate)
+
+    train_dataloader = val_dataloader = test_dataloader = predict_dataloader = loader
+
+    def unlabelled(self) -> DataLoader:
+        return DataLoader([(graph, {}) for graph, _ in self.samples], batch_size=4, collate_fn=collate)
+
+    def target_statistics(self) -> dict[str, dict[str, Any]]:
+        statistics: dict[str, dict[str, Any]] = {}
+        natoms = torch.tensor([[len(graph.pos)] for graph, _ in self.samples])
+        for key in self.samples[0][1]:
+            values = torch.cat([targets[key] for _, targets in self.samples])
+            if not values.is_floating_point():
+                classes, counts = values.unique(return_counts=True)
+                statistics[key] = {"classes": classes.tolist(), "class_counts": counts.tolist()}
+                continue
+            statistics[key] = {
+                "mean": values.mean().item(),
+                "std": values.std().item(),
+                "rms": values.square().mean().sqrt().item(),
+            }
+            if values.shape == natoms.shape:
+                statistics[key]["per_atom_mean"] = (values / natoms).mean().item()
+                statistics[key]["per_atom_std"] = (values / natoms).std().item()
+        return statistics
+
+
+@pytest.fixture
+def batch() -> dict[str, Any]:
+    """Five structures in float64."""
+    return collate(make_samples(5, torch.float64))
+
+
+@pytest.fixture
+def data() -> ToyData:
+    return ToyData(make_samples(10))
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Any) -> Callable[..., pl.Trainer]:
+    def make(**options: Any) -> pl.Trainer:
+        defaults: dict[str, Any] = {
+            "accelerator": "cpu",
+            "default_root_dir": tmp_path,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "enable_checkpointing": False,
+            "logger": False,
+            "max_epochs": 1,
+            "num_sanity_val_steps": 0,
+        }
+        return pl.Trainer(**(defaults | options))
+
+    return make
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Lightning 2.6 meets torch 2.15 and a machine of few cores; neither is about the tests.
+    for item in items:
+        if "mml-tasks" in str(item.path):
+            for text in (".*LeafSpec.*deprecated.*", ".*does not have many workers.*"):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore:{text}"))

@@ -1,0 +1,83 @@
+import pytest
+import torch
+from mml_tasks.batches import (
+    align_target,
+    atom_counts,
+    check_finite,
+    find_target,
+    graph_of,
+    private_copy,
+    structure_index,
+    sum_by_structure,
+)
+from mml_tasks.testing import random_structure, toy_graph
+
+
+def test_sums_are_over_the_atoms_of_each_structure(batch):
+    graph = batch["graph"]
+    assert sum_by_structure(torch.ones(len(graph.pos), 2), graph).tolist() == [
+        [2, 2],
+        [3, 3],
+        [4, 4],
+        [5, 5],
+        [2, 2],
+    ]
+
+
+def test_a_graph_that_is_not_batched_is_one_structure():
+    graph = toy_graph(*random_structure(0, 3))
+    del graph.batch
+    assert structure_index(graph).tolist() == [0, 0, 0]
+    assert atom_counts(graph).tolist() == [3]
+
+
+def test_tensors_of_inference_mode_are_cloned_and_others_are_shared(batch):
+    with torch.inference_mode():
+        batch["graph"].offsets = batch["graph"].offsets * 1
+        batch["extra"] = torch.ones(3)
+    copied = private_copy(batch)
+    assert not copied["graph"].offsets.is_inference()
+    assert not copied["extra"].is_inference()
+    assert batch["graph"].offsets.is_inference()
+    assert copied["graph"].pos is batch["graph"].pos
+
+
+def test_a_batch_without_a_graph_is_refused():
+    with pytest.raises(
+        ValueError, match=r"no 'graph' \(its keys are \['pos'\]\): add PointCloudToGraphTransform"
+    ):
+        graph_of({"pos": torch.zeros(1, 3)})
+
+
+def test_a_missing_target_lists_the_known_ones(batch):
+    with pytest.raises(
+        ValueError, match=r"'enrgy' is not in the batch of sample 'toy/000000', whose targets are"
+    ):
+        find_target(batch, "enrgy")
+    with pytest.raises(ValueError, match=r"'energy' is not in the batch, whose targets are \[\]"):
+        find_target({}, "energy")
+
+
+def test_one_number_a_structure_needs_no_second_dimension():
+    output = torch.zeros(3, 1)
+    assert align_target("energy", torch.arange(3), output).shape == (3, 1)
+    assert align_target("energy", torch.arange(3), output).dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (1, 3), (2,), (3, 1, 1)])
+def test_other_shapes_are_refused_and_never_broadcast(shape):
+    with pytest.raises(ValueError, match=r"'energy' has shape .* where the task predicts \[3, 1\]"):
+        align_target("energy", torch.zeros(shape), torch.zeros(3, 1))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_name_the_sample(batch, bad):
+    batch["targets"]["energy"][3, 0] = bad
+    with pytest.raises(ValueError, match=rf"'energy' is {bad} in sample 'toy/000003': remove the sample"):
+        check_finite("energy", batch["targets"]["energy"], batch)
+    batch["targets"]["force"][6, 1] = bad  # structures have 2, 3, 4, 5, 2 atoms
+    with pytest.raises(ValueError, match=rf"'force' is {bad} in sample 'toy/000002'"):
+        check_finite("force", batch["targets"]["force"], batch)
+    del batch["sample_id"]
+    with pytest.raises(ValueError, match="in sample 2 of the batch"):
+        check_finite("force", batch["targets"]["force"], batch)

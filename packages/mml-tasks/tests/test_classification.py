@@ -1,0 +1,95 @@
+from typing import Any
+
+import pytest
+import torch
+from mml_tasks import BinaryClassificationTask, CrystalSymmetryClassificationTask
+from mml_tasks.testing import ToyEncoder
+from torch import nn
+
+
+def test_binary_labels_have_one_logit_and_its_cross_entropy(batch):
+    task = BinaryClassificationTask(ToyEncoder(), task_keys=["is_metal"]).double()
+    result = task.validation_step(batch, 0)
+    logits, labels = result["predictions"]["is_metal"], result["targets"]["is_metal"]
+    assert logits.shape == (5, 1)
+    assert torch.equal(labels, batch["targets"]["is_metal"].view(-1))
+    expected = nn.functional.binary_cross_entropy_with_logits(logits.view(-1), labels.double())
+    torch.testing.assert_close(task.training_step(batch, 0).detach(), expected)
+    assert torch.equal(task.predicted_class(torch.tensor([[-0.1], [0.1], [7.0]])), torch.tensor([0, 1, 1]))
+
+
+def test_space_groups_count_from_one_and_class_indices_from_zero(batch):
+    task = CrystalSymmetryClassificationTask(
+        ToyEncoder(), task_keys=["space_group", "crystal_system"]
+    ).double()
+    result = task.validation_step(batch, 0)
+    logits, targets = result["predictions"], result["targets"]
+    assert logits["space_group"].shape == (5, 230)
+    assert logits["crystal_system"].shape == (5, 7)
+    assert torch.equal(targets["space_group"] + 1, batch["targets"]["space_group"].view(-1))
+    assert torch.equal(targets["crystal_system"], batch["targets"]["crystal_system"].view(-1))
+    expected = sum(nn.functional.cross_entropy(logits[key], targets[key]) for key in logits)
+    torch.testing.assert_close(task.training_step(batch, 0).detach(), expected)
+
+
+@pytest.mark.parametrize("task_class", [BinaryClassificationTask, CrystalSymmetryClassificationTask])
+def test_accuracy_is_counted_over_an_uneven_last_batch(task_class, data, make_trainer):
+    task, trainer = task_class(ToyEncoder()), make_trainer()
+    trainer.fit(task, data)
+    metrics = trainer.validate(task, data, verbose=False)[0]
+    results = [task.validation_step(batch, 0) for batch in data.loader()]
+    for key in task.task_keys:
+        right = [task.predicted_class(r["predictions"][key]) == r["targets"][key] for r in results]
+        assert metrics[f"val_{key}_accuracy"] == pytest.approx(torch.cat(right).float().mean().item())
+
+
+def test_targets_are_inferred_from_the_classes(data):
+    statistics = data.target_statistics()
+    assert BinaryClassificationTask(ToyEncoder()).infer_task_keys(statistics) == ["is_metal"]
+    symmetry = CrystalSymmetryClassificationTask(ToyEncoder())
+    assert symmetry.infer_task_keys(statistics) == ["space_group", "crystal_system"]
+
+
+def test_other_numbers_of_classes_are_said_and_kept(make_trainer, data, tmp_path):
+    options: dict[str, Any] = {"task_keys": ["is_metal"], "num_classes": {"is_metal": 2}}
+    task, trainer = CrystalSymmetryClassificationTask(encoder_class=ToyEncoder, **options), make_trainer()
+    trainer.fit(task, data)
+    trainer.save_checkpoint(tmp_path / "task.ckpt")
+    loaded = CrystalSymmetryClassificationTask.load_from_checkpoint(tmp_path / "task.ckpt")
+    assert loaded.head_width("is_metal") == 2
+
+
+def test_an_unknown_number_of_classes_is_refused():
+    with pytest.raises(
+        ValueError, match=r"number of classes of target 'colour' is not known: give num_classes="
+    ):
+        CrystalSymmetryClassificationTask(ToyEncoder(), task_keys=["colour"])
+
+
+@pytest.mark.parametrize(
+    ("key", "label", "message"),
+    [
+        ("space_group", 0, r"'space_group' is 0 in sample 'toy/000001': .* labels from 1 to 230"),
+        ("crystal_system", 7, r"'crystal_system' is 7 in sample 'toy/000001': .* labels from 0 to 6"),
+        ("crystal_system", 1.5, r"'crystal_system' is 1.5 in sample"),
+    ],
+)
+def test_labels_that_are_no_class_are_refused(batch, key, label, message):
+    task = CrystalSymmetryClassificationTask(ToyEncoder(), task_keys=[key])
+    target = batch["targets"][key].to(torch.tensor(label).dtype)
+    target[1, 0] = label
+    with pytest.raises(ValueError, match=message):
+        task.check_target(key, target, batch)
+
+
+def test_labels_of_atoms_are_refused(batch):
+    batch["targets"]["is_metal"] = torch.zeros(16, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"'is_metal' has shape \[16\] for 5 structures"):
+        BinaryClassificationTask(ToyEncoder(), task_keys=["is_metal"]).double().training_step(batch, 0)
+
+
+def test_labels_have_no_normalizer():
+    with pytest.raises(ValueError, match=r"unknown names \['is_metal_mean'\]"):
+        BinaryClassificationTask(
+            ToyEncoder(), task_keys=["is_metal"], normalize_kwargs={"is_metal_mean": 0.5}
+        )

@@ -1,0 +1,54 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mml_tasks.encoder import embed, make_encoder
+from mml_tasks.testing import ToyEncoder
+from torch import nn
+
+
+def test_an_encoder_is_given_or_made_from_its_class_or_its_path():
+    encoder = ToyEncoder()
+    assert make_encoder(encoder, None, None) is encoder
+    for encoder_class in (ToyEncoder, "mml_tasks.testing.ToyEncoder"):
+        assert make_encoder(None, encoder_class, {"output_dim": 5}).output_dim == 5
+
+
+def test_one_and_only_one_of_encoder_and_class_is_needed():
+    with pytest.raises(ValueError, match="either encoder or encoder_class, got neither"):
+        make_encoder(None, None, None)
+    with pytest.raises(ValueError, match="either encoder or encoder_class, got both"):
+        make_encoder(ToyEncoder(), ToyEncoder, None)
+    with pytest.raises(ValueError, match="encoder_kwargs are the arguments of encoder_class"):
+        make_encoder(ToyEncoder(), None, {"output_dim": 5})
+
+
+def test_what_is_no_encoder_is_refused():
+    with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module, got function"):
+        make_encoder(lambda batch: batch, None, None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="the encoder Linear has no integer 'output_dim'"):
+        make_encoder(nn.Linear(1, 1), None, None)
+
+
+class Returns(nn.Module):
+    output_dim = 4
+
+    def __init__(self, **embeddings):
+        super().__init__()
+        self.embeddings = SimpleNamespace(**embeddings)
+
+    def forward(self, batch):
+        return self.embeddings
+
+
+@pytest.mark.parametrize("name", ["point_embedding", "system_embedding"])
+def test_embeddings_of_another_shape_are_refused(batch, name):
+    with pytest.raises(
+        ValueError, match=rf"encoder Returns returned a {name} of shape \[3, 4\], where \[\d+, 4\]"
+    ):
+        embed(Returns(**{name: torch.zeros(3, 4)}), batch, name)
+
+
+def test_an_output_without_embeddings_is_refused(batch):
+    with pytest.raises(TypeError, match="returned a SimpleNamespace without 'point_embedding'"):
+        embed(Returns(system_embedding=torch.zeros(5, 4)), batch, "point_embedding")

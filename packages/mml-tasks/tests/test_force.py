@@ -1,0 +1,275 @@
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_tasks import ForceRegressionTask
+from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
+
+NORMALIZE = {"energy_per_atom_mean": -3.0, "energy_per_atom_std": 1.7}
+
+
+def make_task(seed: int = 0, **kwargs: Any) -> ForceRegressionTask:
+    """A task in float64 whose energies are of the order of eV."""
+    torch.manual_seed(seed)
+    options = {"normalize_kwargs": NORMALIZE, "output_kwargs": {"last_layer_scale": 3.0}} | kwargs
+    return ForceRegressionTask(ToyEncoder(), **options).double()
+
+
+def energies(task: ForceRegressionTask, structures: list[Any]) -> torch.Tensor:
+    return task(toy_batch([toy_graph(*structure) for structure in structures]))["energy"].detach()
+
+
+def three_structures(seed: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    return [random_structure(seed + index, atoms) for index, atoms in enumerate((3, 1, 5))]
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), step=st.integers(0, 26))
+def test_forces_are_the_finite_difference_of_the_energy(seed, step):
+    """For periodic, oblique cells, in a batch; neighbours are searched anew for every displacement."""
+    task, structures, h = make_task(seed, task_keys=["energy", "force"]), three_structures(seed), 1e-5
+    forces = task(toy_batch([toy_graph(*structure) for structure in structures]))["force"].detach()
+    row, axis = divmod(step, 3)
+    which, atom = next(
+        (w, row - start) for w, start, size in ((0, 0, 3), (1, 3, 1), (2, 4, 5)) if row < start + size
+    )
+    moved = []
+    for sign in (1, -1):
+        displaced = [tuple(part.clone() for part in structure) for structure in structures]
+        displaced[which][1][atom, axis] += sign * h
+        moved.append(energies(task, displaced).sum())
+    torch.testing.assert_close(forces[row, axis], -(moved[0] - moved[1]) / (2 * h), rtol=1e-5, atol=1e-7)
+    assert forces.abs().max() > 1e-3
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), i=st.integers(0, 2), j=st.integers(0, 2))
+def test_stress_is_the_strain_derivative_per_volume_with_the_sign_of_ase(seed, i, j):
+    """sigma = dE/dstrain / V: positive where the energy grows as the crystal is stretched."""
+    task, structures, h = make_task(seed, compute_stress=True), three_structures(seed), 1e-5
+    stress = task(toy_batch([toy_graph(*structure) for structure in structures]))["stress"].detach()
+    strain = torch.zeros(3, 3, dtype=torch.float64)
+    strain[i, j] += h / 2
+    strain[j, i] += h / 2
+    strained = []
+    for sign in (1, -1):
+        deformation = torch.eye(3, dtype=torch.float64) + sign * strain
+        strained.append(energies(task, [(n, p @ deformation, c @ deformation) for n, p, c in structures]))
+    volumes = torch.stack([torch.linalg.det(cell).abs() for _, _, cell in structures]).view(-1, 1)
+    expected = (strained[0] - strained[1]) / (2 * h) / volumes
+    torch.testing.assert_close(stress[:, i, j].view(-1, 1), expected, rtol=1e-5, atol=1e-7)
+    assert stress.shape == (3, 3, 3)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_a_supercell_has_twice_the_energy_and_the_same_forces_and_stress(seed):
+    task = make_task(seed, compute_stress=True)
+    numbers, pos, cell = random_structure(seed)
+    double = torch.diag(torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64)) @ cell
+    supercell = (numbers.repeat(2), torch.cat([pos, pos + cell[0]]), double)
+    small, large = (
+        task(toy_batch([toy_graph(*structure)])) for structure in ((numbers, pos, cell), supercell)
+    )
+    torch.testing.assert_close(large["energy"], 2 * small["energy"])
+    torch.testing.assert_close(large["force"], small["force"].repeat(2, 1))
+    torch.testing.assert_close(large["stress"], small["stress"])
+
+
+def test_structures_of_a_batch_do_not_see_each_other():
+    task, structures = make_task(compute_stress=True), three_structures(5)
+    together = task(toy_batch([toy_graph(*structure) for structure in structures]))
+    alone = [task(toy_batch([toy_graph(*structure)])) for structure in structures]
+    for key, value in together.items():
+        torch.testing.assert_close(value, torch.cat([outputs[key] for outputs in alone]))
+
+
+def test_the_scale_multiplies_energy_and_forces_and_the_shift_is_per_atom(batch):
+    plain, scaled = make_task(normalize_kwargs=None), make_task()
+    a, b, natoms = plain(batch), scaled(batch), batch["graph"].natoms.view(-1, 1)
+    torch.testing.assert_close(b["energy"], 1.7 * a["energy"] - 3.0 * natoms, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(b["force"], 1.7 * a["force"], rtol=1e-6, atol=1e-6)
+
+
+def test_stress_is_the_same_in_whatever_units_its_loss_is_taken(batch):
+    a = make_task(compute_stress=True)
+    b = make_task(compute_stress=True, normalize_kwargs=NORMALIZE | {"stress_std": 0.01})
+    torch.testing.assert_close(a(batch)["stress"], b(batch)["stress"])
+    key = "stress"
+    torch.testing.assert_close(
+        b.normalized_outputs(batch)[key], a.normalized_outputs(batch)[key] * 100, rtol=1e-6, atol=0
+    )
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_forces_exist_where_gradients_are_off(mode, batch):
+    task = make_task(compute_stress=True)
+    expected = {key: value.detach() for key, value in task(batch).items()}
+    with mode():
+        made_inside = toy_batch([toy_graph(*structure) for structure in three_structures(1)])
+        outputs = task(batch)
+        inside = task(made_inside)
+    outside = task(toy_batch([toy_graph(*structure) for structure in three_structures(1)]))
+    for key, value in expected.items():
+        assert not outputs[key].requires_grad
+        torch.testing.assert_close(outputs[key], value)
+        torch.testing.assert_close(inside[key], outside[key].detach())
+
+
+def test_the_loss_of_the_forces_reaches_the_weights(batch):
+    task = make_task(task_keys=["force"])
+    task.training_step(batch, 0).backward()
+    assert task.encoder.filter.weight.grad.abs().sum() > 0
+
+
+def test_the_callers_batch_is_left_as_it_was(batch):
+    before = {name: value.clone() for name, value in vars(batch["graph"]).items()}
+    tensors = dict(vars(batch["graph"]))
+    make_task(compute_stress=True).training_step(batch, 0)
+    assert set(batch) == {"graph", "sample_id", "targets"}
+    for name, value in vars(batch["graph"]).items():
+        assert value is tensors[name]
+        assert not value.requires_grad
+        assert torch.equal(value, before[name])
+
+
+def test_a_graph_of_pyg_gives_the_same(batch):
+    data = pytest.importorskip("torch_geometric.data")
+    graphs = [toy_graph(*structure) for structure in three_structures(3)]
+    pyg = data.Batch.from_data_list(
+        [
+            data.Data(**{k: v for k, v in vars(graph).items() if k != "batch"}, num_nodes=len(graph.pos))
+            for graph in graphs
+        ]
+    )
+    task = make_task(compute_stress=True)
+    with torch.inference_mode():
+        ours, theirs = task(toy_batch(graphs)), task({"graph": pyg})
+        inside = task({"graph": copy.copy(pyg).apply(torch.clone)})
+    for key, value in ours.items():
+        torch.testing.assert_close(theirs[key], value)
+        torch.testing.assert_close(inside[key], value)
+    assert not pyg.pos.requires_grad
+
+
+def test_half_precision_of_the_encoder_keeps_the_sum_in_single(batch):
+    task = ForceRegressionTask(ToyEncoder())
+    for name, value in vars(batch["graph"]).items():
+        if value.is_floating_point():
+            setattr(batch["graph"], name, value.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = task.normalized_outputs(batch)
+    assert outputs["energy"].dtype == outputs["force"].dtype == torch.float32
+
+
+def test_targets_default_to_what_is_computed():
+    assert make_task().task_keys == ["energy", "force"]
+    assert make_task(compute_stress=True).task_keys == ["energy", "force", "stress"]
+    assert list(make_task().output_heads) == ["energy"]
+
+
+def test_outputs_that_are_no_targets_are_predicted_but_not_learned(batch):
+    result = make_task(task_keys=["energy"]).validation_step(batch, 0)
+    assert set(result["predictions"]) == {"energy", "force"}
+    assert set(result["targets"]) == {"energy"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["stress"], "cannot learn 'stress'; known targets are .*: set compute_stress=True"),
+        (["energy", "band_gap"], "cannot learn 'band_gap'; known targets are"),
+        ([], "at least one target"),
+    ],
+)
+def test_other_targets_are_refused(keys, message):
+    with pytest.raises(ValueError, match=message):
+        make_task(task_keys=keys)
+
+
+@pytest.mark.parametrize("name", ["energy_std", "energy_per_atom_std", "force_std"])
+def test_the_scale_may_be_given_for_energy_or_forces(name):
+    task = make_task(normalize_kwargs={"energy_per_atom_mean": -1.0, name: 2.5})
+    assert task.normalizers["energy"].std.item() == task.normalizers["force"].std.item() == 2.5
+
+
+def test_numbers_that_contradict_each_other_are_refused():
+    with pytest.raises(ValueError, match=r"energy_std 2.0 and force_std 3.0 contradict each other"):
+        make_task(normalize_kwargs={"energy_std": 2.0, "force_std": 3.0})
+    with pytest.raises(ValueError, match="force_mean must be zero"):
+        make_task(normalize_kwargs={"force_mean": 0.1})
+
+
+def test_auto_scales_by_the_forces_and_shifts_by_the_energy_per_atom():
+    task = make_task(normalize_kwargs="auto", compute_stress=True)
+    statistics: dict[str, Any] = {
+        "energy": {"mean": -30.0, "std": 9.0, "per_atom_mean": -3.0, "per_atom_std": 0.2},
+        "force": {"rms": 0.7},
+        "stress": {"rms": 0.02},
+    }
+    task.normalizers.set_scales(task.auto_scales(statistics))
+    energy, force, stress = (task.normalizers[key] for key in ("energy", "force", "stress"))
+    numbers = [energy.mean.item(), energy.std.item(), force.std.item(), stress.std.item()]
+    assert numbers == pytest.approx([-3.0, 0.7, 0.7, 0.02])
+    assert energy.per_atom
+    del statistics["force"], statistics["stress"]
+    task.normalizers.set_scales(task.auto_scales(statistics))
+    assert task.normalizers["energy"].std.item() == pytest.approx(0.2)
+
+
+def with_graph(batch: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return batch | {"graph": SimpleNamespace(**(vars(batch["graph"]) | changes))}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pos": None}, "graph has no 'pos': forces are derivatives with respect to it"),
+        (
+            {"pos": torch.ones(15, 3, dtype=torch.int64)},
+            "'pos' is torch.int64: positions must be floating-point",
+        ),
+        ({"cell": None}, "no 'cell': stress needs periodic structures, set compute_stress=False"),
+        ({"offsets": None}, "no 'offsets': stress needs periodic structures"),
+        ({"natoms": None}, "graph has no 'natoms'"),
+    ],
+)
+def test_graphs_without_what_is_needed_are_refused(batch, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_task(compute_stress=True)(with_graph(batch, **changes))
+
+
+def test_a_cell_without_volume_is_refused_with_its_sample(batch, make_trainer, data):
+    data.samples[2][0].cell[0, 2] = data.samples[2][0].cell[0, 1]
+    with pytest.raises(
+        ValueError, match=r"sample 'toy/000002' has a cell of volume .*: stress needs periodic"
+    ):
+        make_trainer().fit(ForceRegressionTask(ToyEncoder(), compute_stress=True), data)
+
+
+class Blind(ToyEncoder):
+    """Reads elements only."""
+
+    def forward(self, batch):
+        points = self.elements(batch["graph"].atomic_numbers)
+        return SimpleNamespace(point_embedding=points, system_embedding=None)
+
+
+def test_an_encoder_that_does_not_read_positions_is_refused(batch):
+    with pytest.raises(ValueError, match="energy does not depend on the graph's 'pos'"):
+        ForceRegressionTask(Blind()).double()(batch)
+    with pytest.raises(ValueError, match="energy does not depend on the graph's 'pos'"):
+        ForceRegressionTask(Blind()).double().requires_grad_(False)(batch)
+
+
+def test_a_structure_without_neighbours_has_no_forces():
+    numbers, pos = torch.tensor([3]), torch.zeros(1, 3, dtype=torch.float64)
+    lonely = toy_graph(numbers, pos, 20 * torch.eye(3, dtype=torch.float64))
+    outputs = make_task(compute_stress=True)(toy_batch([lonely]))
+    assert lonely.edge_index.shape == (2, 0)
+    assert torch.equal(outputs["force"], torch.zeros(1, 3, dtype=torch.float64))
+    assert torch.equal(outputs["stress"], torch.zeros(1, 3, 3, dtype=torch.float64))

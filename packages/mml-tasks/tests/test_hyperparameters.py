@@ -1,0 +1,49 @@
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from mml_tasks.hyperparameters import class_path, import_class, plain
+from torch import nn
+
+
+def test_a_class_is_found_by_the_path_it_is_written_as():
+    assert import_class(class_path(nn.HuberLoss), "loss_func", nn.Module) is nn.HuberLoss
+    assert import_class("HuberLoss", "loss_func", nn.Module, default_module="torch.nn") is nn.HuberLoss
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("Net", "is not a class path: write it as package.module.Class"),
+        ("no_such_package.Net", "cannot be imported: No module named 'no_such_package'"),
+        ("torch.nn.Net", "names no class: torch.nn has no class 'Net'"),
+        ("collections.Counter", "must derive from torch.nn.modules.module.Module"),
+    ],
+)
+def test_bad_paths_say_what_is_wrong(path, message):
+    with pytest.raises(ValueError, match=f"encoder_class='{path}' {message}"):
+        import_class(path, "encoder_class", nn.Module)
+
+
+def test_classes_become_paths_and_the_rest_stays():
+    value: dict[str, Any] = {"a": (1, 2.0, None), "b": {"act": nn.SiLU}, "c": torch.ones(2).numpy().sum()}
+    assert plain(value, "x") == {
+        "a": [1, 2.0, None],
+        "b": {"act": "torch.nn.modules.activation.SiLU"},
+        "c": 2.0,
+    }
+
+
+@dataclass
+class Thing:
+    pass
+
+
+@pytest.mark.parametrize("value", [Thing(), nn.Linear(1, 1), Fraction(1, 2)])
+def test_objects_are_refused_with_their_place(value):
+    with pytest.raises(
+        TypeError, match=r"encoder_kwargs\['x'\]\[1\] is a .*, which a checkpoint cannot hold"
+    ):
+        plain({"x": [0, value]}, "encoder_kwargs")

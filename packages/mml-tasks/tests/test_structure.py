@@ -1,0 +1,39 @@
+import pytest
+import torch
+from mml_tasks import ScalarRegressionTask
+from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
+
+
+class Summing(ToyEncoder):
+    """A toy encoder whose system embedding grows with the structure."""
+
+    def forward(self, batch):
+        embeddings = super().forward(batch)
+        natoms = batch["graph"].natoms.view(-1, 1)
+        return embeddings._replace(system_embedding=embeddings.system_embedding * natoms)
+
+
+def outputs(readout: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Those of a cell and of its supercell."""
+    torch.manual_seed(0)
+    task = ScalarRegressionTask(Summing(), task_keys=["band_gap"], readout=readout).double()  # type: ignore[arg-type]
+    numbers, pos, cell = random_structure(4)
+    double = torch.diag(torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64)) @ cell
+    supercell = toy_graph(numbers.repeat(2), torch.cat([pos, pos + cell[1]]), double)
+    small, large = task(toy_batch([toy_graph(numbers, pos, cell), supercell]))["band_gap"]
+    return small, large
+
+
+def test_the_mean_of_the_atoms_makes_outputs_intensive_whatever_the_encoder():
+    small, large = outputs("mean")
+    torch.testing.assert_close(small, large)
+
+
+def test_the_system_readout_is_what_the_encoder_says():
+    small, large = outputs("system")
+    assert (small - large).abs() > 1e-4
+
+
+def test_another_readout_is_refused():
+    with pytest.raises(ValueError, match='readout must be "mean" or "system", got \'sum\''):
+        ScalarRegressionTask(ToyEncoder(), readout="sum")  # type: ignore[arg-type]
