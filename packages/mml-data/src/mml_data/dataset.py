@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from mml_data.checks import GEOMETRY_KEYS
 from mml_data.manifest import Manifest
 from mml_data.records import decode_record
-from mml_data.shards import Shard, open_shard
+from mml_data.shards import Shard, check_shard, open_shard
 from mml_data.splits import read_split
 from mml_data.transforms import Transform, apply_transforms
 
@@ -135,8 +135,8 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         ValueError
             Where a shard or a split is damaged; the message names it.
         """
-        for number, entry in enumerate(self.manifest.shards):
-            self._shard(number).check(entry.count, entry.sha256)
+        for entry in self.manifest.shards:
+            check_shard(self.path / entry.file, entry.count, entry.sha256)
         for entry in self.manifest.splits.values():
             read_split(self.path, entry, check=True)
 

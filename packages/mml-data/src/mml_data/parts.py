@@ -52,7 +52,7 @@ class Part(Dataset[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a data set by name: ``train``, and whichever there are of ``val``, ``test`` and ``predict``.
+    """The parts of a data set by name: ``train``, and what there is of ``val``, ``test`` and ``predict``.
 
     ``recorded`` is the name under which the manifest has the statistics of the training part, if it has them.
     """

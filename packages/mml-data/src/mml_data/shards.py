@@ -7,6 +7,8 @@ opens its own.
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import RLock
@@ -15,7 +17,7 @@ from weakref import WeakValueDictionary
 
 import lmdb
 
-__all__ = ["KEY_BYTES", "Shard", "open_shard", "record_key", "update_checksum"]
+__all__ = ["KEY_BYTES", "Shard", "check_shard", "open_shard", "record_key", "update_checksum"]
 
 KEY_BYTES = 8
 
@@ -34,6 +36,10 @@ def update_checksum(checksum: Any, record: bytes | memoryview) -> None:
     checksum.update(record)
 
 
+def _missing(path: Path) -> str:
+    return f"the shard {str(path)!r} is missing: the data set is incomplete, import it again"
+
+
 class Shard:
     """One open LMDB file, read only; get it from `open_shard`.
 
@@ -49,9 +55,7 @@ class Shard:
         self.path = path
         self._process = os.getpid()
         if not path.is_file():
-            raise FileNotFoundError(
-                f"the shard {str(path)!r} is missing: the data set is incomplete, import it again"
-            )
+            raise FileNotFoundError(_missing(path))
         try:
             self.environment = lmdb.open(
                 str(path), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1024
@@ -141,3 +145,28 @@ def open_shard(path: Path) -> Shard:
         if shard is None:
             shard = _opened[file] = Shard(path)
         return shard
+
+
+def check_shard(path: Path, count: int, sha256: str) -> None:
+    """Do `Shard.check` in a process of its own, as LMDB may kill the one that reads a damaged file.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the shard is not what the manifest says.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(_missing(path))
+    # This file alone is run, without the package: that needs neither torch nor seconds.
+    command = [sys.executable, "-P", __file__, str(path), str(count), sha256]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode < 0:
+        raise ValueError(f"the shard {str(path)!r} is damaged: LMDB fails on it; import the data set again")
+    if done.returncode:
+        raise ValueError(done.stderr.strip().rpartition("ValueError: ")[2])
+
+
+if __name__ == "__main__":
+    Shard(Path(sys.argv[1])).check(int(sys.argv[2]), sys.argv[3])

@@ -38,7 +38,7 @@ class Moments:
             self._merge()
 
     def result(self) -> dict[str, float]:
-        """Return ``mean``, ``std`` (population), ``rms``, ``min``, ``max``, ``count``; that alone if empty."""
+        """Return ``mean``, ``std`` (population), ``rms``, ``min``, ``max``, ``count``; only that if empty."""
         self._merge()
         if self.count == 0:
             return {"count": 0}
