@@ -30,12 +30,15 @@ class Timing:
 
     def show(self, factor: float = 1.0, digits: int = 2) -> str:
         """Return `median (low - high)`, each times `factor`."""
-        return f"{self.median * factor:.{digits}f} ({self.low * factor:.{digits}f} - {self.high * factor:.{digits}f})"
+        median, low, high = (f"{v * factor:.{digits}f}" for v in (self.median, self.low, self.high))
+        return f"{median} ({low} - {high})"
 
 
 def parse_arguments(description: str | None) -> argparse.Namespace:
     """Return the two options that every benchmark has."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="fewer repeats: done within a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to a file, too")
     return parser.parse_args()

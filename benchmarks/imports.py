@@ -1,8 +1,8 @@
 """What importing each package costs, beside the import that it cannot do without.
 
-Every package is imported in a fresh interpreter under `python -X importtime`, in turn with its yardstick (torch, or
-pytorch_lightning for those that need Lightning). Printed are the medians, the ratio, and which of the modules that
-must stay unloaded until they are used were loaded without the yardstick's doing.
+Every package is imported in a fresh interpreter under `python -X importtime`, in turn with its yardstick
+(torch, or pytorch_lightning for those that need Lightning). Printed are the medians, the ratio, and which of
+the modules that must stay unloaded until they are used were loaded without the yardstick's doing.
 
     uv run python benchmarks/imports.py [--quick] [--json FILE]
 """
@@ -60,7 +60,11 @@ def main() -> int:
         ratio = statistics.median(own) / statistics.median(base)
         good &= ratio <= LIMIT and not early
         own_timing, base_timing = Timing.of(own), Timing.of(base)
-        results |= {module: own_timing, f"{module}: {YARDSTICK[module]}": base_timing, f"{module}: ratio": ratio}
+        results |= {
+            module: own_timing,
+            f"{module}: {YARDSTICK[module]}": base_timing,
+            f"{module}: ratio": ratio,
+        }
         print(
             f"{module:16} {own_timing.show():26} {YARDSTICK[module]:18} {base_timing.show():22} "
             f"{ratio:5.2f}  {', '.join(early) or '-'}"

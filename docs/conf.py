@@ -1,7 +1,7 @@
 """Sphinx configuration."""
 
 project = "matsciml"
-copyright = "2026, the matsciml developers"
+project_copyright = "2026, the matsciml developers"
 author = "the matsciml developers"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"

@@ -21,7 +21,10 @@ def main() -> None:
     data = MatSciMLDataModule.from_devset(
         "emt",
         batch_size=16,
-        transforms=[PeriodicPropertiesTransform(4.0, adaptive_cutoff=True), PointCloudToGraphTransform("pyg")],
+        transforms=[
+            PeriodicPropertiesTransform(4.0, adaptive_cutoff=True),
+            PointCloudToGraphTransform("pyg"),
+        ],
     )
     task = ForceRegressionTask(
         EGNN(hidden_dim=32, output_dim=32, num_conv=2, cutoff=4.0),

@@ -65,7 +65,9 @@ def write(path, samples):
 
 
 def test_missing_data_path(refused):
-    text = refused("fit", *QUICK, "--data.init_args.dataset=null", "--data.init_args.train_path=no/such/place")
+    text = refused(
+        "fit", *QUICK, "--data.init_args.dataset=null", "--data.init_args.train_path=no/such/place"
+    )
     assert "no/such/place" in text
     assert "matsciml data import" in text
 
@@ -126,7 +128,10 @@ def test_cell_of_zero_volume_and_positions_that_are_nan(refused):
 
 
 def test_checkpoint_of_another_model(refused):
-    assert fit("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_test_batches=1") == 0
+    assert (
+        fit("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_test_batches=1")
+        == 0
+    )
     checkpoint = "runs/fit/checkpoints/last.ckpt"
     text = refused("fit", *QUICK, "--model.init_args.encoder=mml_models.EGNN", "--ckpt_path", checkpoint)
     assert checkpoint in text

@@ -66,7 +66,9 @@ def test_an_existing_run_is_never_overwritten():
     assert Path("runs/fit-2/summary.json").is_file()
 
 
-@pytest.mark.parametrize(("step", "workers"), [(2, 0), (7, 0), (11, 2)], ids=["mid-epoch", "last-of-epoch", "workers"])
+@pytest.mark.parametrize(
+    ("step", "workers"), [(2, 0), (7, 0), (11, 2)], ids=["mid-epoch", "last-of-epoch", "workers"]
+)
 def test_an_interrupted_run_continues_to_the_same_weights(finished, step, workers, capsys):
     data = [f"--data.init_args.num_workers={workers}"]
     interrupt = [
@@ -79,7 +81,10 @@ def test_an_interrupted_run_continues_to_the_same_weights(finished, step, worker
     assert stopped["global_step"] == step + 1
     assert main(["fit", "--ckpt_path", "last"]) == 0
     assert sorted(p.name for p in Path("runs").iterdir()) == ["fit"]
-    whole, pieces = weights(finished / "checkpoints/last.ckpt"), weights(Path("runs/fit/checkpoints/last.ckpt"))
+    whole, pieces = (
+        weights(finished / "checkpoints/last.ckpt"),
+        weights(Path("runs/fit/checkpoints/last.ckpt")),
+    )
     assert all(torch.equal(whole[key], pieces[key]) for key in whole)
     assert _validation_rows(finished) == _validation_rows(Path("runs/fit"))
 
@@ -113,7 +118,9 @@ def test_test_and_predict_use_the_newest_run(finished, monkeypatch, capsys):
     short = ["--trainer.enable_progress_bar=false", "--trainer.limit_test_batches=3"]
     assert main(["test", "--ckpt_path", "best", *short]) == 0
     again = json.loads(Path("runs/fit-test/summary.json").read_text())["test"]
-    assert again["force"]["mae"] == json.loads((finished / "summary.json").read_text())["test"]["force"]["mae"]
+    assert (
+        again["force"]["mae"] == json.loads((finished / "summary.json").read_text())["test"]["force"]["mae"]
+    )
     arguments = ["--trainer.enable_progress_bar=false", "--trainer.limit_predict_batches=2"]
     assert main(["predict", "--ckpt_path", "best", *arguments]) == 0
     lines = [json.loads(line) for line in Path("runs/fit-predict/predictions.jsonl").read_text().splitlines()]
@@ -126,7 +133,9 @@ def test_print_config_gives_a_config_that_runs(capsys):
         main(["fit", "--print_config"])
     assert stop.value.code == 0
     Path("my.yaml").write_text(capsys.readouterr().out)
-    assert fit("--config", "my.yaml", *QUICK, "--trainer.max_epochs=1", "--trainer.limit_train_batches=2") == 0
+    assert (
+        fit("--config", "my.yaml", *QUICK, "--trainer.max_epochs=1", "--trainer.limit_train_batches=2") == 0
+    )
 
 
 def _validation_rows(run):

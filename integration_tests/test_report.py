@@ -32,7 +32,7 @@ def report(folder):
         "epoch,step,train_loss,val_loss,val_force_mae\n0,9,1.0,,\n0,9,,0.5,0.3\n1,19,0.5,,\n1,19,,0.2,0.1\n"
     )
     (folder / "findings.json").write_text(
-        '{"findings": [{"check": "dead_units", "severity": "warning", "message": "<b>half</b> of the units are zero",'
+        '{"findings": [{"check": "dead_units", "severity": "warning", "message": "<b>half</b> of all are 0",'
         ' "advice": "lower the learning rate", "where": "", "count": 3, "first_step": 5, "last_step": 50}]}'
     )
     summary = {
@@ -76,10 +76,18 @@ def test_report_fetches_nothing_and_escapes_messages(tmp_path):
     assert page.tags.count("svg") == 4
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine: install one to run this test")
+@pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium or Chrome on this machine: install one to run this test"
+)
 def test_report_renders_in_a_browser(tmp_path):
     path = report(tmp_path)
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--hide-scrollbars",
+    ]
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     shot = tmp_path / "shot.png"
     subprocess.run(
@@ -100,7 +108,9 @@ def test_report_renders_in_a_browser(tmp_path):
 @given(values, values, st.floats(-10, 10))
 def test_regression_errors_against_their_definitions(predicted, target, baseline):
     errors = Regression("x", "eV", predicted, target, baseline).errors()
-    assert errors["mae"] == pytest.approx(sum(abs(p - t) for p, t in zip(predicted, target, strict=True)) / 12)
+    assert errors["mae"] == pytest.approx(
+        sum(abs(p - t) for p, t in zip(predicted, target, strict=True)) / 12
+    )
     assert errors["mae"] <= errors["rmse"] * (1 + 1e-12)
     assert errors["baseline_mae"] == pytest.approx(np.mean([abs(baseline - t) for t in target]))
     perfect = Regression("x", "eV", target, target, baseline).errors()

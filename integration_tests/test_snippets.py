@@ -17,7 +17,9 @@ def blocks(language):
     """Return (document, text) of all fenced blocks in a language, those of one document joined."""
     found = {}
     for document in DOCUMENTS:
-        parts = [text for kind, text in BLOCK.findall(document.read_text(encoding="utf-8")) if kind == language]
+        parts = [
+            text for kind, text in BLOCK.findall(document.read_text(encoding="utf-8")) if kind == language
+        ]
         if parts:
             found[str(document.relative_to(ROOT))] = "\n".join(parts)
     return [pytest.param(text, id=name) for name, text in found.items()]

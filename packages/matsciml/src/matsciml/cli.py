@@ -91,8 +91,11 @@ def sentence(error: BaseException) -> str:
     """
     text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
     text = re.sub(r"\s+", " ", str(text)).strip()
-    if not isinstance(error, (ValueError, TypeError, OSError, ImportError, KeyError, LookupError)) or not text:
-        from pytorch_lightning.utilities.exceptions import MisconfigurationException
+    if (
+        not isinstance(error, (ValueError, TypeError, OSError, ImportError, KeyError, LookupError))
+        or not text
+    ):
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
 
         if not isinstance(error, MisconfigurationException) or not text:
             text = f"{type(error).__name__}: {text} (--debug shows where)"

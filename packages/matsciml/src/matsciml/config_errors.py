@@ -14,7 +14,8 @@ from pytorch_lightning import Trainer
 
 TOP = ["seed_everything", "name", "runs_dir", "ckpt_path", "config", "trainer", "model", "data"]
 STRUCTURE = re.compile(
-    r"^(-\s*)?(Parser key|Does not validate|Subtypes|Errors:|Problem with given class_path|Given value|Expected a <class 'NoneType'>)"
+    r"^(-\s*)?(Parser key|Does not validate|Subtypes|Errors:|Problem with given class_path|Given value"
+    r"|Expected a <class 'NoneType'>)"
 )
 
 
@@ -48,7 +49,9 @@ def explain(report: str) -> str:
         return _unknown_top(first, "--")
     place = ".".join(re.findall(r'Parser key "([^"]+)"', report))
     classes = re.findall(r"class_path ?=?'([^']+)'", report.split("Given value")[0])
-    if option := re.search(r"Option '([^']+)' is not accepted(?:\. Got value: \w+\(class_path='([^']+)')?", report):
+    if option := re.search(
+        r"Option '([^']+)' is not accepted(?:\. Got value: \w+\(class_path='([^']+)')?", report
+    ):
         owner = option[2] or (classes[-1] if classes else "")
         name = option[1].split(".")[0]
         return f"config key {place}: {owner or 'it'} has no option {name!r}{_meant(name, _options(owner))}"
@@ -72,7 +75,11 @@ def _options(class_path: str) -> list[str]:
     """Return the names of the arguments of a class."""
     module, _, name = class_path.rpartition(".")
     try:
-        return [p for p in inspect.signature(getattr(importlib.import_module(module), name)).parameters if p != "self"]
+        return [
+            p
+            for p in inspect.signature(getattr(importlib.import_module(module), name)).parameters
+            if p != "self"
+        ]
     except (ImportError, AttributeError, ValueError, TypeError):
         return []
 

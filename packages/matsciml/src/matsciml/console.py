@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matsciml.training import MatSciMLCLI
 
 SCALE = {"eV/atom": (1000.0, "meV/atom"), "eV/Å": (1000.0, "meV/Å"), "eV/Å³": (1000.0, "meV/Å³")}
+SPLITS = ("train", "val", "test")
 
 
 @rank_zero_only
@@ -32,10 +33,16 @@ def say_start(cli: MatSciMLCLI) -> None:
     model, trainer = cli.model, cli.trainer
     encoder = getattr(model, "encoder", None)
     inner = f"({type(encoder).__name__})" if encoder is not None else ""
-    parameters = sum(p.numel() for p in model.parameters() if not isinstance(p, torch.nn.UninitializedParameter))
+    parameters = sum(
+        p.numel() for p in model.parameters() if not isinstance(p, torch.nn.UninitializedParameter)
+    )
     verb = "continues" if cli.continued else "writes"
     device = trainer.strategy.root_device
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else f", {trainer.world_size} device(s)"
+    threads = (
+        f", {torch.get_num_threads()} threads"
+        if device.type == "cpu"
+        else f", {trainer.world_size} device(s)"
+    )
     say(
         f"matsciml fit {verb} {cli.run_directory}\n"
         f"  data    {_data_line(cli.datamodule)}\n"
@@ -49,7 +56,7 @@ def _data_line(datamodule: Any) -> str:
     if datamodule is None or not hasattr(datamodule, "describe"):
         return type(datamodule).__name__
     about = datamodule.describe()
-    counts = " / ".join(f"{count:,} {split}" for split, count in about["counts"].items())
+    counts = " / ".join(f"{count:,} {split}" for split, count in about["counts"].items() if split in SPLITS)
     return f"{about['name']}: {counts} structures"
 
 

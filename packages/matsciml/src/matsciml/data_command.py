@@ -27,7 +27,9 @@ def run_data(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="matsciml data", description="Make data sets from files, and look at them.")
+    parser = argparse.ArgumentParser(
+        prog="matsciml data", description="Make data sets from files, and look at them."
+    )
     commands = parser.add_subparsers(metavar="COMMAND")
     parser.set_defaults(action=None)
     make = commands.add_parser("import", help="write a data set from a file of structures")
@@ -56,7 +58,10 @@ def _import(options: argparse.Namespace) -> int:
 
     console = Console(highlight=False)
     with Progress(
-        TextColumn("{task.description}"), TextColumn("{task.completed:,} structures"), console=console, transient=True
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,} structures"),
+        console=console,
+        transient=True,
     ) as progress:
         task = progress.add_task(f"reading {options.source.name}", total=None)
         import_source(

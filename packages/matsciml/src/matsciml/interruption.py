@@ -11,7 +11,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 
-class TrainingInterrupted(Exception):
+class TrainingInterrupted(Exception):  # noqa: N818  it is asked for, not an error
     """A fit was asked to stop and has saved its state.
 
     Attributes
@@ -31,8 +31,8 @@ class TrainingInterrupted(Exception):
 class GracefulInterruption(Callback):
     """Turns the first SIGINT or SIGTERM into "finish this step, save, stop"; a second one ends at once.
 
-    The step is finished first because a state between two steps is the only one from which a continued run equals an
-    uninterrupted one. All ranks stop after the same step.
+    The step is finished first because a state between two steps is the only one from which a continued run
+    equals an uninterrupted one. All ranks stop after the same step.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The report's figures, as SVG text. Drawn on figure objects of their own: nothing of pyplot's global state changes."""
+"""The report's figures, as SVG text, drawn on figure objects of their own: pyplot's state is left alone."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def read_metrics(path: Path) -> dict[str, Curve]:
 
 def learning_curves(series: dict[str, Curve]) -> str:
     """Draw the losses, and the validation errors in physical units, against the optimizer step."""
-    losses = [(k, label) for k, label in (("train_loss", "training"), ("val_loss", "validation")) if k in series]
+    losses = [
+        (k, label) for k, label in (("train_loss", "training"), ("val_loss", "validation")) if k in series
+    ]
     if "train_loss" not in series and "train_loss_epoch" in series:
         losses.insert(0, ("train_loss_epoch", "training"))
     errors = [k for k in series if k.startswith("val_") and k.endswith(("_mae", "_accuracy"))]
@@ -96,8 +98,12 @@ def parity(quantity: Regression) -> str:
         limits = (low - margin, high + margin)
         size, alpha = (14, 0.75) if target.size < 1000 else (5, 0.35)
         left.axline((0, 0), slope=1, color=GREY, linewidth=1)
-        left.scatter(target, predicted, s=size, alpha=alpha, color=BLUE, linewidths=0, rasterized=target.size > 1500)
-        left.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"label{suffix}", ylabel=f"prediction{suffix}")
+        left.scatter(
+            target, predicted, s=size, alpha=alpha, color=BLUE, linewidths=0, rasterized=target.size > 1500
+        )
+        left.set(
+            xlim=limits, ylim=limits, aspect="equal", xlabel=f"label{suffix}", ylabel=f"prediction{suffix}"
+        )
         left.set_title(f"Parity: {name}")
         left.locator_params(nbins=5)
         residual, trivial = predicted - target, factor * quantity.baseline - target
@@ -134,7 +140,9 @@ def confusion(quantity: Classification) -> str:
 
 def _curve(axes: Axes, points: Curve, label: str, colour: str) -> None:
     steps, values = zip(*points, strict=True)
-    axes.plot(steps, values, color=colour, linewidth=1.4, marker="o" if len(points) < 40 else "", markersize=2.5)
+    axes.plot(
+        steps, values, color=colour, linewidth=1.4, marker="o" if len(points) < 40 else "", markersize=2.5
+    )
     axes.lines[-1].set_label(label)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ UNITS = {"energy": "eV", "energy_per_atom": "eV/atom", "force": "eV/Å", "stress
 class PredictionCollector(Callback):
     """Keeps the outputs of every test batch, on the CPU.
 
-    It reads what the tasks' ``test_step`` returns: ``predictions``, ``targets``, ``natoms`` and ``sample_id``, in
-    physical units. A module that returns something else is left alone.
+    It reads what the tasks' ``test_step`` returns: ``predictions``, ``targets``, ``natoms``, ``sample_id``,
+    in physical units. A module that returns something else is left alone.
     """
 
     def __init__(self) -> None:
@@ -92,7 +91,7 @@ class PredictionCollector(Callback):
 
 
 class PredictionWriter(Callback):
-    """Writes the predictions of `Trainer.predict` as JSON lines, one structure a line, and keeps none in memory.
+    """Writes the predictions of `Trainer.predict` as JSON lines, a structure a line; keeps none in memory.
 
     Parameters
     ----------
@@ -129,7 +128,7 @@ class PredictionWriter(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the file in place."""
         self._file.close()
-        os.replace(self._partial, self.path)
+        self._partial.replace(self.path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave nothing half-written."""
@@ -142,8 +141,8 @@ def _per_structure(outputs: Any) -> list[dict[str, Any]]:
     """Split the outputs of one batch into one JSON-able record a structure."""
     if not (isinstance(outputs, Mapping) and {"predictions", "natoms"} <= outputs.keys()):
         raise ValueError(
-            "predict_step of this module does not return {'predictions': ..., 'natoms': ...}: only such a module's "
-            "predictions can be written"
+            "predict_step of this module does not return {'predictions': ..., 'natoms': ...}: only the "
+            "predictions of such a module can be written"
         )
     natoms = [int(n) for n in outputs["natoms"].reshape(-1).tolist()]
     ids = outputs.get("sample_id") or [None] * len(natoms)
@@ -164,7 +163,10 @@ def _classification(
     predicted = (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(axis=1)
     counts, classes = known.get("class_counts", [1]), known.get("classes", [0])
     return Classification(
-        key, predicted.astype(np.int64), target.reshape(-1).astype(np.int64), int(classes[int(np.argmax(counts))])
+        key,
+        predicted.astype(np.int64),
+        target.reshape(-1).astype(np.int64),
+        int(classes[int(np.argmax(counts))]),
     )
 
 

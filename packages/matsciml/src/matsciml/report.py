@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,20 +37,23 @@ def write_report(directory: Path, summary: dict[str, Any], quantities: Sequence[
     series = read_metrics(directory / "metrics.csv")
     curves = learning_curves(series) if any(k.startswith(("train_", "val_")) for k in series) else ""
     environment = Environment(
-        loader=PackageLoader("matsciml", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("matsciml", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     html = environment.get_template("report.html.jinja").render(
         summary=summary,
         rows=[_row(name, errors) for name, errors in summary["test"].items()],
-        curves=Markup(curves),  # noqa: S704  our own SVG
-        figures={name: Markup(svg) for name, svg in figures(quantities).items()},  # noqa: S704
+        curves=Markup(curves),
+        figures={name: Markup(svg) for name, svg in figures(quantities).items()},
         findings=read_findings(directory),
         config=yaml.safe_dump(summary["config"], sort_keys=False, allow_unicode=True),
     )
     path = directory / "report.html"
     partial = path.with_suffix(".partial")
     partial.write_text(html, encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)
     return path
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
+from typing import cast
 
-from lightning_fabric.loggers.csv_logs import rank_zero_experiment
+from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
@@ -53,8 +54,8 @@ def find_checkpoint(runs: Path, name: str, which: str) -> Path:
         if (path := checkpoint_of(run, which)).is_file():
             return path
     raise FileNotFoundError(
-        f"--ckpt_path {which}: no run named {name!r} under {runs} has a checkpoint {which}.ckpt; give the path of a "
-        "checkpoint, or the run's --name and --runs_dir"
+        f"--ckpt_path {which}: no run named {name!r} under {runs} has a checkpoint {which}.ckpt; give the "
+        "path of a checkpoint, or the run's --name and --runs_dir"
     )
 
 
@@ -71,7 +72,7 @@ def trim_metrics(run: Path, step: int) -> None:
         writer = csv.DictWriter(file, fieldnames=header)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 class _ContinuingWriter(ExperimentWriter):
@@ -109,7 +110,7 @@ class RunLogger(CSVLogger):
         if self._experiment is None:
             self._run.mkdir(parents=True, exist_ok=True)
             self._experiment = _ContinuingWriter(log_dir=self.log_dir)
-        return self._experiment
+        return cast("ExperimentWriter", self._experiment)
 
     def log_hyperparams(self, *args: object, **kwargs: object) -> None:
         """Do nothing: the run's config.yaml says all of it."""

@@ -76,7 +76,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is there whole or not at all; NaN becomes null."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def peak_memory_mb() -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 import time
 import warnings
 from importlib.resources import as_file, files
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 import matsciml  # noqa: F401  registers accelerators and strategies
 from matsciml import console
@@ -25,6 +25,9 @@ from matsciml.interruption import GracefulInterruption, TrainingInterrupted
 from matsciml.predictions import PredictionCollector, PredictionWriter
 from matsciml.run_directory import RunLogger, checkpoint_of, find_checkpoint, new_run, trim_metrics
 from matsciml.summary import write_results
+
+# Errors come back to us, and the beginning of an option's name is not taken for the option.
+_STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
 
 def run_training(command: str, arguments: list[str], debug: bool) -> int:
@@ -41,7 +44,7 @@ def run_training(command: str, arguments: list[str], debug: bool) -> int:
     """
     if not debug:
         _quieten()
-    known, _ = _own_options().parse_known_args(arguments)
+    known = _own_options(arguments)
     runs, checkpoint = Path(known.runs_dir), _find(known)
     config = _config_of(checkpoint) if checkpoint else None
     by_name = known.ckpt_path in ("last", "best")
@@ -59,6 +62,11 @@ def run_training(command: str, arguments: list[str], debug: bool) -> int:
             arguments = [*arguments, "--ckpt_path", str(checkpoint)]
         try:
             MatSciMLCLI(command, arguments, run, checkpoint, continued)
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            text = f"checkpoint {checkpoint} is of another model than the config describes: {error}"
+            raise ValueError(text) from error
         except TrainingInterrupted as stop:
             option = f" --name {known.name}" if known.name else ""
             console.say(f"{stop}\ncontinue with: matsciml fit{option} --ckpt_path last")
@@ -66,15 +74,25 @@ def run_training(command: str, arguments: list[str], debug: bool) -> int:
     return 0
 
 
-def _own_options() -> argparse.ArgumentParser:
-    """Return a parser of the options that decide on the run directory, before Lightning's parser runs."""
+def _own_options(arguments: list[str]) -> argparse.Namespace:
+    """Read the options that decide on the run directory, before Lightning's parser runs."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-c", "--config", action="append")
+    parser.add_argument("-c", "--config", action="append", default=[])
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--ckpt_path")
     parser.add_argument("--name")
-    parser.add_argument("--runs_dir", default="runs")
-    return parser
+    parser.add_argument("--runs_dir")
+    known, _ = parser.parse_known_args(arguments)
+    for path in map(Path, known.config):
+        try:
+            written = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except yaml.YAMLError as error:
+            raise ValueError(f"--config {path} is not valid YAML: {error}") from error
+        if isinstance(written, dict):
+            known.name = known.name or written.get("name")
+            known.runs_dir = known.runs_dir or written.get("runs_dir")
+    known.runs_dir = known.runs_dir or "runs"
+    return known
 
 
 def _find(known: argparse.Namespace) -> Path | None:
@@ -82,7 +100,9 @@ def _find(known: argparse.Namespace) -> Path | None:
     if known.ckpt_path in ("last", "best"):
         return find_checkpoint(Path(known.runs_dir), known.name or "fit", known.ckpt_path)
     if known.ckpt_path and not Path(known.ckpt_path).is_file():
-        raise FileNotFoundError(f"--ckpt_path {known.ckpt_path}: no such file; give a checkpoint, 'last' or 'best'")
+        raise FileNotFoundError(
+            f"--ckpt_path {known.ckpt_path}: no such file; give a checkpoint, 'last' or 'best'"
+        )
     return Path(known.ckpt_path) if known.ckpt_path else None
 
 
@@ -94,12 +114,17 @@ def _config_of(checkpoint: Path) -> Path | None:
 
 def _quieten() -> None:
     """Leave out what libraries say about themselves; warnings about the user's own run stay."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed", "lightning.pytorch"):
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning_fabric.utilities.seed",
+        "lightning.pytorch",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")  # Lightning 2.6 with torch 2.15
 
 
 class MatSciMLCLI(LightningCLI):
@@ -134,7 +159,7 @@ class MatSciMLCLI(LightningCLI):
                 save_config_callback=_SaveConfig,
                 save_config_kwargs={"overwrite": True},
                 seed_everything_default=0,
-                parser_kwargs={"prog": "matsciml", command: {"exit_on_error": False}, "exit_on_error": False},
+                parser_kwargs={"prog": "matsciml", "exit_on_error": False, command: _STRICT},
                 args=[command, *arguments],
             )
 
@@ -147,7 +172,9 @@ class MatSciMLCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options that are ours."""
-        parser.add_argument("--name", type=str | None, default=None, help="The run is kept under RUNS_DIR/NAME.")
+        parser.add_argument(
+            "--name", type=str | None, default=None, help="The run is kept under RUNS_DIR/NAME."
+        )
         parser.add_argument("--runs_dir", type=str, default="runs", help="Where the runs are kept.")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -158,7 +185,10 @@ class MatSciMLCLI(LightningCLI):
         if not quick:
             loggers = config.get("logger")
             others = loggers if isinstance(loggers, list) else [loggers]
-            config["logger"] = [RunLogger(self.run_directory), *(x for x in others if not isinstance(x, bool | None))]
+            config["logger"] = [
+                RunLogger(self.run_directory),
+                *(x for x in others if not isinstance(x, bool | None)),
+            ]
             config["default_root_dir"] = str(self.run_directory)
         if self.subcommand == "fit" and not quick:
             given = config.get("callbacks") or []
@@ -194,12 +224,16 @@ class MatSciMLCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Evaluate the best model on held-out data and write the report."""
-        if self.trainer.fast_dev_run:
+        if self._get(self.config_init, "trainer")["fast_dev_run"]:
             return
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         if self.datamodule is not None and _has_test_data(self.datamodule):
             self.trainer.test(
-                self.model, datamodule=self.datamodule, ckpt_path=best or None, verbose=False, weights_only=True
+                self.model,
+                datamodule=self.datamodule,
+                ckpt_path=best or None,
+                verbose=False,
+                weights_only=True,
             )
         write_results(self)
 
@@ -223,7 +257,7 @@ class MatSciMLCLI(LightningCLI):
 
 
 class _SaveConfig(SaveConfigCallback):
-    """Writes config.yaml when the work starts, not while it is set up: a refused run leaves nothing behind."""
+    """Writes config.yaml when the work starts, not while it is set up: a refused run leaves nothing."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Wait: targets and data are still being checked."""
@@ -278,9 +312,13 @@ def check_checkpoint(path: Path, model: LightningModule) -> int:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         saved, step = checkpoint["state_dict"], int(checkpoint["global_step"])
     except Exception as error:
-        raise ValueError(f"{path} is not a checkpoint that can be read ({error}): give one that a fit has written") from error
+        raise ValueError(
+            f"{path} is not a checkpoint that can be read ({error}): give one that a fit has written"
+        ) from error
     own = model.state_dict()
-    built = {key.split(".")[0] for key in own}  # parts that wait for the data, such as heads, are not there yet
+    built = {
+        key.split(".")[0] for key in own
+    }  # parts that wait for the data, such as heads, are not there yet
     wrong = [
         *(f"it lacks {key}" for key in own if key not in saved),
         *(
@@ -297,7 +335,8 @@ def check_checkpoint(path: Path, model: LightningModule) -> int:
     if wrong:
         more = f" (and {len(wrong) - 1} more differences)" if len(wrong) > 1 else ""
         raise ValueError(
-            f"checkpoint {path} is of another model than {type(model).__name__} as configured: {wrong[0]}{more}; "
-            "pass the --config that it was trained with"
+            f"checkpoint {path} is of another model than {type(model).__name__} as configured: {wrong[0]}"
+            f"{more};"
+            " pass the --config that it was trained with"
         )
     return step
