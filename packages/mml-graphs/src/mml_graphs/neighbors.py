@@ -16,6 +16,9 @@ from mml_graphs.search import BACKENDS, candidates, choose_backend
 MARGIN = 1e-6  # angstrom
 COINCIDENT = 1e-4  # angstrom
 
+# An atom on the boundary stays there, whichever side rounding (to float32, even) puts it on.
+BOUNDARY = 1e-6  # in fractional coordinates
+
 
 class Edges(NamedTuple):
     """Directed edges, sorted by source atom.
@@ -187,7 +190,7 @@ def wrap(
     """
     if not any(cell.pbc):
         return positions, None
-    shifts = np.floor(positions @ cell.inverse)
+    shifts = np.floor(positions @ cell.inverse + BOUNDARY)
     if not all(cell.pbc):
         shifts *= np.array(cell.pbc)
     if not shifts.any():
