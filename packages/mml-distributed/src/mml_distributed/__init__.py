@@ -1,0 +1,24 @@
+"""MPI launchers for Lightning: importing this registers ddp_with_mpi, ddp_with_xpu and ddp_with_ccl.
+
+`MPIEnvironment` and `MPIDDPStrategy` belong to `pytorch_lightning` where it is installed, else to
+`lightning.pytorch`; where both are, those of the latter are in `mml_distributed.for_lightning`.
+"""
+
+from typing import TYPE_CHECKING
+
+from mml_distributed._lightning import class_modules
+from mml_distributed.launch import Launch
+from mml_distributed.launchers import read_launch
+from mml_distributed.registration import register
+
+if TYPE_CHECKING:
+    from mml_distributed.for_pytorch_lightning import MPIDDPStrategy, MPIEnvironment
+else:
+    MPIDDPStrategy = class_modules()[0].MPIDDPStrategy
+    MPIEnvironment = class_modules()[0].MPIEnvironment
+
+__all__ = ["Launch", "MPIDDPStrategy", "MPIEnvironment", "__version__", "read_launch", "register"]
+
+__version__ = "0.1.0"
+
+register()

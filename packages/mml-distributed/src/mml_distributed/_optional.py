@@ -1,0 +1,25 @@
+"""Optional parts, imported at first use."""
+
+from __future__ import annotations
+
+import importlib
+
+
+def import_oneccl() -> None:
+    """Import oneCCL's bindings, which register the backend `ccl` with torch.distributed.
+
+    Raises
+    ------
+    ImportError
+        They are not installed; the message has the install command and the alternative.
+    """
+    try:
+        importlib.import_module("oneccl_bindings_for_pytorch")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "process group backend 'ccl' needs oneccl_bindings_for_pytorch, which is not installed: pip "
+            "install oneccl_bind_pt --extra-index-url "
+            "https://pytorch-extension.intel.com/release-whl/stable/xpu/us/ (in the version of your torch); "
+            "or use strategy='ddp_with_xpu', with torch's own xccl, on Intel GPUs, strategy='ddp_with_mpi' "
+            "elsewhere"
+        ) from error

@@ -1,0 +1,45 @@
+"""One rank that fails ends the job.
+
+Hydra (MPICH, Intel MPI) waits for the other ranks when one exits non-zero without having called MPI, and
+those wait for it until their timeout. Asking Hydra over its PMI connection to abort ends all at once. Open
+MPI does so by itself; srun does with `--kill-on-bad-exit`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from mml_distributed.launch import HYDRA, Launch
+
+EXIT_CODE = 1
+GRACE_SECONDS = 0.5
+"""How long the launcher has to pass our traceback on before it kills us with everyone else."""
+
+_installed = False
+
+
+def abort_job_on_exception(launch: Launch, env: Mapping[str, str]) -> None:
+    """From now on, an exception that nobody catches ends all ranks, after its traceback is printed.
+
+    Done once a process, and only where it is needed: several ranks, under Hydra.
+    """
+    global _installed
+    pmi = env.get("PMI_FD", "")
+    if _installed or launch.launcher != HYDRA or launch.size == 1 or not pmi.isdecimal():
+        return
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        previous(kind, error, trace)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        time.sleep(GRACE_SECONDS)
+        # PMI-1 wire protocol. Hydra takes it from a process that never said `init`, too.
+        os.write(int(pmi), f"cmd=abort exitcode={EXIT_CODE}\n".encode())
+
+    sys.excepthook = hook
+    _installed = True

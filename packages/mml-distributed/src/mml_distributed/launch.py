@@ -1,0 +1,146 @@
+"""The place of this process in an MPI launch: rank, size, local rank, node, as the launcher said them.
+
+What each launcher says is in `launchers.py`; here is what it means, and which launcher counts where several
+left their variables. There is no guessing: a local rank is never rank % local size and a node never
+rank // local size, because Open MPI numbers ranks within a node in its own order, and a round-robin
+placement gives node 0 the ranks 0 and 2.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+HYDRA = "Hydra (MPICH, Intel MPI)"
+OPEN_MPI = "Open MPI"
+PALS = "PALS"
+SLURM = "Slurm"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a launcher says about this process.
+
+    Parameters
+    ----------
+    launcher
+        Name of the launcher.
+    rank_variable
+        The variable that `rank` comes from, for messages.
+    rank, size
+        Index of this process among all, and how many there are.
+    local_rank, local_size
+        The same among those on this node; None where the launcher does not say.
+    node_rank
+        Index of the node; None where the launcher does not say.
+    job
+        Text that is the same on all ranks and differs between jobs; None where the launcher gives none.
+    host
+        The launcher's name for this node; None where it gives none.
+    """
+
+    launcher: str
+    rank_variable: str
+    rank: int
+    size: int
+    local_rank: int | None = None
+    local_size: int | None = None
+    node_rank: int | None = None
+    job: str | None = None
+    host: str | None = None
+
+    @property
+    def one_node(self) -> bool:
+        """Whether all processes are known to be on one node."""
+        return self.size in (1, self.local_size)
+
+    def __str__(self) -> str:
+        return f"{self.launcher}: {self.rank_variable}={self.rank} of {self.size}"
+
+
+def choose(
+    launches: Sequence[Launch], processes: Sequence[str], makers: Mapping[str, str], env: Mapping[str, str]
+) -> Launch:
+    """Choose the launch that this process belongs to, and check it.
+
+    Where several launchers left variables, the one whose process is the nearest ancestor counts: one was
+    started inside the other. Those that agree with it on rank and size are the same launch seen again (PALS
+    and srun set PMI variables, too) and may fill in a local rank. Where the ancestors are not known, Slurm,
+    whose srun starts the daemons of other launchers, is taken as the outer one.
+
+    Parameters
+    ----------
+    launches
+        What each launcher's variables say.
+    processes
+        Names of this process's ancestors, nearest first; empty where that cannot be known.
+    makers
+        Process name -> launcher.
+    env
+        The environment, for messages.
+
+    Raises
+    ------
+    RuntimeError
+        There is no launch.
+    ValueError
+        It contradicts itself, says no local rank, or which of two is the inner one cannot be told.
+    """
+    if not launches:
+        in_slurm = "SLURM_JOB_ID" in env
+        srun = " or srun (the script of a Slurm batch job is not one of its tasks)" if in_slurm else ""
+        raise RuntimeError(
+            "no MPI launcher started this process (none of OMPI_COMM_WORLD_RANK, PMI_RANK, PALS_RANKID and "
+            f"an srun step's SLURM_PROCID is set): start it with mpirun{srun}, as in `mpirun -n 2 python "
+            "train.py`, or choose a strategy that starts its own processes, as strategy='ddp'"
+        )
+    same = _innermost(launches, processes, makers)
+    launch = next((one for one in same if one.local_rank is not None or one.size == 1), same[0])
+    _check(launch)
+    return launch
+
+
+def _innermost(
+    launches: Sequence[Launch], processes: Sequence[str], makers: Mapping[str, str]
+) -> list[Launch]:
+    """Return the launch that this process belongs to, and those that agree with it."""
+    present = {one.launcher for one in launches}
+    nearest = next((makers[name] for name in processes if makers.get(name) in present), None)
+    inner = [one for one in launches if one.launcher == nearest]
+    if not inner and len({(one.rank, one.size) for one in launches}) > 1:
+        inner = [one for one in launches if one.launcher != SLURM]
+    inner = inner or list(launches)
+    if len({(one.rank, one.size) for one in inner}) > 1:
+        raise ValueError(
+            f"variables of several launchers contradict each other ({'; '.join(map(str, inner))}) and which "
+            f"one started this process cannot be told: unset those of the outer one, as in "
+            f"`env -u {inner[0].rank_variable} ...`"
+        )
+    same = inner + [one for one in launches if one not in inner and _agree(one, inner[0])]
+    outer = [one for one in launches if one not in same]
+    if outer and inner[0].rank == 0:
+        log.warning("nested launch: %s counts, %s does not", inner[0], "; ".join(map(str, outer)))
+    return same
+
+
+def _agree(one: Launch, other: Launch) -> bool:
+    return (one.rank, one.size) == (other.rank, other.size)
+
+
+def _check(launch: Launch) -> None:
+    again = "start the program anew with one launcher, and do not set its variables by hand"
+    if not 0 <= launch.rank < launch.size:
+        raise ValueError(f"{launch}: a rank is at least 0 and less than the number of processes; {again}")
+    if launch.local_rank is None and launch.size > 1:
+        raise ValueError(
+            f"{launch}: this launcher does not number the ranks of a node (mpiexec.gforker does not); use "
+            "mpiexec.hydra or mpirun, which set MPI_LOCALRANKID, or Open MPI's"
+        )
+    local_rank, local_size = launch.local_rank, launch.local_size
+    if local_rank is not None and local_size is not None and not 0 <= local_rank < local_size <= launch.size:
+        raise ValueError(
+            f"{launch}, but local rank {local_rank} of {local_size} on this node: impossible; {again}"
+        )

@@ -1,0 +1,195 @@
+"""What each launcher writes into the environment of the processes that it starts.
+
+One function a launcher: environment -> `Launch`, or None where that launcher did not start the process.
+No MPI library is loaded and mpi4py is not imported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from mml_distributed.ancestry import ancestors
+from mml_distributed.launch import HYDRA, OPEN_MPI, PALS, SLURM, Launch, choose
+
+MAKERS = {
+    "hydra_pmi_proxy": HYDRA,
+    "mpiexec.gforker": HYDRA,
+    "orted": OPEN_MPI,
+    "prted": OPEN_MPI,
+    "prterun": OPEN_MPI,
+    # Open MPI's mpirun starts the ranks of its own node itself; other launchers have a process in between.
+    "orterun": OPEN_MPI,
+    "mpirun": OPEN_MPI,
+    "mpiexec": OPEN_MPI,
+    "palsd": PALS,
+    "slurmstepd": SLURM,
+}
+"""Name of the process that is the parent of the ranks on a node -> launcher."""
+
+SLURM_SPECIAL_STEPS = {"4294967290": "interactive", "4294967291": "batch", "4294967292": "extern"}
+"""Step ids of shells and scripts, which are no tasks of srun (SLURM_INTERACTIVE_STEP and others, slurm.h)."""
+
+
+def read_launch(env: Mapping[str, str] | None = None, processes: list[str] | None = None) -> Launch:
+    """Return the place of this process in the launch that it belongs to.
+
+    Parameters
+    ----------
+    env
+        The environment; `os.environ` where left out.
+    processes
+        Names of the ancestors, nearest first; looked up where left out.
+
+    Raises
+    ------
+    RuntimeError
+        No launcher started this process.
+    ValueError
+        A rank without a size (or the reverse), a number that is none, or contradictions; the variable is
+        named.
+    """
+    env = os.environ if env is None else env
+    launches = [launch for read in (open_mpi, hydra, pals, slurm) if (launch := read(env)) is not None]
+    if processes is None:
+        processes = [process.name for process in ancestors()]
+    return choose(launches, processes, MAKERS, env)
+
+
+def open_mpi(env: Mapping[str, str]) -> Launch | None:
+    """Read Open MPI's variables; no index of the node: `OMPI_COMM_WORLD_NODE_RANK` is a local rank."""
+    return _launch(
+        env,
+        OPEN_MPI,
+        rank="OMPI_COMM_WORLD_RANK",
+        size="OMPI_COMM_WORLD_SIZE",
+        local_rank="OMPI_COMM_WORLD_LOCAL_RANK",
+        local_size="OMPI_COMM_WORLD_LOCAL_SIZE",
+        job=env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid"),
+        host=env.get("PMIX_HOSTNAME"),
+    )
+
+
+def hydra(env: Mapping[str, str]) -> Launch | None:
+    """Read the variables of Hydra, the launcher of MPICH and Intel MPI. Only Intel's gives node and job."""
+    return _launch(
+        env,
+        HYDRA,
+        rank="PMI_RANK",
+        size="PMI_SIZE",
+        local_rank="MPI_LOCALRANKID",
+        local_size="MPI_LOCALNRANKS",
+        node_rank="HYDRA_BSTRAP_NODE_ID",
+        job=env.get("I_MPI_HYDRA_UUID"),
+        host=env.get("PMI_HOSTNAME") or env.get("HYDRA_BSTRAP_LOCALHOST"),
+    )
+
+
+def pals(env: Mapping[str, str]) -> Launch | None:
+    """Read the variables of PALS, the launcher of HPE Cray systems; the size comes from its PMI."""
+    if "PALS_RANKID" not in env:
+        return None
+    return _launch(
+        env,
+        PALS,
+        rank="PALS_RANKID",
+        size="PMI_SIZE",
+        local_rank="PALS_LOCAL_RANKID",
+        local_size="PMI_LOCAL_SIZE",
+        node_rank="PALS_NODEID",
+        job=env.get("PALS_APID"),
+    )
+
+
+def slurm(env: Mapping[str, str]) -> Launch | None:
+    """Read the variables of a task of srun; those of a batch script or an interactive shell are no launch."""
+    step = env.get("SLURM_STEP_ID")
+    if step is None or step in SLURM_SPECIAL_STEPS:
+        return None
+    launch = _launch(
+        env,
+        SLURM,
+        rank="SLURM_PROCID",
+        size="SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in env else "SLURM_NTASKS",
+        local_rank="SLURM_LOCALID",
+        node_rank="SLURM_NODEID",
+        job=f"{env['SLURM_JOB_ID']}.{step}" if "SLURM_JOB_ID" in env else None,
+        host=env.get("SLURMD_NODENAME"),
+    )
+    counts = env.get("SLURM_STEP_TASKS_PER_NODE")
+    if launch is None or counts is None or launch.node_rank is None:
+        return launch
+    per_node = expand_tasks_per_node(counts)
+    if not 0 <= launch.node_rank < len(per_node):
+        raise ValueError(
+            f"SLURM_NODEID={launch.node_rank}, but SLURM_STEP_TASKS_PER_NODE={counts!r} counts "
+            f"{len(per_node)} nodes: do not set Slurm's variables by hand"
+        )
+    return Launch(**{**vars(launch), "local_size": per_node[launch.node_rank]})
+
+
+def expand_tasks_per_node(text: str) -> list[int]:
+    """Expand Slurm's "2(x3),1" to [2, 2, 2, 1], the number of tasks on each node.
+
+    Raises
+    ------
+    ValueError
+        The text has another form.
+    """
+    counts: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip())
+        if match is None:
+            raise ValueError(
+                f"SLURM_STEP_TASKS_PER_NODE={text!r} is not understood at {part!r}: expected '2(x3),1'"
+            )
+        counts += [int(match[1])] * int(match[2] or 1)
+    return counts
+
+
+def _launch(
+    env: Mapping[str, str],
+    launcher: str,
+    *,
+    rank: str,
+    size: str,
+    local_rank: str,
+    local_size: str | None = None,
+    node_rank: str | None = None,
+    job: str | None = None,
+    host: str | None = None,
+) -> Launch | None:
+    if rank not in env and size not in env:
+        return None
+    for there, missing in ((rank, size), (size, rank)):
+        if missing not in env:
+            raise ValueError(
+                f"{there}={env[there]!r} is set, but {missing} is not: {launcher} sets both; start the "
+                f"program with mpirun, or unset {there}"
+            )
+    return Launch(
+        launcher=launcher,
+        rank_variable=rank,
+        rank=_integer(env, rank, launcher),
+        size=_integer(env, size, launcher),
+        local_rank=_optional_integer(env, local_rank, launcher),
+        local_size=_optional_integer(env, local_size, launcher),
+        node_rank=_optional_integer(env, node_rank, launcher),
+        job=job,
+        host=host,
+    )
+
+
+def _optional_integer(env: Mapping[str, str], name: str | None, launcher: str) -> int | None:
+    return None if name is None or name not in env else _integer(env, name, launcher)
+
+
+def _integer(env: Mapping[str, str], name: str, launcher: str) -> int:
+    # Not int(): it takes "1_0" and " 1 ", which no launcher writes.
+    if not re.fullmatch(r"-?[0-9]+", env[name]):
+        raise ValueError(
+            f"{name}={env[name]!r} is not an integer: {launcher} sets it to one; start the program with "
+            f"mpirun, or unset {name}"
+        )
+    return int(env[name])

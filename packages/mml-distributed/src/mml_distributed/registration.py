@@ -1,0 +1,39 @@
+"""Entry of our strategies in the registry of every installed Lightning."""
+
+from __future__ import annotations
+
+import logging
+from types import ModuleType
+from typing import Any
+
+from mml_distributed._lightning import class_modules
+
+log = logging.getLogger(__name__)
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "ddp_with_mpi": {},
+    "ddp_with_xpu": {"required_accelerator": "xpu"},
+    "ddp_with_ccl": {"process_group_backend": "ccl"},
+}
+"""Registered name -> arguments of `MPIDDPStrategy`."""
+
+
+def register() -> None:
+    """Register our strategies; again is harmless, names that others have taken are left alone."""
+    for classes in class_modules():
+        register_classes(classes)
+
+
+def register_classes(classes: ModuleType) -> None:
+    """Register the strategies of one of the `for_*` modules in the registry that it names."""
+    registry, ours = classes.StrategyRegistry, classes.MPIDDPStrategy
+    for name, arguments in STRATEGIES.items():
+        if name not in registry:
+            registry.register(
+                name, ours, description="DDP of processes started by an MPI launcher", **arguments
+            )
+        elif registry[name]["strategy"] is not ours:
+            log.warning(
+                "the strategy name %r is already registered by %r: mml-distributed leaves it alone",
+                *(name, registry[name]["strategy"]),
+            )

@@ -1,0 +1,136 @@
+"""Distributed data parallel training of processes that an MPI launcher started."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
+from torch.nn.parallel import DistributedDataParallel
+
+from mml_distributed._optional import import_oneccl
+from mml_distributed.environment import MPIEnvironmentMixin
+
+if TYPE_CHECKING:
+    from pytorch_lightning.strategies import DDPStrategy as _Base
+else:
+    _Base = object
+
+DEFAULT_TIMEOUT = timedelta(minutes=30)
+BACKENDS = {"cuda": "nccl", "xpu": "xccl"}
+"""Device type -> process group backend; gloo for all others."""
+
+
+class MPIDDPStrategyMixin(_Base):
+    """Lightning's DDP on processes started by mpirun, mpiexec, srun or PALS.
+
+    Parameters
+    ----------
+    process_group_backend
+        Backend of torch.distributed. Left out: nccl on CUDA, xccl on Intel GPUs, else gloo.
+    cluster_environment
+        Left out: `MPIEnvironment()`.
+    timeout
+        For the rendezvous and for collective operations.
+    required_accelerator
+        Name of the only accelerator that this may run on.
+    **kwargs
+        Arguments of Lightning's `DDPStrategy`, and of `DistributedDataParallel`.
+
+    Raises
+    ------
+    RuntimeError, ValueError
+        No launcher, no rendezvous, or a Trainer that contradicts the launch: see `MPIEnvironment`.
+    ImportError
+        Backend ccl without oneCCL's bindings.
+    """
+
+    environment_class: ClassVar[type[Any]]
+
+    def __init__(
+        self,
+        *,
+        process_group_backend: str | None = None,
+        cluster_environment: Any | None = None,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+        required_accelerator: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if "start_method" in kwargs:
+            raise ValueError(
+                f"start_method={kwargs['start_method']!r}: the MPI launcher starts the processes; leave it "
+                "out"
+            )
+        if process_group_backend == "ccl":
+            import_oneccl()
+        # Made here, not by the Trainer: it would look for environments of its own and initialise MPI through
+        # mpi4py.
+        environment = self.environment_class() if cluster_environment is None else cluster_environment
+        super().__init__(
+            cluster_environment=environment,
+            process_group_backend=process_group_backend,
+            timeout=timeout,
+            **kwargs,
+        )
+        self._required_accelerator = required_accelerator
+
+    def set_world_ranks(self) -> None:
+        """Tell Lightning's rank-zero helpers the rank; its own way asks for the node's index first."""
+        rank_zero_only.rank = self.global_rank  # type: ignore[attr-defined]
+
+    def _configure_launcher(self) -> None:
+        # The Trainer calls this at the end of its construction: nothing has started yet.
+        if self._required_accelerator is not None and self.accelerator is not None:
+            name = self.accelerator.name()
+            if name != self._required_accelerator:
+                raise ValueError(
+                    f"strategy 'ddp_with_{self._required_accelerator}' is for "
+                    f"accelerator={self._required_accelerator!r}, the Trainer has {name!r}: pass "
+                    f"accelerator={self._required_accelerator!r} (register it with `import mml_xpu`), or "
+                    "strategy='ddp_with_mpi'"
+                )
+        if self.cluster_environment is not None:
+            self.cluster_environment.validate_settings(
+                num_devices=self.num_processes, num_nodes=self.num_nodes
+            )
+        super()._configure_launcher()
+
+    def setup_distributed(self) -> None:
+        """Start the process group, and find out this node's index where the launcher gives none."""
+        super().setup_distributed()
+        environment: Any = self.cluster_environment
+        if isinstance(environment, MPIEnvironmentMixin) and environment.needs_hosts:
+            hosts: list[Any] = [None] * environment.world_size()
+            torch.distributed.all_gather_object(hosts, environment.launch.host or socket.gethostname())
+            environment.set_hosts(hosts)
+
+    def _get_process_group_backend(self) -> str:
+        return self.process_group_backend or default_backend(self.root_device)
+
+    def _setup_model(self, model: torch.nn.Module) -> DistributedDataParallel:
+        # As Lightning does, but with a CUDA stream for CUDA devices only: it opens one on Intel GPUs, too.
+        device_ids = self.determine_ddp_device_ids()
+        on_cuda = self.root_device.type == "cuda"
+        with torch.cuda.stream(torch.cuda.Stream()) if on_cuda else nullcontext():
+            return DistributedDataParallel(module=model, device_ids=device_ids, **self._ddp_kwargs)
+
+
+def default_backend(device: torch.device) -> str:
+    """Return the process group backend for a device.
+
+    Raises
+    ------
+    RuntimeError
+        An Intel GPU under a torch without xccl.
+    """
+    backend = BACKENDS.get(device.type, "gloo")
+    if backend == "xccl" and not torch.distributed.is_xccl_available():
+        raise RuntimeError(
+            f"torch {torch.__version__} has no xccl, the process group backend for Intel GPUs: install the "
+            "XPU build (uv pip install --torch-backend=xpu torch), or use strategy='ddp_with_ccl' with "
+            "oneCCL's bindings"
+        )
+    return backend

@@ -1,0 +1,102 @@
+import os
+import socket
+
+import pytest
+from mml_distributed.environment import MPIEnvironmentMixin
+
+
+def test_what_lightning_asks(lightning, launched, recorded):
+    launched(recorded["intel_mpi_two_nodes_round_robin"]["ranks"][3] | {"MASTER_ADDR": "n0"})
+    environment = lightning.MPIEnvironment(main_port=29512)
+    assert environment.creates_processes_externally
+    assert (environment.main_address, environment.main_port) == ("n0", 29512)
+    environment.set_world_size(9)
+    environment.set_global_rank(9)
+    assert (environment.world_size(), environment.global_rank()) == (4, 3)
+    assert (environment.local_rank(), environment.node_rank()) == (1, 1)
+    assert isinstance(environment, MPIEnvironmentMixin)
+    assert lightning.MPIEnvironment.__abstractmethods__ == frozenset()
+    assert lightning.MPIEnvironment.detect()
+
+
+def test_without_a_launcher(lightning, launched):
+    assert not lightning.MPIEnvironment.detect()
+    with pytest.raises(RuntimeError, match="start it with mpirun"):
+        lightning.MPIEnvironment()
+
+
+def test_the_place_is_decided_once(lightning, launched, alone):
+    launched(alone)
+    environment = lightning.MPIEnvironment()
+    os.environ["MASTER_ADDR"] = "elsewhere"
+    os.environ["MASTER_PORT"] = "1"
+    assert (environment.main_address, environment.main_port) == ("127.0.0.1", 29511)
+
+
+def test_rank_zero_finds_a_taken_port(lightning, launched, recorded):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        for rank in (0, 1):
+            launched(recorded["slurm_one_node"]["ranks"][rank] | {"MASTER_PORT": str(port)})
+            environment = lightning.MPIEnvironment()
+            if rank == 0:
+                with pytest.raises(RuntimeError, match=f"port {port} .* is taken .*set MASTER_PORT"):
+                    _ = environment.main_port
+            else:
+                assert environment.main_port == port
+
+
+def test_nodes_are_numbered_from_the_hosts_of_all_ranks(lightning, launched, recorded):
+    place = {"MASTER_ADDR": "n0", "MASTER_PORT": "29512"}
+    nodes = []
+    for env in recorded["open_mpi_two_nodes_round_robin"]["ranks"]:
+        launched(env | place)
+        environment = lightning.MPIEnvironment()
+        with pytest.raises(RuntimeError, match="does not number the nodes: use strategy='ddp_with_mpi'"):
+            environment.node_rank()
+        launched(env | place | {"NODE_RANK": "7"})
+        assert environment.node_rank() == 7
+        assert environment.needs_hosts
+        environment.set_hosts(["n0", "n1", "n0", "n1"])
+        assert not environment.needs_hosts
+        nodes.append(environment.node_rank())
+    assert nodes == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "devices", "num_nodes", "message"),
+    [
+        (
+            "slurm_one_node",
+            0,
+            1,
+            1,
+            r"4 processes, 4 of them on this node, .*stands for 1: pass devices=4, num_nodes=1",
+        ),
+        ("mpich_two_nodes_round_robin", 3, 4, 1, r"stands for 4: pass devices=2, num_nodes=2"),
+        ("mpich_two_nodes_round_robin", 0, 1, 4, r"pass devices=2, num_nodes=2"),
+        ("mpich_two_nodes_round_robin", 0, 2, 1, r"stands for 2: pass devices=2, num_nodes=2"),
+        ("mpich_two_nodes_uneven", 2, 2, 2, r"start the same number of processes on every node"),
+        ("mpich_two_nodes_uneven", 0, 2, 2, r"start the same number of processes on every node"),
+        ("mpich_two_nodes_uneven", 3, 2, 2, r"4 processes, 1 of them on this node"),
+    ],
+)
+def test_a_trainer_that_contradicts_the_launch(
+    lightning, launched, recorded, name, rank, devices, num_nodes, message
+):
+    launched(recorded[name]["ranks"][rank] | {"MASTER_ADDR": "n0", "MASTER_PORT": "29512"})
+    with pytest.raises(ValueError, match=message):
+        lightning.MPIEnvironment().validate_settings(num_devices=devices, num_nodes=num_nodes)
+
+
+def test_a_trainer_that_fits_the_launch(lightning, launched, recorded):
+    for name, devices in (
+        ("slurm_one_node", 4),
+        ("mpich_two_nodes_round_robin", 2),
+        ("pals_two_nodes_blocked", 2),
+    ):
+        for env in recorded[name]["ranks"]:
+            launched(env | {"MASTER_ADDR": "n0", "MASTER_PORT": "29512"})
+            lightning.MPIEnvironment().validate_settings(num_devices=devices, num_nodes=4 // devices)

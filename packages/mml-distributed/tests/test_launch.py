@@ -1,0 +1,69 @@
+import logging
+
+import pytest
+from mml_distributed.launch import HYDRA, OPEN_MPI, SLURM
+from mml_distributed.launchers import read_launch
+
+OMPI = {
+    "OMPI_COMM_WORLD_RANK": "0",
+    "OMPI_COMM_WORLD_SIZE": "1",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "1",
+}
+PMI = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
+STEP = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_LOCALID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("env", "processes", "inner"),
+    [
+        ({**OMPI, **PMI}, ["bash", "hydra_pmi_proxy", "mpiexec", "prterun", "bash"], HYDRA),
+        ({**OMPI, **PMI}, ["python", "prterun", "hydra_pmi_proxy", "mpiexec"], OPEN_MPI),
+        ({**OMPI, **PMI}, ["mpirun", "hydra_pmi_proxy"], OPEN_MPI),
+        ({**STEP, **PMI}, ["hydra_pmi_proxy", "slurmstepd"], HYDRA),
+        ({**STEP, **PMI}, ["slurmstepd", "hydra_pmi_proxy"], SLURM),
+        # Without /proc, as on macOS: srun starts the daemons of other launchers, not the other way round.
+        ({**STEP, **PMI}, [], HYDRA),
+        ({**STEP, **OMPI}, [], OPEN_MPI),
+    ],
+)
+def test_of_two_launchers_the_inner_one_counts(env, processes, inner):
+    assert read_launch(env, processes).launcher == inner
+
+
+def test_a_nested_launch_is_said_once(caplog):
+    with caplog.at_level(logging.WARNING):
+        read_launch({**OMPI, **PMI}, ["hydra_pmi_proxy"])  # rank 1: silent
+        assert caplog.text == ""
+        read_launch({**OMPI, **PMI, "PMI_RANK": "0"}, ["hydra_pmi_proxy"])
+    assert "PMI_RANK=0 of 2 counts, Open MPI: OMPI_COMM_WORLD_RANK=0 of 1 does not" in caplog.text
+
+
+def test_ranks_of_a_nested_launch_agree_also_where_one_has_the_outer_rank():
+    """Outer rank 0 of 2 starts two inner ranks: inner rank 0 has the outer one's numbers, rank 1 not."""
+    outer = {**OMPI, "OMPI_COMM_WORLD_SIZE": "2", "PMIX_NAMESPACE": "outer"}
+    launches = [
+        read_launch({**outer, **PMI, "PMI_RANK": rank}, ["hydra_pmi_proxy", "prterun"]) for rank in "01"
+    ]
+    assert [one.launcher for one in launches] == [HYDRA, HYDRA]
+
+
+def test_which_of_two_is_inner_is_not_guessed():
+    with pytest.raises(
+        ValueError, match=r"OMPI_COMM_WORLD_RANK=0 of 1; .*PMI_RANK=1 of 2.*unset those of the outer"
+    ):
+        read_launch({**OMPI, **PMI}, [])
+
+
+def test_a_launcher_without_local_ranks_is_refused():
+    """Recorded from MPICH's mpiexec.gforker."""
+    env = {"PMI_RANK": "1", "PMI_SIZE": "2", "PMI_FD": "12", "PMI_DEBUG": "0"}
+    with pytest.raises(ValueError, match=r"mpiexec.gforker does not\); use mpiexec.hydra"):
+        read_launch(env, ["mpiexec.gforker"])
+    assert read_launch({**env, "PMI_RANK": "0", "PMI_SIZE": "1"}, []).one_node
+
+
+def test_impossible_local_ranks_are_refused():
+    for change in ({"MPI_LOCALRANKID": "2"}, {"MPI_LOCALNRANKS": "3"}, {"MPI_LOCALRANKID": "-1"}):
+        with pytest.raises(ValueError, match="on this node: impossible"):
+            read_launch({**PMI, **change}, [])

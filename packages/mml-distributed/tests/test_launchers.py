@@ -1,0 +1,107 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_distributed.launchers import expand_tasks_per_node, read_launch
+
+
+def test_recorded_launches_are_read_as_they_were(recording):
+    for rank, env in enumerate(recording["ranks"]):
+        launch = read_launch(env, [])
+        assert launch.launcher == recording["launcher"]
+        assert (launch.rank, launch.size) == (rank, 4)
+        assert [launch.local_rank, launch.local_size, launch.node_rank] == recording["expected"][rank]
+        assert launch.one_node == (recording["expected"][rank][1] == 4)
+
+
+def test_local_ranks_are_not_computed_from_ranks(recorded):
+    """Seen with Open MPI: a guess by rank % local_size gives 0, 1, 2, 3."""
+    env = recorded["open_mpi_one_node"]["ranks"]
+    assert [read_launch(one, []).local_rank for one in env] == [0, 2, 1, 3]
+
+
+def test_the_job_is_the_same_on_all_ranks_or_not_known(recording):
+    jobs = {read_launch(env, []).job for env in recording["ranks"]}
+    assert len(jobs) == 1
+
+
+@pytest.mark.parametrize("step", [None, "4294967290", "4294967291", "4294967292"])
+def test_a_slurm_batch_script_or_shell_is_not_a_launch(recorded, step):
+    env = dict(recorded["slurm_one_node"]["ranks"][0])
+    del env["SLURM_STEP_ID"]
+    if step is not None:
+        env["SLURM_STEP_ID"] = step
+    with pytest.raises(
+        RuntimeError, match=r"no MPI launcher started this process.*mpirun or srun \(the script"
+    ):
+        read_launch(env, [])
+
+
+def test_no_launcher_is_one_clear_error():
+    with pytest.raises(RuntimeError, match=r"start it with mpirun, as in `mpirun -n 2 python train.py`"):
+        read_launch({"PATH": "/bin"}, [])
+
+
+PAIRS = [
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", {}),
+    ("PMI_RANK", "PMI_SIZE", {}),
+    ("SLURM_PROCID", "SLURM_NTASKS", {"SLURM_STEP_ID": "0"}),
+]
+
+
+@pytest.mark.parametrize(("rank", "size", "more"), PAIRS)
+def test_rank_and_size_are_both_required(rank, size, more):
+    with pytest.raises(ValueError, match=f"{rank}='1' is set, but {size} is not.*mpirun, or unset {rank}"):
+        read_launch({rank: "1", **more}, [])
+    with pytest.raises(ValueError, match=f"{size}='2' is set, but {rank} is not"):
+        read_launch({size: "2", **more}, [])
+
+
+def test_pals_takes_the_size_from_pmi():
+    with pytest.raises(ValueError, match="PALS_RANKID='1' is set, but PMI_SIZE is not"):
+        read_launch({"PALS_RANKID": "1"}, [])
+
+
+not_integers = st.text(st.characters(blacklist_characters="\0"), max_size=6).filter(
+    lambda text: not (text.lstrip("-").isdecimal() and text.isascii())
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(value=not_integers, data=st.data())
+def test_a_number_that_is_none_is_named(value, data):
+    env = {"PMI_RANK": "0", "PMI_SIZE": "2", "MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "2"}
+    name = data.draw(st.sampled_from(sorted(env)))
+    with pytest.raises(ValueError, match=f"^{name}=.* is not an integer"):
+        read_launch({**env, name: value}, [])
+
+
+@settings(max_examples=50, deadline=None)
+@given(rank=st.integers(-3, 8), size=st.integers(-1, 6))
+def test_ranks_are_below_the_size_and_nothing_else_passes(rank, size):
+    env = {"PMI_RANK": str(rank), "PMI_SIZE": str(size), "MPI_LOCALRANKID": "0"}
+    if 0 <= rank < size:
+        assert (read_launch(env, []).rank, read_launch(env, []).size) == (rank, size)
+    else:
+        with pytest.raises(
+            ValueError, match=f"PMI_RANK={rank} of {size}: a rank is at least 0 and less than"
+        ):
+            read_launch(env, [])
+
+
+@settings(max_examples=50, deadline=None)
+@given(runs=st.lists(st.tuples(st.integers(1, 99), st.integers(1, 4)), min_size=1, max_size=5))
+def test_slurms_short_form_expands_to_what_it_was_made_of(runs):
+    text = ",".join(f"{count}(x{times})" if times > 1 else f"{count}" for count, times in runs)
+    assert expand_tasks_per_node(text) == [count for count, times in runs for _ in range(times)]
+
+
+@pytest.mark.parametrize("text", ["", "2(x)", "2x3", "2,,3", "two"])
+def test_another_short_form_is_refused(text):
+    with pytest.raises(ValueError, match="SLURM_STEP_TASKS_PER_NODE="):
+        expand_tasks_per_node(text)
+
+
+def test_a_node_that_slurm_does_not_count(recorded):
+    env = {**recorded["slurm_one_node"]["ranks"][0], "SLURM_NODEID": "1"}
+    with pytest.raises(ValueError, match="SLURM_NODEID=1, but SLURM_STEP_TASKS_PER_NODE='4' counts 1 nodes"):
+        read_launch(env, [])
