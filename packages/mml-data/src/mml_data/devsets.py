@@ -5,7 +5,7 @@ from pathlib import Path
 __all__ = ["DEVSETS", "devset_path"]
 
 DEVSETS = {
-    "emt": "1,527 metals and alloys (2 to 64 atoms) with energy, forces and stress of a classical toy potential",
+    "emt": "1,527 metals and alloys (2 to 64 atoms) with energy, forces and stress of a toy potential",
     "prototypes": "1,055 hypothetical crystals with space group, crystal system, density and volume per atom",
 }
 """Names of the embedded data sets, and what they are; the manifest of each says more."""

@@ -1,0 +1,304 @@
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_data import LMDBDataset
+from mml_data.convert import import_jsonl
+
+SHARED = Path(__file__).parents[3].parent / "shared" / "data"
+
+COPPER = {
+    "atomic_numbers": [29, 30],
+    "positions": [[0.0, 0.0, 0.0], [1.5, 1.5, 1.5]],
+    "cell": [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0]],
+    "pbc": [True, True, True],
+    "targets": {"energy": -1.5, "is_metal": True, "force": [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]},
+    "extra": {"formula": "CuZn"},
+}
+
+
+def write_lines(path, structures):
+    path.write_text("".join(json.dumps(structure) + "\n" for structure in structures))
+    return path
+
+
+def changed(**changes):
+    return {**COPPER, **changes}
+
+
+def with_targets(**changes):
+    return changed(targets={**COPPER["targets"], **changes})
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Write structures into a file, ten times over where there is one, and give its path."""
+
+    def write(*structures):
+        return write_lines(tmp_path / "in.jsonl", structures * (10 if len(structures) == 1 else 1))
+
+    return write
+
+
+def check_equal(sample, line):
+    """Compare a sample of a data set with its line, value by value."""
+    assert sample["atomic_numbers"].tolist() == line["atomic_numbers"]
+    assert sample["pos"].tolist() == line["positions"]
+    assert sample["pos"].dtype == torch.float64
+    assert sample["cell"].tolist() == [line["cell"]]
+    assert sample["pbc"].tolist() == line["pbc"]
+    assert sample["targets"].keys() == line["targets"].keys()
+    for name, value in line["targets"].items():
+        stored = sample["targets"][name]
+        kind = "classification" if isinstance(value, bool) else "regression"
+        if value is None:
+            assert torch.isnan(stored)
+        else:
+            assert name in sample["target_types"][kind]
+            expected = torch.tensor(int(value) if isinstance(value, bool) else value)
+            assert stored.dtype == expected.dtype
+            torch.testing.assert_close(stored, expected, rtol=0, atol=0)
+
+
+finite = st.floats(-1e6, 1e6)
+
+
+@st.composite
+def structures(draw):
+    natoms = draw(st.integers(1, 6))
+    vectors = st.lists(st.lists(finite, min_size=3, max_size=3), min_size=natoms, max_size=natoms)
+    lengths = draw(st.lists(st.floats(1.0, 20.0), min_size=3, max_size=3))
+    return {
+        "dataset": "made up",
+        "index": draw(st.integers(0, 1000)),
+        "atomic_numbers": draw(st.lists(st.integers(1, 118), min_size=natoms, max_size=natoms)),
+        "positions": draw(vectors),
+        "cell": np.diag(lengths).tolist(),
+        "pbc": draw(st.lists(st.booleans(), min_size=3, max_size=3)),
+        "targets": {
+            "energy": draw(finite),
+            "stable": draw(st.booleans()),
+            "magnetic": draw(st.none() | st.booleans()),
+            "gap": draw(st.none() | finite),
+            "force": draw(vectors),
+        },
+        "extra": {
+            "formula": draw(st.text(st.characters(codec="utf-8"), max_size=10)),
+            "note": draw(st.none() | finite),
+        },
+    }
+
+
+class TestRoundTrip:
+    @settings(max_examples=25, deadline=None)
+    @given(lines=st.lists(structures(), min_size=3, max_size=8), seed=st.integers(0, 99))
+    def test_every_value_comes_back(self, tmp_path_factory, lines, seed):
+        known = dict(lines[0]["targets"], magnetic=False, gap=0.5)
+        lines.append({**lines[0], "targets": known})  # so that no target is null everywhere
+        path = tmp_path_factory.mktemp("jsonl")
+        source = write_lines(path / "in.jsonl", lines)
+        manifest = import_jsonl(source, path / "out", splits=(0.5, 0.25, 0.25), seed=seed)
+        dataset = LMDBDataset(path / "out")
+        dataset.verify()
+        assert len(dataset) == manifest.num_samples == len(lines)
+        for index, line in enumerate(lines):
+            check_equal(dataset[index], line)
+            origin = {"dataset": line["dataset"], "index": line["index"]}
+            note = dataset[index]["extra"].pop("note")
+            assert note == line["extra"]["note"]
+            assert dataset[index]["extra"]["formula"] == line["extra"]["formula"]
+            assert origin.items() <= dataset[index]["extra"].items()
+        indices = np.concatenate([dataset.split_indices(split) for split in ("train", "val", "test")])
+        assert sorted(indices) == list(range(len(lines)))
+
+    @pytest.mark.parametrize("name", ["lips", "materials_project"])
+    def test_real_structures_value_by_value(self, tmp_path, name):
+        source = SHARED / f"{name}.jsonl"
+        if not source.is_file():
+            pytest.skip("the shared data are not beside this checkout")
+        import_jsonl(source, tmp_path / "out")
+        dataset = LMDBDataset(tmp_path / "out")
+        lines = [json.loads(line) for line in source.read_text().splitlines()]
+        assert dataset.splits == {"train": 160, "val": 20, "test": 20}
+        for sample, line in zip((dataset[i] for i in range(200)), lines, strict=True):
+            check_equal(sample, line)
+            assert line["extra"].items() <= sample["extra"].items()
+
+    def test_statistics_are_those_of_the_training_split(self, tmp_path, file):
+        source = file(*[with_targets(energy=float(i)) for i in range(20)])
+        manifest = import_jsonl(source, tmp_path / "out")
+        train = LMDBDataset(tmp_path / "out", split="train")
+        energies = [float(train[i]["targets"]["energy"]) for i in range(len(train))]
+        assert manifest.statistics["train"]["targets"]["energy"]["mean"] == pytest.approx(np.mean(energies))
+        assert manifest.statistics["train"]["targets"]["is_metal"]["class_counts"] == [len(train)]
+
+
+class TestStored:
+    def test_manifest_names_the_file_but_not_its_directory(self, tmp_path, file):
+        import hashlib
+
+        source = file(COPPER)
+        manifest = import_jsonl(source, tmp_path / "out", seed=3)
+        assert manifest.source["origin"] == "in.jsonl"
+        assert manifest.source["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+        assert manifest.source["split"] == {"shares": {"train": 0.8, "val": 0.1, "test": 0.1}, "seed": 3}
+        assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text()
+
+    def test_stress_becomes_one_row_a_structure(self, tmp_path, file):
+        stress = np.arange(9.0).reshape(3, 3).tolist()
+        import_jsonl(file(with_targets(stress=stress)), tmp_path / "out")
+        assert LMDBDataset(tmp_path / "out")[0]["targets"]["stress"].tolist() == [stress]
+
+    def test_molecules_have_no_cell_and_are_not_periodic(self, tmp_path, file):
+        molecule = {key: COPPER[key] for key in ("atomic_numbers", "positions", "targets")}
+        import_jsonl(file({**molecule, "cell": None}), tmp_path / "out")
+        sample = LMDBDataset(tmp_path / "out")[0]
+        assert "cell" not in sample
+        assert sample["pbc"].tolist() == [False] * 3
+
+    def test_a_cell_without_pbc_is_periodic(self, tmp_path, file):
+        import_jsonl(file({key: value for key, value in COPPER.items() if key != "pbc"}), tmp_path / "out")
+        assert LMDBDataset(tmp_path / "out")[0]["pbc"].tolist() == [True] * 3
+
+    def test_a_slab_may_have_a_zero_vector(self, tmp_path, file):
+        cell = [[3.0, 0, 0], [0, 3.0, 0], [0, 0, 0]]
+        import_jsonl(file(changed(cell=cell, pbc=[True, True, False])), tmp_path / "out")
+        assert LMDBDataset(tmp_path / "out")[0]["cell"].tolist() == [cell]
+
+    def test_blank_lines_are_no_structures(self, tmp_path, file):
+        source = file(COPPER)
+        source.write_text("\n" + source.read_text() + "  \n\n")
+        assert import_jsonl(source, tmp_path / "out").num_samples == 10
+
+    def test_progress_is_called_with_what_is_done(self, tmp_path, file):
+        done = []
+        import_jsonl(file(COPPER), tmp_path / "out", progress=done.append)
+        assert done == list(range(1, 11))
+
+
+class TestMissing:
+    def test_null_and_nan_become_nan_and_are_reported(self, tmp_path, file, caplog):
+        lines = [with_targets(energy=None, is_metal=None), with_targets(energy=float("nan")), *[COPPER] * 8]
+        with caplog.at_level(logging.WARNING, "mml_data"):
+            manifest = import_jsonl(file(*lines), tmp_path / "out")
+        dataset = LMDBDataset(tmp_path / "out")
+        assert [bool(torch.isnan(dataset[i]["targets"]["energy"])) for i in range(3)] == [True, True, False]
+        assert manifest.statistics["all"]["targets"]["energy"]["missing"] == 2
+        assert [dataset[0]["target_types"]] * 2 == [dataset[1]["target_types"], dataset[9]["target_types"]]
+        assert "target 'energy' is missing in 2 structure(s)" in caplog.text
+        assert "target 'is_metal' is missing in 1 structure(s)" in caplog.text
+
+    @pytest.mark.parametrize("value", [None, float("nan")])
+    def test_can_be_refused(self, tmp_path, file, value):
+        source = file(COPPER, with_targets(energy=value))
+        with pytest.raises(ValueError, match=r"in\.jsonl:2: target 'energy' is missing .*allow_missing=True"):
+            import_jsonl(source, tmp_path / "out", allow_missing=False)
+
+    def test_a_target_that_is_null_everywhere_is_refused(self, tmp_path, file):
+        with pytest.raises(ValueError, match=r"target 'energy' is null in every structure of .*leave it out"):
+            import_jsonl(file(with_targets(energy=None)), tmp_path / "out")
+
+
+BAD_LINES = {
+    "not JSON": ("{", r"this is not JSON, one object a line: "),
+    "cut off": (json.dumps(COPPER)[:-20], r"this is not JSON"),
+    "not an object": ("[1, 2]", r"a structure is a JSON object, this is a list"),
+    "not text": (b"\xff\xfe\x00", r"this is not JSON"),
+    "too deep": ("[" * 100_000, r"this is not JSON"),
+    "unknown key": (changed(forces=[]), r"the key 'forces' is not known: labels belong under 'targets'"),
+    "no positions": (changed(positions=None), r"the structure has no 'positions'"),
+    "no atomic numbers": (changed(atomic_numbers=None), r"the structure has no 'atomic_numbers'"),
+    "symbols": (changed(atomic_numbers=["Cu", "Zn"]), r"'atomic_numbers' must hold numbers only"),
+    "fractions of a number": (changed(atomic_numbers=[29.5, 30]), r"atomic_numbers must be \[N\] integers"),
+    "element 300": (changed(atomic_numbers=[29, 300]), r"atomic_numbers must be from 1 to 118, .* to 300"),
+    "no atoms": (
+        changed(atomic_numbers=[], positions=[]),
+        r"atomic_numbers must be \[N\] integers with N >= 1",
+    ),
+    "too few positions": (changed(positions=[[0.0, 0, 0]]), r"pos must be \[2, 3\] for 2 atomic_numbers"),
+    "ragged positions": (
+        changed(positions=[[0.0, 0], [1, 1, 1]]),
+        r"'positions' has rows of different lengths",
+    ),
+    "null position": (changed(positions=[[0, 0, None], [1, 1, 1]]), r"'positions' must hold numbers only"),
+    "NaN position": (
+        changed(positions=[[0, 0, float("nan")], [1, 1, 1]]),
+        r"pos is not finite at index \[0, 2\]",
+    ),
+    "infinite cell": (changed(cell=[[float("inf"), 0, 0], [0, 3, 0], [0, 0, 3]]), r"cell is not finite"),
+    "flat cell": (changed(cell=[[3, 0, 0], [0, 3, 0], [3, 3, 0]]), r"'cell' has no volume: "),
+    "lengths as cell": (changed(cell=[3.0, 3.0, 3.0]), r"'cell' must be \[3\]\[3\], .* it is \[3\]"),
+    "numbers as pbc": (changed(pbc=[1, 1, 1]), r"'pbc' must be three of true and false, it is \[1, 1, 1\]"),
+    "one pbc": (changed(pbc=True), r"'pbc' must be three of true and false, it is True"),
+    "ragged pbc": (changed(pbc=[True, [True]]), r"'pbc' must be three of true and false, it is \[True, \["),
+    "periodic without cell": (changed(cell=None), r"'pbc' is .*, but there is no 'cell'"),
+    "targets in a list": (changed(targets=[1.0]), r"'targets' must be an object, it is a list"),
+    "text target": (
+        with_targets(energy="low"),
+        r"target 'energy' is neither a number, true or false, nor a list",
+    ),
+    "ragged target": (with_targets(force=[[0.0], [1, 2]]), r"target 'force' is neither a number"),
+    "target of another kind": (with_targets(is_metal=1), r"target 'is_metal' is a number, but a label in"),
+    "missing list": (with_targets(force=None), r"target 'force' is null, but it must be a list of numbers"),
+    "one target less": (
+        changed(targets={"energy": 1.0}),
+        r"target 'is_metal' is not there, .* null stands for",
+    ),
+    "one target more": (with_targets(gap=1.0), r"target 'gap' is there, but the first structure lacks it"),
+    "infinite target": (with_targets(energy=float("inf")), r"target 'energy' is infinite"),
+    "forces of another structure": (
+        with_targets(force=[[0.0, 0, 0]] * 3),
+        r"target 'force' is \[3, 3\]: the first",
+    ),
+    "extra is no object": (changed(extra="CuZn"), r"'extra' must be an object, it is a str"),
+    "two datasets": (
+        changed(dataset="a", extra={"dataset": "b"}),
+        r"'dataset' is 'a', but 'b' under 'extra'",
+    ),
+    "a number of 70 digits": (
+        changed(extra={"big": 10**70}),
+        r"extra.big is 10+, which does not fit in 64 bits",
+    ),
+}
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("name", BAD_LINES)
+    @pytest.mark.parametrize("before", [0, 3])
+    def test_a_bad_line_is_named_and_nothing_is_written(self, tmp_path, name, before):
+        line, message = BAD_LINES[name]
+        line = json.dumps(line) if isinstance(line, dict) else line
+        good = (json.dumps(COPPER) + "\n").encode()
+        source = tmp_path / "in.jsonl"
+        source.write_bytes(
+            good * (before + 1) + (line if isinstance(line, bytes) else line.encode()) + b"\n" + good * 5
+        )
+        with pytest.raises(ValueError, match=rf"in\.jsonl:{before + 2}: .*{message}"):
+            import_jsonl(source, tmp_path / "out")
+        assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+    def test_a_bad_first_line_is_named(self, tmp_path, file):
+        with pytest.raises(ValueError, match=r"in\.jsonl:1: target 'energy' is neither"):
+            import_jsonl(file(with_targets(energy={})), tmp_path / "out")
+
+    def test_what_was_there_stays_when_a_line_is_bad(self, tmp_path, file):
+        import_jsonl(file(COPPER), tmp_path / "out")
+        with pytest.raises(ValueError, match=r"in\.jsonl:2"):
+            import_jsonl(file(COPPER, changed(cell=None)), tmp_path / "out", overwrite=True)
+        dataset = LMDBDataset(tmp_path / "out")
+        dataset.verify()
+        assert len(dataset) == 10
+
+    def test_an_empty_file(self, tmp_path):
+        (tmp_path / "in.jsonl").write_text("\n")
+        with pytest.raises(ValueError, match=r"there is no structure in '.*in\.jsonl': it is empty"):
+            import_jsonl(tmp_path / "in.jsonl", tmp_path / "out")
+
+    def test_a_missing_file(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"there is no file '.*in\.jsonl' to import"):
+            import_jsonl(tmp_path / "in.jsonl", tmp_path / "out")
