@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
 
 def pyg_schnet() -> type[nn.Module]:
-    """Return PyG's `SchNet` class.
+    """Return PyG's `SchNet` class."""
+    with _quiet():
+        from torch_geometric.nn.models.schnet import SchNet
+    return SchNet
 
-    PyG 2.8 still calls `torch.jit.script` while it is imported, which torch 2.15 warns about; the user can
-    do nothing about it, so exactly that warning is silenced. It may go when PyG no longer calls it.
+
+def pyg_batch(samples: Sequence[Mapping[str, Any]]) -> Any:
+    """Return a PyG `Batch` of graphs with the given attributes."""
+    with _quiet():
+        from torch_geometric.data import Batch, Data
+    return Batch.from_data_list([Data(**sample) for sample in samples])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the warning of torch 2.15 that PyG 2.8 uses `torch.jit.script`, and no other.
+
+    The user can do nothing about it. It may go when PyG no longer calls `torch.jit` while it is imported.
     """
     with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning):
             warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated", category=category)
-        from torch_geometric.nn.models.schnet import SchNet
-    return SchNet
+        yield

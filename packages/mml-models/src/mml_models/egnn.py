@@ -8,13 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mml_models.activations import activation_class
 from mml_models.edges import Edges, GaussianBasis, polynomial_envelope
 from mml_models.elements import ElementEmbedding
 from mml_models.encoder import GraphEncoder, positive
-
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls for cls in (nn.GELU, nn.Mish, nn.SiLU, nn.Softplus, nn.Tanh)
-}
 
 
 class EGNN(GraphEncoder):
@@ -86,11 +83,9 @@ class EGNN(GraphEncoder):
         super().__init__(
             output_dim, cutoff, reduction, ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         )
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"activation is {activation!r}: give one of {sorted(_ACTIVATIONS)}.")
         if not neighbour_norm > 0:
             raise ValueError(f"neighbour_norm is {neighbour_norm}: give a number above 0.")
-        act = _ACTIVATIONS[activation]
+        act = activation_class(activation)
         self.basis = GaussianBasis(num_gaussians, self.cutoff)
         self.layers = nn.ModuleList(
             EGNNLayer(

@@ -58,7 +58,9 @@ class SchNet(GraphEncoder):
         elements: Sequence[int] | None = None,
     ) -> None:
         positive(hidden_dim=hidden_dim, output_dim=output_dim, num_conv=num_conv)
-        positive(num_gaussians=num_gaussians - 1, num_atom_embedding=num_atom_embedding)
+        positive(num_atom_embedding=num_atom_embedding)
+        if num_gaussians < 2:
+            raise ValueError(f"num_gaussians is {num_gaussians}: give at least 2.")
         super().__init__(
             output_dim, cutoff, reduction, ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         )

@@ -1,0 +1,6 @@
+"""The invariance suite that every encoder must pass, here and in other packages."""
+
+from mml_models.testing.crystals import Crystal, crystal_batch, random_crystal, supercell
+from mml_models.testing.suite import CHECKS, check_encoder
+
+__all__ = ["CHECKS", "Crystal", "check_encoder", "crystal_batch", "random_crystal", "supercell"]

@@ -1,0 +1,114 @@
+"""Small crystals, their neighbours by brute force, and batches of them as encoders get them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mml_models._pyg import pyg_batch
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """N atoms, periodic along all of `cell`, or a molecule where `cell` is None.
+
+    Parameters
+    ----------
+    numbers
+        [N] int64, atomic numbers.
+    pos
+        [N, 3] float64, angstrom.
+    cell
+        [3, 3] float64, rows are the lattice vectors, angstrom.
+    """
+
+    numbers: Tensor
+    pos: Tensor
+    cell: Tensor | None
+
+
+def random_crystal(
+    seed: int, num_atoms: int = 3, elements: Sequence[int] = (13, 29, 79), min_distance: float = 1.6
+) -> Crystal:
+    """Make a triclinic crystal of 35 cubic angstrom an atom, no two atoms closer than `min_distance`."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+    side = (35.0 * num_atoms) ** (1 / 3)
+    cell = side * (torch.eye(3, dtype=torch.float64) + 0.3 * (uniform(3, 3) - 0.5))
+    numbers = torch.tensor(elements)[torch.randint(len(elements), (num_atoms,), generator=generator)]
+    while True:
+        crystal = Crystal(numbers, uniform(num_atoms, 3) @ cell, cell)
+        if neighbours(crystal, min_distance)[0].shape[1] == 0:
+            return crystal
+
+
+def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
+    """Repeat a crystal along its lattice vectors; copies follow one another as whole cells."""
+    if crystal.cell is None:
+        raise ValueError("A molecule has no supercell: give a crystal with a cell.")
+    steps = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in repeats)).reshape(-1, 3)
+    pos = (crystal.pos + (steps @ crystal.cell).unsqueeze(1)).reshape(-1, 3)
+    cell = crystal.cell * torch.tensor(repeats, dtype=torch.float64).unsqueeze(1)
+    return Crystal(crystal.numbers.repeat(len(steps)), pos, cell)
+
+
+def neighbours(crystal: Crystal, radius: float) -> tuple[Tensor, Tensor]:
+    """Find all directed edges up to `radius` by trying every pair of atoms in every image that could matter.
+
+    Returns
+    -------
+    tuple
+        `edge_index` [2, E] int64, sorted by its first row, and `images` [E, 3], translations of the second.
+    """
+    images = torch.zeros(1, 3, dtype=torch.float64)
+    offsets = images
+    if crystal.cell is not None:
+        inverse = torch.linalg.inv(crystal.cell)
+        frac = crystal.pos @ inverse
+        reach = radius * inverse.norm(dim=0) + (frac.max(dim=0).values - frac.min(dim=0).values)
+        ranges = [torch.arange(-math.ceil(r), math.ceil(r) + 1, dtype=torch.float64) for r in reach]
+        images = torch.cartesian_prod(*ranges)
+        offsets = images @ crystal.cell
+    vectors = crystal.pos[None, :, None] + offsets - crystal.pos[:, None, None]
+    near = vectors.norm(dim=-1) <= radius
+    near[:, :, (images == 0).all(dim=1)] &= ~torch.eye(len(crystal.pos), dtype=torch.bool).unsqueeze(-1)
+    centre, neighbour, image = near.nonzero(as_tuple=True)
+    return torch.stack((centre, neighbour)), images[image]
+
+
+def crystal_batch(crystals: Sequence[Crystal], radius: float) -> dict[str, Any]:
+    """Batch crystals as `mml_graphs.collate_samples` would: a PyG `Batch` with edges up to `radius`.
+
+    The stored `distances` are NaN: an encoder that trusts them instead of `pos` and `offsets` stands out.
+    """
+    samples = []
+    for crystal in crystals:
+        edge_index, images = neighbours(crystal, radius)
+        sample: dict[str, Any] = {
+            "atomic_numbers": crystal.numbers,
+            "pos": crystal.pos,
+            "edge_index": edge_index,
+            "images": images,
+            "distances": torch.full((edge_index.shape[1],), math.nan, dtype=torch.float64),
+            "natoms": torch.tensor([len(crystal.numbers)]),
+            "num_nodes": len(crystal.numbers),
+            "pbc": torch.full((1, 3), crystal.cell is not None),
+            "offsets": images if crystal.cell is None else images @ crystal.cell,
+        }
+        if crystal.cell is not None:
+            sample["cell"] = crystal.cell.unsqueeze(0)
+        samples.append(sample)
+    natoms = torch.tensor([len(crystal.numbers) for crystal in crystals])
+    return {
+        "graph": pyg_batch(samples),
+        "natoms": natoms,
+        "cutoff_radius": torch.full((len(samples), 1), radius),
+    }

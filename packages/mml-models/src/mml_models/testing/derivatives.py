@@ -1,0 +1,136 @@
+"""Checks of the gradients of energies, first and second, and of their continuity where edges end."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mml_models.testing.crystals import Crystal, crystal_batch
+from mml_models.testing.energy import (
+    Encoder,
+    energy,
+    forces,
+    position_gradient,
+    readout,
+    require,
+    require_close,
+)
+
+# Angstrom. So small that no edge crosses the cutoff on the way, where derivatives beyond the forces may jump.
+_STEP = 1e-6
+
+
+def check_forces(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Compare forces with central differences of the energy, edges built anew, along random directions."""
+    generator = torch.Generator().manual_seed(seed)
+    found = forces(encoder, crystal, cutoff)
+    for _ in range(3):
+        direction = torch.randn(crystal.pos.shape, generator=generator, dtype=torch.float64)
+        up, down = (
+            energy(encoder, replace(crystal, pos=crystal.pos + sign * _STEP * direction), cutoff)
+            for sign in (1.0, -1.0)
+        )
+        difference = torch.tensor((down - up) / (2 * _STEP), dtype=torch.float64)
+        require_close((found * direction).sum(), difference, "Forces and finite differences", 1e-4)
+
+
+def check_stress(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Compare dE/dstrain through `pos` and `offsets` with central differences over strained crystals."""
+    if crystal.cell is None:
+        return
+    direction = torch.randn(3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    direction = direction + direction.T
+    batch = crystal_batch([crystal], cutoff)
+    strain = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True)
+    graph = batch["graph"]
+    graph.pos, graph.offsets = graph.pos + graph.pos @ strain, graph.offsets + graph.offsets @ strain
+    (gradient,) = torch.autograd.grad(readout(encoder(batch).point_embedding) + 0.0 * strain.sum(), strain)
+    ends = []
+    for sign in (1.0, -1.0):
+        matrix = torch.eye(3, dtype=torch.float64) + sign * _STEP * direction
+        ends.append(
+            energy(encoder, Crystal(crystal.numbers, crystal.pos @ matrix, crystal.cell @ matrix), cutoff)
+        )
+    difference = torch.tensor((ends[0] - ends[1]) / (2 * _STEP), dtype=torch.float64)
+    require_close(
+        (gradient * direction).sum(), difference, "Derivative by strain and finite differences", 1e-4
+    )
+
+
+def check_cutoff(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Move an atom across the cutoff of another: energy and forces are continuous there.
+
+    The atom comes back from beyond the cutoff to one that has another neighbour on its far side, so that
+    sums that are divided by the number of neighbours are found out, too.
+    """
+    numbers = crystal.numbers[torch.arange(3) % len(crystal.numbers)]
+
+    def trimer(distance: float) -> Crystal:
+        pos = torch.tensor([[0.0, 0.0, 0.0], [-0.5 * cutoff, 0.1 * cutoff, 0.0], [distance, 0.0, 0.0]])
+        return Crystal(numbers, pos.double(), None)
+
+    inside, outside, bound = (trimer(cutoff * x) for x in (1.0 - 1e-6, 1.0 + 1e-6, 0.6))
+    apart = trimer(1.4 * cutoff)
+    scale = float((forces(encoder, bound, cutoff) - forces(encoder, apart, cutoff)).abs().max())
+    require(scale > 0, "An atom at 0.6 times the cutoff exerts no force: the encoder does not see its edges.")
+    jump = abs(energy(encoder, inside, cutoff) - energy(encoder, outside, cutoff))
+    require(
+        jump <= 1e-4 * scale * cutoff,
+        f"The energy jumps by {jump:.3g} where an edge reaches the cutoff (forces nearer are {scale:.3g}).",
+    )
+    kick = float((forces(encoder, inside, cutoff) - forces(encoder, outside, cutoff)).abs().max())
+    require(
+        kick <= 1e-3 * scale,
+        f"Forces jump by {kick:.3g} where an edge reaches the cutoff (forces nearer are {scale:.3g}).",
+    )
+
+
+def check_second_derivatives(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Compare the gradients of a force loss, by positions and by parameters, with central differences.
+
+    Training on forces needs both: the gradient of ``sum(F^2)`` runs twice through the encoder.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    batch = crystal_batch([crystal], cutoff)
+    parameters = dict(encoder.named_parameters()) if isinstance(encoder, nn.Module) else {}
+    gradient = position_gradient(encoder, batch, create_graph=True)
+    if not gradient.requires_grad:
+        raise AssertionError("The forces have no gradient: the encoder cannot be trained on them.")
+    pos = batch["graph"].pos
+    inputs = {"positions": pos, **parameters}
+    found = torch.autograd.grad(
+        gradient.square().sum(), list(inputs.values()), allow_unused=True, materialize_grads=True
+    )
+    for grad in found:
+        require(bool(grad.isfinite().all()), "A gradient of the forces is not finite.")
+    for what, chosen in (("positions", slice(0, 1)), ("parameters", slice(1, None))):
+        directions = [torch.zeros_like(grad) for grad in found]
+        directions[chosen] = [_direction(grad, generator) for grad in found[chosen]]
+        slope = torch.stack([(g * d).sum() for g, d in zip(found, directions, strict=True)]).sum()
+        up, down = (
+            _force_square(encoder, batch, pos.detach(), directions, sign * _STEP) for sign in (1.0, -1.0)
+        )
+        difference = (up - down) / (2 * _STEP)
+        require_close(slope, difference, f"Gradient of a force loss by {what} and finite differences", 1e-4)
+
+
+def _direction(gradient: Tensor, generator: torch.Generator) -> Tensor:
+    """Along the gradient, so that there is something to compare, and across it, so that nothing is missed."""
+    noise = torch.randn(gradient.shape, generator=generator, dtype=torch.float64)
+    return gradient / gradient.norm().clamp(min=1e-12) + noise / noise.norm()
+
+
+def _force_square(
+    encoder: Encoder, batch: dict[str, Any], pos: Tensor, directions: list[Tensor], step: float
+) -> Tensor:
+    shifted = deepcopy(encoder)
+    if isinstance(shifted, nn.Module):
+        with torch.no_grad():
+            for parameter, direction in zip(shifted.parameters(), directions[1:], strict=True):
+                parameter.add_(direction, alpha=step)
+    batch["graph"].pos = pos + step * directions[0]
+    return position_gradient(shifted, batch, create_graph=False).square().sum()

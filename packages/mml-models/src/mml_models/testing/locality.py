@@ -1,0 +1,76 @@
+"""Checks that an encoder uses the edges it is given, those only, and keeps structures apart."""
+
+from __future__ import annotations
+
+import torch
+
+from mml_models.testing.crystals import Crystal, crystal_batch
+from mml_models.testing.energy import Encoder, embed, position_gradient, require, require_close
+
+
+def check_output(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Look at the shapes: `system_embedding` [B, D] and `point_embedding` [N, D] with D = `output_dim`."""
+    found = embed(encoder, [crystal, crystal], cutoff)
+    dim = getattr(encoder, "output_dim", None)
+    require(isinstance(dim, int), f"The encoder's output_dim is {dim!r}, not an int.")
+    for name, length in (("system_embedding", 2), ("point_embedding", 2 * len(crystal.numbers))):
+        shape = [*getattr(found, name).shape]
+        require(shape == [length, dim], f"{name} has shape {shape}, not {[length, dim]}.")
+
+
+def check_given_edges(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Take edges away: without any, atoms are as in isolation; with one, only its centre is not."""
+    alone = [
+        Crystal(crystal.numbers[i : i + 1], crystal.pos[i : i + 1], None) for i in range(len(crystal.pos))
+    ]
+    isolated = embed(encoder, alone, cutoff).point_embedding
+    batch = crystal_batch([crystal], cutoff)
+    graph = batch["graph"]
+    whole = encoder(batch).point_embedding
+    require(not torch.allclose(whole, isolated), "Edges make no difference to the embeddings.")
+    centre, neighbour = graph.edge_index
+    length = (graph.pos[neighbour] + graph.offsets - graph.pos[centre]).norm(dim=1)
+    # The shortest edge between two atoms, or of an atom to its own image where there is one atom only.
+    edge = int((length + 1e3 * (centre == neighbour)).argmin())
+    kept = {name: getattr(graph, name) for name in ("edge_index", "offsets", "images", "distances")}
+    for count in (0, 1):
+        graph.edge_index = kept["edge_index"][:, edge : edge + count]
+        for name in ("offsets", "images", "distances"):
+            setattr(graph, name, kept[name][edge : edge + count])
+        points = encoder(batch).point_embedding
+        unseeing = torch.ones(len(crystal.pos), dtype=torch.bool)
+        unseeing[graph.edge_index[0]] = False
+        what = f"Given {count} edges, atoms that are no centre of one, and isolated atoms"
+        require_close(points[unseeing], isolated[unseeing], what)
+    same = torch.allclose(points[~unseeing], isolated[~unseeing], rtol=1e-9, atol=1e-9)
+    require(not same, "The centre of an edge does not see its neighbour.")
+
+
+def check_longer_edges(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Build the graph with a larger radius: edges longer than the cutoff contribute nothing."""
+    near, far = (embed(encoder, [crystal], radius) for radius in (cutoff, 1.5 * cutoff))
+    require_close(far.point_embedding, near.point_embedding, "Embeddings with and without longer edges")
+
+
+def check_batch(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Batch structures, a single atom without edges among them: each is as it is alone."""
+    far, wide = (None if crystal.cell is None else factor * crystal.cell for factor in (20.0, 1.1))
+    lone = Crystal(crystal.numbers[:1], crystal.pos[:1], far)
+    parts = [crystal, lone, Crystal(crystal.numbers.flip(0), 1.1 * crystal.pos, wide)]
+    together = embed(encoder, parts, cutoff)
+    apart = [embed(encoder, [part], cutoff) for part in parts]
+    for name in ("point_embedding", "system_embedding"):
+        expected = torch.cat([getattr(part, name) for part in apart])
+        require_close(
+            getattr(together, name), expected, f"{name} of a batch and of its structures one by one"
+        )
+
+
+def check_isolated_atom(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Take one atom and no edges: embeddings are finite, the force is zero and has a gradient."""
+    batch = crystal_batch([Crystal(crystal.numbers[:1], crystal.pos[:1], None)], cutoff)
+    found = encoder(batch)
+    for name in ("point_embedding", "system_embedding"):
+        require(bool(getattr(found, name).isfinite().all()), f"{name} of an isolated atom is not finite.")
+    gradient = position_gradient(encoder, batch, create_graph=True)
+    require(not bool(gradient.any()), f"The force on an isolated atom is {gradient.tolist()}, not zero.")

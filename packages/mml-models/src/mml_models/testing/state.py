@@ -1,0 +1,44 @@
+"""Checks that an encoder survives being copied, pickled, saved and loaded."""
+
+from __future__ import annotations
+
+import pickle
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from mml_models.testing.crystals import Crystal
+from mml_models.testing.energy import Encoder, embed, require
+
+
+def check_copies(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Copy the encoder by deepcopy and by pickle: embeddings are the same to the last bit."""
+    copies = {"deepcopy": deepcopy(encoder)}
+    try:
+        copies["pickle"] = pickle.loads(pickle.dumps(encoder))
+    except Exception as error:
+        raise AssertionError(f"The encoder cannot be pickled: {error}") from error
+    for name, copy in copies.items():
+        require(_same(encoder, copy, crystal, cutoff), f"A copy by {name} gives other embeddings.")
+
+
+def check_state_dict(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Load the encoder's state into one with other parameters: embeddings are the same to the last bit."""
+    if not isinstance(encoder, nn.Module):
+        raise AssertionError(f"The encoder is a {type(encoder).__name__}, not a torch.nn.Module.")
+    other = deepcopy(encoder)
+    generator = torch.Generator().manual_seed(seed)
+    for tensor in other.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(torch.rand(tensor.shape, generator=generator).to(tensor))
+    require(not _same(encoder, other, crystal, cutoff), "Other parameters give the same embeddings.")
+    other.load_state_dict(encoder.state_dict())
+    require(
+        _same(encoder, other, crystal, cutoff), "An encoder with the same state_dict gives other embeddings."
+    )
+
+
+def _same(first: Encoder, second: Encoder, crystal: Crystal, cutoff: float) -> bool:
+    points = [embed(encoder, [crystal], cutoff).point_embedding for encoder in (first, second)]
+    return torch.equal(*points)

@@ -1,0 +1,93 @@
+"""Checks that the energy of a crystal does not depend on how the crystal is described."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mml_models.testing.crystals import Crystal, supercell
+from mml_models.testing.energy import Encoder, embed, forces, require, require_close
+
+
+def check_rotation(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Turn the crystal: embeddings stay, forces turn with it."""
+    _check_orthogonal(encoder, crystal, cutoff, _rotation(seed), "rotation")
+
+
+def check_reflection(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Mirror the crystal: embeddings stay, forces are mirrored."""
+    _check_orthogonal(encoder, crystal, cutoff, -_rotation(seed), "reflection")
+
+
+def check_translation(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Shift all atoms by the same vector: embeddings stay."""
+    shift = 3.0 * torch.randn(3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    _check_same_points(encoder, crystal, replace(crystal, pos=crystal.pos + shift), cutoff, "translation")
+
+
+def check_permutation(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Give the atoms in another order: each keeps its embedding, and the structure its own."""
+    order = torch.randperm(len(crystal.numbers), generator=torch.Generator().manual_seed(seed))
+    if bool((order == torch.arange(len(order))).all()):
+        order = order.roll(1)
+    before = embed(encoder, [crystal], cutoff)
+    after = embed(encoder, [Crystal(crystal.numbers[order], crystal.pos[order], crystal.cell)], cutoff)
+    require_close(after.point_embedding, before.point_embedding[order], "Point embeddings after permutation")
+    require_close(after.system_embedding, before.system_embedding, "System embedding after permutation")
+
+
+def check_cell_choice(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Describe the crystal by other lattice vectors, and by other images of its atoms: embeddings stay."""
+    if crystal.cell is None:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(-2, 3, crystal.pos.shape, generator=generator).double()
+    images[0, 0] += 1.0 - images[0, 0].abs().clamp(max=1.0)  # at least one atom moves
+    wrapped = replace(crystal, pos=crystal.pos + images @ crystal.cell)
+    _check_same_points(encoder, crystal, wrapped, cutoff, "moving atoms by lattice vectors")
+    steps = 1.0 - 2.0 * torch.randint(2, (3,), generator=generator).double()
+    lower, upper = torch.eye(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    lower[1, 0], lower[2, 1], upper[0, 2] = steps
+    sheared = replace(crystal, cell=upper @ lower @ crystal.cell)
+    _check_same_points(encoder, crystal, sheared, cutoff, "choosing other lattice vectors")
+
+
+def check_supercell(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Repeat the cell: atoms keep their embeddings; the structure's stays (a mean) or grows (a sum)."""
+    if crystal.cell is None:
+        return
+    repeats = ((2, 1, 1), (1, 2, 1), (1, 1, 3))[seed % 3]
+    copies = repeats[0] * repeats[1] * repeats[2]
+    small, large = (embed(encoder, [c], cutoff) for c in (crystal, supercell(crystal, repeats)))
+    expected = small.point_embedding.repeat(copies, 1)
+    require_close(large.point_embedding, expected, "Point embeddings of a supercell and of its cell")
+    one, many = small.system_embedding.detach(), large.system_embedding.detach()
+    errors = [float((many - factor * one).abs().max()) for factor in (1, copies)]
+    require(
+        min(errors) <= 1e-8 * (1.0 + float(many.abs().max())),
+        f"The system embedding of a supercell of {copies} cells is not one or {copies} times that of a cell.",
+    )
+
+
+def _rotation(seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    q, r = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+    q = q * r.diagonal().sign()
+    return q * q.det()
+
+
+def _check_orthogonal(encoder: Encoder, crystal: Crystal, cutoff: float, matrix: Tensor, name: str) -> None:
+    turned = Crystal(
+        crystal.numbers, crystal.pos @ matrix, None if crystal.cell is None else crystal.cell @ matrix
+    )
+    _check_same_points(encoder, crystal, turned, cutoff, name)
+    expected = forces(encoder, crystal, cutoff) @ matrix
+    require_close(forces(encoder, turned, cutoff), expected, f"Forces after {name}")
+
+
+def _check_same_points(encoder: Encoder, before: Crystal, after: Crystal, cutoff: float, name: str) -> None:
+    expected, found = (embed(encoder, [crystal], cutoff) for crystal in (before, after))
+    require_close(found.point_embedding, expected.point_embedding, f"Point embeddings after {name}")
+    require_close(found.system_embedding, expected.system_embedding, f"System embedding after {name}")

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_models.activations import SiLU, activation_class
+from torch import nn
+
+
+def derivatives(function, x):
+    x = x.clone().requires_grad_(True)
+    (first,) = torch.autograd.grad(function(x).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sin().sum(), x, create_graph=True)
+    (alone,) = torch.autograd.grad(first.sin().sum(), x, retain_graph=True)
+    (third,) = torch.autograd.grad(second.sin().sum(), x)
+    return [value.detach() for value in (function(x), first, second, third, alone)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=5))
+def test_silu_and_its_derivatives_are_those_of_torch(numbers):
+    x = torch.tensor(numbers, dtype=torch.float64)
+    for found, expected in zip(derivatives(SiLU(), x), derivatives(nn.SiLU(), x), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_silu_passes_gradcheck_twice():
+    x = torch.linspace(-4, 4, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(SiLU(), x)
+    assert torch.autograd.gradgradcheck(SiLU(), x)
+
+
+@pytest.mark.parametrize("name", ["GELU", "Mish", "SiLU", "Softplus", "Tanh"])
+def test_the_known_activations_have_continuous_second_derivatives(name):
+    step = torch.tensor([-1e-6, 1e-6], dtype=torch.float64)
+    for value in derivatives(activation_class(name)(), step):
+        assert abs(float(value[0] - value[1])) < 1e-5
+
+
+def test_an_activation_with_a_kink_is_refused():
+    with pytest.raises(
+        ValueError, match="activation is 'ReLU': give one of GELU, Mish, SiLU, Softplus, Tanh"
+    ):
+        activation_class("ReLU")

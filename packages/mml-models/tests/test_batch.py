@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mml_models.batch import read_graph, sample_name
+from mml_models.testing import crystal_batch, random_crystal
+
+
+def batch():
+    return crystal_batch([random_crystal(0, 2), random_crystal(1, 3)], 4.0)
+
+
+def without(*names):
+    found = batch()
+    for name in names:
+        delattr(found["graph"], name)
+    return found
+
+
+def test_reads_the_arrays_of_a_pyg_batch():
+    found = batch()
+    graph = read_graph(found)
+    assert graph.structure.tolist() == [0, 0, 1, 1, 1]
+    assert graph.num_structures == 2
+    assert graph.pos is found["graph"].pos
+    assert graph.offsets is found["graph"].offsets
+
+
+def test_takes_a_graph_that_is_not_batched_as_one_structure():
+    graph = read_graph(without("batch", "ptr"))
+    assert graph.structure.tolist() == [0] * 5
+    assert graph.num_structures == 1
+
+
+def test_counts_structures_where_there_is_no_ptr():
+    assert read_graph(without("ptr")).num_structures == 2
+
+
+def test_a_molecule_needs_no_offsets():
+    graph = SimpleNamespace(
+        atomic_numbers=torch.tensor([1, 1]), pos=torch.eye(3)[:2], edge_index=torch.tensor([[0, 1], [1, 0]])
+    )
+    assert read_graph({"graph": graph}).offsets is None
+    graph.cell, graph.pbc = torch.eye(3), torch.zeros(1, 3, dtype=torch.bool)
+    assert read_graph({"graph": graph}).offsets is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda: {"pos": 1, "energy": 2}, r"no 'graph', only \['energy', 'pos'\]: add PointCloudToGraph"),
+        (lambda: without("pos"), "has no 'pos': add PointCloudToGraphTransform"),
+        (lambda: without("atomic_numbers"), "has no 'atomic_numbers'"),
+        (lambda: without("edge_index"), "has no 'edge_index': add PeriodicPropertiesTransform"),
+        (lambda: without("offsets"), "periodic .* but has no 'offsets'.* add PeriodicPropertiesTransform"),
+        (lambda: without("offsets", "pbc"), "periodic .* but has no 'offsets'"),
+    ],
+)
+def test_refuses_an_incomplete_graph(broken, message):
+    with pytest.raises(ValueError, match=message):
+        read_graph(broken())
+
+
+@pytest.mark.parametrize("value", [-1, 5])
+def test_refuses_edges_that_point_outside(value):
+    found = batch()
+    found["graph"].edge_index[1, 0] = value
+    with pytest.raises(ValueError, match=f"point at atoms .*{value}.* has 5 atoms: build the edges again"):
+        read_graph(found)
+
+
+def test_refuses_a_graph_of_dgl():
+    graph = type("DGLGraph", (), {"__module__": "dgl.heterograph"})()
+    with pytest.raises(TypeError, match=r"DGLGraph of DGL, this encoder reads PyG: .*\(\"pyg\"\)"):
+        read_graph({"graph": graph})
+
+
+def test_refuses_structures_without_atoms():
+    found = batch()
+    found["sample_id"] = ["emt/000001", "emt/000002", "emt/000003"]
+    found["graph"].ptr = torch.tensor([0, 2, 2, 5])
+    with pytest.raises(ValueError, match="no atoms in sample emt/000002: remove"):
+        read_graph(found)
+    empty = SimpleNamespace(
+        atomic_numbers=torch.zeros(0, dtype=torch.int64),
+        pos=torch.zeros(0, 3),
+        edge_index=torch.zeros(2, 0, dtype=torch.int64),
+    )
+    with pytest.raises(ValueError, match="no atoms in structure 0 of the batch"):
+        read_graph({"graph": empty})
+
+
+def test_names_a_sample_by_its_id_or_its_place():
+    assert sample_name({"sample_id": ["a", "b"]}, 1) == "sample b"
+    assert sample_name({"sample_id": "a"}, 0) == "sample a"
+    assert sample_name({}, 1) == "structure 1 of the batch"

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_models.testing import Crystal, crystal_batch, random_crystal, supercell
+from mml_models.testing.crystals import neighbours
+
+crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
+
+
+def test_neighbours_of_a_cubic_crystal_are_its_shells():
+    cubic = Crystal(torch.tensor([29]), torch.zeros(1, 3).double(), 2.0 * torch.eye(3).double())
+    for radius, count in ((1.9, 0), (2.0, 6), (2.9, 18), (3.5, 26), (4.0, 32)):
+        assert neighbours(cubic, radius)[0].shape[1] == count
+
+
+@settings(max_examples=25, deadline=None)
+@given(crystals, st.integers(0, 1000))
+def test_every_neighbour_is_found_that_a_far_larger_search_finds(crystal, seed):
+    images = torch.randint(-2, 3, crystal.pos.shape, generator=torch.Generator().manual_seed(seed)).double()
+    crystal = Crystal(crystal.numbers, crystal.pos + images @ crystal.cell, crystal.cell)
+    edge_index, found = neighbours(crystal, 4.0)
+    span = torch.arange(-8, 9).double()
+    offsets = torch.cartesian_prod(span, span, span) @ crystal.cell
+    distances = (crystal.pos[None, :, None] + offsets - crystal.pos[:, None, None]).norm(dim=-1)
+    assert edge_index.shape[1] == int(((distances <= 4.0) & (distances > 1e-9)).sum())
+    lengths = (crystal.pos[edge_index[1]] + found @ crystal.cell - crystal.pos[edge_index[0]]).norm(dim=1)
+    assert bool((lengths <= 4.0).all())
+    assert bool((edge_index[0].diff() >= 0).all())
+    assert len(
+        {(*pair, *image) for pair, image in zip(edge_index.T.tolist(), found.tolist(), strict=True)}
+    ) == len(found)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4))
+def test_a_random_crystal_keeps_atoms_apart_and_comes_again(seed, num_atoms):
+    crystal = random_crystal(seed, num_atoms)
+    assert neighbours(crystal, 1.6)[0].shape[1] == 0
+    assert torch.equal(random_crystal(seed, num_atoms).pos, crystal.pos)
+
+
+def test_a_supercell_has_the_same_surroundings():
+    crystal = random_crystal(0)
+    large = supercell(crystal, (2, 1, 3))
+    count = [torch.bincount(neighbours(c, 4.0)[0][0], minlength=len(c.numbers)) for c in (crystal, large)]
+    assert count[1].tolist() == count[0].tolist() * 6
+    with pytest.raises(ValueError, match="A molecule has no supercell"):
+        supercell(Crystal(crystal.numbers, crystal.pos, None), (2, 1, 1))
+
+
+def test_a_batch_has_what_the_sample_contract_names():
+    batch = crystal_batch([random_crystal(0, 2), random_crystal(1, 3)], 4.0)
+    graph = batch["graph"]
+    assert batch["natoms"].tolist() == graph.natoms.tolist() == [2, 3]
+    assert graph.cell.shape == (2, 3, 3)
+    assert graph.pbc.tolist() == [[True] * 3] * 2
+    assert graph.batch.tolist() == [0, 0, 1, 1, 1]
+    torch.testing.assert_close(
+        torch.einsum("ei,eij->ej", graph.images, graph.cell[graph.batch[graph.edge_index[0]]]), graph.offsets
+    )

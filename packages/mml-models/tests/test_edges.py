@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_models.batch import AtomGraph, read_graph
+from mml_models.edges import GaussianBasis, distances_of, edges_within, polynomial_envelope
+from mml_models.testing import crystal_batch, random_crystal
+
+
+def line(*x, dtype=torch.float64):
+    """Atom 0 at the origin, with an edge to atoms at x on an axis."""
+    pos = torch.zeros(1 + len(x), 3, dtype=dtype)
+    pos[1:, 0] = torch.tensor(x)
+    index = torch.stack((torch.zeros(len(x), dtype=torch.int64), torch.arange(1, 1 + len(x))))
+    structure = torch.zeros(1 + len(x), dtype=torch.int64)
+    return AtomGraph(structure + 1, pos, index, None, structure, 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4))
+def test_vectors_include_offsets_and_end_at_the_cutoff(seed, num_atoms):
+    graph = read_graph(crystal_batch([random_crystal(seed, num_atoms)], 5.0))
+    edges = edges_within(graph, 3.5, torch.float64)
+    vectors = graph.pos[graph.edge_index[1]] + graph.offsets - graph.pos[graph.edge_index[0]]
+    near = vectors.norm(dim=1) < 3.5
+    torch.testing.assert_close(edges.vectors, vectors[near])
+    torch.testing.assert_close(edges.distances, vectors[near].norm(dim=1))
+    assert torch.equal(edges.index_to_centre(), graph.edge_index.flip(0)[:, near])
+
+
+def test_an_edge_as_long_as_the_cutoff_is_left_out():
+    assert edges_within(line(1.0, 2.0, 3.0), 2.0, torch.float64).neighbour.tolist() == [1]
+
+
+def test_an_edge_of_undefined_length_is_kept_to_be_seen():
+    edges = edges_within(line(1.0, math.nan, 3.0), 2.0, torch.float64)
+    assert edges.neighbour.tolist() == [1, 2]
+    assert edges.distances.isnan().tolist() == [False, True]
+
+
+def test_vectors_are_computed_in_the_precision_of_positions():
+    graph = line(1e6 + 1.0, 1e6 + 1.5)
+    graph.edge_index[0], graph.edge_index[1] = torch.tensor([1, 1]), torch.tensor([2, 2])
+    edges = edges_within(graph, 2.0, torch.float32)
+    assert edges.distances.dtype == torch.float32
+    assert edges.distances.tolist() == [0.5, 0.5]
+
+
+def test_distances_have_finite_derivatives_at_zero():
+    vectors = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
+    distances = distances_of(vectors)
+    assert distances.tolist() == [0.0]
+    (first,) = torch.autograd.grad(distances.sum(), vectors, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), vectors)
+    assert first.tolist() == second.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_the_envelope_falls_from_one_to_zero_with_two_derivatives():
+    x = torch.tensor([0.0, 4.0 - 1e-9, 4.0, 5.0], dtype=torch.float64, requires_grad=True)
+    value = polynomial_envelope(x, 4.0)
+    (first,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    for derivative, start in ((value, 1.0), (first, 0.0), (second, 0.0)):
+        assert derivative.tolist() == pytest.approx([start, 0.0, 0.0, 0.0], abs=1e-6)
+    assert value[2:].tolist() == [0.0, 0.0]
+    inside = polynomial_envelope(torch.linspace(0, 4, 50, dtype=torch.float64), 4.0)
+    assert bool((inside.diff() < 0).all())
+
+
+def test_the_envelope_is_that_of_the_paper():
+    x = torch.linspace(0, 1, 11, dtype=torch.float64)
+    p = 6
+    paper = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
+    torch.testing.assert_close(polynomial_envelope(3.0 * x, 3.0), paper)
+
+
+def test_gaussians_are_one_at_their_centres():
+    values = GaussianBasis(5, 4.0)(torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]))
+    torch.testing.assert_close(values.diagonal(), torch.ones(5))
+    torch.testing.assert_close(values[0, 1], torch.tensor(math.exp(-0.5)))
+
+
+def test_one_gaussian_is_refused():
+    with pytest.raises(ValueError, match="num_gaussians is 1: give at least 2"):
+        GaussianBasis(1, 4.0)

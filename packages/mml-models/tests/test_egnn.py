@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_models import EGNN
+from mml_models.edges import polynomial_envelope
+from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
+from torch import nn
+
+CUTOFF = 4.0
+crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
+
+
+def small(**options):
+    """A small encoder whose atoms move far, so that a fault in the displacements shows."""
+    torch.manual_seed(0)
+    encoder = EGNN(**{"hidden_dim": 12, "output_dim": 6, "cutoff": CUTOFF, "num_gaussians": 8, **options})
+    for layer in encoder.layers:
+        if layer.displace is not None:
+            nn.init.normal_(layer.displace[-1].weight, std=0.3)
+    return encoder
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_passes_the_suite(name):
+    @settings(max_examples=15, deadline=None)
+    @given(crystals, st.integers(0, 1000))
+    def check(crystal, seed):
+        CHECKS[name](encoder, crystal, CUTOFF, seed)
+
+    encoder = small().double()
+    check()
+
+
+@pytest.mark.parametrize(
+    "options", [{"update_coords": False}, {"activation": "Tanh", "reduction": "mean"}, {"num_conv": 1}]
+)
+def test_passes_the_suite_with_other_options(options):
+    check_encoder(small(**options), random_crystal(2))
+
+
+def test_a_layer_is_equations_3_to_6_of_the_paper():
+    layer = small(num_conv=2).double().layers[0]
+    generator = torch.Generator().manual_seed(0)
+    h, a = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((4, 12), (7, 8)))
+    r = torch.randn(7, 3, generator=generator, dtype=torch.float64)
+    i, j = torch.randint(4, (2, 7), generator=generator)
+    u = torch.rand(7, 1, generator=generator, dtype=torch.float64)
+    found_h, found_r = layer(h, r, i, j, a, u)
+
+    first = torch.cat((layer.from_centre.weight, layer.from_neighbour.weight, layer.from_edge.weight), dim=1)
+    m, x, c = torch.zeros(4, 12).double(), torch.zeros(4, 3).double(), layer.neighbour_norm
+    for e in range(7):
+        inputs = torch.cat((h[i[e]], h[j[e]], r[e].square().sum()[None], a[e]))
+        message = layer.message(first @ inputs + layer.from_centre.bias) * u[e]
+        m[i[e]] += message / c
+        x[i[e]] += -r[e] * layer.displace(message) * u[e] / c
+    torch.testing.assert_close(found_h, h + layer.update(torch.cat((h, m), dim=1)))
+    torch.testing.assert_close(found_r, r + x[j] - x[i])
+
+
+def test_displaced_atoms_let_it_see_more_than_distances_to_neighbours():
+    batch = crystal_batch([random_crystal(0)], CUTOFF)
+    encoder = small().double()
+    moved = encoder(batch).point_embedding
+    for layer in encoder.layers[:-1]:
+        nn.init.zeros_(layer.displace[-1].weight)
+    assert not torch.allclose(moved, encoder(batch).point_embedding)
+
+
+def test_every_parameter_is_trained_by_the_energy():
+    encoder = small().double()
+    encoder(crystal_batch([random_crystal(0)], CUTOFF)).system_embedding.square().sum().backward()
+    unused = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
+    assert unused == []
+
+
+def test_it_needs_no_library_of_graphs():
+    graph = SimpleNamespace(
+        atomic_numbers=torch.tensor([29, 29]),
+        pos=torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]),
+        edge_index=torch.tensor([[0, 1], [1, 0]]),
+    )
+    assert small()({"graph": graph}).system_embedding.shape == (1, 6)
+
+
+def test_atoms_in_the_same_place_have_finite_gradients():
+    pos = torch.zeros(2, 3, requires_grad=True)
+    graph = SimpleNamespace(
+        atomic_numbers=torch.tensor([29, 29]), pos=pos, edge_index=torch.tensor([[0, 1], [1, 0]])
+    )
+    (first,) = torch.autograd.grad(small()({"graph": graph}).point_embedding.sum(), pos, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), pos)
+    assert bool(first.isfinite().all())
+    assert bool(second.isfinite().all())
+
+
+def test_messages_end_with_the_envelope():
+    """The force of a dimer near the cutoff goes to zero as fast as the envelope's slope."""
+    encoder = small().double()
+
+    def force(distance):
+        pos = torch.tensor([[0.0, 0.0, 0.0], [distance, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+        graph = SimpleNamespace(
+            atomic_numbers=torch.tensor([29, 29]), pos=pos, edge_index=torch.tensor([[0, 1], [1, 0]])
+        )
+        return torch.autograd.grad(encoder({"graph": graph}).point_embedding.sum(), pos)[0][1, 0]
+
+    def slope(distance):
+        d = torch.tensor([distance], dtype=torch.float64, requires_grad=True)
+        return torch.autograd.grad(polynomial_envelope(d, CUTOFF).sum(), d)[0]
+
+    near, nearer = CUTOFF * (1 - 2e-3), CUTOFF * (1 - 1e-3)
+    torch.testing.assert_close(
+        force(near) / force(nearer), (slope(near) / slope(nearer))[0], rtol=0.05, atol=0.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"activation": "ReLU"}, "activation is 'ReLU'"),
+        ({"neighbour_norm": 0.0}, "neighbour_norm is 0.0: give a number above 0"),
+        ({"num_gaussians": 1}, "num_gaussians is 1"),
+    ],
+)
+def test_refuses_options_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        small(**options)

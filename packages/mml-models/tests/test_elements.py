@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from mml_models.batch import AtomGraph
+from mml_models.elements import ElementEmbedding
+
+
+def graph(*numbers, structure=None):
+    z = torch.tensor(numbers)
+    where = torch.zeros_like(z) if structure is None else torch.tensor(structure)
+    return AtomGraph(z, torch.zeros(len(z), 3), torch.zeros(2, 0, dtype=torch.int64), None, where, 2)
+
+
+def test_every_element_up_to_the_largest_has_a_vector_of_its_own():
+    embedding = ElementEmbedding(4, 100)
+    numbers = range(1, 101)
+    embedding.check(graph(*numbers), {})
+    vectors = embedding(torch.tensor(numbers))
+    assert vectors.shape == (100, 4)
+    assert len(torch.unique(vectors, dim=0)) == 100
+
+
+@pytest.mark.parametrize("number", [-3, 0, 101])
+def test_refuses_numbers_outside_the_table(number):
+    found = graph(1, 2, number, structure=[0, 0, 1])
+    with pytest.raises(ValueError, match=f"Element {number} in sample b is outside .* 1..100: correct"):
+        ElementEmbedding(4, 100).check(found, {"sample_id": ["a", "b"]})
+
+
+def test_refuses_elements_that_are_not_listed():
+    embedding = ElementEmbedding(4, 100, [79, 13])
+    embedding.check(graph(13, 79), {})
+    with pytest.raises(
+        ValueError,
+        match=r"Element 29 in structure 0 of the batch is not one of .* elements \[13, 79\]: add it",
+    ):
+        embedding.check(graph(13, 29), {})
+    with pytest.raises(ValueError, match="Element 101 in structure 0 of the batch is outside"):
+        embedding.check(graph(101), {})
+
+
+def test_refuses_a_list_that_cannot_be():
+    with pytest.raises(ValueError, match=r"elements holds \[0, 120\], outside 1..100"):
+        ElementEmbedding(4, 100, [0, 13, 120])
+    with pytest.raises(ValueError, match="elements is empty"):
+        ElementEmbedding(4, 100, [])
