@@ -389,8 +389,8 @@ torch.manual_seed(0)
 torch.set_num_threads(1)
 trainer = Trainer(
     accelerator="cpu", devices=2, strategy="ddp_fork", max_epochs=1, logger=False,
-    enable_checkpointing=False,
-    enable_progress_bar=False, enable_model_summary=False, default_root_dir=sys.argv[1], use_distributed_sampler=False,
+    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    default_root_dir=sys.argv[1], use_distributed_sampler=False,
     callbacks=[GradientCheckCallback(thres=0)],
 )
 trainer.fit(Module())

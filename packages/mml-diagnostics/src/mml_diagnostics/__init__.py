@@ -3,8 +3,16 @@
 from mml_diagnostics.base import DiagnosticCallback
 from mml_diagnostics.finding import Finding, Problem
 from mml_diagnostics.gradient_check import GradientCheckCallback
+from mml_diagnostics.throughput import ThroughputCallback
 from mml_diagnostics.training_helper import TrainingHelperCallback
 
 __version__ = "0.1.0"
 
-__all__ = ["DiagnosticCallback", "Finding", "GradientCheckCallback", "Problem", "TrainingHelperCallback"]
+__all__ = [
+    "DiagnosticCallback",
+    "Finding",
+    "GradientCheckCallback",
+    "Problem",
+    "ThroughputCallback",
+    "TrainingHelperCallback",
+]

@@ -203,9 +203,9 @@ class GradientCheckCallback(DiagnosticCallback):
         if not suspects:
             where = " on this rank (the others speak for theirs)" if self._world_size > 1 else ""
             advice = (
-                f"{outcome} All inputs and targets of the batch are finite{where}. Gradients flow backwards: look "
-                f"at what is computed from {names[-1]} (the last of these in the module) onwards, and try a "
-                "smaller learning rate, gradient clipping, or precision 32."
+                f"{outcome} All inputs and targets of the batch are finite{where}. Gradients flow backwards: "
+                f"look at what is computed from {names[-1]} (the last of these in the module) onwards; "
+                "try a smaller learning rate, gradient clipping, or precision 32."
             )
             self._say(Problem("non_finite_gradient", "error", seen, advice, where=names[-1]))
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from mml_diagnostics.batch_view import look_up, name_sample, sample_ids_of
 
+EDGE_KEYS = ("offsets", "images", "unit_offsets", "distances", "edge_attr", "edge_weight")
+
 
 @dataclass(frozen=True)
 class BadInput:
@@ -72,7 +74,8 @@ def zero_non_finite(gradient: Tensor) -> None:
 def bad_inputs(batch: Any) -> list[BadInput]:
     """Find the samples whose targets, positions or other inputs are not finite.
 
-    A tensor's leading dimension tells whose values it holds: structures, atoms or edges (of the graph).
+    A tensor's leading dimension tells whose values it holds, those of structures or of atoms; what holds those
+    of edges is known by its name.
 
     Parameters
     ----------
@@ -93,7 +96,8 @@ def bad_inputs(batch: Any) -> list[BadInput]:
             rows = [0] if bool(bad) else []
         else:
             rows = bad.reshape(len(bad), -1).any(dim=1).nonzero().flatten().tolist() if bad.numel() else []
-        owner = owners.get(value.shape[0] if value.ndim else -1)
+        rows_are = "edges" if key.rpartition(".")[2] in EDGE_KEYS else "structures or atoms"
+        owner = owners[rows_are].get(value.shape[0] if value.ndim else -1)
         for row in rows:
             index = row if owner is None else int(owner[row])
             name = name_sample(ids, index) if owner is not None else f"row {row} of {key}"
@@ -103,9 +107,10 @@ def bad_inputs(batch: Any) -> list[BadInput]:
     return [BadInput(name, tuple(keys)) for (_, name), keys in sorted(found.items())]
 
 
-def _owners(batch: Any, num_ids: int | None) -> dict[int, Tensor]:
-    """Map a leading dimension to the structure of each row; structures win over atoms, atoms over edges."""
+def _owners(batch: Any, num_ids: int | None) -> dict[str, dict[int, Tensor]]:
+    """Map what rows are and how many there are to the structure of each row."""
     owners: dict[int, Tensor] = {}
+    edge_owners: dict[int, Tensor] = {}
     node_batch, natoms, edges = (
         look_up(batch, "batch"),
         look_up(batch, "natoms"),
@@ -115,12 +120,12 @@ def _owners(batch: Any, num_ids: int | None) -> dict[int, Tensor]:
         node_batch = torch.repeat_interleave(natoms.reshape(-1))
     if isinstance(node_batch, Tensor):
         if isinstance(edges, Tensor) and edges.numel():
-            owners[edges.shape[1]] = node_batch[edges[0]]
+            edge_owners[edges.shape[1]] = node_batch[edges[0]]
         owners[len(node_batch)] = node_batch
     structures = natoms.numel() if isinstance(natoms, Tensor) else num_ids
     if structures is not None:
         owners[structures] = torch.arange(structures)
-    return owners
+    return {"structures or atoms": owners, "edges": edge_owners}
 
 
 def _floats(value: Any, key: str) -> Iterator[tuple[str, Tensor]]:

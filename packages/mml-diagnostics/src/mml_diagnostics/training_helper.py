@@ -14,7 +14,7 @@ from mml_diagnostics._lightning import LightningModule, Trainer
 from mml_diagnostics.base import DiagnosticCallback, never_fatal
 from mml_diagnostics.batch_view import BatchView, name_sample, sample_ids_of, view_batch
 from mml_diagnostics.checks import data, embeddings, gradients, loss, weights
-from mml_diagnostics.checks.applicable import NotApplicableError
+from mml_diagnostics.checks.runner import CheckRunner, NotApplicableError
 from mml_diagnostics.finding import Problem
 from mml_diagnostics.loggers import log_scalars
 
@@ -88,12 +88,10 @@ class TrainingHelperCallback(DiagnosticCallback):
         self._view: BatchView | None = None
         self._sample_ids: list[str] | None = None
         self._before: dict[str, Tensor] = {}
-        self._groups: list[dict[str, Any]] = []
+        self._groups: list[dict[str, float]] = []  # learning rates
         self._loss_sum: Tensor | None = None
         self._loss_count = 0
-        self._streaks: dict[str, dict[tuple[str, str], int]] = {}
-        self._skipped: dict[str, str] = {}
-        self._unsaid: list[str] = []
+        self._checks = CheckRunner()
 
     @never_fatal
     def on_train_batch_start(
@@ -114,7 +112,7 @@ class TrainingHelperCallback(DiagnosticCallback):
             if isinstance(encoder, nn.Module):
                 self._handle = encoder.register_forward_hook(self._on_encoder_output)
             else:
-                self._skip("embeddings", "the module has no encoder")
+                self._checks.skip("embeddings", "the module has no encoder")
 
     @never_fatal
     def on_before_optimizer_step(
@@ -130,14 +128,15 @@ class TrainingHelperCallback(DiagnosticCallback):
         self._run("small_gradients", gradients.small_gradients, norms, self.small_grad_thres)
         encoder = getattr(pl_module, "encoder", None)
         if not isinstance(encoder, nn.Module):
-            self._skip("encoder_without_gradient", "the module has no encoder")
+            self._checks.skip("encoder_without_gradient", "the module has no encoder")
         else:
             named = {f"encoder.{name}": p for name, p in encoder.named_parameters()}
             frozen = not any(p.requires_grad for p in named.values())
             if frozen or any(id(p) in mine for p in named.values()):
                 self._run("encoder_without_gradient", gradients.encoder_gradient, named, norms)
         self._before |= {name: p.detach().clone() for name, p in parameters.items() if p.grad is not None}
-        self._groups += optimizer.param_groups
+        for group in optimizer.param_groups:  # schedules step before the batch ends: read the rates now
+            self._groups.append({key: float(group[key]) for key in ("lr", "initial_lr") if key in group})
 
     @never_fatal
     def on_train_batch_end(
@@ -158,7 +157,10 @@ class TrainingHelperCallback(DiagnosticCallback):
         self._check_weights(trainer, pl_module)
         self._check_loss()
         self._before, self._groups, self._view = {}, [], None
-        self._say_skipped()
+        for problem in self._checks.new_skips():
+            self._log.add(problem, self._step)
+            if self._speaks:
+                logger.warning("TrainingHelperCallback: %s", problem.message)
 
     def detach(self) -> None:
         """Remove the forward hook, and let go of the batch and the weights that were kept."""
@@ -191,12 +193,16 @@ class TrainingHelperCallback(DiagnosticCallback):
         with torch.no_grad():
             if isinstance(system, Tensor) and system.ndim == 2:
                 found = True
-                self._look_at("system", system, self._name_structure, _structure_kinds(view, len(system)))
+                self._look_at(
+                    "system", system, self._name_structure, embeddings.count_compositions(view, len(system))
+                )
             if isinstance(point, Tensor) and point.ndim == 2:
                 found = True
-                self._look_at("point", point, self._name_atom, _atom_kinds(view, len(point)))
+                self._look_at("point", point, self._name_atom, embeddings.count_elements(view, len(point)))
         if not found:
-            self._skip("embeddings", "the encoder's output has no system_embedding or point_embedding matrix")
+            self._checks.skip(
+                "embeddings", "the encoder's output has no system_embedding or point_embedding matrix"
+            )
 
     def _look_at(self, level: str, x: Tensor, name: Callable[[int], str], num_kinds: int) -> None:
         x = x.detach()
@@ -209,7 +215,7 @@ class TrainingHelperCallback(DiagnosticCallback):
         if len(named) == 2:
             self._run("dwarfed_encoder", weights.dwarfed_encoder, named["encoder"], named["output_heads"])
         else:
-            self._skip("dwarfed_encoder", "the module has no encoder or no output_heads")
+            self._checks.skip("dwarfed_encoder", "the module has no encoder or no output_heads")
         if self._groups:
             parameters = dict(pl_module.named_parameters())
             ratios = weights.update_ratios(self._before, {name: parameters[name] for name in self._before})
@@ -227,36 +233,15 @@ class TrainingHelperCallback(DiagnosticCallback):
 
     def _check_loss(self) -> None:
         if self._loss_sum is None:
-            self._skip("loss_not_falling", "training_step returns no loss")
+            self._checks.skip("loss_not_falling", "training_step returns no loss")
         elif self._loss_count >= self.update_freq:
             self.loss_history.append(float(self._loss_sum) / self._loss_count)
             self._loss_sum, self._loss_count = None, 0
             self._run("loss_not_falling", loss.loss_not_falling, self.loss_history)
 
     def _run(self, name: str, check: Callable[..., list[Problem]], *args: Any) -> None:
-        try:
-            problems = check(*args)
-        except NotApplicableError as reason:
-            self._skip(name, str(reason))
-            return
-        old = self._streaks.get(name, {})
-        self._streaks[name] = {(p.check, p.where): old.get((p.check, p.where), 0) + 1 for p in problems}
-        for problem in problems:
-            if self._streaks[name][problem.check, problem.where] >= problem.patience:
-                self.report(problem, self._step)
-
-    def _skip(self, name: str, reason: str) -> None:
-        if name not in self._skipped:
-            self._skipped[name] = reason
-            self._unsaid.append(f"{name} ({reason})")
-            self._log.add(
-                Problem("skipped", "info", f"{name} was skipped: {reason}.", "", where=name), self._step
-            )
-
-    def _say_skipped(self) -> None:
-        if self._unsaid and self._speaks:
-            logger.warning("TrainingHelperCallback skips what does not apply: %s.", "; ".join(self._unsaid))
-        self._unsaid = []
+        for problem in self._checks.run(name, check, *args):
+            self.report(problem, self._step)
 
     def _remove_hook(self) -> None:
         if self._handle is not None:
@@ -282,21 +267,3 @@ def _with_view(check: Callable[[BatchView], list[Problem]]) -> Callable[[BatchVi
         return check(view)
 
     return run
-
-
-def _atom_kinds(view: BatchView | None, rows: int) -> int:
-    """Count the elements in the batch; where it does not tell, every row is of its own kind."""
-    if view is None or view.atomic_numbers is None or len(view.pos) != rows:
-        return rows
-    return len(view.atomic_numbers.unique())
-
-
-def _structure_kinds(view: BatchView | None, rows: int) -> int:
-    """Count the compositions in the batch; two where structures of only one differ in their positions."""
-    if view is None or view.atomic_numbers is None or view.num_structures != rows:
-        return rows
-    masks = [view.structure_of == i for i in range(rows)]
-    compositions = {tuple(sorted(view.atomic_numbers[mask].tolist())) for mask in masks}
-    if len(compositions) > 1:
-        return len(compositions)
-    return min(2, len({view.pos[mask].numpy().tobytes() for mask in masks}))

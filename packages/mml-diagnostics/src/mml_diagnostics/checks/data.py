@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mml_diagnostics.batch_view import BatchView
-from mml_diagnostics.checks.applicable import NotApplicableError
+from mml_diagnostics.checks.runner import NotApplicableError
 from mml_diagnostics.finding import Problem
 
 

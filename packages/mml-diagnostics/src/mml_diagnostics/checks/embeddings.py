@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from mml_diagnostics.batch_view import BatchView
 from mml_diagnostics.finding import Problem
 
 MAX_ROWS = 256  # of a bigger matrix, this many rows, evenly spaced, are looked at
@@ -128,3 +129,21 @@ def effective_rank(centred: Tensor) -> float:
     power = torch.linalg.svdvals(centred).square()
     share = power / power.sum()
     return float(torch.exp(-torch.special.xlogy(share, share).sum()))
+
+
+def count_elements(view: BatchView | None, rows: int) -> int:
+    """Count the elements in the batch; where it does not tell, every row is of its own kind."""
+    if view is None or view.atomic_numbers is None or len(view.pos) != rows:
+        return rows
+    return len(view.atomic_numbers.unique())
+
+
+def count_compositions(view: BatchView | None, rows: int) -> int:
+    """Count the compositions in the batch; two where structures of only one differ in their positions."""
+    if view is None or view.atomic_numbers is None or view.num_structures != rows:
+        return rows
+    masks = [view.structure_of == i for i in range(rows)]
+    compositions = {tuple(sorted(view.atomic_numbers[mask].tolist())) for mask in masks}
+    if len(compositions) > 1:
+        return len(compositions)
+    return min(2, len({view.pos[mask].numpy().tobytes() for mask in masks}))

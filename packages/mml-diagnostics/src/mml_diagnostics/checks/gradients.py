@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from mml_diagnostics.checks.applicable import NotApplicableError
+from mml_diagnostics.checks.runner import NotApplicableError
 from mml_diagnostics.finding import Problem
 from mml_diagnostics.non_finite import gradient_norms, gradient_values
 

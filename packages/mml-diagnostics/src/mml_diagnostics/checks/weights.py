@@ -1,13 +1,12 @@
 """Checks on weights and on what the optimizer does to them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mml_diagnostics.checks.applicable import NotApplicableError
 from mml_diagnostics.checks.gradients import listed
+from mml_diagnostics.checks.runner import NotApplicableError
 from mml_diagnostics.finding import Problem
 
 
@@ -104,12 +103,12 @@ def update_to_weight_ratio(
     return problems
 
 
-def is_decayed(groups: Sequence[Mapping[str, Any]], fraction: float = 0.1) -> bool:
+def is_decayed(groups: Sequence[Mapping[str, float]], fraction: float = 0.1) -> bool:
     """Return whether a schedule holds any group's learning rate below ``fraction`` of its full value."""
-    return any(float(g["lr"]) < fraction * float(g["initial_lr"]) for g in groups if "initial_lr" in g)
+    return any(g["lr"] < fraction * g["initial_lr"] for g in groups if "initial_lr" in g)
 
 
-def learning_rate_zero(groups: Sequence[Mapping[str, Any]]) -> list[Problem]:
+def learning_rate_zero(groups: Sequence[Mapping[str, float]]) -> list[Problem]:
     """Find parameter groups whose learning rate is zero.
 
     A group that a schedule works on (it has an ``initial_lr``) may start or end at zero: it must be seen so
@@ -125,5 +124,5 @@ def learning_rate_zero(groups: Sequence[Mapping[str, Any]]) -> list[Problem]:
             patience=2 if "initial_lr" in group else 1,
         )
         for i, group in enumerate(groups)
-        if "lr" in group and float(group["lr"]) == 0.0
+        if group.get("lr") == 0.0
     ]

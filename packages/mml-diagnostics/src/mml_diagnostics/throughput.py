@@ -1,0 +1,150 @@
+"""ThroughputCallback: how fast a training runs, and how long it waits for data."""
+
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mml_diagnostics._lightning import LightningModule, Trainer
+from mml_diagnostics.base import DiagnosticCallback, never_fatal
+from mml_diagnostics.batch_view import count_sizes
+from mml_diagnostics.loggers import log_scalars
+
+PARTS = ("structures", "atoms", "edges")
+
+
+class ThroughputCallback(DiagnosticCallback):
+    """Measure structures, atoms and edges per second, the share of time spent waiting for data, and memory.
+
+    Counts come from shapes and times from the host's clock, so nothing is waited for between reports; at a
+    report an accelerator is waited for. Left out are the first batch of a fit, validation, and the writing of
+    checkpoints. The numbers are those of one rank.
+
+    Parameters
+    ----------
+    every_n_steps
+        Report every so many optimizer steps, as ``throughput/<name>``, to the trainer's loggers, not to the
+        progress bar.
+
+    Attributes
+    ----------
+    summary
+        The same numbers over the whole run so far, resumed runs included, up to date at each report and when
+        training ends: ``structures_per_second``, ``atoms_per_second``, ``edges_per_second`` (each where the
+        batch tells), ``data_wait_share`` (0 to 1), ``peak_rss_gib`` (of this process, without its workers),
+        and ``batches`` and ``seconds`` (that were measured). Empty where nothing was measured.
+
+    Raises
+    ------
+    ValueError
+        For ``every_n_steps`` below one.
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps is {every_n_steps}; give a number of steps of at least 1.")
+        super().__init__()
+        self.every_n_steps = every_n_steps
+        self.summary: dict[str, float] = {}
+        self._total: Counter[str] = Counter()
+        self._window: Counter[str] = Counter()
+        self._mark: float | None = None  # since when the next batch has been waited for; None: not known
+        self._wait = 0.0
+        self._start: float | None = None
+
+    @never_fatal
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the clock of an earlier fit."""
+        self._mark = self._start = None
+        self._window = Counter()
+
+    @never_fatal
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start the clock of this batch."""
+        now = time.perf_counter()
+        self._step = trainer.global_step
+        self._start, self._wait = (None, 0.0) if self._mark is None else (now, now - self._mark)
+
+    @never_fatal
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop the clock of this batch; report where it is time to."""
+        stepped = trainer.global_step != self._step
+        due = stepped and trainer.global_step % self.every_n_steps == 0
+        if due and pl_module.device.type != "cpu":
+            torch.accelerator.synchronize(pl_module.device)
+        if self._start is not None:
+            self._count(batch, time.perf_counter() - self._start)
+        if due and self._window:
+            rates = _rates(self._window)
+            names = [name for name in rates if name not in ("batches", "seconds")]
+            log_scalars(trainer, {f"throughput/{name}": rates[name] for name in names}, self._step)
+            self._add_up()
+        self._mark = time.perf_counter()
+
+    @never_fatal
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave validation out: how long the next batch was waited for is not known."""
+        self._mark = None
+
+    @never_fatal
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Leave the writing of checkpoints out, likewise."""
+        self._mark = None
+
+    @never_fatal
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the summary up to date."""
+        self._add_up()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return findings and totals."""
+        return super().state_dict() | {"total": dict(self._total + self._window)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on with the totals of the resumed run."""
+        super().load_state_dict(state_dict)
+        self._total = Counter(state_dict["total"])
+
+    def _count(self, batch: Any, busy: float) -> None:
+        seen = {"batches": 1, "wait": self._wait, "busy": busy}
+        sizes = zip(PARTS, count_sizes(batch), strict=True)
+        self._window.update(seen | {part: size for part, size in sizes if size is not None})
+
+    def _add_up(self) -> None:
+        self._total += self._window
+        self._window = Counter()
+        if self._total:
+            self.summary = _rates(self._total)
+
+
+def _rates(counts: Mapping[str, float]) -> dict[str, float]:
+    seconds = counts["wait"] + counts["busy"]
+    rates = {f"{part}_per_second": counts[part] / seconds for part in PARTS if part in counts}
+    return rates | {
+        "data_wait_share": counts["wait"] / seconds,
+        "peak_rss_gib": peak_rss_bytes() / 2**30,
+        "batches": counts["batches"],
+        "seconds": seconds,
+    }
+
+
+def peak_rss_bytes() -> int:
+    """Return the largest resident set of this process so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent had before this program was started
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage if sys.platform == "darwin" else usage * 1024

@@ -1,0 +1,77 @@
+"""Checks on gradients."""
+
+import pytest
+import torch
+from mml_diagnostics.checks.gradients import (
+    encoder_gradient,
+    listed,
+    missing_gradients,
+    norms_of_gradients,
+    small_gradients,
+)
+from mml_diagnostics.checks.runner import NotApplicableError
+from torch import nn
+
+
+@pytest.fixture
+def parameters():
+    module = nn.ModuleDict({"encoder": nn.Linear(2, 2), "head": nn.Linear(2, 1)})
+    module["head"](module["encoder"](torch.ones(1, 2))).sum().backward()
+    return dict(module.named_parameters())
+
+
+def encoder_of(parameters):
+    return {name: p for name, p in parameters.items() if name.startswith("encoder")}
+
+
+def test_healthy(parameters):
+    norms = norms_of_gradients(parameters)
+    assert norms == pytest.approx({name: float(p.grad.norm()) for name, p in parameters.items()})
+    assert missing_gradients(parameters) == []
+    assert encoder_gradient(encoder_of(parameters), norms) == []
+    assert small_gradients(norms, 1e-3) == []
+
+
+def test_missing_are_named_and_frozen_are_not_missing(parameters):
+    parameters["head.bias"].grad = None
+    assert [p.where for p in missing_gradients(parameters)] == ["head.bias"]
+    parameters["head.bias"].requires_grad_(False)
+    assert missing_gradients(parameters) == []
+
+
+@pytest.mark.parametrize("kind", ["none", "zero"])
+def test_nothing_reaches_the_encoder(parameters, kind):
+    for p in encoder_of(parameters).values():
+        p.grad = None if kind == "none" else torch.zeros_like(p)
+    (problem,) = encoder_gradient(encoder_of(parameters), norms_of_gradients(parameters))
+    assert (problem.check, problem.severity) == ("encoder_without_gradient", "error")
+
+
+def test_nothing_anywhere_is_not_blamed_on_the_encoder(parameters):
+    for p in parameters.values():
+        p.grad.zero_()
+    assert encoder_gradient(encoder_of(parameters), norms_of_gradients(parameters)) == []
+
+
+def test_frozen_encoder(parameters):
+    for p in encoder_of(parameters).values():
+        p.requires_grad_(False).grad = None
+    (problem,) = encoder_gradient(encoder_of(parameters), norms_of_gradients(parameters))
+    assert (problem.check, problem.severity) == ("encoder_frozen", "info")
+
+
+def test_encoder_without_parameters():
+    with pytest.raises(NotApplicableError, match="no parameters"):
+        encoder_gradient({}, {})
+
+
+def test_small_but_not_zero():
+    (problem,) = small_gradients({"a": 1e-5, "b": 0.0, "c": 1.0}, 1e-3)
+    assert "1 of 3 parameters" in problem.message
+    assert problem.message.endswith("0.001: a.")
+    assert small_gradients({"a": 1e-5}, 0.0) == []
+
+
+def test_listed():
+    assert listed(["a", "b"], shown=2) == "a, b"
+    assert listed(["a", "b", "c", "d"], shown=2) == "a, b and 2 more"
