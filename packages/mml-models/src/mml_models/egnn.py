@@ -134,6 +134,9 @@ class EGNNLayer(nn.Module):
         self.from_centre = nn.Linear(hidden_dim, hidden_dim)
         self.from_neighbour = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.from_edge = nn.Linear(num_attributes + 1, hidden_dim, bias=False)
+        # About two of the Gaussians are of order one, however many there are. PyTorch's default, which
+        # shrinks with their number, leaves the network so deaf to distance that training is slow to start.
+        nn.init.normal_(self.from_edge.weight, std=0.5)
         self.message = nn.Sequential(activation(), nn.Linear(hidden_dim, hidden_dim), activation())
         self.update = nn.Sequential(
             nn.Linear(2 * hidden_dim, hidden_dim), activation(), nn.Linear(hidden_dim, hidden_dim)
