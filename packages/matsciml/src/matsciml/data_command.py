@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
 
 
 def run_data(arguments: list[str]) -> int:
@@ -87,7 +89,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def show(path: Path, console: Console) -> None:
-    """Print a data set's contents.
+    """Print what a data set's manifest says of it.
 
     Parameters
     ----------
@@ -96,10 +98,45 @@ def show(path: Path, console: Console) -> None:
     console
         Where to.
     """
-    from mml_data import MatSciMLDataModule
+    from mml_data import Manifest
 
-    module = MatSciMLDataModule(train_path=str(path))
-    module.setup("fit")
-    about: dict[str, Any] = module.describe()
-    for key, value in about.items():
-        console.print(f"{key}: {value}", markup=False)
+    manifest = Manifest.read(path)
+    about = manifest.statistics["all"]
+    natoms = about["natoms"]
+    splits = (
+        ", ".join(f"{entry.count:,} {name}" for name, entry in manifest.splits.items()) or "none recorded"
+    )
+    elements = " ".join(sorted(about["elements"]))
+    facts = {
+        "data set": f"{manifest.name} ({path})",
+        "structures": f"{manifest.num_samples:,}",
+        "splits": splits,
+        "atoms": f"{natoms['min']:.0f} to {natoms['max']:.0f} a structure, {natoms['mean']:.1f} on average",
+        "elements": elements,
+        **{key: str(value) for key, value in manifest.source.items() if not isinstance(value, dict | list)},
+    }
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in facts.items():
+        table.add_row(Text(key), Text(value))
+    console.print(table)
+    console.print()
+    table = Table(box=None, pad_edge=False)
+    for column in ("target", "unit", "mean", "std", "min", "max", "values"):
+        table.add_column(column, justify="left" if column in ("target", "unit") else "right")
+    for name, numbers in about["targets"].items():
+        if "classes" in numbers:
+            table.add_row(
+                Text(name), Text(f"{len(numbers['classes'])} classes"), *[""] * 4, f"{numbers['count']:,}"
+            )
+            continue
+        unit = manifest.schema.get(f"targets.{name}", {}).get("units") or ""
+        values = [_short(numbers[key]) for key in ("mean", "std", "min", "max")]
+        table.add_row(Text(name), Text(unit), *values, f"{numbers['count']:,}")
+    console.print(table)
+
+
+def _short(value: Any) -> str:
+    """Format one statistic; those by component are not shown here."""
+    return f"{value:.4g}" if isinstance(value, int | float) else "..."
