@@ -190,6 +190,8 @@ class Crystals(torch.utils.data.Dataset):
         return PointCloudToGraphTransform()(PeriodicPropertiesTransform(3.0, adaptive_cutoff=True)(sample))
 
 
+# Python 3.12 warns wherever a process with threads forks, as a DataLoader does.
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_workers_give_what_the_main_process_gives():
     here = list(DataLoader(Crystals(), batch_size=2, collate_fn=collate_samples))
     there = list(DataLoader(Crystals(), batch_size=2, collate_fn=collate_samples, num_workers=1))

@@ -178,8 +178,8 @@ def _tensors(structure: Structure, cell: Cell, edges: Edges) -> dict[str, torch.
     vectors += edges.offsets
     return {
         "atomic_numbers": torch.tensor(structure.atomic_numbers),
-        "pos": _floats(structure.positions),
-        "cell": _floats(matrix.reshape(1, 3, 3)),
+        "pos": torch.tensor(structure.positions, dtype=torch.get_default_dtype()),
+        "cell": torch.tensor(matrix.reshape(1, 3, 3), dtype=torch.get_default_dtype()),
         "pbc": torch.tensor(structure.pbc),
         "src_nodes": torch.from_numpy(edges.src),
         "dst_nodes": torch.from_numpy(edges.dst),
@@ -191,4 +191,4 @@ def _tensors(structure: Structure, cell: Cell, edges: Edges) -> dict[str, torch.
 
 
 def _floats(array: NDArray[np.float64]) -> torch.Tensor:
-    return torch.tensor(array, dtype=torch.get_default_dtype())
+    return torch.from_numpy(array).to(torch.get_default_dtype())
