@@ -1,5 +1,6 @@
 """A small healthy model on small healthy structures; the tests break one thing at a time."""
 
+import warnings
 from dataclasses import dataclass
 
 import pytest
@@ -143,11 +144,19 @@ def make_trainer(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def quiet_lightning(recwarn):
-    """Lightning's advice on data loader workers is no concern of these tests."""
-    import warnings
+def one_thread():
+    """Threads only get in each other's way in models this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
+
+@pytest.fixture(autouse=True)
+def quiet_lightning():
+    """What Lightning does itself, and its advice on data loaders, is no concern of these tests."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")  # Lightning 2.6 with torch 2.15
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging.*")
         yield

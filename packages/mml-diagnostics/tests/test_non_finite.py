@@ -69,6 +69,15 @@ def test_any_level_leads_to_the_sample(samples, make_batch, key, index, sample):
     assert str(found) == f"{key} of sample test/{sample:06d}"
 
 
+def test_as_many_edges_as_atoms_or_structures_are_not_confused():
+    batch = {"pos": torch.zeros(4, 3), "natoms": torch.tensor([1, 3]), "offsets": torch.zeros(4, 3)}
+    batch["edge_index"] = torch.tensor([[1, 1, 2, 3], [2, 3, 1, 1]])
+    batch["offsets"][0, 0] = torch.nan
+    assert [str(found) for found in bad_inputs(batch)] == ["offsets of structure 1 of the batch"]
+    fewer = batch | {"edge_index": batch["edge_index"][:, :2], "offsets": batch["offsets"][:2]}
+    assert [str(found) for found in bad_inputs(fewer)] == ["offsets of structure 1 of the batch"]
+
+
 def test_several_samples_and_keys(samples, make_batch):
     samples[2]["pos"][:] = torch.nan
     samples[2]["targets"]["energy"].fill_(torch.nan)

@@ -74,7 +74,7 @@ def zero_non_finite(gradient: Tensor) -> None:
 def bad_inputs(batch: Any) -> list[BadInput]:
     """Find the samples whose targets, positions or other inputs are not finite.
 
-    A tensor's leading dimension tells whose values it holds, those of structures or of atoms; what holds those
+    A tensor's leading dimension tells whether its rows are those of structures or of atoms; what holds rows
     of edges is known by its name.
 
     Parameters
