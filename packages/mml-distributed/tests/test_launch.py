@@ -67,3 +67,10 @@ def test_impossible_local_ranks_are_refused():
     for change in ({"MPI_LOCALRANKID": "2"}, {"MPI_LOCALNRANKS": "3"}, {"MPI_LOCALRANKID": "-1"}):
         with pytest.raises(ValueError, match="on this node: impossible"):
             read_launch({**PMI, **change}, [])
+
+
+def test_launchers_that_agree_are_one_launch_not_a_nested_one(recorded, caplog):
+    for name, process in (("slurm_with_pmi2", "slurmstepd"), ("pals_two_nodes_blocked", "palsd")):
+        for env in recorded[name]["ranks"]:
+            assert read_launch(env, [process]) == read_launch(env, [])
+    assert caplog.text == ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -17,7 +18,7 @@ from mml_distributed.launch import HYDRA, Launch
 
 EXIT_CODE = 1
 GRACE_SECONDS = 0.5
-"""How long the launcher has to pass our traceback on before it kills us with everyone else."""
+"""For the traceback to be printed and passed on, before the launcher kills us with everyone else."""
 
 _installed = False
 
@@ -33,13 +34,16 @@ def abort_job_on_exception(launch: Launch, env: Mapping[str, str]) -> None:
         return
     previous = sys.excepthook
 
+    def abort() -> None:
+        time.sleep(GRACE_SECONDS)
+        # PMI-1 wire protocol. Hydra takes it also from a process that never said `init`.
+        os.write(int(pmi), f"cmd=abort exitcode={EXIT_CODE}\n".encode())
+
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         previous(kind, error, trace)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        time.sleep(GRACE_SECONDS)
-        # PMI-1 wire protocol. Hydra takes it from a process that never said `init`, too.
-        os.write(int(pmi), f"cmd=abort exitcode={EXIT_CODE}\n".encode())
+        # From a thread: torch puts a hook around this one that prints the traceback once it returns. And
+        # before exit handlers, which may wait for the other ranks: Python waits for this thread first.
+        threading.Thread(target=abort, name="mml-distributed-abort").start()
 
     sys.excepthook = hook
     _installed = True
