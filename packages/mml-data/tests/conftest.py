@@ -3,7 +3,7 @@ import pytest
 from mml_data import LMDBWriter
 
 
-def make_samples(count, seed=0):
+def _make_samples(count, seed=0):
     rng = np.random.default_rng(seed)
     samples = []
     for index in range(count):
@@ -26,8 +26,14 @@ def make_samples(count, seed=0):
 
 
 @pytest.fixture(scope="session")
+def make_samples():
+    """Makes so many samples; the same ones for the same seed."""
+    return _make_samples
+
+
+@pytest.fixture(scope="session")
 def samples():
-    return make_samples(20)
+    return _make_samples(20)
 
 
 @pytest.fixture(scope="session")

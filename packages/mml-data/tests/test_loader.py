@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, RandomSampler
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),  # Python 3.12, workers of torch
     # Lightning 2.6 with torch 2.15; not ours.
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
 ]

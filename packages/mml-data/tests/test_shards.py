@@ -5,7 +5,6 @@ import shutil
 
 import lmdb
 import pytest
-
 from mml_data.shards import Shard, check_shard, open_shard, record_key, update_checksum
 
 RECORDS = [bytes([index]) * (index * 7) for index in range(1, 60)]
@@ -19,7 +18,10 @@ def checksum(records):
 
 
 def write(path, records):
-    with lmdb.open(str(path), subdir=False, lock=False) as environment, environment.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(path), subdir=False, lock=False) as environment,
+        environment.begin(write=True) as transaction,
+    ):
         for index, record in enumerate(records):
             transaction.put(record_key(index), record)
     return path
@@ -32,7 +34,9 @@ def path(tmp_path):
 
 def test_records_are_kept_in_the_order_of_their_numbers(tmp_path):
     shard = open_shard(write(tmp_path / "many.lmdb", [str(index).encode() for index in range(300)]))
-    assert [record.tobytes() for _, record in shard.records()] == [str(index).encode() for index in range(300)]
+    assert [record.tobytes() for _, record in shard.records()] == [
+        str(index).encode() for index in range(300)
+    ]
     assert shard.get(259) == b"259"
 
 
@@ -48,6 +52,7 @@ def test_a_file_that_was_replaced_is_opened_anew(path, tmp_path):
     assert old.get(0) == RECORDS[0]
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_a_forked_child_opens_its_own(path):
     shard = open_shard(path)
     child = os.fork()
@@ -72,7 +77,10 @@ def test_the_checksum_knows_where_a_record_ends():
 
 def test_a_key_that_is_not_the_next_number_is_found(tmp_path):
     path = tmp_path / "gap.lmdb"
-    with lmdb.open(str(path), subdir=False, lock=False) as environment, environment.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(path), subdir=False, lock=False) as environment,
+        environment.begin(write=True) as transaction,
+    ):
         transaction.put(record_key(0), b"a")
         transaction.put(record_key(2), b"b")
     with pytest.raises(ValueError, match="its key 1 is 0000000000000002"):
@@ -86,22 +94,20 @@ def test_every_flipped_bit_of_a_record_is_found(path):
     for index in (10, 30, 50):
         flipped = bytearray(RECORDS[index])
         flipped[random.Random(index).randrange(len(flipped))] ^= 1 << (index % 8)
-        path.write_bytes(content.replace(RECORDS[index], bytes(flipped)))  # also in pages that are no longer used
+        # In every place, as pages that are no longer used may hold it too.
+        path.write_bytes(content.replace(RECORDS[index], bytes(flipped)))
         with pytest.raises(ValueError, match=r"shard-00000\.lmdb' do not match the checksum"):
             check_shard(path, len(RECORDS), checksum(RECORDS))
 
 
-@pytest.mark.parametrize("byte", [10, 11, 12, 14, 16, 20])
-def test_damaged_pages_are_an_error_or_harmless_but_never_the_end_of_the_process(path, byte):
+@pytest.mark.parametrize("byte", [10, 12, 16, 20])
+def test_damaged_pages_are_an_error_and_not_the_end_of_the_process(path, byte):
     content = bytearray(path.read_bytes())
     for page in range(2, len(content) // 4096):
         content[page * 4096 + byte] ^= 0xFF
     path.write_bytes(content)
-    try:
+    with pytest.raises(ValueError, match=r"^the (records of the )?shard '.*shard-00000\.lmdb' .*$"):
         check_shard(path, len(RECORDS), checksum(RECORDS))
-    except ValueError as error:
-        assert str(path) in str(error)
-        assert "\n" not in str(error)
 
 
 def test_files_that_are_cut_missing_or_something_else(path, tmp_path):

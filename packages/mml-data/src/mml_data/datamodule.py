@@ -20,6 +20,13 @@ __all__ = ["MatSciMLDataModule"]
 
 logger = logging.getLogger(__name__)
 
+_NEEDED = (
+    ("validate", "val", "val_split"),
+    ("test", "test", "test_split"),
+    ("predict", "predict", "pred_split"),
+)
+"""Stage, the part that it needs, and the option that makes one."""
+
 
 class MatSciMLDataModule(LightningDataModule):
     """Training, validation, test and prediction batches of a data set.
@@ -59,7 +66,8 @@ class MatSciMLDataModule(LightningDataModule):
 
     def __init__(
         self,
-        dataset: str | Dataset[Any] | type[Dataset[Any]] | None = None,
+        # Not Dataset[Any], whose subclasses jsonargparse does not find; str last, as all input is one.
+        dataset: type[Dataset] | Dataset | str | None = None,  # type: ignore[type-arg]
         train_path: str | Path | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
@@ -123,13 +131,12 @@ class MatSciMLDataModule(LightningDataModule):
             Where the data set cannot be opened (see `LMDBDataset`), a part would be empty, or the one that
             `stage` needs is not there.
         """
-        needed = {"validate": "val", "test": "test", "predict": "predict"}.get(stage or "")
-        if needed is not None and needed not in self.parts:
-            option = {"val": "val_split", "test": "test_split", "predict": "pred_split or test_split"}[needed]
-            raise ValueError(
-                f"there is nothing to {stage}: {self._name!r} has no recorded split {needed!r}; "
-                f"give {option}, a fraction of the training samples or the path of a data set"
-            )
+        for verb, part, option in _NEEDED:
+            if stage == verb and part not in self.parts:
+                raise ValueError(
+                    f"there is nothing to {verb}: {self._name!r} has no recorded split {part!r}; "
+                    f"give {option}, a fraction of the training samples or the path of a data set"
+                )
         logger.info("%s: %s", self._name, {name: len(part) for name, part in self.parts.items()})
 
     @property
@@ -142,7 +149,6 @@ class MatSciMLDataModule(LightningDataModule):
         part = self.parts["train"]
         return ResumableDataLoader(
             part,
-            self.batch_size,
             sampler=self._sampler(part, shuffle=True),
             position=self._position if self.trainer is not None else None,
             **self._loader_options(),
@@ -161,9 +167,7 @@ class MatSciMLDataModule(LightningDataModule):
         """Batches of the prediction part, in order."""
         self.setup("predict")
         # No sampler of ours: Lightning has one for prediction, which repeats nothing.
-        return DataLoader(
-            self.parts["predict"], self.batch_size, **self._loader_options(), generator=torch.Generator()
-        )
+        return DataLoader(self.parts["predict"], generator=torch.Generator(), **self._loader_options())
 
     def target_statistics(self) -> dict[str, dict[str, Any]]:
         """Return statistics of each target over the training part, as it is stored: without transforms.
@@ -268,7 +272,6 @@ class MatSciMLDataModule(LightningDataModule):
         part = self.parts[name]
         return DataLoader(
             part,
-            self.batch_size,
             sampler=self._sampler(part, shuffle=False),
             generator=torch.Generator(),
             **self._loader_options(),
@@ -281,7 +284,9 @@ class MatSciMLDataModule(LightningDataModule):
     def _loader_options(self) -> dict[str, Any]:
         from mml_graphs import collate_samples
 
+        # All by keyword: Lightning makes loaders again, and fails on what was given by position.
         return {
+            "batch_size": self.batch_size,
             "num_workers": self.num_workers,
             "persistent_workers": self.persistent_workers,
             "collate_fn": collate_samples,

@@ -69,7 +69,7 @@ class ResumableDataLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         # A generator: nothing below runs before the first batch is asked for, as Lightning makes the iterator
-        # before it knows the epoch. (And after some checkpoints it tells the sampler a wrong one: hence `position`.)
+        # before it knows the epoch. (After some checkpoints it tells samplers a wrong one: hence `position`.)
         sampler = self.epoch_sampler
         if self.position is not None:
             sampler.set_epoch(self.position()[0])

@@ -47,6 +47,8 @@ class PartialDirectory:
         ------
         BlockingIOError
             Where another writer holds it.
+        FileExistsError
+            Where there is something at `destination` by now that may not be replaced.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -65,7 +67,11 @@ class PartialDirectory:
         if not self.destination.exists() and self._previous.exists():
             # The writer before us was killed between the two renames of publish().
             self._previous.rename(self.destination)
+        try:
             self._check()
+        except FileExistsError:
+            self.remove()
+            raise
 
     def publish(self) -> None:
         """Put the directory in the place of `destination`; what was there is removed."""

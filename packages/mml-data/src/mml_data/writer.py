@@ -54,12 +54,6 @@ class LMDBWriter:
         Where there is something at `path`: a data set and `overwrite` is not said, or anything else.
     BlockingIOError
         Where another process is writing to `path`.
-
-    Examples
-    --------
-    >>> with LMDBWriter("copper", source={"origin": "made up"}) as writer:  # doctest: +SKIP ...
-    writer.add({"atomic_numbers": np.array([29]), "pos": np.zeros((1, 3)), "targets": {"energy": -3.7}}) ...
-    writer.set_splits({"train": [0]})
     """
 
     def __init__(
@@ -76,7 +70,7 @@ class LMDBWriter:
         for option, value in (("shard_size", shard_size), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{option} must be at least 1, it is {value}")
-        self.path = Path(path).absolute()
+        self.path = Path(path).resolve()
         self.name = self.path.name if name is None else name
         self.source = json.loads(json.dumps(dict(source or {}), allow_nan=False))
         self.shard_size = shard_size
@@ -93,6 +87,8 @@ class LMDBWriter:
         return self._count
 
     def __enter__(self) -> Self:
+        if self._count or self._shards:
+            raise RuntimeError("an LMDBWriter writes once: make another one")
         self._directory.create()
         self._open = True
         return self
@@ -135,9 +131,9 @@ class LMDBWriter:
             self._shard = _ShardWriter(
                 self._directory.path / f"shard-{len(self._shards):05d}.lmdb", self.batch_size
             )
-        self._shard.add(record)
         self._schema.add(decode_record(record), natoms)
         self._count += 1
+        self._shard.add(record)
         if self._shard.count == self.shard_size:
             self._close_shard()
 
@@ -233,4 +229,6 @@ class _ShardWriter:
             except lmdb.MapFullError:
                 self._map_size *= 2
                 self._environment.set_mapsize(self._map_size)
+            except lmdb.Error as error:
+                raise OSError(f"cannot write to {str(self.path)!r}: {error}; nothing was changed") from error
         self._waiting = []

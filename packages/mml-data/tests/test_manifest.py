@@ -1,0 +1,80 @@
+import json
+
+import pytest
+from mml_data.manifest import FileEntry, Manifest
+
+
+def make(**changes):
+    fields = {
+        "name": "toy",
+        "num_samples": 3,
+        "shards": [FileEntry("shard-00000.lmdb", 3, "ab")],
+        "schema": {"pos": {"dtype": "float64", "shape": ["N", 3], "units": "angstrom", "samples": 3}},
+        "splits": {"train": FileEntry("split-train.npy", 2, "cd")},
+        "statistics": {"all": {"count": 3}},
+        "source": {"origin": "é"},
+    }
+    return Manifest(**fields | changes)
+
+
+def test_round_trip(tmp_path):
+    make().write(tmp_path)
+    assert Manifest.read(tmp_path) == make()
+    assert [file.name for file in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_it_is_a_file_that_others_can_read(tmp_path):
+    make().write(tmp_path)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    assert content["format"] == "mml-lmdb"
+    assert content["version"] == 1
+    assert content["shards"] == [{"file": "shard-00000.lmdb", "count": 3, "sha256": "ab"}]
+
+
+def test_numbers_that_json_does_not_have_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        make(statistics={"all": {"mean": float("nan")}}).write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [
+        (2, "install a newer mml-data"),
+        (0, "import it again with"),
+        (None, "import it again"),
+        ("1", "import it again"),
+    ],
+)
+def test_other_versions(tmp_path, version, remedy):
+    make().write(tmp_path)
+    file = tmp_path / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"version": version}))
+    with pytest.raises(ValueError, match=rf"has format version {version!r}, this mml-data reads 1: {remedy}"):
+        Manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is damaged, it is not valid JSON"),
+        ("[]", "is not the manifest of a data set: it does not say format 'mml-lmdb'"),
+        ('{"format": "zarr"}', "is not the manifest of a data set"),
+        ('{"format": "mml-lmdb", "version": 1}', "is damaged: 'shards'"),
+        ('{"format": "mml-lmdb", "version": 1, "shards": [3], "splits": {}}', "is damaged"),
+        ('{"format": "mml-lmdb", "version": 1, "shards": [], "splits": {}, "x": 1}', "is damaged: .*'x'"),
+    ],
+)
+def test_damaged_manifests(tmp_path, text, message):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        Manifest.read(tmp_path)
+
+
+def test_what_is_no_data_set(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"is not a data set: it has no manifest\.json; make one with `matsciml data"
+    ):
+        Manifest.read(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"there is no data set at .* or name an embedded one: 'emt'"):
+        Manifest.read(tmp_path / "none")

@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+from mml_data import LMDBDataset, LMDBWriter
+from mml_data.parts import Part, check_split_options, make_parts
+from torch.utils.data import Dataset
+
+
+def make(dataset, val=0.0, test=0.0, predict=None, seed=0, transforms=()):
+    options = {"val": val, "test": test, "predict": predict}
+    return make_parts(dataset, options, seed=seed, transforms=transforms, open_dataset=LMDBDataset)
+
+
+def ids(made, name):
+    return [int(sample["sample_id"].split("/")[1]) for sample in made.parts[name]]
+
+
+class Squares(Dataset):
+    def __init__(self, size):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        return {"sample_id": f"squares/{index}", "x": index**2}
+
+
+def test_recorded_splits_are_used(stored, splits):
+    made = make(LMDBDataset(stored))
+    assert {name: ids(made, name) for name in ("train", "val", "test")} == splits
+    assert made.parts["predict"] is made.parts["test"]
+    assert made.recorded == "train"
+
+
+def test_fractions_come_out_of_the_training_part(stored, splits):
+    made = make(LMDBDataset(stored), val=0.25)
+    assert sorted(ids(made, "train") + ids(made, "val")) == sorted(splits["train"])
+    assert len(made.parts["val"]) == 3
+    assert ids(made, "test") == splits["test"]
+    assert made.recorded is None
+    again = make(LMDBDataset(stored), val=0.25)
+    assert ids(again, "val") == ids(made, "val")
+    assert ids(make(LMDBDataset(stored), val=0.25, seed=1), "val") != ids(made, "val")
+
+
+def test_a_data_set_without_splits(unsplit):
+    whole = make(LMDBDataset(unsplit))
+    assert list(whole.parts) == ["train"]
+    assert whole.recorded == "all"
+    made = make(LMDBDataset(unsplit), val=0.2, test=0.3, predict=0.1)
+    assert [len(made.parts[name]) for name in ("train", "val", "test", "predict")] == [4, 2, 3, 1]
+    assert sorted(index for name in made.parts for index in ids(made, name)) == list(range(10))
+
+
+def test_without_a_recorded_training_split_it_is_what_is_left(tmp_path, samples):
+    with LMDBWriter(tmp_path / "x") as writer:
+        for sample in samples[:5]:
+            writer.add(sample)
+        writer.set_splits({"val": [1], "test": [3, 0]})
+    made = make(LMDBDataset(tmp_path / "x"))
+    assert (ids(made, "train"), ids(made, "val"), ids(made, "test")) == ([2, 4], [1], [3, 0])
+    assert made.recorded is None
+
+
+def test_another_data_set_as_a_part(stored, unsplit):
+    made = make(LMDBDataset(stored), val=unsplit, test=str(unsplit))
+    assert made.parts["val"][3]["sample_id"] == "plain/000003"
+    assert len(made.parts["test"]) == 10
+    assert made.recorded == "train"
+
+
+def test_a_data_set_that_is_a_part_already_is_not_split_as_recorded(stored, splits):
+    made = make(LMDBDataset(stored, split="val"))
+    assert ids(made, "train") == splits["val"]
+    assert list(made.parts) == ["train"]
+    assert made.recorded is None
+
+
+def test_any_data_set_with_a_length(stored):
+    made = make(Squares(10), val=0.2, transforms=[lambda sample: {**sample, "x": sample["x"] + 1}])
+    assert sorted(sample["x"] for part in made.parts.values() for sample in part) == [
+        i**2 + 1 for i in range(10)
+    ]
+    assert made.recorded is None
+    with pytest.raises(ValueError, match="has no samples"):
+        make(Squares(0))
+    with pytest.raises(TypeError, match="has no length: give a data set that knows how many samples it has"):
+        make(Dataset())
+
+
+def test_a_part_reads_what_is_stored_without_transforms(stored):
+    part = Part(
+        LMDBDataset(stored, [lambda sample: {**sample, "x": 1}]),
+        np.array([4]),
+        [lambda sample: {**sample, "y": 2}],
+    )
+    assert (part[0]["x"], part[0]["y"]) == (1, 2)
+    assert "x" not in part.stored(0)
+    assert "y" not in part.stored(0)
+    assert part.stored(0)["sample_id"] == "toy/000004"
+    assert Part(Squares(3), np.array([2])).stored(0)["x"] == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"val_split": 1.0},
+            ValueError,
+            "val_split must be from 0 to below 1, or the path of a data set; it is 1.0",
+        ),
+        ({"val_split": -0.1}, ValueError, "val_split must be from 0 to below 1"),
+        ({"val_split": float("nan")}, ValueError, "val_split must be from 0 to below 1"),
+        (
+            {"val_split": 0.6, "test_split": 0.4},
+            ValueError,
+            "val_split, test_split sum up to 1 and leave nothing",
+        ),
+        ({"val_split": True}, TypeError, "val_split must be a fraction or a path, it is a bool"),
+        ({"val_split": [1]}, TypeError, "val_split must be a fraction or a path, it is a list"),
+    ],
+)
+def test_bad_options(options, error, message):
+    with pytest.raises(error, match=message):
+        check_split_options(options)
+
+
+def test_good_options():
+    check_split_options({"val_split": 0.0, "test_split": 0, "pred_split": None, "more": "path"})
+
+
+def test_splits_that_hold_everything_leave_nothing(tmp_path, samples):
+    with LMDBWriter(tmp_path / "x") as writer:
+        writer.add(samples[0])
+        writer.set_splits({"val": [0]})
+    with pytest.raises(ValueError, match="leaves no samples for training: all are in the splits val"):
+        make(LMDBDataset(tmp_path / "x"))

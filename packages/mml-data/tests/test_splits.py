@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_data.splits import check_splits, random_split, read_split, write_split
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.integers(10, 200),
+    val=st.floats(0.1, 0.4),
+    test=st.floats(0.1, 0.4),
+    seed=st.integers(0, 2**31),
+)
+def test_random_parts_are_disjoint_and_complete(size, val, test, seed):
+    indices = np.arange(size) * 3 + 1
+    parts = random_split(indices, {"val": val, "test": test}, seed)
+    assert list(parts) == ["train", "val", "test"]
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), indices)
+    assert len(parts["val"]) == round(val * size)
+    assert len(parts["test"]) == round(test * size)
+    again = random_split(indices, {"val": val, "test": test}, seed)
+    assert all(np.array_equal(parts[name], again[name]) for name in parts)
+    np.testing.assert_array_equal(random_split(indices, {"val": val}, seed)["val"], parts["val"])
+
+
+def test_another_seed_is_another_split():
+    assert len({tuple(random_split(np.arange(50), {"val": 0.5}, seed)["val"]) for seed in range(5)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("fractions", "message"),
+    [
+        ({"val": 0.0}, "the fraction for 'val' must be above 0 and below 1, it is 0.0"),
+        ({"val": 1.0}, "must be above 0 and below 1"),
+        ({"val": -0.1}, "must be above 0 and below 1"),
+        ({"val": 0.5, "test": 0.5}, r"the fractions 0.5 \(val\) \+ 0.5 \(test\) leave nothing for training"),
+        ({"val": 0.01}, "10 samples are too few: nothing is left for 'val'"),
+        ({"val": 0.99}, "10 samples are too few: nothing is left for 'train'"),
+    ],
+)
+def test_bad_fractions(fractions, message):
+    with pytest.raises(ValueError, match=message):
+        random_split(np.arange(10), fractions, 0)
+
+
+def test_recorded_splits_round_trip(tmp_path):
+    indices = np.array([5, 3, 2**40])
+    entry = write_split(tmp_path, "train", indices)
+    assert (entry.file, entry.count) == ("split-train.npy", 3)
+    np.testing.assert_array_equal(read_split(tmp_path, entry, check=True), indices)
+    np.save(tmp_path / "split-train.npy", indices[::-1])
+    read_split(tmp_path, entry)
+    with pytest.raises(ValueError, match=r"split-train\.npy' do not have the checksum"):
+        read_split(tmp_path, entry, check=True)
+    np.save(tmp_path / "split-train.npy", indices[:2])
+    with pytest.raises(ValueError, match=r"is \[2\] int64, not \[3\] int64"):
+        read_split(tmp_path, entry)
+    (tmp_path / "split-train.npy").write_bytes(b"text")
+    with pytest.raises(ValueError, match=r"split-train\.npy' is missing or damaged"):
+        read_split(tmp_path, entry)
+    np.save(tmp_path / "split-train.npy", np.array([None, 1, 2], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="is missing or damaged"):
+        read_split(tmp_path, entry)
+
+
+@pytest.mark.parametrize(
+    ("splits", "error", "message"),
+    [
+        (
+            {"a": [0, 1], "b": [1, 2]},
+            ValueError,
+            "'a' and 'b' must be disjoint, they share 1 indices, the first is 1",
+        ),
+        ({"a": [0, 1, 0]}, ValueError, "split 'a' has the index 0 more than once"),
+        ({"a": []}, ValueError, "split 'a' must be a list of at least one index"),
+        ({"a": [[0]]}, ValueError, "split 'a' must be a list"),
+        ({"a": [-1]}, ValueError, "split 'a' has the negative index -1"),
+        ({"a": [0.5]}, TypeError, "split 'a' must hold integers, these are float64"),
+        ({"../a": [0]}, ValueError, "'../a' cannot be the name of a split"),
+        ({"all": [0]}, ValueError, "'all' cannot be the name of a split"),
+    ],
+)
+def test_bad_splits(splits, error, message):
+    with pytest.raises(error, match=message):
+        check_splits(splits)
+
+
+def test_good_splits_keep_their_order():
+    checked = check_splits({"train": range(3), "val": np.array([9, 4], dtype=np.uint8)})
+    assert {name: (part.dtype.name, part.tolist()) for name, part in checked.items()} == {
+        "train": ("int64", [0, 1, 2]),
+        "val": ("int64", [9, 4]),
+    }

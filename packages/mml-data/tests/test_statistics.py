@@ -1,0 +1,114 @@
+import mml_data.statistics
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from mml_data.statistics import DatasetStatistics, Moments
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        hnp.arrays("float64", hnp.array_shapes(max_dims=2, min_side=0), elements=st.floats(-1e6, 1e6)),
+        max_size=9,
+    ),
+    st.integers(1, 20),
+)
+def test_moments_are_those_of_numpy(blocks, buffered):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mml_data.statistics, "_BUFFERED", buffered)
+        moments = Moments()
+        for block in blocks:
+            moments.add(block)
+        result = moments.result()
+    values = np.concatenate([np.zeros(0), *[block.ravel() for block in blocks]])
+    assert result["count"] == values.size
+    if values.size:
+        scale = np.abs(values).max() + 1
+        assert result["mean"] == pytest.approx(values.mean(), abs=1e-12 * scale)
+        assert result["std"] == pytest.approx(values.std(), rel=1e-9, abs=1e-9 * scale)
+        assert result["rms"] == pytest.approx(np.sqrt((values**2).mean()), rel=1e-9, abs=1e-9 * scale)
+        assert (result["min"], result["max"]) == (values.min(), values.max())
+    else:
+        assert result == {"count": 0}
+
+
+def test_a_small_spread_on_a_large_mean_is_kept(monkeypatch):
+    monkeypatch.setattr(mml_data.statistics, "_BUFFERED", 10)
+    values = 1e8 + np.random.default_rng(0).normal(scale=1e-3, size=1000)
+    moments = Moments()
+    for value in values:
+        moments.add(np.array(value))
+    assert moments.result()["std"] == pytest.approx(values.std(), rel=1e-4)
+
+
+def statistics(samples):
+    collected = DatasetStatistics()
+    for sample in samples:
+        collected.add(sample)
+    return collected.result()
+
+
+def test_against_numpy(samples):
+    result = statistics(samples)
+    natoms = np.array([len(sample["pos"]) for sample in samples])
+    energy = np.array([sample["targets"]["energy"] for sample in samples])
+    force = np.concatenate([sample["targets"]["force"] for sample in samples]).astype(float)
+    assert result["count"] == 20
+    assert result["natoms"] == {
+        "min": natoms.min(),
+        "mean": pytest.approx(natoms.mean()),
+        "max": natoms.max(),
+    }
+    assert sum(result["elements"].values()) == natoms.sum()
+    assert result["elements"].get("Fe", 0) == sum(
+        (sample["atomic_numbers"] == 26).sum() for sample in samples
+    )
+    targets = result["targets"]
+    assert targets["energy"] == {
+        "mean": pytest.approx(energy.mean()),
+        "std": pytest.approx(energy.std()),
+        "rms": pytest.approx(np.sqrt((energy**2).mean())),
+        "min": energy.min(),
+        "max": energy.max(),
+        "count": 20,
+        "per_atom_mean": pytest.approx((energy / natoms).mean()),
+        "per_atom_std": pytest.approx((energy / natoms).std()),
+    }
+    assert targets["force"]["count"] == force.size
+    assert targets["force"]["rms"] == pytest.approx(np.sqrt((force**2).mean()))
+    assert "per_atom_mean" not in targets["force"]
+    assert targets["system"] == {"classes": [0, 1, 2], "class_counts": [7, 7, 6], "count": 20}
+
+
+def one(natoms=1, **targets):
+    return {"atomic_numbers": np.ones(natoms, int), "targets": targets}
+
+
+def test_booleans_integers_and_whole_numbers_among_floats():
+    targets = statistics(
+        [one(stable=True, gap=0, label=torch.tensor(5)), one(stable=False, gap=0.5, label=5)]
+    )["targets"]
+    assert targets["stable"] == {"classes": [0, 1], "class_counts": [1, 1], "count": 2}
+    assert targets["label"] == {"classes": [5], "class_counts": [2], "count": 2}
+    assert (targets["gap"]["mean"], targets["gap"]["count"]) == (0.25, 2)
+    regression = {**one(steps=3), "target_types": {"regression": ["steps"]}}
+    assert statistics([regression])["targets"]["steps"]["mean"] == 3.0
+
+
+def test_missing_values_are_counted_and_left_out():
+    targets = statistics([one(gap=float("nan")), one(gap=2.0), one()])["targets"]
+    assert (targets["gap"]["mean"], targets["gap"]["count"], targets["gap"]["missing"]) == (2.0, 1, 1)
+    assert statistics([one(gap=float("nan"))])["targets"]["gap"] == {"count": 0, "missing": 1}
+
+
+def test_a_target_with_a_row_for_each_atom_has_no_value_per_atom():
+    targets = statistics([one(charge=np.zeros(1)), one(2, charge=np.zeros(2))])["targets"]
+    assert "per_atom_mean" not in targets["charge"]
+
+
+def test_samples_without_atoms_are_named():
+    with pytest.raises(ValueError, match="mine/3 has no 'atomic_numbers', which statistics need"):
+        statistics([{"sample_id": "mine/3", "pos": 1}])

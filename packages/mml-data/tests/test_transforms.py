@@ -1,0 +1,65 @@
+import pytest
+from mml_data.transforms import apply_transforms
+
+
+def double(sample):
+    return {**sample, "x": sample["x"] * 2}
+
+
+class Raise:
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, sample):
+        raise self.error
+
+
+SAMPLE = {"sample_id": "toy/000007", "x": 3}
+
+
+def test_in_order():
+    assert apply_transforms(SAMPLE, [double, lambda sample: {**sample, "x": sample["x"] + 1}])["x"] == 7
+    assert apply_transforms(SAMPLE, []) is SAMPLE
+
+
+@pytest.mark.parametrize("kind", [ValueError, TypeError, ZeroDivisionError, RuntimeError, ImportError])
+def test_an_error_keeps_its_type_and_names_sample_and_transform(kind):
+    with pytest.raises(kind, match=r"^toy/000007: Raise: no volume$") as info:
+        apply_transforms(SAMPLE, [double, Raise(kind("no volume"))])
+    assert str(info.value.__cause__) == "no volume"
+
+
+def test_an_error_that_names_the_sample_is_left_alone():
+    error = ValueError("sample toy/000007 has no volume")
+    with pytest.raises(ValueError, match=r"^sample toy/000007 has no volume$") as info:
+        apply_transforms(SAMPLE, [Raise(error)])
+    assert info.value is error
+
+
+class Strange(Exception):  # noqa: N818
+    def __init__(self, one, two):
+        super().__init__(one, two)
+
+
+class Mute(Exception):  # noqa: N818
+    def __str__(self):
+        return "mute"
+
+
+@pytest.mark.parametrize("error", [Strange(1, 2), Mute(), UnicodeDecodeError("utf-8", b"", 0, 1, "why")])
+def test_an_error_that_cannot_be_made_again_becomes_a_runtime_error(error):
+    with pytest.raises(RuntimeError, match=r"^toy/000007: Raise: ") as info:
+        apply_transforms(SAMPLE, [Raise(error)])
+    assert info.value.__cause__ is error
+
+
+def test_a_transform_returns_a_dict():
+    with pytest.raises(
+        TypeError, match=r"toy/000007: .*lambda.* returned a NoneType, a transform returns a dict"
+    ):
+        apply_transforms(SAMPLE, [lambda sample: None])
+
+
+def test_samples_without_a_name():
+    with pytest.raises(ValueError, match=r"^a sample without sample_id: Raise: x"):
+        apply_transforms({}, [Raise(ValueError("x"))])
