@@ -78,7 +78,7 @@ def structures(draw):
         "index": draw(st.integers(0, 1000)),
         "atomic_numbers": draw(st.lists(st.integers(1, 118), min_size=natoms, max_size=natoms)),
         "positions": draw(vectors),
-        "cell": np.diag(lengths).tolist(),
+        "cell": (np.diag(lengths) + np.tri(3, k=-1)).tolist(),
         "pbc": draw(st.lists(st.booleans(), min_size=3, max_size=3)),
         "targets": {
             "energy": draw(finite),
