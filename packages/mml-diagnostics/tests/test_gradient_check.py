@@ -265,6 +265,17 @@ def test_nan_is_an_alarm_also_with_a_gradient_scaler(samples, make_loader, make_
     assert all_finite(task)
 
 
+def test_inf_that_no_smaller_scale_would_avoid_is_an_alarm(
+    samples, make_loader, make_trainer, make_task, inf_class
+):
+    callback = GradientCheckCallback()
+    task = make_task(inf_class)
+    make_trainer(callback, plugins=make_scaler(4.0)).fit(task, make_loader(samples))
+    (finding,) = by_check(callback, "non_finite_gradient")
+    assert (finding.where, finding.first_step, finding.count) == ("encoder.update.bias", 2, 2)
+    assert all_finite(task)
+
+
 def test_small_norms_are_those_of_unscaled_gradients_where_the_optimizer_unscales(
     samples, make_loader, make_trainer, make_task, task_class
 ):
@@ -321,12 +332,13 @@ def test_counts_survive_resume(samples, make_loader, make_task, make_trainer, tm
 
 
 @pytest.mark.parametrize("options", [{"fast_dev_run": True}, {"overfit_batches": 1}])
-def test_special_runs(samples, make_loader, make_task, make_trainer, tmp_path, options):
+def test_special_runs(samples, make_loader, make_task, make_trainer, tmp_path, caplog, options):
     callback = GradientCheckCallback()
     make_trainer(callback, **options).fit(make_task(), make_loader(samples))
     assert callback.steps_checked == 1
     assert not callback.switched_off
     assert (tmp_path / "findings.json").exists() == ("overfit_batches" in options)
+    assert [r for r in caplog.records if r.name.startswith("mml") and r.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the trainer starts ranks by fork")

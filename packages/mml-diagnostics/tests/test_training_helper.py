@@ -256,8 +256,27 @@ def test_norms_go_to_the_loggers(samples, make_loader, make_task, make_trainer, 
     assert silent.param_norm_history == {}
 
 
+def test_an_encoder_that_is_not_called_keeps_no_hook(fit, task_class):
+    hooks = []
+
+    class Bypass(task_class):
+        def embed(self, batch):
+            hooks.append(len(self.encoder._forward_hooks))
+            return self.encoder.embedding.weight[:1].expand(len(batch["natoms"]), -1)
+
+    fit(Bypass, update_freq=3)
+    assert hooks == [1, 0, 0, 1]
+
+
 def test_accumulation_looks_at_a_step_once(fit):
-    callback = fit(update_freq=1, accumulate_grad_batches=2)
+    def spoil(samples, task):
+        for i in (0, 8):  # in the first and in the second batch of the first step
+            samples[i]["pos"] = samples[i]["pos"] / 10.0
+
+    callback = fit(update_freq=1, accumulate_grad_batches=2, spoil=spoil)
+    assert [(f.where, f.count) for f in found(callback, "fractional_positions")] == [
+        ("sample test/000000", 1)
+    ]
     assert [step for step, _ in callback.param_norm_history["encoder"]] == [0, 1]
 
 

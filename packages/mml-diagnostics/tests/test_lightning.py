@@ -1,0 +1,80 @@
+"""Which Lightning is there: either will do, none is said with the command to install one."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+HIDE = """
+import sys
+
+
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Hide())
+"""
+
+TRAIN = """
+import sys
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from mml_diagnostics import GradientCheckCallback, ThroughputCallback, TrainingHelperCallback
+
+
+class Module(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch[0]).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+x = torch.randn(8, 2)
+x[5, 0] = torch.nan
+data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=2)
+callbacks = [GradientCheckCallback(), TrainingHelperCallback(update_freq=1), ThroughputCallback()]
+trainer = Trainer(
+    accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+    enable_model_summary=False, default_root_dir=sys.argv[1], callbacks=callbacks,
+)
+trainer.fit(Module(), data)
+assert not any(callback.switched_off for callback in callbacks)
+assert callbacks[0].steps_non_finite == 1
+assert callbacks[2].summary["batches"] == 3
+print("pytorch_lightning" in sys.modules)
+"""
+
+
+def run(code, *arguments):
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+
+def test_none():
+    hidden = "HIDDEN = ('pytorch_lightning', 'lightning')\n"
+    result = run(hidden + HIDE + "import mml_diagnostics\n")
+    assert result.returncode == 1
+    assert "needs a Lightning and found none: pip install pytorch-lightning" in result.stderr.splitlines()[-1]
+
+
+def test_an_import_error_inside_lightning_is_not_taken_for_its_absence():
+    result = run("HIDDEN = ('lightning_fabric',)\n" + HIDE + "import mml_diagnostics\n")
+    assert "No module named 'lightning_fabric" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="needs the package lightning")
+@pytest.mark.parametrize("hidden", [(), ("pytorch_lightning",)])
+def test_lightning_pytorch(hidden, tmp_path):
+    result = run(f"HIDDEN = {hidden!r}\n" + HIDE + TRAIN, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == str(not hidden)
+    assert (tmp_path / "findings.json").exists()
