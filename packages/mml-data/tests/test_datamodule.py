@@ -87,7 +87,7 @@ def test_workers_read_and_live_on_and_leave_torch_alone(stored):
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_transforms_are_applied_on_read(stored):
+def test_transforms_are_applied_on_read(stored, unsplit):
     data = MatSciMLDataModule(
         train_path=stored, transforms=[lambda sample: {**sample, "tag": torch.tensor(3.0)}]
     )
@@ -97,6 +97,9 @@ def test_transforms_are_applied_on_read(stored):
         train_path=stored, dset_kwargs={"transforms": [lambda sample: {**sample, "tag": torch.tensor(4.0)}]}
     )
     assert next(iter(through_kwargs.val_dataloader()))["tag"].unique().tolist() == [4.0]
+    elsewhere = {**through_kwargs.dset_kwargs, "split": "train"}
+    data = MatSciMLDataModule(train_path=stored, val_split=unsplit, dset_kwargs=elsewhere)
+    assert next(iter(data.val_dataloader()))["tag"].shape == (10, 1)
 
 
 def test_classes_and_instances(stored, unsplit):

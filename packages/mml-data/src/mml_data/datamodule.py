@@ -45,7 +45,7 @@ class MatSciMLDataModule(LightningDataModule):
         Processes that load, on each device; 0 loads in the training process.
     val_split, test_split
         0.0: the split that is recorded in the data set, if there is one. Above 0 and below 1: that fraction
-        of the training part, drawn at random. A path: another data set.
+        of the training part, drawn at random. A path: another data set of the same kind.
     pred_split
         The same for prediction; without one, and without a recorded split ``predict``, the test part.
     seed
@@ -238,7 +238,7 @@ class MatSciMLDataModule(LightningDataModule):
                 {"val": self.val_split, "test": self.test_split, "predict": self.pred_split},
                 seed=self.seed,
                 transforms=self.transforms,
-                open_dataset=self.dataset if isinstance(self.dataset, type) else LMDBDataset,
+                open_dataset=self._open_other,
             )
         return self._parts
 
@@ -250,6 +250,12 @@ class MatSciMLDataModule(LightningDataModule):
         if isinstance(self.dataset, Dataset):
             return self.dataset
         return (self.dataset or LMDBDataset)(self.train_path, **self.dset_kwargs)  # type: ignore[call-arg,arg-type]
+
+    def _open_other(self, path: str | Path) -> Dataset[Any]:
+        made = self.dataset if isinstance(self.dataset, type) else LMDBDataset
+        # Which samples of the training data set are meant says nothing about another one.
+        options = {key: value for key, value in self.dset_kwargs.items() if key not in ("split", "indices")}
+        return made(path, **options)  # type: ignore[call-arg]
 
     def _train_statistics(self) -> dict[str, Any]:
         if self._statistics is None:

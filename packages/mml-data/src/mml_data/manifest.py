@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mml_data.devsets import DEVSETS
+
 __all__ = ["FORMAT", "MANIFEST_FILE", "VERSION", "FileEntry", "Manifest"]
 
 FORMAT = "mml-lmdb"
@@ -82,7 +84,8 @@ class Manifest:
         if not directory.exists():
             raise FileNotFoundError(
                 f"there is no data set at {str(directory)!r}: make one with "
-                "`matsciml data import SOURCE DEST`, or name an embedded one: 'emt' or 'prototypes'"
+                "`matsciml data import SOURCE DEST`, or name an embedded one: "
+                + " or ".join(map(repr, DEVSETS))
             )
         if not file.is_file():
             raise ValueError(

@@ -25,6 +25,7 @@ ARRAY_DTYPES = (
 )  # fmt: skip
 """Names of the dtypes that an array in a record may have."""
 
+_DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ARRAY_DTYPES}
 _HEADER = struct.Struct("<I")
 _ALIGNMENT = 8
 _ARRAY = 1
@@ -80,10 +81,10 @@ def decode_record(record: bytes | bytearray | memoryview) -> dict[str, Any]:
             if code != _ARRAY:
                 raise ValueError(f"it holds an unknown extension type {code}")
             dtype, offset, *shape = msgpack.unpackb(data)
-            return np.ndarray(tuple(shape), np.dtype(dtype).newbyteorder("<"), buffer, start + offset)
+            return np.ndarray(tuple(shape), _DTYPES[dtype], buffer, start + offset)
 
         sample = msgpack.unpackb(memoryview(buffer)[_HEADER.size : end], ext_hook=unpack_array)
-    except (struct.error, TypeError, ValueError, msgpack.UnpackException) as error:
+    except (struct.error, KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
         raise ValueError(f"these bytes are not a record of a sample: {error}") from error
     if not isinstance(sample, dict):
         raise ValueError(f"these bytes are not a record of a sample: they hold a {type(sample).__name__}")
@@ -128,7 +129,7 @@ def _pack_array(array: np.ndarray, key: str, arrays: list[bytes], size: list[int
         raise TypeError(
             f"{key} is an array of {array.dtype}, which cannot be stored: use {', '.join(ARRAY_DTYPES)}"
         )
-    data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    data = array.astype(_DTYPES[array.dtype.name], copy=False).tobytes()
     descriptor = msgpack.packb([array.dtype.name, size[0], *array.shape])
     arrays += [data, bytes(_padding(len(data)))]
     size[0] += len(data) + _padding(len(data))
