@@ -110,11 +110,13 @@ def test_an_element_that_the_encoder_cannot_embed(refused):
 
 
 def test_cell_of_zero_volume_and_positions_that_are_nan(refused):
-    flat = sample(cell=torch.zeros(1, 3, 3))
-    with pytest.raises(ValueError, match="cell"):
-        write("flat", [flat] * 6)
+    flat = write("flat", [sample(), sample(cell=torch.zeros(1, 3, 3))] * 3)
+    text = refused("fit", *QUICK, "--data.init_args.dataset=null", f"--data.init_args.train_path={flat}")
+    assert "flat/" in text
+    assert "cell" in text
+    assert "volume" in text
     nan = sample(pos=torch.full((2, 3), float("nan")))
-    with pytest.raises(ValueError, match="pos"):
+    with pytest.raises(ValueError, match=r"sample 0.*pos is not finite"):
         write("nan", [nan] * 6)
     line = {"atomic_numbers": [29, 29], "positions": [[0, 0, 0], [1.8, 1.8, 0]], "pbc": [True] * 3}
     line |= {"cell": np.zeros((3, 3)).tolist(), "targets": {"energy": 0.0}}

@@ -36,7 +36,7 @@ def launched(monkeypatch):
     # Restored at the end, whatever a test or a process group start puts there.
     monkeypatch.setattr(os, "environ", os.environ.copy())
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(abort, "_installed", False)
+    monkeypatch.setattr(abort, "_abort", None)
 
     def launch(env):
         for name in list(os.environ):

@@ -39,6 +39,16 @@ def test_the_traceback_is_printed_then_the_launcher_is_told(launched, pipe, monk
     assert os.read(pipe[0], 1000) == b"cmd=abort exitcode=1\n"
 
 
+def test_a_program_that_catches_its_errors_can_end_the_job(launched, pipe, monkeypatch):
+    monkeypatch.setattr(abort.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    abort.abort_job()
+    assert select.select([pipe[0]], [], [], 0)[0] == [], "no job is running yet"
+    abort_job_on_exception(launch_of(HYDRA, 2), {"PMI_FD": str(pipe[1])})
+    abort.abort_job()
+    assert os.read(pipe[0], 1000) == b"cmd=abort exitcode=1\n"
+
+
 @pytest.mark.parametrize(
     ("launch", "env"),
     [

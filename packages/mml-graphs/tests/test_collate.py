@@ -204,3 +204,9 @@ def test_workers_give_what_the_main_process_gives():
 def test_the_older_name_is_the_same_function():
     assert concatenate_keys is collate_samples
     assert pickle.loads(pickle.dumps(concatenate_keys)) is collate_samples
+
+
+def test_free_notes_may_differ_between_samples():
+    notes = [{"formula": "NaCl", "source": "a"}, {"comment": 3}]
+    batch = collate_samples([{"atomic_numbers": torch.tensor([6]), "extra": note} for note in notes])
+    assert batch["extra"] == notes

@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         print(f"matsciml: error: {sentence(error)}", file=sys.stderr)  # noqa: T201
+        if launched := sys.modules.get("mml_distributed"):
+            launched.abort_job()
         return 1
 
 

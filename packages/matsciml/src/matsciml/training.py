@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import time
 import warnings
 from importlib.resources import as_file, files
@@ -159,7 +160,7 @@ class MatSciMLCLI(LightningCLI):
                 save_config_callback=_SaveConfig,
                 save_config_kwargs={"overwrite": True},
                 seed_everything_default=0,
-                parser_kwargs={"prog": "matsciml", "exit_on_error": False, command: _STRICT},
+                parser_kwargs={"prog": "matsciml", **_STRICT, command: _STRICT},
                 args=[command, *arguments],
             )
 
@@ -217,6 +218,16 @@ class MatSciMLCLI(LightningCLI):
             if self.continued:
                 rank_zero_only(trim_metrics)(self.run_directory, step)
         os.environ["MATSCIML_RUN_DIR"] = str(self.run_directory)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it; what ends before the first optimizer step leaves no run directory behind."""
+        new = not self.run_directory.exists()
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException:
+            if new and self.trainer.is_global_zero and self.trainer.global_step == 0:
+                shutil.rmtree(self.run_directory, ignore_errors=True)
+            raise
 
     def before_fit(self) -> None:
         """Say what is going to happen."""

@@ -7,6 +7,7 @@
 from typing import TYPE_CHECKING
 
 from mml_distributed._lightning import class_modules
+from mml_distributed.abort import abort_job
 from mml_distributed.launch import Launch
 from mml_distributed.launchers import read_launch
 from mml_distributed.registration import register
@@ -17,7 +18,15 @@ else:
     MPIDDPStrategy = class_modules()[0].MPIDDPStrategy
     MPIEnvironment = class_modules()[0].MPIEnvironment
 
-__all__ = ["Launch", "MPIDDPStrategy", "MPIEnvironment", "__version__", "read_launch", "register"]
+__all__ = [
+    "Launch",
+    "MPIDDPStrategy",
+    "MPIEnvironment",
+    "__version__",
+    "abort_job",
+    "read_launch",
+    "register",
+]
 
 __version__ = "0.1.0"
 

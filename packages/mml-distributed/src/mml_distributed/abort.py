@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from mml_distributed.launch import HYDRA, Launch
@@ -20,7 +20,7 @@ EXIT_CODE = 1
 GRACE_SECONDS = 0.5
 """For the traceback to be printed and passed on, before the launcher kills us with everyone else."""
 
-_installed = False
+_abort: Callable[[], None] | None = None
 
 
 def abort_job_on_exception(launch: Launch, env: Mapping[str, str]) -> None:
@@ -28,9 +28,9 @@ def abort_job_on_exception(launch: Launch, env: Mapping[str, str]) -> None:
 
     Done once a process, and only where it is needed: several ranks, under Hydra.
     """
-    global _installed
+    global _abort
     pmi = env.get("PMI_FD", "")
-    if _installed or launch.launcher != HYDRA or launch.size == 1 or not pmi.isdecimal():
+    if _abort or launch.launcher != HYDRA or launch.size == 1 or not pmi.isdecimal():
         return
     previous = sys.excepthook
 
@@ -46,4 +46,14 @@ def abort_job_on_exception(launch: Launch, env: Mapping[str, str]) -> None:
         threading.Thread(target=abort, name="mml-distributed-abort").start()
 
     sys.excepthook = hook
-    _installed = True
+    _abort = abort
+
+
+def abort_job() -> None:
+    """End all ranks of the job now, where it is one that would wait for this rank.
+
+    For programs that catch their errors themselves and exit non-zero: `abort_job_on_exception` sees only
+    those that nobody catches. Does nothing outside an MPI job that `MPIEnvironment` has read.
+    """
+    if _abort is not None:
+        _abort()

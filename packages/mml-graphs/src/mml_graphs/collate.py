@@ -21,8 +21,8 @@ def collate_samples(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Graphs are batched by their own library; numbers become [B, 1]; arrays are concatenated along their first
     dimension, except ``cell``, ``pbc``, ``lattice_params`` and ``lattice_features``, which are stacked
     (``pbc`` [3] to [B, 3], ``cell`` [3, 3] or [1, 3, 3] to [B, 3, 3]); ``src_nodes`` and ``dst_nodes`` are
-    shifted to the atoms of the batch; nested dicts are collated key by key; strings and unknown objects
-    become lists of B; ``target_types`` is kept once.
+    shifted to the atoms of the batch; nested dicts are collated key by key; ``extra``, free notes of a
+    structure, and strings and unknown objects become lists of B; ``target_types`` is kept once.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def _merge(key: str, values: list[Any], names: list[str], natoms: list[int | Non
             )
     if kinds[0] == "graph":
         return pyg.batch(values)
-    if kinds[0] == "dict":
+    if kinds[0] == "dict" and path != "extra":
         return _collate(values, names, natoms, path + ".")
     if kinds[0] == "number":
         return _numbers(values)
