@@ -86,6 +86,9 @@ class EGNN(GraphEncoder):
         if not neighbour_norm > 0:
             raise ValueError(f"neighbour_norm is {neighbour_norm}: give a number above 0.")
         act = activation_class(activation)
+        # Small, so that messages begin as nearly a term of the one element plus a term of the other, which
+        # carries over to pairs that were not trained. Learns sooner than PyTorch's 1.
+        nn.init.normal_(self.elements.table.weight, std=0.3)
         self.basis = GaussianBasis(num_gaussians, self.cutoff)
         self.layers = nn.ModuleList(
             EGNNLayer(
