@@ -30,7 +30,7 @@ needs_shared = pytest.mark.skipif(
 class SignalAtStep(Callback):
     """Sends this process a signal while it is in the middle of a given optimizer step, counted from zero."""
 
-    def __init__(self, step: int, signum: int = signal.SIGTERM) -> None:
+    def __init__(self, step: int, signum: int = int(signal.SIGTERM)) -> None:
         self.step, self.signum = step, signum
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:

@@ -35,11 +35,11 @@ def refused(capsys):
     return run
 
 
-def sample(numbers=(29, 29), **changes):
+def sample(numbers=(29, 29), energy=-1.0, **changes):
     """A two-atom crystal that can be written."""
     n = len(numbers)
     pos = np.zeros((n, 3)) + np.arange(n)[:, None] * 1.8
-    targets = {"energy": torch.tensor(-1.0), "force": torch.zeros(n, 3)}
+    targets = {"energy": torch.tensor(energy), "force": torch.zeros(n, 3)}
     whole = {
         "atomic_numbers": torch.tensor(numbers),
         "pos": torch.tensor(pos),
@@ -110,7 +110,8 @@ def test_an_element_that_the_encoder_cannot_embed(refused):
 
 
 def test_cell_of_zero_volume_and_positions_that_are_nan(refused):
-    flat = write("flat", [sample(), sample(cell=torch.zeros(1, 3, 3))] * 3)
+    no_cell = torch.zeros(1, 3, 3)
+    flat = write("flat", [sample(energy=0.1 * i, cell=no_cell) for i in range(6)])
     text = refused("fit", *QUICK, "--data.init_args.dataset=null", f"--data.init_args.train_path={flat}")
     assert "flat/" in text
     assert "cell" in text

@@ -73,13 +73,13 @@ def fit(data, callbacks=(), ckpt_path=None, module=None, **options):
     return module
 
 
-def check_resume(make_data, directory, places=None, **options):
+def check_resume(make_data, directory, places=None, make_module=Recorder, **options):
     saver = SaveEverywhere(directory)
-    whole = fit(make_data(), [saver], **options)
+    whole = fit(make_data(), [saver], module=make_module(), **options)
     chosen = {name: seen for name, seen in saver.saved.items() if places is None or name in places}
     assert chosen
     for name, seen in chosen.items():
-        rest = fit(make_data(), ckpt_path=directory / name, **options)
+        rest = fit(make_data(), ckpt_path=directory / name, module=make_module(), **options)
         assert whole.seen[:seen] + rest.seen == whole.seen, name
         assert torch.equal(rest.weight, whole.weight), name
     return whole
@@ -92,6 +92,20 @@ def test_a_fit_resumed_anywhere_sees_what_an_uninterrupted_one_sees(stored, tmp_
     orders = [[one for batch in epoch for one in batch] for epoch in epochs]
     assert orders[0] != orders[1] != orders[2]
     assert all(len(set(order)) == 12 for order in orders)
+
+
+class Scheduled(Recorder):
+    """Asks for the number of steps in `configure_optimizers`, for which Lightning makes the loader early."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        steps = self.trainer.estimated_stepping_batches
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=steps)
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+
+def test_resuming_where_the_scheduler_asks_for_the_number_of_steps(stored, tmp_path):
+    check_resume(lambda: MatSciMLDataModule(train_path=stored, batch_size=5), tmp_path, make_module=Scheduled)
 
 
 def test_resuming_with_workers(stored, tmp_path):

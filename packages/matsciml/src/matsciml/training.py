@@ -221,12 +221,12 @@ class MatSciMLCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it; what ends before the first optimizer step leaves no run directory behind."""
-        new = not self.run_directory.exists()
+        made = [p for p in (self.run_directory, self.run_directory.parent) if not p.exists()]
         try:
             super()._run_subcommand(subcommand)
         except BaseException:
-            if new and self.trainer.is_global_zero and self.trainer.global_step == 0:
-                shutil.rmtree(self.run_directory, ignore_errors=True)
+            if made and self.trainer.is_global_zero and self.trainer.global_step == 0:
+                shutil.rmtree(made[-1], ignore_errors=True)
             raise
 
     def before_fit(self) -> None:

@@ -113,6 +113,8 @@ class MatSciMLDataModule(LightningDataModule):
             raise ValueError(f"seed must not be negative, it is {self.seed}")
         self._source: Dataset[Any] | None = None
         self._parts: Parts | None = None
+        self._loader: ResumableDataLoader | None = None
+        self._loader_state: dict[str, int] | None = None
         self._statistics: dict[str, Any] | None = None
 
     @classmethod
@@ -147,12 +149,16 @@ class MatSciMLDataModule(LightningDataModule):
     def train_dataloader(self) -> ResumableDataLoader:
         """Batches of the training part, in an order that seed and epoch decide; it can go on in mid-epoch."""
         part = self.parts["train"]
-        return ResumableDataLoader(
+        self._loader = ResumableDataLoader(
             part,
             sampler=self._sampler(part, shuffle=True),
             position=self._position if self.trainer is not None else None,
             **self._loader_options(),
         )
+        if self._loader_state is not None:
+            self._loader.load_state_dict(self._loader_state)
+            self._loader_state = None
+        return self._loader
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """Batches of the validation part, in order; an empty list where there is none."""
@@ -204,17 +210,22 @@ class MatSciMLDataModule(LightningDataModule):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold so that the parts are the same again."""
-        return {"seed": self.seed}
+        """Return what a checkpoint must hold so that the parts are the same again, and go on where they were.
+
+        Lightning keeps the loader's state as well, but gives it back too late where the loader is made early:
+        a scheduler that asks for ``trainer.estimated_stepping_batches`` makes it before loops are restored.
+        """
+        return {"seed": self.seed, "loader": self._loader.state_dict() if self._loader is not None else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the seed of a checkpoint.
+        """Take over the seed of a checkpoint, and where its epoch had got to.
 
         Raises
         ------
         ValueError
             Where another seed was asked for.
         """
+        self._loader_state = state_dict["loader"]
         if (seed := state_dict["seed"]) == self.seed:
             return
         if self._seed_was_given:

@@ -18,6 +18,6 @@ def import_oneccl() -> None:
     except ModuleNotFoundError as error:
         raise ImportError(
             "process group backend 'ccl' needs oneccl_bindings_for_pytorch, which is not installed: pip "
-            "install oneccl_bind_pt (in the version of your torch, from Intel's wheel index); or use strategy='ddp_with_xpu', with torch's own xccl, on Intel GPUs, strategy='ddp_with_mpi' "
-            "elsewhere"
+            "install oneccl_bind_pt (in the version of your torch, from Intel's wheel index); or use "
+            "strategy='ddp_with_xpu', with torch's own xccl, on Intel GPUs, strategy='ddp_with_mpi' elsewhere"
         ) from error
