@@ -20,7 +20,6 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("finished")
         patch.chdir(folder)
-        patch.delenv("MATSCIML_RUN_DIR", raising=False)
         assert fit() == 0
     return folder / "runs" / "fit"
 
@@ -28,7 +27,6 @@ def finished(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MATSCIML_RUN_DIR", raising=False)
 
 
 def test_run_directory_holds_what_the_readme_says(finished):
@@ -67,9 +65,14 @@ def test_an_existing_run_is_never_overwritten():
 
 
 @pytest.mark.parametrize(
-    ("step", "workers"), [(2, 0), (7, 0), (11, 2)], ids=["mid-epoch", "last-of-epoch", "workers"]
+    ("step", "done", "workers"),
+    [
+        pytest.param(2, 3, 0, id="mid-epoch"),
+        pytest.param(7, 9, 0, id="last step of an epoch, which validates first"),
+        pytest.param(11, 12, 2, id="workers that read ahead"),
+    ],
 )
-def test_an_interrupted_run_continues_to_the_same_weights(finished, step, workers, capsys):
+def test_an_interrupted_run_continues_to_the_same_weights(finished, step, done, workers, capsys):
     data = [f"--data.init_args.num_workers={workers}"]
     interrupt = [
         "--trainer.callbacks+=support.SignalAtStep",
@@ -78,7 +81,7 @@ def test_an_interrupted_run_continues_to_the_same_weights(finished, step, worker
     assert fit(*data, *interrupt) == 128 + signal.SIGTERM
     assert "--ckpt_path last" in capsys.readouterr().out
     stopped = torch.load("runs/fit/checkpoints/last.ckpt", weights_only=True)
-    assert stopped["global_step"] == step + 1
+    assert stopped["global_step"] == done
     assert main(["fit", "--ckpt_path", "last"]) == 0
     assert sorted(p.name for p in Path("runs").iterdir()) == ["fit"]
     whole, pieces = (

@@ -28,7 +28,6 @@ def blocks(language):
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MATSCIML_RUN_DIR", raising=False)
 
 
 @pytest.mark.parametrize("code", blocks("python"))

@@ -72,16 +72,21 @@ def _unknown_top(key: str, prefix: str = "") -> str:
 
 
 def _options(class_path: str) -> list[str]:
-    """Return the names of the arguments of a class."""
+    """Return the names of the arguments of a class, with those that it hands on to its bases."""
     module, _, name = class_path.rpartition(".")
     try:
-        return [
-            p
-            for p in inspect.signature(getattr(importlib.import_module(module), name)).parameters
-            if p != "self"
-        ]
-    except (ImportError, AttributeError, ValueError, TypeError):
+        owner = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
         return []
+    names: list[str] = []
+    for base in inspect.getmro(owner) if inspect.isclass(owner) else [owner]:
+        if inspect.isclass(owner) and "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__ if inspect.isclass(owner) else base).parameters.values()
+        names += [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+            break
+    return [name for name in dict.fromkeys(names) if name != "self"]
 
 
 def _meant(name: str, options: Iterable[str]) -> str:

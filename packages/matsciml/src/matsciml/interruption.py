@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from pathlib import Path
@@ -59,7 +60,9 @@ class GracefulInterruption(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop if a signal has come."""
+        """Save and stop if a signal has come; where a validation is due now, one step after it."""
+        if _validation_follows(trainer, batch_idx):
+            return
         asked = self._signum is not None
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
@@ -79,3 +82,10 @@ class GracefulInterruption(Callback):
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
         self._previous = {}
+
+
+def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
+    """Say whether Lightning validates after this batch: it would not do so again when the fit goes on."""
+    every = trainer.val_check_batch
+    between = every is not None and 1 < every < math.inf and (batch_idx + 1) % int(every) == 0
+    return bool(trainer.is_last_batch or between)

@@ -12,6 +12,8 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+RUN_VARIABLE = "MATSCIML_RUN_DIR"
+"""Tells the processes that Lightning starts for further devices where the run is."""
 
 
 def checkpoint_of(run: Path, which: str) -> Path:
@@ -31,7 +33,7 @@ def new_run(runs: Path, name: str) -> Path:
 
     Processes that Lightning starts for further devices take the directory of the one that started them.
     """
-    if given := os.environ.get("MATSCIML_RUN_DIR"):
+    if given := os.environ.get(RUN_VARIABLE):
         return Path(given)
     if not name or Path(name).name != name or name in (".", ".."):
         raise ValueError(f"--name {name!r} is not a plain directory name: give one without slashes")

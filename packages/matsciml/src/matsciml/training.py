@@ -24,7 +24,14 @@ from matsciml import console
 from matsciml.config_errors import raise_readable
 from matsciml.interruption import GracefulInterruption, TrainingInterrupted
 from matsciml.predictions import PredictionCollector, PredictionWriter
-from matsciml.run_directory import RunLogger, checkpoint_of, find_checkpoint, new_run, trim_metrics
+from matsciml.run_directory import (
+    RUN_VARIABLE,
+    RunLogger,
+    checkpoint_of,
+    find_checkpoint,
+    new_run,
+    trim_metrics,
+)
 from matsciml.summary import write_results
 
 # Errors come back to us, and the beginning of an option's name is not taken for the option.
@@ -72,6 +79,8 @@ def run_training(command: str, arguments: list[str], debug: bool) -> int:
             option = f" --name {known.name}" if known.name else ""
             console.say(f"{stop}\ncontinue with: matsciml fit{option} --ckpt_path last")
             return 128 + stop.signum
+        finally:
+            os.environ.pop(RUN_VARIABLE, None)
     return 0
 
 
@@ -125,6 +134,9 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings(
+        "ignore", message=".*callbacks used to create the checkpoint need to be provided.*"
+    )
     warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")  # Lightning 2.6 with torch 2.15
 
 
@@ -217,7 +229,16 @@ class MatSciMLCLI(LightningCLI):
             step = check_checkpoint(self.checkpoint, self.model)
             if self.continued:
                 rank_zero_only(trim_metrics)(self.run_directory, step)
-        os.environ["MATSCIML_RUN_DIR"] = str(self.run_directory)
+        os.environ[RUN_VARIABLE] = str(self.run_directory)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Load checkpoints without running what may be pickled in them, unless that is asked for."""
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        if kwargs.get("weights_only") is None:
+            kwargs["weights_only"] = True
+        if subcommand == "test":
+            kwargs["verbose"] = False  # our table follows
+        return kwargs
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it; what ends before the first optimizer step leaves no run directory behind."""
