@@ -73,6 +73,21 @@ def test_decayed():
     assert not is_decayed([{"lr": 5e-4, "initial_lr": 1e-3}, {"lr": 1e-9}])
 
 
+def test_a_schedule_that_rises_first_is_measured_by_its_peak():
+    """OneCycleLR begins at a 25th of its peak: at a 50th of the peak it has decayed, not halved."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1e-3, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=100)
+    decayed = []
+    for _ in range(100):
+        decayed.append(is_decayed(optimizer.param_groups))
+        optimizer.step()
+        if len(decayed) < 100:
+            schedule.step()
+    assert decayed[0]
+    assert not any(decayed[20:75])
+    assert all(decayed[90:])
+
+
 def test_learning_rate_zero_asks_for_patience_only_under_a_schedule():
     problems = learning_rate_zero([{"lr": 0.0}, {"lr": 1e-3}, {"lr": 0.0, "initial_lr": 1.0}, {}])
     assert [(p.where, p.patience) for p in problems] == [("parameter group 0", 1), ("parameter group 2", 2)]

@@ -82,7 +82,8 @@ def _options(class_path: str) -> list[str]:
     for base in inspect.getmro(owner) if inspect.isclass(owner) else [owner]:
         if inspect.isclass(owner) and "__init__" not in vars(base):
             continue
-        parameters = inspect.signature(base.__init__ if inspect.isclass(owner) else base).parameters.values()
+        function = vars(base)["__init__"] if inspect.isclass(owner) else base
+        parameters = inspect.signature(function).parameters.values()
         names += [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         if not any(p.kind == p.VAR_KEYWORD for p in parameters):
             break

@@ -104,8 +104,12 @@ def update_to_weight_ratio(
 
 
 def is_decayed(groups: Sequence[Mapping[str, float]], fraction: float = 0.1) -> bool:
-    """Return whether a schedule holds any group's learning rate below ``fraction`` of its full value."""
-    return any(g["lr"] < fraction * g["initial_lr"] for g in groups if "initial_lr" in g)
+    """Return whether a schedule holds any group's learning rate below ``fraction`` of its full value.
+
+    The full value is where schedules start; of those that rise first, ``max_lr`` as OneCycleLR and CyclicLR
+    keep it.
+    """
+    return any(g["lr"] < fraction * g.get("max_lr", g["initial_lr"]) for g in groups if "initial_lr" in g)
 
 
 def learning_rate_zero(groups: Sequence[Mapping[str, float]]) -> list[Problem]:
