@@ -9,5 +9,5 @@ html_title = "matsciml"
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
 autodoc_typehints = "none"
+napoleon_use_ivar = True
 autodoc_member_order = "bysource"
-nitpicky = False

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from matsciml.console import SCALE
-from matsciml.metrics import Classification, Regression
+from matsciml.metrics import UNITS, Classification, Regression
 
 BLUE, ORANGE, GREY = "#2563a8", "#d9730d", "#8a8f98"
 STYLE = {
@@ -74,7 +74,9 @@ def learning_curves(series: dict[str, Curve]) -> str:
             _curve(left, series[key], label, colour)
         left.set(title="Loss (normalised, weighted)", xlabel="step")
         for key, colour in zip(errors, (BLUE, ORANGE, "#3b8f5a", "#8a4fb0"), strict=False):
-            _curve(right, series[key], key.removeprefix("val_").replace("_", " "), colour)
+            name = key.removeprefix("val_").removesuffix("_mae")
+            unit = f" MAE ({UNITS[name]})" if name in UNITS else ""
+            _curve(right, series[key], name.replace("_", " ") + unit, colour)
         right.set(title="Validation errors (physical units)", xlabel="step")
         for axes in (left, right):
             if axes.lines:

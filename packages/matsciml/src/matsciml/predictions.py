@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from matsciml.metrics import Classification, Quantity, Regression
-
-UNITS = {"energy": "eV", "energy_per_atom": "eV/atom", "force": "eV/Å", "stress": "eV/Å³"}
+from matsciml.metrics import UNITS, Classification, Quantity, Regression
 
 
 class PredictionCollector(Callback):

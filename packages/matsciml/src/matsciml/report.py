@@ -11,7 +11,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from matsciml.console import SCALE
+from matsciml.console import SCALE, SPLITS
 from matsciml.metrics import Quantity
 
 
@@ -48,6 +48,8 @@ def write_report(directory: Path, summary: dict[str, Any], quantities: Sequence[
         curves=Markup(curves),
         figures={name: Markup(svg) for name, svg in figures(quantities).items()},
         findings=read_findings(directory),
+        title=_title(summary["config"]),
+        data=_data_facts(summary["data"]),
         config=yaml.safe_dump(summary["config"], sort_keys=False, allow_unicode=True),
     )
     path = directory / "report.html"
@@ -71,6 +73,23 @@ def read_findings(directory: Path) -> list[dict[str, Any]]:
     findings: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["findings"]
     order = {"error": 0, "warning": 1, "info": 2}
     return sorted(findings, key=lambda f: order.get(f["severity"], 3))
+
+
+def _title(config: dict[str, Any]) -> str:
+    """Name the task and its encoder by their classes."""
+    model = config.get("model") or {}
+    encoder = (model.get("init_args") or {}).get("encoder")
+    encoder = encoder.get("class_path", "") if isinstance(encoder, dict) else ""
+    names = [path.split(".")[-1] for path in (model.get("class_path", "model"), encoder) if path]
+    return " with ".join(names)
+
+
+def _data_facts(about: dict[str, Any]) -> dict[str, Any]:
+    """Put what the data module says of its data into rows."""
+    facts = {key: value for key, value in about.items() if key not in ("counts", "source", "path") and value}
+    counts = about.get("counts", {})
+    facts["structures"] = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if split in counts)
+    return facts | {k: v for k, v in about.get("source", {}).items() if isinstance(v, str)}
 
 
 def _row(name: str, errors: dict[str, Any]) -> dict[str, str]:
