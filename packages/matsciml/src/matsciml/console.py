@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning import LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from matsciml.training import MatSciMLCLI
-
-SCALE = {"eV/atom": (1000.0, "meV/atom"), "eV/Å": (1000.0, "meV/Å"), "eV/Å³": (1000.0, "meV/Å³")}
-SPLITS = ("train", "val", "test")
+from matsciml.plan import RunPlan
+from matsciml.units import SCALE, SPLITS
 
 
 @rank_zero_only
@@ -28,15 +26,14 @@ def say(text: str) -> None:
     Console(highlight=False, soft_wrap=True).print(text, markup=False)
 
 
-def say_start(cli: MatSciMLCLI) -> None:
+def say_start(trainer: Trainer, model: LightningModule, datamodule: Any, plan: RunPlan) -> None:
     """Say what is trained on what, and where it goes."""
-    model, trainer = cli.model, cli.trainer
     encoder = getattr(model, "encoder", None)
     inner = f"({type(encoder).__name__})" if encoder is not None else ""
     parameters = sum(
         p.numel() for p in model.parameters() if not isinstance(p, torch.nn.UninitializedParameter)
     )
-    verb = "continues" if cli.continued else "writes"
+    verb = "continues" if plan.continued else "writes"
     device = trainer.strategy.root_device
     threads = (
         f", {torch.get_num_threads()} threads"
@@ -44,8 +41,8 @@ def say_start(cli: MatSciMLCLI) -> None:
         else f", {trainer.world_size} device(s)"
     )
     say(
-        f"matsciml fit {verb} {cli.run_directory}\n"
-        f"  data    {_data_line(cli.datamodule)}\n"
+        f"matsciml fit {verb} {plan.run}\n"
+        f"  data    {_data_line(datamodule)}\n"
         f"  model   {type(model).__name__}{inner}, {parameters:,} parameters\n"
         f"  device  {device.type}{threads}; at most {_length(trainer)}"
     )

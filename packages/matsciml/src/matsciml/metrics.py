@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-UNITS = {"energy": "eV", "energy_per_atom": "eV/atom", "force": "eV/Å", "stress": "eV/Å³"}
 
 
 @dataclass(frozen=True)

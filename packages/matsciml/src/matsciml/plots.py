@@ -12,8 +12,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from matsciml.console import SCALE
-from matsciml.metrics import UNITS, Classification, Regression
+from matsciml.metrics import Classification, Regression
+from matsciml.units import SCALE, UNITS
 
 BLUE, ORANGE, GREY = "#2563a8", "#d9730d", "#8a8f98"
 STYLE = {

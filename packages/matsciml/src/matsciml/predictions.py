@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from matsciml.metrics import UNITS, Classification, Quantity, Regression
+from matsciml.metrics import Classification, Quantity, Regression
+from matsciml.units import UNITS
 
 
 class PredictionCollector(Callback):

@@ -11,8 +11,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from matsciml.console import SCALE, SPLITS
 from matsciml.metrics import Quantity
+from matsciml.units import SCALE, SPLITS
 
 
 def write_report(directory: Path, summary: dict[str, Any], quantities: Sequence[Quantity]) -> Path:

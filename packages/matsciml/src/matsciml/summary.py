@@ -8,18 +8,19 @@ import os
 import platform
 import resource
 import sys
-import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import yaml
+from mml_diagnostics import ThroughputCallback
+from pytorch_lightning import LightningModule, Trainer
 
 from matsciml import console
-
-if TYPE_CHECKING:
-    from matsciml.training import MatSciMLCLI
+from matsciml.plan import RunPlan
+from matsciml.predictions import PredictionCollector
+from matsciml.report import write_report
 
 PACKAGES = (
     "matsciml",
@@ -35,41 +36,51 @@ PACKAGES = (
 )
 
 
-def write_results(cli: MatSciMLCLI) -> None:
+def write_results(
+    trainer: Trainer,
+    model: LightningModule,
+    datamodule: Any,
+    collector: PredictionCollector,
+    plan: RunPlan,
+    seconds: float,
+) -> None:
     """Write summary.json and report.html into the run's directory and print the table.
 
     Parameters
     ----------
-    cli
-        The command line whose trainer has just tested its model.
+    trainer
+        Which has just tested the model.
+    model, datamodule
+        What was tested, on what.
+    collector
+        The predictions.
+    plan
+        Where the run is.
+    seconds
+        How long it took.
     """
-    if not cli.trainer.is_global_zero:
-        return
-    from matsciml.report import write_report
-
-    statistics = cli.datamodule.target_statistics() if hasattr(cli.datamodule, "target_statistics") else {}
-    quantities = cli.collector.quantities(statistics)
+    statistics = datamodule.target_statistics() if hasattr(datamodule, "target_statistics") else {}
+    quantities = collector.quantities(statistics)
     results = {quantity.name: quantity.errors() for quantity in quantities}
-    directory = cli.run_directory
-    config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((plan.run / "config.yaml").read_text(encoding="utf-8"))
     summary = {
         "test": results,
-        "run": directory.name,
-        "command": cli.subcommand,
-        "epochs": cli.trainer.current_epoch,
-        "steps": cli.trainer.global_step,
-        "seconds": round(time.monotonic() - cli.started, 1),
+        "run": plan.run.name,
+        "command": plan.command,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "seconds": round(seconds, 1),
         "peak_memory_mb": round(peak_memory_mb(), 1),
-        "parameters": sum(p.numel() for p in cli.model.parameters()),
-        "data": cli.datamodule.describe() if hasattr(cli.datamodule, "describe") else {},
-        "hardware": hardware(cli.trainer.strategy.root_device, cli.trainer.world_size),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "data": datamodule.describe() if hasattr(datamodule, "describe") else {},
+        "hardware": hardware(trainer.strategy.root_device, trainer.world_size),
         "versions": versions(),
-        "throughput": _throughput(cli),
+        "throughput": _throughput(trainer),
         "config": config,
     }
-    write_json(directory / "summary.json", summary)
-    write_report(directory, summary, quantities)
-    console.show_results(results, directory)
+    write_json(plan.run / "summary.json", summary)
+    write_report(plan.run, summary, quantities)
+    console.show_results(results, plan.run)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -119,10 +130,10 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or "unknown processor"
 
 
-def _throughput(cli: MatSciMLCLI) -> dict[str, Any]:
+def _throughput(trainer: Trainer) -> dict[str, Any]:
     """Return the summary of a callback that measured it, if there is one."""
-    for callback in cli.trainer.callbacks:  # type: ignore[attr-defined]
-        if type(callback).__name__ == "ThroughputCallback":
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, ThroughputCallback):
             return dict(callback.summary)
     return {}
 

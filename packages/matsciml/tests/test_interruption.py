@@ -1,0 +1,69 @@
+import math
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+from matsciml.interruption import GracefulInterruption, TrainingInterrupted
+
+
+def trainer(**changes):
+    """Stands in for a Trainer between two steps, and writes down what is saved."""
+    saved = []
+    given = {
+        "world_size": 1,
+        "val_check_batch": math.inf,
+        "is_last_batch": False,
+        "global_step": 5,
+        "save_checkpoint": saved.append,
+        "saved": saved,
+    }
+    return SimpleNamespace(**given | changes)
+
+
+@pytest.fixture
+def callback(tmp_path):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    callback = GracefulInterruption(tmp_path / "last.ckpt")
+    callback.on_train_start(trainer(), None)
+    yield callback
+    callback.teardown(trainer(), None, "fit")
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_step_then_saves_and_stops(callback, signum):
+    callback.on_train_batch_end(calm := trainer(), None, None, None, 0)
+    assert calm.saved == []
+    os.kill(os.getpid(), signum)
+    with pytest.raises(TrainingInterrupted, match=f"{signal.Signals(signum).name} after step 5") as stop:
+        callback.on_train_batch_end(asked := trainer(), None, None, None, 1)
+    assert asked.saved == [callback.checkpoint]
+    assert stop.value.signum == signum
+
+
+@pytest.mark.parametrize("due", [{"is_last_batch": True}, {"val_check_batch": 4}])
+def test_where_a_validation_is_due_it_comes_first(callback, due):
+    os.kill(os.getpid(), signal.SIGTERM)
+    callback.on_train_batch_end(here := trainer(**due), None, None, None, 3)
+    assert here.saved == []
+    with pytest.raises(TrainingInterrupted):
+        callback.on_train_batch_end(trainer(val_check_batch=4), None, None, None, 4)
+
+
+def test_validating_after_every_step_does_not_put_it_off_for_ever(callback):
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(TrainingInterrupted):
+        callback.on_train_batch_end(trainer(val_check_batch=1), None, None, None, 0)
+
+
+def test_a_second_signal_stops_at_once(callback):
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_all_ranks_stop_when_one_was_asked(callback):
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda asked, all: True)  # noqa: A006
+    with pytest.raises(TrainingInterrupted):
+        callback.on_train_batch_end(trainer(world_size=2, strategy=strategy), None, None, None, 0)

@@ -1,0 +1,106 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matsciml.metrics import Classification, Regression
+from matsciml.predictions import PredictionCollector, PredictionWriter
+
+ONE_RANK = SimpleNamespace(world_size=1)
+
+
+def outputs(natoms, first=0, seed=0):
+    """What a force task returns for one batch."""
+    generator = torch.Generator().manual_seed(seed)
+    total = sum(natoms)
+
+    def both():
+        return {
+            "energy": torch.randn(len(natoms), 1, generator=generator),
+            "force": torch.randn(total, 3, generator=generator),
+        }
+
+    ids = [f"x/{first + i}" for i in range(len(natoms))]
+    return {"predictions": both(), "targets": both(), "natoms": torch.tensor(natoms), "sample_id": ids}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=4))
+def test_collected_quantities_equal_those_of_one_big_batch(batches):
+    collector = PredictionCollector()
+    parts = [outputs(natoms, seed=i) for i, natoms in enumerate(batches)]
+    for i, part in enumerate(parts):
+        collector.on_test_batch_end(ONE_RANK, None, part, None, i)
+    energy, force = collector.quantities({"energy": {"per_atom_mean": 0.5, "mean": 9.0}})
+    assert (energy.name, energy.unit, energy.baseline) == ("energy_per_atom", "eV/atom", 0.5)
+    expected = [
+        float(e) / n
+        for p, b in zip(parts, batches, strict=True)
+        for e, n in zip(p["predictions"]["energy"][:, 0].double(), b, strict=True)
+    ]
+    np.testing.assert_allclose(energy.predicted, expected)
+    assert force.baseline == 0.0
+    np.testing.assert_array_equal(
+        force.target, torch.cat([p["targets"]["force"] for p in parts]).double().reshape(-1)
+    )
+
+
+def test_labels_become_classes_and_the_baseline_the_most_frequent():
+    collector = PredictionCollector()
+    out = {
+        "predictions": {
+            "system": torch.tensor([[0.0, 3.0, 1.0], [2.0, 1.0, 0.0]]),
+            "stable": torch.tensor([[0.3], [-0.1]]),
+            "gap": torch.tensor([[1.0], [2.0]]),
+        },
+        "targets": {
+            "system": torch.tensor([1, 2]),
+            "stable": torch.tensor([1, 1]),
+            "gap": torch.tensor([[1.5], [2.0]]),
+        },
+        "natoms": torch.tensor([2, 3]),
+    }
+    collector.on_test_batch_end(ONE_RANK, None, out, None, 0)
+    statistics = {"system": {"classes": [0, 1, 2], "class_counts": [1, 2, 7]}, "gap": {"mean": 1.25}}
+    system, stable, gap = collector.quantities(statistics)
+    assert isinstance(system, Classification)
+    assert (system.predicted.tolist(), system.baseline) == ([1, 0], 2)
+    assert stable.predicted.tolist() == [1, 0]
+    assert isinstance(gap, Regression)
+    assert (gap.baseline, gap.unit) == (1.25, "")
+
+
+def test_outputs_of_other_modules_are_left_alone():
+    collector = PredictionCollector()
+    collector.on_test_batch_end(ONE_RANK, None, torch.tensor(1.0), None, 0)
+    assert collector.quantities({}) == []
+
+
+def test_predictions_are_written_one_structure_a_line(tmp_path):
+    path = tmp_path / "runs" / "predictions.jsonl"
+    writer = PredictionWriter(path)
+    writer.on_predict_start(ONE_RANK, None)
+    parts = [outputs([1, 1], seed=1), outputs([3, 1, 2], first=2, seed=2)]
+    for i, part in enumerate(parts):
+        writer.on_predict_batch_end(ONE_RANK, None, part, None, i)
+        assert not path.exists()
+    writer.on_predict_end(ONE_RANK, None)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["sample_id"] for line in lines] == [f"x/{i}" for i in range(5)]
+    assert [np.shape(line["force"]) for line in lines] == [(1, 3), (1, 3), (3, 3), (1, 3), (2, 3)]
+    np.testing.assert_allclose(lines[4]["force"], parts[1]["predictions"]["force"][4:])
+    assert lines[2]["energy"] == pytest.approx(float(parts[1]["predictions"]["energy"][0]))
+
+
+def test_a_failed_prediction_leaves_no_file(tmp_path):
+    writer = PredictionWriter(tmp_path / "predictions.jsonl")
+    writer.on_predict_start(ONE_RANK, None)
+    with pytest.raises(ValueError, match="predict_step"):
+        writer.on_predict_batch_end(ONE_RANK, None, None, None, 0)
+    writer.on_exception(ONE_RANK, None, ValueError())
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match=r"--trainer\.devices 1"):
+        writer.on_predict_start(SimpleNamespace(world_size=2), None)
