@@ -89,6 +89,22 @@ def test_misspelt_keys(refused):
     assert "broken.yaml" in refused("fit", "--config", "broken.yaml")
 
 
+def test_arguments_that_a_class_refuses(refused):
+    text = refused("fit", "--data.init_args.batch_size=0")
+    assert text == "matsciml: error: batch_size must be at least 1, it is 0"
+    text = refused("fit", "--model.init_args.task_loss_scaling={stress: 1.0}")
+    assert "stress" in text
+    assert "['energy', 'force']" in text
+    assert "'nonexist'" in refused("fit", "--data.init_args.dataset=nonexist")
+    text = refused("fit", *QUICK, "--model.init_args.encoder.init_args.cutoff=6")
+    assert "PeriodicPropertiesTransform" in text
+
+
+def test_devices_that_are_not_there(refused):
+    assert "--torch-backend=xpu" in refused("fit", "--trainer.accelerator=xpu")
+    assert "mpirun" in refused("fit", "--trainer.strategy=ddp_with_mpi")
+
+
 def test_unknown_command(refused):
     assert "'train'" in (text := refused("train"))
     assert "fit" in text

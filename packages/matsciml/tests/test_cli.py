@@ -28,3 +28,11 @@ def test_version(capsys):
 )
 def test_errors_become_one_line(error, text):
     assert sentence(error) == text
+
+
+def test_errors_that_our_packages_raise_are_sentences_whatever_their_type():
+    from mml_distributed import read_launch
+
+    with pytest.raises(RuntimeError) as ours:
+        read_launch({})
+    assert sentence(ours.value).startswith("no MPI launcher")

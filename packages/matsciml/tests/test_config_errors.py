@@ -33,6 +33,16 @@ NESTED = """Parser key "encoder":
             TREE.format(problem="module 'mml_tasks' has no attribute 'Force'"),
             ["key model", "has no attribute 'Force'"],
         ),
+        (
+            "Parser key \"trainer.max_epochs\":\n  Expected a <class 'int'>\n  Given value: two",
+            ["trainer.max_epochs", "Expected a int, got two"],
+        ),
+        (
+            "Does not validate against any of the Union subtypes\nSubtypes: [<class 'a.B'>, <class 'NoneType'>]\n"
+            "Errors:\n  - batch_size must be at least 1, it is 0\n  - Expected a <class 'NoneType'>\n"
+            "Given value type: <class 'x'>\nGiven value: Namespace(class_path='m.D')",
+            ["batch_size must be at least 1, it is 0"],
+        ),
         ("Subcommand 'fit' does not accept option 'modle.a'", ["modle.a", "did you mean 'model'?"]),
         (
             "Subcommand 'fit' does not accept option 'trainer.max_epoch'",

@@ -93,12 +93,20 @@ def sentence(error: BaseException) -> str:
     """
     text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
     text = re.sub(r"\s+", " ", str(text)).strip()
-    if (
-        not isinstance(error, (ValueError, TypeError, OSError, ImportError, KeyError, LookupError))
-        or not text
-    ):
-        from lightning_fabric.utilities.exceptions import MisconfigurationException
-
-        if not isinstance(error, MisconfigurationException) or not text:
-            text = f"{type(error).__name__}: {text} (--debug shows where)"
+    expected = isinstance(error, (ValueError, TypeError, OSError, ImportError, LookupError)) or _is_ours(
+        error
+    )
+    if not (expected and text):
+        text = f"{type(error).__name__}: {text} (--debug shows where)"
     return text
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Say whether an error was raised on purpose: by our packages, or as Lightning's word for a wrong setting."""
+    if type(error).__name__ == "MisconfigurationException":
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return module.startswith(("mml_", "matsciml."))

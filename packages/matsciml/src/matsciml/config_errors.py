@@ -32,6 +32,11 @@ def raise_readable(command: str) -> Iterator[None]:
         yield
     except argparse.ArgumentError as error:
         raise ValueError(f"{explain(str(error))}; `matsciml {command} --help` lists what there is") from error
+    except (TypeError, ValueError) as error:
+        # What a class of the config refuses in its constructor comes back inside the same tree.
+        if "Does not validate against any of the Union subtypes" not in str(error):
+            raise
+        raise ValueError(explain(str(error))) from error
 
 
 def explain(report: str) -> str:
@@ -57,7 +62,11 @@ def explain(report: str) -> str:
         return f"config key {place}: {owner or 'it'} has no option {name!r}{_meant(name, _options(owner))}"
     lines = [line.strip().lstrip("- ") for line in report.splitlines()]
     reasons = [line for line in lines if line and not STRUCTURE.match(line)] or [lines[-1]]
-    reason = re.sub(r"^Parser key \"[^\"]+\": ", "", reasons[0]) if place else " ".join(reasons)
+    named = [line for line in reasons if re.search(r"has no attribute|No module named", line)]
+    reason = re.sub(r"^Parser key \"[^\"]+\": ", "", (named or reasons)[0])
+    given = re.search(r"Given value: (.*)", report)
+    if reason.startswith("Expected a") and "Got value" not in reason and given:
+        reason = f"{reason}, got {given[1]}"
     reason = re.sub(r"<class '([^']+)'>", r"\1", reason)
     owner = f" ({classes[-1]})" if classes else ""
     return f"config key {place}{owner}: {reason}" if place else reason
