@@ -38,7 +38,8 @@ NESTED = """Parser key "encoder":
             ["trainer.max_epochs", "Expected a int, got two"],
         ),
         (
-            "Does not validate against any of the Union subtypes\nSubtypes: [<class 'a.B'>, <class 'NoneType'>]\n"
+            "Does not validate against any of the Union subtypes\n"
+            "Subtypes: [<class 'a.B'>, <class 'NoneType'>]\n"
             "Errors:\n  - batch_size must be at least 1, it is 0\n  - Expected a <class 'NoneType'>\n"
             "Given value type: <class 'x'>\nGiven value: Namespace(class_path='m.D')",
             ["batch_size must be at least 1, it is 0"],

@@ -93,16 +93,14 @@ def sentence(error: BaseException) -> str:
     """
     text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
     text = re.sub(r"\s+", " ", str(text)).strip()
-    expected = isinstance(error, (ValueError, TypeError, OSError, ImportError, LookupError)) or _is_ours(
-        error
-    )
-    if not (expected and text):
+    usual = (ValueError, TypeError, OSError, ImportError, LookupError)
+    if not text or not (isinstance(error, usual) or _is_ours(error)):
         text = f"{type(error).__name__}: {text} (--debug shows where)"
     return text
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Say whether an error was raised on purpose: by our packages, or as Lightning's word for a wrong setting."""
+    """Say whether an error is meant for the user: raised by our packages, or Lightning's word for a mistake."""
     if type(error).__name__ == "MisconfigurationException":
         return True
     trace = error.__traceback__
