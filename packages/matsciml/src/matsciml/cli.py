@@ -100,7 +100,7 @@ def sentence(error: BaseException) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Say whether an error is meant for the user: raised by our packages, or Lightning's word for a mistake."""
+    """Say whether an error is meant for the user: raised by us, or Lightning's word for a mistake."""
     if type(error).__name__ == "MisconfigurationException":
         return True
     trace = error.__traceback__
