@@ -158,6 +158,21 @@ def test_learning_rate_zero_at_once_or_where_a_schedule_stays_there(fit, task_cl
     assert found(fit(Ended, update_freq=1), "learning_rate_zero")[0].first_step == 3
 
 
+def test_updates_that_a_one_cycle_schedule_makes_small_are_no_finding(fit, task_class):
+    """It begins far below its peak, and above its own initial rate that is still small on purpose."""
+
+    class OneCycle(task_class):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, max_lr=1e-2, total_steps=10_000, div_factor=1e6
+            )
+            return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    callback = fit(OneCycle, update_freq=1, max_epochs=3)
+    assert found(callback, "update_to_weight_ratio") == []
+
+
 def test_loss_that_does_not_fall(fit, task_class):
     class Stuck(task_class):
         def training_step(self, batch, batch_idx):

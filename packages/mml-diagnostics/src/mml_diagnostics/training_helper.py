@@ -136,7 +136,9 @@ class TrainingHelperCallback(DiagnosticCallback):
                 self._run("encoder_without_gradient", gradients.encoder_gradient, named, norms)
         self._before |= {name: p.detach().clone() for name, p in parameters.items() if p.grad is not None}
         for group in optimizer.param_groups:  # schedules step before the batch ends: read the rates now
-            self._groups.append({key: float(group[key]) for key in ("lr", "initial_lr") if key in group})
+            self._groups.append(
+                {key: float(group[key]) for key in ("lr", "initial_lr", "max_lr") if key in group}
+            )
 
     @never_fatal
     def on_train_batch_end(
