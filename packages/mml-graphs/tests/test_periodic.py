@@ -17,7 +17,7 @@ quick = settings(max_examples=30, deadline=None)
 transforms = st.builds(
     PeriodicPropertiesTransform,
     cutoff_radius=st.sampled_from([2.0, 4.0]),
-    backend=st.sampled_from(["auto", "pymatgen", "vesin", "ase"]),
+    backend=st.sampled_from(["auto", "numpy", "pymatgen", "vesin", "ase"]),
     max_neighbors=st.sampled_from([None, 1, 6]),
     allow_self_loops=st.booleans(),
     convert_to_unit_cell=st.booleans(),
@@ -161,7 +161,7 @@ def test_undirected_keeps_a_pair_that_either_end_keeps():
     ]
 
 
-@pytest.mark.parametrize("backend", ["auto", "pymatgen", "vesin", "ase"])
+@pytest.mark.parametrize("backend", ["auto", "numpy", "pymatgen", "vesin", "ase"])
 def test_adaptive_cutoff_under_every_backend(backend):
     sample = {"atomic_numbers": [6], "pos": [[0.0, 0, 0]], "cell": np.eye(3) * 7.2}
     result = PeriodicPropertiesTransform(3.0, adaptive_cutoff=True, backend=backend)(sample)

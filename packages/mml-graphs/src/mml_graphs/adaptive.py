@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mml_graphs.lattice import Cell
-from mml_graphs.neighbors import Edges, search, wrap
+from mml_graphs.neighbors import Edges, search, with_exact_lengths, wrap
 
 STEP = 0.5  # angstrom
 LIMIT = 100.0  # angstrom
@@ -24,7 +24,7 @@ def isolated_atoms(edges: Edges, n_atoms: int) -> NDArray[np.int64]:
     Parameters
     ----------
     edges
-        Directed edges.
+        Directed edges, sorted by source.
     n_atoms
         Number of atoms.
 
@@ -33,7 +33,10 @@ def isolated_atoms(edges: Edges, n_atoms: int) -> NDArray[np.int64]:
     ndarray
         Indices, ascending.
     """
-    return np.flatnonzero(np.bincount(edges.src, minlength=n_atoms) == 0)
+    src = edges.src
+    if src.size and np.count_nonzero(src[1:] != src[:-1]) + 1 == n_atoms:
+        return src[:0]  # as many sources as atoms: the common case, without counting
+    return np.flatnonzero(np.bincount(src, minlength=n_atoms) == 0)
 
 
 def adaptive_edges(
@@ -80,6 +83,7 @@ def adaptive_edges(
         edges = search(positions, cell, radius, backend)
         lonely = isolated_atoms(edges, len(positions))
     if at_first.size:
+        edges = with_exact_lengths(positions, cell, edges)
         degrees = np.bincount(edges.src, minlength=len(positions))
         nearest = np.minimum.reduceat(edges.distances, np.cumsum(degrees) - degrees)
         enough = first_step(cutoff, float(nearest[at_first].max()))

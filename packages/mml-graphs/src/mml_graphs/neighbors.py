@@ -70,7 +70,7 @@ def find_edges(
     cutoff
         Largest distance, angstrom, inclusive.
     backend
-        ``"auto"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All give the same edges.
+        ``"auto"``, ``"numpy"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All give the same edges.
 
     Returns
     -------
@@ -138,36 +138,87 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
     """
     wrapped, shifts = wrap(positions, cell)
     radius = cutoff + MARGIN
-    name = choose_backend(wrapped, radius) if backend == "auto" else backend
-    src, dst, images = candidates(name, wrapped, cell, radius)
-    if shifts is not None:
-        images = images + shifts.take(src, axis=0) - shifts.take(dst, axis=0)
+    name = choose_backend(wrapped, cell, radius) if backend == "auto" else backend
+    src, dst, images, distances = candidates(name, wrapped, cell, radius)
 
-    # One row per component from here on: numpy is faster over long rows than over rows of three.
-    # Written out, rather than as a matrix product, each edge and its reverse round to the very same length.
+    # Backends differ by rounding: near the limits, the formula of `edge_lengths` decides.
+    keep = distances > COINCIDENT
+    near_cutoff = distances > cutoff - MARGIN
+    n_loops = len(positions) if name == "pymatgen" else 0
+    if np.count_nonzero(near_cutoff) or np.count_nonzero(keep) != keep.size - n_loops:
+        at_cutoff = near_cutoff.nonzero()[0]
+        absolute = images if shifts is None else images + shifts.take(src, axis=0) - shifts.take(dst, axis=0)
+        near = np.flatnonzero(~keep)
+        _check_coincident(positions, cell, src[near], dst[near], absolute[near])
+        lengths = edge_lengths(positions, cell, src[at_cutoff], dst[at_cutoff], absolute[at_cutoff])
+        distances[at_cutoff] = lengths
+        keep[at_cutoff] = lengths <= cutoff
+
+    if np.count_nonzero(keep) != keep.size:
+        index = keep.nonzero()[0]
+        src, dst, images = src.take(index), dst.take(index), images.take(index, axis=0)
+        distances = distances.take(index)
+    if shifts is not None:
+        images += shifts.take(src, axis=0)
+        images -= shifts.take(dst, axis=0)
+    return Edges(src, dst, images, images @ cell.matrix, distances)
+
+
+def edge_lengths(
+    positions: NDArray[np.float64],
+    cell: Cell,
+    src: NDArray[np.int64],
+    dst: NDArray[np.int64],
+    images: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Compute the lengths of edges by the formula that decides about them.
+
+    It is written out, component by component, so that an edge and its reverse round to the very same length.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], angstrom.
+    cell
+        The cell.
+    src, dst, images
+        [E], [E] and [E, 3]: the edges.
+
+    Returns
+    -------
+    ndarray
+        [E], ``|pos[dst] + images @ cell - pos[src]|``, angstrom.
+    """
     i, j, k = np.ascontiguousarray(images.T)
     columns = np.ascontiguousarray(positions.T)
-    offsets = np.empty((3, len(src)))
     squares = np.zeros(len(src))
-    for axis, (a, b, c) in enumerate(cell.matrix.T.tolist()):
-        offset = np.add(np.add(i * a, j * b), k * c, out=offsets[axis])
-        component = columns[axis].take(dst) - columns[axis].take(src) + offset
+    for coordinate, (a, b, c) in zip(columns, cell.matrix.T.tolist(), strict=True):
+        component = coordinate.take(dst) - coordinate.take(src) + (i * a + j * b + k * c)
         squares += component * component
-    distances = np.sqrt(squares)
+    return np.sqrt(squares)
 
-    keep = distances <= cutoff
-    near = np.flatnonzero(distances < COINCIDENT)
-    if near.size:
-        keep[near] = False
-        other = near[(src[near] != dst[near]) | images[near].any(axis=1)]
-        if other.size:
-            first = min(other.tolist(), key=lambda edge: (src[edge], dst[edge]))
-            one, two = int(src[first]), int(dst[first])
-            raise ValueError(
-                f"atoms {one} and {two} are in one place, at {positions[one].round(4).tolist()} "
-                f"({distances[first]:.1e} angstrom apart, periodic images included); remove one of them"
-            )
-    return Edges(src, dst, images, offsets.T, distances).take(keep)
+
+def with_exact_lengths(positions: NDArray[np.float64], cell: Cell, edges: Edges) -> Edges:
+    """Return edges with the lengths of `edge_lengths`, for decisions that an edge and its reverse share."""
+    return edges._replace(distances=edge_lengths(positions, cell, edges.src, edges.dst, edges.images))
+
+
+def _check_coincident(
+    positions: NDArray[np.float64],
+    cell: Cell,
+    src: NDArray[np.int64],
+    dst: NDArray[np.int64],
+    images: NDArray[np.float64],
+) -> None:
+    other = np.flatnonzero((src != dst) | images.any(axis=1))
+    if other.size:
+        first = min(other.tolist(), key=lambda edge: (src[edge], dst[edge]))
+        one, two, edge = int(src[first]), int(dst[first]), slice(first, first + 1)
+        distance = edge_lengths(positions, cell, src[edge], dst[edge], images[edge])[0]
+        raise ValueError(
+            f"atoms {one} and {two} are in one place, at {positions[one].round(4).tolist()} "
+            f"({distance:.1e} angstrom apart, periodic images included); remove one of them"
+        )
 
 
 def wrap(

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mml_graphs._notices import counted, once
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.adaptive import adaptive_edges, isolated_atoms, name_atoms
 from mml_graphs.lattice import Cell, complete_cell
-from mml_graphs.neighbors import Edges, check_backend, check_cutoff, search, wrap
+from mml_graphs.neighbors import Edges, check_backend, check_cutoff, search, with_exact_lengths, wrap
 from mml_graphs.sample import Structure, read_structure, sample_name
+from mml_graphs.sample_tensors import sample_tensors
 from mml_graphs.selection import nearest_neighbors, one_per_pair, with_self_loops
 
 logger = logging.getLogger(__name__)
 
 ON_ISOLATED = ("warn", "raise", "allow")
+
+
+class Found(NamedTuple):
+    """What `PeriodicPropertiesTransform.find` returns."""
+
+    structure: Structure
+    cell: Cell
+    edges: Edges
+    cutoff: float
 
 
 class PeriodicPropertiesTransform:
@@ -43,7 +52,8 @@ class PeriodicPropertiesTransform:
         Where an atom has no neighbour, grow the cutoff in steps of 0.5 angstrom to the first at which every
         atom has one, 100 angstrom at most. The value reached is in ``cutoff_radius``.
     backend
-        Neighbour search: ``"auto"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All give the same edges.
+        Neighbour search: ``"auto"`` (the fastest for the structure), ``"numpy"``, ``"pymatgen"``, ``"vesin"`` or
+        ``"ase"``. All give the same edges.
     max_neighbors
         Keep the k nearest of each source atom, and whoever ties with the k-th; None keeps all.
     allow_self_loops
@@ -78,7 +88,7 @@ class PeriodicPropertiesTransform:
         self,
         cutoff_radius: float,
         adaptive_cutoff: bool = False,
-        backend: Literal["auto", "pymatgen", "vesin", "ase"] = "auto",
+        backend: Literal["auto", "numpy", "pymatgen", "vesin", "ase"] = "auto",
         max_neighbors: int | None = None,
         allow_self_loops: bool = False,
         convert_to_unit_cell: bool = False,
@@ -114,6 +124,36 @@ class PeriodicPropertiesTransform:
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with its edges."""
+        structure, cell, edges, cutoff = self.find(sample)
+        matrix = np.zeros((3, 3)) if structure.cell is None else structure.cell
+        tensors = sample_tensors(
+            structure.atomic_numbers,
+            structure.positions,
+            structure.positions @ cell.inverse,
+            matrix[None],
+            structure.pbc,
+            edges,
+        )
+        return {**sample, **tensors, "cutoff_radius": cutoff}
+
+    def find(self, sample: Mapping[str, Any]) -> Found:
+        """Read the structure of a sample and find its edges, as arrays in float64.
+
+        Parameters
+        ----------
+        sample
+            A sample; it is not changed.
+
+        Returns
+        -------
+        Found
+            The structure, its completed cell, its edges, and the cutoff that they were found with.
+
+        Raises
+        ------
+        ValueError
+            As the class says; the message begins with the sample's name.
+        """
         try:
             structure = read_structure(sample, self.is_cartesian)
             cell = complete_cell(structure.cell, structure.pbc)
@@ -124,7 +164,7 @@ class PeriodicPropertiesTransform:
             edges, cutoff = self._edges(sample, structure.positions, cell)
         except ValueError as error:
             raise ValueError(f"{sample_name(sample)}: {error}") from error
-        return {**sample, **_tensors(structure, cell, edges), "cutoff_radius": cutoff}
+        return Found(structure, cell, edges, cutoff)
 
     def _edges(
         self, sample: Mapping[str, Any], positions: NDArray[np.float64], cell: Cell
@@ -138,6 +178,7 @@ class PeriodicPropertiesTransform:
                 self._report_isolated(sample, isolated_atoms(edges, n_atoms))
         if self.max_neighbors is not None:
             symmetric = self.symmetric or self.is_undirected
+            edges = with_exact_lengths(positions, cell, edges)
             edges = nearest_neighbors(edges, n_atoms, self.max_neighbors, self.tie_tolerance, symmetric)
         if self.is_undirected:
             edges = one_per_pair(edges)
@@ -169,26 +210,3 @@ def _mention_fractional(sample: Mapping[str, Any], structure: Structure) -> None
             f"{sample_name(sample)}: all of 'pos' lies in [0, 1] in a cell of several angstrom "
             "and is taken as Cartesian; say is_cartesian=False if it is fractional, is_cartesian=True if not",
         )
-
-
-def _tensors(structure: Structure, cell: Cell, edges: Edges) -> dict[str, torch.Tensor]:
-    matrix = np.zeros((3, 3)) if structure.cell is None else structure.cell
-    vectors = structure.positions.take(edges.dst, axis=0)
-    vectors -= structure.positions.take(edges.src, axis=0)
-    vectors += edges.offsets
-    return {
-        "atomic_numbers": torch.tensor(structure.atomic_numbers),
-        "pos": torch.tensor(structure.positions, dtype=torch.get_default_dtype()),
-        "cell": torch.tensor(matrix.reshape(1, 3, 3), dtype=torch.get_default_dtype()),
-        "pbc": torch.tensor(structure.pbc),
-        "src_nodes": torch.from_numpy(edges.src),
-        "dst_nodes": torch.from_numpy(edges.dst),
-        "images": _floats(edges.images),
-        "offsets": _floats(edges.offsets),
-        "unit_offsets": _floats(vectors @ cell.inverse),
-        "distances": _floats(edges.distances),
-    }
-
-
-def _floats(array: NDArray[np.float64]) -> torch.Tensor:
-    return torch.from_numpy(array).to(torch.get_default_dtype())

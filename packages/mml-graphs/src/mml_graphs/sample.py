@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -124,10 +125,11 @@ def _atomic_numbers(sample: Mapping[str, Any], structure: Any) -> NDArray[np.int
         )
     if numbers.dtype.kind not in "iu":
         raise ValueError(f"'atomic_numbers' has dtype {numbers.dtype}, expected integers")
-    if numbers.min() < 1 or numbers.max() > 118:
+    numbers = numbers.astype(np.int64, copy=False)
+    if (numbers - 1).view(np.uint64).max() > 117:  # one pass for both limits
         wrong = int(np.flatnonzero((numbers < 1) | (numbers > 118))[0])
         raise ValueError(f"'atomic_numbers' holds {numbers[wrong]} for atom {wrong}, expected 1 to 118")
-    return numbers.astype(np.int64, copy=False)
+    return numbers
 
 
 def _cell(sample: Mapping[str, Any], lattice: Any) -> NDArray[np.float64] | None:
@@ -172,7 +174,11 @@ def _floats(sample: Mapping[str, Any], key: str) -> NDArray[np.float64]:
 
 
 def _check_finite(key: str, array: NDArray[np.float64]) -> None:
-    if not np.isfinite(array).all():
-        row = int(np.flatnonzero(~np.isfinite(array.reshape(-1, array.shape[-1])).all(axis=1))[0])
-        value = array.reshape(-1, array.shape[-1])[row].tolist()
-        raise ValueError(f"{key!r} holds values that are not finite: {value} in row {row}")
+    flat = array.reshape(-1)
+    if math.isfinite(flat @ flat):  # quicker than np.isfinite on short arrays; it may overflow
+        return
+    rows = array.reshape(-1, array.shape[-1])
+    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if wrong.size:
+        row = int(wrong[0])
+        raise ValueError(f"{key!r} holds values that are not finite: {rows[row].tolist()} in row {row}")

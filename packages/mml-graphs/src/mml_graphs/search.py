@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mml_graphs._optional import optional_module
-from mml_graphs.lattice import Cell
+from mml_graphs.dense import count_candidates, dense_neighbors
+from mml_graphs.lattice import Cell, Pbc
 
-BACKENDS = ("auto", "pymatgen", "vesin", "ase")
+BACKENDS = ("auto", "numpy", "pymatgen", "vesin", "ase")
 
-# pymatgen's search is the faster one up to near 1e5 atoms, where vesin draws level (measured).
-VESIN_FROM = 50_000
+# Measured on one core (benchmarks/graphs.py): pymatgen's search is the fastest up to near 1e5 atoms, where vesin
+# draws level; but from 24 to 400 atoms of a common density, at 4 to 8 angstrom, all distances at once are faster.
+DENSE_FROM, DENSE_TO = 10_000, 500_000  # distances
+DENSE_ATOMS = 16
+VESIN_FROM = 50_000  # atoms
 # pymatgen's search lists 27 neighbours of each cube between its outermost atoms: this many take 100 MB.
 MOST_CUBES = 500_000
 
-Candidates = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+Candidates = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
-def choose_backend(positions: NDArray[np.float64], radius: float) -> str:
-    """Choose the faster search: pymatgen's, or vesin's for large or very sparse structures.
-
-    Parameters
-    ----------
-    positions
-        [N, 3], wrapped into the cell, angstrom.
-    radius
-        Search radius, angstrom.
-
-    Returns
-    -------
-    str
-        ``"pymatgen"`` or ``"vesin"``.
-    """
-    large = len(positions) >= VESIN_FROM or _cubes(positions, max(radius, 1.0)) > MOST_CUBES
-    return "vesin" if large else "pymatgen"
-
-
-def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
-    """Find the pairs within a radius; whether a pair at the very radius is among them depends on the backend.
+def choose_backend(positions: NDArray[np.float64], cell: Cell, radius: float) -> str:
+    """Choose the fastest search.
 
     Parameters
     ----------
-    backend
-        ``"pymatgen"``, ``"vesin"`` or ``"ase"``.
     positions
         [N, 3], wrapped into the cell, angstrom.
     cell
@@ -55,20 +39,56 @@ def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius:
 
     Returns
     -------
-    src, dst, images
-        [E], [E] and [E, 3], sorted by ``src``; pairs of an atom with itself may be among them.
+    str
+        ``"pymatgen"``; ``"numpy"`` for some tens to hundreds of atoms; ``"vesin"`` for large or very sparse
+        structures.
+    """
+    n_atoms = len(positions)
+    if n_atoms >= DENSE_ATOMS and DENSE_FROM <= count_candidates(n_atoms, cell, radius) <= DENSE_TO:
+        return "numpy"
+    large = n_atoms >= VESIN_FROM or _too_many_cubes(positions, max(radius, 1.0))
+    return "vesin" if large else "pymatgen"
+
+
+def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
+    """Find the pairs within a radius; whether a pair at the very radius is among them depends on the backend.
+
+    Parameters
+    ----------
+    backend
+        ``"numpy"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``.
+    positions
+        [N, 3], wrapped into the cell, angstrom.
+    cell
+        The cell.
+    radius
+        Search radius, angstrom.
+
+    Returns
+    -------
+    src, dst, images, distances
+        [E], [E], [E, 3] and [E], sorted by ``src``; they may be written to. Each atom is paired with itself,
+        at a distance of zero, under ``"pymatgen"`` only.
 
     Raises
     ------
     ImportError
         If the backend is not installed.
     """
-    return {"pymatgen": _pymatgen, "vesin": _vesin, "ase": _ase}[backend](positions, cell, radius)
+    return _SEARCHES[backend](positions, cell, radius)
 
 
-def _cubes(positions: NDArray[np.float64], width: float) -> float:
+def _too_many_cubes(positions: NDArray[np.float64], width: float) -> bool:
+    """Tell whether the box around the atoms holds more cubes than pymatgen's search should list."""
+    if (float(positions.max() - positions.min()) / width + 3) ** 3 <= MOST_CUBES:
+        return False  # one number bounds all three sides, at a third of the time
     extent = (positions.max(axis=0) - positions.min(axis=0)).tolist()
-    return math.prod(length / width + 3 for length in extent)
+    return math.prod(length / width + 3 for length in extent) > MOST_CUBES
+
+
+@cache
+def _flags(pbc: Pbc) -> NDArray[np.int64]:
+    return np.array(pbc, dtype=np.int64)
 
 
 def _pymatgen(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
@@ -76,23 +96,30 @@ def _pymatgen(positions: NDArray[np.float64], cell: Cell, radius: float) -> Cand
         "pymatgen.optimization.neighbors", "pymatgen-core", "neighbour backend 'pymatgen'"
     )
     width = max(radius, 1.0)
-    while _cubes(positions, width) > MOST_CUBES:
+    while _too_many_cubes(positions, width):
         width *= 1.5
-    src, dst, images, _ = module.find_points_in_spheres(
-        positions, positions, radius, np.array(cell.pbc, dtype=np.int64), cell.matrix, min_r=width
+    found: Candidates = module.find_points_in_spheres(
+        positions, positions, radius, _flags(cell.pbc), cell.matrix, min_r=width
     )
-    return src, dst, images
+    return found
 
 
 def _vesin(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
     module = optional_module("vesin", "vesin", "neighbour backend 'vesin'")
     search = module.NeighborList(cutoff=radius, full_list=True, sorted=True, n_threads=1)
-    pairs, images = search.compute(positions, cell.matrix, np.array(cell.pbc), quantities="PS", copy=False)
+    pairs, images, distances = search.compute(
+        positions, cell.matrix, np.array(cell.pbc), quantities="PSd", copy=False
+    )
     src, dst = np.ascontiguousarray(pairs.T).astype(np.int64)
-    return src, dst, images.astype(np.float64)
+    return src, dst, images.astype(np.float64), distances.copy()
 
 
 def _ase(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
     module = optional_module("ase.neighborlist", "mml-graphs[ase]", "neighbour backend 'ase'")
-    src, dst, images = module.primitive_neighbor_list("ijS", cell.pbc, cell.matrix, positions, radius)
-    return src.astype(np.int64), dst.astype(np.int64), images.astype(np.float64)
+    src, dst, images, distances = module.primitive_neighbor_list(
+        "ijSd", cell.pbc, cell.matrix, positions, radius
+    )
+    return src.astype(np.int64), dst.astype(np.int64), images.astype(np.float64), distances
+
+
+_SEARCHES = {"numpy": dense_neighbors, "pymatgen": _pymatgen, "vesin": _vesin, "ase": _ase}
