@@ -13,8 +13,8 @@ from mml_graphs.lattice import Cell
 # The matrix of squared distances is made in blocks of rows of at most this many numbers (8 MB).
 BLOCK = 1_000_000
 
-# Squared distances come from |x|^2 + |y|^2 - 2 x.y, with an error of some 1e-15 times the largest |y|^2. Where
-# one exceeds this (angstrom^2), they only say which pairs are near, and distances are computed anew.
+# Squared distances come from |x|^2 + |y|^2 - 2 x.y, with an error of some 1e-15 times the largest |y|^2.
+# Where that exceeds this (angstrom^2), they only say who is near, and distances are computed anew.
 PRECISE = 1e4
 
 # Atoms may lie this far outside of the cell (see `mml_graphs.neighbors.wrap`); in fractional coordinates.
@@ -79,7 +79,7 @@ def dense_neighbors(positions: NDArray[np.float64], cell: Cell, radius: float) -
 def _images_within_reach(
     positions: NDArray[np.float64], cell: Cell, radius: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
-    """Return the images [M, 3] and atoms [M] that may be near an atom in the cell, and where image zero begins.
+    """Return the images [M, 3] and atoms [M] within reach of the cell, and where image zero begins.
 
     Those are out of reach that are farther than the radius from the cell's face, along any periodic lattice
     vector. All atoms are within reach in image zero, so they are there in order.
@@ -97,7 +97,8 @@ def _images_within_reach(
     rows = (x[:, None, None] & y[:, None] & z).ravel().nonzero()[0]
     grid = _grid(size)
     image, atom = np.divmod(rows, n_atoms)
-    return grid.take(image, axis=0), atom, int(rows.searchsorted(len(grid) // 2 * n_atoms))
+    images: NDArray[np.float64] = grid.take(image, axis=0)
+    return images, atom, int(rows.searchsorted(len(grid) // 2 * n_atoms))
 
 
 def _reach(cell: Cell, radius: float) -> tuple[float, float, float]:
