@@ -97,8 +97,8 @@ def _images_within_reach(
     rows = (x[:, None, None] & y[:, None] & z).ravel().nonzero()[0]
     grid = _grid(size)
     image, atom = np.divmod(rows, n_atoms)
-    images: NDArray[np.float64] = grid.take(image, axis=0)
-    return images, atom, int(rows.searchsorted(len(grid) // 2 * n_atoms))
+    home: np.int64 = rows.searchsorted(len(grid) // 2 * n_atoms)
+    return grid[image], atom, int(home)
 
 
 def _reach(cell: Cell, radius: float) -> tuple[float, float, float]:

@@ -52,8 +52,8 @@ class PeriodicPropertiesTransform:
         Where an atom has no neighbour, grow the cutoff in steps of 0.5 angstrom to the first at which every
         atom has one, 100 angstrom at most. The value reached is in ``cutoff_radius``.
     backend
-        Neighbour search: ``"auto"`` (the fastest for each structure), ``"numpy"``, ``"pymatgen"``, ``"vesin"``
-        or ``"ase"``. All give the same edges.
+        Neighbour search: ``"auto"`` (the fastest for each structure), ``"numpy"``, ``"pymatgen"``,
+        ``"vesin"`` or ``"ase"``. All give the same edges.
     max_neighbors
         Keep the k nearest of each source atom, and whoever ties with the k-th; None keeps all.
     allow_self_loops

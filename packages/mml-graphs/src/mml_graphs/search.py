@@ -15,8 +15,8 @@ from mml_graphs.lattice import Cell, Pbc
 BACKENDS = ("auto", "numpy", "pymatgen", "vesin", "ase")
 
 # Measured on one core (benchmarks/graphs.py): pymatgen's search is the fastest up to near 1e5 atoms, where
-# vesin draws level; but from 24 to 400 atoms of a common density, at 4 to 8 angstrom, it is quicker to compute
-# all distances at once.
+# vesin draws level; but from 24 to 400 atoms of a common density, at 4 to 8 angstrom, computing all
+# distances at once is quicker.
 DENSE_FROM, DENSE_TO = 10_000, 500_000  # distances
 DENSE_ATOMS = 16
 VESIN_FROM = 50_000  # atoms
