@@ -137,7 +137,7 @@ def test_bad_keys(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "dgl"}, "unknown graph backend 'dgl'; known: 'pyg'"),
+        ({"backend": "networkx"}, "unknown graph backend 'networkx'; known: 'pyg', 'dgl'"),
         ({"cutoff_dist": -1.0}, "cutoff -1.0"),
         ({"node_keys": "force"}, r"node_keys is the string 'force', expected a list of keys: \['force'\]"),
         ({"edge_keys": ["bond_index"]}, "edge_keys has 'bond_index', but PyG gives such a name"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mml_graphs import pyg
+from mml_graphs import graph_libraries
 
 INDEX_KEYS = ("src_nodes", "dst_nodes")
 # One for each structure, of this shape; they are stacked.
@@ -91,7 +91,7 @@ def _merge(key: str, values: list[Any], names: list[str], natoms: list[int | Non
                 "give all samples the same"
             )
     if kinds[0] == "graph":
-        return pyg.batch(values)
+        return graph_libraries.batch(values)
     if kinds[0] == "dict" and path != "extra":
         return _collate(values, names, natoms, path + ".")
     if kinds[0] == "number":
@@ -110,7 +110,7 @@ def _kind(value: Any) -> str:
         return "number"
     if isinstance(value, Mapping):
         return "dict"
-    return "graph" if pyg.is_graph(value) else "object"
+    return "graph" if graph_libraries.library_of(value) else "object"
 
 
 def _numbers(values: list[Any]) -> torch.Tensor:
@@ -168,8 +168,8 @@ def _count_atoms(sample: Mapping[str, Any]) -> int | None:
     for key in ("atomic_numbers", "pos", "frac_coords"):
         if key in sample:
             return len(sample[key])
-    if pyg.is_graph(sample.get("graph")):
-        return int(sample["graph"].num_nodes)
+    if graph_libraries.library_of(sample.get("graph")):
+        return graph_libraries.count_nodes(sample["graph"])
     structure = sample.get("structure")
     return None if structure is None else len(structure)
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from mml_graphs import pyg
+from mml_graphs import graph_libraries
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.edges import GRAPH_KEYS, edge_tensors, is_periodic
+from mml_graphs.graph_data import EDGE_KEYS, GraphData
+from mml_graphs.graph_libraries import Library
 from mml_graphs.neighbors import check_cutoff
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.sample import sample_name
-
-GRAPH_BACKENDS = ("pyg",)
 
 
 class PointCloudToGraphTransform:
@@ -24,14 +24,17 @@ class PointCloudToGraphTransform:
     ``cutoff_dist`` if it is not periodic; a periodic one is refused, because `PeriodicPropertiesTransform`
     is to find its edges.
 
-    A PyG graph holds ``atomic_numbers`` [N], ``pos`` [N, 3], ``edge_index`` [2, E] (source, destination),
-    ``offsets``, ``images`` [E, 3], ``distances`` [E], ``cell`` [1, 3, 3], ``pbc`` [1, 3], ``natoms`` [1],
-    and the keys asked for.
+    A graph holds ``atomic_numbers`` [N], ``pos`` [N, 3], ``offsets``, ``images`` [E, 3], ``distances`` [E],
+    ``cell`` [1, 3, 3], ``pbc`` [1, 3], ``natoms`` [1], and the keys asked for. A PyG graph has each under its
+    name, and ``edge_index`` [2, E] (source, destination). A DGL graph has the nodes in ``ndata``, the edges,
+    from source to destination, in ``edata``, and what belongs to the whole in ``ndata`` as ``whole.cell``
+    [N, 1, 3, 3], ``whole.pbc``, ``whole.natoms``, the same for each node: DGL has no other place that
+    ``dgl.batch`` keeps.
 
     Parameters
     ----------
     backend
-        Graph library: ``"pyg"``.
+        Graph library: ``"pyg"`` or ``"dgl"``.
     cutoff_dist
         Largest distance for samples without edges and without periodicity, angstrom.
     node_keys
@@ -50,17 +53,17 @@ class PointCloudToGraphTransform:
 
     def __init__(
         self,
-        backend: Literal["pyg"] = "pyg",
+        backend: Library = "pyg",
         cutoff_dist: float = 7.0,
         node_keys: Sequence[str] = (),
         edge_keys: Sequence[str] = (),
     ) -> None:
-        _check_graph_backend(backend)
+        graph_libraries.check_library(backend)
         check_cutoff(cutoff_dist)
         self.backend = backend
         self.cutoff_dist = float(cutoff_dist)
-        self.node_keys = _names("node_keys", node_keys)
-        self.edge_keys = _names("edge_keys", edge_keys)
+        self.node_keys = _names(backend, "node_keys", node_keys)
+        self.edge_keys = _names(backend, "edge_keys", edge_keys)
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with its graph."""
@@ -74,18 +77,25 @@ class PointCloudToGraphTransform:
         else:
             result = PeriodicPropertiesTransform(self.cutoff_dist, on_isolated="allow")(sample)
         try:
-            tensors = edge_tensors(result)
-            n_atoms, n_edges = len(tensors["atomic_numbers"]), len(tensors["distances"])
-            for key in self.node_keys:
-                if key not in GRAPH_KEYS:
-                    tensors[key] = _rows(result, "node", key, n_atoms)
-            for key in self.edge_keys:
-                if key not in GRAPH_KEYS:
-                    tensors[key] = _rows(result, "edge", key, n_edges)
+            result["graph"] = graph_libraries.build(self.backend, self._parts(result))
         except ValueError as error:
             raise ValueError(f"{sample_name(sample)}: {error}") from error
-        result["graph"] = pyg.build(tensors)
         return result
+
+    def _parts(self, sample: Mapping[str, Any]) -> GraphData:
+        tensors = edge_tensors(sample)
+        nodes = {key: tensors[key] for key in ("atomic_numbers", "pos")}
+        edges = {key: tensors[key] for key in ("offsets", "images", "distances")}
+        n_nodes, n_edges = len(nodes["atomic_numbers"]), len(edges["distances"])
+        for key in self.node_keys:
+            if key not in GRAPH_KEYS:
+                nodes[key] = _rows(sample, "node", key, n_nodes)
+        for key in self.edge_keys:
+            if key not in GRAPH_KEYS:
+                edges[key] = _rows(sample, "edge", key, n_edges)
+        whole = {key: tensors[key] for key in ("cell", "pbc", "natoms")}
+        src, dst = torch.as_tensor(sample["src_nodes"]), torch.as_tensor(sample["dst_nodes"])
+        return GraphData(nodes, edges, src, dst, whole, n_nodes)
 
     def __repr__(self) -> str:
         return pasteable_repr(self)
@@ -95,32 +105,52 @@ class GraphToPointCloudTransform:
     """Turn the graph of a sample into the keys of the sample contract, and drop the graph.
 
     Every array of the graph comes back under its own name, in place of what the sample or its ``targets``
-    hold under that name. `PointCloudToGraphTransform` with the same keys gives the graph again.
+    hold under that name; the ends of the edges are ``src_nodes`` and ``dst_nodes``. Any graph will do,
+    whoever made it. `PointCloudToGraphTransform` with the same keys gives the graph again.
 
     Parameters
     ----------
     backend
-        Graph library: ``"pyg"``.
+        Graph library: ``"pyg"`` or ``"dgl"``.
+    full_pairwise
+        Keep what belongs to pairs of atoms: ``src_nodes``, ``dst_nodes`` and every array with a row for each
+        edge. False leaves them out, those of the sample too: what remains grows with the atoms only, and
+        `PeriodicPropertiesTransform` finds the pairs again. (The older toolkit kept a random part of the
+        pairs with False. No random choice is made here.)
 
     Raises
     ------
     ValueError
-        On an unknown backend, or a sample without a graph of that library.
-    ImportError
-        If the graph library is not installed.
+        On an unknown backend, or a sample without one graph of that library.
     """
 
-    def __init__(self, backend: Literal["pyg"] = "pyg") -> None:
-        _check_graph_backend(backend)
+    def __init__(self, backend: Library = "pyg", full_pairwise: bool = True) -> None:
+        graph_libraries.check_library(backend)
         self.backend = backend
+        self.full_pairwise = full_pairwise
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with the graph's arrays in place of the graph."""
+        graph = sample.get("graph")
         try:
-            tensors = pyg.take_apart(sample.get("graph"))
+            library = graph_libraries.library_of(graph)
+            if library not in (None, self.backend):
+                raise ValueError(
+                    f"'graph' is of {library!r}, expected one of {self.backend!r}; say backend={library!r}"
+                )
+            data = graph_libraries.take_apart(graph)
         except ValueError as error:
             raise ValueError(f"{sample_name(sample)}: {error}") from error
-        result = {key: value for key, value in sample.items() if key != "graph"}
+        dropped = {"graph"}
+        tensors = {**data.nodes, **data.whole}
+        if self.full_pairwise:
+            tensors |= {**data.edges, "src_nodes": data.src, "dst_nodes": data.dst}
+        else:
+            dropped |= {"src_nodes", "dst_nodes", *EDGE_KEYS, *data.edges}
+        tensors.pop("natoms", None)
+        if "pbc" in tensors:
+            tensors["pbc"] = tensors["pbc"].reshape(3)
+        result = {key: value for key, value in sample.items() if key not in dropped}
         targets = dict(result.get("targets", {}))
         for key, value in tensors.items():
             if key in targets and key not in result:
@@ -135,20 +165,14 @@ class GraphToPointCloudTransform:
         return pasteable_repr(self)
 
 
-def _check_graph_backend(backend: str) -> None:
-    if backend not in GRAPH_BACKENDS:
-        raise ValueError(f"unknown graph backend {backend!r}; known: {', '.join(map(repr, GRAPH_BACKENDS))}")
-
-
-def _names(argument: str, keys: Sequence[str] | None) -> tuple[str, ...]:
+def _names(backend: Library, argument: str, keys: Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(keys, str):
         raise ValueError(f"{argument} is the string {keys!r}, expected a list of keys: [{keys!r}]")
     names = tuple(keys or ())
     for name in names:
-        if "index" in name or "batch" in name or name in ("face", "ptr", "num_nodes"):
-            raise ValueError(
-                f"{argument} has {name!r}, but PyG gives such a name a meaning of its own; rename the key"
-            )
+        reason = graph_libraries.reason_against(backend, name)
+        if reason is not None:
+            raise ValueError(f"{argument} has {name!r}, but {reason}")
     return names
 
 
