@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import sys
 from functools import cache
 from types import ModuleType
 
 from mml_graphs._optional import optional_module
-
-NEWEST_PYTHON = (3, 11)
 
 
 @cache
@@ -28,11 +27,11 @@ def import_dgl() -> ModuleType:
         If it is not installed, or cannot be for this Python; the message holds the install command.
     """
     requirement, purpose = "mml-graphs[dgl]", "the 'dgl' graph backend"
-    if sys.version_info[:2] > NEWEST_PYTHON and importlib.util.find_spec("dgl") is None:
+    if "dgl" not in sys.modules and importlib.util.find_spec("dgl") is None:
         raise ImportError(
-            f"{purpose} needs dgl 1.1.3, which there is for Python {_dotted(NEWEST_PYTHON)} and not for "
-            f"{_dotted(sys.version_info[:2])}; in an environment with Python {_dotted(NEWEST_PYTHON)}: "
-            f'python -m pip install "{requirement}"'
+            f"{purpose} needs dgl 1.1.3, which is not installed; it exists for Python 3.11 on Linux (x86-64), "
+            f"macOS and Windows, and this is Python {platform.python_version()} on {platform.system()} "
+            f'({platform.machine()}); with Python 3.11: python -m pip install "{requirement}"'
         )
     # Where nothing says which framework is meant, DGL prints a notice and writes a file in the home folder.
     chosen = os.environ.get("DGLBACKEND")
@@ -42,7 +41,3 @@ def import_dgl() -> ModuleType:
     finally:
         if chosen is None:
             del os.environ["DGLBACKEND"]
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
