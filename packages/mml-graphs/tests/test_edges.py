@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from mml_graphs.edges import GRAPH_KEYS, edge_tensors, is_periodic
+from mml_graphs.edges import GRAPH_KEYS, graph_parts, is_periodic
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from pymatgen.core import Lattice, Structure
 
@@ -21,22 +21,24 @@ def test_is_periodic():
 
 def test_takes_what_the_sample_holds():
     sample = PeriodicPropertiesTransform(3.0)(CRYSTAL)
-    tensors = edge_tensors(sample)
-    assert set(tensors) == set(GRAPH_KEYS)
+    parts = graph_parts(sample)
+    tensors = {**parts.nodes, **parts.edges, **parts.whole}
+    assert set(tensors) | {"edge_index"} == GRAPH_KEYS
     for key in ("atomic_numbers", "pos", "offsets", "images", "distances", "cell"):
         assert tensors[key] is sample[key] or torch.equal(tensors[key], sample[key]), key
-    assert torch.equal(tensors["edge_index"], torch.stack([sample["src_nodes"], sample["dst_nodes"]]))
+    assert torch.equal(parts.src, sample["src_nodes"])
+    assert torch.equal(parts.dst, sample["dst_nodes"])
     assert tensors["natoms"].tolist() == [2]
     assert tensors["pbc"].tolist() == [[True] * 3]
 
 
 def test_completes_edges_without_geometry():
-    bonds = edge_tensors({**MOLECULE, **PAIR})
+    bonds = graph_parts({**MOLECULE, **PAIR}).edges
     assert not bonds["images"].any()
     assert not bonds["offsets"].any()
     torch.testing.assert_close(bonds["distances"], torch.ones(2))
     images = torch.tensor([[0.0, 0, 1], [0, 0, -1]])
-    across = edge_tensors({**CRYSTAL, **PAIR, "images": images})
+    across = graph_parts({**CRYSTAL, **PAIR, "images": images}).edges
     torch.testing.assert_close(across["offsets"], images * 3)
     torch.testing.assert_close(across["distances"], torch.full((2,), (2 * 1.5**2 + 4.5**2) ** 0.5))
 
@@ -62,4 +64,4 @@ def test_completes_edges_without_geometry():
 )
 def test_bad_edges(sample, message):
     with pytest.raises(ValueError, match=message):
-        edge_tensors(sample)
+        graph_parts(sample)

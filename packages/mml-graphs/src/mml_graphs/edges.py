@@ -1,24 +1,28 @@
-"""The edges of a sample, completed and checked, as the tensors that a graph holds."""
+"""The nodes and edges of a sample, completed and checked, as the parts of a graph."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
+from mml_graphs.graph_data import GraphData
 from mml_graphs.sample import read_structure
 
-GRAPH_KEYS = (
-    "atomic_numbers",
-    "pos",
-    "edge_index",
-    "offsets",
-    "images",
-    "distances",
-    "cell",
-    "pbc",
-    "natoms",
+GRAPH_KEYS = frozenset(
+    (
+        "atomic_numbers",
+        "pos",
+        "edge_index",
+        "offsets",
+        "images",
+        "distances",
+        "cell",
+        "pbc",
+        "natoms",
+    )
 )
 
 
@@ -32,7 +36,7 @@ def is_periodic(sample: Mapping[str, Any]) -> bool:
     return lattice is not None and any(lattice.pbc)
 
 
-def edge_tensors(sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def graph_parts(sample: Mapping[str, Any]) -> GraphData:
     """Collect nodes and edges of a sample that has ``src_nodes`` and ``dst_nodes``.
 
     Where a sample that is not periodic has nothing but these two, ``images`` and ``offsets`` are zero;
@@ -45,50 +49,38 @@ def edge_tensors(sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
     Returns
     -------
-    dict
-        ``atomic_numbers`` [N], ``pos`` [N, 3], ``edge_index`` [2, E], ``offsets``, ``images`` [E, 3],
-        ``distances`` [E], ``cell`` [1, 3, 3], ``pbc`` [1, 3], ``natoms`` [1].
+    GraphData
+        Nodes with ``atomic_numbers`` [N] and ``pos`` [N, 3]; edges with ``offsets``, ``images`` [E, 3] and
+        ``distances`` [E]; the whole with ``cell`` [1, 3, 3], ``pbc`` [1, 3] and ``natoms`` [1].
 
     Raises
     ------
     ValueError
         If keys are missing or do not fit together.
     """
-    dtype = torch.get_default_dtype()
-    if not all(isinstance(sample.get(key), torch.Tensor) for key in ("atomic_numbers", "pos", "cell", "pbc")):
-        structure = read_structure(sample)
-        sample = {
-            **sample,
-            "atomic_numbers": torch.tensor(structure.atomic_numbers),
-            "pos": torch.tensor(structure.positions, dtype=dtype),
-            "cell": torch.zeros(3, 3)
-            if structure.cell is None
-            else torch.tensor(structure.cell, dtype=dtype),
-            "pbc": torch.tensor(structure.pbc),
-        }
-    numbers, pos, cell, pbc = (sample[key] for key in ("atomic_numbers", "pos", "cell", "pbc"))
+    structure = {key: sample.get(key) for key in ("atomic_numbers", "pos", "cell", "pbc")}
+    for value in structure.values():
+        if not isinstance(value, torch.Tensor):
+            structure = _structure_tensors(sample)
+            break
+    numbers, pos, cell, pbc = structure.values()
     src, dst = torch.as_tensor(sample["src_nodes"]), torch.as_tensor(sample["dst_nodes"])
     if src.ndim != 1 or src.shape != dst.shape:
         raise ValueError(
             f"'src_nodes' has shape {list(src.shape)} and 'dst_nodes' {list(dst.shape)}, expected [E] both"
         )
-    edge_index = torch.stack([src, dst])
-    n_atoms, n_edges = len(numbers), edge_index.shape[1]
+    n_atoms, n_edges = len(numbers), len(src)
     if pos.shape != (n_atoms, 3):
         raise ValueError(f"'pos' has shape {list(pos.shape)}, expected [{n_atoms}, 3]")
-    cell = cell.reshape(1, 3, 3)
-    if n_edges:
-        low, high = edge_index.aminmax()
-        if low < 0 or high >= n_atoms:
-            wrong = int(low if low < 0 else high)
-            raise ValueError(
-                f"'src_nodes' or 'dst_nodes' names atom {wrong}, but there are {n_atoms} atoms, from 0"
-            )
+    if cell.shape != (1, 3, 3):
+        cell = cell.reshape(1, 3, 3)
+    for ends in (src, dst):
+        _check_ends(ends, n_atoms)
 
     if "images" in sample:
         images = torch.as_tensor(sample["images"])
     elif not pbc.any():
-        images = torch.zeros(n_edges, 3, dtype=dtype)
+        images = torch.zeros(n_edges, 3, dtype=torch.get_default_dtype())
     else:
         raise ValueError(
             "it is periodic and has edges without 'images'; let PeriodicPropertiesTransform find the edges"
@@ -99,19 +91,43 @@ def edge_tensors(sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     if "distances" in sample:
         distances = torch.as_tensor(sample["distances"])
     else:
-        distances = torch.linalg.vector_norm(pos[edge_index[1]] + offsets - pos[edge_index[0]], dim=-1)
+        distances = torch.linalg.vector_norm(pos[dst] + offsets - pos[src], dim=-1)
     _check_rows("distances", distances, (n_edges,))
+    return GraphData(
+        {"atomic_numbers": numbers, "pos": pos},
+        {"offsets": offsets, "images": images, "distances": distances},
+        src,
+        dst,
+        {"cell": cell, "pbc": pbc[None] if pbc.ndim == 1 else pbc, "natoms": _count(n_atoms)},
+        n_atoms,
+    )
+
+
+def _structure_tensors(sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    dtype = torch.get_default_dtype()
+    structure = read_structure(sample)
+    cell = np.zeros((3, 3)) if structure.cell is None else structure.cell
     return {
-        "atomic_numbers": numbers,
-        "pos": pos,
-        "edge_index": edge_index,
-        "offsets": offsets,
-        "images": images,
-        "distances": distances,
-        "cell": cell,
-        "pbc": pbc.reshape(1, 3),
-        "natoms": torch.tensor([n_atoms]),
+        "atomic_numbers": torch.tensor(structure.atomic_numbers),
+        "pos": torch.tensor(structure.positions, dtype=dtype),
+        "cell": torch.tensor(cell, dtype=dtype),
+        "pbc": torch.tensor(structure.pbc),
     }
+
+
+def _check_ends(ends: torch.Tensor, n_atoms: int) -> None:
+    if ends.device.type == "cpu":
+        array = ends.numpy()
+        if not array.size or array.astype(np.uint64, copy=False).max() < n_atoms:  # negative ones are huge
+            return
+    elif not ends.numel() or bool(((ends >= 0) & (ends < n_atoms)).all()):
+        return
+    wrong = int(ends[(ends < 0) | (ends >= n_atoms)][0])
+    raise ValueError(f"'src_nodes' or 'dst_nodes' names atom {wrong}, but there are {n_atoms} atoms, from 0")
+
+
+def _count(n_atoms: int) -> torch.Tensor:
+    return torch.from_numpy(np.array([n_atoms]))  # a third of what torch.tensor takes
 
 
 def _check_rows(key: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:

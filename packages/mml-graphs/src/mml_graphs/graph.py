@@ -9,7 +9,7 @@ import torch
 
 from mml_graphs import graph_libraries
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.edges import GRAPH_KEYS, edge_tensors, is_periodic
+from mml_graphs.edges import GRAPH_KEYS, graph_parts, is_periodic
 from mml_graphs.graph_data import EDGE_KEYS, GraphData
 from mml_graphs.graph_libraries import Library
 from mml_graphs.neighbors import check_cutoff
@@ -83,19 +83,14 @@ class PointCloudToGraphTransform:
         return result
 
     def _parts(self, sample: Mapping[str, Any]) -> GraphData:
-        tensors = edge_tensors(sample)
-        nodes = {key: tensors[key] for key in ("atomic_numbers", "pos")}
-        edges = {key: tensors[key] for key in ("offsets", "images", "distances")}
-        n_nodes, n_edges = len(nodes["atomic_numbers"]), len(edges["distances"])
+        parts = graph_parts(sample)
         for key in self.node_keys:
             if key not in GRAPH_KEYS:
-                nodes[key] = _rows(sample, "node", key, n_nodes)
+                parts.nodes[key] = _rows(sample, "node", key, parts.n_nodes)
         for key in self.edge_keys:
             if key not in GRAPH_KEYS:
-                edges[key] = _rows(sample, "edge", key, n_edges)
-        whole = {key: tensors[key] for key in ("cell", "pbc", "natoms")}
-        src, dst = torch.as_tensor(sample["src_nodes"]), torch.as_tensor(sample["dst_nodes"])
-        return GraphData(nodes, edges, src, dst, whole, n_nodes)
+                parts.edges[key] = _rows(sample, "edge", key, parts.n_edges)
+        return parts
 
     def __repr__(self) -> str:
         return pasteable_repr(self)

@@ -72,7 +72,11 @@ def build(data: GraphData) -> Data:
                 kinds.add((kind, name))
     if kinds:
         parts[KINDS_KEY] = frozenset(kinds)
-    return pyg_data().Data(num_nodes=data.n_nodes, edge_index=torch.stack([data.src, data.dst]), **parts)
+    parts["num_nodes"] = data.n_nodes
+    parts["edge_index"] = torch.stack([data.src, data.dst])
+    graph = pyg_data().Data()
+    graph._store._mapping.update(parts)  # setting a dozen attributes one by one takes ten times as long
+    return graph
 
 
 def take_apart(graph: Data) -> GraphData:
