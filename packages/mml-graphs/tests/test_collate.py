@@ -1,4 +1,6 @@
+import importlib
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from mml_graphs import (
     collate_samples,
     concatenate_keys,
 )
-from mml_graphs.testing import crystals
+from mml_graphs.graph_libraries import unbatch
+from mml_graphs.testing import assert_same_graph, crystals
 from torch.utils.data import DataLoader
 
 TO_EDGES = PeriodicPropertiesTransform(3.5, on_isolated="allow")
@@ -175,35 +178,98 @@ def test_bad_batches(samples, message):
         collate_samples(samples)
 
 
-class Crystals(torch.utils.data.Dataset):
+# A module of its own, for a worker that is spawned imports what it unpickles.
+DATASET = """
+from torch.utils.data import Dataset
+from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
+import numpy as np
+
+class Crystals(Dataset):
+    def __init__(self, library):
+        self.find_neighbors = PeriodicPropertiesTransform(3.0, adaptive_cutoff=True)
+        self.make_graph = PointCloudToGraphTransform(library)
+
     def __len__(self):
         return 4
 
     def __getitem__(self, index):
-        length = 3.0 + index
-        sample = {
-            "atomic_numbers": [6],
-            "pos": [[0.0, 0, 0]],
-            "cell": np.eye(3) * length,
-            "sample_id": str(index),
-        }
-        return PointCloudToGraphTransform()(PeriodicPropertiesTransform(3.0, adaptive_cutoff=True)(sample))
+        sample = {"atomic_numbers": [6], "pos": [[0.0, 0, 0]], "cell": np.eye(3) * (3.0 + index)}
+        return self.make_graph(self.find_neighbors({**sample, "sample_id": str(index)}))
+"""
 
 
 # Python 3.12 warns wherever a process with threads forks, as a DataLoader does.
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_workers_give_what_the_main_process_gives():
-    here = list(DataLoader(Crystals(), batch_size=2, collate_fn=collate_samples))
-    there = list(DataLoader(Crystals(), batch_size=2, collate_fn=collate_samples, num_workers=1))
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_give_what_the_main_process_gives(library, start, tmp_path, monkeypatch):
+    (tmp_path / "crystals_for_workers.py").write_text(DATASET, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    crystals_here = importlib.import_module("crystals_for_workers").Crystals(library)
+    options = {"batch_size": 2, "collate_fn": collate_samples}
+    here = list(DataLoader(crystals_here, **options))
+    there = list(DataLoader(crystals_here, num_workers=1, multiprocessing_context=start, **options))
     for one, other in zip(here, there, strict=True):
         assert one["sample_id"] == other["sample_id"]
         assert torch.equal(one["distances"], other["distances"])
-        assert torch.equal(one["graph"].edge_index, other["graph"].edge_index)
+        for graph, same in zip(unbatch(one["graph"]), unbatch(other["graph"]), strict=True):
+            assert_same_graph(graph, same)
 
 
-def test_the_older_name_is_the_same_function():
-    assert concatenate_keys is collate_samples
-    assert pickle.loads(pickle.dumps(concatenate_keys)) is collate_samples
+def test_the_older_name_and_its_arguments():
+    clouds = [{"pos": torch.full((n, 3), 1.0 + n), "charge": torch.arange(n), "n": n} for n in (2, 3)]
+    old = pickle.loads(pickle.dumps(partial(concatenate_keys, pad_keys=["pos"], unpacked_keys=["n"])))
+    batch = old(batch=clouds)
+    assert batch["pos"].shape == (2, 3, 3)
+    assert batch["mask"].tolist() == batch["pos_mask"].tolist() == [[True, True, False], [True] * 3]
+    assert torch.equal(batch["pos"][batch["mask"]], torch.cat([cloud["pos"] for cloud in clouds]))
+    assert batch["n"] == [2, 3]
+    assert batch["charge"].tolist() == [0, 1, 0, 1, 2]
+    assert batch["natoms"].tolist() == [2, 3]
+    assert batch.keys() == {"pos", "charge", "n", "natoms", "mask", "pos_mask"}
+    plain = concatenate_keys(clouds)
+    assert plain.keys() == collate_samples(clouds).keys()
+    assert torch.equal(plain["pos"], collate_samples(clouds)["pos"])
+
+
+def test_a_mask_for_each_padded_key_and_the_first_under_the_older_name():
+    clouds = [
+        {"pair": torch.ones(n, n, 5), "pos": torch.ones(n, 3), "src_nodes": torch.arange(n)} for n in (1, 3)
+    ]
+    batch = collate_samples(clouds, pad_keys=["pair", "pos"], unpacked_keys=["src_nodes"])
+    assert batch["pair"].shape == (2, 3, 3, 5)
+    assert torch.equal(batch["mask"], batch["pair_mask"])
+    assert batch["pair_mask"][0].sum() == 1
+    assert batch["pair_mask"].shape == (2, 3, 3)
+    assert batch["pos_mask"].shape == (2, 3)
+    assert [nodes.tolist() for nodes in batch["src_nodes"]] == [[0], [0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pad_keys": "pos"}, r"pad_keys is the string 'pos', expected a list of keys: \['pos'\]"),
+        ({"pad_keys": ["pso"]}, r"pad_keys has 'pso', but the samples have \['a', 'energy', 'mask', 'pos'\]"),
+        ({"unpacked_keys": ["pso"]}, "unpacked_keys has 'pso', but the samples have"),
+        ({"pad_keys": ["pos"], "unpacked_keys": ["pos"]}, "a key can be named once"),
+        (
+            {"pad_keys": ["energy"]},
+            "'mask' is the name of a mask of pad_keys, but the samples have it already",
+        ),
+    ],
+)
+def test_bad_lists_of_keys(options, message):
+    sample = {"pos": torch.zeros(2, 3), "energy": 1.0, "a": torch.zeros(1), "mask": 3}
+    with pytest.raises(ValueError, match=message):
+        collate_samples([sample, sample], **options)
+
+
+def test_only_arrays_can_be_padded_and_only_those_that_fit():
+    with pytest.raises(ValueError, match=r"pad_keys has 'energy', which is a float in sample 0 of the batch"):
+        collate_samples([{"energy": 1.0}] * 2, pad_keys=["energy"])
+    with pytest.raises(
+        ValueError, match=r"pad_keys has 'pos': shapes \[2, 3\] and \[2, 2\] cannot be padded"
+    ):
+        collate_samples([{"pos": torch.zeros(2, n)} for n in (3, 2)], pad_keys=["pos"])
 
 
 def test_free_notes_may_differ_between_samples():

@@ -27,11 +27,11 @@ def import_dgl() -> ModuleType:
         If it is not installed, or cannot be for this Python; the message holds the install command.
     """
     requirement, purpose = "mml-graphs[dgl]", "the 'dgl' graph backend"
-    if "dgl" not in sys.modules and importlib.util.find_spec("dgl") is None:
+    if sys.modules.get("dgl") is None and importlib.util.find_spec("dgl") is None:
         raise ImportError(
-            f"{purpose} needs dgl 1.1.3, which is not installed; it exists for Python 3.11 on Linux (x86-64), "
-            f"macOS and Windows, and this is Python {platform.python_version()} on {platform.system()} "
-            f'({platform.machine()}); with Python 3.11: python -m pip install "{requirement}"'
+            f"{purpose} needs dgl 1.1.3, which is not installed. It exists for Python 3.11 on Linux "
+            f"(x86-64), macOS and Windows; this is Python {platform.python_version()} on {platform.system()} "
+            f'({platform.machine()}). With Python 3.11: python -m pip install "{requirement}"'
         )
     # Where nothing says which framework is meant, DGL prints a notice and writes a file in the home folder.
     chosen = os.environ.get("DGLBACKEND")

@@ -9,13 +9,16 @@ import numpy as np
 import torch
 
 from mml_graphs import graph_libraries
+from mml_graphs.padding import pad
 
 INDEX_KEYS = ("src_nodes", "dst_nodes")
 # One for each structure, of this shape; they are stacked.
 STRUCTURE_SHAPES = {"cell": (3, 3), "pbc": (3,), "lattice_params": (6,), "lattice_features": (6,)}
 
 
-def collate_samples(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def collate_samples(
+    samples: Sequence[Mapping[str, Any]], pad_keys: Sequence[str] = (), unpacked_keys: Sequence[str] = ()
+) -> dict[str, Any]:
     """Collate samples to a batch with the same keys, and ``natoms`` [B].
 
     Graphs are batched by their own library; numbers become [B, 1]; arrays are concatenated along their first
@@ -28,6 +31,14 @@ def collate_samples(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ----------
     samples
         B samples with the same keys; they are not changed.
+    pad_keys
+        Keys whose arrays [N, ...] are filled up with zeros to the longest and stacked to [B, N_max, ...]
+        rather than concatenated. Of arrays with three dimensions or more, all but the last are filled up:
+        [N, M, D] to [B, N_max, M_max, D]. ``KEY_mask`` tells values (True) from filling, with the shape of
+        the filled-up dimensions ([B, N_max], or [B, N_max, M_max]), and ``mask`` is that of the first of
+        these keys.
+    unpacked_keys
+        Keys whose values are left as a list of B, whatever they are.
 
     Returns
     -------
@@ -38,7 +49,7 @@ def collate_samples(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ------
     ValueError
         If there are no samples, or one has a key that another has not, or values under a key do not fit
-        together; the message names key and sample.
+        together, or no sample has one of the given keys; the message names key and sample.
     """
     samples = list(samples)
     if not samples:
@@ -48,18 +59,74 @@ def collate_samples(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for sample, name, count in zip(samples, names, natoms, strict=True):
         if count is not None and int(sample.get("natoms", count)) != count:
             raise ValueError(f"'natoms' of {name} is {int(sample['natoms'])}, but it has {count} atoms")
-    batch = _collate(samples, names, natoms, "")
+    special = _check_special_keys(samples[0], pad_keys, unpacked_keys)
+    _check_same_keys(samples, names, "")
+    batch: dict[str, Any] = {key: [sample[key] for sample in samples] for key in unpacked_keys}
+    for key in pad_keys:
+        batch |= _padded(key, [sample[key] for sample in samples], names)
+    if pad_keys:
+        batch["mask"] = batch[f"{pad_keys[0]}_mask"]
+    packed = samples if not special else [_without(sample, special) for sample in samples]
+    batch = {**_collate(packed, names, natoms, ""), **batch}
     if None not in natoms:
         batch["natoms"] = torch.tensor(natoms)
     return batch
 
 
-concatenate_keys = collate_samples
+def concatenate_keys(
+    batch: Sequence[Mapping[str, Any]], pad_keys: Sequence[str] = (), unpacked_keys: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Collate samples; the older name of `collate_samples`."""
+    return collate_samples(batch, pad_keys, unpacked_keys)
+
+
+def _check_special_keys(
+    sample: Mapping[str, Any], pad_keys: Sequence[str], unpacked_keys: Sequence[str]
+) -> set[str]:
+    for argument, keys in (("pad_keys", pad_keys), ("unpacked_keys", unpacked_keys)):
+        if isinstance(keys, str):
+            raise ValueError(f"{argument} is the string {keys!r}, expected a list of keys: [{keys!r}]")
+        for key in keys:
+            if key not in sample:
+                raise ValueError(f"{argument} has {key!r}, but the samples have {sorted(map(str, sample))}")
+    special = {*pad_keys, *unpacked_keys}
+    if len(special) < len(pad_keys) + len(unpacked_keys):
+        raise ValueError(
+            f"a key can be named once: pad_keys are {list(pad_keys)}, unpacked_keys {list(unpacked_keys)}"
+        )
+    for mask in [f"{key}_mask" for key in pad_keys] + ["mask"] * bool(pad_keys):
+        if mask in sample:
+            raise ValueError(f"{mask!r} is the name of a mask of pad_keys, but the samples have it already")
+    return special
+
+
+def _padded(key: str, values: list[Any], names: list[str]) -> dict[str, torch.Tensor]:
+    for value, name in zip(values, names, strict=True):
+        if _kind(value) != "array":
+            raise ValueError(
+                f"pad_keys has {key!r}, which is a {type(value).__name__} in {name}, not an array"
+            )
+    try:
+        padded, mask = pad([torch.as_tensor(value) for value in values])
+    except ValueError as error:
+        raise ValueError(f"pad_keys has {key!r}: {error}") from error
+    return {key: padded, f"{key}_mask": mask}
+
+
+def _without(sample: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in sample.items() if key not in keys}
 
 
 def _collate(
     samples: Sequence[Mapping[str, Any]], names: list[str], natoms: list[int | None], within: str
 ) -> dict[str, Any]:
+    _check_same_keys(samples, names, within)
+    return {
+        key: _merge(key, [sample[key] for sample in samples], names, natoms, within) for key in samples[0]
+    }
+
+
+def _check_same_keys(samples: Sequence[Mapping[str, Any]], names: list[str], within: str) -> None:
     for sample, name in zip(samples, names, strict=True):
         if sample.keys() != samples[0].keys():
             missing = next((key for key in samples[0] if key not in sample), None)
@@ -69,9 +136,6 @@ def _collate(
                 f"{has} has the key {within + str(key)!r} and {lacks} has not; "
                 "give it to all samples or to none"
             )
-    return {
-        key: _merge(key, [sample[key] for sample in samples], names, natoms, within) for key in samples[0]
-    }
 
 
 def _merge(key: str, values: list[Any], names: list[str], natoms: list[int | None], within: str) -> Any:
@@ -90,8 +154,11 @@ def _merge(key: str, values: list[Any], names: list[str], natoms: list[int | Non
                 f"{path!r} is of type {kinds[0]} in {names[0]} and of type {kind} in {name}; "
                 "give all samples the same"
             )
-    if kinds[0] == "graph":
-        return graph_libraries.batch(values)
+    if kinds[0].endswith(" graph"):
+        try:
+            return graph_libraries.batch(values, names)
+        except ValueError as error:
+            raise ValueError(f"{path!r}: {error}") from error
     if kinds[0] == "dict" and path != "extra":
         return _collate(values, names, natoms, path + ".")
     if kinds[0] == "number":
@@ -110,7 +177,8 @@ def _kind(value: Any) -> str:
         return "number"
     if isinstance(value, Mapping):
         return "dict"
-    return "graph" if graph_libraries.library_of(value) else "object"
+    library = graph_libraries.library_of(value)
+    return "object" if library is None else f"{library} graph"
 
 
 def _numbers(values: list[Any]) -> torch.Tensor:

@@ -54,14 +54,14 @@ def dgl_to_pyg(graph: DGLGraph) -> Data | Batch:
     Returns
     -------
     Data or Batch
-        ``edge_index`` [2, E] in the order of the edges, ``num_nodes``, and all data under their names. A
-        batch of several becomes a ``Batch``.
+        ``edge_index`` [2, E] in the order of the edges, ``num_nodes``, and all data under their names;
+        PyG has each name once, so data of edges under the same name as of nodes become ``edge_NAME``, and
+        `pyg_to_dgl` turns them back. A batch of several becomes a ``Batch``.
 
     Raises
     ------
     ValueError
-        If it is no DGL graph, has several types of nodes or edges, the same name in ``ndata`` and ``edata``,
-        or a name that PyG gives another meaning.
+        If it is no DGL graph, has several types of nodes or edges, or a name that PyG gives another meaning.
     ImportError
         If PyG is not installed; the message holds the install command.
     """

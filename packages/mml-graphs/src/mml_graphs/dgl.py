@@ -39,6 +39,11 @@ def count_nodes(graph: DGLGraph) -> int:
     return int(graph.num_nodes())
 
 
+def keys(graph: DGLGraph) -> set[str]:
+    """Return the names of all that a graph holds, by ``ndata`` and ``edata``."""
+    return {f"ndata.{name}" for name in graph.ndata} | {f"edata.{name}" for name in graph.edata}
+
+
 def build(data: GraphData) -> DGLGraph:
     """Build a graph.
 
@@ -103,13 +108,13 @@ def batch(graphs: Sequence[DGLGraph]) -> DGLGraph:
     Raises
     ------
     ValueError
-        If they do not hold the same.
+        If their data differ in shape or type.
     """
     dgl = import_dgl()
     try:
         return dgl.batch(list(graphs))
     except dgl.DGLError as error:
-        raise ValueError(f"the graphs do not hold the same: {error}") from error
+        raise ValueError(str(error)) from error
 
 
 def unbatch(graph: DGLGraph) -> list[DGLGraph]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
+Kind = Literal["node", "edge", "whole"]
+
 EDGE_KEYS = ("offsets", "images", "unit_offsets", "distances")
-# What the names of the sample contract, and PyG's own, belong to where the number of rows does not tell.
-KINDS = {
-    **dict.fromkeys(("atomic_numbers", "pos", "force", "forces", "x", "z", "tags", "fixed"), "node"),
-    **dict.fromkeys(EDGE_KEYS, "edge"),
-    **dict.fromkeys(("cell", "pbc", "natoms", "cutoff_radius", "energy", "stress", "y"), "whole"),
-}
+WHOLE_KEYS = ("cell", "pbc", "natoms", "lattice_params", "lattice_features", "cutoff_radius")
+LABELS = ("energy", "stress", "y")
 
 
 class GraphData(NamedTuple):
@@ -45,12 +43,14 @@ class GraphData(NamedTuple):
         return len(self.src)
 
 
-def kind_of(name: str, value: Any, n_nodes: int, n_edges: int) -> str:
+def kind_of(name: str, value: Any, n_nodes: int, n_edges: int) -> Kind:
     """Tell what a value of a graph belongs to, where the graph itself does not say so.
 
-    The number of rows decides. Where it fits both nodes and edges, or where it is one and might be either
-    of a node, an edge or the graph, the name does: those of the sample contract are known, names with
-    ``edge`` belong to edges, all others to nodes.
+    Keys of the sample contract that belong to the whole graph are known by name. Of all others the number of
+    rows decides. Where it fits both nodes and edges, the name does: ``offsets``, ``images``,
+    ``unit_offsets``, ``distances`` and names with ``edge`` belong to edges, others to nodes. One row of
+    ``energy``, ``stress`` or ``y`` belongs to the whole graph, and so does what is no tensor, has no rows, or
+    holds indices.
 
     Parameters
     ----------
@@ -66,16 +66,21 @@ def kind_of(name: str, value: Any, n_nodes: int, n_edges: int) -> str:
     str
         ``"node"``, ``"edge"`` or ``"whole"``.
     """
-    if not isinstance(value, torch.Tensor) or value.ndim == 0 or "index" in name or name == "face":
+    by_name = kind_by_name(name)
+    if not isinstance(value, torch.Tensor) or value.ndim == 0 or by_name == "whole":
         return "whole"
     rows = len(value)
-    fits = {"node": rows == n_nodes, "edge": rows == n_edges, "whole": True}
-    by_name = kind_by_name(name)
-    if fits[by_name] and not (by_name == "whole" and rows != 1):
-        return by_name
-    return "node" if fits["node"] else "edge" if fits["edge"] else "whole"
+    if by_name is None and rows == 1:
+        return "whole"
+    if rows == n_edges and (by_name == "edge" or rows != n_nodes):
+        return "edge"
+    return "node" if rows == n_nodes else "whole"
 
 
-def kind_by_name(name: str) -> str:
-    """Tell what a name belongs to by itself: ``"node"``, ``"edge"`` or ``"whole"``."""
-    return KINDS.get(name) or ("edge" if "edge" in name else "node")
+def kind_by_name(name: str) -> Kind | None:
+    """Tell what a name belongs to by itself; None if it does not tell."""
+    if name in LABELS:
+        return None
+    if name in WHOLE_KEYS or "index" in name or name == "face":
+        return "whole"
+    return "edge" if name in EDGE_KEYS or "edge" in name else "node"

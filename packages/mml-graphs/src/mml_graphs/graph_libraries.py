@@ -15,6 +15,7 @@ class _Library(Protocol):
     def is_graph(self, value: object) -> bool: ...
     def is_batch(self, graph: Any) -> bool: ...
     def count_nodes(self, graph: Any) -> int: ...
+    def keys(self, graph: Any) -> set[str]: ...
     def build(self, data: GraphData) -> Any: ...
     def take_apart(self, graph: Any) -> GraphData: ...
     def batch(self, graphs: Sequence[Any]) -> Any: ...
@@ -77,18 +78,41 @@ def take_apart(graph: Any) -> GraphData:
     return _of(graph).take_apart(graph)
 
 
-def batch(graphs: Sequence[Any]) -> Any:
+def batch(graphs: Sequence[Any], names: Sequence[str] | None = None) -> Any:
     """Batch graphs by the means of their own library.
+
+    Parameters
+    ----------
+    graphs
+        Graphs of one library, that hold the same keys.
+    names
+        What to call them in error messages.
 
     Raises
     ------
     ValueError
-        If they are of different libraries, or do not hold the same.
+        If there is none, one is a batch already or of another library, or they do not hold the same.
     """
-    libraries = {library_of(graph) for graph in graphs}
-    if len(libraries) != 1:
-        raise ValueError(f"graphs of {sorted(map(str, libraries))} cannot be in one batch")
-    return _of(graphs[0]).batch(graphs)
+    if not graphs:
+        raise ValueError("there are no graphs to batch")
+    names = names or [f"graph {index}" for index in range(len(graphs))]
+    library = _of(graphs[0])
+    for graph, name in zip(graphs, names, strict=True):
+        if _of(graph) is not library:
+            kinds = type(graphs[0]).__name__, type(graph).__name__
+            raise ValueError(f"{names[0]} has a {kinds[0]} and {name} a {kinds[1]}; give all the same")
+        if library.is_batch(graph):
+            raise ValueError(f"{name} has a batch of graphs, expected one")
+    keys = [library.keys(graph) for graph in graphs]
+    for own, name in zip(keys, names, strict=True):
+        if own != keys[0]:
+            key = min(own ^ keys[0])
+            has, lacks = (names[0], name) if key in keys[0] else (name, names[0])
+            raise ValueError(f"{has} holds {key!r} and {lacks} does not; give it to all or to none")
+    try:
+        return library.batch(graphs)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"the graphs do not fit together: {error}") from error
 
 
 def unbatch(graph: Any) -> list[Any]:

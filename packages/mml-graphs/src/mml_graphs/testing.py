@@ -20,8 +20,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from mml_graphs.graph_data import GraphData
+from mml_graphs.graph_libraries import take_apart
 from mml_graphs.lattice import Pbc
 from mml_graphs.neighbors import Edges
 
@@ -200,3 +203,76 @@ def _table(edges: Edges | Mapping[str, Any]) -> dict[tuple[int, int, tuple[int, 
             raise AssertionError(f"edge {edge} is there twice")
         table[edge] = distance
     return table
+
+
+def graphs_alike(max_graphs: int = 1) -> SearchStrategy[list[GraphData]]:
+    """Draw graphs that hold the same keys, so that they can be batched.
+
+    With repeated edges and none, one node, as many nodes as edges, and names that mean something elsewhere.
+
+    Parameters
+    ----------
+    max_graphs
+        Largest number of graphs.
+
+    Returns
+    -------
+    SearchStrategy
+        Of lists of `GraphData`, to be given to ``mml_graphs.graph_libraries.build``.
+    """
+    from hypothesis import strategies as st
+
+    names = ("pos", "force", "charge", "offsets", "weight", "edge_type", "cell", "energy", "y")
+    dtypes = (torch.float32, torch.float64, torch.int64, torch.bool)
+    shapes = st.sampled_from([(), (1,), (3,), (1, 3)])
+
+    @st.composite
+    def draw_graphs(draw: DrawFn) -> list[GraphData]:
+        kinds = {name: draw(st.sampled_from(["node", "edge", "whole", None])) for name in names}
+        dtype = {name: draw(st.sampled_from(dtypes)) for name in names}
+        shape = {name: draw(shapes) for name in names}
+        seed = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
+        rows = draw(st.integers(1, 3))
+
+        def values(kind: str, count: tuple[int, ...]) -> dict[str, torch.Tensor]:
+            return {
+                name: torch.randint(0, 9, (*count, *shape[name]), generator=seed).to(dtype[name])
+                for name in names
+                if kinds[name] == kind
+            }
+
+        graphs = []
+        for _ in range(draw(st.integers(1, max_graphs))):
+            n_nodes, n_edges = draw(st.integers(1, 3)), draw(st.integers(0, 4))
+            src, dst = torch.randint(0, n_nodes, (2, n_edges), generator=seed)
+            nodes, edges = values("node", (n_nodes,)), values("edge", (n_edges,))
+            graphs.append(GraphData(nodes, edges, src, dst, values("whole", (rows,)), n_nodes))
+        return graphs
+
+    return draw_graphs()
+
+
+def assert_same_graph(graph: Any, other: Any) -> None:
+    """Assert that two graphs, of PyG or DGL, have equal nodes, edges in equal order, and equal data.
+
+    Raises
+    ------
+    AssertionError
+        With the first part that differs.
+    """
+    one, two = (each if isinstance(each, GraphData) else take_apart(each) for each in (graph, other))
+    if one.n_nodes != two.n_nodes:
+        raise AssertionError(f"{one.n_nodes} nodes and {two.n_nodes}")
+    for end in ("src", "dst"):
+        if getattr(one, end).tolist() != getattr(two, end).tolist():
+            raise AssertionError(f"{end} is {getattr(one, end).tolist()} and {getattr(two, end).tolist()}")
+    for field in ("nodes", "edges", "whole"):
+        parts, others = getattr(one, field), getattr(two, field)
+        if parts.keys() != others.keys():
+            raise AssertionError(f"{field} are {sorted(parts)} and {sorted(others)}")
+        for name, value in parts.items():
+            same = value == others[name]
+            if isinstance(value, torch.Tensor):
+                same = value.dtype == others[name].dtype and torch.equal(value, others[name])
+            if not same:
+                raise AssertionError(f"{field} differ in {name!r}: {value} and {others[name]}")

@@ -1,0 +1,52 @@
+"""Arrays of different sizes, filled up to one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+def pad(arrays: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fill arrays up with zeros to the longest, and stack them.
+
+    Of an array with several dimensions the last is that of the features: it must agree and is not filled up.
+
+    Parameters
+    ----------
+    arrays
+        B arrays [N_b], [N_b, D], or [N_b, M_b, ..., D].
+
+    Returns
+    -------
+    padded
+        [B, N], [B, N, D], or [B, N, M, ..., D]; every size the largest that there is.
+    mask
+        [B, N], [B, N], or [B, N, M, ...] bool: True where there is a value, False where there is filling.
+
+    Raises
+    ------
+    ValueError
+        If their numbers of dimensions or of features differ, or they have no dimension.
+    """
+    first = arrays[0]
+    for array in arrays:
+        if array.ndim != first.ndim or (array.ndim > 1 and array.shape[-1] != first.shape[-1]):
+            raise ValueError(
+                f"shapes {list(first.shape)} and {list(array.shape)} cannot be padded to one; "
+                "the number of dimensions and the last one of several must agree"
+            )
+    if first.ndim == 0:
+        raise ValueError("numbers cannot be padded, only arrays")
+    n_padded = max(1, first.ndim - 1)
+    sizes = [max(array.shape[axis] for array in arrays) for axis in range(n_padded)]
+    dtype = arrays[0].dtype
+    for array in arrays[1:]:
+        dtype = torch.promote_types(dtype, array.dtype)
+    padded = first.new_zeros((len(arrays), *sizes, *first.shape[n_padded:]), dtype=dtype)
+    mask = torch.zeros((len(arrays), *sizes), dtype=torch.bool, device=first.device)
+    for index, array in enumerate(arrays):
+        filled = tuple(slice(size) for size in array.shape[:n_padded])
+        padded[index][filled] = array
+        mask[index][filled] = True
+    return padded, mask

@@ -1,0 +1,106 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from mml_graphs import dgl as ours
+from mml_graphs._dgl import import_dgl
+from mml_graphs._optional import optional_module
+from mml_graphs.graph_data import GraphData
+
+
+def data(nodes=None, whole=None, n_nodes=2):
+    src, dst = torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0])
+    if not n_nodes:
+        src, dst = src[:0], dst[:0]
+    return GraphData(nodes or {}, {"weight": torch.arange(len(src))}, src, dst, whole or {}, n_nodes)
+
+
+def test_the_whole_stands_with_each_node_and_shares_memory(dgl):
+    cell = torch.eye(3)[None]
+    graph = ours.build(data({"pos": torch.zeros(2, 3)}, {"cell": cell, "energy": -1.5, "n": 3, "ok": True}))
+    assert isinstance(graph, dgl.DGLGraph)
+    assert graph.ndata["whole.cell"].shape == (2, 1, 3, 3)
+    assert graph.ndata["whole.cell"].untyped_storage().nbytes() == cell.untyped_storage().nbytes()
+    assert graph.edata["weight"].tolist() == [0, 1, 2]
+    batch = dgl.batch([graph, graph])
+    assert torch.equal(batch.ndata["whole.cell"], cell.expand(4, 1, 3, 3))
+    whole = ours.take_apart(dgl.unbatch(batch)[1]).whole
+    assert torch.equal(whole["cell"], cell)
+    assert {name: whole[name].item() for name in ("energy", "n", "ok")} == {
+        "energy": -1.5,
+        "n": 3,
+        "ok": True,
+    }
+    assert whole["energy"].dtype == torch.float64
+
+
+def test_a_changed_whole_is_that_of_its_first_node(dgl):
+    graph = ours.build(data(whole={"natoms": torch.tensor([2])}))
+    graph.ndata["whole.natoms"] = torch.full((2, 1), 7)
+    assert ours.take_apart(graph).whole["natoms"].tolist() == [7]
+
+
+def test_a_graph_on_the_disk_keeps_everything(dgl, tmp_path):
+    path = str(tmp_path / "graphs.bin")
+    dgl.save_graphs(path, [ours.build(data(whole={"natoms": torch.tensor([2])}))])
+    (graph,), _ = dgl.load_graphs(path)
+    assert ours.take_apart(graph).whole["natoms"].tolist() == [2]
+
+
+def test_graphs_of_others(dgl):
+    graph = dgl.graph(([0, 0, 1], [1, 1, 1]), num_nodes=3, idtype=torch.int32)
+    graph.ndata["feat"] = torch.rand(3, 2)
+    graph.edata["w"] = torch.rand(3)
+    parts = ours.take_apart(graph)
+    assert (parts.src.tolist(), parts.dst.tolist(), parts.n_nodes) == ([0, 0, 1], [1, 1, 1], 3)
+    assert parts.src.dtype == torch.int64
+    assert (parts.nodes.keys(), parts.edges.keys(), parts.whole) == ({"feat"}, {"w"}, {})
+    several = dgl.heterograph({("atom", "bond", "atom"): ([0], [1]), ("atom", "near", "atom"): ([0], [1])})
+    with pytest.raises(ValueError, match=r"the edge types \['bond', 'near'\], expected one of each"):
+        ours.take_apart(several)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"whole": {"smiles": "CO"}}, "'smiles' is of type str, but DGL keeps tensors only; keep it beside"),
+        ({"whole": {"none": None}}, "'none' is of type NoneType"),
+        ({"nodes": {"whole.cell": torch.ones(2)}}, r"'whole.cell' cannot be a part of the graph: names with"),
+        (
+            {"whole": {"cell": torch.ones(1)}, "n_nodes": 0},
+            r"no place for \['cell'\] in a graph without nodes",
+        ),
+    ],
+)
+def test_what_dgl_has_no_place_for(dgl, parts, message):
+    with pytest.raises(ValueError, match=message):
+        ours.build(data(**parts))
+
+
+def test_a_missing_dgl_says_how_to_install_it(monkeypatch):
+    optional_module.cache_clear()
+    import_dgl.cache_clear()
+    monkeypatch.setitem(sys.modules, "dgl", None)
+    message = r"the 'dgl' graph backend needs dgl 1\.1\.3.*Python 3\.11 .*pip install \"mml-graphs\[dgl\]\""
+    with pytest.raises(ImportError, match=message):
+        ours.build(data())
+    optional_module.cache_clear()
+    import_dgl.cache_clear()
+
+
+def test_importing_it_says_nothing_and_leaves_nothing(dgl, tmp_path):
+    code = (
+        "import os; from mml_graphs._dgl import import_dgl; import_dgl(); print(os.environ.get('DGLBACKEND'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "DGLBACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**environment, "HOME": str(tmp_path)},
+    )
+    assert (done.stdout, done.stderr) == ("None\n", "")
+    assert not list(tmp_path.iterdir())
