@@ -12,16 +12,16 @@ from mml_graphs import (
     PointCloudToGraphTransform,
     collate_samples,
     concatenate_keys,
+    graph_libraries,
 )
 from mml_graphs.graph_libraries import unbatch
 from mml_graphs.testing import assert_same_graph, crystals
 from torch.utils.data import DataLoader
 
 TO_EDGES = PeriodicPropertiesTransform(3.5, on_isolated="allow")
-TO_GRAPH = PointCloudToGraphTransform(node_keys=["force"])
 
 
-def make(crystal, index):
+def make(crystal, index, library="pyg"):
     n_atoms = len(crystal.positions)
     targets = {
         "energy": float(index),
@@ -37,13 +37,14 @@ def make(crystal, index):
         "note": object(),
         "n": index,
     }
-    return TO_GRAPH(TO_EDGES(crystal.sample(sample_id=f"test/{index}", **extra)))
+    to_graph = PointCloudToGraphTransform(library, node_keys=["force"])
+    return to_graph(TO_EDGES(crystal.sample(sample_id=f"test/{index}", **extra)))
 
 
-@given(st.lists(crystals(), min_size=1, max_size=4))
+@given(several=st.lists(crystals(), min_size=1, max_size=4))
 @settings(max_examples=25, deadline=None)
-def test_a_batch_equals_its_parts(several):
-    samples = [make(crystal, index) for index, crystal in enumerate(several)]
+def test_a_batch_equals_its_parts(library, several):
+    samples = [make(crystal, index, library) for index, crystal in enumerate(several)]
     batch = collate_samples(samples)
     assert batch.keys() == samples[0].keys() | {"natoms"}
     n_atoms = [len(crystal.positions) for crystal in several]
@@ -68,14 +69,17 @@ def test_a_batch_equals_its_parts(several):
         assert torch.equal(batch["targets"]["force"].split(n_atoms)[index], sample["targets"]["force"])
         assert torch.equal(batch["targets"]["stress"][index], sample["targets"]["stress"][0])
         assert batch["note"][index] is sample["note"]
-        graph = batch["graph"].get_example(index)
-        for key in sample["graph"].keys():  # noqa: SIM118
-            assert torch.equal(torch.as_tensor(graph[key]), torch.as_tensor(sample["graph"][key])), key
+        assert_same_graph(unbatch(batch["graph"])[index], sample["graph"])
     assert batch["sample_id"] == [f"test/{index}" for index in range(len(samples))]
     assert batch["target_types"] == samples[0]["target_types"]
-    assert torch.equal(batch["graph"].edge_index, torch.stack([batch["src_nodes"], batch["dst_nodes"]]))
-    assert batch["graph"].natoms.tolist() == n_atoms
-    assert torch.equal(batch["graph"].ptr, torch.as_tensor(starts))
+    graph = batch["graph"]
+    edges, counts = (
+        (graph.edge_index, graph.ptr.diff())
+        if library == "pyg"
+        else (torch.stack(graph.edges()), graph.batch_num_nodes())
+    )
+    assert torch.equal(edges, torch.stack([batch["src_nodes"], batch["dst_nodes"]]))
+    assert counts.tolist() == n_atoms
 
 
 @pytest.mark.parametrize(
@@ -111,6 +115,21 @@ def test_cells_and_flags_in_their_short_forms():
     batch = collate_samples([sample, sample])
     assert batch["cell"].shape == (2, 3, 3)
     assert batch["pbc"].tolist() == [[True, False, True]] * 2
+
+
+def test_graphs_that_do_not_fit_are_named_with_their_samples(library):
+    """PyG by itself drops without a word what only later graphs hold."""
+    transform = PointCloudToGraphTransform(library)
+    samples = [transform({"atomic_numbers": [2], "pos": [[0.0, 0, 0]], "sample_id": name}) for name in "ab"]
+    more = PointCloudToGraphTransform(library, node_keys=["q"])({**samples[1], "q": [1.0]})
+    del more["q"]
+    with pytest.raises(ValueError, match=r"^'graph': sample 'b' holds '.*q' and sample 'a' does not"):
+        collate_samples([samples[0], more])
+    with pytest.raises(ValueError, match=r"'graph' is of type .* graph in sample 'a' and of type object in"):
+        collate_samples([samples[0], {**samples[1], "graph": None}])
+    nested = {**samples[1], "graph": graph_libraries.batch([samples[0]["graph"], samples[1]["graph"]])}
+    with pytest.raises(ValueError, match="'graph': sample 'b' has a batch of graphs, expected one"):
+        collate_samples([samples[0], nested])
 
 
 def test_no_key_gets_the_value_of_another():

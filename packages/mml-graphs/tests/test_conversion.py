@@ -69,10 +69,9 @@ def test_nodes_and_edges_may_use_one_name(dgl):
     assert there["_ID"].tolist() == [1, 2]
     assert_same_graph(pyg_to_dgl(there), graph)
     assert_same_graph(unbatch(pyg_to_dgl(batch([there, there])))[1], graph)
-    graph.edata["edge_feat"] = torch.rand(1)
-    with pytest.raises(
-        ValueError, match="two parts of the graph would be called 'edge_feat'; rename 'edge_feat'"
-    ):
+    graph.ndata["edge_feat"] = torch.rand(2)
+    message = "two parts of the graph would be called 'edge_feat'; rename 'feat' of the edge"
+    with pytest.raises(ValueError, match=message):
         dgl_to_pyg(graph)
 
 

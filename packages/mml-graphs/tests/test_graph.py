@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from mml_graphs._optional import optional_module
 from mml_graphs.graph import GraphToPointCloudTransform, PointCloudToGraphTransform
+from mml_graphs.graph_libraries import batch, count_nodes, take_apart
 from mml_graphs.periodic import PeriodicPropertiesTransform
-from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
-from torch_geometric.data import Batch
+from mml_graphs.testing import assert_same_edges, assert_same_graph, brute_force_edges, crystals
 
 quick = settings(max_examples=25, deadline=None)
 PERIODIC = PeriodicPropertiesTransform(4.0, on_isolated="allow")
@@ -51,11 +51,28 @@ def test_the_graph_holds_the_edges_of_the_sample(crystal):
 
 @given(crystal=crystals())
 @quick
-def test_round_trip_keeps_everything(crystal):
+def test_graphs_of_both_libraries_hold_the_same(dgl, crystal):
     sample = PERIODIC(labelled(crystal))
-    to_graph = PointCloudToGraphTransform(node_keys=["force", "magmom"], edge_keys=["unit_offsets"])
+    keys = {"node_keys": ["force", "magmom"], "edge_keys": ["unit_offsets"]}
+    graph = PointCloudToGraphTransform("dgl", **keys)(sample)["graph"]
+    assert isinstance(graph, dgl.DGLGraph)
+    assert_same_graph(graph, PointCloudToGraphTransform("pyg", **keys)(sample)["graph"])
+    src, dst = graph.edges()
+    assert torch.equal(src, sample["src_nodes"])
+    assert torch.equal(dst, sample["dst_nodes"])
+    for key in ("offsets", "images", "distances", "unit_offsets"):
+        assert torch.equal(graph.edata[key], sample[key]), key
+    assert torch.equal(graph.ndata["force"], sample["targets"]["force"])
+    assert torch.equal(graph.ndata["whole.cell"][0], sample["cell"])
+
+
+@given(crystal=crystals())
+@quick
+def test_round_trip_keeps_everything(library, crystal):
+    sample = PERIODIC(labelled(crystal))
+    to_graph = PointCloudToGraphTransform(library, node_keys=["force", "magmom"], edge_keys=["unit_offsets"])
     there = to_graph(sample)
-    back = GraphToPointCloudTransform()(there)
+    back = GraphToPointCloudTransform(library)(there)
     assert back.keys() == sample.keys()
     for key, value in sample.items():
         if isinstance(value, torch.Tensor):
@@ -63,10 +80,31 @@ def test_round_trip_keeps_everything(crystal):
             assert back[key].dtype == value.dtype, key
     assert torch.equal(back["targets"]["force"], sample["targets"]["force"])
     assert back["targets"]["energy"] == -1.5
-    again = to_graph(back)["graph"]
-    assert again.keys() == there["graph"].keys()
-    for key in again.keys():  # noqa: SIM118
-        assert torch.equal(torch.as_tensor(again[key]), torch.as_tensor(there["graph"][key])), key
+    assert_same_graph(to_graph(back)["graph"], there["graph"])
+
+
+@given(crystal=crystals())
+@quick
+def test_a_graph_alone_makes_a_cloud_and_that_the_graph(library, crystal):
+    keys = {"node_keys": ["magmom"], "edge_keys": ["unit_offsets"]}
+    graph = PointCloudToGraphTransform(library, **keys)(PERIODIC(labelled(crystal)))["graph"]
+    cloud = GraphToPointCloudTransform(library, full_pairwise=True)({"graph": graph})
+    assert_same_graph(PointCloudToGraphTransform(library, **keys)(cloud)["graph"], graph)
+
+
+@given(crystal=crystals())
+@quick
+def test_a_cloud_without_its_pairs_finds_them_again(library, crystal):
+    sample = PERIODIC(labelled(crystal))
+    graph = PointCloudToGraphTransform(library, edge_keys=["weight"])(
+        {**sample, "weight": torch.rand(len(sample["src_nodes"]))}
+    )
+    cloud = GraphToPointCloudTransform(library, full_pairwise=False)(graph)
+    pairs = {"src_nodes", "dst_nodes", "images", "offsets", "unit_offsets", "distances"}
+    assert cloud.keys() == sample.keys() - pairs
+    again = PERIODIC(cloud)
+    assert again.keys() == sample.keys()
+    assert_same_edges(again, sample, atol=1e-5)
 
 
 def test_a_cloud_comes_from_the_graph_alone_and_changes_in_the_graph_win():
@@ -96,13 +134,14 @@ def test_edges_are_built_where_nothing_is_periodic(crystal):
 @pytest.mark.parametrize(
     ("n_atoms", "cutoff", "n_edges"), [(1, 7.0, 0), (2, 7.0, 2), (2, 0.1, 0), (3, 7.0, 6)]
 )
-def test_few_atoms_and_few_edges(n_atoms, cutoff, n_edges):
+def test_few_atoms_and_few_edges(library, n_atoms, cutoff, n_edges):
     sample = {key: MOLECULE[key][:n_atoms] for key in ("atomic_numbers", "pos")}
-    graph = PointCloudToGraphTransform(cutoff_dist=cutoff)(sample)["graph"]
-    assert graph.num_nodes == n_atoms
-    assert graph.edge_index.shape == (2, n_edges)
-    assert graph.edge_index.dtype == torch.int64
-    assert Batch.from_data_list([graph, graph]).num_nodes == 2 * n_atoms
+    graph = PointCloudToGraphTransform(library, cutoff_dist=cutoff)(sample)["graph"]
+    data = take_apart(graph)
+    assert data.n_nodes == n_atoms
+    assert (data.src.shape, data.src.dtype) == ((n_edges,), torch.int64)
+    assert all(len(value) == n_edges for value in data.edges.values())
+    assert count_nodes(batch([graph, graph])) == 2 * n_atoms
 
 
 def test_a_periodic_sample_without_edges_is_refused():
@@ -115,7 +154,9 @@ def test_a_periodic_sample_without_edges_is_refused():
 def test_transforms_can_be_pickled_and_pasted():
     for transform in (
         PointCloudToGraphTransform("pyg", 5.0, node_keys=["force"], edge_keys=("unit_offsets",)),
+        PointCloudToGraphTransform("dgl"),
         GraphToPointCloudTransform(),
+        GraphToPointCloudTransform("dgl", full_pairwise=False),
     ):
         assert repr(eval(repr(transform))) == repr(transform) == repr(pickle.loads(pickle.dumps(transform)))
 
@@ -141,6 +182,10 @@ def test_bad_keys(options, message):
         ({"cutoff_dist": -1.0}, "cutoff -1.0"),
         ({"node_keys": "force"}, r"node_keys is the string 'force', expected a list of keys: \['force'\]"),
         ({"edge_keys": ["bond_index"]}, "edge_keys has 'bond_index', but PyG gives such a name"),
+        (
+            {"backend": "dgl", "node_keys": ["whole.pos"]},
+            "node_keys has 'whole.pos', but names with 'whole.'",
+        ),
     ],
 )
 def test_bad_arguments(options, message):
@@ -150,16 +195,23 @@ def test_bad_arguments(options, message):
 
 @pytest.mark.parametrize("graph", [None, "a graph"])
 def test_a_cloud_needs_a_graph(graph):
-    with pytest.raises(ValueError, match=r"sample 'b': 'graph' is .* expected a PyG Data"):
+    with pytest.raises(ValueError, match=r"sample 'b': 'graph' is .* expected a PyG Data or a DGLGraph"):
         GraphToPointCloudTransform()({"graph": graph, "sample_id": "b"})
     with pytest.raises(ValueError, match="unknown graph backend 'networkx'"):
         GraphToPointCloudTransform("networkx")
 
 
-def test_a_cloud_is_of_one_structure():
-    graph = PointCloudToGraphTransform()(MOLECULE)["graph"]
+def test_a_cloud_needs_a_graph_of_its_library():
+    sample = PointCloudToGraphTransform("pyg")(MOLECULE)
+    message = "sample 'water': 'graph' is of 'pyg', expected one of 'dgl'; say backend='pyg'"
+    with pytest.raises(ValueError, match=message):
+        GraphToPointCloudTransform("dgl")(sample)
+
+
+def test_a_cloud_is_of_one_structure(library):
+    graph = PointCloudToGraphTransform(library)(MOLECULE)["graph"]
     with pytest.raises(ValueError, match="'graph' is a batch of graphs, expected one"):
-        GraphToPointCloudTransform()({"graph": Batch.from_data_list([graph, graph])})
+        GraphToPointCloudTransform(library)({"graph": batch([graph, graph])})
 
 
 def test_a_missing_pyg_says_how_to_install_it(monkeypatch):

@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import find, given, settings
+from mml_graphs.graph_data import GraphData
 from mml_graphs.neighbors import Edges
-from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
+from mml_graphs.testing import (
+    assert_same_edges,
+    assert_same_graph,
+    brute_force_edges,
+    crystals,
+    graphs_alike,
+)
 
 CUBIC = (np.zeros((1, 3)), np.eye(3) * 3.0)
 
@@ -80,3 +88,33 @@ def test_order_does_not_matter():
 def test_differences_are_told(actual, message):
     with pytest.raises(AssertionError, match=message):
         assert_same_edges(edges(actual), edges(GOOD))
+
+
+def test_graphs_reach_the_corners():
+    few = settings(max_examples=500, deadline=None)
+    for corner in (
+        lambda graph: graph.n_edges == 0,
+        lambda graph: graph.n_nodes == 1,
+        lambda graph: graph.n_nodes == graph.n_edges and graph.edges,
+        lambda graph: len(set(zip(graph.src.tolist(), graph.dst.tolist(), strict=True))) < graph.n_edges,
+        lambda graph: "cell" in graph.nodes,
+        lambda graph: "offsets" in graph.whole,
+    ):
+        find(graphs_alike().map(lambda graphs: graphs[0]), corner, settings=few)
+    find(graphs_alike(3), lambda graphs: len(graphs) == 3, settings=few)
+
+
+def test_graphs_that_differ():
+    src = torch.tensor([0, 1])
+    graph = GraphData({"pos": torch.zeros(2, 3)}, {"w": torch.ones(2)}, src, 1 - src, {"note": "a"}, 2)
+    assert_same_graph(graph, graph)
+    for other, message in (
+        (graph._replace(n_nodes=3), "2 nodes and 3"),
+        (graph._replace(dst=src), r"dst is \[1, 0\] and \[0, 1\]"),
+        (graph._replace(edges={}), r"edges are \['w'\] and \[\]"),
+        (graph._replace(edges={"w": torch.ones(2, 1)}), "edges differ in 'w'"),
+        (graph._replace(nodes={"pos": torch.zeros(2, 3).double()}), "nodes differ in 'pos'"),
+        (graph._replace(whole={"note": "b"}), "whole differ in 'note': a and b"),
+    ):
+        with pytest.raises(AssertionError, match=message):
+            assert_same_graph(graph, other)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data
 
 RESERVED = ("batch", "ptr", "num_nodes", "num_edges", "edge_index")
-# What PyG cannot say by itself, a graph says under this name: (key, kind, name) for each key whose name does not
-# tell what it belongs to, or that had to be renamed. PyG passes a frozenset through batches as it is.
+# What PyG cannot say by itself, a graph says under this name: (key, kind, name) for each key whose name does
+# not tell what it belongs to, or that had to be renamed. PyG passes a frozenset through batches as it is.
 KINDS_KEY = "mml_kinds"
 
 
