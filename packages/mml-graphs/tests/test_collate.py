@@ -282,6 +282,17 @@ def test_bad_lists_of_keys(options, message):
         collate_samples([sample, sample], **options)
 
 
+def test_what_is_left_unpacked_stays_so():
+    sample = {"pos": torch.zeros(2, 3), "natoms": 2, "graph": "none"}
+    batch = collate_samples([sample, sample], unpacked_keys=["natoms", "graph"])
+    assert batch["natoms"] == [2, 2]
+    assert batch["graph"] == ["none", "none"]
+    with pytest.raises(
+        ValueError, match="sample 1 of the batch has the key 'pos' and sample 0 of the batch has"
+    ):
+        collate_samples([{"q": 1}, {"q": 1, "pos": torch.zeros(2, 3)}], unpacked_keys=["pos"])
+
+
 def test_only_arrays_can_be_padded_and_only_those_that_fit():
     with pytest.raises(ValueError, match=r"pad_keys has 'energy', which is a float in sample 0 of the batch"):
         collate_samples([{"energy": 1.0}] * 2, pad_keys=["energy"])

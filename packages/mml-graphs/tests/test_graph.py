@@ -2,12 +2,14 @@ import copy
 import pickle
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from mml_graphs._optional import optional_module
 from mml_graphs.graph import GraphToPointCloudTransform, PointCloudToGraphTransform
-from mml_graphs.graph_libraries import batch, count_nodes, take_apart
+from mml_graphs.graph_data import GraphData
+from mml_graphs.graph_libraries import batch, build, count_nodes, take_apart, unbatch
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import assert_same_edges, assert_same_graph, brute_force_edges, crystals
 
@@ -90,6 +92,33 @@ def test_a_graph_alone_makes_a_cloud_and_that_the_graph(library, crystal):
     graph = PointCloudToGraphTransform(library, **keys)(PERIODIC(labelled(crystal)))["graph"]
     cloud = GraphToPointCloudTransform(library, full_pairwise=True)({"graph": graph})
     assert_same_graph(PointCloudToGraphTransform(library, **keys)(cloud)["graph"], graph)
+
+
+def test_a_graph_of_another_comes_back_with_all_that_it_held(library):
+    src, dst = torch.tensor([0, 0, 1]), torch.tensor([1, 1, 1])
+    nodes = {"atomic_numbers": torch.tensor([8, 1]), "pos": torch.rand(2, 3), "spin": torch.tensor([1, 0])}
+    edges = {"images": torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), "bond_order": torch.arange(3)}
+    whole = {"cell": torch.eye(3)[None] * 4, "y": torch.tensor([2.5]), "charge": torch.tensor([[1, 2]])}
+    graph = build(library, GraphData(nodes, edges, src, dst, whole, 2))
+    cloud = GraphToPointCloudTransform(library)({"graph": graph})
+    again = PointCloudToGraphTransform(
+        library, node_keys=["spin"], edge_keys=["bond_order"], graph_keys=["y", "charge"]
+    )(cloud)["graph"]
+    parts = take_apart(again)
+    for kept, held in ((parts.nodes, nodes), (parts.edges, edges), (parts.whole, whole)):
+        assert all(torch.equal(kept[name], value) for name, value in held.items())
+    assert (parts.src.tolist(), parts.dst.tolist()) == (src.tolist(), dst.tolist())
+
+
+def test_what_belongs_to_the_whole(library):
+    sample = {**MOLECULE, "energy": -1.5, "dipole": torch.rand(1, 3), "targets": {"gap": np.float64(2.5)}}
+    transform = PointCloudToGraphTransform(library, graph_keys=["energy", "dipole", "gap"])
+    graph = transform(sample)["graph"]
+    whole = take_apart(unbatch(batch([graph, graph]))[1]).whole
+    assert (whole["energy"].tolist(), whole["gap"].tolist()) == ([-1.5], [2.5])
+    assert torch.equal(whole["dipole"], sample["dipole"])
+    with pytest.raises(ValueError, match="sample 'water': graph key 'spin' is missing"):
+        PointCloudToGraphTransform(library, graph_keys=["spin"])(sample)
 
 
 @given(crystal=crystals())

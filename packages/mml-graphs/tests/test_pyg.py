@@ -1,9 +1,11 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from mml_graphs import pyg
 from mml_graphs.graph_data import GraphData
+from torch_geometric.data import Data
 
 
 def parts(**whole):
@@ -22,6 +24,31 @@ def test_build_and_take_apart():
     assert (again.src.tolist(), again.dst.tolist(), again.n_nodes) == ([0], [1], 2)
     assert pyg.batch([graph, graph]).ptr.tolist() == [0, 2, 4]
     assert not pyg.is_graph({"pos": None})
+
+
+def test_a_built_graph_is_as_one_made_by_hand():
+    data = parts(cell=torch.eye(3)[None], y=torch.ones(1))
+    built = pyg.build(data)
+    by_hand = Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2, **data.nodes, **data.edges, **data.whole)
+    assert set(built.keys()) - {"mml_kinds"} == set(by_hand.keys())
+    for key in by_hand.keys():  # noqa: SIM118
+        assert torch.equal(torch.as_tensor(built[key]), torch.as_tensor(by_hand[key])), key
+    assert built.validate(raise_on_error=True)
+    built.pos = built.pos + 1
+    built.new = torch.zeros(2)
+    del built.y
+    again = pyg.take_apart(built.clone())
+    assert again.nodes["pos"].tolist() == [[1.0] * 3] * 2
+    assert again.nodes.keys() == {"pos", "new"}
+    assert again.whole.keys() == {"cell"}
+    assert built.subgraph(torch.tensor([0])).distances.shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["atom_index", "batch", "ptr", "num_nodes", "face", "mml_kinds"])
+def test_names_with_a_meaning_of_their_own(name):
+    data = parts()
+    with pytest.raises(ValueError, match=f"'{name}' cannot be a part of the graph: PyG gives such a name"):
+        pyg.build(data._replace(nodes={name: torch.zeros(2)}))
 
 
 def test_costly_and_optional_libraries_are_imported_on_first_use_only():

@@ -59,16 +59,16 @@ def collate_samples(
     for sample, name, count in zip(samples, names, natoms, strict=True):
         if count is not None and int(sample.get("natoms", count)) != count:
             raise ValueError(f"'natoms' of {name} is {int(sample['natoms'])}, but it has {count} atoms")
-    special = _check_special_keys(samples[0], pad_keys, unpacked_keys)
     _check_same_keys(samples, names, "")
+    special = _check_special_keys(samples[0], pad_keys, unpacked_keys)
     batch: dict[str, Any] = {key: [sample[key] for sample in samples] for key in unpacked_keys}
     for key in pad_keys:
         batch |= _padded(key, [sample[key] for sample in samples], names)
     if pad_keys:
         batch["mask"] = batch[f"{pad_keys[0]}_mask"]
     packed = samples if not special else [_without(sample, special) for sample in samples]
-    batch = {**_collate(packed, names, natoms, ""), **batch}
-    if None not in natoms:
+    batch |= _collate(packed, names, natoms, "")
+    if None not in natoms and "natoms" not in special:
         batch["natoms"] = torch.tensor(natoms)
     return batch
 

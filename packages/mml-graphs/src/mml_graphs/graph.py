@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from mml_graphs import graph_libraries
@@ -41,6 +42,9 @@ class PointCloudToGraphTransform:
         Further keys of the sample, or of its ``targets``, with N rows.
     edge_keys
         Further keys of the sample with E rows, for example ``"unit_offsets"``.
+    graph_keys
+        Further keys of the sample, or of its ``targets``, that belong to the structure as a whole; a number
+        becomes a tensor [1]. DGL holds tensors only.
 
     Raises
     ------
@@ -57,6 +61,7 @@ class PointCloudToGraphTransform:
         cutoff_dist: float = 7.0,
         node_keys: Sequence[str] = (),
         edge_keys: Sequence[str] = (),
+        graph_keys: Sequence[str] = (),
     ) -> None:
         graph_libraries.check_library(backend)
         check_cutoff(cutoff_dist)
@@ -64,6 +69,7 @@ class PointCloudToGraphTransform:
         self.cutoff_dist = float(cutoff_dist)
         self.node_keys = _names(backend, "node_keys", node_keys)
         self.edge_keys = _names(backend, "edge_keys", edge_keys)
+        self.graph_keys = _names(backend, "graph_keys", graph_keys)
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with its graph."""
@@ -90,6 +96,9 @@ class PointCloudToGraphTransform:
         for key in self.edge_keys:
             if key not in GRAPH_KEYS:
                 parts.edges[key] = _rows(sample, "edge", key, parts.n_edges)
+        for key in self.graph_keys:
+            if key not in GRAPH_KEYS:
+                parts.whole[key] = _whole(_find(sample, "graph", key))
         return parts
 
     def __repr__(self) -> str:
@@ -101,7 +110,8 @@ class GraphToPointCloudTransform:
 
     Every array of the graph comes back under its own name, in place of what the sample or its ``targets``
     hold under that name; the ends of the edges are ``src_nodes`` and ``dst_nodes``. Any graph will do,
-    whoever made it. `PointCloudToGraphTransform` with the same keys gives the graph again.
+    whoever made it. `PointCloudToGraphTransform` gives the graph again, where its keys name what the graph
+    held beyond the usual.
 
     Parameters
     ----------
@@ -171,14 +181,17 @@ def _names(backend: Library, argument: str, keys: Sequence[str] | None) -> tuple
     return names
 
 
-def _rows(sample: Mapping[str, Any], kind: str, key: str, n_rows: int) -> torch.Tensor:
-    targets = sample.get("targets", {})
+def _find(sample: Mapping[str, Any], kind: str, key: str) -> Any:
     if key in sample:
-        value = sample[key]
-    elif key in targets:
-        value = targets[key]
-    else:
-        raise ValueError(f"{kind} key {key!r} is missing; it is neither in the sample nor in its 'targets'")
+        return sample[key]
+    targets = sample.get("targets", {})
+    if key in targets:
+        return targets[key]
+    raise ValueError(f"{kind} key {key!r} is missing; it is neither in the sample nor in its 'targets'")
+
+
+def _rows(sample: Mapping[str, Any], kind: str, key: str, n_rows: int) -> torch.Tensor:
+    value = _find(sample, kind, key)
     if isinstance(value, str):
         raise ValueError(f"{kind} key {key!r} is a str, expected an array of {n_rows} rows")
     tensor = torch.as_tensor(value)
@@ -187,3 +200,9 @@ def _rows(sample: Mapping[str, Any], kind: str, key: str, n_rows: int) -> torch.
             f"{kind} key {key!r} has shape {list(tensor.shape)}, expected {n_rows} rows, one a {kind}"
         )
     return tensor
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic, float, int)):
+        return torch.atleast_1d(torch.as_tensor(value))
+    return value

@@ -1,6 +1,6 @@
-"""What tests of periodic graphs need: crystals for hypothesis, a brute-force oracle, a comparison of edges.
+"""What tests of periodic graphs need: crystals and graphs for hypothesis, a brute-force oracle, comparisons.
 
-For use in the tests of other packages too. `crystals` needs hypothesis, which is imported when it is called.
+For use in the tests of other packages too. The strategies import hypothesis when they are called.
 
 Examples
 --------
