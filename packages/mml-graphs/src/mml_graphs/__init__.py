@@ -3,6 +3,7 @@
 from mml_graphs.collate import collate_samples, concatenate_keys
 from mml_graphs.conversion import dgl_to_pyg, pyg_to_dgl
 from mml_graphs.graph import GraphToPointCloudTransform, PointCloudToGraphTransform
+from mml_graphs.graph_collate import GraphCollate
 from mml_graphs.lattice import cell_from_parameters
 from mml_graphs.neighbors import Edges, find_edges
 from mml_graphs.periodic import PeriodicPropertiesTransform
@@ -11,6 +12,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Edges",
+    "GraphCollate",
     "GraphToPointCloudTransform",
     "PeriodicPropertiesTransform",
     "PointCloudToGraphTransform",

@@ -92,10 +92,10 @@ class PointCloudToGraphTransform:
         parts = graph_parts(sample)
         for key in self.node_keys:
             if key not in GRAPH_KEYS:
-                parts.nodes[key] = _rows(sample, "node", key, parts.n_nodes)
+                parts.nodes[key] = rows_of(sample, "node", key, parts.n_nodes)
         for key in self.edge_keys:
             if key not in GRAPH_KEYS:
-                parts.edges[key] = _rows(sample, "edge", key, parts.n_edges)
+                parts.edges[key] = rows_of(sample, "edge", key, parts.n_edges)
         for key in self.graph_keys:
             if key not in GRAPH_KEYS:
                 parts.whole[key] = _whole(_find(sample, "graph", key))
@@ -190,7 +190,14 @@ def _find(sample: Mapping[str, Any], kind: str, key: str) -> Any:
     raise ValueError(f"{kind} key {key!r} is missing; it is neither in the sample nor in its 'targets'")
 
 
-def _rows(sample: Mapping[str, Any], kind: str, key: str, n_rows: int) -> torch.Tensor:
+def rows_of(sample: Mapping[str, Any], kind: str, key: str, n_rows: int) -> torch.Tensor:
+    """Return a key of a sample, or of its ``targets``, that has a row for each node or each edge.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, or has another number of rows.
+    """
     value = _find(sample, kind, key)
     if isinstance(value, str):
         raise ValueError(f"{kind} key {key!r} is a str, expected an array of {n_rows} rows")

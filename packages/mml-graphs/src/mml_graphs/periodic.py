@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +15,12 @@ from mml_graphs.adaptive import adaptive_edges, isolated_atoms, name_atoms
 from mml_graphs.lattice import Cell, complete_cell
 from mml_graphs.neighbors import Edges, check_backend, check_cutoff, search, with_exact_lengths, wrap
 from mml_graphs.sample import Structure, read_structure, sample_name
-from mml_graphs.sample_tensors import sample_tensors
+from mml_graphs.sample_tensors import Arrays, as_tensors, sample_arrays
 from mml_graphs.selection import nearest_neighbors, one_per_pair, with_self_loops
 
 logger = logging.getLogger(__name__)
 
 ON_ISOLATED = ("warn", "raise", "allow")
-
-
-class Found(NamedTuple):
-    """What `PeriodicPropertiesTransform.find` returns."""
-
-    structure: Structure
-    cell: Cell
-    edges: Edges
-    cutoff: float
 
 
 class PeriodicPropertiesTransform:
@@ -124,35 +115,17 @@ class PeriodicPropertiesTransform:
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with its edges."""
-        structure, cell, edges, cutoff = self.find(sample)
-        matrix = np.zeros((3, 3)) if structure.cell is None else structure.cell
-        tensors = sample_tensors(
-            structure.atomic_numbers,
-            structure.positions,
-            structure.positions @ cell.inverse,
-            matrix[None],
-            structure.pbc,
-            edges,
-        )
-        return {**sample, **tensors, "cutoff_radius": cutoff}
+        structure, cell = self.read(sample)
+        arrays, cutoff = self.find(sample, structure, cell)
+        return {**sample, **as_tensors(arrays | {"pbc": arrays["pbc"][0]}), "cutoff_radius": cutoff}
 
-    def find(self, sample: Mapping[str, Any]) -> Found:
-        """Read the structure of a sample and find its edges, as arrays in float64.
-
-        Parameters
-        ----------
-        sample
-            A sample; it is not changed.
-
-        Returns
-        -------
-        Found
-            The structure, its completed cell, its edges, and the cutoff that they were found with.
+    def read(self, sample: Mapping[str, Any]) -> tuple[Structure, Cell]:
+        """Read and check the structure of a sample.
 
         Raises
         ------
         ValueError
-            As the class says; the message begins with the sample's name.
+            If the structure cannot be; the message begins with the sample's name.
         """
         try:
             structure = read_structure(sample, self.is_cartesian)
@@ -161,10 +134,44 @@ class PeriodicPropertiesTransform:
                 _mention_fractional(sample, structure)
             if self.convert_to_unit_cell:
                 structure = structure._replace(positions=wrap(structure.positions, cell)[0])
-            edges, cutoff = self._edges(sample, structure.positions, cell)
         except ValueError as error:
             raise ValueError(f"{sample_name(sample)}: {error}") from error
-        return Found(structure, cell, edges, cutoff)
+        return structure, cell
+
+    def find(self, sample: Mapping[str, Any], structure: Structure, cell: Cell) -> tuple[Arrays, float]:
+        """Find the edges of a sample.
+
+        Parameters
+        ----------
+        sample
+            It is named in messages.
+        structure, cell
+            As from `read`.
+
+        Returns
+        -------
+        arrays, cutoff
+            As from `mml_graphs.sample_tensors.sample_arrays`, for a batch of one; and the cutoff that the
+            edges were found with, angstrom.
+
+        Raises
+        ------
+        ValueError
+            As the class says; the message begins with the sample's name.
+        """
+        positions = structure.positions
+        try:
+            edges, cutoff = self._edges(sample, positions, cell)
+        except ValueError as error:
+            raise ValueError(f"{sample_name(sample)}: {error}") from error
+        matrix = np.zeros((3, 3)) if structure.cell is None else structure.cell
+        fractions = positions @ cell.inverse
+        unit_offsets = fractions.take(edges.dst, axis=0)
+        unit_offsets -= fractions.take(edges.src, axis=0)
+        unit_offsets += edges.images
+        pbc = (structure.pbc,)
+        numbers = structure.atomic_numbers
+        return sample_arrays(numbers, positions, unit_offsets, matrix[None], pbc, edges), cutoff
 
     def _edges(
         self, sample: Mapping[str, Any], positions: NDArray[np.float64], cell: Cell
@@ -201,6 +208,8 @@ class PeriodicPropertiesTransform:
 def _mention_fractional(sample: Mapping[str, Any], structure: Structure) -> None:
     if structure.cell is None or "pos" not in sample or len(structure.positions) < 2:
         return
+    if not all(0 <= coordinate <= 1 for coordinate in structure.positions[-1].tolist()):
+        return  # one atom tells, mostly
     if structure.positions.min() < 0 or structure.positions.max() > 1:
         return
     if np.linalg.norm(structure.cell, axis=1).min() > 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -87,22 +88,36 @@ def _too_many_cubes(positions: NDArray[np.float64], width: float) -> bool:
     return math.prod(length / width + 3 for length in extent) > MOST_CUBES
 
 
-@cache
-def _flags(pbc: Pbc) -> NDArray[np.int64]:
-    return np.array(pbc, dtype=np.int64)
-
-
 def _pymatgen(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
-    module = optional_module(
-        "pymatgen.optimization.neighbors", "pymatgen-core", "neighbour backend 'pymatgen'"
-    )
     width = max(radius, 1.0)
     while _too_many_cubes(positions, width):
         width *= 1.5
-    found: Candidates = module.find_points_in_spheres(
-        positions, positions, radius, _flags(cell.pbc), cell.matrix, min_r=width
+    found: Candidates = _compiled_search()(
+        positions, positions, radius, _periodic_flags(cell.pbc), cell.matrix, min_r=width
     )
     return found
+
+
+@cache
+def _compiled_search() -> Callable[..., Candidates]:
+    """Return pymatgen's ``find_points_in_spheres``, imported on first use.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    """
+    module = optional_module(
+        "pymatgen.optimization.neighbors", "pymatgen-core", "neighbour backend 'pymatgen'"
+    )
+    search: Callable[..., Candidates] = module.find_points_in_spheres
+    return search
+
+
+@cache
+def _periodic_flags(pbc: Pbc) -> NDArray[np.int64]:
+    """Return which directions are periodic as `_compiled_search` takes it."""
+    return np.array(pbc, dtype=np.int64)
 
 
 def _vesin(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:

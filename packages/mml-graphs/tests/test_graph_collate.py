@@ -1,0 +1,168 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_graphs import (
+    GraphCollate,
+    PeriodicPropertiesTransform,
+    PointCloudToGraphTransform,
+    collate_samples,
+)
+from mml_graphs.testing import crystals
+from torch.utils.data import DataLoader
+from torch_geometric.data import Batch
+
+WATER = {"atomic_numbers": [8, 1, 1], "pos": [[0.0, 0, 0], [0.76, 0.59, 0.0], [-0.76, 0.59, 0.0]]}
+COPPER = {"atomic_numbers": [29], "pos": [[0.0, 0, 0]], "cell": np.full((3, 3), 1.8) - np.eye(3) * 1.8}
+
+
+def one_by_one(neighbors, graph, samples):
+    return collate_samples([graph(neighbors(sample)) for sample in samples])
+
+
+EDGE_KEYS = ("src_nodes", "dst_nodes", "images", "offsets", "unit_offsets", "distances")
+
+
+def assert_same_batch(one, other):
+    """Compare batches, whose edges have a common order after this: by source, destination and image."""
+    assert_same(in_order(one), in_order(other))
+
+
+def in_order(batch):
+    order = np.lexsort((*batch["images"].T.numpy(), batch["dst_nodes"].numpy(), batch["src_nodes"].numpy()))
+    ordered = dict(batch)
+    for key in EDGE_KEYS:
+        ordered[key] = batch[key][order]
+    assert np.all(np.diff(batch["src_nodes"]) >= 0)
+    ordered["graph"] = graph = batch["graph"].clone()
+    graph.edge_index = graph.edge_index[:, order]
+    for key in EDGE_KEYS:
+        if key in graph:
+            graph[key] = graph[key][order]
+    return ordered
+
+
+def assert_same(one, other, path="batch"):
+    assert type(one) is type(other), path
+    if isinstance(one, Batch):
+        assert_same(dict(one.items()), dict(other.items()), f"{path} (graph)")
+        assert_same(one._slice_dict, other._slice_dict, f"{path} (slices)")
+        assert_same(one._inc_dict, other._inc_dict, f"{path} (increments)")
+        assert one.num_graphs == other.num_graphs
+        assert one.num_nodes == other.num_nodes
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            assert_same(one[key], other[key], f"{path}.{key}")
+    elif isinstance(one, torch.Tensor):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6, msg=path)
+    else:
+        assert one == other, path
+
+
+options = st.fixed_dictionaries(
+    {
+        "cutoff_radius": st.sampled_from([2.0, 4.5]),
+        "adaptive_cutoff": st.booleans(),
+        "max_neighbors": st.sampled_from([None, 3]),
+        "allow_self_loops": st.booleans(),
+        "is_undirected": st.booleans(),
+        "convert_to_unit_cell": st.booleans(),
+        "on_isolated": st.just("allow"),
+    }
+)
+
+
+@given(some=st.lists(crystals(), min_size=1, max_size=4), options=options)
+@settings(max_examples=50, deadline=None)
+def test_the_batch_is_that_of_the_transforms_one_by_one(some, options):
+    neighbors = PeriodicPropertiesTransform(**{**options, "adaptive_cutoff": False})
+    if options["adaptive_cutoff"] and all(any(crystal.pbc) for crystal in some):
+        neighbors = PeriodicPropertiesTransform(**options)
+    graph = PointCloudToGraphTransform("pyg", node_keys=["force", "rank"], edge_keys=["unit_offsets"])
+    samples = []
+    for index, crystal in enumerate(some):
+        n_atoms = len(crystal.positions)
+        targets = {"energy": index / 3, "force": np.arange(3.0 * n_atoms).reshape(-1, 3)}
+        samples.append(crystal.sample(sample_id=f"s{index}", targets=targets, rank=torch.arange(n_atoms)))
+    assert_same_batch(GraphCollate(neighbors, graph)(samples), one_by_one(neighbors, graph, samples))
+
+
+def test_a_graph_of_the_batch_is_the_graph_of_its_sample():
+    neighbors = PeriodicPropertiesTransform(4.0, adaptive_cutoff=True)
+    graph = PointCloudToGraphTransform("pyg")
+    batch = GraphCollate(neighbors, graph)([COPPER, WATER])["graph"]
+    for index, sample in enumerate([COPPER, WATER]):
+        assert_same_graph(batch.get_example(index), graph(neighbors(sample))["graph"])
+    assert [len(graph.distances) for graph in batch.to_data_list()] == [18, 6]
+
+
+def test_keys_whose_names_do_not_tell_where_they_belong():
+    neighbors = PeriodicPropertiesTransform(4.0)
+    graph = PointCloudToGraphTransform("pyg", node_keys=["edge_count"], graph_keys=["energy"])
+    samples = [
+        {**COPPER, "edge_count": [1], "energy": 1.0},
+        {**WATER, "edge_count": [2, 3, 4], "energy": 2.0},
+    ]
+    assert_same_batch(GraphCollate(neighbors, graph)(samples), one_by_one(neighbors, graph, samples))
+
+
+def test_graph_and_batch_share_their_tensors():
+    collate = GraphCollate(PeriodicPropertiesTransform(4.0), PointCloudToGraphTransform("pyg"))
+    batch = collate([COPPER, WATER])
+    assert batch["graph"].offsets is batch["offsets"]
+    assert batch["graph"].pos is batch["pos"]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_as_collate_fn_of_workers(method):
+    collate = GraphCollate(PeriodicPropertiesTransform(4.0), PointCloudToGraphTransform("pyg"))
+    samples = [COPPER, WATER, COPPER]
+    loader = DataLoader(
+        samples, batch_size=3, collate_fn=collate, num_workers=1, multiprocessing_context=method
+    )
+    (batch,) = loader
+    assert_same(batch, collate(samples))
+
+
+def test_repr_and_pickle():
+    collate = GraphCollate(
+        PeriodicPropertiesTransform(4.0, max_neighbors=5), PointCloudToGraphTransform("pyg")
+    )
+    assert repr(eval(repr(collate))) == repr(collate)
+    assert_same(pickle.loads(pickle.dumps(collate))([COPPER]), collate([COPPER]))
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (
+            [COPPER, {**WATER, "sample_id": "w", "pos": [[0.0, 0, 0]]}],
+            r"sample 'w': 'pos' has shape \[1, 3\]",
+        ),
+        ([{**COPPER, "x": 1}, WATER], "'x'"),
+        ([], "there are no samples"),
+    ],
+)
+def test_bad_samples(samples, message):
+    collate = GraphCollate(PeriodicPropertiesTransform(4.0), PointCloudToGraphTransform("pyg"))
+    with pytest.raises(ValueError, match=message):
+        collate(samples)
+
+
+def test_a_missing_node_key_names_the_sample():
+    collate = GraphCollate(
+        PeriodicPropertiesTransform(4.0), PointCloudToGraphTransform("pyg", node_keys=["force"])
+    )
+    with pytest.raises(ValueError, match="sample 'cu': node key 'force' is missing"):
+        collate([{**COPPER, "sample_id": "cu"}])
+
+
+def test_transforms_of_other_types_are_refused():
+    with pytest.raises(TypeError, match="neighbors is float, expected a PeriodicPropertiesTransform"):
+        GraphCollate(4.0, PointCloudToGraphTransform("pyg"))
+    with pytest.raises(TypeError, match="graph is str, expected a PointCloudToGraphTransform"):
+        GraphCollate(PeriodicPropertiesTransform(4.0), "pyg")
