@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_graphs import (
     GraphCollate,
+    GraphToPointCloudTransform,
     PeriodicPropertiesTransform,
     PointCloudToGraphTransform,
     collate_samples,
 )
-from mml_graphs.testing import crystals
+from mml_graphs.testing import assert_same_edges, crystals
 from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 
@@ -94,9 +95,14 @@ def test_the_batch_is_that_of_the_transforms_one_by_one(some, options):
 def test_a_graph_of_the_batch_is_the_graph_of_its_sample():
     neighbors = PeriodicPropertiesTransform(4.0, adaptive_cutoff=True)
     graph = PointCloudToGraphTransform("pyg")
-    batch = GraphCollate(neighbors, graph)([COPPER, WATER])["graph"]
+    batch, back = GraphCollate(neighbors, graph)([COPPER, WATER])["graph"], GraphToPointCloudTransform()
     for index, sample in enumerate([COPPER, WATER]):
-        assert_same_graph(batch.get_example(index), graph(neighbors(sample))["graph"])
+        found, expected = ({"graph": batch.get_example(index)}, graph(neighbors(sample)))
+        assert_same_edges(back(found), back({"graph": expected["graph"]}), atol=1e-5)
+        for key in ("atomic_numbers", "pos", "cell", "pbc", "natoms", "num_nodes"):
+            assert torch.equal(
+                torch.as_tensor(found["graph"][key]), torch.as_tensor(expected["graph"][key])
+            ), key
     assert [len(graph.distances) for graph in batch.to_data_list()] == [18, 6]
 
 

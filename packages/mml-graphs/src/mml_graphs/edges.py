@@ -58,12 +58,15 @@ def graph_parts(sample: Mapping[str, Any]) -> GraphData:
     ValueError
         If keys are missing or do not fit together.
     """
-    structure = {key: sample.get(key) for key in ("atomic_numbers", "pos", "cell", "pbc")}
-    for value in structure.values():
-        if not isinstance(value, torch.Tensor):
-            structure = _structure_tensors(sample)
-            break
-    numbers, pos, cell, pbc = structure.values()
+    numbers, pos = sample.get("atomic_numbers"), sample.get("pos")
+    cell, pbc = sample.get("cell"), sample.get("pbc")
+    if not (
+        isinstance(numbers, torch.Tensor)
+        and isinstance(pos, torch.Tensor)
+        and isinstance(cell, torch.Tensor)
+        and isinstance(pbc, torch.Tensor)
+    ):
+        numbers, pos, cell, pbc = _structure_tensors(sample)
     src, dst = torch.as_tensor(sample["src_nodes"]), torch.as_tensor(sample["dst_nodes"])
     if src.ndim != 1 or src.shape != dst.shape:
         raise ValueError(
@@ -103,16 +106,17 @@ def graph_parts(sample: Mapping[str, Any]) -> GraphData:
     )
 
 
-def _structure_tensors(sample: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def _structure_tensors(sample: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
+    """Return atomic numbers, positions, cell and pbc of whatever a sample holds its structure in."""
     dtype = torch.get_default_dtype()
     structure = read_structure(sample)
     cell = np.zeros((3, 3)) if structure.cell is None else structure.cell
-    return {
-        "atomic_numbers": torch.tensor(structure.atomic_numbers),
-        "pos": torch.tensor(structure.positions, dtype=dtype),
-        "cell": torch.tensor(cell, dtype=dtype),
-        "pbc": torch.tensor(structure.pbc),
-    }
+    return (
+        torch.tensor(structure.atomic_numbers),
+        torch.tensor(structure.positions, dtype=dtype),
+        torch.tensor(cell, dtype=dtype),
+        torch.tensor(structure.pbc),
+    )
 
 
 def _check_ends(ends: torch.Tensor, n_atoms: int) -> None:

@@ -12,29 +12,17 @@ from mml_graphs._repr import pasteable_repr
 from mml_graphs.collate import collate_samples
 from mml_graphs.edges import GRAPH_KEYS
 from mml_graphs.graph import PointCloudToGraphTransform, rows_of
-from mml_graphs.graph_data import GraphData, kind_by_name
+from mml_graphs.graph_data import EDGE_KEYS, GraphData, kind_by_name
 from mml_graphs.lattice import Cell
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.pyg_batch import build_batch
 from mml_graphs.sample import Structure, sample_name
-from mml_graphs.sample_tensors import Arrays, as_tensors, join_arrays, sample_arrays
+from mml_graphs.sample_tensors import ENDS, Arrays, as_tensors, join_arrays, sample_arrays
 from mml_graphs.small_cells import GroupEdges, group_edges
 
 # What PeriodicPropertiesTransform writes; what a sample holds under these names is replaced.
 WRITTEN = frozenset(
-    (
-        "atomic_numbers",
-        "pos",
-        "cell",
-        "pbc",
-        "src_nodes",
-        "dst_nodes",
-        "images",
-        "offsets",
-        "unit_offsets",
-        "distances",
-    )
-    + ("cutoff_radius", "natoms", "graph")
+    ("atomic_numbers", "pos", "cell", "pbc", "cutoff_radius", "natoms", "graph", *ENDS, *EDGE_KEYS)
 )
 
 # Structures of fewer atoms are searched in groups (measured: above, their own arrays are long enough).

@@ -27,8 +27,8 @@ class GroupEdges(NamedTuple):
     counts
         [B], edges of each structure.
     settled
-        [B], False where these are not the edges: an atom has none, two atoms are in one place, or a pair is so
-        near to the cutoff that its exact length has to decide. Search such a structure by itself.
+        [B], False where these are not the edges: an atom has none, two atoms are in one place, or a pair is
+        so near to the cutoff that its exact length has to decide. Search such a structure by itself.
     """
 
     edges: Edges
@@ -136,7 +136,7 @@ def _spread(counts: Ints) -> tuple[Ints, Ints]:
 
 
 def _within(center: Floats, half: Floats, free: NDArray[np.bool_] | None) -> tuple[Floats, Ints]:
-    """Enumerate the integers within ``half`` of each center, only zero where not ``free``; with their rows."""
+    """Enumerate the integers within ``half`` of each center, with their rows; only zero where not free."""
     first, last = np.ceil(center - half), np.floor(center + half)
     if free is not None:
         first, last = np.where(free, first, np.maximum(first, 0)), np.where(free, last, np.minimum(last, 0))
@@ -145,7 +145,7 @@ def _within(center: Floats, half: Floats, free: NDArray[np.bool_] | None) -> tup
 
 
 def _lower_triangles(cells: Floats) -> Floats:
-    """Return the lower triangles xx, yx, yy, zx, zy, zz [6, B] of cells [B, 3, 3] that are rotated to have one.
+    """Return the lower triangles xx, yx, yy, zx, zy, zz [6, B] that cells [B, 3, 3] have when rotated.
 
     By Gram and Schmidt, each time from what is left of the vector, which keeps the error small.
     """
