@@ -34,13 +34,15 @@ class Timing:
         return f"{median} ({low} - {high})"
 
 
-def parse_arguments(description: str | None) -> argparse.Namespace:
-    """Return the two options that every benchmark has."""
+def parse_arguments(description: str | None, parts: Sequence[str] = ()) -> argparse.Namespace:
+    """Return the two options that every benchmark has, and `only` where it consists of parts."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="fewer repeats: done within a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to a file, too")
+    if parts:
+        parser.add_argument("--only", choices=parts, metavar="PART", help=f"one of {', '.join(parts)}")
     return parser.parse_args()
 
 

@@ -1,0 +1,44 @@
+"""mml-graphs as it stands in this tree: transform by transform, and a batch at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mml_graphs
+from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform, collate_samples
+
+from contenders.face import CUTOFF, Crystal, Method, to_pymatgen
+
+PACKAGES = ("mml-graphs", "torch", "torch-geometric", "pymatgen-core", "vesin", "numpy")
+
+
+def as_arrays(crystal: Crystal) -> dict[str, Any]:
+    """Return a sample of numpy arrays."""
+    return {"atomic_numbers": crystal.numbers, "pos": crystal.positions, "cell": crystal.cell}
+
+
+def as_structure(crystal: Crystal) -> dict[str, Any]:
+    """Return a sample that holds a pymatgen structure."""
+    return {"structure": to_pymatgen(crystal)}
+
+
+def methods() -> dict[str, Method]:
+    """Return the transforms on both kinds of sample."""
+    neighbors = PeriodicPropertiesTransform(CUTOFF, adaptive_cutoff=True)
+    graph = PointCloudToGraphTransform("pyg")
+
+    def convert(sample: dict[str, Any]) -> dict[str, Any]:
+        return graph(neighbors(sample))
+
+    def one_by_one(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        return collate_samples([convert(sample) for sample in samples])
+
+    collate = mml_graphs.GraphCollate(neighbors, graph) if hasattr(mml_graphs, "GraphCollate") else one_by_one
+
+    def count(made: dict[str, Any]) -> int:
+        return int(made["graph"].edge_index.shape[1])
+
+    return {
+        "arrays": Method(as_arrays, convert, count, collate),
+        "Structure": Method(as_structure, convert, count, collate),
+    }

@@ -1,0 +1,19 @@
+"""schnetpack: its converter of ASE structures, which batches by its loader's collate function."""
+
+from __future__ import annotations
+
+from schnetpack.interfaces.ase_interface import AtomsConverter
+from schnetpack.transform import MatScipyNeighborList, VesinNeighborList
+
+from contenders.face import CUTOFF, Method, to_ase
+
+PACKAGES = ("schnetpack", "torch", "matscipy", "vesin", "ase")
+
+
+def methods() -> dict[str, Method]:
+    """Return the converter with its two compiled searches; ASE's, its third, is far slower."""
+    result = {}
+    for search in (MatScipyNeighborList, VesinNeighborList):
+        converter = AtomsConverter(neighbor_list=search(cutoff=CUTOFF))
+        result[search.__name__] = Method(to_ase, converter, lambda inputs: len(inputs["_idx_i"]), converter)
+    return result

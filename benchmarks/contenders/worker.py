@@ -1,0 +1,83 @@
+"""The process that a contender runs in: reads one command a line, answers with one line of JSON.
+
+    python -P -m contenders.worker NAME STRUCTURES.npz      (with `benchmarks` on PYTHONPATH)
+
+Libraries print and log what they like: the protocol has the standard output for itself, theirs goes to the
+standard error.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import platform
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from contenders.face import load
+
+
+def main() -> None:
+    """Serve until the standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    warnings.simplefilter("ignore")
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
+    name, path = sys.argv[1:]
+    contender = importlib.import_module(f"contenders.{name}")
+    methods = contender.methods()
+    groups = load(Path(path))
+    about = {
+        "python": platform.python_version(),
+        **{package: version(package) for package in contender.PACKAGES},
+    }
+    print(
+        json.dumps({"about": about, "methods": {m: methods[m].collate is not None for m in methods}}),
+        file=answers,
+    )
+    prepared: dict[tuple[str, str], list[Any]] = {}
+    for line in sys.stdin:
+        command = json.loads(line)
+        method = methods[command["method"]]
+        key = command["method"], command["group"]
+        try:
+            if key not in prepared:
+                prepared[key] = [method.prepare(crystal) for crystal in groups[command["group"]]]
+                gc.collect()
+                gc.freeze()  # the garbage collector need not walk through libraries and inputs
+            items = prepared[key]
+            if command["do"] == "count":
+                answer: dict[str, Any] = {
+                    "edges": [method.count_edges(method.convert(item)) for item in items]
+                }
+            elif command["do"] == "convert":
+                answer = {"seconds": [timed(method.convert, item) for item in items]}
+            else:
+                size = command["size"]
+                batches = [items[k : k + size] for k in range(0, len(items) - size + 1, size)]
+                answer = {"seconds": [timed(method.collate, batch) for batch in batches]}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers)
+
+
+def timed(function: Any, argument: Any) -> float:
+    """Return the seconds that one call takes; what it returns is freed after the clock has stopped."""
+    start = perf_counter()
+    result = function(argument)
+    end = perf_counter()
+    del result
+    return end - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""What it costs to make a graph of a structure, beside the bare search and beside other libraries.
+
+Every library runs in a process of its own, on one thread, with the same structures in memory, and they take
+turns, round by round. Those in environments of their own are made by `tools/peers`; those that are not there
+are named. The tables are Markdown.
+
+    uv run python benchmarks/graphs.py [--quick] [--json FILE] [--only sets|scaling|memory|adaptive]
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from contenders.child import environment
+from contenders.face import CUTOFF, save
+from contenders.report import Report, milliseconds, print_table
+from contenders.structures import CLOSEST, DENSITY, lonely_atom, random_cell, small_and_middling
+from contenders.turns import Entry, Series, Team, count_edges, take_turns
+from harness import describe_machine, parse_arguments, write_json
+from numpy.typing import NDArray
+
+PARTS = ("sets", "scaling", "memory", "adaptive")
+HERE = {"ours": "", "bare": "", "loops": ""}
+PEERS = {
+    "matgl": "matgl",
+    "nequip": "nequip",
+    "mace": "mace-torch",
+    "fairchem": "fairchem-core",
+    "orb": "orb-models",
+    "schnetpack": "schnetpack",
+}
+ALLOWANCE = 150e-6  # seconds that a graph may cost beyond twice the bare search
+BATCH = {"small": 32, "middling": 16}
+# Factors that are asked for: over the loops, over the best peer one at a time, over the best peer's batches.
+WANTED = {"small": (12.0, 1.5, 3.0), "middling": (40.0, 1.5, 1.7)}
+# Those not named here go up to 10^5 atoms; these take gigabytes or minutes before.
+LARGEST = {
+    "loops": 1_000,
+    "fairchem-core": 1_000,
+    "mace-torch": 10_000,
+    "nequip": 10_000,
+    "orb-models": 10_000,
+    "schnetpack": 10_000,
+}
+MEMORY_RATIO, EXPONENT, GROWTH = 3.0, 1.1, 3.0
+
+
+def fastest(series: dict[Entry, Series], names: Iterable[str]) -> tuple[str, float]:
+    """Return label and median of the fastest entry of these contenders."""
+    medians = {entry.label: s.timing.median for entry, s in series.items() if entry.child.name in names}
+    label = min(medians, key=lambda key: medians[key], default="no peer is installed")
+    return label, medians.get(label, float("nan"))
+
+
+def limits(series: dict[Entry, Series]) -> NDArray[np.float64]:
+    """Return for each structure twice its faster bare search plus the allowance, seconds."""
+    searches = [s.each for entry, s in series.items() if entry.child.name == "bare"]
+    return 2 * np.min(searches, axis=0) + ALLOWANCE
+
+
+def measure_set(report: Report, team: Team, group: str, title: str, rounds: int) -> None:
+    """Compare all contenders on a set of structures, one at a time and in batches."""
+    edges, failed = count_edges(team.entries, group)
+    ours = next(entry for entry in team.entries if entry.child.name == "ours")
+    ready = [entry for entry in team.entries if entry not in failed]
+    one, failed_one = take_turns(ready, "convert", group, rounds)
+    batching = [entry for entry in one if entry.child.methods[entry.method]]
+    many, failed_many = take_turns(batching, "collate", group, rounds, BATCH[group])
+    failed |= failed_one | failed_many
+
+    print(f"\n### {title}\n\n{np.mean(edges[ours]):.1f} edges a structure within {CUTOFF:g} angstrom.\n")
+    rows = []
+    for entry in team.entries:
+        if entry in failed:
+            rows.append((entry.label, failed[entry], "", "", "", ""))
+            continue
+        wrong = sum(a != b for a, b in zip(edges[entry], edges[ours], strict=True))
+        excess = sum(edges[entry]) - sum(edges[ours])
+        rows.append(
+            (
+                entry.label,
+                milliseconds(one[entry].timing),
+                f"{one[entry].timing.median / one[ours].timing.median:.2f}",
+                milliseconds(many[entry].timing) if entry in many else "-",
+                f"{many[entry].timing.median / many[ours].timing.median:.2f}" if entry in many else "-",
+                f"{excess:+d} in {wrong} structures" if wrong else "same",
+            )
+        )
+        report.results[f"{group}, one at a time, {entry.label}"] = one[entry].timing
+        if entry in many:
+            report.results[f"{group}, batch of {BATCH[group]}, {entry.label}"] = many[entry].timing
+    rows += [(name, reason, "", "", "", "") for name, reason in team.absent.items()]
+    head = (
+        "library: way",
+        "ms a structure",
+        "times ours",
+        f"ms a batch of {BATCH[group]}",
+        "times ours",
+        "edges",
+    )
+    print_table(head, rows)
+
+    loops, single, batched = WANTED[group]
+    allowed = limits(one)
+    for entry in (e for e in one if e.child.name == "ours"):
+        own, name = one[entry], f"{group}, ours from {entry.method}"
+        within = f"holds for {np.mean(own.each <= allowed):.0%} of the structures one by one"
+        report.ask(
+            f"{name}: share of 2 x bare search + 150 us",
+            own.each.mean() / allowed.mean(),
+            most=1.0,
+            note=within,
+        )
+        label, median = fastest(one, ("loops",))
+        report.ask(f"{name}: over neighbour objects + loops", median / own.timing.median, least=loops)
+        label, median = fastest(one, PEERS.values())
+        report.ask(
+            f"{name}: over the best peer, one at a time", median / own.timing.median, least=single, note=label
+        )
+        label, median = fastest(many, PEERS.values())
+        report.ask(
+            f"{name}: over the best peer, batches",
+            median / many[entry].timing.median,
+            least=batched,
+            note=label,
+        )
+
+
+def measure_scaling(report: Report, team: Team, sizes: list[int], rounds: int, peers_up_to: int) -> None:
+    """Compare all contenders on cells of many sizes, and fit the exponent of ours."""
+    found: dict[int, dict[Entry, Series]] = {}
+    for size in sizes:
+        taking_part = [
+            e
+            for e in team.entries
+            if size <= LARGEST.get(e.child.name, size) and (size <= peers_up_to or e.child.name in HERE)
+        ]
+        found[size], _ = take_turns(taking_part, "convert", f"cell-{size}", rounds)
+    print(
+        f"\n### One cell of N atoms ({DENSITY:g} a cubic angstrom, {CLOSEST:g} angstrom apart or more), ms\n"
+    )
+    rows = []
+    for entry in team.entries:
+        series = [found[size].get(entry) for size in sizes]
+        rows.append((entry.label, *(milliseconds(s.timing) if s else "-" for s in series)))
+        report.results |= {
+            f"cell of {n}, {entry.label}": s.timing
+            for n, s in zip(sizes, series, strict=True)
+            if s is not None
+        }
+    rows += [(name, reason, *[""] * (len(sizes) - 1)) for name, reason in team.absent.items()]
+    print_table(("library: way", *(f"{size:,}" for size in sizes)), rows)
+
+    ours = next(entry for entry in team.entries if entry.child.name == "ours")
+    for size in sizes:
+        share = found[size][ours].each.mean() / limits(found[size]).mean()
+        report.ask(f"cell of {size:,}, ours: share of 2 x bare search + 150 us", share, most=1.0)
+    large = [size for size in sizes if size >= 1_000]
+    seconds = [found[size][ours].timing.median for size in large]
+    report.ask(f"exponent of time, N from 1,000 to {large[-1]:,}", exponent(large, seconds), most=EXPONENT)
+
+
+def measure_memory(report: Report, structures: Path, sizes: list[int]) -> None:
+    """Measure peak memory of one conversion in a fresh process for each size."""
+    if not Path("/proc/self/clear_refs").exists():
+        print("\n### Peak memory\n\nNot measured: only Linux tells the high-water mark of the resident set.")
+        return
+    print("\n### Peak memory of one conversion, beyond what was resident before (growth of VmHWM)\n")
+    rows, peaks = [], []
+    for size in sizes:
+        arguments = [str(structures), f"cell-{size}", "cell-100"]
+        command = [sys.executable, "-P", "-m", "contenders.memory", *arguments]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+        answer = json.loads(done.stdout)
+        peaks.append(answer["peak"])
+        rows.append((f"{size:,}", f"{answer['peak'] / 1e6:.1f}", f"{answer['returned'] / 1e6:.1f}"))
+        report.results[f"memory, cell of {size}"] = answer
+        ratio = answer["peak"] / answer["returned"]
+        report.ask(f"cell of {size:,}: peak memory over returned arrays", ratio, most=MEMORY_RATIO)
+    print_table(("atoms", "peak, MB", "returned arrays, MB"), rows)
+    report.ask(f"exponent of memory, N from 1,000 to {sizes[-1]:,}", exponent(sizes, peaks), most=EXPONENT)
+
+
+def measure_adaptive(report: Report, team: Team, sizes: list[int], rounds: int) -> None:
+    """Compare a cutoff that has to grow to 40 angstrom with one search at that radius."""
+    print("\n### A cutoff that grows from 6 to 40 angstrom, ms\n")
+    rows = []
+    for size in sizes:
+        edges, _ = count_edges(team.entries, f"lonely-{size}")
+        if len({tuple(found) for found in edges.values()}) != 1:
+            raise SystemExit(f"the searches at 40 angstrom differ for {size} atoms and one: {edges}")
+        series, _ = take_turns(team.entries, "convert", f"lonely-{size}", rounds)
+        timings = {entry.method: s.timing for entry, s in series.items()}
+        name = f"{size:,} atoms and one" if size else "one atom"
+        rows.append((name, *(milliseconds(timings[m]) for m in ("grown", "fixed", "bare"))))
+        report.results |= {f"adaptive, {name}, {method}": timing for method, timing in timings.items()}
+        ratio = timings["grown"].median / timings["fixed"].median
+        report.ask(f"{name}, 40 angstrom apart: adaptive over one search at 40", ratio, most=GROWTH)
+    print_table(("cell", "grown", "fixed at 40", "bare search at 40"), rows)
+
+
+def exponent(sizes: list[int], values: list[float]) -> float:
+    """Return the slope of a straight line through the logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0]) if len(sizes) > 1 else float("nan")
+
+
+def main() -> int:
+    """Measure, print the tables, and say with the exit status whether all that was asked for holds."""
+    options = parse_arguments(__doc__, PARTS)
+    quick = options.quick
+    about = describe_machine("mml-graphs", "torch", "torch-geometric", "pymatgen-core", "vesin", "numpy")
+    parts = PARTS if options.only is None else (options.only,)
+    sizes = [100, 1_000, 10_000] if quick else [100, 1_000, 10_000, 100_000]
+    lonely = [0, 100] if quick else [0, 100, 1_000]
+    sets = small_and_middling(64, 16) if quick else small_and_middling(200, 40)
+    report = Report()
+    with tempfile.TemporaryDirectory() as folder:
+        structures = Path(folder) / "structures.npz"
+        groups = {name: crystals for name, (_, crystals) in sets.items()}
+        groups |= {f"cell-{size}": [random_cell(size)] for size in sizes}
+        groups |= {f"lonely-{size}": [lonely_atom(size)] for size in lonely}
+        save(structures, groups)
+        if "sets" in parts or "scaling" in parts:
+            with Team(HERE | PEERS, structures) as team:
+                about |= team.describe()
+                if "sets" in parts:
+                    for group, (title, _) in sets.items():
+                        measure_set(report, team, group, title, 3 if quick else 11)
+                if "scaling" in parts:
+                    measure_scaling(report, team, sizes, 3 if quick else 5, 100 if quick else sizes[-1])
+        if "memory" in parts:
+            measure_memory(report, structures, sizes[1:])
+        if "adaptive" in parts:
+            with Team({"adaptive": ""}, structures) as team:
+                measure_adaptive(report, team, lonely, 3 if quick else 7)
+    report.print_asked()
+    write_json(options.json, about, report.results)
+    return 0 if all(row[-1] == "yes" for row in report.asked) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
