@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,23 +40,19 @@ class Report:
     results: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, str, str, str]] = field(default_factory=list)
 
-    def ask(
-        self,
-        what: str,
-        value: float,
-        *,
-        most: float | None = None,
-        least: float | None = None,
-        note: str = "",
-    ) -> None:
-        """Add a row: a ratio, and the limit that it is to stay below (`most`) or to reach (`least`)."""
-        good = value <= most if most is not None else least is not None and value >= least
-        target = f"at most {most:g}" if most is not None else f"at least {least:g}"
-        measured = f"{value:.2f}{f' ({note})' if note else ''}"
-        self.asked.append(
-            (what, target, measured, "yes" if good else "not measured" if value != value else "NO")
-        )
-        self.results[f"asked: {what}"] = {"target": target, "measured": value, "holds": good}
+    def at_most(self, what: str, value: float, limit: float, note: str = "") -> None:
+        """Add a ratio that is to stay below a limit."""
+        self._add(what, f"at most {limit:g}", value, bool(value <= limit), note)
+
+    def at_least(self, what: str, value: float, limit: float, note: str = "") -> None:
+        """Add a ratio that is to reach a limit."""
+        self._add(what, f"at least {limit:g}", value, bool(value >= limit), note)
+
+    def _add(self, what: str, target: str, value: float, good: bool, note: str) -> None:
+        holds = "not measured" if math.isnan(value) else "yes" if good else "NO"
+        shown = "" if math.isnan(value) else f"{value:.2f}"
+        self.asked.append((what, target, f"{shown} ({note})" if note else shown, holds))
+        self.results[f"asked: {what}"] = {"target": target, "measured": float(value), "holds": holds}
 
     def print_asked(self) -> None:
         """Print the rows."""

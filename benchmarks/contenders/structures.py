@@ -20,7 +20,7 @@ def small_and_middling(n_small: int, n_middling: int) -> dict[str, tuple[str, li
     files = SHARED / "materials_project.jsonl", SHARED / "lips.jsonl"
     if all(file.exists() for file in files):
         small, middling = (_from_lines(f, n) for f, n in zip(files, (n_small, n_middling), strict=True))
-        names = "Materials Project entries", "frames of a LiPS trajectory"
+        names = "Materials Project cells", "LiPS frames"
     else:
         small = _from_devset("prototypes", n_small, 1)
         middling = _from_devset("emt", n_middling, 48)

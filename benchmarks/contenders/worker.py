@@ -28,12 +28,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
-    import torch
-
-    torch.set_num_threads(1)
-    torch.set_num_interop_threads(1)
     name, path = sys.argv[1:]
     contender = importlib.import_module(f"contenders.{name}")
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     methods = contender.methods()
     groups = load(Path(path))
     about = {
