@@ -70,6 +70,8 @@ def measure_set(report: Report, team: Team, group: str, title: str, rounds: int)
     """Compare all contenders on a set of structures, one at a time and in batches."""
     edges, failed = count_edges(team.entries, group)
     ours = next(entry for entry in team.entries if entry.child.name == "ours")
+    if ours in failed:
+        raise SystemExit(f"{ours.label}: {failed[ours]}")
     ready = [entry for entry in team.entries if entry not in failed]
     one, failed_one = take_turns(ready, "convert", group, rounds)
     batching = [entry for entry in one if entry.child.methods[entry.method]]

@@ -91,7 +91,10 @@ class Child:
             If the library failed; with its message.
         """
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"do": do, "group": group, "method": method, **more}) + "\n")
+        try:
+            self.process.stdin.write(json.dumps({"do": do, "group": group, "method": method, **more}) + "\n")
+        except OSError as error:
+            raise RuntimeError("its process has ended") from error
         answer = self._read()
         if "error" in answer:
             raise RuntimeError(answer["error"])
