@@ -11,7 +11,7 @@ ALL = (True, True, True)
 
 
 def reverse(edges):
-    return Edges(edges.dst, edges.src, -edges.images, -edges.offsets, edges.distances)
+    return Edges(edges.dst, edges.src, -edges.images, edges.distances)
 
 
 def join(*several):

@@ -61,7 +61,7 @@ def test_a_crystal_makes_a_sample(crystal):
 def edges(rows):
     src, dst, images, distances = zip(*rows, strict=True)
     images = np.array(images, dtype=float)
-    return Edges(np.array(src), np.array(dst), images, images, np.array(distances))
+    return Edges(np.array(src), np.array(dst), images, np.array(distances))
 
 
 GOOD = [(0, 1, (0, 0, 0), 1.0), (1, 0, (0, 0, 0), 1.0), (0, 0, (0, 0, 1), 2.0)]

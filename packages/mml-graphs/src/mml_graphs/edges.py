@@ -122,7 +122,8 @@ def _structure_tensors(sample: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
 def _check_ends(ends: torch.Tensor, n_atoms: int) -> None:
     if ends.device.type == "cpu":
         array = ends.numpy()
-        if not array.size or array.astype(np.uint64, copy=False).max() < n_atoms:  # negative ones are huge
+        unsigned = array.view(np.uint64) if array.dtype == np.int64 else array.astype(np.uint64)
+        if not array.size or unsigned.max() < n_atoms:  # negative ones are huge
             return
     elif not ends.numel() or bool(((ends >= 0) & (ends < n_atoms)).all()):
         return

@@ -18,7 +18,7 @@ from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.pyg_batch import build_batch
 from mml_graphs.sample import Structure, sample_name
 from mml_graphs.sample_tensors import ENDS, Arrays, as_tensors, join_arrays, sample_arrays
-from mml_graphs.small_cells import GroupEdges, group_edges
+from mml_graphs.small_cells import group_edges
 
 # What PeriodicPropertiesTransform writes; what a sample holds under these names is replaced.
 WRITTEN = frozenset(
@@ -106,7 +106,14 @@ class GraphCollate:
                     self.neighbors.cutoff_radius,
                 )
             if group is not None and group.settled.all():
-                parts.append(_group_arrays([structures[index][0] for index in members], group))
+                parts.append(
+                    sample_arrays(
+                        [structures[index][0] for index in members],
+                        group.edges,
+                        group.offsets,
+                        group.unit_offsets,
+                    )
+                )
                 n_edges += group.counts.tolist()
                 cutoffs += [self.neighbors.cutoff_radius] * len(members)
                 continue
@@ -187,18 +194,3 @@ def _collated(
         kept = {key: value for key, value in sample.items() if key not in WRITTEN}
         rest.append({**kept, "atomic_numbers": structure.atomic_numbers})  # tells how many atoms there are
     return collate_samples(rest)
-
-
-def _group_arrays(structures: Sequence[Structure], group: GroupEdges) -> Arrays:
-    cells = np.zeros((len(structures), 3, 3))
-    for row, structure in enumerate(structures):
-        if structure.cell is not None:
-            cells[row] = structure.cell
-    return sample_arrays(
-        np.concatenate([structure.atomic_numbers for structure in structures]),
-        np.concatenate([structure.positions for structure in structures]),
-        group.unit_offsets,
-        cells,
-        [structure.pbc for structure in structures],
-        group.edges,
-    )

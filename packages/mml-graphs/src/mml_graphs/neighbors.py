@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,9 @@ from mml_graphs.search import BACKENDS, candidates, choose_backend
 # this module decides, by one formula in float64.
 MARGIN = 1e-6  # angstrom
 COINCIDENT = 1e-4  # angstrom
+
+# Edges whose temporary arrays stay in the processor's cache, and off the list of pages to be fetched.
+BLOCK = 16_384
 
 # An atom on the boundary stays there, whichever side rounding (to float32, even) puts it on.
 BOUNDARY = 1e-6  # in fractional coordinates
@@ -28,28 +31,24 @@ class Edges(NamedTuple):
     src, dst
         [E] int64: atom ``src[i]`` sees an image of atom ``dst[i]``.
     images
-        [E, 3] float64, integer-valued: lattice translation of the destination atom.
-    offsets
-        [E, 3] float64: ``images @ cell``, angstrom.
+        [E, 3] float, integer-valued: lattice translation of the destination atom.
     distances
-        [E] float64: ``|pos[dst] + offsets - pos[src]|``, angstrom.
+        [E] float64: ``|pos[dst] + images @ cell - pos[src]|``, angstrom.
     """
 
     src: NDArray[np.int64]
     dst: NDArray[np.int64]
-    images: NDArray[np.float64]
-    offsets: NDArray[np.float64]
+    images: NDArray[np.floating[Any]]
     distances: NDArray[np.float64]
 
     def take(self, selection: NDArray[np.bool_] | NDArray[np.int64]) -> Edges:
         """Return the edges that a boolean mask or an index array selects."""
         index = np.flatnonzero(selection) if selection.dtype == np.bool_ else selection
-        src, dst, images, offsets, distances = self
+        src, dst, images, distances = self
         return Edges(
             src.take(index),
             dst.take(index),
             images.take(index, axis=0),
-            offsets.take(index, axis=0),
             distances.take(index),
         )
 
@@ -159,9 +158,11 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
         src, dst, images = src.take(index), dst.take(index), images.take(index, axis=0)
         distances = distances.take(index)
     if shifts is not None:
-        images += shifts.take(src, axis=0)
-        images -= shifts.take(dst, axis=0)
-    return Edges(src, dst, images, images @ cell.matrix, distances)
+        for start in range(0, len(src), BLOCK):
+            rows = slice(start, start + BLOCK)
+            images[rows] += shifts.take(src[rows], axis=0)
+            images[rows] -= shifts.take(dst[rows], axis=0)
+    return Edges(src, dst, images, distances)
 
 
 def edge_lengths(
@@ -169,7 +170,7 @@ def edge_lengths(
     cell: Cell,
     src: NDArray[np.int64],
     dst: NDArray[np.int64],
-    images: NDArray[np.float64],
+    images: NDArray[np.floating[Any]],
 ) -> NDArray[np.float64]:
     """Compute the lengths of edges by the formula that decides about them.
 
@@ -189,7 +190,7 @@ def edge_lengths(
     ndarray
         [E], ``|pos[dst] + images @ cell - pos[src]|``, angstrom.
     """
-    i, j, k = np.ascontiguousarray(images.T)
+    i, j, k = np.ascontiguousarray(images.T, dtype=np.float64)
     columns = np.ascontiguousarray(positions.T)
     squares = np.zeros(len(src))
     for coordinate, (a, b, c) in zip(columns, cell.matrix.T.tolist(), strict=True):
@@ -208,7 +209,7 @@ def _check_coincident(
     cell: Cell,
     src: NDArray[np.int64],
     dst: NDArray[np.int64],
-    images: NDArray[np.float64],
+    images: NDArray[np.floating[Any]],
 ) -> None:
     other = np.flatnonzero((src != dst) | images.any(axis=1))
     if other.size:

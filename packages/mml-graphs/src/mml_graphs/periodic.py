@@ -15,7 +15,7 @@ from mml_graphs.adaptive import adaptive_edges, isolated_atoms, name_atoms
 from mml_graphs.lattice import Cell, complete_cell
 from mml_graphs.neighbors import Edges, check_backend, check_cutoff, search, with_exact_lengths, wrap
 from mml_graphs.sample import Structure, read_structure, sample_name
-from mml_graphs.sample_tensors import Arrays, as_tensors, sample_arrays
+from mml_graphs.sample_tensors import Arrays, as_tensors, edge_geometry, sample_arrays
 from mml_graphs.selection import nearest_neighbors, one_per_pair, with_self_loops
 
 logger = logging.getLogger(__name__)
@@ -164,14 +164,7 @@ class PeriodicPropertiesTransform:
             edges, cutoff = self._edges(sample, positions, cell)
         except ValueError as error:
             raise ValueError(f"{sample_name(sample)}: {error}") from error
-        matrix = np.zeros((3, 3)) if structure.cell is None else structure.cell
-        fractions = positions @ cell.inverse
-        unit_offsets = fractions.take(edges.dst, axis=0)
-        unit_offsets -= fractions.take(edges.src, axis=0)
-        unit_offsets += edges.images
-        pbc = (structure.pbc,)
-        numbers = structure.atomic_numbers
-        return sample_arrays(numbers, positions, unit_offsets, matrix[None], pbc, edges), cutoff
+        return sample_arrays([structure], edges, *edge_geometry(positions, cell, edges)), cutoff
 
     def _edges(
         self, sample: Mapping[str, Any], positions: NDArray[np.float64], cell: Cell

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ VESIN_FROM = 50_000  # atoms
 # pymatgen's search lists 27 neighbours of each cube between its outermost atoms: this many take 100 MB.
 MOST_CUBES = 500_000
 
-Candidates = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+Candidates = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating[Any]], NDArray[np.float64]]
 
 
 def choose_backend(positions: NDArray[np.float64], cell: Cell, radius: float) -> str:
@@ -126,8 +127,9 @@ def _vesin(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candida
     pairs, images, distances = search.compute(
         positions, cell.matrix, np.array(cell.pbc), quantities="PSd", copy=False
     )
-    src, dst = np.ascontiguousarray(pairs.T).astype(np.int64)
-    return src, dst, images.astype(np.float64), distances.copy()
+    src, dst = pairs.astype(np.int64, copy=False).T
+    # The arrays are vesin's own. Every image is a whole number that float32 holds exactly.
+    return src.copy(), dst.copy(), images.astype(np.float32), distances.copy()
 
 
 def _ase(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:

@@ -82,6 +82,6 @@ def with_self_loops(edges: Edges, n_atoms: int) -> Edges:
     """
     atoms: NDArray[np.int64] = np.arange(n_atoms)
     zeros = np.zeros((n_atoms, 3))
-    loops = Edges(atoms, atoms, zeros, zeros, np.zeros(n_atoms))
+    loops = Edges(atoms, atoms, zeros, np.zeros(n_atoms))
     joined = Edges(*(np.concatenate(pair) for pair in zip(loops, edges, strict=True)))
     return joined.take(np.argsort(joined.src, kind="stable"))

@@ -22,8 +22,8 @@ class GroupEdges(NamedTuple):
     ----------
     edges
         Sorted by source; atoms are counted through all structures.
-    unit_offsets
-        [E, 3], the edges in fractional coordinates.
+    offsets, unit_offsets
+        [E, 3]: ``images @ cell``, angstrom, and the edges in fractional coordinates.
     counts
         [B], edges of each structure.
     settled
@@ -32,6 +32,7 @@ class GroupEdges(NamedTuple):
     """
 
     edges: Edges
+    offsets: Floats
     unit_offsets: Floats
     counts: Ints
     settled: NDArray[np.bool_]
@@ -125,8 +126,8 @@ def group_edges(positions: Sequence[Floats], cells: Sequence[Cell], cutoff: floa
     for cell, end in zip(cells, counts.cumsum().tolist(), strict=True):
         np.matmul(images[start:end], cell.matrix, out=offsets[start:end])
         start = end
-    edges = Edges(src, dst, images, offsets, np.sqrt(squares[index]))
-    return GroupEdges(edges, unit_offsets, counts, settled)
+    edges = Edges(src, dst, images, np.sqrt(squares[index]))
+    return GroupEdges(edges, offsets, unit_offsets, counts, settled)
 
 
 def _spread(counts: Ints) -> tuple[Ints, Ints]:

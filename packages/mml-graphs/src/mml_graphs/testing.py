@@ -152,7 +152,6 @@ def brute_force_edges(
         np.array(columns[0], dtype=np.int64),
         np.array(columns[1], dtype=np.int64),
         images[picked],
-        offsets[picked],
         np.array(columns[3], dtype=np.float64),
     )
 
