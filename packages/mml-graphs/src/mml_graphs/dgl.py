@@ -61,7 +61,9 @@ def build(data: GraphData) -> DGLGraph:
     ImportError
         If DGL is not installed, or cannot be for this Python.
     """
-    graph = import_dgl().graph((data.src, data.dst), num_nodes=data.n_nodes)
+    # Copies: DGL keeps the address of the indices it is given. Were they those of the sample, a worker of a
+    # DataLoader that moves the sample's tensors to shared memory, to send them, would leave it a freed one.
+    graph = import_dgl().graph((data.src.clone(), data.dst.clone()), num_nodes=data.n_nodes)
     for name, value in data.nodes.items():
         reason = reason_against(name)
         if reason:
