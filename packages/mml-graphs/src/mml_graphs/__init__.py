@@ -1,5 +1,7 @@
 """Periodic neighbours and graph batches for crystals and molecules."""
 
+from typing import TYPE_CHECKING, Any
+
 from mml_graphs.collate import collate_samples, concatenate_keys
 from mml_graphs.conversion import dgl_to_pyg, pyg_to_dgl
 from mml_graphs.graph import GraphToPointCloudTransform, PointCloudToGraphTransform
@@ -8,14 +10,42 @@ from mml_graphs.lattice import cell_from_parameters
 from mml_graphs.neighbors import Edges, find_edges
 from mml_graphs.periodic import PeriodicPropertiesTransform
 
+if TYPE_CHECKING:
+    from mml_graphs.transforms import (
+        AtomicSuperNodes,
+        COMShift,
+        CoordinateScaling,
+        DistancesTransform,
+        FrameAveraging,
+        GraphReordering,
+        GraphSuperNodes,
+        GraphVariablesTransform,
+        NoisyPositions,
+        RemoveTagZeroNodes,
+        ScaleRegressionTargets,
+        UnitCellCalculator,
+    )
+
 __version__ = "0.1.0"
 
 __all__ = [
+    "AtomicSuperNodes",
+    "COMShift",
+    "CoordinateScaling",
+    "DistancesTransform",
     "Edges",
+    "FrameAveraging",
     "GraphCollate",
+    "GraphReordering",
+    "GraphSuperNodes",
     "GraphToPointCloudTransform",
+    "GraphVariablesTransform",
+    "NoisyPositions",
     "PeriodicPropertiesTransform",
     "PointCloudToGraphTransform",
+    "RemoveTagZeroNodes",
+    "ScaleRegressionTargets",
+    "UnitCellCalculator",
     "cell_from_parameters",
     "collate_samples",
     "concatenate_keys",
@@ -23,3 +53,12 @@ __all__ = [
     "find_edges",
     "pyg_to_dgl",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the smaller transforms on first use: most users need few of them."""
+    if name in __all__:
+        from mml_graphs import transforms
+
+        return getattr(transforms, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

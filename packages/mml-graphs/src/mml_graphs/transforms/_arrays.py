@@ -1,0 +1,77 @@
+"""Arrays of a sample as tensors, checked. A float array keeps its precision; nothing is written in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from mml_graphs.sample import read_structure
+
+
+def tensor(key: str, value: Any) -> torch.Tensor:
+    """Return an array as a tensor; a list of numbers in float64, or int64.
+
+    Raises
+    ------
+    ValueError
+        If it is not an array of numbers.
+    """
+    if isinstance(value, torch.Tensor):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{key!r} is not an array of numbers: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{key!r} is {type(value).__name__} of dtype {array.dtype}, expected numbers")
+    # A copy: numpy's array may be read-only, which torch warns of.
+    return torch.tensor(array)
+
+
+def floats(key: str, value: Any) -> torch.Tensor:
+    """Return an array as a float tensor; integers in torch's default dtype.
+
+    Raises
+    ------
+    ValueError
+        If it is not an array of numbers.
+    """
+    array = tensor(key, value)
+    return array if array.is_floating_point() else array.to(torch.get_default_dtype())
+
+
+def positions(holder: Mapping[str, Any], key: str = "pos") -> torch.Tensor:
+    """Return the positions that a sample or the nodes of a graph have.
+
+    Parameters
+    ----------
+    holder
+        A sample, or node arrays by name.
+    key
+        Where the positions are. ``pos`` may be missing where there are ``frac_coords`` or a ``structure``.
+
+    Returns
+    -------
+    Tensor
+        [N, 3] float.
+
+    Raises
+    ------
+    ValueError
+        If there are none, their shape is another, or they are not finite.
+    """
+    if key not in holder:
+        if key == "pos" and ("frac_coords" in holder or "structure" in holder):
+            return torch.tensor(read_structure(holder).positions)
+        raise ValueError(f"{key!r} is missing; give positions [N, 3] in angstrom under this key")
+    array = floats(key, holder[key])
+    if array.ndim != 2 or array.shape[1] != 3 or not len(array):
+        raise ValueError(f"{key!r} has shape {list(array.shape)}, expected [N, 3] with at least one atom")
+    wrong = torch.nonzero(~array.isfinite().all(dim=1))
+    if len(wrong):
+        atom = int(wrong[0])
+        raise ValueError(f"{key!r} is not finite for atom {atom}: {array[atom].tolist()}")
+    return array

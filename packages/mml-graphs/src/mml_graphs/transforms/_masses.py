@@ -1,0 +1,50 @@
+"""Atomic masses."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+
+@cache
+def _table() -> torch.Tensor:
+    from pymatgen.core.periodic_table import Element
+
+    return torch.tensor(
+        [float("nan"), *(float(Element.from_Z(number).atomic_mass) for number in range(1, 119))],
+        dtype=torch.float64,
+    )
+
+
+def atomic_masses(numbers: torch.Tensor) -> torch.Tensor:
+    """Look up the standard atomic masses that pymatgen has.
+
+    Parameters
+    ----------
+    numbers
+        [N] integers from 1 to 118.
+
+    Returns
+    -------
+    Tensor
+        [N] float64, in u.
+
+    Raises
+    ------
+    ValueError
+        If a number is not that of an element.
+    """
+    if numbers.ndim != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
+        raise ValueError(
+            f"'atomic_numbers' has shape {list(numbers.shape)} and dtype {numbers.dtype}, "
+            "expected [N] integers"
+        )
+    wrong = torch.nonzero((numbers < 1) | (numbers > 118))
+    if len(wrong):
+        atom = int(wrong[0])
+        raise ValueError(
+            f"'atomic_numbers' holds {int(numbers[atom])} for atom {atom}; no element has that number, so it "
+            "has no mass"
+        )
+    return _table()[numbers.cpu().long()].to(numbers.device)

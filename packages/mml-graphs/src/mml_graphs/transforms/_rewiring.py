@@ -1,0 +1,172 @@
+"""Graphs whose atoms or edges become others, and the sample beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mml_graphs.graph_data import GraphData
+from mml_graphs.graph_libraries import take_apart
+from mml_graphs.transforms._arrays import tensor
+from mml_graphs.transforms._graphs import rebuilt
+
+# What the sample contract has for each atom and edge; a graph may hold more, or less.
+ATOM_KEYS = frozenset({"atomic_numbers", "pos", "frac_coords", "tags", "fixed", "noisy_pos", "fa_pos"})
+EDGE_KEYS = frozenset({"images", "offsets", "unit_offsets", "distances", "r", "mu"})
+
+Rows = Callable[[str, torch.Tensor], torch.Tensor]
+
+
+class Rewiring(NamedTuple):
+    """How the rows of a graph change.
+
+    Attributes
+    ----------
+    nodes, edges
+        From the name of an array and its rows before to its rows after.
+    src, dst
+        [E] the edges after.
+    n_atoms
+        The number of nodes after.
+    """
+
+    nodes: Rows
+    edges: Rows
+    src: torch.Tensor
+    dst: torch.Tensor
+    n_atoms: int
+
+
+def graph_with_tags(sample: Mapping[str, Any]) -> tuple[GraphData, torch.Tensor]:
+    """Take the graph of a sample apart and find the tags of its atoms, in the graph or in the sample.
+
+    Raises
+    ------
+    ValueError
+        If there is no graph of one structure with positions and atomic numbers, no tags, or no tag 0.
+    """
+    data = graph_of(sample)
+    for key in ("atomic_numbers", "pos"):
+        if key not in data.nodes:
+            raise ValueError(f"the graph has no {key!r}; it holds {sorted(data.nodes)} for its nodes")
+    tags = tags_of(sample, data)
+    if tags is None:
+        raise ValueError(
+            "'tags' is missing; give it [N] to the graph, PointCloudToGraphTransform(node_keys=['tags']): "
+            "0 below the surface, 1 surface, 2 adsorbate"
+        )
+    if not (tags == 0).any():
+        raise ValueError(
+            f"no atom has tag 0, 'tags' holds {sorted(set(tags.tolist()))}; the transform is for slabs with "
+            "atoms below the surface, and goes before RemoveTagZeroNodes"
+        )
+    return data, tags
+
+
+def tags_of(sample: Mapping[str, Any], data: GraphData) -> torch.Tensor | None:
+    """Return the tags [N] that the graph has, or else the sample; None where there are none.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many as atoms.
+    """
+    if "tags" not in data.nodes and "tags" not in sample:
+        return None
+    tags = data.nodes["tags"] if "tags" in data.nodes else tensor("tags", sample["tags"])
+    if tags.shape != (data.n_nodes,):
+        raise ValueError(f"'tags' has shape {list(tags.shape)}, expected [{data.n_nodes}]")
+    return tags
+
+
+def graph_of(sample: Mapping[str, Any]) -> GraphData:
+    """Take the graph of a sample apart.
+
+    Raises
+    ------
+    ValueError
+        If there is no graph of one structure.
+    """
+    if "graph" not in sample:
+        raise ValueError("there is no 'graph'; put PointCloudToGraphTransform before")
+    return take_apart(sample["graph"])
+
+
+def rewired_graph(graph: Any, data: GraphData, rewiring: Rewiring) -> Any:
+    """Return a new graph of the same library with its rows changed.
+
+    Parameters
+    ----------
+    graph
+        The graph that ``data`` is of; it is not changed.
+    data
+        Its parts.
+    rewiring
+        The change.
+    """
+    whole = dict(data.whole)
+    if "natoms" in whole:
+        whole["natoms"] = torch.full_like(torch.as_tensor(whole["natoms"]), rewiring.n_atoms)
+    changed = GraphData(
+        nodes={key: rewiring.nodes(key, value) for key, value in data.nodes.items()},
+        edges={key: rewiring.edges(key, value) for key, value in data.edges.items()},
+        src=rewiring.src,
+        dst=rewiring.dst,
+        whole=whole,
+        n_nodes=rewiring.n_atoms,
+    )
+    return rebuilt(graph, changed)
+
+
+def rewired_sample(sample: Mapping[str, Any], data: GraphData, rewiring: Rewiring) -> dict[str, Any]:
+    """Return a copy of the sample with the rows of its graph, of its own arrays and of its targets changed.
+
+    Changed with the graph are the sample's arrays under the names that the sample contract or the graph has
+    for atoms and edges, ``src_nodes`` and ``dst_nodes``, ``natoms``, and the targets with one row for each
+    atom.
+
+    Parameters
+    ----------
+    sample
+        A sample with a graph; it is not changed.
+    data
+        The parts of its graph.
+    rewiring
+        The change.
+    """
+    result = {**sample, "graph": rewired_graph(sample["graph"], data, rewiring)}
+    for key, value in sample.items():
+        if key in ATOM_KEYS or key in data.nodes:
+            result[key] = rewiring.nodes(key, _rows(key, value, data.n_nodes))
+        elif key in EDGE_KEYS or key in data.edges:
+            result[key] = rewiring.edges(key, _rows(key, value, data.n_edges))
+    if "src_nodes" in sample:
+        result |= {"src_nodes": rewiring.src, "dst_nodes": rewiring.dst}
+    if "natoms" in sample:
+        result["natoms"] = torch.full_like(torch.as_tensor(sample["natoms"]), rewiring.n_atoms)
+    if "targets" in sample:
+        result["targets"] = {
+            key: rewiring.nodes(key, tensor(key, value)) if _of_atoms(value, data.n_nodes) else value
+            for key, value in sample["targets"].items()
+        }
+    return result
+
+
+def _rows(key: str, value: Any, n_rows: int) -> torch.Tensor:
+    array = tensor(key, value)
+    if array.ndim == 0 or len(array) != n_rows:
+        raise ValueError(
+            f"{key!r} has shape {list(array.shape)} in the sample, but the graph has {n_rows} such rows"
+        )
+    return array
+
+
+def _of_atoms(value: Any, n_atoms: int) -> bool:
+    """Tell whether a target has a row for each atom; the first dimension of one that has not is 1."""
+    if not isinstance(value, (torch.Tensor, np.ndarray, list)):
+        return False
+    shape = np.shape(value) if not isinstance(value, torch.Tensor) else value.shape
+    return len(shape) > 0 and shape[0] == n_atoms and (n_atoms > 1 or len(shape) > 1)

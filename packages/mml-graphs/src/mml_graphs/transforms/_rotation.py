@@ -1,0 +1,102 @@
+"""Turn a whole sample: atoms, lattice, edges and the labels that have a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from mml_graphs.sample import read_structure
+from mml_graphs.transforms._arrays import floats
+from mml_graphs.transforms._graphs import update_graph
+
+VECTORS = ("pos", "noisy_pos", "denoise", "cell", "offsets", "force", "forces")
+STRESS = "stress"
+# Voigt order of the sample contract, ASE's: xx yy zz yz xz xy.
+VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
+
+
+def random_rotation(generator: torch.Generator) -> torch.Tensor:
+    """Draw a rotation, every one as likely as any other.
+
+    The Q of a Gaussian matrix, with the signs of R's diagonal taken in, is uniform (Mezzadri, "How to
+    generate random matrices from the classical compact groups", Notices of the AMS 54, 2007).
+
+    Parameters
+    ----------
+    generator
+        Where to draw from.
+
+    Returns
+    -------
+    Tensor
+        [3, 3] float64, determinant +1.
+    """
+    q, r = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+    q = q * r.diagonal().sign()
+    return q * torch.linalg.det(q).sign()
+
+
+def rotated(sample: Mapping[str, Any], rotation: torch.Tensor) -> dict[str, Any]:
+    """Return a copy of the sample, and of its graph, with every vector v turned to ``v @ rotation``.
+
+    Parameters
+    ----------
+    sample
+        A sample; it is not changed. ``structure``, over which ``pos`` and ``cell`` win, stays as it was.
+    rotation
+        [3, 3], orthogonal.
+
+    Returns
+    -------
+    dict
+        With ``pos``, ``noisy_pos``, ``cell``, ``offsets``, ``force``, ``forces``, the target ``denoise``, and
+        ``stress`` ([3, 3], [1, 3, 3], or Voigt [6], [1, 6]) turned.
+
+    Raises
+    ------
+    ValueError
+        If one of these has a shape that has no direction.
+    """
+
+    def turned(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        found = {key: _vectors(key, arrays[key], rotation) for key in VECTORS if key in arrays}
+        if STRESS in arrays:
+            found[STRESS] = _stress(arrays[STRESS], rotation)
+        return found
+
+    result = dict(sample)
+    if "graph" not in sample or "pos" in sample:
+        structure = read_structure(sample)
+        result["pos"] = sample.get("pos", torch.tensor(structure.positions))
+        if structure.cell is not None:
+            result["cell"] = sample.get("cell", torch.tensor(structure.cell[None]))
+    result |= turned(result)
+    if "targets" in sample:
+        result["targets"] = {**sample["targets"], **turned(sample["targets"])}
+    if "graph" in sample:
+        result["graph"] = update_graph(sample["graph"], nodes=turned, edges=turned, whole=turned)
+    return result
+
+
+def _vectors(key: str, value: Any, rotation: torch.Tensor) -> torch.Tensor:
+    array = floats(key, value)
+    if array.shape[-1:] != (3,):
+        raise ValueError(f"{key!r} has shape {list(array.shape)}, expected vectors [..., 3]")
+    return (array.to(torch.float64) @ rotation.to(array.device)).to(array.dtype)
+
+
+def _stress(value: Any, rotation: torch.Tensor) -> torch.Tensor:
+    array = floats(STRESS, value)
+    matrix = array.to(torch.float64)
+    rotation = rotation.to(array.device)
+    if array.shape[-2:] == (3, 3):
+        return (rotation.T @ matrix @ rotation).to(array.dtype)
+    if array.shape not in ((6,), (1, 6)):
+        raise ValueError(f"{STRESS!r} has shape {list(array.shape)}, expected [3, 3] or Voigt [6]")
+    rows, columns = VOIGT
+    full = matrix.new_zeros(*matrix.shape[:-1], 3, 3)
+    full[..., rows, columns] = matrix
+    full[..., columns, rows] = matrix
+    return (rotation.T @ full @ rotation)[..., rows, columns].to(array.dtype)

@@ -1,0 +1,130 @@
+"""Add nodes to a graph that stand for many atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mml_graphs.graph_data import GraphData
+from mml_graphs.lattice import complete_cell
+from mml_graphs.transforms._arrays import positions
+from mml_graphs.transforms._edge_geometry import GRAPH_SUPER_NODE, nearest_images, periodicity, reduced_masses
+from mml_graphs.transforms._rewiring import EDGE_KEYS, Rewiring, rewired_sample
+
+
+class SuperNode(NamedTuple):
+    """A node to add.
+
+    Attributes
+    ----------
+    tag, atomic_number
+        Of the node; the number is that of an embedding, beyond those of elements.
+    members
+        [M] int64, the atoms it stands for.
+    neighbors
+        [K] int64, the atoms it is connected to.
+    """
+
+    tag: int
+    atomic_number: int
+    members: torch.Tensor
+    neighbors: torch.Tensor
+
+
+def with_super_nodes(
+    sample: Mapping[str, Any], data: GraphData, tags: torch.Tensor, added: Sequence[SuperNode]
+) -> dict[str, Any]:
+    """Return a copy of the sample with nodes added after those that are there, and edges after theirs.
+
+    A node has the mean of its members in every float array (positions as they are stored), ``fixed`` 1, its
+    tag and its number. It is connected to each neighbour both ways, in the neighbour's nearest periodic
+    image.
+
+    Parameters
+    ----------
+    sample
+        A sample with a graph; it is not changed.
+    data
+        The parts of its graph.
+    tags
+        [N], of its nodes.
+    added
+        The nodes to add.
+
+    Raises
+    ------
+    ValueError
+        If an array of atoms is neither float nor one of ``atomic_numbers``, ``tags``, ``fixed``, or one of
+        edges is not a length, translation or reduced mass, so that there is no value for the new rows.
+    """
+    n_atoms = len(tags)
+    names = {
+        "tags": [node.tag for node in added],
+        "atomic_numbers": [node.atomic_number for node in added],
+        "fixed": [1] * len(added),
+    }
+
+    def nodes(key: str, rows: torch.Tensor) -> torch.Tensor:
+        if key in names:
+            new = torch.tensor(names[key], device=rows.device).to(rows.dtype)
+        elif rows.is_floating_point():
+            new = torch.stack([rows[node.members].mean(dim=0) for node in added])
+        else:
+            raise ValueError(
+                f"{key!r} is of dtype {rows.dtype}, of which a super node cannot have the mean; "
+                "leave it out of the graph and the sample"
+            )
+        return torch.cat([rows, new])
+
+    src = torch.cat([node.neighbors for node in added])
+    dst = torch.cat([torch.full_like(node.neighbors, n_atoms + i) for i, node in enumerate(added)])
+    pos = nodes("pos", positions(data.nodes))
+    values = _edge_values(data, tags, pos, src, dst)
+
+    def edges(key: str, rows: torch.Tensor) -> torch.Tensor:
+        if key not in values:
+            raise ValueError(
+                f"edge key {key!r} has no meaning for the edges of a super node; known: {sorted(EDGE_KEYS)}; "
+                "leave it out of the graph"
+            )
+        return torch.cat([rows, values[key].to(rows)])
+
+    rewiring = Rewiring(
+        nodes,
+        edges,
+        src=torch.cat([data.src, dst, src]),
+        dst=torch.cat([data.dst, src, dst]),
+        n_atoms=n_atoms + len(added),
+    )
+    return rewired_sample(sample, data, rewiring)
+
+
+def _edge_values(
+    data: GraphData, tags: torch.Tensor, pos: torch.Tensor, atoms: torch.Tensor, supers: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Compute every edge key for edges from super nodes to atoms, then for those back."""
+    cell, pbc = periodicity(data.whole)
+    exact = pos.to(torch.float64)
+    images = exact.new_zeros(len(atoms), 3)
+    for node in supers.unique():
+        mine = supers == node
+        images[mine] = nearest_images(exact[node], exact[atoms[mine]], cell, pbc).to(images)
+    matrix = np.zeros((3, 3)) if cell is None else cell
+    offsets = images @ torch.as_tensor(matrix).to(images)
+    vectors = exact[atoms] + offsets - exact[supers]
+    lengths = torch.linalg.vector_norm(vectors, dim=1)
+    fractions = vectors @ torch.as_tensor(complete_cell(cell, pbc).inverse).to(images)
+    n_added = len(pos) - len(tags)
+    numbers = torch.nn.functional.pad(data.nodes["atomic_numbers"], (0, n_added))
+    marked = torch.nn.functional.pad(tags, (0, n_added), value=GRAPH_SUPER_NODE)
+    return {
+        "images": torch.cat([images, -images]),
+        "offsets": torch.cat([offsets, -offsets]),
+        "unit_offsets": torch.cat([fractions, -fractions]),
+        "distances": lengths.repeat(2),
+        "r": lengths.repeat(2)[:, None],
+        "mu": reduced_masses(numbers, marked, supers, atoms).repeat(2),
+    }

@@ -1,0 +1,76 @@
+"""One node for each element below the surface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from mml_graphs._repr import pasteable_repr
+from mml_graphs.transforms._edge_geometry import ATOMIC_SUPER_NODE, GRAPH_SUPER_NODE, SUBSURFACE
+from mml_graphs.transforms._errors import naming
+from mml_graphs.transforms._rewiring import graph_with_tags
+from mml_graphs.transforms._super_nodes import SuperNode, with_super_nodes
+
+
+class AtomicSuperNodes:
+    """Add one node for each element among the atoms with tag 0 (below the surface).
+
+    The nodes come last, by atomic number. Their tag is 4, ``fixed`` 1; every float array (``pos``,
+    ``force``, ...) has the mean over the element's atoms with tag 0. The atomic number is
+    ``atom_max_embedding`` plus that of the element, and one more where `GraphSuperNodes` was before. Each
+    node is connected, both ways and to the nearest periodic image, to every atom that shares an edge with
+    one of those it stands for; these edges come after the ones that were there, which stay. What the sample
+    holds beside the graph for each atom and edge, targets included, gets the same rows.
+
+    Run it before `RemoveTagZeroNodes`, after `GraphSuperNodes`. After Duval et al., "PhAST", 2022.
+
+    Parameters
+    ----------
+    atom_max_embedding
+        What is added to the atomic number: the largest that the model's embedding has for an element.
+
+    Raises
+    ------
+    ValueError
+        If there is no graph of one structure with tags, no atom with tag 0, or there are such nodes already;
+        the message names the sample and the key.
+    """
+
+    def __init__(self, atom_max_embedding: int) -> None:
+        if type(atom_max_embedding) is not int or atom_max_embedding < 1:
+            raise ValueError(f"atom_max_embedding is {atom_max_embedding!r}, expected a positive integer")
+        self.atom_max_embedding = atom_max_embedding
+
+    def super_atom_embedding(self, atomic_number: int, graph_super_node: bool) -> int:
+        """Return the atomic number of the node that stands for an element."""
+        return self.atom_max_embedding + atomic_number + int(graph_super_node)
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the sample with the nodes."""
+        with naming(sample):
+            data, tags = graph_with_tags(sample)
+            if (tags == ATOMIC_SUPER_NODE).any():
+                raise ValueError("'tags' holds 4: there are atomic super nodes already")
+            graph_super_node = bool((tags == GRAPH_SUPER_NODE).any())
+            numbers = data.nodes["atomic_numbers"]
+            atoms = tags < GRAPH_SUPER_NODE
+            added = []
+            for number in numbers[tags == SUBSURFACE].unique().tolist():
+                member = (tags == SUBSURFACE) & (numbers == number)
+                near = torch.zeros_like(member)
+                near[data.dst[member[data.src]]] = True
+                near[data.src[member[data.dst]]] = True
+                added.append(
+                    SuperNode(
+                        ATOMIC_SUPER_NODE,
+                        self.super_atom_embedding(number, graph_super_node),
+                        members=torch.nonzero(member)[:, 0],
+                        neighbors=torch.nonzero(near & atoms)[:, 0],
+                    )
+                )
+            return with_super_nodes(sample, data, tags, added)
+
+    def __repr__(self) -> str:
+        return pasteable_repr(self)

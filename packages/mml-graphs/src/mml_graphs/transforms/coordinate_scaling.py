@@ -1,0 +1,98 @@
+"""Scale coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from mml_graphs._repr import pasteable_repr
+from mml_graphs.sample import LATTICE_KEYS, read_structure
+from mml_graphs.transforms._arrays import floats, positions
+from mml_graphs.transforms._errors import key_name, naming, positive
+from mml_graphs.transforms._graphs import change_atoms, update_graph
+
+# Everything that is a length and grows with the positions. Fractions and images are the same at any scale.
+LENGTHS = ("pos", "noisy_pos", "fa_pos", "fa_cell", "cell", "offsets", "distances", "r")
+
+
+class CoordinateScaling:
+    """Multiply coordinates by a constant, for example to change their unit.
+
+    With ``key="pos"`` the whole geometry is scaled, in the sample and in its graph: ``pos``, ``cell``,
+    ``offsets``, ``distances``, ``cutoff_radius``, the lengths of lattice parameters, and what other
+    transforms made of them (``noisy_pos``, ``fa_pos``, ``fa_cell``, ``r``), so that edges stay true and
+    periodic. Labels are not touched. ``structure``, over which ``pos`` and ``cell`` win, stays as it was.
+    With another key only the array under it is scaled.
+
+    Parameters
+    ----------
+    value
+        Factor, above zero.
+    key
+        What to scale.
+
+    Raises
+    ------
+    ValueError
+        If the factor cannot be, or the key is missing; the message names the sample and the key.
+    """
+
+    def __init__(self, value: float, key: str = "pos") -> None:
+        self.value = positive("value", value)
+        self.key = key_name("key", key)
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the sample with its coordinates scaled."""
+        with naming(sample):
+            if self.key != "pos":
+                return change_atoms(
+                    sample, self.key, lambda atoms: {self.key: floats(self.key, atoms[self.key]) * self.value}
+                )
+            result = {**sample, **self._structure(sample)}
+            if "graph" in sample:
+                result["graph"] = update_graph(
+                    sample["graph"], nodes=self._lengths, edges=self._lengths, whole=self._lengths
+                )
+            return result
+
+    def _structure(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Scale what the sample holds beside its graph."""
+        scaled = self._lengths(sample)
+        if sample.get("structure") is not None:
+            structure = read_structure(sample)
+            scaled.setdefault("pos", torch.tensor(structure.positions * self.value))
+            if structure.cell is not None:
+                scaled.setdefault("cell", torch.tensor(structure.cell[None] * self.value))
+            scaled["pbc"] = torch.tensor(structure.pbc)
+        if "frac_coords" not in sample and "graph" not in sample and "pos" not in scaled:
+            positions(sample)  # says what is missing
+        return scaled
+
+    def _lengths(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Scale what is a length, in a sample or in one of the parts of a graph."""
+        scaled: dict[str, Any] = {}
+        for key in LENGTHS:
+            if key in arrays:
+                scaled[key] = floats(key, arrays[key]) * self.value
+        for key in LATTICE_KEYS:
+            if key in arrays:
+                scaled[key] = self._parameters(key, arrays[key])
+        if "cutoff_radius" in arrays:
+            scaled["cutoff_radius"] = arrays["cutoff_radius"] * self.value
+        return scaled
+
+    def _parameters(self, key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {
+                name: self._parameters(name, inner) if name == "lattice_params" else inner
+                for name, inner in value.items()
+            }
+        parameters = floats(key, value)
+        if parameters.shape[-1:] != (6,):
+            raise ValueError(f"{key!r} has shape {list(parameters.shape)}, expected [6]")
+        return parameters * torch.tensor([self.value] * 3 + [1.0] * 3, dtype=parameters.dtype)
+
+    def __repr__(self) -> str:
+        return pasteable_repr(self)

@@ -1,0 +1,67 @@
+"""Lengths and reduced masses of edges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from mml_graphs._repr import pasteable_repr
+from mml_graphs.edges import graph_parts
+from mml_graphs.graph_data import GraphData
+from mml_graphs.graph_libraries import take_apart
+from mml_graphs.transforms._arrays import positions
+from mml_graphs.transforms._edge_geometry import edge_lengths, edge_offsets, reduced_masses
+from mml_graphs.transforms._errors import naming
+from mml_graphs.transforms._graphs import update_graph
+from mml_graphs.transforms._rewiring import tags_of
+
+
+class DistancesTransform:
+    """Add the length and the reduced mass of every edge.
+
+    The graph gets ``r`` [E, 1] and ``distances`` [E], ``|pos[dst] + offsets - pos[src]|`` in angstrom, and
+    ``mu`` [E], the reduced mass of the two atoms in u, of pymatgen's standard atomic masses. A sample with
+    edges but without a graph gets them itself. Super nodes count as infinitely heavy.
+
+    Raises
+    ------
+    ValueError
+        If there are no edges, or something to compute with is missing; the message names the sample and the
+        key.
+    """
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the sample with lengths and reduced masses."""
+        with naming(sample):
+            if "graph" in sample:
+                features = edge_features(sample, take_apart(sample["graph"]))
+                return {**sample, "graph": update_graph(sample["graph"], edges=lambda _: features)}
+            if "src_nodes" not in sample or "dst_nodes" not in sample:
+                raise ValueError(
+                    "there is neither a 'graph' nor edges ('src_nodes', 'dst_nodes'); put "
+                    "PeriodicPropertiesTransform or PointCloudToGraphTransform before DistancesTransform"
+                )
+            return {**sample, **edge_features(sample, graph_parts(sample))}
+
+    def __repr__(self) -> str:
+        return pasteable_repr(self)
+
+
+def edge_features(sample: Mapping[str, Any], data: GraphData) -> dict[str, torch.Tensor]:
+    """Compute ``r``, ``distances`` and ``mu`` of the edges; see `DistancesTransform`.
+
+    Parameters
+    ----------
+    sample
+        A sample, for its tags where the graph has none.
+    data
+        The parts of its graph.
+    """
+    pos = positions(data.nodes)
+    if "atomic_numbers" not in data.nodes:
+        raise ValueError("the graph has no 'atomic_numbers', which reduced masses need")
+    lengths = edge_lengths(pos, data.src, data.dst, edge_offsets(data, pos.dtype))
+    masses = reduced_masses(data.nodes["atomic_numbers"], tags_of(sample, data), data.src, data.dst)
+    return {"r": lengths[:, None].clone(), "distances": lengths, "mu": masses.to(pos.dtype)}

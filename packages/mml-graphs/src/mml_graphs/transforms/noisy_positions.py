@@ -1,0 +1,86 @@
+"""Noise on positions, and the noise as a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from mml_graphs._repr import pasteable_repr
+from mml_graphs.transforms._arrays import positions
+from mml_graphs.transforms._errors import naming, positive
+from mml_graphs.transforms._graphs import atoms_of, change_atoms
+from mml_graphs.transforms._random import check_seed, generator_for
+
+
+class NoisyPositions:
+    """Add noisy positions beside the true ones, and the noise as a target, for denoising.
+
+    Gaussian noise of ``scale`` on every coordinate gives ``noisy_pos`` [N, 3] in the graph, and in the sample
+    where it has positions of its own. The noise goes to ``targets["denoise"]`` [N, 3], and ``"denoise"`` to
+    ``target_types["pretraining"]``. The method is that of Zaidi et al., "Pre-training via Denoising for
+    Molecular Property Prediction", ICLR 2023.
+
+    ``pos`` and the edges stay those of the true structure. ``images`` and ``offsets`` are translations of the
+    lattice, so ``noisy_pos[dst] + offsets - noisy_pos[src]`` is the noisy edge vector; ``distances`` and
+    ``unit_offsets`` are those of ``pos``.
+
+    Parameters
+    ----------
+    scale
+        Standard deviation of the noise, angstrom.
+    normalize
+        Give the noise in units of ``scale`` as the target, instead of in angstrom.
+    seed
+        None draws from torch's random numbers, anew every time: repeatable after ``torch.manual_seed``,
+        different in every worker of a `DataLoader`. With a seed, a sample gets the same noise every time, in
+        any order and worker, which suits a validation set.
+
+    Raises
+    ------
+    ValueError
+        If an argument or the positions cannot be; the message names the sample and the key.
+    """
+
+    def __init__(self, scale: float = 0.1, normalize: bool = False, seed: int | None = None) -> None:
+        self.scale = positive("scale", scale)
+        self.normalize = normalize
+        self.seed = check_seed(seed)
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the sample with noisy positions and the noise."""
+        with naming(sample):
+            holder = atoms_of(sample, "pos")
+            pos = positions(holder)
+            generator = generator_for(pos, self.seed)
+            unit = torch.randn(pos.shape, generator=generator, dtype=torch.float64).to(pos.device)
+            noise = unit * self.scale
+
+            def noisy(atoms: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+                true = positions(atoms)
+                if true.shape != pos.shape:
+                    raise ValueError(
+                        f"'pos' has shape {list(true.shape)} in the sample and {list(pos.shape)} in its graph"
+                    )
+                return {"noisy_pos": (true + noise.to(true.device)).to(_dtype(atoms))}
+
+            result = change_atoms(sample, "pos", noisy)
+            types = dict(sample.get("target_types", {}))
+            pretraining = [name for name in types.get("pretraining", ()) if name != "denoise"]
+            types["pretraining"] = [*pretraining, "denoise"]
+            target = (unit if self.normalize else noise).to(_dtype(holder))
+            result["targets"] = {**sample.get("targets", {}), "denoise": target}
+            result["target_types"] = types
+            return result
+
+    def __repr__(self) -> str:
+        return pasteable_repr(self)
+
+
+def _dtype(atoms: Mapping[str, Any]) -> torch.dtype:
+    """Return the dtype of the positions where they are a float tensor, else torch's default."""
+    pos = atoms.get("pos")
+    if isinstance(pos, torch.Tensor) and pos.is_floating_point():
+        return pos.dtype
+    return torch.get_default_dtype()

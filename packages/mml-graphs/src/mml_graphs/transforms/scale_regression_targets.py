@@ -1,0 +1,95 @@
+"""Scale labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from mml_graphs._repr import pasteable_repr
+from mml_graphs.transforms._arrays import floats
+from mml_graphs.transforms._errors import finite, naming
+from mml_graphs.transforms._graphs import update_graph
+
+
+class ScaleRegressionTargets:
+    """Multiply the regression targets by constants, for example to change their unit.
+
+    What ``target_types["regression"]`` names is scaled in ``targets``, and in the graph where it holds an
+    array of that name. Whoever reads predictions must divide by the same constants.
+
+    Parameters
+    ----------
+    value
+        Factor for every regression target that ``values`` does not name; None leaves those as they are.
+    values
+        Factors by name of the target.
+
+    Raises
+    ------
+    ValueError
+        If neither is given, a factor is zero or not finite, or the sample has not the targets that are named;
+        the message names the sample and the key.
+    """
+
+    def __init__(self, value: float | None = None, values: Mapping[str, float] | None = None) -> None:
+        if value is None and not values:
+            raise ValueError("there is nothing to scale by; give value, or values for each target")
+        self.value = None if value is None else _factor("value", value)
+        self.values = {key: _factor(f"values[{key!r}]", factor) for key, factor in (values or {}).items()}
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the sample with its targets scaled."""
+        with naming(sample):
+            names = _regression_targets(sample)
+            unknown = sorted(self.values.keys() - set(names))
+            if unknown:
+                raise ValueError(
+                    f"values names {unknown[0]!r}, which is no regression target; they are: {list(names)}"
+                )
+            targets = dict(sample.get("targets", {}))
+            factors: dict[str, float] = {}
+            for name in names:
+                factor = self.values.get(name, self.value)
+                if factor is None:
+                    continue
+                if name not in targets:
+                    raise ValueError(f"'targets' has no {name!r}, which 'target_types' names")
+                targets[name] = _scaled(name, targets[name], factor)
+                factors[name] = factor
+
+            def in_graph(arrays: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+                return {name: arrays[name] * factor for name, factor in factors.items() if name in arrays}
+
+            result = {**sample, "targets": targets}
+            if "graph" in sample:
+                result["graph"] = update_graph(
+                    sample["graph"], nodes=in_graph, edges=in_graph, whole=in_graph
+                )
+            return result
+
+    def __repr__(self) -> str:
+        return pasteable_repr(self)
+
+
+def _factor(argument: str, value: float) -> float:
+    if finite(argument, value) == 0:
+        raise ValueError(f"{argument} is 0, which would erase the labels; expected another factor")
+    return float(value)
+
+
+def _regression_targets(sample: Mapping[str, Any]) -> list[str]:
+    types = sample.get("target_types")
+    if not isinstance(types, Mapping) or "regression" not in types:
+        raise ValueError(
+            f"'target_types' is {types!r} and does not say which targets are for regression; give "
+            "{'regression': [names]}"
+        )
+    return list(types["regression"])
+
+
+def _scaled(name: str, value: Any, factor: float) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value * factor
+    return floats(f"targets.{name}", value) * factor

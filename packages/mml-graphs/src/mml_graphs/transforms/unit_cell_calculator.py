@@ -1,0 +1,88 @@
+"""Lattice parameters to a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mml_graphs._repr import pasteable_repr
+from mml_graphs.lattice import cell_from_parameters
+from mml_graphs.sample import LATTICE_KEYS
+from mml_graphs.transforms._arrays import floats
+from mml_graphs.transforms._errors import naming
+
+# Parameters in files are rounded to three or four digits.
+SAME_LENGTH = 1e-2  # angstrom
+SAME_COSINE = 1e-2
+
+
+class UnitCellCalculator:
+    """Add ``cell`` [1, 3, 3], angstrom, from lattice parameters.
+
+    The parameters are ``lattice_features`` or ``lattice_params``: a, b, c in angstrom, then alpha, beta,
+    gamma in radians, as an array of six or a dict that holds one under ``lattice_params``. The orientation
+    is pymatgen's (``Lattice.from_parameters``): c along z, a in the x-z plane; Cartesian positions must be
+    of the same. A sample that already has a ``cell`` keeps it, because its orientation is that of the
+    positions.
+
+    Raises
+    ------
+    ValueError
+        If there are no parameters, they close no cell, or the ``cell`` that is there has other ones; the
+        message names the sample and the key.
+    """
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the sample with its cell."""
+        with naming(sample):
+            key, parameters = _parameters(sample)
+            try:
+                cell = cell_from_parameters(parameters)
+            except ValueError as error:
+                raise ValueError(f"{key!r}: {error}") from error
+            if "cell" in sample:
+                given = floats("cell", sample["cell"]).detach().cpu().numpy()
+                if given.shape not in ((3, 3), (1, 3, 3)):
+                    raise ValueError(f"'cell' has shape {list(given.shape)}, expected [1, 3, 3] or [3, 3]")
+                if given.any():  # zeros say that there is none
+                    _check_same(key, parameters, given.reshape(3, 3))
+                    return dict(sample)
+        return {**sample, "cell": torch.tensor(cell[None], dtype=torch.get_default_dtype())}
+
+    def __repr__(self) -> str:
+        return pasteable_repr(self)
+
+
+def _parameters(sample: Mapping[str, Any]) -> tuple[str, NDArray[np.float64]]:
+    for key in reversed(LATTICE_KEYS):
+        if key not in sample:
+            continue
+        value = sample[key]
+        if isinstance(value, Mapping):
+            if "lattice_params" not in value:
+                raise ValueError(f"{key!r} is a dict without 'lattice_params'; known: {sorted(value)}")
+            value = value["lattice_params"]
+        array = floats(key, value).detach().cpu().numpy().astype(np.float64)
+        if array.shape not in ((6,), (1, 6)):
+            raise ValueError(f"{key!r} has shape {list(array.shape)}, expected [6]")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{key!r} holds values that are not finite: {array.tolist()}")
+        return key, array.reshape(6)
+    raise ValueError("there is neither 'lattice_features' nor 'lattice_params' to make a 'cell' of")
+
+
+def _check_same(key: str, parameters: NDArray[np.float64], cell: NDArray[np.floating[Any]]) -> None:
+    lengths = np.linalg.norm(cell, axis=1)
+    unit = cell / np.maximum(lengths, 1e-12)[:, None]
+    cosines = np.array([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
+    same = np.allclose(lengths, parameters[:3], rtol=0, atol=SAME_LENGTH)
+    if not (same and np.allclose(cosines, np.cos(parameters[3:]), rtol=0, atol=SAME_COSINE)):
+        found = [*lengths.tolist(), *np.arccos(np.clip(cosines, -1, 1)).tolist()]
+        raise ValueError(
+            f"'cell' has the lattice parameters {[round(value, 4) for value in found]}, but {key!r} says "
+            f"{[round(value, 4) for value in parameters.tolist()]}; leave out one of the two"
+        )

@@ -1,0 +1,94 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from ase.data import atomic_masses as ase_masses
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_graphs.graph import PointCloudToGraphTransform
+from mml_graphs.graph_libraries import take_apart
+from mml_graphs.periodic import PeriodicPropertiesTransform
+from mml_graphs.testing import assert_same_edges, crystals
+from mml_graphs.transforms import COMShift
+from mml_graphs.transforms._masses import atomic_masses
+from pymatgen.core import Element
+
+quick = settings(max_examples=30, deadline=None)
+
+
+@given(crystal=crystals(), data=st.data())
+@pytest.mark.parametrize("mass_key", ["atomic_numbers", "weights", None])
+@quick
+def test_the_centre_of_mass_is_the_origin_and_edge_vectors_stay(
+    library, edge_vectors, mass_key, crystal, data
+):
+    n_atoms = len(crystal.positions)
+    numbers = np.array(data.draw(st.lists(st.integers(1, 118), min_size=n_atoms, max_size=n_atoms)))
+    weights = np.array(data.draw(st.lists(st.floats(0.5, 9), min_size=n_atoms, max_size=n_atoms)))
+    sample = crystal.sample(weights=weights) | {"atomic_numbers": numbers}
+    sample = PeriodicPropertiesTransform(4.0, on_isolated="allow")(sample)
+    cloud = COMShift(mass_key=mass_key)(sample)
+    before = sample["pos"].clone()
+    sample = PointCloudToGraphTransform(library, node_keys=["weights"])(sample)
+    shifted = COMShift(mass_key=mass_key)(sample)
+    if mass_key == "atomic_numbers":
+        masses = np.array([float(Element.from_Z(number).atomic_mass) for number in numbers])
+    else:
+        masses = weights if mass_key else np.ones(n_atoms)
+    for pos in (cloud["pos"], shifted["pos"], take_apart(shifted["graph"]).nodes["pos"]):
+        center = masses @ pos.numpy() / masses.sum()
+        assert np.abs(center).max() < 1e-5 * max(1.0, np.abs(crystal.positions).max())
+    assert torch.equal(sample["pos"], before)
+    assert torch.equal(take_apart(sample["graph"]).nodes["pos"], before)
+    torch.testing.assert_close(edge_vectors(shifted), edge_vectors(sample), rtol=1e-5, atol=2e-5)
+    # The same edges are found again; 4.01 because no distance on the grid of the crystals is that near to it.
+    again = PeriodicPropertiesTransform(4.01, on_isolated="allow")
+    assert_same_edges(again(cloud), again(sample), atol=1e-4)
+
+
+def test_masses_are_the_standard_ones():
+    ours, theirs = atomic_masses(torch.arange(1, 119)).numpy(), ase_masses[1:119]
+    # Two tables of standard masses; radioactive elements have no standard one, and conventions differ.
+    stable = np.r_[0:42, 43:60, 61:83, 89, 91]
+    np.testing.assert_allclose(ours[stable], theirs[stable], rtol=1e-3)
+    assert (ours > 0).all()
+
+
+def test_only_the_named_positions_move_and_precision_stays():
+    sample = {
+        "atomic_numbers": [1, 1],
+        "pos": torch.tensor([[0.0, 0, 0], [1, 0, 0]]),
+        "relaxed": np.array([[0.0, 0, 0], [2, 0, 0]]),
+    }
+    shifted = COMShift(pos_key="relaxed")(sample)
+    assert shifted["relaxed"].tolist() == [[-1, 0, 0], [1, 0, 0]]
+    assert shifted["relaxed"].dtype == torch.float64
+    assert shifted["pos"] is sample["pos"]
+    assert sample["relaxed"][1, 0] == 2
+
+
+@pytest.mark.parametrize(
+    ("extra", "options", "message"),
+    [
+        ({"atomic_numbers": [1, 119]}, {}, "'atomic_numbers' holds 119 for atom 1; no element"),
+        ({"atomic_numbers": [1.0, 2.0]}, {}, "dtype torch.float64, expected [N] integers"),
+        ({"atomic_numbers": [1]}, {}, "'atomic_numbers' has shape [1], expected [2]"),
+        ({}, {"mass_key": "charge"}, "'charge' is missing beside 'pos'; give it, or say mass_key=None"),
+        ({"m": [1, -1]}, {"mass_key": "m"}, "masses [1.0, -1.0] have no centre"),
+        ({"m": ["a", "b"]}, {"mass_key": "m"}, "'m' is list of dtype <U1, expected numbers"),
+        ({}, {"pos_key": "relaxed"}, "'relaxed' is missing"),
+        ({"pos": [[0, 0, 0], [0, np.inf, 0]]}, {}, "'pos' is not finite for atom 1: [0.0, inf, 0.0]"),
+        ({"pos": [[0, 0], [1, 1]]}, {}, "'pos' has shape [2, 2], expected [N, 3]"),
+        ({"graph": "g"}, {}, "'graph' is str, expected"),
+    ],
+)
+def test_bad_samples(extra, options, message):
+    sample = {"atomic_numbers": [1, 8], "pos": [[0, 0, 0], [1, 0, 0]], "sample_id": 7, **extra}
+    with pytest.raises(ValueError, match="^sample 7: .*" + re.escape(message)):
+        COMShift(**options)(sample)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="pos_key is '', expected the name of a key"):
+        COMShift("")

@@ -1,0 +1,80 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_graphs.collate import collate_samples
+from mml_graphs.graph import PointCloudToGraphTransform
+from mml_graphs.periodic import PeriodicPropertiesTransform
+from mml_graphs.testing import brute_force_edges, crystals
+from mml_graphs.transforms import GraphVariablesTransform
+from mml_graphs.transforms._edge_geometry import nearest_images
+
+quick = settings(max_examples=30, deadline=None)
+MASS = {1: 1.008, 8: 15.999, 29: 63.546}
+
+
+@given(crystal=crystals(min_length=3.0), data=st.data())
+@quick
+def test_features_are_those_of_their_definition(library, crystal, data):
+    n_atoms = len(crystal.positions)
+    numbers = np.array(data.draw(st.lists(st.sampled_from([1, 8, 29]), min_size=n_atoms, max_size=n_atoms)))
+    tags = np.array(data.draw(st.lists(st.integers(0, 2), min_size=n_atoms, max_size=n_atoms)))
+    sample = crystal.sample(tags=torch.tensor(tags)) | {"atomic_numbers": numbers}
+    sample = PeriodicPropertiesTransform(4.0, on_isolated="allow")(sample)
+    node_keys = data.draw(st.sampled_from([(), ("tags",)]))
+    sample = PointCloudToGraphTransform(library, node_keys=node_keys)(sample)
+    result = GraphVariablesTransform()(sample)["graph_variables"]
+
+    masses = np.array([MASS[number] for number in numbers])
+    src, dst = sample["src_nodes"].numpy(), sample["dst_nodes"].numpy()
+    reduced = masses[src] * masses[dst] / (masses[src] + masses[dst])
+    groups = (numbers[tags == 2], numbers[tags != 2], sample["distances"].numpy(), reduced)
+    expected = []
+    for values in groups:
+        expected.append(values.mean() if len(values) else 0)
+        expected.append(values.std(ddof=1) if len(values) > 1 else 0)
+    separation = 0.0
+    if 0 < (tags == 2).sum() < n_atoms:
+        centers = np.array(
+            [
+                np.average(crystal.positions[part], axis=0, weights=masses[part])
+                for part in (tags == 2, tags != 2)
+            ]
+        )
+        reach = np.linalg.norm(centers[1] - centers[0]) + 1e-6
+        edges = brute_force_edges(centers, crystal.cell, crystal.pbc, reach)
+        separation = edges.distances[edges.src != edges.dst].min()
+    np.testing.assert_allclose(result, [[*expected, separation]], rtol=1e-3, atol=1e-3)
+    assert result.dtype == torch.get_default_dtype()
+    assert "graph_variables" not in sample
+    assert collate_samples([{"graph_variables": result}] * 3)["graph_variables"].shape == (3, 9)
+
+
+@given(crystal=crystals(), data=st.data())
+@quick
+def test_nearest_images_are_nearest(crystal, data):
+    coordinate = st.floats(-20, 20)
+    start, end = (np.array(data.draw(st.tuples(coordinate, coordinate, coordinate))) for _ in range(2))
+    images = nearest_images(torch.tensor(start), torch.tensor(end)[None], crystal.cell, crystal.pbc)
+    assert torch.equal(images, images.round())
+    assert not images[0, ~torch.tensor(crystal.pbc)].any()
+    found = np.linalg.norm(end + images[0].numpy() @ crystal.cell - start)
+    reach = np.linalg.norm(end - start) + 1e-6
+    edges = brute_force_edges(np.array([start, end]), crystal.cell, crystal.pbc, reach)
+    np.testing.assert_allclose(found, edges.distances[edges.src != edges.dst].min(), atol=1e-6)
+
+
+def test_without_tags_all_is_adsorbate_and_nothing_is_nan(library):
+    sample = PointCloudToGraphTransform(library)({"atomic_numbers": [8], "pos": [[0.0, 0, 0]]})
+    assert GraphVariablesTransform()(sample)["graph_variables"].tolist() == [[8.0, *[0.0] * 8]]
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"), [({}, "there is no 'graph'; put"), ({"graph": None}, "'graph' is NoneType")]
+)
+def test_bad_samples(sample, message):
+    with pytest.raises(ValueError, match="^sample 'x': .*" + re.escape(message)):
+        GraphVariablesTransform()(sample | {"sample_id": "x"})

@@ -1,0 +1,64 @@
+import re
+
+import pytest
+import torch
+from mml_graphs.graph import PointCloudToGraphTransform
+from mml_graphs.graph_libraries import take_apart
+from mml_graphs.transforms import ScaleRegressionTargets
+
+SAMPLE = {
+    "atomic_numbers": [1, 1],
+    "pos": [[0.0, 0, 0], [1, 0, 0]],
+    "targets": {"energy": -2.0, "force": torch.ones(2, 3), "count": 3, "metal": 1},
+    "target_types": {"regression": ["energy", "force"], "classification": ["metal"]},
+    "sample_id": "h2",
+}
+
+
+def test_one_factor_for_all_and_one_for_each():
+    scaled = ScaleRegressionTargets(2.0)(SAMPLE)["targets"]
+    assert (scaled["energy"], scaled["metal"], scaled["count"]) == (-4.0, 1, 3)
+    assert torch.equal(scaled["force"], torch.full((2, 3), 2.0))
+    scaled = ScaleRegressionTargets(2.0, {"energy": 10.0})(SAMPLE)["targets"]
+    assert (scaled["energy"], scaled["force"][0, 0]) == (-20.0, 2.0)
+    scaled = ScaleRegressionTargets(values={"force": -1})(SAMPLE)["targets"]
+    assert (scaled["energy"], scaled["force"][0, 0]) == (-2.0, -1.0)
+    assert SAMPLE["targets"]["energy"] == -2.0
+    assert torch.equal(SAMPLE["targets"]["force"], torch.ones(2, 3))
+
+
+def test_the_graph_follows(library):
+    sample = PointCloudToGraphTransform(library, node_keys=["force"])(SAMPLE)
+    scaled = ScaleRegressionTargets(0.5)(sample)
+    assert take_apart(scaled["graph"]).nodes["force"].unique().tolist() == [0.5]
+    assert take_apart(sample["graph"]).nodes["force"].unique().tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "nothing to scale by; give value, or values"),
+        ((0,), "value is 0, which would erase the labels"),
+        ((None, {"energy": float("inf")}), "values['energy'] is inf, expected a finite number"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ScaleRegressionTargets(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"target_types": {}}, "'target_types' is {} and does not say which targets are for regression"),
+        ({"target_types": {"regression": ["gap", "energi"]}}, "'targets' has no 'gap'"),
+        ({"target_types": {"regression": ["force"]}}, "values names 'energi', which is no regression target"),
+        (
+            {"targets": {"energi": "low"}, "target_types": {"regression": ["energi"]}},
+            "'targets.energi' is str of dtype",
+        ),
+    ],
+)
+def test_bad_samples(extra, message):
+    with pytest.raises(ValueError, match="^sample 'h2': " + re.escape(message)):
+        ScaleRegressionTargets(1.0, {"energi": 2.0})({**SAMPLE, **extra})
