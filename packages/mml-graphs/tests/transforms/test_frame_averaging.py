@@ -1,6 +1,8 @@
+import json
 import logging
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from mml_graphs.transforms._rotation import random_rotation
 from scipy.spatial.transform import Rotation
 
 laws = settings(max_examples=60, deadline=None)
+DATA = Path(__file__).parents[4].parent / "shared" / "data"
 METHODS = ["all", "det", "se3-all", "se3-det"]
 CHIRAL = torch.tensor([[0.0, 0, 0], [1.1, 0, 0], [0, 1.7, 0], [0, 0, 2.9]], dtype=torch.float64)
 CUBIC = {"atomic_numbers": [26], "pos": np.zeros((1, 3)), "cell": np.eye(3) * 2.8, "sample_id": "iron"}
@@ -161,6 +164,27 @@ def test_coinciding_moments_leave_the_average_of_a_structure_invariant(name, met
     order = np.array(data.draw(st.permutations(range(len(pos)))))
     there = moved(sample, orthogonal(seed, reflect, False), [1.0, 2, 3], order) | {"pbc": sample["pbc"]}
     torch.testing.assert_close(averages(there, "3D", method)[0], averages(sample, "3D", method)[0])
+
+
+@pytest.mark.skipif(
+    not DATA.is_dir(), reason="the real structures (../shared/data) are not beside this checkout"
+)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["materials_project", "lips"])
+def test_averages_of_real_structures_are_invariant(name, method):
+    """Half of the crystals have coinciding principal moments."""
+    lines = (DATA / f"{name}.jsonl").read_text().splitlines()[::4]
+    for seed, line in enumerate(lines):
+        record = json.loads(line)
+        sample = {
+            "atomic_numbers": record["atomic_numbers"],
+            "pos": record["positions"],
+            "cell": record["cell"],
+        }
+        order = np.random.default_rng(seed).permutation(len(sample["pos"]))
+        matrix = orthogonal(seed, not method.startswith("se3"), False)
+        there = moved(sample, matrix, [3.0, -2, 1], order)
+        torch.testing.assert_close(averages(there, "3D", method)[0], averages(sample, "3D", method)[0])
 
 
 @pytest.mark.parametrize("name", ["trigonal", "tetrahedron of four elements", "octahedron around an atom"])
