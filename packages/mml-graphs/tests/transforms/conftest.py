@@ -1,5 +1,3 @@
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
@@ -8,14 +6,6 @@ from mml_graphs.graph import PointCloudToGraphTransform
 from mml_graphs.graph_libraries import take_apart
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import crystals
-
-
-@pytest.fixture(scope="session", params=["pyg", "dgl"])
-def library(request):
-    """Name a graph library that is installed."""
-    if request.param == "dgl" and importlib.util.find_spec("dgl") is None:
-        pytest.skip("dgl is not installed (it exists for Python 3.11 only)")
-    return request.param
 
 
 @pytest.fixture(scope="session")
