@@ -36,6 +36,20 @@ def test_the_whole_stands_with_each_node_and_shares_memory(dgl):
     assert whole["energy"].dtype == torch.float64
 
 
+@pytest.mark.usefixtures("dgl")
+def test_a_graph_has_indices_of_its_own():
+    parts = data()
+    graph = ours.build(parts)
+    parts.src.fill_(1)
+    assert ours.take_apart(graph).src.tolist() == [0, 0, 1]
+    # To send a tensor, a worker of a DataLoader moves it to shared memory and frees where it was.
+    parts = data()
+    graph = ours.build(parts)
+    for indices in (parts.src, parts.dst):
+        indices.share_memory_()
+    assert ours.take_apart(graph).dst.tolist() == [1, 1, 0]
+
+
 def test_a_changed_whole_is_that_of_its_first_node(dgl):
     graph = ours.build(data(whole={"natoms": torch.tensor([2])}))
     graph.ndata["whole.natoms"] = torch.full((2, 1), 7)
