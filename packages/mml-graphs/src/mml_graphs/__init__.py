@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from mml_graphs.batched import BatchEdges, periodic_edges_batch
 from mml_graphs.collate import collate_samples, concatenate_keys
 from mml_graphs.conversion import dgl_to_pyg, pyg_to_dgl
 from mml_graphs.graph import GraphToPointCloudTransform, PointCloudToGraphTransform
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AtomicSuperNodes",
+    "BatchEdges",
     "COMShift",
     "CoordinateScaling",
     "DistancesTransform",
@@ -51,6 +53,7 @@ __all__ = [
     "concatenate_keys",
     "dgl_to_pyg",
     "find_edges",
+    "periodic_edges_batch",
     "pyg_to_dgl",
 ]
 
