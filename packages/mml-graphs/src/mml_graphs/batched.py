@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -114,67 +114,80 @@ def periodic_edges_batch(
     _check_tensors(pos, cell, pbc, batch)
     pbc = pbc.expand(len(cell), 3)
     batch = batch.to(torch.int64)
-    with torch.no_grad():
-        pairs = _search(pos.double(), cell.double(), pbc, batch, cutoff + MARGIN, backend)
-    return _edges(pos, cell, batch, pairs, cutoff)
+    search = _search(pos.detach().double(), cell.detach().double(), pbc, batch, cutoff + MARGIN, backend)
+    columns, vectors = list(pos.double().T.contiguous()), cell.double().permute(2, 1, 0)
+    if len(cell) > 1:
+        vectors = vectors.index_select(2, batch)
+    dtype, largest = torch.promote_types(pos.dtype, torch.float32), _largest_square(cutoff)
+    portions, keep, near = [], [], []
+    for pairs in search:
+        edges, squares = _geometry(columns, vectors, pairs, dtype)
+        portions.append(edges)
+        keep.append(squares <= largest)
+        near.append((squares < COINCIDENT**2).any())
+    edges = BatchEdges(*map(_join, zip(*portions, strict=True)))
+    some_far, some_near = torch.stack([~_join(keep).all(), torch.stack(near).any()]).tolist()
+    if some_near:
+        raise ValueError(_coincident(pos, batch, edges))
+    if some_far:
+        kept = _join(keep).nonzero().squeeze(1)
+        edges = BatchEdges(*(value.index_select(0, kept) for value in edges))
+    return edges
 
 
-def _search(pos: Tensor, cell: Tensor, pbc: Tensor, batch: Tensor, radius: float, backend: str) -> Pairs:
+def _search(
+    pos: Tensor, cell: Tensor, pbc: Tensor, batch: Tensor, radius: float, backend: str
+) -> Iterable[Pairs]:
     if not len(pos):
-        return Pairs(batch, batch, torch.zeros(3, 0, dtype=torch.int32, device=pos.device))
+        return [Pairs(batch, batch, pos.new_zeros(3, 0))]
     _check_values(pos, cell, batch)
     counts = torch.zeros(len(cell), dtype=torch.int64, device=pos.device)
-    counts = counts.scatter_add(0, batch, torch.ones_like(batch))
+    counts = counts.index_add(0, batch, torch.ones_like(batch))
     frame = turn(pos, cell, pbc, batch, counts > 0, radius)
     if frame.flat.any():
         structure = int(frame.flat.nonzero()[0])
         raise ValueError(
-            f"structure {structure}: 'cell' {cell[structure].tolist()} has no volume in its periodic directions "
-            f"(pbc {pbc[structure].tolist()}); check that its rows are three independent lattice vectors in angstrom"
+            f"structure {structure}: 'cell' {cell[structure].tolist()} has no volume in its periodic "
+            f"directions (pbc {pbc[structure].tolist()}); check that its rows are three independent lattice "
+            "vectors in angstrom"
         )
     wrapped = wrap(pos, frame, batch)
     if backend == "nvalchemi" or (backend == "auto" and pos.is_cuda and is_installed()):
-        return nvalchemi_pairs(wrapped, frame, batch, counts, radius)
+        return [nvalchemi_pairs(wrapped, frame, batch, counts, radius)]
     return find_pairs(wrapped, frame, batch, counts, radius)
 
 
-def _edges(pos: Tensor, cell: Tensor, batch: Tensor, pairs: Pairs, cutoff: float) -> BatchEdges:
-    """Compute the geometry of pairs, by the formula and the order of operations of `mml_graphs.find_edges`."""
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _geometry(
+    columns: Sequence[Tensor], vectors: Tensor, pairs: Pairs, dtype: torch.dtype
+) -> tuple[BatchEdges, Tensor]:
+    """Compute edges and their squared lengths by the formula of `find_edges`, in the same order of operations.
+
+    ``vectors`` [3, 3, N or 1] are component, lattice vector, and atom, or one structure for all atoms.
+    """
     src, dst, images = pairs
-    dtype = torch.promote_types(pos.dtype, torch.float32)
-    i, j, k = images.to(torch.float64)
-    columns = pos.double().T.contiguous()
-    vectors_of = cell.double().permute(2, 1, 0)
-    if len(cell) > 1:
-        structure = batch.index_select(0, src)
-        vectors_of = [list(axis.index_select(1, structure)) for axis in vectors_of]
+    i, j, k = images
     offsets, components = [], []
     squares = torch.zeros_like(i)
-    for column, (a, b, c) in zip(columns, vectors_of, strict=True):
+    for column, lattice in zip(columns, vectors, strict=True):
+        a, b, c = lattice if lattice.shape[1] == 1 else (v.index_select(0, src) for v in lattice)
         offset = (i * a + j * b) + k * c
         component = column.index_select(0, dst) - column.index_select(0, src) + offset
         squares = squares + component * component
         offsets.append(offset.to(dtype))
         components.append(component.to(dtype))
-    distances = squares.sqrt()
-
-    with torch.no_grad():
-        keep = squares <= _largest_square(cutoff)
-        some_far, some_near = torch.stack([~keep, distances < COINCIDENT]).any(dim=1).tolist()
-        if some_near:
-            raise ValueError(_coincident(pos, batch, pairs, distances))
     edges = BatchEdges(
         src,
         dst,
-        images.T.to(dtype, memory_format=torch.contiguous_format),
+        torch.stack([i.to(dtype), j.to(dtype), k.to(dtype)], dim=1),
         torch.stack(offsets, dim=1),
         torch.stack(components, dim=1),
-        distances.to(dtype),
+        squares.sqrt().to(dtype),
     )
-    if some_far:
-        kept = keep.nonzero().squeeze(1)
-        edges = BatchEdges(*(value.index_select(0, kept) for value in edges))
-    return edges
+    return edges, squares.detach()
 
 
 def _largest_square(cutoff: float) -> float:
@@ -241,11 +254,11 @@ def _check_values(pos: Tensor, cell: Tensor, batch: Tensor) -> None:
             )
 
 
-def _coincident(pos: Tensor, batch: Tensor, pairs: Pairs, distances: Tensor) -> str:
-    edge = int((distances < COINCIDENT).nonzero()[0])
-    one, two = int(pairs.src[edge]), int(pairs.dst[edge])
+def _coincident(pos: Tensor, batch: Tensor, edges: BatchEdges) -> str:
+    edge = int(edges.distances.argmin())
+    one, two = int(edges.src[edge]), int(edges.dst[edge])
     return (
         f"structure {int(batch[one])}: atoms {one} and {two} are in one place, at "
-        f"{[round(x, 4) for x in pos[one].tolist()]} ({float(distances[edge]):.1e} angstrom apart, periodic images "
-        "included); remove one of them"
+        f"{[round(x, 4) for x in pos[one].tolist()]} ({float(edges.distances[edge]):.1e} angstrom apart, "
+        "periodic images included); remove one of them"
     )

@@ -78,4 +78,5 @@ def nvalchemi_pairs(wrapped: Wrapped, frame: Frame, batch: Tensor, counts: Tenso
     src, by_source = torch.sort(src, stable=True)
     dst, turned = dst[by_source], images[other[by_source]].T.contiguous()
     turned = turned + wrapped.shifts.index_select(1, src) - wrapped.shifts.index_select(1, dst)
-    return Pairs(src, dst, in_given_order(turned, frame, batch.index_select(0, src)))
+    places = frame.axes.argsort(dim=1).T.index_select(1, batch)
+    return Pairs(src, dst, in_given_order(turned.double(), places, src))

@@ -1,13 +1,15 @@
-"""All pairs of atoms and images within a radius, for the structures of a batch, by torch operations on any device.
+"""All pairs of atoms and images within a radius, for a batch of structures, by torch operations on any device.
 
 Atoms are sorted into bins of their structure. For each atom, the bins in reach are columns (outer and middle
 direction) with one run of bins (innermost direction) each, so that its partners are a few contiguous slices;
-small cells have one bin. For each pair, the images in reach follow direction by direction (`mml_graphs.triangular`).
-Lists of unequal length are expanded by counts and running sums, a bounded number of rows at a time.
+small cells have one bin. For each pair, the images in reach follow direction by direction, see
+`mml_graphs.triangular`. Lists of unequal length are laid out by counts and running sums, a bounded number of
+rows at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -17,27 +19,91 @@ from mml_graphs.triangular import Frame, Wrapped
 
 # Bins are this part of the radius wide (innermost, middle, outer): runs cost nothing, columns a row each.
 BIN_WIDTHS = (1 / 8, 1 / 2, 1 / 2)
-BINNED_FROM = 48  # atoms: below, all pairs are quicker than bins (measured)
-MOST_BINS = 8192  # along each direction: a bin's number stays far below 2**63
-# A table of all bins is the quicker way to a bin's atoms; with more bins than this an atom, they are searched for.
+BINNED_FROM = 48  # atoms: below, trying all pairs is quicker (measured)
+MOST_BINS = 8192  # along each direction: the number of a bin stays far below 2**63
+# A table of all bins is the quicker way to their atoms; with more bins than this an atom, they are searched for.
 TABLE_FACTOR = 16
-# Rows expanded at a time: few enough for a CPU's cache, many enough to fill a GPU.
-ROWS_CPU, ROWS_DEVICE = 2**17, 2**23
-# Images of all partners of one atom: as many rows cannot be held at a time.
-MOST_ROWS = 2**28
+# Pairs tried at a time: few enough for the cache of a CPU, many enough to fill a GPU.
+PAIRS_CPU, PAIRS_DEVICE = 2**17, 2**23
+MOST_PAIRS = 2**28  # of one atom: as many cannot be held at a time
 
 
-class Rows(NamedTuple):
-    """Slices of the sorted atoms: atom ``atom[k]`` may see those from ``begin[k]``, ``count[k]`` of them.
+class Pairs(NamedTuple):
+    """Directed pairs, sorted by source.
 
-    A slice that comes to ``end`` goes on ``size`` atoms before it.
+    Attributes
+    ----------
+    src, dst
+        [E] int64, rows of the positions.
+    images
+        [3, E] float64, integer-valued, in the order of the given lattice vectors.
     """
+
+    src: Tensor
+    dst: Tensor
+    images: Tensor
+
+
+class Slices(NamedTuple):
+    """Slices of the sorted atoms, int32: atom ``atom[k]`` may see ``count[k]`` of them from ``begin[k]``."""
 
     atom: Tensor
     begin: Tensor
     count: Tensor
-    end: Tensor
-    size: Tensor
+
+
+def find_pairs(
+    wrapped: Wrapped, frame: Frame, batch: Tensor, counts: Tensor, radius: float
+) -> Iterator[Pairs]:
+    """Find the pairs within a radius, a portion of the atoms at a time.
+
+    Parameters
+    ----------
+    wrapped
+        Atoms in the turned cells.
+    frame
+        The turned cells.
+    batch
+        [N] int64, the structure of each atom, in any order.
+    counts
+        [B] int64, the number of atoms of each structure.
+    radius
+        Search radius, angstrom.
+
+    Yields
+    ------
+    Pairs
+        An atom with itself only in another image. Pairs farther apart by rounding errors may be among them.
+
+    Raises
+    ------
+    ValueError
+        If one atom has more images in reach than memory could hold.
+    """
+    bins = count_bins(frame, counts)
+    order, slices = find_slices(wrapped, frame, bins, int(bins.prod(0).sum()), batch)
+    images = (2 * radius / frame.vectors[[0, 2, 5]]).clamp(min=1).prod(0)  # of one partner, at most about
+    partners = torch.zeros_like(batch).index_add(0, slices.atom, slices.count.long())
+    weights = partners * images.index_select(0, batch)
+    ends = weights.cumsum(0)
+    limit = PAIRS_CPU if batch.device.type == "cpu" else PAIRS_DEVICE
+    heaviest, total = torch.stack([weights.max(), ends[-1]]).tolist()
+    if heaviest > MOST_PAIRS:
+        atom = int(weights.argmax())
+        raise ValueError(
+            f"structure {int(batch[atom])}: atom {atom} would see about {heaviest:.0e} images within "
+            f"{radius:.6g} angstrom; lower the cutoff, or check that the cell is in angstrom"
+        )
+
+    # Whole atoms up to where the running sum passes each multiple of the limit.
+    marks = torch.arange(1, int(total // limit) + 1, device=batch.device) * float(limit)
+    inner = torch.searchsorted(ends, marks).clamp(max=len(batch) - 1) + 1
+    borders = torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), len(batch))])
+    cuts = torch.searchsorted(slices.atom, borders).tolist()
+    enumerate_images = _Enumeration(wrapped, frame, order, batch, radius)
+    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+        if last > first:
+            yield enumerate_images(Slices(*(column[first:last] for column in slices)))
 
 
 def count_bins(frame: Frame, counts: Tensor) -> Tensor:
@@ -63,7 +129,7 @@ def count_bins(frame: Frame, counts: Tensor) -> Tensor:
 
 def find_slices(
     wrapped: Wrapped, frame: Frame, bins: Tensor, n_bins: int, batch: Tensor
-) -> tuple[Tensor, Rows]:
+) -> tuple[Tensor, Slices]:
     """Sort atoms into bins and find the slices of them that each atom may see.
 
     Parameters
@@ -75,201 +141,141 @@ def find_slices(
     bins
         [3, B] from `count_bins`.
     n_bins
-        Sum over the structures of their number of bins.
+        How many they are, over all structures.
     batch
         [N] the structure of each atom.
 
     Returns
     -------
-    order, rows
-        [N] atoms sorted by bin, and the slices, sorted by atom.
+    order, slices
+        [N] atoms sorted by bin, and the slices, sorted by atom; some are empty.
     """
-    fractions, n_atoms = wrapped.fractions, len(batch)
+    fractions = wrapped.fractions
     reach, n = frame.reach.index_select(1, batch), bins.index_select(1, batch)
     total = bins.prod(0)
     base = (total.cumsum(0) - total).index_select(0, batch)
-    n1, n2, _ = n
+    n1, n2, n3 = n
     own1, own2, own3 = torch.minimum((fractions * n).to(torch.int64), n - 1)
     keys, order = torch.sort(base + (own3 * n2 + own2) * n1 + own1)
 
     low = ((fractions - reach) * n).floor().to(torch.int64)
     high = ((fractions + reach) * n).floor().to(torch.int64)
-    span = torch.minimum(high - low + 1, n)
-    low = low.remainder(n)
+    span1, span2, span3 = torch.minimum(high - low + 1, n)
+    low1, low2, low3 = low.remainder(n)
 
-    if n_bins == bins.shape[1]:
-        atom = torch.arange(n_atoms, device=batch.device)
-        column, start, length = base, low[0], span[0]
+    atom, within = expand(span2 * span3)
+    span2, low2, low3, n2, n3 = (c.index_select(0, atom) for c in (span2, low2, low3, n2, n3))
+    base, low1, span1, n1 = (c.index_select(0, atom) for c in (base, low1, span1, n1))
+    outer = torch.div(within, span2, rounding_mode="floor")
+    column3 = (low3 + outer).remainder(n3)
+    column2 = (low2 + within - outer * span2).remainder(n2)
+    column = base + (column3 * n2 + column2) * n1
+
+    # A run that leaves the cell at one end comes back at the other: two slices.
+    stop = low1 + span1
+    begins = torch.stack([column + low1, column], dim=1)
+    stops = torch.stack([column + torch.minimum(stop, n1), column + (stop - n1).clamp(min=0)], dim=1)
+    if n_bins <= TABLE_FACTOR * len(batch):
+        filled = torch.zeros(n_bins, dtype=torch.int64, device=keys.device)
+        filled = filled.index_add(0, keys, torch.ones_like(keys)).cumsum(0)
+        table = torch.cat([filled.new_zeros(1), filled])
+        begins, stops = table[begins], table[stops]
     else:
-        atom, within = expand(span[1] * span[2])
-        span2, m1, m2, m3 = span[1].take(atom), *n.index_select(1, atom)
-        column3 = low[2].take(atom) + within // span2
-        column2 = low[1].take(atom) + within % span2
-        column3 -= torch.where(column3 >= m3, m3, 0)
-        column2 -= torch.where(column2 >= m2, m2, 0)
-        column = base.take(atom) + (column3 * m2 + column2) * m1
-        start, length, n1 = low[0].take(atom), span[0].take(atom), m1
-
-    stop = start + length
-    over = stop > n1
-    bounds = torch.stack([column, column + n1, column + start, column + stop - torch.where(over, n1, 0)])
-    if n_bins <= TABLE_FACTOR * n_atoms:
-        table = torch.zeros(n_bins + 1, dtype=torch.int64, device=keys.device)
-        table[1:] = torch.zeros_like(table[1:]).scatter_add(0, keys, torch.ones_like(keys)).cumsum(0)
-        bounds = table.take(bounds)
-    else:
-        bounds = torch.searchsorted(keys, bounds)
-    first, end, begin, stop = bounds
-    size = end - first
-    return order, Rows(atom, begin, stop - begin + torch.where(over, size, 0), end, size)
+        begins, stops = torch.searchsorted(keys, begins), torch.searchsorted(keys, stops)
+    both = atom.repeat_interleave(2, output_size=2 * len(atom))
+    slices = (both, begins.flatten(), (stops - begins).flatten())
+    return order, Slices(*(column.to(torch.int32) for column in slices))
 
 
-class Pairs(NamedTuple):
-    """Directed pairs, sorted by ``src``; ``images`` [3, E] int32 in the order of the given lattice vectors."""
+class _Enumeration:
+    """The images in reach for slices of atoms, with the columns that are looked up for each atom.
 
-    src: Tensor
-    dst: Tensor
-    images: Tensor
-
-
-def find_pairs(wrapped: Wrapped, frame: Frame, batch: Tensor, counts: Tensor, radius: float) -> Pairs:
-    """Find the pairs within a radius.
-
-    Parameters
-    ----------
-    wrapped
-        Atoms in the turned cells.
-    frame
-        The turned cells.
-    batch
-        [N] int64, the structure of each atom, in any order.
-    counts
-        [B] int64, the number of atoms of each structure.
-    radius
-        Search radius, angstrom.
-
-    Returns
-    -------
-    Pairs
-        An atom with itself only in another image. Pairs farther apart by rounding errors may be among them.
-
-    Raises
-    ------
-    ValueError
-        If one atom has more images in reach than memory could hold.
+    Of the partner, columns are sorted by bin; what depends on the structure only, is one value where there is
+    one structure.
     """
-    n_atoms, device = len(batch), batch.device
-    bins = count_bins(frame, counts)
-    order, rows = find_slices(wrapped, frame, bins, int(bins.prod(0).sum()), batch)
-    lengths = frame.vectors[[0, 2, 5]]
-    images = (2 * radius / lengths).clamp(min=1).prod(0)  # of one pair, at most about
-    candidates = torch.zeros(n_atoms, dtype=torch.int64, device=device).scatter_add(0, rows.atom, rows.count)
-    weights = candidates * images.index_select(0, batch)
-    limit = ROWS_CPU if device.type == "cpu" else ROWS_DEVICE
-    ends = weights.cumsum(0)
-    heaviest, total = torch.stack([weights.max(), ends[-1]]).tolist()
-    if heaviest > MOST_ROWS:
-        atom = int(weights.argmax())
-        raise ValueError(
-            f"structure {int(batch[atom])}: atom {atom} would see about {int(heaviest):.0e} images within "
-            f"{radius:.6g} angstrom; lower the cutoff, or check that the cell is in angstrom"
-        )
 
-    # Whole atoms, as many as stay within the limit: where the running sum passes each multiple of it.
-    marks = torch.arange(1, int(total // limit) + 1, device=device) * float(limit)
-    cuts = torch.searchsorted(ends, marks).clamp(max=n_atoms - 1) + 1
-    borders = torch.cat([cuts.new_zeros(1), cuts, cuts.new_full((1,), n_atoms)])
-    row_borders = torch.searchsorted(rows.atom, borders)
-    steps = torch.stack([borders, row_borders])
-    atoms_at, rows_at = steps.tolist()
-
-    columns = _Columns(wrapped, frame, order, batch)
-    found = [
-        columns.pairs(Rows(*(column[first:last] for column in rows)), radius)
-        for start, stop, first, last in zip(
-            atoms_at[:-1], atoms_at[1:], rows_at[:-1], rows_at[1:], strict=True
-        )
-        if stop > start
-    ]
-    if len(found) == 1:
-        return found[0]
-    return Pairs(
-        torch.cat([part.src for part in found]),
-        torch.cat([part.dst for part in found]),
-        torch.cat([part.images for part in found], dim=1),
-    )
-
-
-class _Columns:
-    """What `find_pairs` looks up for each atom: of the source in the given order, of the partner sorted by bin."""
-
-    def __init__(self, wrapped: Wrapped, frame: Frame, order: Tensor, batch: Tensor) -> None:
-        self.order, self.frame, self.batch = order, frame, batch
-        self.third = wrapped.fractions[2]
+    def __init__(self, wrapped: Wrapped, frame: Frame, order: Tensor, batch: Tensor, radius: float) -> None:
+        self.order, self.square = order, radius * radius
+        self.rank = order.argsort().to(torch.int32)
+        third = wrapped.fractions[2]
+        reach = frame.reach[2].index_select(0, batch)
+        self.low, self.high = third - reach, third + reach
         self.x, self.y, self.z = wrapped.coordinates
-        self.sorted_third = self.third.take(order)
-        self.sorted_x, self.sorted_y, self.sorted_z = wrapped.coordinates.index_select(1, order)
         self.shifts = wrapped.shifts
-        self.sorted_shifts = wrapped.shifts.index_select(1, order)
-        self.x1, self.x2, self.y2, self.x3, self.y3, self.z3 = frame.vectors.index_select(1, batch)
-        self.reach = frame.reach[2].index_select(0, batch)
+        self.partner_third = third.index_select(0, order)
+        self.partner_x, self.partner_y, self.partner_z = wrapped.coordinates.index_select(1, order)
+        self.partner_shifts = wrapped.shifts.index_select(1, order)
+        vectors, places = frame.vectors, frame.axes.argsort(dim=1).T
+        if vectors.shape[1] > 1:
+            vectors, places = vectors.index_select(1, batch), places.index_select(1, batch)
+        self.x1, self.x2, self.y2, self.x3, self.y3, self.z3 = vectors
+        self.per_x1, self.per_y2 = 1 / self.x1, 1 / self.y2
+        self.places = places
 
-    def pairs(self, rows: Rows, radius: float) -> Pairs:
-        """Find the pairs of the atoms in some rows."""
-        square = radius * radius
-        row, within = expand(rows.count)
-        j = rows.begin.take(row) + within
-        j -= torch.where(j >= rows.end.take(row), rows.size.take(row), 0)
-        i = rows.atom.take(row)
+    def __call__(self, slices: Slices) -> Pairs:
+        row, within = expand(slices.count)
+        i = slices.atom.index_select(0, row)
+        j = slices.begin.index_select(0, row) + within
 
-        middle = self.third.take(i) - self.sorted_third.take(j)
-        reach = self.reach.take(i)
-        row, m3 = _integers(middle - reach, middle + reach)
-        i, j = i.take(row), j.take(row)
+        third = self.partner_third.index_select(0, j)
+        first = (self.low.index_select(0, i) - third).ceil()
+        last = (self.high.index_select(0, i) - third).floor()
+        row, within = expand((last - first + 1).to(torch.int32))
+        i, j, m3 = i.index_select(0, row), j.index_select(0, row), first.index_select(0, row) + within
 
-        z = self.sorted_z.take(j) - self.z.take(i) + m3 * self.z3.take(i)
-        rest = (square - z * z).clamp(min=0)
-        y = self.sorted_y.take(j) - self.y.take(i) + m3 * self.y3.take(i)
-        half, step = rest.sqrt(), self.y2.take(i)
-        row, m2 = _integers((-y - half) / step, (half - y) / step)
-        i, j, m3 = i.take(row), j.take(row), m3.take(row)
+        z = self.partner_z.index_select(0, j) - self.z.index_select(0, i) + m3 * _pick(self.z3, i)
+        y = self.partner_y.index_select(0, j) - self.y.index_select(0, i) + m3 * _pick(self.y3, i)
+        rest = (self.square - z * z).clamp_(min=0)
+        middle, half = y * _pick(self.per_y2, i), rest.sqrt() * _pick(self.per_y2, i)
+        first = -(middle + half).floor()
+        row, within = expand(((half - middle).floor() - first + 1).to(torch.int32))
+        i, j, m3 = (column.index_select(0, row) for column in (i, j, m3))
+        m2 = first.index_select(0, row) + within
 
-        y = y.take(row) + m2 * step.take(row)
-        half = (rest.take(row) - y * y).clamp(min=0).sqrt()
-        x = self.sorted_x.take(j) - self.x.take(i) + m3 * self.x3.take(i) + m2 * self.x2.take(i)
-        step = self.x1.take(i)
-        row, m1 = _integers((-x - half) / step, (half - x) / step)
-        i, j, m2, m3 = i.take(row), j.take(row), m2.take(row), m3.take(row)
+        y = y.index_select(0, row) + m2 * _pick(self.y2, i)
+        rest = (rest.index_select(0, row) - y * y).clamp_(min=0)
+        x = self.partner_x.index_select(0, j) - self.x.index_select(0, i)
+        x = x + m3 * _pick(self.x3, i) + m2 * _pick(self.x2, i)
+        middle, half = x * _pick(self.per_x1, i), rest.sqrt() * _pick(self.per_x1, i)
+        first = -(middle + half).floor()
+        # An atom's own place is among its images once, and is left out.
+        own = (self.rank.index_select(0, i) == j) & (m2 == 0) & (m3 == 0)
+        row, within = expand(((half - middle).floor() - first + 1).to(torch.int32) - own.to(torch.int32))
+        m1 = first.index_select(0, row) + within
+        m1 = m1 + (own.index_select(0, row) & (m1 >= 0))
+        i, j, m2, m3 = (column.index_select(0, row) for column in (i, j, m2, m3))
 
-        dst = self.order.take(j)
-        other = torch.nonzero((i != dst) | (m1 != 0) | (m2 != 0) | (m3 != 0)).squeeze(1)
-        i, j, dst = i.take(other), j.take(other), dst.take(other)
-        turned = torch.stack([m1.take(other), m2.take(other), m3.take(other)]).to(torch.int32)
-        turned += self.shifts.index_select(1, i) - self.sorted_shifts.index_select(1, j)
-        return Pairs(i, dst, in_given_order(turned, self.frame, self.batch.index_select(0, i)))
+        images = torch.stack(
+            [
+                m + (shift.index_select(0, i) - partner_shift.index_select(0, j))
+                for m, shift, partner_shift in zip(
+                    (m1, m2, m3), self.shifts, self.partner_shifts, strict=True
+                )
+            ]
+        )
+        return Pairs(i.long(), self.order.index_select(0, j), in_given_order(images, self.places, i))
 
 
-def in_given_order(images: Tensor, frame: Frame, structure: Tensor) -> Tensor:
+def in_given_order(images: Tensor, places: Tensor, atom: Tensor) -> Tensor:
     """Reorder images from the turned lattice vectors to the given ones.
 
     Parameters
     ----------
     images
-        [3, E] integers, innermost direction first.
-    frame
-        The turned cells.
-    structure
-        [E] the structure of each edge.
+        [3, E], innermost direction first.
+    places
+        [3, N] or [3, 1]: which of the turned vectors each given one is, for each atom or all.
+    atom
+        [E] an atom of each edge.
 
     Returns
     -------
     Tensor
         [3, E].
     """
-    places = frame.axes.argsort(dim=1).T
     if places.shape[1] == 1:
         return images.index_select(0, places[:, 0])
-    return images.gather(0, places.index_select(1, structure))
+    return images.gather(0, torch.stack([place.index_select(0, atom) for place in places]))
 
 
 def expand(counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -278,22 +284,20 @@ def expand(counts: Tensor) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     counts
-        [R] int64.
+        [R] integers.
 
     Returns
     -------
     row, within
-        [sum of counts] each: the row, and the how-manieth repetition of it this is, from 0.
+        [sum of counts] each, of the dtype of the counts: the row, and which repetition of it this is, from 0.
     """
-    ends = counts.cumsum(0)
+    ends = counts.cumsum(0, dtype=counts.dtype)
     total = int(ends[-1]) if len(ends) else 0
     row = torch.repeat_interleave(counts, output_size=total)
-    return row, torch.arange(total, device=counts.device) - (ends - counts).take(row)
+    numbers = torch.arange(total, dtype=counts.dtype, device=counts.device)
+    return row, numbers - (ends - counts).index_select(0, row)
 
 
-def _integers(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """List the integers of each interval: the row of each, and the integer as float64."""
-    first = low.ceil()
-    counts = (high.floor() - first + 1).to(torch.int64)
-    row, within = expand(counts)
-    return row, first.take(row) + within
+def _pick(column: Tensor, atom: Tensor) -> Tensor:
+    """Look up a value of each atom, unless there is one for all."""
+    return column if len(column) == 1 else column.index_select(0, atom)
