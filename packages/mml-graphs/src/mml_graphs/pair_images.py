@@ -24,7 +24,7 @@ MOST_BINS = 8192  # along each direction: the number of a bin stays far below 2*
 # A table of all bins is the quicker way to their atoms; with more bins than this an atom, they are searched for.
 TABLE_FACTOR = 16
 # Pairs tried at a time: few enough for the cache of a CPU, many enough to fill a GPU.
-PAIRS_CPU, PAIRS_DEVICE = 2**17, 2**23
+PAIRS_CPU, PAIRS_DEVICE = 2**16, 2**23
 MOST_PAIRS = 2**28  # of one atom: as many cannot be held at a time
 
 
