@@ -203,7 +203,7 @@ def test_a_cell_of_20_000_atoms_agrees_with_vesin():
 def test_clusters_far_apart_and_a_structure_of_its_own_bins():
     """Nearly all bins are empty: they are searched for, not tabled."""
     positions, _, _ = bulk(4)
-    apart = np.concatenate([positions, positions + [0, 3e4, -1e5], [[5e3, 0, 0]]])
+    apart = np.concatenate([positions, positions + np.array([0, 3e4, -1e5]), [[5e3, 0, 0]]])
     structures = [(apart, np.zeros((3, 3)), NONE), bulk(5)]
     edges = periodic_edges_batch(*tensors(structures), 3.0)
     assert_same_edges(plain(edges), one_by_one(find_edges, [(apart, None, NONE), bulk(5)], 3.0))

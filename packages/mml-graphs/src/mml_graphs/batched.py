@@ -20,8 +20,8 @@ BACKENDS = ("auto", "torch", "nvalchemi")
 class BatchEdges(NamedTuple):
     """Directed edges of a batch, sorted by source atom.
 
-    ``offsets``, ``vectors`` and ``distances`` carry gradients to positions and cells. Floats have the dtype of
-    the positions, or float32 where those have half precision.
+    ``offsets``, ``vectors`` and ``distances`` carry gradients to positions and cells. Floats have the dtype
+    of the positions, or float32 where those have half precision; they are rounded from float64.
 
     Attributes
     ----------
@@ -55,12 +55,10 @@ def periodic_edges_batch(
 ) -> BatchEdges:
     """Find the edges of all structures of a batch at once, on the device of its tensors.
 
-    The edges are those of `mml_graphs.find_edges` for each structure: all pairs, images included, at a
-    distance of at most ``cutoff``, which is decided in float64 on what is stored. Memory is proportional to
-    atoms and edges: pairs are tried a bounded number at a time.
-
-    On a GPU the host waits for the device three times to check and to plan, four times for each portion of
-    8 million pairs that are tried, and once to check the result.
+    The edges are those of `find_edges` for each structure: all pairs, images included, at a distance of at
+    most ``cutoff``, which is decided in float64 on what is stored (so the device must know float64). Memory
+    is proportional to atoms and edges: pairs are tried a bounded number at a time. The host waits for the
+    device seven times, and four times more for each portion: 65,536 pairs on a CPU, 8 million elsewhere.
 
     Parameters
     ----------
@@ -78,7 +76,7 @@ def periodic_edges_batch(
         Largest distance, angstrom, inclusive.
     backend
         ``"torch"``, ``"nvalchemi"`` (nvalchemi-toolkit-ops), or ``"auto"``: the latter where it is installed
-        and the tensors are on a CUDA device. Both give the same edges, perhaps in another order for one source.
+        and the tensors are on a CUDA device. Both give the same edges, those of one source in another order.
 
     Returns
     -------
@@ -164,7 +162,7 @@ def _join(parts: Sequence[Tensor]) -> Tensor:
 def _geometry(
     columns: Sequence[Tensor], vectors: Tensor, pairs: Pairs, dtype: torch.dtype
 ) -> tuple[BatchEdges, Tensor]:
-    """Compute edges and their squared lengths by the formula of `find_edges`, in the same order of operations.
+    """Compute edges and squared lengths by the formula of `find_edges`, in the same order of operations.
 
     ``vectors`` [3, 3, N or 1] are component, lattice vector, and atom, or one structure for all atoms.
     """

@@ -1,7 +1,7 @@
 """Pairs by the Warp kernels of nvalchemi-toolkit-ops, the quickest search on NVIDIA GPUs.
 
-https://nvidia.github.io/nvalchemi-toolkit-ops describes `nvalchemiops.torch.neighbors.neighbor_list`, which is
-called here; tried with version 0.5. It is imported on first use.
+https://nvidia.github.io/nvalchemi-toolkit-ops describes `nvalchemiops.torch.neighbors.neighbor_list`, which
+is called here; tried with version 0.5. It is imported on first use.
 """
 
 from __future__ import annotations

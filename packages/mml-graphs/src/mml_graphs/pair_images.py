@@ -1,4 +1,4 @@
-"""All pairs of atoms and images within a radius, for a batch of structures, by torch operations on any device.
+"""All pairs of atoms and images within a radius, for a batch, by torch operations on any device.
 
 Atoms are sorted into bins of their structure. For each atom, the bins in reach are columns (outer and middle
 direction) with one run of bins (innermost direction) each, so that its partners are a few contiguous slices;
@@ -10,6 +10,7 @@ rows at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -19,9 +20,9 @@ from mml_graphs.triangular import Frame, Wrapped
 
 # Bins are this part of the radius wide (innermost, middle, outer): runs cost nothing, columns a row each.
 BIN_WIDTHS = (1 / 8, 1 / 2, 1 / 2)
-BINNED_FROM = 48  # atoms: below, trying all pairs is quicker (measured)
+BINNED_FROM = 48  # atoms: fewer are hardly more than the columns in reach
 MOST_BINS = 8192  # along each direction: the number of a bin stays far below 2**63
-# A table of all bins is the quicker way to their atoms; with more bins than this an atom, they are searched for.
+# A table of all bins is the quicker way to their atoms; more bins than this an atom are searched for.
 TABLE_FACTOR = 16
 # Pairs tried at a time: few enough for the cache of a CPU, many enough to fill a GPU.
 PAIRS_CPU, PAIRS_DEVICE = 2**16, 2**23
@@ -45,11 +46,11 @@ class Pairs(NamedTuple):
 
 
 class Slices(NamedTuple):
-    """Slices of the sorted atoms, int32: atom ``atom[k]`` may see ``count[k]`` of them from ``begin[k]``."""
+    """Slices of the sorted atoms, int32: atom ``atom[k]`` may see ``length[k]`` of them from ``begin[k]``."""
 
     atom: Tensor
     begin: Tensor
-    count: Tensor
+    length: Tensor
 
 
 def find_pairs(
@@ -82,8 +83,9 @@ def find_pairs(
     """
     bins = count_bins(frame, counts)
     order, slices = find_slices(wrapped, frame, bins, int(bins.prod(0).sum()), batch)
-    images = (2 * radius / frame.vectors[[0, 2, 5]]).clamp(min=1).prod(0)  # of one partner, at most about
-    partners = torch.zeros_like(batch).index_add(0, slices.atom, slices.count.long())
+    x1, _, y2, _, _, z3 = frame.vectors
+    images = (2 * radius / torch.stack([x1, y2, z3])).clamp(min=1).prod(0)  # of one partner, at most about
+    partners = torch.zeros_like(batch).index_add(0, slices.atom, slices.length.long())
     weights = partners * images.index_select(0, batch)
     ends = weights.cumsum(0)
     limit = PAIRS_CPU if batch.device.type == "cpu" else PAIRS_DEVICE
@@ -101,7 +103,7 @@ def find_pairs(
     borders = torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), len(batch))])
     cuts = torch.searchsorted(slices.atom, borders).tolist()
     enumerate_images = _Enumeration(wrapped, frame, order, batch, radius)
-    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+    for first, last in pairwise(cuts):
         if last > first:
             yield enumerate_images(Slices(*(column[first:last] for column in slices)))
 
@@ -213,7 +215,7 @@ class _Enumeration:
         self.places = places
 
     def __call__(self, slices: Slices) -> Pairs:
-        row, within = expand(slices.count)
+        row, within = expand(slices.length)
         i = slices.atom.index_select(0, row)
         j = slices.begin.index_select(0, row) + within
 

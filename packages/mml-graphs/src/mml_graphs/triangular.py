@@ -2,8 +2,8 @@
 
 Each cell is turned so that its vectors, taken in a fitting order, are ``(x1, 0, 0)``, ``(x2, y2, 0)`` and
 ``(x3, y3, z3)``: which images of an atom are within a sphere is then decided for one direction after the
-other, the outermost first (the enumeration of Fincke and Pohst, Math. Comp. 44, 463 (1985)). Directions that
-are not periodic get a period so long that no image is in reach, which leaves one case: three periodic directions.
+other, the outermost first (the enumeration of Fincke and Pohst, Math. Comp. 44, 463 (1985)). Directions
+that are not periodic get a period so long that no image is in reach: every structure then has three periods.
 """
 
 from __future__ import annotations
@@ -110,9 +110,9 @@ def turn(
     e3 = torch.where((z3 < 0)[:, None], -e3, e3)
     x3, y3, z3 = (third * e1).sum(1), (third * e2).sum(1), z3.abs()
 
-    lacks1, lacks2, lacks3 = ~has1, ~has2, ~has3
-    volume = x_or_one(long1, lacks1) * x_or_one(y2, lacks2) * x_or_one(z3, lacks3)
-    product = x_or_one(long1, lacks1) * x_or_one(long2, lacks2) * x_or_one(long3, lacks3)
+    lacks = torch.stack([~has1, ~has2, ~has3])
+    volume = torch.where(lacks, 1.0, torch.stack([long1, y2, z3])).prod(0)
+    product = torch.where(lacks, 1.0, torch.stack([long1, long2, long3])).prod(0)
     short = torch.where(periodic, lengths, 1.0).amin(1) < SHORTEST
     flat = short | ~(volume > FLATTEST * product)
 
@@ -120,7 +120,6 @@ def turn(
     projected = _project(positions, basis, batch)
     low = _extreme(projected, batch, len(cell), "amin")
     high = _extreme(projected, batch, len(cell), "amax")
-    lacks = torch.stack([lacks1, lacks2, lacks3])
     period = torch.where(occupied, high - low, 0.0) + 2 * radius
     x1, y2, z3 = torch.where(lacks, period, torch.stack([long1, y2, z3]))
 
@@ -164,11 +163,6 @@ def wrap(positions: Tensor, frame: Frame, batch: Tensor) -> Wrapped:
     first, second, third = fractions
     coordinates = torch.stack([first * x1 + second * x2 + third * x3, second * y2 + third * y3, third * z3])
     return Wrapped(fractions, coordinates, shifts.to(torch.int32))
-
-
-def x_or_one(length: Tensor, lacking: Tensor) -> Tensor:
-    """Return lengths, with 1 where the direction is not periodic."""
-    return torch.where(lacking, 1.0, length)
 
 
 def _project(positions: Tensor, basis: Tensor, batch: Tensor) -> Tensor:
