@@ -87,8 +87,9 @@ def periodic_edges_batch(
     ------
     ValueError
         On wrong shapes, dtypes or devices, a cutoff that is not positive and finite, positions or cells that
-        are not finite, a structure number outside 0 to B - 1, periodic vectors that span no volume, or two
-        atoms in one place; the message names structure and atom (its row in ``pos``).
+        are not finite, a structure number outside 0 to B - 1, periodic vectors that span no volume, a cutoff
+        within which one atom sees more images than memory holds, or two atoms in one place; the message names
+        structure and atom (its row in ``pos``).
     ImportError
         If the backend is not installed.
 

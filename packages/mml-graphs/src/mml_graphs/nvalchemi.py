@@ -79,4 +79,4 @@ def nvalchemi_pairs(wrapped: Wrapped, frame: Frame, batch: Tensor, counts: Tenso
     dst, turned = dst[by_source], images[other[by_source]].T.contiguous()
     turned = turned + wrapped.shifts.index_select(1, src) - wrapped.shifts.index_select(1, dst)
     places = frame.axes.argsort(dim=1).T.index_select(1, batch)
-    return Pairs(src, dst, in_given_order(turned.double(), places, src))
+    return Pairs(src, dst, in_given_order(turned, places, src))

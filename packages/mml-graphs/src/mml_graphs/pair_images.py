@@ -26,7 +26,7 @@ MOST_BINS = 8192  # along each direction: the number of a bin stays far below 2*
 TABLE_FACTOR = 16
 # Pairs tried at a time: few enough for the cache of a CPU, many enough to fill a GPU.
 PAIRS_CPU, PAIRS_DEVICE = 2**16, 2**23
-MOST_PAIRS = 2**28  # of one atom: as many cannot be held at a time
+MOST_PAIRS = 2**26  # of one atom: as many take several GB at a time
 
 
 class Pairs(NamedTuple):
@@ -192,8 +192,8 @@ def find_slices(
 class _Enumeration:
     """The images in reach for slices of atoms, with the columns that are looked up for each atom.
 
-    Of the partner, columns are sorted by bin; what depends on the structure only, is one value where there is
-    one structure.
+    Columns of the partner are sorted by bin. Columns that depend on the structure only have one value where
+    there is one structure.
     """
 
     def __init__(self, wrapped: Wrapped, frame: Frame, order: Tensor, batch: Tensor, radius: float) -> None:

@@ -53,7 +53,7 @@ class Wrapped(NamedTuple):
     coordinates
         [3, N] float64, angstrom.
     shifts
-        [3, N] int32: the lattice translations that were taken off, innermost vector first.
+        [3, N] float64, integer-valued: the lattice translations that were taken off, innermost vector first.
     """
 
     fractions: Tensor
@@ -162,7 +162,7 @@ def wrap(positions: Tensor, frame: Frame, batch: Tensor) -> Wrapped:
     fractions -= shifts
     first, second, third = fractions
     coordinates = torch.stack([first * x1 + second * x2 + third * x3, second * y2 + third * y3, third * z3])
-    return Wrapped(fractions, coordinates, shifts.to(torch.int32))
+    return Wrapped(fractions, coordinates, shifts)
 
 
 def _project(positions: Tensor, basis: Tensor, batch: Tensor) -> Tensor:
