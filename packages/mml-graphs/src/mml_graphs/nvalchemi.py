@@ -6,6 +6,7 @@ is called here; tried with version 0.5. It is imported on first use.
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -16,6 +17,7 @@ from mml_graphs.pair_images import Pairs, in_given_order
 from mml_graphs.triangular import Frame, Wrapped
 
 
+@cache
 def is_installed() -> bool:
     """Tell whether nvalchemi-toolkit-ops is there, without importing it."""
     return find_spec("nvalchemiops") is not None
