@@ -1,7 +1,7 @@
 """All pairs of atoms and images within a radius, for a batch, by torch operations on any device.
 
 The partners of an atom are slices of the atoms sorted by bin (`mml_graphs.bins`). For each pair, the images
-in reach follow direction by direction (`mml_graphs.triangular`). A bounded number of pairs is tried at a time.
+in reach follow direction by direction (`mml_graphs.triangular`). A bounded number of pairs is tried at once.
 """
 
 from __future__ import annotations
