@@ -32,7 +32,7 @@ def tensors(structures, dtype=torch.float64):
 
 def plain(edges):
     """As `Edges` of numpy arrays."""
-    found = (edges.src, edges.dst, edges.images, edges.offsets, edges.distances)
+    found = (edges.src, edges.dst, edges.images, edges.distances)
     return Edges(*(value.detach().double().numpy() for value in found))._replace(
         src=edges.src.numpy(), dst=edges.dst.numpy()
     )
@@ -121,7 +121,7 @@ def test_what_an_edge_holds(structures, cutoff):
     torch.testing.assert_close(offsets, expected)
     torch.testing.assert_close(vectors, pos[dst] + offsets - pos[src])
     torch.testing.assert_close(distances, vectors.norm(dim=1))
-    reverse = Edges(dst.numpy(), src.numpy(), -images.numpy(), -offsets.numpy(), distances.numpy())
+    reverse = Edges(dst.numpy(), src.numpy(), -images.numpy(), distances.numpy())
     assert_same_edges(plain(edges), reverse, atol=0.0)
 
 

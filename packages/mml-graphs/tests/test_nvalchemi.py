@@ -12,7 +12,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def found(edges):
-    columns = (edges.src, edges.dst, edges.images, edges.offsets, edges.distances)
+    columns = (edges.src, edges.dst, edges.images, edges.distances)
     return Edges(*(value.cpu().numpy() for value in columns))
 
 

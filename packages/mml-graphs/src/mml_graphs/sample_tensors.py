@@ -42,8 +42,8 @@ def sample_arrays(
     Returns
     -------
     dict
-        ``atomic_numbers`` [N], ``pos`` [N, 3], ``cell`` [B, 3, 3], ``pbc`` [B, 3], ``src_nodes``, ``dst_nodes``
-        [E], ``images``, ``offsets``, ``unit_offsets`` [E, 3] and ``distances`` [E].
+        ``atomic_numbers`` [N], ``pos`` [N, 3], ``cell`` [B, 3, 3], ``pbc`` [B, 3], ``src_nodes``,
+        ``dst_nodes`` [E], ``images``, ``offsets``, ``unit_offsets`` [E, 3] and ``distances`` [E].
     """
     dtype = float_dtype()
     numbers, positions = structures[0].atomic_numbers, structures[0].positions
@@ -85,8 +85,8 @@ def edge_geometry(
     Returns
     -------
     offsets, unit_offsets
-        [E, 3]: ``images @ cell``, angstrom, and ``frac[dst] - frac[src] + images``; rounded to torch's default
-        dtype where numpy has it.
+        [E, 3]: ``images @ cell``, angstrom, and ``frac[dst] - frac[src] + images``; rounded to torch's
+        default dtype where numpy has it.
     """
     fractions = positions @ cell.inverse
     offsets = np.empty((len(edges.src), 3), dtype=float_dtype())
@@ -135,8 +135,8 @@ def join_arrays(parts: Sequence[Arrays]) -> Arrays:
 def _in_one_block(shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, np.dtype[Any]]) -> Arrays:
     """Allocate arrays side by side.
 
-    One large block, freed as a whole, is what the C library keeps for the next batch; many of a medium size it
-    hands back to the system, and getting them again page by page takes a third of the time of a batch.
+    One large block, freed as a whole, is what the C library keeps for the next batch; many of a medium size
+    it hands back to the system, and getting them again page by page takes a third of the time of a batch.
     """
     sizes = {key: math.prod(shape) * dtypes[key].itemsize for key, shape in shapes.items()}
     block = np.empty(sum(size + 64 for size in sizes.values()) + 64, dtype=np.uint8)

@@ -1,6 +1,8 @@
 """What every transform does alike: pickle, paste, leave its input alone, work in the workers of a loader."""
 
 import copy
+import functools
+import operator
 import pickle
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from mml_graphs.graph_libraries import library_of, take_apart
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.transforms import *  # noqa: F403
 from mml_graphs.transforms import COMShift, FrameAveraging, NoisyPositions
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 CALLS = [
     "AtomicSuperNodes(atom_max_embedding=100)",
@@ -94,28 +96,11 @@ def test_pickled_pasted_and_nothing_changed(library, call):
     assert list(expected)[: len(sample)][0] == next(iter(sample))
 
 
-class Transformed(Dataset):
-    """Item i is what transform i makes of the slab."""
-
-    def __init__(self, made_transforms, library):
-        self.transforms = made_transforms
-        self.library = library
-
-    def __len__(self):
-        return len(self.transforms)
-
-    def __getitem__(self, index):
-        return self.transforms[index](slab(self.library))
-
-
-def the_only(samples):
-    return samples[0]
-
-
 def loaded(made_transforms, library, start, **options):
-    data = Transformed(made_transforms, library)
-    workers = {"num_workers": 2, "multiprocessing_context": start, "collate_fn": the_only}
-    return [flat(sample) for sample in DataLoader(data, **workers, **options)]
+    """Return what each transform makes of the slab in a worker; a spawned one cannot import this file."""
+    calls = [functools.partial(transform, slab(library)) for transform in made_transforms]
+    workers = {"num_workers": 2, "multiprocessing_context": start, "batch_size": None}
+    return [flat(sample) for sample in DataLoader(calls, collate_fn=operator.call, **workers, **options)]
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
