@@ -74,7 +74,7 @@ def prototypes() -> list[Prototype]:
             continue
         atoms = Atoms(
             [site.specie.symbol for site in structure],
-            positions=structure.cart_coords,
+            positions=cartesian(structure.frac_coords, structure.lattice.matrix),
             cell=structure.lattice.matrix,
             pbc=True,
         )
@@ -84,6 +84,16 @@ def prototypes() -> list[Prototype]:
         if is_sound(as_stored(prototype.atoms), prototype.space_group):
             found.append(prototype)
     return found
+
+
+def cartesian(fractional: Any, cell: Any) -> Any:
+    """Positions in angstrom, by sums in an order of our own.
+
+    Many coordinates lie halfway between two multiples of 1e-5 angstrom. A matrix product differs in the last
+    bit between processors, and `as_stored` would then round them to different sides.
+    """
+    x, y, z = fractional.T[:, :, None]
+    return x * cell[0] + y * cell[1] + z * cell[2]
 
 
 def as_stored(atoms: Atoms) -> Atoms:
@@ -122,7 +132,9 @@ def decorations(prototype: Prototype, index: int) -> Iterator[Atoms]:
         atoms = prototype.atoms.copy()
         atoms.symbols = [swap[symbol] for symbol in prototype.atoms.symbols]
         volumes = [float((covalent_radii[a.numbers] ** 3).sum()) for a in (atoms, prototype.atoms)]
-        atoms.set_cell(np.array(atoms.cell) * (volumes[0] / volumes[1]) ** (1 / 3), scale_atoms=True)
+        scale = (volumes[0] / volumes[1]) ** (1 / 3)
+        atoms.positions *= scale
+        atoms.set_cell(np.array(atoms.cell) * scale)
         atoms = as_stored(atoms)
         too_large = atoms.get_volume() / len(atoms) > LARGEST
         if too_large or not is_sound(atoms, prototype.space_group):
