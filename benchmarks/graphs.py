@@ -50,6 +50,7 @@ LARGEST = {
     "orb-models": 10_000,
     "schnetpack": 10_000,
 }
+ATOMS_A_TURN = 2_000  # of small cells there are several, so that a turn is longer than waking up for it
 MEMORY_RATIO, EXPONENT, GROWTH = 3.0, 1.1, 3.0
 
 
@@ -217,7 +218,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         structures = Path(folder) / "structures.npz"
         groups = {name: crystals for name, (_, crystals) in sets.items()}
-        groups |= {f"cell-{size}": [random_cell(size)] for size in sizes}
+        groups |= {
+            f"cell-{size}": [random_cell(size, seed) for seed in range(max(1, ATOMS_A_TURN // size))]
+            for size in sizes
+        }
         groups |= {f"lonely-{size}": [lonely_atom(size)] for size in lonely}
         save(structures, groups)
         if "sets" in parts or "scaling" in parts:

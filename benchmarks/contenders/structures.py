@@ -31,12 +31,12 @@ def small_and_middling(n_small: int, n_middling: int) -> dict[str, tuple[str, li
     }
 
 
-def random_cell(n_atoms: int) -> Crystal:
+def random_cell(n_atoms: int, seed: int = 0) -> Crystal:
     """Return a cell of atoms at random, none closer than `CLOSEST` to another.
 
     The sites of a cubic grid, each moved within a ball that keeps it away from its neighbours.
     """
-    generator = np.random.default_rng(n_atoms)
+    generator = np.random.default_rng([n_atoms, seed])
     spacing = DENSITY ** (-1 / 3)
     sizes = _three_factors(n_atoms)
     grid = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), axis=-1).reshape(-1, 3)
