@@ -11,6 +11,7 @@ from mml_graphs import (
     PeriodicPropertiesTransform,
     PointCloudToGraphTransform,
     collate_samples,
+    graph_collate,
 )
 from mml_graphs.testing import assert_same_edges, crystals
 from torch.utils.data import DataLoader
@@ -92,6 +93,38 @@ def test_the_batch_is_that_of_the_transforms_one_by_one(some, options):
     assert_same_batch(GraphCollate(neighbors, graph)(samples), one_by_one(neighbors, graph, samples))
 
 
+def random_sample(n_atoms, seed, **keys):
+    rng = np.random.default_rng(seed)
+    edge = 3.0 * np.ceil(n_atoms ** (1 / 3))
+    sites = rng.permutation(np.stack(np.meshgrid(*[np.arange(0.0, edge, 3.0)] * 3), -1).reshape(-1, 3))
+    positions = sites[:n_atoms] + rng.uniform(-0.5, 0.5, size=(n_atoms, 3)) + rng.integers(-1, 2, 3) * edge
+    numbers = rng.integers(1, 90, n_atoms)
+    return {"atomic_numbers": numbers, "pos": positions, "cell": np.eye(3) * edge + 0.1, **keys}
+
+
+@pytest.mark.parametrize("portion", [1.0, 30_000.0, 1e9])
+@pytest.mark.parametrize("adaptive_cutoff", [False, True])
+def test_structures_of_all_sizes_in_any_order(monkeypatch, portion, adaptive_cutoff):
+    for name in ("SMALL_CANDIDATES", "DENSE_CANDIDATES"):
+        monkeypatch.setattr(graph_collate, name, portion)
+    neighbors = PeriodicPropertiesTransform(6.0, adaptive_cutoff=adaptive_cutoff, on_isolated="allow")
+    graph = PointCloudToGraphTransform("pyg")
+    lonely = {"atomic_numbers": np.array([2, 2]), "pos": np.array([[0.0] * 3, [8.0] * 3])}
+    far = {**random_sample(40, 9), "pbc": np.zeros(3, dtype=bool)}
+    far["pos"] = far["pos"] + 1e6
+    samples = [
+        *(random_sample(n_atoms, n_atoms) for n_atoms in (2, 30, 5, 61, 3, 4, 1, 700, 33, 35)),
+        {**lonely, "cell": np.eye(3) * 20, "sample_id": 1},
+        {**random_sample(50, 1), "pbc": np.array([True, False, True])},
+        far,
+        random_sample(31, 2),
+    ]
+    samples = [{**sample, "sample_id": str(index)} for index, sample in enumerate(samples)]
+    batch = GraphCollate(neighbors, graph)(samples)
+    assert_same_batch(batch, one_by_one(neighbors, graph, samples))
+    assert batch["cutoff_radius"][10].item() == pytest.approx(14.0 if adaptive_cutoff else 6.0)
+
+
 def test_a_graph_of_the_batch_is_the_graph_of_its_sample():
     neighbors = PeriodicPropertiesTransform(4.0, adaptive_cutoff=True)
     graph = PointCloudToGraphTransform("pyg")
@@ -150,6 +183,18 @@ def test_repr_and_pickle():
             r"sample 'w': 'pos' has shape \[1, 3\]",
         ),
         ([{**COPPER, "x": 1}, WATER], "'x'"),
+        (
+            [random_sample(2, 0), random_sample(3, 0, sample_id=7, pos=np.full((3, 3), np.nan))],
+            "sample 7: 'pos' holds values that are not finite",
+        ),
+        (
+            [random_sample(2, 0), random_sample(2, 0, sample_id=7, pos=np.zeros((2, 3)))],
+            "sample 7: atoms 0 and 1 are in one place",
+        ),
+        (
+            [random_sample(30, 0), random_sample(30, 0, sample_id=7, pos=np.zeros((30, 3)))],
+            "sample 7: atoms 0 and 1 are in one place",
+        ),
         ([], "there are no samples"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs.lattice import cell_from_parameters, complete_cell
+from mml_graphs.lattice import cell_from_parameters, complete_cell, invert_cells
 from mml_graphs.testing import crystals
 
 ALL = (True, True, True)
@@ -17,6 +17,15 @@ def test_the_inverse_inverts_and_a_good_cell_stays(crystal):
     cell = complete_cell(crystal.cell, crystal.pbc)
     np.testing.assert_array_equal(cell.matrix, crystal.cell)
     np.testing.assert_allclose(cell.matrix @ cell.inverse, np.eye(3), atol=1e-12)
+
+
+@given(st.lists(crystals(max_atoms=1), min_size=1, max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_many_cells_are_inverted_as_one_by_one(some):
+    inverses = invert_cells(np.array([crystal.cell for crystal in some]))
+    expected = [complete_cell(crystal.cell, crystal.pbc).inverse for crystal in some]
+    np.testing.assert_array_equal(inverses, expected)
+    assert invert_cells(np.array([some[0].cell, np.ones((3, 3))])) is None
 
 
 def test_a_missing_cell_is_a_unit_cell():

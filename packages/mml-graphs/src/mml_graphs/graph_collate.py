@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -10,15 +12,25 @@ import torch
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.collate import collate_samples
+from mml_graphs.dense_batch import dense_group_edges
 from mml_graphs.edges import GRAPH_KEYS
 from mml_graphs.graph import PointCloudToGraphTransform, rows_of
 from mml_graphs.graph_data import EDGE_KEYS, GraphData, kind_by_name
-from mml_graphs.lattice import Cell
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.pyg_batch import build_batch
-from mml_graphs.sample import Structure, sample_name
-from mml_graphs.sample_tensors import ENDS, Arrays, as_tensors, join_arrays, sample_arrays
+from mml_graphs.sample import sample_name
+from mml_graphs.sample_tensors import (
+    EDGE_ARRAYS,
+    ENDS,
+    Arrays,
+    as_tensors,
+    copy_edges,
+    empty_batch,
+    empty_edges,
+)
+from mml_graphs.search import is_dense
 from mml_graphs.small_cells import group_edges
+from mml_graphs.structures import GroupEdges, Structures, join_structures, may_be_fractional, read_plain
 
 # What PeriodicPropertiesTransform writes; what a sample holds under these names is replaced.
 WRITTEN = frozenset(
@@ -27,6 +39,14 @@ WRITTEN = frozenset(
 
 # Structures of fewer atoms are searched in groups (measured: above, their own arrays are long enough).
 SMALL = 16
+
+# So many candidates are searched at once (measured): what is computed of them stays in the processor's cache,
+# and memory that the C library keeps for the next portion.
+SMALL_CANDIDATES, DENSE_CANDIDATES = 50_000, 500_000
+
+
+FindGroup = Callable[[Structures, float], GroupEdges]
+Writer = Callable[[Arrays], None]
 
 
 class GraphCollate:
@@ -70,9 +90,9 @@ class GraphCollate:
         samples = list(samples)
         if not samples or not self._is_plain():
             return collate_samples([self.graph(self.neighbors(sample)) for sample in samples])
-        structures = [self.neighbors.read(sample) for sample in samples]
+        structures = self._read(samples)
         arrays, n_edges, cutoffs = self._found(samples, structures)
-        n_atoms = [len(structure.atomic_numbers) for structure, _ in structures]
+        n_atoms = structures.counts
 
         batch = _collated(samples, structures)
         batch.update(as_tensors(arrays))
@@ -92,57 +112,83 @@ class GraphCollate:
             and all(kind_by_name(key) == "edge" for key in graph.edge_keys)
         )
 
-    def _found(
-        self, samples: Sequence[Mapping[str, Any]], structures: Sequence[tuple[Structure, Cell]]
-    ) -> tuple[Arrays, list[int], list[float]]:
-        """Return the joined arrays of the batch, the edges of each structure, and the cutoffs."""
-        parts, n_edges, cutoffs = [], [], []
-        for members in self._groups(structures):
-            group = None
-            if len(members) > 1:
-                group = group_edges(
-                    [structures[index][0].positions for index in members],
-                    [structures[index][1] for index in members],
-                    self.neighbors.cutoff_radius,
-                )
-            if group is not None and group.settled.all():
-                parts.append(
-                    sample_arrays(
-                        [structures[index][0] for index in members],
-                        group.edges,
-                        group.offsets,
-                        group.unit_offsets,
-                    )
-                )
-                n_edges += group.counts.tolist()
-                cutoffs += [self.neighbors.cutoff_radius] * len(members)
-                continue
-            for index in members:
-                part, cutoff = self.neighbors.find(samples[index], *structures[index])
-                parts.append(part)
-                n_edges.append(len(part["src_nodes"]))
-                cutoffs.append(cutoff)
-        return join_arrays(parts), n_edges, cutoffs
-
-    def _groups(self, structures: Sequence[tuple[Structure, Cell]]) -> list[list[int]]:
-        """Divide the batch into runs of small structures, and single ones."""
+    def _read(self, samples: Sequence[Mapping[str, Any]]) -> Structures:
+        """Read the structures together where that is all there is to do, else one by one."""
         neighbors = self.neighbors
-        alone = (
+        if not neighbors.convert_to_unit_cell and neighbors.is_cartesian is not False:
+            structures = read_plain(samples)
+            if structures is not None and (neighbors.is_cartesian or not may_be_fractional(structures)):
+                return structures
+        return join_structures([neighbors.read(sample) for sample in samples])
+
+    def _found(
+        self, samples: Sequence[Mapping[str, Any]], structures: Structures
+    ) -> tuple[Arrays, list[int], list[float]]:
+        """Return the arrays of the batch, the edges of each structure, and the cutoffs."""
+        cutoff = self.neighbors.cutoff_radius
+        n_edges, cutoffs = [0] * len(samples), [cutoff] * len(samples)
+        writers: dict[int, Writer] = {}  # by the first structure that it writes the edges of
+        alone = set(range(len(samples)))
+        for find_group, members in self._groups(structures):
+            some = structures.take(members)
+            group = find_group(some, cutoff)
+            in_a_row = members[-1] - members[0] == len(members) - 1
+            if in_a_row and group.settled.all():
+                found = {members[0]: group.write}
+                settled = members
+            else:
+                each = zip(members, split_edges(group, some.starts), group.settled.tolist(), strict=True)
+                found = {index: write for index, write, is_settled in each if is_settled}
+                settled = list(found)
+            writers |= found
+            alone.difference_update(settled)
+            for index, count in zip(members, group.counts, strict=True):
+                n_edges[index] = count
+        for index in alone:
+            arrays, cutoffs[index] = self.neighbors.find(samples[index], *structures.one(index))
+            writers[index] = partial(copy_edges, arrays)
+            n_edges[index] = len(arrays["src_nodes"])
+
+        first_edges = list(accumulate(n_edges, initial=0))
+        batch = empty_batch(len(samples), structures.starts[-1], first_edges[-1])
+        batch["atomic_numbers"][:], batch["pos"][:] = structures.atomic_numbers, structures.positions
+        batch["cell"][:], batch["pbc"][:] = structures.cells, structures.pbc
+        firsts = sorted(writers)
+        for first, end in zip(firsts, [*firsts[1:], len(samples)], strict=True):
+            rows = slice(first_edges[first], first_edges[end])
+            part = {key: batch[key][rows] for key in EDGE_ARRAYS}
+            writers[first](part)
+            for key in ENDS:
+                part[key] += structures.starts[first]
+        return batch, n_edges, cutoffs
+
+    def _groups(self, structures: Structures) -> list[tuple[FindGroup, list[int]]]:
+        """Tell which structures of the batch are searched together, and how."""
+        neighbors = self.neighbors
+        if (
             neighbors.backend not in ("auto", "pymatgen")
             or neighbors.max_neighbors is not None
             or neighbors.is_undirected
             or neighbors.allow_self_loops
-        )
-        groups: list[list[int]] = []
-        was_small = False
-        for index, (structure, _) in enumerate(structures):
-            small = not alone and len(structure.positions) < SMALL
-            if small and was_small:
-                groups[-1].append(index)
-            else:
-                groups.append([index])
-            was_small = small
-        return groups
+        ):
+            return []
+        n_candidates = structures.count_candidates(neighbors.cutoff_radius).tolist()
+        small: list[int] = []
+        dense: list[int] = []
+        for index, (n_atoms, count) in enumerate(zip(structures.counts, n_candidates, strict=True)):
+            if n_atoms < SMALL:
+                small.append(index)
+            elif neighbors.backend == "auto" and is_dense(n_atoms, count):
+                dense.append(index)
+        return [
+            (find_group, members)
+            for find_group, kind, most in (
+                (group_edges, small, SMALL_CANDIDATES),
+                (dense_group_edges, dense, DENSE_CANDIDATES),
+            )
+            for members in _portions(kind, n_candidates, most)
+            if len(members) > 1
+        ]
 
     def _parts(
         self,
@@ -176,6 +222,34 @@ class GraphCollate:
         return pasteable_repr(self)
 
 
+def _portions(members: list[int], sizes: list[float], most: float) -> list[list[int]]:
+    """Divide some structures into portions that are not larger than the most, unless by the last one."""
+    portions: list[list[int]] = [[]]
+    size = 0.0
+    for index in members:
+        if size >= most:
+            portions.append([])
+            size = 0.0
+        portions[-1].append(index)
+        size += sizes[index]
+    return portions
+
+
+def split_edges(group: GroupEdges, starts: Sequence[int]) -> list[Writer]:
+    """Return what writes the edges of each structure of a group by itself; its atoms count from zero."""
+    arrays = empty_edges(sum(group.counts))
+    group.write(arrays)
+    writers: list[Writer] = []
+    edge = 0
+    for count, atom in zip(group.counts, starts, strict=False):
+        part = {key: array[edge : edge + count] for key, array in arrays.items()}
+        for key in ENDS:
+            part[key] -= atom
+        writers.append(partial(copy_edges, part))
+        edge += count
+    return writers
+
+
 def _named_rows(sample: Mapping[str, Any], kind: str, key: str, count: int) -> torch.Tensor:
     try:
         return rows_of(sample, kind, key, count)
@@ -183,14 +257,12 @@ def _named_rows(sample: Mapping[str, Any], kind: str, key: str, count: int) -> t
         raise ValueError(f"{sample_name(sample)}: {error}") from error
 
 
-def _collated(
-    samples: Sequence[Mapping[str, Any]], structures: Sequence[tuple[Structure, Cell]]
-) -> dict[str, Any]:
+def _collated(samples: Sequence[Mapping[str, Any]], structures: Structures) -> dict[str, Any]:
     """Collate what the neighbour search does not write."""
     if all(sample.keys() <= WRITTEN for sample in samples):
         return {}
     rest = []
-    for sample, (structure, _) in zip(samples, structures, strict=True):
+    for sample, start, end in zip(samples, structures.starts, structures.starts[1:], strict=False):
         kept = {key: value for key, value in sample.items() if key not in WRITTEN}
-        rest.append({**kept, "atomic_numbers": structure.atomic_numbers})  # tells how many atoms there are
+        rest.append({**kept, "atomic_numbers": structures.atomic_numbers[start:end]})  # how many atoms
     return collate_samples(rest)

@@ -15,6 +15,8 @@ Pbc = tuple[bool, bool, bool]
 FLATTEST = 1e-6
 SHORTEST = 1e-3  # angstrom
 
+AFTER, BEFORE = [1, 2, 0], [2, 0, 1]  # cyclic
+
 
 class Cell(NamedTuple):
     """A cell with a volume.
@@ -86,6 +88,19 @@ def _inverse(cell: NDArray[np.float64]) -> NDArray[np.float64] | None:
     vx, vy, vz = cy * az - cz * ay, cz * ax - cx * az, cx * ay - cy * ax
     wx, wy, wz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
     return np.array([[ux, vx, wx], [uy, vy, wy], [uz, vz, wz]]) / volume
+
+
+def invert_cells(cells: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Invert cells [B, 3, 3] as `complete_cell` inverts one; None where one of them has no volume."""
+    rows = cells.take(AFTER, axis=1), cells.take(BEFORE, axis=1)
+    normals = rows[0].take(AFTER, axis=2) * rows[1].take(BEFORE, axis=2)
+    normals -= rows[0].take(BEFORE, axis=2) * rows[1].take(AFTER, axis=2)  # b x c, c x a, a x b
+    x, y, z = (cells[:, 0] * normals[:, 0]).T
+    volumes = x + y + z
+    lengths = np.sqrt(np.square(cells).sum(axis=2))
+    if lengths.min() < SHORTEST or (np.abs(volumes) <= FLATTEST * lengths.prod(axis=1)).any():
+        return None
+    return np.divide(normals.transpose(0, 2, 1), volumes[:, None, None], order="C")
 
 
 def cell_from_parameters(parameters: NDArray[np.float64]) -> NDArray[np.float64]:

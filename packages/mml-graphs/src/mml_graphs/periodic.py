@@ -164,7 +164,9 @@ class PeriodicPropertiesTransform:
             edges, cutoff = self._edges(sample, positions, cell)
         except ValueError as error:
             raise ValueError(f"{sample_name(sample)}: {error}") from error
-        return sample_arrays([structure], edges, *edge_geometry(positions, cell, edges)), cutoff
+        numbers, _, matrix, pbc = structure
+        geometry = edge_geometry(positions, cell, edges)
+        return sample_arrays(numbers, positions, matrix, [pbc], edges, *geometry), cutoff
 
     def _edges(
         self, sample: Mapping[str, Any], positions: NDArray[np.float64], cell: Cell

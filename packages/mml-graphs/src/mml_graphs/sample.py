@@ -126,7 +126,7 @@ def _atomic_numbers(sample: Mapping[str, Any], structure: Any) -> NDArray[np.int
     if numbers.dtype.kind not in "iu":
         raise ValueError(f"'atomic_numbers' has dtype {numbers.dtype}, expected integers")
     numbers = numbers.astype(np.int64, copy=False)
-    if (numbers - 1).view(np.uint64).max() > 117:  # one pass for both limits
+    if not is_known_element(numbers):
         wrong = int(np.flatnonzero((numbers < 1) | (numbers > 118))[0])
         raise ValueError(f"'atomic_numbers' holds {numbers[wrong]} for atom {wrong}, expected 1 to 118")
     return numbers
@@ -173,9 +173,19 @@ def _floats(sample: Mapping[str, Any], key: str) -> NDArray[np.float64]:
     return np.ascontiguousarray(array, dtype=np.float64)
 
 
-def _check_finite(key: str, array: NDArray[np.float64]) -> None:
+def is_known_element(numbers: NDArray[np.int64]) -> bool:
+    """Tell whether all atomic numbers are from 1 to 118."""
+    return bool((numbers - 1).view(np.uint64).max() <= 117)  # one pass for both limits
+
+
+def is_finite(array: NDArray[np.float64]) -> bool:
+    """Tell quickly that all values are finite; False also where the sum of their squares is not."""
     flat = array.reshape(-1)
-    if math.isfinite(flat @ flat):  # quicker than np.isfinite on short arrays; it may overflow
+    return math.isfinite(flat @ flat)
+
+
+def _check_finite(key: str, array: NDArray[np.float64]) -> None:
+    if is_finite(array):
         return
     rows = array.reshape(-1, array.shape[-1])
     wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))

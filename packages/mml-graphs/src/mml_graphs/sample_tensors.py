@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mml_graphs.lattice import Cell
 from mml_graphs.neighbors import BLOCK, Edges
-from mml_graphs.sample import Structure
 
 Arrays = dict[str, NDArray[Any]]
 
-ENDS = ("src_nodes", "dst_nodes")
+ENDS, VECTORS = ("src_nodes", "dst_nodes"), ("images", "offsets", "unit_offsets")
+EDGE_ARRAYS = (*ENDS, *VECTORS, "distances")
 
 # numpy casts short arrays several times faster than torch does; it has no bfloat16.
 NUMPY_DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {torch.float32: np.float32}
 
 
 def sample_arrays(
-    structures: Sequence[Structure], edges: Edges, offsets: NDArray[Any], unit_offsets: NDArray[Any]
+    atomic_numbers: NDArray[np.int64],
+    positions: NDArray[np.float64],
+    cells: NDArray[np.float64] | None,
+    pbc: ArrayLike,
+    edges: Edges,
+    offsets: NDArray[Any],
+    unit_offsets: NDArray[Any],
 ) -> Arrays:
     """Collect what a sample, or a batch, holds of one structure or of several.
 
@@ -32,8 +38,12 @@ def sample_arrays(
 
     Parameters
     ----------
-    structures
-        B structures with N atoms together.
+    atomic_numbers, positions
+        [N] and [N, 3], angstrom: the atoms of B structures.
+    cells
+        [B, 3, 3] or [3, 3], angstrom; None for a molecule.
+    pbc
+        [B, 3], which directions are periodic.
     edges
         E edges between the N atoms.
     offsets, unit_offsets
@@ -46,19 +56,11 @@ def sample_arrays(
         ``dst_nodes`` [E], ``images``, ``offsets``, ``unit_offsets`` [E, 3] and ``distances`` [E].
     """
     dtype = float_dtype()
-    numbers, positions = structures[0].atomic_numbers, structures[0].positions
-    if len(structures) > 1:
-        numbers = np.concatenate([structure.atomic_numbers for structure in structures])
-        positions = np.concatenate([structure.positions for structure in structures])
-    cells = np.zeros((len(structures), 3, 3), dtype=dtype)
-    for row, structure in enumerate(structures):
-        if structure.cell is not None:
-            cells[row] = structure.cell
     return {
-        "atomic_numbers": np.array(numbers),
+        "atomic_numbers": np.array(atomic_numbers),
         "pos": positions.astype(dtype),
-        "cell": cells,
-        "pbc": np.array([structure.pbc for structure in structures]),
+        "cell": np.zeros((1, 3, 3), dtype) if cells is None else cells.astype(dtype).reshape(-1, 3, 3),
+        "pbc": np.array(pbc),
         "src_nodes": edges.src,
         "dst_nodes": edges.dst,
         "images": edges.images.astype(dtype, copy=False),
@@ -107,42 +109,49 @@ def float_dtype() -> type[np.floating[Any]]:
     return NUMPY_DTYPES.get(torch.get_default_dtype(), np.float64)
 
 
-def join_arrays(parts: Sequence[Arrays]) -> Arrays:
-    """Join the arrays of several parts of a batch.
+def empty_edges(n_edges: int) -> Arrays:
+    """Allocate what a sample, or a batch, holds of its edges; floats have the dtype of `float_dtype`."""
+    arrays = {key: np.empty((n_edges, 3), dtype=float_dtype()) for key in VECTORS}
+    arrays["distances"] = np.empty(n_edges, dtype=float_dtype())
+    return arrays | {key: np.empty(n_edges, dtype=np.int64) for key in ENDS}
 
-    Atoms of the edges are counted through; ``src_nodes`` and ``dst_nodes`` are the rows of ``edge_index``.
-    """
-    rows = {key: sum(len(part[key]) for part in parts) for key in parts[0]}
-    shapes = {key: (rows[key], *array.shape[1:]) for key, array in parts[0].items() if key not in ENDS}
-    shapes["edge_index"] = (2, rows[ENDS[0]])
-    joined = _in_one_block(
-        shapes, {**{key: array.dtype for key, array in parts[0].items()}, "edge_index": np.dtype(np.int64)}
+
+def copy_edges(source: Arrays, target: Arrays) -> None:
+    """Copy the arrays of edges."""
+    for key in EDGE_ARRAYS:
+        target[key][...] = source[key]
+
+
+def empty_batch(n_structures: int, n_atoms: int, n_edges: int) -> Arrays:
+    """Allocate what `sample_arrays` gives of a batch; the ends of edges are the rows of ``edge_index``."""
+    dtype = np.dtype(float_dtype())
+    integer, truth = np.dtype(np.int64), np.dtype(np.bool_)
+    arrays = _in_one_block(
+        {
+            "atomic_numbers": ((n_atoms,), integer),
+            "pos": ((n_atoms, 3), dtype),
+            "cell": ((n_structures, 3, 3), dtype),
+            "pbc": ((n_structures, 3), truth),
+            "edge_index": ((2, n_edges), integer),
+            **dict.fromkeys(VECTORS, ((n_edges, 3), dtype)),
+            "distances": ((n_edges,), dtype),
+        }
     )
-    joined.update(zip(ENDS, joined["edge_index"], strict=True))
-    starts = dict.fromkeys(rows, 0)
-    for part in parts:
-        first_atom = starts["pos"]
-        for key, array in part.items():
-            place = joined[key][starts[key] : starts[key] + len(array)]
-            if key in ENDS:
-                np.add(array, first_atom, out=place)
-            else:
-                place[...] = array
-            starts[key] += len(array)
-    return joined
+    arrays.update(zip(ENDS, arrays["edge_index"], strict=True))
+    return arrays
 
 
-def _in_one_block(shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, np.dtype[Any]]) -> Arrays:
-    """Allocate arrays side by side.
+def _in_one_block(forms: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> Arrays:
+    """Allocate arrays of some shapes and dtypes side by side.
 
     One large block, freed as a whole, is what the C library keeps for the next batch; many of a medium size
     it hands back to the system, and getting them again page by page takes a third of the time of a batch.
     """
-    sizes = {key: math.prod(shape) * dtypes[key].itemsize for key, shape in shapes.items()}
+    sizes = {key: math.prod(shape) * dtype.itemsize for key, (shape, dtype) in forms.items()}
     block = np.empty(sum(size + 64 for size in sizes.values()) + 64, dtype=np.uint8)
     arrays, start = {}, -block.ctypes.data % 64
-    for key, shape in shapes.items():
-        arrays[key] = block[start : start + sizes[key]].view(dtypes[key]).reshape(shape)
+    for key, (shape, dtype) in forms.items():
+        arrays[key] = block[start : start + sizes[key]].view(dtype).reshape(shape)
         start += sizes[key] + -sizes[key] % 64
     return arrays
 

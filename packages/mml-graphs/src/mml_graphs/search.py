@@ -47,10 +47,15 @@ def choose_backend(positions: NDArray[np.float64], cell: Cell, radius: float) ->
         structures.
     """
     n_atoms = len(positions)
-    if n_atoms >= DENSE_ATOMS and DENSE_FROM <= count_candidates(n_atoms, cell, radius) <= DENSE_TO:
+    if n_atoms >= DENSE_ATOMS and is_dense(n_atoms, count_candidates(n_atoms, cell, radius)):
         return "numpy"
     large = n_atoms >= VESIN_FROM or _too_many_cubes(positions, max(radius, 1.0))
     return "vesin" if large else "pymatgen"
+
+
+def is_dense(n_atoms: int, n_candidates: float) -> bool:
+    """Tell whether it is quickest to compute all of so many distances at once."""
+    return n_atoms >= DENSE_ATOMS and DENSE_FROM <= n_candidates <= DENSE_TO
 
 
 def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:

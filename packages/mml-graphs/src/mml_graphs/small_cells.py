@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
-from mml_graphs.lattice import Cell
-from mml_graphs.neighbors import COINCIDENT, MARGIN, Edges
+from mml_graphs.neighbors import COINCIDENT, MARGIN
+from mml_graphs.sample_tensors import Arrays
+from mml_graphs.structures import GroupEdges, Structures
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-class GroupEdges(NamedTuple):
-    """Edges of several structures, one after the other.
-
-    Attributes
-    ----------
-    edges
-        Sorted by source; atoms are counted through all structures.
-    offsets, unit_offsets
-        [E, 3]: ``images @ cell``, angstrom, and the edges in fractional coordinates.
-    counts
-        [B], edges of each structure.
-    settled
-        [B], False where these are not the edges: an atom has none, two atoms are in one place, or a pair is
-        so near to the cutoff that its exact length has to decide. Search such a structure by itself.
-    """
-
-    edges: Edges
-    offsets: Floats
-    unit_offsets: Floats
-    counts: Ints
-    settled: NDArray[np.bool_]
-
-
-def group_edges(positions: Sequence[Floats], cells: Sequence[Cell], cutoff: float) -> GroupEdges:
+def group_edges(structures: Structures, cutoff: float) -> GroupEdges:
     r"""Find the edges of several structures in vectorised operations over all of them.
 
     For each pair of atoms of a structure, the images within the cutoff are the lattice points in a sphere.
@@ -51,10 +26,8 @@ def group_edges(positions: Sequence[Floats], cells: Sequence[Cell], cutoff: floa
 
     Parameters
     ----------
-    positions
-        [N, 3] of each structure, angstrom. Time and memory go with the squared number of atoms.
-    cells
-        The cell of each structure.
+    structures
+        B structures with N atoms together. Time and memory go with the squared number of atoms of each.
     cutoff
         Largest distance, angstrom, inclusive.
 
@@ -63,30 +36,30 @@ def group_edges(positions: Sequence[Floats], cells: Sequence[Cell], cutoff: floa
     GroupEdges
         Of each settled structure, what `mml_graphs.neighbors.search` finds.
     """
-    n_atoms = np.array([len(one) for one in positions])
-    ends = n_atoms.cumsum()
-    owner = np.arange(len(cells)).repeat(n_atoms)
-    joined = np.concatenate(positions)
-    fractions = np.einsum("ni,nij->jn", joined, np.array([cell.inverse for cell in cells])[owner])
+    positions, n_structures = structures.positions, len(structures.cells)
+    starts = np.array(structures.starts[:-1])
+    n_atoms = np.array(structures.counts)
+    owner = np.arange(n_structures).repeat(n_atoms)
+    fractions = np.einsum("ni,nij->jn", positions, structures.inverses[owner])
 
     # All pairs of atoms of a structure, an atom with itself among them.
     partners = n_atoms[owner]
-    src, local = _spread(partners)
-    dst = local + (ends - n_atoms)[owner][src]
+    src, local = spread(partners)
+    dst = local + starts[owner][src]
     x, y, z = fractions.take(dst, axis=1) - fractions.take(src, axis=1)
-    lower = _lower_triangles(np.array([cell.matrix for cell in cells]))[:, owner[src]]
-    pbc = np.array([cell.pbc for cell in cells])
+    lower = _lower_triangles(structures.matrices)[:, owner[src]]
+    pbc = structures.pbc
     free = None if pbc.all() else pbc.T[:, owner[src]]  # where an image other than zero is allowed
 
     radius = cutoff + MARGIN
     xx, yx, yy, zx, zy, zz = lower
-    k, row = _within(-z, radius / zz, None if free is None else free[2])
+    k, row = within(-z, radius / zz, None if free is None else free[2])
     t3 = k + z[row]
     left = np.maximum(radius * radius - np.square(t3 * zz[row]), 0.0)
 
     yy_row = yy[row]
     shift = t3 * zy[row]
-    j, up = _within(-y[row] - shift / yy_row, np.sqrt(left) / yy_row, None if free is None else free[1][row])
+    j, up = within(-y[row] - shift / yy_row, np.sqrt(left) / yy_row, None if free is None else free[1][row])
     pair = row[up]
     t3, k = t3[up], k[up]
     t2 = j + y[pair]
@@ -94,7 +67,7 @@ def group_edges(positions: Sequence[Floats], cells: Sequence[Cell], cutoff: floa
 
     xx_pair = xx[pair]
     shift = t2 * yx[pair] + t3 * zx[pair]
-    i, up = _within(
+    i, up = within(
         -x[pair] - shift / xx_pair, np.sqrt(left) / xx_pair, None if free is None else free[0][pair]
     )
     pair = pair[up]
@@ -103,45 +76,56 @@ def group_edges(positions: Sequence[Floats], cells: Sequence[Cell], cutoff: floa
 
     keep = squares > COINCIDENT * COINCIDENT
     undecided = squares > (cutoff - MARGIN) ** 2
-    settled = np.ones(len(cells), dtype=np.bool_)
+    settled = np.ones(n_structures, dtype=np.bool_)
     n_loops = len(keep) - np.count_nonzero(keep)
-    if np.count_nonzero(undecided) or n_loops != len(joined):
+    if np.count_nonzero(undecided) or n_loops != len(positions):
         structure = owner[src[pair]]
         settled[structure[undecided]] = False
-        settled &= np.bincount(structure[~keep], minlength=len(cells)) == n_atoms
+        settled &= np.bincount(structure[~keep], minlength=n_structures) == n_atoms
     index = keep.nonzero()[0]
     pair, up = pair[index], up[index]
-    src, dst = src[pair], dst[pair]
-    images, unit_offsets = np.empty((len(index), 3)), np.empty((len(index), 3))
-    for axis, (image, coordinate) in enumerate(((i[index], t1[index]), (j[up], t2[up]), (k[up], t3[up]))):
-        images[:, axis] = image
-        unit_offsets[:, axis] = coordinate
-
-    degrees = np.bincount(src, minlength=len(joined))
+    src = src[pair]
+    degrees = np.bincount(src, minlength=len(positions))
     if not degrees.all():
         settled[owner[degrees == 0]] = False
-    counts = np.add.reduceat(degrees, ends - n_atoms)
-    offsets = np.empty_like(images)
+    counts: list[int] = np.add.reduceat(degrees, starts).tolist()
+
+    def write(arrays: Arrays) -> None:
+        arrays["src_nodes"][:], arrays["dst_nodes"][:] = src, dst[pair]
+        arrays["distances"][:] = np.sqrt(squares[index])
+        images = np.empty((len(index), 3))
+        for axis, (image, t) in enumerate(((i[index], t1[index]), (j[up], t2[up]), (k[up], t3[up]))):
+            images[:, axis] = image
+            arrays["unit_offsets"][:, axis] = t
+        arrays["images"][:] = images
+        arrays["offsets"][:] = translations(images, structures.matrices, counts)
+
+    return GroupEdges(counts, settled, write)
+
+
+def translations(images: Floats, matrices: Floats, counts: list[int]) -> Floats:
+    """Return ``images @ cell`` [E, 3] for so many images of each structure, angstrom."""
+    vectors = np.empty_like(images)
     start = 0
-    for cell, end in zip(cells, counts.cumsum().tolist(), strict=True):
-        np.matmul(images[start:end], cell.matrix, out=offsets[start:end])
-        start = end
-    edges = Edges(src, dst, images, np.sqrt(squares[index]))
-    return GroupEdges(edges, offsets, unit_offsets, counts, settled)
+    for matrix, count in zip(matrices, counts, strict=True):
+        rows = slice(start, start + count)
+        np.matmul(images[rows], matrix, out=vectors[rows])
+        start += count
+    return vectors
 
 
-def _spread(counts: Ints) -> tuple[Ints, Ints]:
+def spread(counts: Ints) -> tuple[Ints, Ints]:
     """Return for counts (2, 0, 3) the rows (0, 0, 2, 2, 2) and the places in a row (0, 1, 0, 1, 2)."""
     row = np.arange(len(counts)).repeat(counts)
     return row, np.arange(len(row)) - (counts.cumsum() - counts)[row]
 
 
-def _within(center: Floats, half: Floats, free: NDArray[np.bool_] | None) -> tuple[Floats, Ints]:
+def within(center: Floats, half: Floats, free: NDArray[np.bool_] | None) -> tuple[Floats, Ints]:
     """Enumerate the integers within ``half`` of each center, with their rows; only zero where not free."""
     first, last = np.ceil(center - half), np.floor(center + half)
     if free is not None:
         first, last = np.where(free, first, np.maximum(first, 0)), np.where(free, last, np.minimum(last, 0))
-    row, place = _spread(np.maximum(last - first + 1.0, 0.0).astype(np.int64))
+    row, place = spread(np.maximum(last - first + 1.0, 0.0).astype(np.int64))
     return first[row] + place, row
 
 
