@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,21 @@ Arrays = dict[str, NDArray[Any]]
 ENDS, VECTORS = ("src_nodes", "dst_nodes"), ("images", "offsets", "unit_offsets")
 EDGE_ARRAYS = (*ENDS, *VECTORS, "distances")
 
+LARGE_BLOCK = (32 << 20) - (64 << 10)  # with what the library adds, just within its limit; bytes
+
 # numpy casts short arrays several times faster than torch does; it has no bfloat16.
 NUMPY_DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {torch.float32: np.float32}
+
+
+@cache
+def reuse_memory() -> None:
+    """Have the C library keep freed blocks of up to 32 MB for the next ones, once a process.
+
+    By default glibc hands blocks back to the system from some 128 kB on, and gets them again page by page,
+    which takes longer than to find the edges. Freeing one large block raises that limit to its size, 32 MB at
+    most (mallopt(3), M_MMAP_THRESHOLD). No page of it is touched. Other C libraries take no notice.
+    """
+    np.empty(LARGE_BLOCK, dtype=np.uint8)
 
 
 def sample_arrays(
@@ -55,6 +69,7 @@ def sample_arrays(
         ``atomic_numbers`` [N], ``pos`` [N, 3], ``cell`` [B, 3, 3], ``pbc`` [B, 3], ``src_nodes``,
         ``dst_nodes`` [E], ``images``, ``offsets``, ``unit_offsets`` [E, 3] and ``distances`` [E].
     """
+    reuse_memory()
     dtype = float_dtype()
     return {
         "atomic_numbers": np.array(atomic_numbers),
@@ -124,6 +139,7 @@ def copy_edges(source: Arrays, target: Arrays) -> None:
 
 def empty_batch(n_structures: int, n_atoms: int, n_edges: int) -> Arrays:
     """Allocate what `sample_arrays` gives of a batch; the ends of edges are the rows of ``edge_index``."""
+    reuse_memory()
     dtype = np.dtype(float_dtype())
     integer, truth = np.dtype(np.int64), np.dtype(np.bool_)
     arrays = _in_one_block(
@@ -142,11 +158,7 @@ def empty_batch(n_structures: int, n_atoms: int, n_edges: int) -> Arrays:
 
 
 def _in_one_block(forms: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> Arrays:
-    """Allocate arrays of some shapes and dtypes side by side.
-
-    One large block, freed as a whole, is what the C library keeps for the next batch; many of a medium size
-    it hands back to the system, and getting them again page by page takes a third of the time of a batch.
-    """
+    """Allocate arrays of some shapes and dtypes side by side: one block is reused sooner than many."""
     sizes = {key: math.prod(shape) * dtype.itemsize for key, (shape, dtype) in forms.items()}
     block = np.empty(sum(size + 64 for size in sizes.values()) + 64, dtype=np.uint8)
     arrays, start = {}, -block.ctypes.data % 64
