@@ -125,6 +125,15 @@ def test_structures_of_all_sizes_in_any_order(monkeypatch, portion, adaptive_cut
     assert batch["cutoff_radius"][10].item() == pytest.approx(14.0 if adaptive_cutoff else 6.0)
 
 
+def test_each_structure_grows_until_it_is_connected():
+    neighbors = PeriodicPropertiesTransform(3.0, adaptive_cutoff=True, connectivity="graph")
+    slab = {"atomic_numbers": np.array([6]), "pos": np.zeros((1, 3)), "cell": np.diag([2.0, 2.0, 9.0])}
+    samples = [slab, COPPER, slab]
+    batch = GraphCollate(neighbors, PointCloudToGraphTransform("pyg"))(samples)
+    assert_same_batch(batch, one_by_one(neighbors, PointCloudToGraphTransform("pyg"), samples))
+    assert batch["cutoff_radius"].flatten().tolist() == [9.0, 3.0, 9.0]
+
+
 def test_a_graph_of_the_batch_is_the_graph_of_its_sample():
     neighbors = PeriodicPropertiesTransform(4.0, adaptive_cutoff=True)
     graph = PointCloudToGraphTransform("pyg")

@@ -170,6 +170,7 @@ class GraphCollate:
             or neighbors.max_neighbors is not None
             or neighbors.is_undirected
             or neighbors.allow_self_loops
+            or neighbors.connectivity == "graph"
         ):
             return []
         n_candidates = structures.count_candidates(neighbors.cutoff_radius).tolist()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mml_graphs._notices import counted, once
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.adaptive import adaptive_edges, isolated_atoms, name_atoms
+from mml_graphs.connectivity import connected_edges
 from mml_graphs.lattice import Cell, complete_cell
 from mml_graphs.neighbors import Edges, check_backend, check_cutoff, search, with_exact_lengths, wrap
 from mml_graphs.sample import Structure, read_structure, sample_name
@@ -21,6 +22,7 @@ from mml_graphs.selection import nearest_neighbors, one_per_pair, with_self_loop
 logger = logging.getLogger(__name__)
 
 ON_ISOLATED = ("warn", "raise", "allow")
+CONNECTIVITY = ("atoms", "graph")
 
 
 class PeriodicPropertiesTransform:
@@ -65,6 +67,11 @@ class PeriodicPropertiesTransform:
     on_isolated
         What to do with atoms without a neighbour where the cutoff is not adaptive: ``"warn"`` in the log,
         ``"raise"``, ``"allow"``.
+    connectivity
+        Until what the adaptive cutoff grows: ``"atoms"``, each has a neighbour; ``"graph"``, the graph of the
+        infinite crystal is connected too, so that layers, chains and molecules have edges to one another, and
+        every atom to all of its images by way of others. Edges within the cutoff count, those that
+        ``max_neighbors`` takes away among them.
 
     Raises
     ------
@@ -88,6 +95,7 @@ class PeriodicPropertiesTransform:
         symmetric: bool = False,
         tie_tolerance: float = 0.01,
         on_isolated: Literal["warn", "raise", "allow"] = "warn",
+        connectivity: Literal["atoms", "graph"] = "atoms",
     ) -> None:
         check_cutoff(cutoff_radius)
         check_backend(backend)
@@ -101,6 +109,10 @@ class PeriodicPropertiesTransform:
             )
         if on_isolated not in ON_ISOLATED:
             raise ValueError(f"on_isolated is {on_isolated!r}; known: {', '.join(map(repr, ON_ISOLATED))}")
+        if connectivity not in CONNECTIVITY:
+            raise ValueError(f"connectivity is {connectivity!r}; known: {', '.join(map(repr, CONNECTIVITY))}")
+        if connectivity == "graph" and not adaptive_cutoff:
+            raise ValueError("connectivity='graph' is what the cutoff grows for; say adaptive_cutoff=True")
         self.cutoff_radius = float(cutoff_radius)
         self.adaptive_cutoff = adaptive_cutoff
         self.backend = backend
@@ -112,6 +124,7 @@ class PeriodicPropertiesTransform:
         self.symmetric = symmetric
         self.tie_tolerance = float(tie_tolerance)
         self.on_isolated = on_isolated
+        self.connectivity = connectivity
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with its edges."""
@@ -173,7 +186,8 @@ class PeriodicPropertiesTransform:
     ) -> tuple[Edges, float]:
         n_atoms = len(positions)
         if self.adaptive_cutoff:
-            edges, cutoff = adaptive_edges(positions, cell, self.cutoff_radius, self.backend)
+            grow = connected_edges if self.connectivity == "graph" else adaptive_edges
+            edges, cutoff = grow(positions, cell, self.cutoff_radius, self.backend)
         else:
             edges, cutoff = search(positions, cell, self.cutoff_radius, self.backend), self.cutoff_radius
             if self.on_isolated != "allow":
