@@ -16,12 +16,11 @@ from mml_graphs.lattice import Cell, Pbc
 
 BACKENDS = ("auto", "numpy", "pymatgen", "vesin", "ase")
 
-# Measured on one core (benchmarks/graphs.py): pymatgen's search is the fastest up to near 1e5 atoms, where
-# vesin draws level; but from 24 to 400 atoms of a common density, at 4 to 8 angstrom, computing all
-# distances at once is quicker.
+# Measured on one core (benchmarks/graphs.py): pymatgen's search is the fastest up to 2e5 atoms (vesin's is as
+# fast from 1e5 on, but putting its pairs in order takes as long again); but from 24 to 400 atoms of a common
+# density, at 4 to 8 angstrom, computing all distances at once is quicker.
 DENSE_FROM, DENSE_TO = 10_000, 500_000  # distances
 DENSE_ATOMS = 16
-VESIN_FROM = 50_000  # atoms
 # pymatgen's search lists 27 neighbours of each cube between its outermost atoms: this many take 100 MB.
 MOST_CUBES = 500_000
 
@@ -43,14 +42,12 @@ def choose_backend(positions: NDArray[np.float64], cell: Cell, radius: float) ->
     Returns
     -------
     str
-        ``"pymatgen"``; ``"numpy"`` for some tens to hundreds of atoms; ``"vesin"`` for large or very sparse
-        structures.
+        ``"pymatgen"``; ``"numpy"`` for some tens to hundreds of atoms; ``"vesin"`` for very sparse ones.
     """
     n_atoms = len(positions)
     if n_atoms >= DENSE_ATOMS and is_dense(n_atoms, count_candidates(n_atoms, cell, radius)):
         return "numpy"
-    large = n_atoms >= VESIN_FROM or _too_many_cubes(positions, max(radius, 1.0))
-    return "vesin" if large else "pymatgen"
+    return "vesin" if _too_many_cubes(positions, max(radius, 1.0)) else "pymatgen"
 
 
 def is_dense(n_atoms: int, n_candidates: float) -> bool:
