@@ -75,6 +75,11 @@ def batch() -> dict[str, Any]:
 
 
 @pytest.fixture
+def collate_samples() -> Callable[[Sequence[Any]], dict[str, Any]]:
+    return collate
+
+
+@pytest.fixture
 def data() -> ToyData:
     return ToyData(make_samples(10))
 

@@ -57,16 +57,25 @@ def test_the_weights_are_live_and_checked_at_every_step(batch):
 
 def test_a_loss_that_is_no_number_is_refused(batch):
     with pytest.raises(
-        ValueError, match=r"loss of target 'force' has shape \[16, 3\]: it must be one number"
+        ValueError, match=r"loss of target 'force' has reduction=\"none\", but a loss must be"
     ):
-        loss(make_task(loss_func={"force": nn.L1Loss(reduction="none")}).double(), batch)
+        make_task(loss_func={"force": nn.L1Loss(reduction="none")})
+    with pytest.raises(
+        ValueError, match=r"target 'force': the loss has shape \[16, 3\]: it must be one number"
+    ):
+        loss(make_task(loss_func={"force": Difference}).double(), batch)
+
+
+class Difference(nn.Module):
+    def forward(self, output, target):
+        return output - target
 
 
 def test_logged_errors_are_physical_unweighted_and_exact_over_an_uneven_epoch(data, make_trainer):
     task = make_task(task_loss_scaling={"force": 100.0}, compute_stress=True)
     metrics = make_trainer().test(task, data, verbose=False)[0]
     rows: dict[str, list[np.ndarray]] = {}
-    losses, sizes = [], []
+    sizes = []
     for batch in data.loader():
         outputs, natoms = task(batch), batch["graph"].natoms.view(-1, 1)
         for key in ("energy", "force", "stress"):
@@ -74,26 +83,37 @@ def test_logged_errors_are_physical_unweighted_and_exact_over_an_uneven_epoch(da
             rows.setdefault(key, []).append(error.numpy().astype(np.float64).ravel())
             if key == "energy":
                 rows.setdefault("energy_per_atom", []).append((error / natoms).numpy().ravel())
-        losses.append(loss(task, batch))
         sizes.append(len(natoms))
     errors = {key: np.concatenate(value) for key, value in rows.items()}
     expected = {"test_energy_per_atom_mae": np.abs(errors["energy_per_atom"]).mean()}
     for key in ("energy", "force", "stress"):
         expected[f"test_{key}_mae"] = np.abs(errors[key]).mean()
         expected[f"test_{key}_rmse"] = np.sqrt((errors[key] ** 2).mean())
-    expected["test_loss"] = np.average(losses, weights=sizes)
+    terms = {
+        "energy": (errors["energy_per_atom"] / 1.7) ** 2,
+        "force": 100.0 * (errors["force"] / 1.7) ** 2,
+        "stress": errors["stress"] ** 2,
+    }
+    expected["test_loss"] = sum(term.mean() for term in terms.values())
     assert sizes == [4, 4, 2]
     assert metrics == pytest.approx(expected, rel=1e-5)
 
 
-def test_training_logs_the_mean_over_structures(data, make_trainer):
-    task, trainer = make_task(lr=0.0), make_trainer()
+def test_training_logs_the_mean_over_structures_and_atoms_whatever_the_batches(
+    data, make_trainer, collate_samples
+):
+    task, trainer = make_task(lr=0.0, task_loss_scaling={"force": 10.0}), make_trainer()
     trainer.fit(task, data.loader(), data.loader())
-    losses = [loss(task, batch) for batch in data.loader()]
-    logged = trainer.callback_metrics
-    assert logged["train_loss"].item() == pytest.approx(np.average(losses, weights=[4, 4, 2]), rel=1e-5)
-    parts = logged["train_energy_loss"] + logged["train_force_loss"]
-    assert parts.item() == pytest.approx(logged["train_loss"].item(), rel=1e-5)
+    whole = collate_samples(data.samples)
+    outputs, natoms = task(whole), whole["graph"].natoms.view(-1, 1)
+    energy = ((outputs["energy"] - whole["targets"]["energy"]) / natoms / 1.7).square().mean().item()
+    force = ((outputs["force"] - whole["targets"]["force"]) / 1.7).square().mean().item()
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    assert logged["train_energy_loss"] == pytest.approx(energy, rel=1e-5)
+    assert logged["train_force_loss"] == pytest.approx(force, rel=1e-5)
+    assert logged["train_loss"] == pytest.approx(energy + 10 * force, rel=1e-5)
+    assert logged["val_loss"] == pytest.approx(energy + 10 * force, rel=1e-5)
+    assert logged["train_loss"] == pytest.approx(loss(task, whole), rel=1e-5)
 
 
 def test_evaluation_returns_physical_units_and_names(batch):
@@ -125,7 +145,7 @@ def test_other_precisions_train(precision, data, make_trainer):
     assert torch.isfinite(trainer.callback_metrics["train_loss"])
 
 
-def test_values_that_are_not_finite_stop_the_run(data, make_trainer):
-    data.samples[5][1]["force"][1, 2] = math.nan
-    with pytest.raises(ValueError, match="'force' is nan in sample 'toy/000001'"):
+def test_infinite_values_stop_the_run(data, make_trainer):
+    data.samples[5][1]["force"][1, 2] = math.inf
+    with pytest.raises(ValueError, match="'force' is inf in sample 'toy/000001'"):
         make_trainer().fit(make_task(), data)

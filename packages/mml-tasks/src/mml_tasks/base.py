@@ -14,18 +14,16 @@ from mml_tasks.encoder import make_encoder
 from mml_tasks.heads import OutputHead
 from mml_tasks.hyperparameters import plain
 from mml_tasks.losses import complete_loss_scaling, make_losses, without_modules
-from mml_tasks.metrics import regression_metrics
-from mml_tasks.normalization import Scale, scale_from_statistics, scales_from_kwargs
-from mml_tasks.normalizer import Normalizer, Normalizers
+from mml_tasks.metrics import MeanLoss, regression_metrics
+from mml_tasks.normalization import NormalizeOptions
 from mml_tasks.optimization import make_scheduler
-from mml_tasks.protocols import HasTargetStatistics
-from mml_tasks.steps import TaskSteps
+from mml_tasks.task_normalization import TaskNormalization
 
 
-class BaseTaskModule(TaskSteps):
+class BaseTaskModule(TaskNormalization):
     """A LightningModule from an encoder and targets: subclasses say which outputs they predict, and how.
 
-    See `TaskSteps` for what is done with a batch.
+    See `TaskSteps` for what is done with a batch, and `TaskNormalization` for the numbers of the normalisers.
 
     Parameters
     ----------
@@ -47,8 +45,12 @@ class BaseTaskModule(TaskSteps):
         Learning-rate schedulers by the name of their class in ``torch.optim.lr_scheduler``, each with its
         arguments; see `mml_tasks.optimization.make_scheduler`.
     normalize_kwargs
-        Numbers of the normalisers, ``{"<key>_mean": .., "<key>_std": ..}``; ``"auto"`` takes them from the
-        data module's ``target_statistics()`` when training starts; ``None`` leaves values as they are.
+        Numbers of the normalisers, ``{"<key>_mean": .., "<key>_std": ..}``, each a number or an array of the target's
+        components; for extensive targets also ``"<key>_per_atom_mean"``, and ``"<key>_reference"``, the
+        energy of an atom of each element. ``"auto"``, or ``"auto": True`` beside such numbers, takes the
+        others from the data when training starts: from the data module's ``target_statistics()``, or from one
+        pass over at most ``"max_samples"`` (100,000) structures of the training data. ``"override": True``
+        lets these numbers count where a checkpoint has others. ``None`` leaves values as they are.
     task_loss_scaling
         Weight of each target in the loss; 1.0 where none is given. The attribute of the same name is live:
         changing it changes the next step.
@@ -78,12 +80,11 @@ class BaseTaskModule(TaskSteps):
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         scheduler_kwargs: dict[str, dict[str, Any]] | None = None,
-        normalize_kwargs: dict[str, float] | Literal["auto"] | None = None,
+        normalize_kwargs: dict[str, Any] | Literal["auto"] | None = None,
         task_loss_scaling: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(normalize_kwargs, str) and normalize_kwargs != "auto":
-            raise ValueError(f'normalize_kwargs must be a dict, "auto" or None, got {normalize_kwargs!r}')
+        NormalizeOptions.of(normalize_kwargs)
         self._save_hyperparameters(
             encoder_class=encoder_class,
             encoder_kwargs=encoder_kwargs,
@@ -105,9 +106,9 @@ class BaseTaskModule(TaskSteps):
         self.task_keys = None
         self.task_loss_scaling = dict(task_loss_scaling or {})
         self.output_heads = nn.ModuleDict()
-        self.normalizers = Normalizers()
         self.losses = nn.ModuleDict()
         self.metrics = nn.ModuleDict()
+        self.loss_metrics = nn.ModuleDict()
         self._loss_func = loss_func
 
     # ---------------------------------------------------------------- what a subclass says
@@ -118,10 +119,6 @@ class BaseTaskModule(TaskSteps):
 
     def head_keys(self, task_keys: Sequence[str]) -> list[str]:
         """Return the targets that have a head of their own."""
-        return list(task_keys)
-
-    def normalized_keys(self, task_keys: Sequence[str]) -> list[str]:
-        """Return the outputs that have a normaliser."""
         return list(task_keys)
 
     def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -158,27 +155,14 @@ class BaseTaskModule(TaskSteps):
                 for stage in ("val", "test")
             }
         )
+        self.loss_metrics = nn.ModuleDict(
+            {f"{stage}_loss": MeanLoss(len(keys)) for stage in ("train", "val", "test")}
+            | {f"train_{key}_loss": MeanLoss(1) for key in keys}
+        )
         width: int = cast("Any", self.encoder).output_dim
         for key in self.head_keys(keys):
             self.output_heads[key] = OutputHead(width, self.head_width(key), **self.output_kwargs)
-        names = self.normalized_keys(keys)
-        self.normalizers = Normalizers({key: Normalizer() for key in names})
-        if isinstance(self.normalize_kwargs, Mapping):
-            self.normalizers.set_scales(
-                self.scales(scales_from_kwargs(self.normalize_kwargs, names, self.extensive_keys))
-            )
-
-    def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
-        """Return the numbers of the normalisers from those that ``normalize_kwargs`` gives."""
-        return given
-
-    def auto_scales(self, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Scale]:
-        """Return the numbers of the normalisers from the statistics of the training split."""
-        return {
-            key: scale_from_statistics(key, statistics[key], key in self.extensive_keys)
-            for key in self.normalizers
-            if key in statistics
-        }
+        self.make_normalizers(keys)
 
     def _save_hyperparameters(self, **arguments: Any) -> None:
         """Keep the arguments that a checkpoint can hold; under LightningCLI its config, which has all."""
@@ -199,6 +183,7 @@ class BaseTaskModule(TaskSteps):
         ValueError
             If the data has no statistics where they are needed, or lacks a target.
         """
+        self._passed = None
         if stage == "predict" and self.task_keys is not None:
             return
         statistics = self._statistics()
@@ -219,36 +204,13 @@ class BaseTaskModule(TaskSteps):
             for key in self.task_keys or []:
                 if key not in statistics:
                     raise missing_target(key, statistics, "the data set")
+                if statistics[key].get("missing") and not statistics[key].get("count"):
+                    raise ValueError(
+                        f"target {key!r} is missing in every sample of the training data: take it out of "
+                        "task_keys, or label some samples"
+                    )
         if stage == "fit":
             self._fill_normalizers()
-
-    def on_validation_start(self) -> None:
-        """Make sure that the normalisers have numbers."""
-        self._fill_normalizers()
-
-    def on_test_start(self) -> None:
-        """Make sure that the normalisers have numbers."""
-        self._fill_normalizers()
-
-    def on_predict_start(self) -> None:
-        """Make sure that the normalisers have numbers."""
-        self._fill_normalizers()
-
-    def _fill_normalizers(self) -> None:
-        unset = self.normalizers.unset()
-        if self.normalize_kwargs != "auto" or not unset:
-            return
-        statistics = self._statistics()
-        if statistics is None:
-            raise ValueError(
-                'normalize_kwargs="auto" needs a data module with target_statistics(), and the trainer has '
-                f"none: give numbers in normalize_kwargs for {unset}, or load a checkpoint"
-            )
-        self.normalizers.set_scales(self.auto_scales(statistics))
-
-    def _statistics(self) -> Mapping[str, Mapping[str, Any]] | None:
-        datamodule = getattr(self.trainer, "datamodule", None)
-        return datamodule.target_statistics() if isinstance(datamodule, HasTargetStatistics) else None
 
     # ---------------------------------------------------------------- optimisation
 

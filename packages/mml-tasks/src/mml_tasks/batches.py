@@ -80,7 +80,7 @@ def find_target(batch: Mapping[str, Any], key: str) -> Tensor:
     """
     targets = batch.get("targets", {})
     if key not in targets:
-        raise missing_target(key, targets, _samples(batch))
+        raise missing_target(key, targets, samples_of(batch))
     return targets[key]
 
 
@@ -110,21 +110,20 @@ def align_target(key: str, target: Tensor, output: Tensor) -> Tensor:
     return target.to(output.dtype)
 
 
-def check_finite(key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
-    """Refuse a target with NaN or infinite values, naming the sample.
+def check_not_infinite(key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
+    """Refuse a target with infinite values, naming the sample; NaN is a missing label.
 
     Raises
     ------
     ValueError
         If there is one.
     """
-    bad = ~torch.isfinite(target)
+    bad = torch.isinf(target)
     if bad.any():
         row = int(bad.reshape(bad.shape[0], -1).any(dim=1).nonzero()[0])
         raise ValueError(
             f"target {key!r} is {target[row].reshape(-1)[bad[row].reshape(-1)][0].item()} in "
-            f"{sample_of_row(target, row, batch)}: remove the sample from the data set, or the target from "
-            "task_keys"
+            f"{sample_of_row(target, row, batch)}: correct it, or write NaN where the label is missing"
         )
 
 
@@ -138,6 +137,7 @@ def sample_of_row(target: Tensor, row: int, batch: Mapping[str, Any]) -> str:
     return f"sample {names[row]!r}" if names is not None else f"sample {row} of the batch"
 
 
-def _samples(batch: Mapping[str, Any]) -> str:
+def samples_of(batch: Mapping[str, Any]) -> str:
+    """Name a batch in an error message, by its first sample."""
     names = batch.get("sample_id")
     return f"the batch of sample {names[0]!r}" if names else "the batch"

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from mml_tasks.batches import check_finite, sample_of_row
+from mml_tasks.batches import check_not_infinite, sample_of_row
+from mml_tasks.loss_terms import IGNORED, labelled
 from mml_tasks.metrics import classification_metrics
 from mml_tasks.structure import Readout, StructureTask
 
@@ -21,7 +22,8 @@ CRYSTAL_SYMMETRY_CLASSES: Mapping[str, int] = MappingProxyType({"crystal_system"
 class ClassificationTask(StructureTask):
     """What tasks share whose targets are integer labels, one for each structure.
 
-    Predictions are logits [B, width]; the targets that evaluation returns are class indices [B].
+    Predictions are logits [B, width]; the targets that evaluation returns are class indices [B], -100 where a
+    label is missing (NaN).
     """
 
     def normalized_keys(self, task_keys: Sequence[str]) -> list[str]:
@@ -38,7 +40,7 @@ class ClassificationTask(StructureTask):
         """Count the structures whose class is predicted right."""
         right = (self.predicted_class(prediction) == target).to(torch.float32)
         for metric in metrics.values():
-            metric.update(right)
+            metric.update(right, labelled(target))
 
     def predicted_class(self, logits: Tensor) -> Tensor:
         """Return the most likely class index, [B] int64."""
@@ -50,9 +52,10 @@ class ClassificationTask(StructureTask):
 
     def check_target(self, key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
         """Refuse labels that are no class of the target."""
-        check_finite(key, target, batch)
+        check_not_infinite(key, target, batch)
         first, last = self.label_range(key)
-        bad = ((target < first) | (target > last) | (target != target.to(torch.int64))).reshape(-1)
+        known = target if not target.is_floating_point() else torch.where(target.isnan(), first, target)
+        bad = ((known < first) | (known > last) | (known != known.to(torch.int64))).reshape(-1)
         if bad.any():
             row = int(bad.nonzero()[0])
             raise ValueError(
@@ -61,7 +64,7 @@ class ClassificationTask(StructureTask):
             )
 
     def target_of(self, key: str, target: Tensor, output: Tensor) -> Tensor:
-        """Return class indices, [B] int64, from labels [B, 1] or [B].
+        """Return class indices, [B] int64, from labels [B, 1] or [B]; `IGNORED` where one is NaN.
 
         Raises
         ------
@@ -73,7 +76,9 @@ class ClassificationTask(StructureTask):
                 f"target {key!r} has shape {list(target.shape)} for {output.shape[0]} structures: "
                 "classification takes one label for each"
             )
-        return target.reshape(-1).to(torch.int64) - self.label_range(key)[0]
+        target = target.reshape(-1)
+        classes = target.nan_to_num().to(torch.int64) - self.label_range(key)[0]
+        return torch.where(labelled(target), classes, IGNORED) if target.is_floating_point() else classes
 
 
 class BinaryClassificationTask(ClassificationTask):
@@ -102,9 +107,9 @@ class BinaryClassificationTask(ClassificationTask):
         """Return 1 where the logit [B, 1] is positive, [B] int64."""
         return (logits > 0).to(torch.int64).reshape(-1)
 
-    def loss_of(self, key: str, output: Tensor, target: Tensor) -> Tensor:
-        """Compare the logit with the label as a number."""
-        return self.losses[key](output.reshape(-1), target.to(output.dtype))
+    def loss_arguments(self, key: str, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logit [B] and the label [B] as a number, NaN where it is missing."""
+        return output.reshape(-1), torch.where(target == IGNORED, torch.nan, target).to(output.dtype)
 
 
 class CrystalSymmetryClassificationTask(ClassificationTask):

@@ -19,7 +19,7 @@ from mml_tasks.batches import (
     sum_by_structure,
 )
 from mml_tasks.encoder import embed
-from mml_tasks.normalization import Scale, rms_from_statistics, scale_from_statistics
+from mml_tasks.normalization import Scale, flatten, provenance, rms_from_statistics
 
 
 class ForceRegressionTask(BaseTaskModule):
@@ -90,32 +90,38 @@ class ForceRegressionTask(BaseTaskModule):
     def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
         """Give energy and forces one scale; refuse numbers with which they would contradict each other."""
         for key in ("force", "stress"):
-            if given.get(key, Scale()).mean:
+            mean = given.get(key, Scale()).mean
+            if mean is not None and any(flatten(mean)):
                 raise ValueError(
                     f"{key}_mean must be zero: the task's {key} is a derivative of the energy, without shift"
                 )
         energy, force = given.get("energy", Scale()), given.get("force", Scale())
+        if isinstance(force.std, list):
+            raise ValueError(
+                f"force_std must be one number, got {force.std}: forces are derivatives of the energy and "
+                "share its scale in every direction"
+            )
         if energy.std is not None and force.std is not None and energy.std != force.std:
             raise ValueError(
                 f"energy_std {energy.std} and force_std {force.std} contradict each other: forces are "
                 "derivatives of the energy and share its scale, so give one of them"
             )
         std = force.std if energy.std is None else energy.std
-        shared = {"energy": replace(energy, std=std), "force": Scale(std=std)}
+        shared = {"energy": replace(energy, std=std), "force": replace(force, mean=None, std=std)}
         return shared | {key: scale for key, scale in given.items() if key == "stress"}
 
     def auto_scales(self, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Scale]:
         """Shift by the mean energy per atom; scale by the forces' root mean square."""
-        energy = (
-            scale_from_statistics("energy", statistics["energy"], per_atom=True)
-            if "energy" in statistics
-            else Scale()
-        )
+        energy = self.scale_of("energy", statistics["energy"]) if "energy" in statistics else Scale()
         force_rms = rms_from_statistics(statistics.get("force", {}))
         given = {"energy": replace(energy, std=force_rms or energy.std)}
+        if force_rms:
+            given["force"] = Scale(std=force_rms, **provenance(statistics["force"]))
         stress_rms = rms_from_statistics(statistics.get("stress", {}))
-        if self.compute_stress:
-            given["stress"] = Scale(std=stress_rms or None)
+        if self.compute_stress and stress_rms:
+            given["stress"] = Scale(std=stress_rms, **provenance(statistics["stress"]))
+        elif self.compute_stress:
+            given["stress"] = Scale()
         return self.scales(given)
 
     def check_batch(self, batch: Mapping[str, Any]) -> None:

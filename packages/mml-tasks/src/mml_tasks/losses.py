@@ -7,11 +7,14 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 
 from mml_tasks.hyperparameters import class_path, import_class
 
 LossLike: TypeAlias = str | type[nn.Module] | nn.Module
+
+LOSS_MODULES = ("AtomWeightedL1", "AtomWeightedMSE", "ConditionalHuberLoss", "L2NormLoss")
+"""Losses of this package that can be made without arguments, so that their bare names will do."""
 
 
 def make_losses(
@@ -22,8 +25,8 @@ def make_losses(
     Parameters
     ----------
     loss_func
-        A module, its class or its class path (bare names are looked up in ``torch.nn``) for all targets, or a
-        dict of these by target.
+        A module, its class or its class path (bare names are those of this package's losses or are looked up
+        in ``torch.nn``) for all targets, or a dict of these by target.
     keys
         The targets.
     default
@@ -32,7 +35,7 @@ def make_losses(
     Raises
     ------
     ValueError
-        If ``loss_func`` names a target that is not among ``keys``.
+        If ``loss_func`` names a target that is not among ``keys``, or a loss has ``reduction="none"``.
     TypeError
         If something given is no loss.
     """
@@ -43,14 +46,24 @@ def make_losses(
         given: dict[str, Any] = dict(loss_func)
     else:
         given = dict.fromkeys(keys, loss_func) if loss_func is not None else {}
-    return nn.ModuleDict({key: _make_loss(given.get(key, default)) for key in keys})
+    losses = {key: _make_loss(given.get(key, default)) for key in keys}
+    for key, loss in losses.items():
+        if getattr(loss, "reduction", None) == "none":
+            raise ValueError(
+                f'the loss of target {key!r} has reduction="none", but a loss must be one number: give '
+                'reduction="mean", which is evaluated element by element anyway'
+            )
+    return nn.ModuleDict(losses)
 
 
 def _make_loss(loss: Any) -> nn.Module:
     if isinstance(loss, nn.Module):
         return copy.deepcopy(loss)
     if isinstance(loss, str):
-        loss = import_class(loss, "loss_func", nn.Module, default_module="torch.nn")
+        own = loss in LOSS_MODULES
+        loss = import_class(
+            loss, "loss_func", nn.Module, default_module="mml_tasks.loss_modules" if own else "torch.nn"
+        )
     if isinstance(loss, type) and issubclass(loss, nn.Module):
         return loss()
     what = class_path(loss if isinstance(loss, type) else type(loss))
@@ -64,8 +77,8 @@ def complete_loss_scaling(scaling: Mapping[str, float] | None, keys: Sequence[st
     return weights
 
 
-def check_loss_scaling(scaling: Mapping[str, float], keys: Collection[str]) -> None:
-    """Refuse weights that would make the loss meaningless.
+def check_loss_scaling(scaling: Mapping[str, Any], keys: Collection[str]) -> None:
+    """Refuse weights that would make the loss meaningless; weights that are tensors are trusted.
 
     Raises
     ------
@@ -75,6 +88,8 @@ def check_loss_scaling(scaling: Mapping[str, float], keys: Collection[str]) -> N
     for key, value in scaling.items():
         if key not in keys:
             raise ValueError(f"task_loss_scaling has the unknown target {key!r}; known are {sorted(keys)}")
+        if isinstance(value, Tensor):
+            continue  # one that is learned: looking at it would wait for the device
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"task_loss_scaling[{key!r}] must be finite and not negative, got {value}")
 

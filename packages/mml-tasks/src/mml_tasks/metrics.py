@@ -1,37 +1,100 @@
-"""Errors in physical units, exact over an epoch whatever the sizes of its batches.
+"""Errors in physical units, exact over an epoch and all ranks whatever the sizes of their batches.
 
-torchmetrics adds up errors and counts and divides once at the end, over all ranks.
+torchmetrics adds up errors and counts and divides once at the end. Missing labels are in neither, and
+updating waits for no device.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from torch import Tensor
-from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, Metric
+from torchmetrics import Metric
+
+from mml_tasks.loss_terms import LossTerms, labelled
+
+
+class MaskedMean(Metric):
+    """Mean of numbers where a mask says so, or its square root; NaN where nothing was ever seen.
+
+    Parameters
+    ----------
+    root
+        Whether the result is the square root of the mean.
+    """
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, root: bool = False) -> None:
+        super().__init__()
+        self.root = root
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor, known: Tensor) -> None:
+        """Add numbers where ``known``, a bool tensor of their shape, holds."""
+        self.total = self.total + torch.where(known, values, torch.zeros_like(values)).sum()
+        self.count = self.count + known.sum()
+
+    def compute(self) -> Tensor:
+        """Divide."""
+        mean = self.total / self.count
+        return mean.sqrt() if self.root else mean
+
+
+class MeanLoss(Metric):
+    """Sum over targets of the mean of each one's loss, over the labels of an epoch and all ranks.
+
+    Parameters
+    ----------
+    targets
+        How many targets.
+    """
+
+    full_state_update = False
+    totals: Tensor
+    weights_seen: Tensor
+
+    def __init__(self, targets: int) -> None:
+        super().__init__()
+        self.add_state("totals", torch.zeros(targets), dist_reduce_fx="sum")
+        self.add_state("weights_seen", torch.zeros(targets), dist_reduce_fx="sum")
+
+    def update(self, terms: Sequence[LossTerms], weights: Sequence[Any]) -> None:
+        """Add a batch's terms, each times the weight that it has now."""
+        totals = [weight * term.total.detach() for term, weight in zip(terms, weights, strict=True)]
+        self.totals = self.totals + torch.stack(totals)
+        self.weights_seen = self.weights_seen + torch.stack([term.weight for term in terms])
+
+    def compute(self) -> Tensor:
+        """Divide and add up; a target without any label adds nothing."""
+        return (self.totals / torch.where(self.weights_seen > 0, self.weights_seen, 1.0)).sum()
 
 
 def regression_metrics(key: str, extensive: bool) -> dict[str, Metric]:
     """Make ``<key>_mae`` and ``<key>_rmse``; for extensive targets also ``<key>_per_atom_mae``."""
-    metrics: dict[str, Metric] = {
-        f"{key}_mae": MeanAbsoluteError(),
-        f"{key}_rmse": MeanSquaredError(squared=False),
-    }
+    metrics: dict[str, Metric] = {f"{key}_mae": MaskedMean(), f"{key}_rmse": MaskedMean(root=True)}
     if extensive:
-        metrics[f"{key}_per_atom_mae"] = MeanAbsoluteError()
+        metrics[f"{key}_per_atom_mae"] = MaskedMean()
     return metrics
 
 
 def classification_metrics(key: str) -> dict[str, Metric]:
     """Make ``<key>_accuracy``."""
-    return {f"{key}_accuracy": MeanMetric()}
+    return {f"{key}_accuracy": MaskedMean()}
 
 
 def update_regression(
     metrics: dict[str, Metric], key: str, prediction: Tensor, target: Tensor, natoms: Tensor
 ) -> None:
-    """Add a batch's errors; ``natoms`` [B] divides those per atom of a [B, 1] target."""
+    """Add a batch's errors; ``natoms`` [B] divides those per atom of a [B, 1] target, NaN is no label."""
+    known, error = labelled(target), prediction - target
     for name, metric in metrics.items():
         if name == f"{key}_per_atom_mae":
-            atoms = natoms.view(-1, 1)
-            metric.update((prediction / atoms).reshape(-1), (target / atoms).reshape(-1))
+            metric.update((error / natoms.view(-1, 1)).abs(), known)
         else:
-            metric.update(prediction.reshape(-1), target.reshape(-1))
+            metric.update(error.square() if name == f"{key}_rmse" else error.abs(), known)

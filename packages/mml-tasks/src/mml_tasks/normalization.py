@@ -4,29 +4,121 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, TypeAlias
+
+from mml_tasks.elements import SYMBOLS, atomic_number
+
+Number: TypeAlias = float | list[Any]
+"""One number, or nested lists of them in the shape of a target's components."""
+
+_OPTIONS = ("auto", "override", "max_samples")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers of one target's normaliser; ``None`` where they were not given."""
+    """Numbers of one target's normaliser; ``None`` where they were not given.
 
-    mean: float | None = None
-    std: float | None = None
+    Parameters
+    ----------
+    mean, std
+        Shift and scale: one number, or one for each component.
+    per_atom
+        Whether ``mean`` counts once for each atom of a structure.
+    references
+        Energy of an atom of each element by atomic number, whose sum over a structure is the shift in the
+        place of ``mean``; or ``"auto"``, those that the data say.
+    source
+        Where the numbers came from, in words.
+    count
+        From how many labels.
+    """
+
+    mean: Number | None = None
+    std: Number | None = None
     per_atom: bool = False
+    references: dict[int, float] | Literal["auto"] | None = None
+    source: str = "normalize_kwargs"
+    count: int | None = None
+
+    def updated(self, given: Scale) -> Scale:
+        """Return these numbers with those of ``given`` in their place; a shift is one thing."""
+        changes: dict[str, Any] = {}
+        if given.mean is not None:
+            changes |= {"mean": given.mean, "per_atom": given.per_atom, "references": None}
+        if given.references is not None:
+            changes |= {"mean": None, "per_atom": False, "references": given.references}
+        if given.std is not None:
+            changes["std"] = given.std
+        own = {
+            f.name for f in fields(self) if f.name in ("mean", "std") and getattr(self, f.name) is not None
+        }
+        if changes and not own <= set(changes):
+            changes["source"] = f"normalize_kwargs and {self.source}"
+        elif changes:
+            changes |= {"source": given.source, "count": given.count}
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class NormalizeOptions:
+    """``normalize_kwargs``, taken apart.
+
+    Parameters
+    ----------
+    numbers
+        What it gives for single targets; see `scales_from_kwargs`.
+    auto
+        Whether the data say the others.
+    override
+        Whether these numbers count when a checkpoint has others.
+    max_samples
+        How many structures a pass over the training data looks at, at most.
+    """
+
+    numbers: dict[str, Any] = field(default_factory=dict)
+    auto: bool = False
+    override: bool = False
+    max_samples: int = 100_000
+
+    @classmethod
+    def of(cls, normalize_kwargs: Any) -> NormalizeOptions:
+        """Take ``normalize_kwargs`` apart.
+
+        Raises
+        ------
+        ValueError
+            If it is neither a dict, ``"auto"`` nor ``None``, or an option has a value that it cannot have.
+        """
+        if normalize_kwargs is None:
+            return cls()
+        if isinstance(normalize_kwargs, str) and normalize_kwargs == "auto":
+            return cls(auto=True)
+        if not isinstance(normalize_kwargs, Mapping):
+            raise ValueError(f'normalize_kwargs must be a dict, "auto" or None, got {normalize_kwargs!r}')
+        options = {key: value for key, value in normalize_kwargs.items() if key in _OPTIONS}
+        for key in ("auto", "override"):
+            if not isinstance(options.get(key, False), bool):
+                raise ValueError(f"normalize_kwargs[{key!r}] must be true or false, got {options[key]!r}")
+        limit = options.get("max_samples", 1)
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise ValueError(
+                f"normalize_kwargs['max_samples'] must be a whole number above zero, got {limit!r}"
+            )
+        return cls({key: v for key, v in normalize_kwargs.items() if key not in _OPTIONS}, **options)
 
 
 def scales_from_kwargs(
-    kwargs: Mapping[str, float], keys: Collection[str], extensive_keys: Collection[str] = ()
+    kwargs: Mapping[str, Any], keys: Collection[str], extensive_keys: Collection[str] = ()
 ) -> dict[str, Scale]:
     """Sort ``{"energy_mean": ..., "force_std": ...}`` by target.
 
     Parameters
     ----------
     kwargs
-        ``<key>_mean`` and ``<key>_std``; for extensive targets also ``<key>_per_atom_mean`` and
-        ``<key>_per_atom_std``.
+        ``<key>_mean`` and ``<key>_std``, numbers or arrays of the target's components; for extensive targets
+        also ``<key>_per_atom_mean``, ``<key>_per_atom_std``, and ``<key>_reference``: the energy of an atom
+        of each element by symbol or atomic number, or ``"auto"``.
     keys
         The targets that may be named.
     extensive_keys
@@ -35,51 +127,82 @@ def scales_from_kwargs(
     Raises
     ------
     ValueError
-        If a name is not one of these (the known ones are listed), or if a mean or a standard deviation is
-        given both for the total and per atom.
+        If a name is not one of these (the known ones are listed), a value is no number, or a shift or a scale
+        is given twice.
     """
     slots: dict[str, tuple[str, str, bool]] = {}
     for key in sorted(keys):
-        for field in ("mean", "std"):
-            slots[f"{key}_{field}"] = (key, field, False)
+        for name in ("mean", "std"):
+            slots[f"{key}_{name}"] = (key, name, False)
             if key in extensive_keys:
-                slots[f"{key}_per_atom_{field}"] = (key, field, True)
+                slots[f"{key}_per_atom_{name}"] = (key, name, True)
+        if key in extensive_keys:
+            slots[f"{key}_reference"] = (key, "references", False)
     unknown = sorted(set(kwargs) - set(slots))
     if unknown:
-        raise ValueError(f"normalize_kwargs has unknown names {unknown}; known are {sorted(slots)}")
+        raise ValueError(
+            f"normalize_kwargs has unknown names {unknown}; known are {sorted([*slots, *_OPTIONS])}"
+        )
     found: dict[str, dict[str, Any]] = {}
     for name, value in kwargs.items():
-        key, field, per_atom = slots[name]
+        key, slot, per_atom = slots[name]
         numbers = found.setdefault(key, {})
-        if field in numbers:
+        if slot in numbers:
             raise ValueError(
-                f"normalize_kwargs gives {key}_{field} twice, for the total and per atom: keep one"
+                f"normalize_kwargs gives {key}_{slot} twice, for the total and per atom: keep one"
             )
-        numbers[field] = _number(name, value)
-        if field == "mean":
+        if slot == "references":
+            numbers[slot] = value if value == "auto" else references_of(name, value)
+            continue
+        numbers[slot] = number(name, value, arrays=key not in extensive_keys)
+        if slot == "mean":
             numbers["per_atom"] = per_atom
+    for key, numbers in found.items():
+        if numbers.get("mean") is not None and numbers.get("references") is not None:
+            raise ValueError(
+                f"normalize_kwargs gives both a mean and reference energies for {key}: each is the whole "
+                "shift, so keep one"
+            )
     return {key: Scale(**numbers) for key, numbers in found.items()}
 
 
-def scale_from_statistics(key: str, statistics: Mapping[str, Any], per_atom: bool = False) -> Scale:
-    """Mean and standard deviation of one target, per atom if asked.
+def scale_from_statistics(
+    key: str, statistics: Mapping[str, Any], per_atom: bool = False, references: bool = False
+) -> Scale:
+    """Mean and standard deviation of one target, per atom if asked, or with its reference energies.
 
     Raises
     ------
     ValueError
-        If the statistics lack a number, or hold an array where a number is needed.
+        If the statistics lack a number that is needed, or hold one that cannot be used.
     """
     prefix = "per_atom_" if per_atom else ""
     values = {}
-    for field in ("mean", "std"):
-        name = prefix + field
-        if name not in statistics:
+    for name in ("mean", "std"):
+        if prefix + name not in statistics:
+            if statistics.get("missing") and not statistics.get("count"):
+                raise ValueError(
+                    f"target {key!r} is missing in every sample of the training data: take it out of "
+                    "task_keys, or label some samples"
+                )
             raise ValueError(
-                f'normalize_kwargs="auto" needs {name!r} of target {key!r}, but the data module only knows '
-                f"{sorted(statistics)}: give the numbers in normalize_kwargs"
+                f'normalize_kwargs="auto" needs {prefix + name!r} of target {key!r}, but the data module '
+                f"only knows {sorted(statistics)}: give the numbers in normalize_kwargs"
             )
-        values[field] = _number(f"{key} {name}", statistics[name])
-    return Scale(values["mean"], values["std"], per_atom)
+        values[name] = number(f"{key} {prefix}{name}", statistics[prefix + name], arrays=not per_atom)
+    scale = Scale(values["mean"], values["std"], per_atom, **provenance(statistics))
+    if not references:
+        return scale
+    energies = references_of(f"{key} reference_energies", statistics["reference_energies"])
+    # What is left of the energy per atom once the references are taken away, where the statistics know it.
+    std = statistics.get("per_atom_residual_std") or values["std"]
+    return replace(scale, mean=None, std=std, per_atom=False, references=energies)
+
+
+def provenance(statistics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``source`` and ``count`` of a `Scale` from a target's statistics."""
+    source = statistics.get("source", "the data module's target_statistics()")
+    return {"source": str(source), "count": statistics.get("count")}
 
 
 def rms_from_statistics(statistics: Mapping[str, Any]) -> float | None:
@@ -87,18 +210,54 @@ def rms_from_statistics(statistics: Mapping[str, Any]) -> float | None:
     rms = statistics.get("rms")
     if rms is None:
         return None
-    values = _flatten(rms)
+    values = flatten(rms)
     return math.sqrt(sum(value * value for value in values) / len(values))
 
 
-def _flatten(value: Any) -> list[float]:
-    if isinstance(value, (list, tuple)):
-        return [number for item in value for number in _flatten(item)]
-    return [float(value)]
+def references_of(name: str, value: Any) -> dict[int, float]:
+    """Return reference energies by atomic number, from a dict by symbol or atomic number.
+
+    Raises
+    ------
+    ValueError
+        If it is no such dict, or empty, names no element, or holds what is no finite number.
+    """
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(f'{name} must be "auto" or a dict such as {{"Al": -3.7}}, in eV, got {value!r}')
+    found = {
+        atomic_number(element): number(f"{name}[{element!r}]", energy) for element, energy in value.items()
+    }
+    if len(found) < len(value):
+        raise ValueError(f"{name} gives an element twice, by symbol and by number: {sorted(value, key=str)}")
+    for element, energy in found.items():
+        if not math.isfinite(energy):  # type: ignore[arg-type]
+            raise ValueError(f"{name} of {SYMBOLS[element]} must be finite, got {energy}")
+    return found  # type: ignore[return-value]
 
 
-def _number(name: str, value: Any) -> float:
+def number(name: str, value: Any, arrays: bool = False) -> Number:
+    """Return a plain number, or nested lists of numbers where ``arrays`` may be given.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if hasattr(value, "tolist"):  # numpy's and torch's arrays and scalars
+        value = value.tolist()
     try:
+        if isinstance(value, (list, tuple)) and arrays:
+            return [number(name, item, arrays=True) for item in value]
         return float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"normalisation takes one number for {name}, got {value!r}") from None
+        what = "a number or an array of the target's components" if arrays else "one number"
+        raise ValueError(f"normalisation takes {what} for {name}, got {value!r}") from None
+
+
+def flatten(value: Any) -> list[float]:
+    """Return the numbers of a number or of nested lists or arrays of them."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [number for item in value for number in flatten(item)]
+    return [float(value)]

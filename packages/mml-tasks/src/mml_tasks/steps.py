@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
@@ -11,17 +12,23 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from mml_tasks.batches import align_target, atom_counts, check_finite, find_target, graph_of
+from mml_tasks.batches import align_target, atom_counts, check_not_infinite, find_target, graph_of, samples_of
+from mml_tasks.loss_modules import TargetLoss
+from mml_tasks.loss_terms import LossTerms, combine, loss_terms
 from mml_tasks.losses import check_loss_scaling
 from mml_tasks.metrics import update_regression
+from mml_tasks.missing_labels import MissingLabels
 from mml_tasks.normalizer import Normalizers
+
+logger = logging.getLogger(__name__)
 
 
 class TaskSteps(pl.LightningModule):
     """The steps of every task; `BaseTaskModule` builds what they work with.
 
     The loss is ``sum(task_loss_scaling[key] * loss[key](output, target))`` over ``task_keys``, in normalised
-    units. Predictions and metrics are in physical units and unweighted.
+    units; each target's is the mean over the labelled atoms or structures of all ranks' batches of the step.
+    Predictions and metrics are in physical units and unweighted.
     """
 
     extensive_keys: ClassVar[frozenset[str]] = frozenset()
@@ -32,6 +39,11 @@ class TaskSteps(pl.LightningModule):
     normalizers: Normalizers
     losses: nn.ModuleDict
     metrics: nn.ModuleDict
+    loss_metrics: nn.ModuleDict
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._missing = {stage: MissingLabels() for stage in ("train", "val", "test")}
 
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return every output of the batch in the units of the loss."""
@@ -44,22 +56,28 @@ class TaskSteps(pl.LightningModule):
         update_regression(metrics, key, prediction, target, natoms)
 
     def check_target(self, key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
-        """Refuse values of one target that cannot be learned from."""
-        check_finite(key, target, batch)
+        """Refuse values of one target that cannot be learned from; NaN is a missing label."""
+        check_not_infinite(key, target, batch)
 
     def target_of(self, key: str, target: Tensor, output: Tensor) -> Tensor:
         """Return the target as the metrics and the loss compare it, in physical units."""
         return align_target(key, target, output)
 
-    def loss_of(self, key: str, output: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of one target, a scalar, in the units of the loss and unweighted."""
-        return self.losses[key](output, target)
+    def loss_arguments(self, key: str, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return output and target, in the units of the loss, in the shapes that the loss module takes."""
+        return output, target
 
     def check_batch(self, batch: Mapping[str, Any]) -> None:
-        """Refuse targets that cannot be learned from; called while the batch is on the host."""
-        if not self.trainer.predicting:
-            for key in self.task_keys or []:
-                self.check_target(key, find_target(batch, key), batch)
+        """Refuse what cannot be learned or predicted from; called while the batch is on the host."""
+        self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
+        if self.trainer.predicting:
+            return
+        missing = None if self.trainer.sanity_checking else self._missing[self._stage()]
+        for key in self.task_keys or []:
+            target = find_target(batch, key)
+            self.check_target(key, target, batch)
+            if missing is not None:
+                missing.add(key, target)
 
     def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
         # Here looking at values waits for no device. The public hook of this name would not do: where there
@@ -70,22 +88,23 @@ class TaskSteps(pl.LightningModule):
     # ---------------------------------------------------------------- steps
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return every output of the batch, by name, in physical units."""
-        outputs = self.normalized_outputs(batch)
-        return self._denormalize(outputs, atom_counts(graph_of(batch)))
+        """Return every output of the batch, by name, in physical units.
+
+        Raises
+        ------
+        ValueError
+            If the batch holds an element that has no reference energy.
+        """
+        self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
+        return self._denormalize(self.normalized_outputs(batch), batch)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        """Return the loss of a batch."""
+        """Return this rank's loss of a batch, whose mean over ranks is the loss of the step."""
         outputs = self.normalized_outputs(batch)
-        natoms = atom_counts(graph_of(batch))
-        targets = self._targets(batch, outputs)
-        losses = self._losses(outputs, targets, natoms)
-        total = self._total(losses)
+        terms = self.loss_terms(outputs, self._targets(batch, outputs), batch)
+        total = self.total_loss(combine(terms))
         if self._runs():
-            logged = {f"train_{key}_loss": loss.detach() for key, loss in losses.items()}
-            options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": natoms.shape[0]}
-            self.log("train_loss", total.detach(), prog_bar=True, **options)
-            self.log_dict(logged, **options)
+            self._log_losses("train", terms, len(atom_counts(graph_of(batch))))
         return total
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
@@ -98,29 +117,125 @@ class TaskSteps(pl.LightningModule):
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         """Return predictions in physical units, and the samples' names."""
-        natoms = atom_counts(graph_of(batch))
-        predictions = {key: value.detach() for key, value in self(batch).items()}
-        return {"predictions": predictions, "natoms": natoms, "sample_id": batch.get("sample_id")}
+        outputs = self._denormalize(self.normalized_outputs(batch), batch)
+        return {
+            "predictions": {key: value.detach() for key, value in outputs.items()},
+            "natoms": atom_counts(graph_of(batch)),
+            "sample_id": batch.get("sample_id"),
+        }
+
+    def loss_terms(
+        self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], batch: Mapping[str, Any]
+    ) -> dict[str, LossTerms]:
+        """Return the sum of each target's loss over the batch's labels, unweighted, and their count.
+
+        Parameters
+        ----------
+        outputs
+            By name, in the units of the loss.
+        targets
+            By name, in physical units, NaN where a label is missing.
+        batch
+            Where they come from.
+
+        Raises
+        ------
+        ValueError
+            If a loss gives neither one number nor one for each element or row of its target.
+        """
+        graph = graph_of(batch)
+        natoms = atom_counts(graph)
+        found = {}
+        for key, physical in targets.items():
+            output, loss = outputs[key], self.losses[key]
+            extensive = key in self.extensive_keys
+            target = self.normalizers.norm(key, physical, natoms, graph.atomic_numbers)
+            if extensive and not (isinstance(loss, TargetLoss) and loss.takes_totals):
+                atoms = natoms.view(-1, 1)
+                output, target = output / atoms, target / atoms
+            output, target = self.loss_arguments(key, output, target)
+            try:
+                found[key] = loss_terms(loss, output, target, natoms, physical)
+            except ValueError as error:
+                raise ValueError(f"target {key!r}: {error}") from error
+        return found
+
+    def total_loss(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the targets' losses."""
+        check_loss_scaling(self.task_loss_scaling, losses)
+        return torch.stack([self._weight(key) * loss for key, loss in losses.items()]).sum()
+
+    def on_train_epoch_end(self) -> None:
+        """Log how many labels were missing; refuse a target that no sample had."""
+        self._report_missing("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log how many labels were missing."""
+        self._report_missing("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log how many labels were missing."""
+        self._report_missing("test")
+
+    # ---------------------------------------------------------------- inside
 
     def _evaluate(self, batch: Mapping[str, Any], stage: str) -> dict[str, Any]:
         outputs = {key: value.detach() for key, value in self.normalized_outputs(batch).items()}
         natoms = atom_counts(graph_of(batch))
         targets = self._targets(batch, outputs)
-        total = self._total(self._losses(outputs, targets, natoms))
-        predictions = self._denormalize(outputs, natoms)
-        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": natoms.shape[0]}
+        terms = self.loss_terms(outputs, targets, batch)
+        check_loss_scaling(self.task_loss_scaling, targets)
+        predictions = self._denormalize(outputs, batch)
         if self._runs():
-            self.log(f"{stage}_loss", total, prog_bar=True, sync_dist=True, **options)
+            self._log_losses(stage, terms, len(natoms))
             for key in targets:
                 metrics = dict(cast("Any", self.metrics)[stage][key].items())
                 self.update_metrics(metrics, key, predictions[key], targets[key], natoms)
-                self.log_dict({f"{stage}_{name}": metric for name, metric in metrics.items()}, **options)
+                logged = {f"{stage}_{name}": metric for name, metric in metrics.items()}
+                self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(natoms))
         return {
             "predictions": predictions,
             "targets": targets,
             "natoms": natoms,
             "sample_id": batch.get("sample_id"),
         }
+
+    def _log_losses(self, stage: str, terms: Mapping[str, LossTerms], structures: int) -> None:
+        """Log the loss of the epoch, and while training each target's: sums, divided once at its end."""
+        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": structures}
+        metrics: Any = self.loss_metrics
+        total = metrics[f"{stage}_loss"]
+        total.update(list(terms.values()), [self._weight(key) for key in terms])
+        self.log(f"{stage}_loss", total, prog_bar=True, **options)
+        if stage == "train":
+            for key, term in terms.items():
+                metrics[f"train_{key}_loss"].update([term], [1.0])
+            logged = {name: metrics[name] for name in (f"train_{key}_loss" for key in terms)}
+            self.log_dict(logged, **options)
+
+    def _report_missing(self, stage: str) -> None:
+        if self.trainer.sanity_checking or not self.task_keys:
+            return
+        counts = self._missing[stage].take(self.task_keys, self.device)
+        for key, (missing, rows) in counts.items():
+            if not missing:
+                continue
+            self.log(f"{stage}_{key}_missing", float(missing))
+            if missing < rows:
+                continue
+            message = (
+                f"target {key!r} has no label in any of the {rows} rows of this {stage} epoch: take it out "
+                "of task_keys, or label some samples"
+            )
+            if stage == "train" and self.trainer.limit_train_batches == 1.0:
+                raise ValueError(message)
+            logger.warning(message)
+
+    def _stage(self) -> str:
+        return "train" if self.trainer.training else "test" if self.trainer.testing else "val"
+
+    def _weight(self, key: str) -> Any:
+        return self.task_loss_scaling.get(key, 1.0)
 
     def _runs(self) -> bool:
         """Whether a trainer runs, and not the user called a step: then there is nobody to log to."""
@@ -133,32 +248,10 @@ class TaskSteps(pl.LightningModule):
             )
         return {key: self.target_of(key, find_target(batch, key), outputs[key]) for key in self.task_keys}
 
-    def _losses(
-        self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], natoms: Tensor
-    ) -> dict[str, Tensor]:
-        losses = {}
-        for key, target in targets.items():
-            output = outputs[key]
-            target = self.normalizers.norm(key, target, natoms if key in self.extensive_keys else None)
-            if key in self.extensive_keys:
-                atoms = natoms.view(-1, 1)
-                output, target = output / atoms, target / atoms
-            loss = self.loss_of(key, output, target)
-            if loss.dim() != 0:
-                raise ValueError(
-                    f"the loss of target {key!r} has shape {list(loss.shape)}: it must be one number"
-                )
-            losses[key] = loss
-        return losses
-
-    def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        check_loss_scaling(self.task_loss_scaling, losses)
-        return torch.stack(
-            [self.task_loss_scaling.get(key, 1.0) * loss for key, loss in losses.items()]
-        ).sum()
-
-    def _denormalize(self, outputs: Mapping[str, Tensor], natoms: Tensor) -> dict[str, Tensor]:
+    def _denormalize(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        graph = graph_of(batch)
+        natoms = atom_counts(graph)
         return {
-            key: self.normalizers.denorm(key, value, natoms if key in self.extensive_keys else None)
+            key: self.normalizers.denorm(key, value, natoms, graph.atomic_numbers)
             for key, value in outputs.items()
         }

@@ -1,0 +1,30 @@
+"""Symbols of the chemical elements, so that errors and checkpoints name elements and not numbers."""
+
+from __future__ import annotations
+
+_ROWS = """
+H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr
+Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu
+Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr
+Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og
+"""
+
+SYMBOLS: tuple[str, ...] = ("", *_ROWS.split())
+"""Symbol of each atomic number, from 1 to 118."""
+
+_NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if symbol}
+
+
+def atomic_number(element: str | int) -> int:
+    """Return the atomic number of a symbol, or of a number or its digits.
+
+    Raises
+    ------
+    ValueError
+        If there is no such element.
+    """
+    text = str(element)
+    number = int(text) if text.isdigit() else _NUMBERS.get(text, 0)
+    if not 1 <= number < len(SYMBOLS):
+        raise ValueError(f"{element!r} is no chemical element: give a symbol, such as 'Al', or 1 to 118")
+    return number

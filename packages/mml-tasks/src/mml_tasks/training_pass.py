@@ -1,0 +1,115 @@
+"""One pass over the training data, for statistics that nobody has stored."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import torch.distributed as dist
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from mml_tasks.elements import SYMBOLS
+from mml_tasks.ranks import objects_of_all_ranks, world_size
+from mml_tasks.running_statistics import TargetStatistics
+
+logger = logging.getLogger(__name__)
+
+
+def statistics_of_batches(
+    batches: Iterable[Mapping[str, Any]], max_samples: int, reference_keys: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Return the statistics of the targets of a training loader, the same on every rank.
+
+    A loader that gives each rank a part of the data is read by all ranks, whose sums are merged; any other
+    one by rank zero, which tells the others. Batches are not kept, and random number generators are as before.
+
+    Parameters
+    ----------
+    batches
+        The loader.
+    max_samples
+        Stop once a rank has seen as many structures, and say so.
+    reference_keys
+        Targets whose reference energies are wanted.
+
+    Returns
+    -------
+    dict
+        See `TargetStatistics.result`.
+
+    Raises
+    ------
+    ValueError
+        If a batch cannot be used, or there is none.
+    """
+    started = time.perf_counter()
+    rank = dist.get_rank() if world_size() > 1 else 0
+    part: TargetStatistics | str | None = None
+    complete = True
+    if rank == 0 or _is_sharded(batches):
+        try:
+            part, complete = _read(batches, max_samples, reference_keys)
+        except ValueError as error:
+            # Every rank must hear of it: one that raised alone would leave the others waiting.
+            part = str(error)
+    parts = objects_of_all_ranks((part, complete))
+    merged = TargetStatistics(reference_keys)
+    for other, _ in parts:
+        if isinstance(other, str):
+            raise ValueError(other)
+        if other is not None:
+            merged.merge(other)
+    if merged.samples == 0:
+        raise ValueError('normalize_kwargs="auto" found no batch in the training data')
+    stopped = not all(whole for _, whole in parts)
+    source = f"a pass over {merged.samples} structures of the training data"
+    if stopped:
+        source += f", which stopped at max_samples={max_samples}"
+    if rank == 0:
+        seconds = time.perf_counter() - started
+        logger.info("normalisation: %s, in %.1f s", source, seconds)
+    found = merged.result(source)
+    if rank == 0:
+        _say_rank_deficiency(found)
+    return found
+
+
+def _read(
+    batches: Iterable[Mapping[str, Any]], max_samples: int, reference_keys: Collection[str]
+) -> tuple[TargetStatistics, bool]:
+    statistics = TargetStatistics(reference_keys)
+    with isolate_rng():
+        for batch in batches:
+            if statistics.samples >= max_samples:
+                return statistics, False
+            if not isinstance(batch, Mapping):
+                raise ValueError(
+                    f'normalize_kwargs="auto" read a batch of type {type(batch).__name__} from the training '
+                    "data, where it needs dicts: give the numbers in normalize_kwargs"
+                )
+            statistics.add(batch)
+    return statistics, True
+
+
+def _is_sharded(batches: Any) -> bool:
+    """Whether a loader gives each rank a part of its own."""
+    sampler = getattr(batches, "sampler", None)
+    inner = getattr(getattr(batches, "batch_sampler", None), "sampler", None)
+    return any((getattr(each, "num_replicas", None) or 1) > 1 for each in (sampler, inner))
+
+
+def _say_rank_deficiency(statistics: Mapping[str, Mapping[str, Any]]) -> None:
+    for key, entry in statistics.items():
+        elements = list(entry.get("reference_energies", ()))
+        if len(elements) > entry.get("reference_rank", 0):
+            logger.warning(
+                "the compositions of the training data determine %d of the %d reference energies of %r (%s): "
+                "taken are those of the smallest norm, whose sums fit the data but which are not energies of "
+                "single atoms",
+                entry["reference_rank"],
+                len(elements),
+                key,
+                ", ".join(sorted(elements, key=SYMBOLS.index)),
+            )
