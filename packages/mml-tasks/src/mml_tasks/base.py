@@ -45,9 +45,9 @@ class BaseTaskModule(TaskNormalization):
         Learning-rate schedulers by the name of their class in ``torch.optim.lr_scheduler``, each with its
         arguments; see `mml_tasks.optimization.make_scheduler`.
     normalize_kwargs
-        Numbers of the normalisers, ``{"<key>_mean": .., "<key>_std": ..}``, each a number or an array of the target's
-        components; for extensive targets also ``"<key>_per_atom_mean"``, and ``"<key>_reference"``, the
-        energy of an atom of each element. ``"auto"``, or ``"auto": True`` beside such numbers, takes the
+        Numbers of the normalisers, ``{"<key>_mean": .., "<key>_std": ..}``, each a number or an array of the
+        target's components; for extensive targets also ``"<key>_per_atom_mean"``, and ``"<key>_reference"``,
+        the energy of an atom of each element. ``"auto"``, or ``"auto": True`` beside such numbers, takes the
         others from the data when training starts: from the data module's ``target_statistics()``, or from one
         pass over at most ``"max_samples"`` (100,000) structures of the training data. ``"override": True``
         lets these numbers count where a checkpoint has others. ``None`` leaves values as they are.

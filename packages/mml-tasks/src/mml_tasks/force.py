@@ -15,6 +15,7 @@ from mml_tasks.batches import (
     graph_of,
     private_copy,
     sample_of_row,
+    samples_of,
     structure_index,
     sum_by_structure,
 )
@@ -130,6 +131,17 @@ class ForceRegressionTask(BaseTaskModule):
         if self.compute_stress:
             _check_volumes(batch)
 
+    def node_energies(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return each atom's share of the energy, [N, 1] in eV; the shares of a structure sum to its energy.
+
+        Only the sum has a meaning by itself: how it is shared out is the model's own.
+        """
+        self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
+        graph = graph_of(batch)
+        return self.normalizers.of("energy").denorm_nodes(
+            self._node_energies(batch), atom_counts(graph), graph.atomic_numbers
+        )
+
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return energy [B, 1], force [N, 3] and perhaps stress [B, 3, 3] in the units of the loss."""
         differentiable = torch.is_grad_enabled()
@@ -139,15 +151,18 @@ class ForceRegressionTask(BaseTaskModule):
             wrt = [_track_positions(graph)]
             if self.compute_stress:
                 wrt.append(_track_strain(graph))
-            node_energy = self.output_heads["energy"](embed(self.encoder, batch, "point_embedding"))
-            node_energy = node_energy.to(torch.promote_types(node_energy.dtype, torch.float32))
-            energy = sum_by_structure(node_energy, graph)
+            energy = sum_by_structure(self._node_energies(batch), graph)
             gradients = _gradients(energy, wrt, differentiable)
             outputs = {"energy": energy, "force": -gradients[0]}
             if self.compute_stress:
                 scale = self.normalizers.of("energy").std / self.normalizers.of("stress").std
                 outputs["stress"] = gradients[1] / _volumes(graph).view(-1, 1, 1) * scale
         return outputs if differentiable else {key: value.detach() for key, value in outputs.items()}
+
+    def _node_energies(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the atoms' energies in the units of the loss, [N, 1], in single precision at least."""
+        energies = self.output_heads["energy"](embed(self.encoder, batch, "point_embedding"))
+        return energies.to(torch.promote_types(energies.dtype, torch.float32))
 
 
 def _volumes(graph: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -55,7 +56,7 @@ class Normalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
         self.register_buffer("per_atom", torch.tensor(False))
-        # By atomic number, NaN for elements that have none; empty where the mean is the shift.
+        # By atomic number, infinite for elements that have none; empty where the mean is the shift.
         self.register_buffer("references", torch.zeros(0))
         # False until numbers were given: "auto" fills them in once, and never over those of a checkpoint.
         self.register_buffer("is_set", torch.tensor(False))
@@ -91,7 +92,7 @@ class Normalizer(nn.Module):
             )
         energies = torch.zeros(0, dtype=torch.float64)
         if references:
-            energies = torch.full((len(SYMBOLS),), torch.nan, dtype=torch.float64)
+            energies = torch.full((len(SYMBOLS),), torch.inf, dtype=torch.float64)
             energies[list(references)] = torch.tensor(list(references.values()), dtype=torch.float64)
         self._replace("mean", means)
         self._replace("std", stds)
@@ -110,8 +111,8 @@ class Normalizer(nn.Module):
         natoms
             Atoms of each structure, [B]; needed where the shift is a sum over atoms.
         atomic_numbers
-            [N], by structure; needed where there are reference energies. An element without one gives NaN:
-            see `unknown_elements`.
+            [N], by structure; needed where there are reference energies. An element without one gives
+            infinity: see `unknown_elements`.
 
         Raises
         ------
@@ -150,7 +151,7 @@ class Normalizer(nn.Module):
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
             "per_atom": self._per_atom,
-            "references": {SYMBOLS[n]: e for n, e in enumerate(energies) if e == e} or None,
+            "references": {SYMBOLS[n]: e for n, e in enumerate(energies) if math.isfinite(e)} or None,
             "source": self.source,
             "count": self.count,
         }

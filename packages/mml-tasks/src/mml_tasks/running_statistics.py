@@ -159,6 +159,20 @@ class TargetStatistics:
         for key, fit in other.fits.items():
             self.fits[key].merge(fit)
 
+    def saw_the_same(self, other: TargetStatistics) -> bool:
+        """Whether the other one has seen the same data, perhaps in another order."""
+        return (
+            self.samples == other.samples
+            and self.missing == other.missing
+            and all(
+                key in other.values
+                and moments.count == other.values[key].count
+                and math.isclose(moments.mean, other.values[key].mean, rel_tol=1e-9)
+                and math.isclose(moments.deviations, other.values[key].deviations, rel_tol=1e-9)
+                for key, moments in self.values.items()
+            )
+        )
+
     def result(self, source: str) -> dict[str, dict[str, Any]]:
         """Return what `HasTargetStatistics` promises for each target, and ``source``.
 

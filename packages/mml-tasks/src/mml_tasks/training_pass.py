@@ -22,15 +22,15 @@ def statistics_of_batches(
 ) -> dict[str, dict[str, Any]]:
     """Return the statistics of the targets of a training loader, the same on every rank.
 
-    A loader that gives each rank a part of the data is read by all ranks, whose sums are merged; any other
-    one by rank zero, which tells the others. Batches are not kept, and random number generators are as before.
+    Every rank reads its own loader, and the sums are merged; where all ranks saw the same data, because the
+    loader does not divide them, they count once. Batches are not kept; random number generators are as before.
 
     Parameters
     ----------
     batches
         The loader.
     max_samples
-        Stop once a rank has seen as many structures, and say so.
+        Each rank stops once it has seen as many structures, and it is said.
     reference_keys
         Targets whose reference energies are wanted.
 
@@ -45,35 +45,32 @@ def statistics_of_batches(
         If a batch cannot be used, or there is none.
     """
     started = time.perf_counter()
-    rank = dist.get_rank() if world_size() > 1 else 0
-    part: TargetStatistics | str | None = None
+    part: TargetStatistics | str
     complete = True
-    if rank == 0 or _is_sharded(batches):
-        try:
-            part, complete = _read(batches, max_samples, reference_keys)
-        except ValueError as error:
-            # Every rank must hear of it: one that raised alone would leave the others waiting.
-            part = str(error)
-    parts = objects_of_all_ranks((part, complete))
+    try:
+        part, complete = _read(batches, max_samples, reference_keys)
+    except ValueError as error:
+        # Every rank must hear of it: one that raised alone would leave the others waiting.
+        part = str(error)
     merged = TargetStatistics(reference_keys)
+    parts = objects_of_all_ranks((part, complete))
     for other, _ in parts:
         if isinstance(other, str):
             raise ValueError(other)
-        if other is not None:
-            merged.merge(other)
+    seen = [other for other, _ in parts if isinstance(other, TargetStatistics)]
+    for other in seen[:1] if all(other.saw_the_same(seen[0]) for other in seen) else seen:
+        merged.merge(other)
     if merged.samples == 0:
         raise ValueError('normalize_kwargs="auto" found no batch in the training data')
     stopped = not all(whole for _, whole in parts)
     source = f"a pass over {merged.samples} structures of the training data"
     if stopped:
         source += f", which stopped at max_samples={max_samples}"
-    if rank == 0:
+    if world_size() == 1 or dist.get_rank() == 0:
         seconds = time.perf_counter() - started
         logger.info("normalisation: %s, in %.1f s", source, seconds)
-    found = merged.result(source)
-    if rank == 0:
-        _say_rank_deficiency(found)
-    return found
+        _say_rank_deficiency(merged.result(source))
+    return merged.result(source)
 
 
 def _read(
@@ -91,13 +88,6 @@ def _read(
                 )
             statistics.add(batch)
     return statistics, True
-
-
-def _is_sharded(batches: Any) -> bool:
-    """Whether a loader gives each rank a part of its own."""
-    sampler = getattr(batches, "sampler", None)
-    inner = getattr(getattr(batches, "batch_sampler", None), "sampler", None)
-    return any((getattr(each, "num_replicas", None) or 1) > 1 for each in (sampler, inner))
 
 
 def _say_rank_deficiency(statistics: Mapping[str, Mapping[str, Any]]) -> None:

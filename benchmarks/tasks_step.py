@@ -1,0 +1,199 @@
+"""What `ForceRegressionTask.training_step` costs beside the same computation written bare in torch.
+
+Both embed a batch of 16 LiPS frames (83 atoms each, cutoff 5 angstrom) with the same encoder and head, sum the
+energy, differentiate it to forces, take the mean squared errors, and go backward. They run in turn. Then the
+synchronisations of host and device are counted with the profiler, in the step as Lightning calls it and in
+the bare computation: the difference is the task's own.
+
+    uv run python benchmarks/tasks_step.py [--quick] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from harness import Timing, describe_machine, parse_arguments, write_json
+from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform, collate_samples
+from mml_models import SchNet
+from mml_tasks import ForceRegressionTask
+from mml_tasks.testing import ToyEncoder
+from pytorch_lightning import Trainer
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import DataLoader
+
+LIMIT = 1.05
+FRAMES = 16
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "lips.jsonl"
+WAITS = ("aten::_local_scalar_dense", "aten::item", "aten::nonzero", "aten::is_nonzero", "aten::equal")
+"""What makes the host wait for a device to learn a value or a size; on the CPU it is merely counted."""
+
+Batch = dict[str, Any]
+
+
+def lips_batch() -> Batch:
+    """Return the first frames of the LiPS trajectory; a stand-in of the same size where it is not there."""
+    transforms = [PeriodicPropertiesTransform(5.0), PointCloudToGraphTransform("pyg")]
+    samples = []
+    for record in _records():
+        sample: dict[str, Any] = {
+            "atomic_numbers": torch.tensor(record["atomic_numbers"]),
+            "pos": torch.tensor(record["positions"]),
+            "cell": torch.tensor(record["cell"]),
+            "targets": {
+                "energy": torch.tensor([[record["targets"]["energy"]]]),
+                "force": torch.tensor(record["targets"]["force"]),
+            },
+        }
+        for transform in transforms:
+            sample = transform(sample)
+        samples.append(sample)
+    return collate_samples(samples)
+
+
+def _records() -> list[Mapping[str, Any]]:
+    if SHARED.is_file():
+        with SHARED.open(encoding="utf-8") as lines:
+            return [json.loads(next(lines)) for _ in range(FRAMES)]
+    print("../shared/data/lips.jsonl is not there: random structures of the same size")
+    generator = torch.Generator().manual_seed(0)
+    side = (83 / 0.046) ** (1 / 3)  # angstrom; the density of atoms of LiPS
+    return [
+        {
+            "atomic_numbers": torch.randint(3, 17, (83,), generator=generator).tolist(),
+            "positions": (side * torch.rand(83, 3, generator=generator)).tolist(),
+            "cell": (side * torch.eye(3)).tolist(),
+            "targets": {"energy": -350.0, "force": torch.randn(83, 3, generator=generator).tolist()},
+        }
+        for _ in range(FRAMES)
+    ]
+
+
+def make_task(encoder: nn.Module) -> ForceRegressionTask:
+    """Return the task that is measured."""
+    return ForceRegressionTask(
+        encoder, normalize_kwargs={"energy_per_atom_mean": -4.3, "force_std": 0.7}, lr=1e-3
+    )
+
+
+def bare_step(encoder: nn.Module, head: nn.Module, batch: Batch) -> Tensor:
+    """Compute the loss of the task without it."""
+    graph = batch["graph"].clone()
+    graph.pos = graph.pos.detach().requires_grad_()
+    nodes = head(encoder({**batch, "graph": graph}).point_embedding)
+    natoms = graph.natoms.view(-1, 1)
+    energy = nodes.new_zeros(len(natoms), 1).index_add(0, graph.batch, nodes)
+    (gradient,) = torch.autograd.grad(energy.sum(), graph.pos, create_graph=True)
+    target = (batch["targets"]["energy"] + 4.3 * natoms) / 0.7
+    energy_loss = nn.functional.mse_loss(energy / natoms, target / natoms)
+    return energy_loss + nn.functional.mse_loss(-gradient, batch["targets"]["force"] / 0.7)
+
+
+def time_in_turn(steps: Mapping[str, Callable[[], Tensor]], repeats: int) -> dict[str, list[float]]:
+    """Run each step with its backward pass in turn, and return their seconds."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for repeat in range(repeats + 2):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step().backward()
+            if repeat >= 2:  # the first ones warm up
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def waits_of(step: Callable[[], Any]) -> Counter[str]:
+    """Count the operations of a step for which the host waits for the device."""
+    step()
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        step()
+    return Counter(
+        {event.key: event.count for event in profiler.key_averages() if event.key in WAITS and event.count}
+    )
+
+
+def lightning_step(task: ForceRegressionTask, batch: Batch) -> Counter[str]:
+    """Count the waits of the training step and its backward pass inside a run of Lightning, with logging."""
+    counted: list[Counter[str]] = []
+    original = task.training_step
+
+    def step(batch: Batch, batch_idx: int) -> Tensor:
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            loss = original(batch, batch_idx)
+            loss.backward(retain_graph=True)
+        counted.append(
+            Counter({e.key: e.count for e in profiler.key_averages() if e.key in WAITS and e.count})
+        )
+        return loss
+
+    task.training_step = step  # type: ignore[method-assign]
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=3,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(task, DataLoader([batch] * 3, batch_size=None))  # type: ignore[arg-type]
+    return counted[-1]
+
+
+def main() -> int:
+    """Measure, print, and say with the exit status whether the limits hold."""
+    options = parse_arguments(__doc__)
+    warnings.filterwarnings("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    about = describe_machine("torch", "pytorch-lightning", "mml-tasks", "mml-models")
+    batch = lips_batch()
+    edges = batch["graph"].edge_index.shape[1]
+    print(f"{FRAMES} structures, {len(batch['atomic_numbers'])} atoms, {edges} edges")
+    results: dict[str, Any] = {"edges": edges}
+    good = True
+    print(f"{'encoder':10} {'threads':8} {'step, ms (range)':28} {'bare, ms (range)':28} ratio")
+    for threads in (1,) if options.quick else (1, 2):
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        encoder = SchNet(hidden_dim=64, output_dim=64, num_conv=3, cutoff=5.0)
+        task = make_task(encoder)
+        head = task.output_heads["energy"]
+        expected, found = bare_step(encoder, head, batch), task.training_step(batch, 0)
+        torch.testing.assert_close(found, expected)
+        steps = {
+            "step": lambda task=task: task.training_step(batch, 0),
+            "bare": lambda encoder=encoder, head=head: bare_step(encoder, head, batch),
+        }
+        seconds = time_in_turn(steps, 5 if options.quick else 25)
+        step, bare = Timing.of(seconds["step"]), Timing.of(seconds["bare"])
+        ratio = statistics.median(seconds["step"]) / statistics.median(seconds["bare"])
+        good &= ratio <= LIMIT
+        results |= {f"step {threads}": step, f"bare {threads}": bare, f"ratio {threads}": ratio}
+        print(f"{'SchNet':10} {threads:<8} {step.show(1e3):28} {bare.show(1e3):28} {ratio:.3f}")
+    print(f"limit: {LIMIT}")
+    print("waits for the device in a step, forward and backward:")
+    for name, encoder in (("ToyEncoder", ToyEncoder(16, cutoff=5.0)), ("SchNet", encoder)):
+        task = make_task(encoder)
+        bare_waits = waits_of(
+            lambda task=task: bare_step(task.encoder, task.output_heads["energy"], batch).backward()
+        )
+        step_waits = lightning_step(task, batch)
+        own = step_waits - bare_waits
+        good &= not own
+        results |= {f"waits {name}": dict(step_waits), f"waits {name} bare": dict(bare_waits)}
+        print(f"{name:10} bare {dict(bare_waits)}, with Lightning's logging {dict(step_waits)}: own {dict(own)}")
+    print("holds" if good else "DOES NOT HOLD")
+    write_json(options.json, about, results)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""One rank with a batch of eight, and two real ones with three and five structures, are the same."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from mml_tasks.training_pass import statistics_of_batches
+from torch.utils.data import DataLoader
+
+SCRIPT = Path(__file__).with_name("two_ranks.py")
+spec = importlib.util.spec_from_file_location("rank_cases", SCRIPT.with_name("rank_cases.py"))
+assert spec is not None
+assert spec.loader is not None
+cases = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(cases)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory) -> list[dict[str, Any]]:
+    """What two processes found, that talk through gloo on the loopback device."""
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(SCRIPT), str(folder)],
+            env={**os.environ, **common, "LOCAL_RANK": str(rank), "RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        output = [process.communicate(timeout=200)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(output)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", list(cases.CASES))
+def test_loss_and_gradient_are_those_of_one_rank(ranks, name):
+    task = cases.make_task(name)
+    loss = task.training_step(cases.collate(cases.samples_of(name)), 0)
+    loss.backward()
+    gradients = {key: p.grad for key, p in task.named_parameters() if p.grad is not None}
+    for found in (rank["steps"][name] for rank in ranks):
+        torch.testing.assert_close(found["loss"], loss.detach(), rtol=2e-5, atol=1e-6)
+        assert found["gradients"].keys() == gradients.keys()
+        for key, gradient in gradients.items():
+            torch.testing.assert_close(found["gradients"][key], gradient, rtol=1e-4, atol=1e-5)
+    largest = max(gradient.abs().max() for gradient in gradients.values())
+    assert (largest == 0) == (name == "no labels at all")
+
+
+@pytest.mark.parametrize("name", list(cases.FITS))
+def test_a_run_logs_and_learns_the_same(ranks, name, tmp_path):
+    task = cases.make_task(name)
+    loader = DataLoader(cases.samples_of(name), batch_size=8, collate_fn=cases.collate)
+    trainer = pl.Trainer(**cases.TRAINER, devices=1, default_root_dir=tmp_path)
+    trainer.fit(task, loader, loader)
+    logged = {key: value.item() for key, value in trainer.callback_metrics.items()}
+    assert {"train_loss", "val_loss"} < logged.keys()
+    assert ("masked" in name) == any(key.endswith("_missing") for key in logged)
+    for rank in ranks:
+        found = {key: value.item() for key, value in rank["fit"][name]["logged"].items()}
+        assert found == pytest.approx(logged, rel=1e-3, abs=1e-5)
+    first, second = (rank["fit"][name]["state"] for rank in ranks)
+    for key, value in task.state_dict().items():
+        assert torch.equal(first[key], second[key]), key
+        if key.startswith("normalizers") and not key.endswith("references"):
+            torch.testing.assert_close(first[key], value, rtol=1e-5, atol=1e-6)
+
+
+def test_statistics_are_the_same_on_every_rank_and_whoever_reads(ranks):
+    loader = DataLoader(cases.samples_of("masked"), batch_size=8, collate_fn=cases.collate)
+    expected = statistics_of_batches(loader, 100, ["energy"])
+    for how in ("whole", "sharded"):
+        found = ranks[0]["statistics"][how]
+        assert found == ranks[1]["statistics"][how]
+        for key, numbers in expected.items():
+            for name, value in numbers.items():
+                assert found[key][name] == (
+                    value if isinstance(value, (str, int)) else pytest.approx(value, rel=1e-6)
+                ), (key, name)
+
+
+def test_an_error_of_one_rank_is_an_error_of_all(ranks):
+    for rank in ranks:
+        assert "target 'energy' is inf in sample 'toy/000001'" in rank["error"]
