@@ -93,3 +93,26 @@ def test_labels_have_no_normalizer():
         BinaryClassificationTask(
             ToyEncoder(), task_keys=["is_metal"], normalize_kwargs={"is_metal_mean": 0.5}
         )
+
+
+@pytest.mark.parametrize("task_class", [BinaryClassificationTask, CrystalSymmetryClassificationTask])
+def test_missing_labels_are_neither_learned_nor_counted(task_class, data, make_trainer, collate_samples):
+    """Against the same samples with those left out that have no label."""
+    key = "is_metal" if task_class is BinaryClassificationTask else "space_group"
+    for index, (_, targets) in enumerate(data.samples):
+        targets[key] = targets[key].float()
+        if index in (0, 3, 9):
+            targets[key].fill_(torch.nan)
+    task, trainer = task_class(ToyEncoder(), task_keys=[key], lr=0.0), make_trainer()
+    trainer.fit(task, data.loader(), data.loader())
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    assert logged[f"val_{key}_missing"] == 3
+    labelled = collate_samples(
+        [sample for index, sample in enumerate(data.samples) if index not in (0, 3, 9)]
+    )
+    result = task.validation_step(labelled, 0)
+    right = task.predicted_class(result["predictions"][key]) == result["targets"][key]
+    assert logged[f"val_{key}_accuracy"] == pytest.approx(right.float().mean().item())
+    assert logged["train_loss"] == pytest.approx(task.training_step(labelled, 0).item(), rel=1e-5)
+    whole = task.validation_step(collate_samples(data.samples), 0)
+    assert (whole["targets"][key] == -100).nonzero().view(-1).tolist() == [0, 3, 9]

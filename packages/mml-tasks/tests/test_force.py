@@ -273,3 +273,69 @@ def test_a_structure_without_neighbours_has_no_forces():
     assert lonely.edge_index.shape == (2, 0)
     assert torch.equal(outputs["force"], torch.zeros(1, 3, dtype=torch.float64))
     assert torch.equal(outputs["stress"], torch.zeros(1, 3, 3, dtype=torch.float64))
+
+
+class Stored(ToyEncoder):
+    """Reads distances that somebody stored, and not positions."""
+
+    def forward(self, batch):
+        graph = batch["graph"]
+        points = torch.zeros(len(graph.pos), self.output_dim, dtype=graph.pos.dtype)
+        radial = self.filter(graph.distances.view(-1, 1).expand(-1, 8))
+        points = points.index_add(0, graph.edge_index[0], radial)
+        return SimpleNamespace(point_embedding=points, system_embedding=None)
+
+
+def test_stored_distances_are_no_link_to_the_positions(batch):
+    graph = batch["graph"]
+    source, target = graph.edge_index
+    graph.distances = (graph.pos[target] + graph.offsets - graph.pos[source]).norm(dim=1)
+    with pytest.raises(ValueError, match="not read stored distances"):
+        ForceRegressionTask(Stored()).double().training_step(batch, 0)
+
+
+def test_positions_that_were_detached_or_tracked_make_no_difference(batch):
+    task = make_task()
+    expected = task(batch)["force"].detach()
+    tracked = batch["graph"].pos.clone().requires_grad_() * 1.0
+    for pos in (batch["graph"].pos.detach(), tracked):
+        torch.testing.assert_close(task(with_graph(batch, pos=pos))["force"].detach(), expected)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        NORMALIZE,
+        {"energy_mean": -40.0, "energy_std": 2.0},
+        {"energy_reference": {z: -0.1 * z for z in range(1, 91)}, "force_std": 0.5},
+        None,
+    ],
+)
+def test_node_energies_sum_to_the_energy(batch, numbers):
+    task = make_task(normalize_kwargs=numbers)
+    nodes, index = task.node_energies(batch), batch["graph"].batch
+    assert nodes.shape == (16, 1)
+    sums = torch.zeros(5, 1, dtype=torch.float64).index_add(0, index, nodes)
+    torch.testing.assert_close(sums, task(batch)["energy"])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"force_std": [1.0, 1.0, 2.0]}, r"force_std must be one number, got \[1.0, 1.0, 2.0\]"),
+        ({"force_mean": [0.0, 0.0, 0.1]}, "force_mean must be zero"),
+        ({"stress_mean": [[0.1] * 3] * 3}, "stress_mean must be zero"),
+        ({"energy_std": [1.0, 2.0]}, "one number for energy_std"),
+        (
+            {"energy_reference": {"Al": -3.0}, "energy_per_atom_mean": 1.0},
+            "both a mean and reference energies",
+        ),
+    ],
+)
+def test_numbers_of_components_that_break_the_derivative_are_refused(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        make_task(normalize_kwargs=numbers, compute_stress=True)
+
+
+def test_a_mean_force_of_zero_is_said_but_no_error():
+    make_task(normalize_kwargs={"force_mean": [0.0, 0.0, 0.0], "force_std": 2.0})

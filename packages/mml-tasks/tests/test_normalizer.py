@@ -44,6 +44,103 @@ def test_the_checkpoint_restores_all_numbers_and_the_flag():
     assert "per_atom=True" in repr(restored)
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    shape=st.sampled_from([(3,), (3, 3), (6,)]),
+    kind=st.sampled_from(["both", "mean", "std"]),
+    seed=st.integers(0, 10_000),
+)
+def test_arrays_normalise_each_component(shape, kind, seed):
+    generator = torch.Generator().manual_seed(seed)
+    mean, std = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+    mean = mean if kind != "std" else torch.tensor(0.3)
+    std = std.abs() + 0.1 if kind != "mean" else torch.tensor(0.7)
+    normalizer = Normalizer(mean.tolist(), std.tolist()).double()
+    x = torch.randn(5, *shape, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(normalizer.norm(x), (x - mean) / std, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(normalizer.denorm(normalizer.norm(x)), x)
+    restored = Normalizer()
+    restored.load_state_dict(normalizer.state_dict())
+    torch.testing.assert_close(restored.double().norm(x), normalizer.norm(x))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    references=st.dictionaries(st.integers(1, 118), moderate, min_size=1, max_size=5),
+    std=st.floats(1e-2, 1e3),
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    seed=st.integers(0, 10_000),
+)
+def test_reference_energies_are_summed_over_each_structure(references, std, sizes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    normalizer = Normalizer(std=std, references=references).double()
+    kinds = torch.tensor(sorted(references))
+    numbers = kinds[torch.randint(0, len(kinds), (sum(sizes),), generator=generator)]
+    natoms = torch.tensor(sizes)
+    x = 100 * torch.randn(len(sizes), 1, generator=generator, dtype=torch.float64)
+    sums = [sum(references[int(z)] for z in part) for part in numbers.split(sizes)]
+    expected = (x - torch.tensor(sums, dtype=torch.float64).view(-1, 1)) / std
+    torch.testing.assert_close(normalizer.norm(x, natoms, numbers), expected, rtol=1e-4, atol=1e-1)
+    back = normalizer.denorm(normalizer.norm(x, natoms, numbers), natoms, numbers)
+    torch.testing.assert_close(back, x, rtol=1e-9, atol=1e-8)
+    restored = Normalizer()
+    restored.load_state_dict(normalizer.state_dict())
+    assert restored.numbers() == Normalizer(std=std, references=references).numbers()
+    assert restored.unknown_elements(numbers) == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"mean": -3.0}, {"mean": -3.0, "per_atom": True}, {"references": {1: -13.6, 8: -2.0}}]
+)
+def test_the_shares_of_the_atoms_sum_to_the_structure(options):
+    normalizer, natoms = Normalizer(std=1.7, **options).double(), torch.tensor([3, 1, 2])
+    numbers, x = torch.tensor([1, 8, 1, 8, 8, 1]), torch.randn(6, 1, dtype=torch.float64)
+    sums = torch.stack([part.sum(0) for part in x.split(natoms.tolist())])
+    shares = normalizer.denorm_nodes(x, natoms, numbers)
+    totals = torch.stack([part.sum(0) for part in shares.split(natoms.tolist())])
+    torch.testing.assert_close(totals, normalizer.denorm(sums, natoms, numbers))
+
+
+def test_elements_without_a_reference_are_named():
+    normalizer = Normalizer(references={1: -13.6})
+    assert normalizer.unknown_elements(torch.tensor([1, 92, 26, 1])) == ["Fe", "U"]
+    assert normalizer.unknown_elements(torch.tensor([0, 1, 300])) == ["atomic number 0", "atomic number 300"]
+    assert not torch.isfinite(
+        normalizer.denorm(torch.zeros(1, 1), torch.tensor([1]), torch.tensor([26]))
+    ).any()
+    assert Normalizer(1.0).unknown_elements(torch.tensor([300])) == []
+
+
+def test_numbers_stay_in_single_precision_where_a_module_goes_below():
+    normalizer = Normalizer(-3.2001, 0.7003, per_atom=True).to(torch.bfloat16)
+    assert normalizer.mean.dtype == normalizer.std.dtype == torch.float32
+    assert normalizer.mean.item() == pytest.approx(-3.2001)
+    assert normalizer.double().mean.dtype == torch.float64
+
+
+def test_checkpoints_of_before_there_were_references_load():
+    state = Normalizer(-3.0, 2.0, per_atom=True).state_dict()
+    del state["references"]
+    restored = Normalizer()
+    restored.load_state_dict(state)
+    assert restored.norm(torch.tensor([[5.0]]), torch.tensor([3])).item() == 7.0
+
+
+def test_arrays_where_the_shift_is_a_sum_over_atoms_are_refused():
+    with pytest.raises(ValueError, match="a sum over atoms has one mean and one standard deviation"):
+        Normalizer([1.0, 2.0], 1.0, per_atom=True)
+    with pytest.raises(ValueError, match="must be a number or an array, got 'x'"):
+        Normalizer("x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="give natoms and atomic_numbers"):
+        Normalizer(references={1: 1.0}).norm(torch.ones(1, 1), torch.tensor([1]))
+
+
+@pytest.mark.parametrize("std", [[1.0, 0.0, 1.0], [1.0, math.nan, 1.0]])
+def test_one_bad_component_is_refused(std):
+    with pytest.raises(ValueError, match="finite and greater than zero, got"):
+        Normalizer([0.0] * 3, std)
+
+
 def test_a_shift_per_atom_without_atoms_is_refused():
     with pytest.raises(ValueError, match="give natoms"):
         Normalizer(1.0, 1.0, per_atom=True).norm(torch.ones(2, 1))

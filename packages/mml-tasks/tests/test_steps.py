@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mml_tasks import ForceRegressionTask
+from mml_tasks import AtomWeightedMSE, ConditionalHuberLoss, ForceRegressionTask
 from mml_tasks.testing import ToyEncoder
 from torch import nn
 
@@ -43,6 +43,22 @@ def test_doubling_a_weight_doubles_its_term_only(batch):
     assert loss(base, batch) == pytest.approx(sum(parts.values()))
     doubled = make_task(task_loss_scaling={"force": 2.0}).double()
     assert loss(doubled, batch) == pytest.approx(parts["energy"] + 2 * parts["force"])
+
+
+def test_losses_that_divide_by_the_atoms_are_given_totals(batch):
+    expected = loss(make_task().double(), batch)
+    for name in ("AtomWeightedMSE", "mml_tasks.AtomWeightedMSE", AtomWeightedMSE()):
+        assert loss(make_task(loss_func={"energy": name}).double(), batch) == pytest.approx(expected)
+
+
+def test_thresholds_of_a_loss_are_in_physical_units(batch):
+    lengths = batch["targets"]["force"].norm(dim=1)
+    middle = lengths.median().item() + 1e-6
+    task = make_task(task_keys=["force"], loss_func=ConditionalHuberLoss(0.2, [middle], [1.0, 0.1])).double()
+    error = ((task(batch)["force"] - batch["targets"]["force"]) / 1.7).abs()
+    delta = torch.where(lengths < middle, 0.2, 0.02).view(-1, 1)
+    expected = torch.where(error <= delta, error**2 / 2, delta * (error - delta / 2)).mean()
+    assert loss(task, batch) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_weights_are_live_and_checked_at_every_step(batch):
@@ -149,3 +165,111 @@ def test_infinite_values_stop_the_run(data, make_trainer):
     data.samples[5][1]["force"][1, 2] = math.inf
     with pytest.raises(ValueError, match="'force' is inf in sample 'toy/000001'"):
         make_trainer().fit(make_task(), data)
+
+
+# ---------------------------------------------------------------- missing labels
+
+
+def test_missing_labels_are_neither_in_losses_nor_in_errors_and_are_counted(
+    data, make_trainer, collate_samples
+):
+    """Against the same samples with those left out that lack the label."""
+    for index in (0, 1, 2, 3, 7):  # the whole first batch
+        data.samples[index][1]["energy"].fill_(math.nan)
+    data.samples[9][1]["force"][0, 1] = math.nan
+    task, trainer = make_task(lr=0.0), make_trainer()
+    trainer.fit(task, data.loader(), data.loader())
+    logged = {key: value.item() for key, value in trainer.callback_metrics.items()}
+    assert logged["train_energy_missing"] == logged["val_energy_missing"] == 5
+    assert logged["train_force_missing"] == 1
+    labelled = collate_samples([data.samples[index] for index in (4, 5, 6, 8, 9)])
+    natoms = labelled["graph"].natoms.view(-1, 1)
+    error = (task(labelled)["energy"] - labelled["targets"]["energy"]).detach()
+    assert logged["val_energy_mae"] == pytest.approx(error.abs().mean().item(), rel=1e-5)
+    assert logged["val_energy_per_atom_mae"] == pytest.approx((error / natoms).abs().mean().item(), rel=1e-5)
+    energy = (error / natoms / 1.7).square().mean().item()
+    assert logged["train_energy_loss"] == pytest.approx(energy, rel=1e-5)
+    whole = collate_samples(data.samples)
+    error = (task(whole)["force"] - whole["targets"]["force"]).detach()
+    known = error[~error.isnan()]
+    assert len(known) == error.numel() - 1
+    assert logged["val_force_rmse"] == pytest.approx(known.square().mean().sqrt().item(), rel=1e-5)
+    assert logged["val_loss"] == pytest.approx(energy + (known / 1.7).square().mean().item(), rel=1e-5)
+
+
+def test_a_batch_without_labels_adds_nothing_and_has_no_gradient(batch):
+    batch["targets"]["energy"].fill_(math.nan)
+    batch["targets"]["force"].fill_(math.nan)
+    task = make_task().double()
+    total = task.training_step(batch, 0)
+    total.backward()
+    assert total.item() == 0.0
+    for parameter in task.parameters():
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad, torch.zeros_like(parameter))
+
+
+def test_nothing_is_logged_where_nothing_is_missing(data, make_trainer):
+    trainer = make_trainer()
+    trainer.fit(make_task(), data)
+    assert not [name for name in trainer.callback_metrics if "missing" in name]
+
+
+def test_a_target_without_any_label_is_refused(data, make_trainer):
+    for _, targets in data.samples:
+        targets["force"].fill_(math.nan)
+    with pytest.raises(ValueError, match=r"'force' has no label in any of the 33 rows of this train epoch"):
+        make_trainer().fit(make_task(), data.loader(), data.loader())
+    statistics = data.target_statistics()
+    statistics["force"] = {"count": 0, "missing": 99}
+    data.target_statistics = lambda: statistics
+    with pytest.raises(
+        ValueError, match="'force' is missing in every sample of the training data: take it out"
+    ):
+        make_trainer().fit(make_task(), data)
+
+
+def test_a_short_trial_may_see_no_label(data, make_trainer, caplog):
+    for _, targets in data.samples[:4]:
+        targets["energy"].fill_(math.nan)
+    make_trainer(limit_train_batches=1).fit(make_task(), data.loader(), data.loader())
+    assert "'energy' has no label in any of the 4 rows of this train epoch" in caplog.text
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 1000.0])
+def test_weights_are_in_the_losses_and_nowhere_else(weight, data, make_trainer):
+    """Metrics, predictions and targets are the same whatever the weights and the scales."""
+    results, reports = [], []
+    for kwargs in ({}, {"task_loss_scaling": {"force": weight, "energy": 7.0}}):
+        task, trainer = make_task(**kwargs), make_trainer()
+        results.append(trainer.test(task, data, verbose=False)[0])
+        reports.append(task.test_step(next(iter(data.loader())), 0))
+    errors = [{k: v for k, v in result.items() if k != "test_loss"} for result in results]
+    assert errors[0] == errors[1]
+    assert results[0]["test_loss"] != results[1]["test_loss"]
+    for kind in ("predictions", "targets"):
+        for key, value in reports[0][kind].items():
+            assert torch.equal(value, reports[1][kind][key])
+
+
+def test_a_weight_may_be_a_tensor_that_is_learned(batch):
+    task = make_task().double()
+    weight = torch.tensor(2.0, requires_grad=True)
+    task.task_loss_scaling["force"] = weight  # type: ignore[assignment]
+    task.training_step(batch, 0).backward()
+    assert weight.grad is not None
+    assert weight.grad.item() > 0
+
+
+def test_unknown_weights_are_refused_at_the_next_step(batch):
+    task = make_task().double()
+    task.task_loss_scaling["forces"] = 1.0
+    with pytest.raises(ValueError, match=r"unknown target 'forces'; known are \['energy', 'force'\]"):
+        loss(task, batch)
+
+
+def test_a_missing_weight_is_one(batch):
+    task = make_task().double()
+    expected = loss(task, batch)
+    task.task_loss_scaling.clear()
+    assert loss(task, batch) == expected

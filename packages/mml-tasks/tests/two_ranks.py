@@ -1,6 +1,6 @@
 """Run as one of two ranks (LOCAL_RANK): trains uneven parts of eight structures, and writes what it got.
 
-    LOCAL_RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=... python two_ranks.py FOLDER
+LOCAL_RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=... python two_ranks.py FOLDER
 """
 
 import importlib.util

@@ -183,7 +183,7 @@ class BaseTaskModule(TaskNormalization):
         ValueError
             If the data has no statistics where they are needed, or lacks a target.
         """
-        self._passed = None
+        super().setup(stage)
         if stage == "predict" and self.task_keys is not None:
             return
         statistics = self._statistics()

@@ -125,6 +125,25 @@ class ForceRegressionTask(BaseTaskModule):
             given["stress"] = Scale()
         return self.scales(given)
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Go backward through the forces; say what to do where a compiled encoder cannot.
+
+        Raises
+        ------
+        RuntimeError
+            If the encoder was compiled by a backend whose code has one derivative only.
+        """
+        try:
+            super().backward(loss, *args, **kwargs)
+        except RuntimeError as error:
+            if "double backward" not in str(error):
+                raise
+            raise RuntimeError(
+                "the encoder is compiled by a backend whose code has one derivative only, but a loss of "
+                'forces needs two: compile it with encoder.compile(backend="eager"), or train it as it is and '
+                "compile it for prediction"
+            ) from error
+
     def check_batch(self, batch: Mapping[str, Any]) -> None:
         """Refuse targets that cannot be learned from, and cells without volume where stress is wanted."""
         super().check_batch(batch)

@@ -66,8 +66,8 @@ def plain(value: Any, argument: str) -> Any:
         return {str(name): plain(item, f"{argument}[{name!r}]") for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item, f"{argument}[{index}]") for index, item in enumerate(value)]
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # numpy's scalars
-        return value.item()
+    if hasattr(value, "tolist") and hasattr(value, "ndim"):  # numpy's arrays and scalars
+        return value.tolist()
     raise TypeError(
         f"{argument} is a {class_path(type(value))}, which a checkpoint cannot hold: give numbers, strings, "
         "class paths or containers of them, or build the encoder yourself and pass it as encoder="

@@ -127,7 +127,7 @@ class Normalizer(nn.Module):
 
     def denorm_nodes(self, x: Tensor, natoms: Tensor, atomic_numbers: Tensor) -> Tensor:
         """Return the shares of the atoms, [N, 1], whose sums are the `denorm` of the sums of ``x``."""
-        if self._has_references:
+        if self.has_references:
             shift = self._energies(atomic_numbers)
         elif self._per_atom:
             shift = self.mean.expand(len(x))
@@ -137,7 +137,7 @@ class Normalizer(nn.Module):
 
     def unknown_elements(self, atomic_numbers: Tensor) -> list[str]:
         """Return the symbols of the elements that have no reference energy; waits for the device."""
-        if not self._has_references:
+        if not self.has_references:
             return []
         seen = torch.unique(atomic_numbers.cpu())
         inside = (seen > 0) & (seen < len(SYMBOLS))
@@ -157,21 +157,22 @@ class Normalizer(nn.Module):
         }
 
     @property
-    def _has_references(self) -> bool:
+    def has_references(self) -> bool:
+        """Whether the shift is a sum of reference energies."""
         return self.references.shape[0] > 0
 
     def _energies(self, atomic_numbers: Tensor) -> Tensor:
         return self.references[atomic_numbers]
 
     def _shift(self, x: Tensor, natoms: Tensor | None, atomic_numbers: Tensor | None) -> Tensor:
-        if not (self._per_atom or self._has_references):
+        if not (self._per_atom or self.has_references):
             return self._fitting("mean", x)
-        if natoms is None or (self._has_references and atomic_numbers is None):
-            needed = "natoms and atomic_numbers" if self._has_references else "natoms"
+        if natoms is None or (self.has_references and atomic_numbers is None):
+            needed = "natoms and atomic_numbers" if self.has_references else "natoms"
             raise ValueError(
                 f"this normaliser's shift is a sum over atoms: give {needed}, the atoms of each structure"
             )
-        if self._has_references:
+        if self.has_references:
             energies = self._energies(cast("Tensor", atomic_numbers))
             structure = torch.arange(len(natoms), device=natoms.device).repeat_interleave(
                 natoms, output_size=len(energies)
@@ -211,6 +212,16 @@ class Normalizer(nn.Module):
             elif stored is not None and stored.shape != getattr(self, name).shape:
                 setattr(self, name, getattr(self, name).new_empty(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Normalizer:
+        kept = {name: getattr(self, name) for name in ("mean", "std", "references")}
+        super()._apply(fn, recurse)
+        for name, before in kept.items():
+            after: Tensor = getattr(self, name)
+            if torch.finfo(after.dtype).bits < 32:
+                # A module in half precision still has targets that these numbers must fit.
+                setattr(self, name, before.to(after.device))
+        return self
 
     def extra_repr(self) -> str:
         """Show the numbers in the module's repr."""

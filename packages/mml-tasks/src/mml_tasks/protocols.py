@@ -31,7 +31,9 @@ class HasTargetStatistics(Protocol):
 
     ``target_statistics()`` maps each target to ``{"mean", "std", "rms", "min", "max", "count"}`` in physical
     units; scalars of a structure also have ``"per_atom_mean"`` and ``"per_atom_std"``; integer and boolean
-    targets have ``"classes"``, ``"class_counts"`` and ``"count"`` instead.
+    targets have ``"classes"``, ``"class_counts"`` and ``"count"`` instead. Where known, ``"missing"`` counts
+    labels that are NaN, and a total energy has ``"reference_energies"``, eV by element symbol. ``"mean"``,
+    ``"std"`` and ``"rms"`` may be lists in the shape of the target's components.
     """
 
     def target_statistics(self) -> Mapping[str, Mapping[str, Any]]:

@@ -69,13 +69,17 @@ class TaskSteps(pl.LightningModule):
 
     def check_batch(self, batch: Mapping[str, Any]) -> None:
         """Refuse what cannot be learned or predicted from; called while the batch is on the host."""
-        self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
+        if self.trainer.predicting or self.trainer.testing:
+            self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
         if self.trainer.predicting:
             return
         missing = None if self.trainer.sanity_checking else self._missing[self._stage()]
         for key in self.task_keys or []:
             target = find_target(batch, key)
             self.check_target(key, target, batch)
+            if key in self.normalizers and self.normalizers.of(key).has_references:
+                atoms = _labelled_atoms(graph_of(batch), target)
+                self.normalizers.check_elements(atoms, samples_of(batch))
             if missing is not None:
                 missing.add(key, target)
 
@@ -227,7 +231,8 @@ class TaskSteps(pl.LightningModule):
                 f"target {key!r} has no label in any of the {rows} rows of this {stage} epoch: take it out "
                 "of task_keys, or label some samples"
             )
-            if stage == "train" and self.trainer.limit_train_batches == 1.0:
+            limit = self.trainer.limit_train_batches
+            if stage == "train" and isinstance(limit, float) and limit == 1.0:
                 raise ValueError(message)
             logger.warning(message)
 
@@ -255,3 +260,9 @@ class TaskSteps(pl.LightningModule):
             key: self.normalizers.denorm(key, value, natoms, graph.atomic_numbers)
             for key, value in outputs.items()
         }
+
+
+def _labelled_atoms(graph: Any, target: Tensor) -> Tensor:
+    """Return the atomic numbers of the structures that have a label."""
+    known = ~torch.isnan(target).reshape(-1)
+    return graph.atomic_numbers[known.repeat_interleave(atom_counts(graph).cpu())]

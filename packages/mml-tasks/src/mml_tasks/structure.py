@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from mml_tasks.base import BaseTaskModule
@@ -44,11 +45,12 @@ class StructureTask(BaseTaskModule):
             self.set_task_keys(self.hparams["task_keys"])
 
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the output of every head, [B, width], in the units of the loss."""
+        """Return the output of every head, [B, width], in the units of the loss and in single precision."""
         if self.readout == "system":
             embedding = embed(self.encoder, batch, "system_embedding")
         else:
             graph = graph_of(batch)
             points = embed(self.encoder, batch, "point_embedding")
             embedding = sum_by_structure(points, graph) / atom_counts(graph).view(-1, 1)
-        return {key: head(embedding) for key, head in self.output_heads.items()}
+        outputs = {key: head(embedding) for key, head in self.output_heads.items()}
+        return {k: value.to(torch.promote_types(value.dtype, torch.float32)) for k, value in outputs.items()}

@@ -60,6 +60,12 @@ class TaskNormalization(TaskSteps):
 
     # ---------------------------------------------------------------- filling
 
+    def setup(self, stage: str) -> None:
+        """Forget what an earlier run of this task found in its data and its checkpoint."""
+        self._passed = None
+        if self._resumes:
+            self._stored, self._resumes = None, False
+
     def make_normalizers(self, task_keys: Sequence[str]) -> None:
         """Make the normalisers of these targets, and fill in what ``normalize_kwargs`` gives.
 

@@ -1,0 +1,12 @@
+"""With one rank; with two, see test_two_ranks.py."""
+
+import torch
+from mml_tasks.ranks import objects_of_all_ranks, rows_of_all_ranks, sum_over_ranks, world_size
+
+
+def test_one_rank_has_only_itself():
+    values = torch.arange(3.0)
+    assert world_size() == 1
+    assert sum_over_ranks(values) is values
+    assert rows_of_all_ranks(values) is values
+    assert objects_of_all_ranks("a") == ["a"]
