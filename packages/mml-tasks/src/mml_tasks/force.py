@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -133,16 +134,8 @@ class ForceRegressionTask(BaseTaskModule):
         RuntimeError
             If the encoder was compiled by a backend whose code has one derivative only.
         """
-        try:
+        with _second_derivatives():
             super().backward(loss, *args, **kwargs)
-        except RuntimeError as error:
-            if "double backward" not in str(error):
-                raise
-            raise RuntimeError(
-                "the encoder is compiled by a backend whose code has one derivative only, but a loss of "
-                'forces needs two: compile it with encoder.compile(backend="eager"), or train it as it is and '
-                "compile it for prediction"
-            ) from error
 
     def check_batch(self, batch: Mapping[str, Any]) -> None:
         """Refuse targets that cannot be learned from, and cells without volume where stress is wanted."""
@@ -171,7 +164,8 @@ class ForceRegressionTask(BaseTaskModule):
             if self.compute_stress:
                 wrt.append(_track_strain(graph))
             energy = sum_by_structure(self._node_energies(batch), graph)
-            gradients = _gradients(energy, wrt, differentiable)
+            with _second_derivatives():
+                gradients = _gradients(energy, wrt, differentiable)
             outputs = {"energy": energy, "force": -gradients[0]}
             if self.compute_stress:
                 scale = self.normalizers.of("energy").std / self.normalizers.of("stress").std
@@ -236,6 +230,21 @@ def _track_strain(graph: Any) -> Tensor:
     graph.cell = graph.cell + graph.cell @ symmetric
     graph.pos = graph.pos + strained
     return strain
+
+
+@contextmanager
+def _second_derivatives() -> Iterator[None]:
+    """Say what to do where torch finds that compiled code has no second derivatives."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in ("double backward", "donated buffers")):
+            raise
+        raise RuntimeError(
+            "the encoder is compiled by a backend whose code has one derivative only, but a loss of forces "
+            'needs two: compile it with encoder.compile(backend="eager"), or train it as it is and compile it '
+            "for prediction"
+        ) from error
 
 
 def _gradients(energy: Tensor, wrt: Sequence[Tensor], differentiable: bool) -> list[Tensor]:

@@ -43,6 +43,7 @@ class TaskSteps(pl.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
+        self._from_first_batch = False
         self._missing = {stage: MissingLabels() for stage in ("train", "val", "test")}
 
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -104,6 +105,7 @@ class TaskSteps(pl.LightningModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         """Return this rank's loss of a batch, whose mean over ranks is the loss of the step."""
+        self._from_first_batch |= batch_idx == 0  # not so where a run goes on within an epoch
         outputs = self.normalized_outputs(batch)
         terms = self.loss_terms(outputs, self._targets(batch, outputs), batch)
         total = self.total_loss(combine(terms))
@@ -172,6 +174,7 @@ class TaskSteps(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log how many labels were missing; refuse a target that no sample had."""
         self._report_missing("train")
+        self._from_first_batch = False
 
     def on_validation_epoch_end(self) -> None:
         """Log how many labels were missing."""
@@ -231,10 +234,16 @@ class TaskSteps(pl.LightningModule):
                 f"target {key!r} has no label in any of the {rows} rows of this {stage} epoch: take it out "
                 "of task_keys, or label some samples"
             )
-            limit = self.trainer.limit_train_batches
-            if stage == "train" and isinstance(limit, float) and limit == 1.0:
+            if stage == "train" and self._saw_all_training_data:
                 raise ValueError(message)
             logger.warning(message)
+
+    @property
+    def _saw_all_training_data(self) -> bool:
+        """Whether this epoch began with its first batch, ended with its last one, and nothing limits it."""
+        limit = self.trainer.limit_train_batches
+        unlimited = isinstance(limit, float) and limit == 1.0
+        return self._from_first_batch and unlimited and self.trainer.is_last_batch
 
     def _stage(self) -> str:
         return "train" if self.trainer.training else "test" if self.trainer.testing else "val"
