@@ -1,4 +1,4 @@
-"""From targets to a loss: normalisation, loss weights, and task modules for PyTorch Lightning."""
+"""From targets to a loss: normalisation, loss weights, their schedules, and tasks for PyTorch Lightning."""
 
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.classification import BinaryClassificationTask, CrystalSymmetryClassificationTask
@@ -12,27 +12,52 @@ from mml_tasks.loss_modules import (
     L2NormLoss,
     TargetLoss,
 )
+from mml_tasks.loss_scaling_scheduler import LossScalingScheduler
 from mml_tasks.normalizer import Normalizer
 from mml_tasks.protocols import Embeddings, Encoder, HasTargetStatistics
 from mml_tasks.scalar import ScalarRegressionTask
+from mml_tasks.schedules import (
+    BaseScalingSchedule,
+    CosineScalingSchedule,
+    ExponentialScalingSchedule,
+    LinearScalingSchedule,
+    PiecewiseScalingSchedule,
+    SequentialScalingSchedule,
+    SigmoidScalingSchedule,
+    StepScalingSchedule,
+)
+from mml_tasks.soft_adapt import SoftAdapt
+from mml_tasks.uncertainty_weighting import UncertaintyLoss, UncertaintyWeighting
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AtomWeightedL1",
     "AtomWeightedMSE",
+    "BaseScalingSchedule",
     "BaseTaskModule",
     "BatchQuantileLoss",
     "BinaryClassificationTask",
     "ConditionalHuberLoss",
+    "CosineScalingSchedule",
     "CrystalSymmetryClassificationTask",
     "Embeddings",
     "Encoder",
+    "ExponentialScalingSchedule",
     "ForceRegressionTask",
     "HasTargetStatistics",
     "L2NormLoss",
+    "LinearScalingSchedule",
+    "LossScalingScheduler",
     "Normalizer",
     "OutputHead",
+    "PiecewiseScalingSchedule",
     "ScalarRegressionTask",
+    "SequentialScalingSchedule",
+    "SigmoidScalingSchedule",
+    "SoftAdapt",
+    "StepScalingSchedule",
     "TargetLoss",
+    "UncertaintyLoss",
+    "UncertaintyWeighting",
 ]

@@ -109,6 +109,8 @@ class BaseTaskModule(TaskNormalization):
         self.losses = nn.ModuleDict()
         self.metrics = nn.ModuleDict()
         self.loss_metrics = nn.ModuleDict()
+        self.last_losses = {}
+        self.loss_weighting = None
         self._loss_func = loss_func
 
     # ---------------------------------------------------------------- what a subclass says

@@ -40,6 +40,10 @@ class TaskSteps(pl.LightningModule):
     losses: nn.ModuleDict
     metrics: nn.ModuleDict
     loss_metrics: nn.ModuleDict
+    last_losses: dict[str, Tensor]
+    """Each target's unweighted loss of the last training batch; for callbacks such as `SoftAdapt`."""
+    loss_weighting: nn.Module | None
+    """What makes one number of the scaled losses in training, in place of their sum; see `UncertaintyLoss`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,9 +112,12 @@ class TaskSteps(pl.LightningModule):
         self._from_first_batch |= batch_idx == 0  # not so where a run goes on within an epoch
         outputs = self.normalized_outputs(batch)
         terms = self.loss_terms(outputs, self._targets(batch, outputs), batch)
-        total = self.total_loss(combine(terms))
+        losses = combine(terms)
+        self.last_losses = {key: loss.detach() for key, loss in losses.items()}
+        total = self.total_loss(losses, self.loss_weighting)
         if self._runs():
-            self._log_losses("train", terms, len(atom_counts(graph_of(batch))))
+            structures = len(atom_counts(graph_of(batch)))
+            self._log_losses("train", terms, structures, total if self.loss_weighting else None)
         return total
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
@@ -166,10 +173,11 @@ class TaskSteps(pl.LightningModule):
                 raise ValueError(f"target {key!r}: {error}") from error
         return found
 
-    def total_loss(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the targets' losses."""
+    def total_loss(self, losses: Mapping[str, Tensor], weighting: nn.Module | None = None) -> Tensor:
+        """Return the sum of the targets' scaled losses, or what ``weighting`` makes of them."""
         check_loss_scaling(self.task_loss_scaling, losses)
-        return torch.stack([self._weight(key) * loss for key, loss in losses.items()]).sum()
+        scaled = {key: self._weight(key) * loss for key, loss in losses.items()}
+        return torch.stack(list(scaled.values())).sum() if weighting is None else weighting(scaled)
 
     def on_train_epoch_end(self) -> None:
         """Log how many labels were missing; refuse a target that no sample had."""
@@ -207,13 +215,21 @@ class TaskSteps(pl.LightningModule):
             "sample_id": batch.get("sample_id"),
         }
 
-    def _log_losses(self, stage: str, terms: Mapping[str, LossTerms], structures: int) -> None:
-        """Log the loss of the epoch, and while training each target's: sums, divided once at its end."""
+    def _log_losses(
+        self, stage: str, terms: Mapping[str, LossTerms], structures: int, total: Tensor | None = None
+    ) -> None:
+        """Log the loss of the epoch, and while training each target's: sums, divided once at its end.
+
+        The ``total`` of another weighting than the sum is not made of these; of it, steps are averaged.
+        """
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": structures}
         metrics: Any = self.loss_metrics
-        total = metrics[f"{stage}_loss"]
-        total.update(list(terms.values()), [self._weight(key) for key in terms])
-        self.log(f"{stage}_loss", total, prog_bar=True, **options)
+        if total is None:
+            loss = metrics[f"{stage}_loss"]
+            loss.update(list(terms.values()), [self._weight(key) for key in terms])
+            self.log(f"{stage}_loss", loss, prog_bar=True, **options)
+        else:
+            self.log(f"{stage}_loss", total.detach(), prog_bar=True, sync_dist=True, **options)
         if stage == "train":
             for key, term in terms.items():
                 metrics[f"train_{key}_loss"].update([term], [1.0])

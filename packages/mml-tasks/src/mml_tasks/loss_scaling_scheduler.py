@@ -1,0 +1,117 @@
+"""The callback that sets loss weights by schedules."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+
+from mml_tasks.loss_weights import LossWeightCallback, log_weights, logs_at, weights_of
+from mml_tasks.progress import TrainingPlan, step_index
+from mml_tasks.schedules.base import BaseScalingSchedule
+
+_logger = logging.getLogger(__name__)
+
+
+class LossScalingScheduler(LossWeightCallback):
+    """Set the weights of targets' losses by schedules, before every training step.
+
+    The first step has a schedule's initial value, the last its end value; see
+    `mml_tasks.progress.TrainingPlan` for what the last is. The weight of a step follows from its number, so
+    that nothing is stored in checkpoints, and a run that was resumed has the weights of one that was not.
+    Weights are constant while gradients are accumulated. They are logged as ``loss_scaling/<key>``: with the
+    trainer's ``log_every_n_steps``, at the first step of an epoch, and at the last of the run.
+
+    Works with every LightningModule that has a dict ``task_loss_scaling``, and multiplies its losses by it.
+
+    Parameters
+    ----------
+    *args
+        The schedules, at most one for each target.
+    schedules
+        More of them: the way to give schedules in a YAML file.
+    total_steps, total_epochs
+        What to take for the length of the run where its trainer does not know it, or the weights are to be at
+        their end values before the run is; they stay there. Steps are optimizer steps.
+    log_level
+        Level of this callback's logger: the plan is told at ``INFO``, and every change at ``DEBUG``.
+
+    Raises
+    ------
+    TypeError
+        If something given is no schedule; at setup, if the module has no ``task_loss_scaling``.
+    ValueError
+        If there is no schedule, or more than one for a target; at setup, if the module lacks a target; when
+        training starts, if the length of the run is not known.
+    """
+
+    def __init__(
+        self,
+        *args: BaseScalingSchedule,
+        schedules: Sequence[BaseScalingSchedule] = (),
+        total_steps: int | None = None,
+        total_epochs: int | None = None,
+        log_level: str = "INFO",
+    ) -> None:
+        self.schedules = [*args, *schedules]
+        if not self.schedules:
+            raise ValueError("LossScalingScheduler got no schedules: give at least one")
+        for schedule in self.schedules:
+            if not isinstance(schedule, BaseScalingSchedule):
+                raise TypeError(
+                    "LossScalingScheduler takes schedules such as LinearScalingSchedule('energy', 1.0, 10.0), "
+                    f"got {schedule!r}"
+                )
+        keys = [schedule.key for schedule in self.schedules]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise ValueError(
+                f"LossScalingScheduler got more than one schedule for {twice}: chain them with "
+                "SequentialScalingSchedule"
+            )
+        for name, total in (("total_steps", total_steps), ("total_epochs", total_epochs)):
+            if total is not None and total < 1:
+                raise ValueError(f"{name} must be at least 1, got {total}")
+        if log_level not in logging.getLevelNamesMapping():
+            raise ValueError(
+                f"log_level must be one of {sorted(logging.getLevelNamesMapping())}, got {log_level!r}"
+            )
+        super().__init__(keys)
+        self.total_steps = total_steps
+        self.total_epochs = total_epochs
+        self.log_level = log_level
+        self._frequencies = {schedule.step_frequency for schedule in self.schedules}
+        self._plan: TrainingPlan
+        self._last: tuple[int, int] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Find out how long the run is."""
+        _logger.setLevel(self.log_level)
+        self._plan = TrainingPlan(trainer, self.total_steps, self.total_epochs)
+        self._last = None
+        for schedule in self.schedules:
+            total = self._plan.total(schedule.step_frequency)
+            if trainer.is_global_zero:
+                _logger.info("%r over %d %ss", schedule, total, schedule.step_frequency)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the weights of the step that this batch is of."""
+        plan, last = self._plan, self._last
+        now = (step_index(trainer), plan.epoch)
+        if now == last:
+            return
+        fractions = {frequency: plan.fraction(frequency) for frequency in self._frequencies}
+        weights = {
+            schedule.key: schedule.value_at(fractions[schedule.step_frequency]) for schedule in self.schedules
+        }
+        weights_of(pl_module).update(weights)
+        self._last = now
+        new_epoch = last is None or now[1] != last[1]
+        if new_epoch or logs_at(trainer, now[0]) or plan.is_last_step():
+            log_weights(trainer, weights, now[0])
+        if _logger.isEnabledFor(logging.DEBUG) and trainer.is_global_zero:
+            _logger.debug("step %d: %s", now[0], weights)

@@ -1,0 +1,22 @@
+"""Schedules of loss weights: pure functions of how far a training run has come."""
+
+from mml_tasks.schedules.base import BaseScalingSchedule
+from mml_tasks.schedules.curves import (
+    CosineScalingSchedule,
+    ExponentialScalingSchedule,
+    LinearScalingSchedule,
+    SigmoidScalingSchedule,
+)
+from mml_tasks.schedules.points import PiecewiseScalingSchedule, StepScalingSchedule
+from mml_tasks.schedules.sequential import SequentialScalingSchedule
+
+__all__ = [
+    "BaseScalingSchedule",
+    "CosineScalingSchedule",
+    "ExponentialScalingSchedule",
+    "LinearScalingSchedule",
+    "PiecewiseScalingSchedule",
+    "SequentialScalingSchedule",
+    "SigmoidScalingSchedule",
+    "StepScalingSchedule",
+]

@@ -1,0 +1,197 @@
+"""What every schedule of a loss weight is: a key, two ends, and a function of progress."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+StepFrequency: TypeAlias = Literal["step", "epoch"]
+
+
+def fraction_of(index: int, total: int) -> float:
+    """Return how far step ``index`` (from zero) of ``total`` is: 0 at the first, 1 at the last and after it.
+
+    The only step of a run of length one is at 0.
+    """
+    return 0.0 if total <= 1 else min(index / (total - 1), 1.0)
+
+
+def check_weight(name: str, value: float) -> float:
+    """Return a loss weight as a float.
+
+    Raises
+    ------
+    ValueError
+        If it is not a number, not finite, or negative.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(
+            f"{name} must be finite and not negative, got {value}: a loss whose weight is negative would be "
+            "made large; to leave a target out, use 0"
+        )
+    return float(value)
+
+
+def check_milestones(owner: str, milestones: Sequence[float], last: float | None = None) -> list[float]:
+    """Return fractions of the run at which something changes.
+
+    Raises
+    ------
+    ValueError
+        If they do not ascend, or are not in (0, 1), or (0, ``last``] where that is given.
+    """
+    points = [float(milestone) for milestone in milestones]
+    inside = all(0 < point < 1 or point == last for point in points)
+    ascending = all(a < b for a, b in pairwise(points))
+    if not inside or not ascending:
+        interval = "(0, 1)" if last is None else f"(0, {last:g}]"
+        raise ValueError(
+            f"{owner}: milestones must ascend within {interval}, got {list(milestones)}: they are fractions "
+            "of the run, so divide steps or epochs by their total"
+        )
+    return points
+
+
+class BaseScalingSchedule(ABC):
+    """The weight of one target's loss as a function of progress.
+
+    A subclass implements `value_between`. `LossScalingScheduler` evaluates `value_at` and needs nothing else;
+    `set_grid`, `grid`, ``len`` and `step` serve loops of one's own.
+
+    Parameters
+    ----------
+    key
+        The target.
+    initial_value, end_value
+        Weight at the first step and at the last one.
+    step_frequency
+        Whether progress is counted in optimizer steps or in epochs.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not finite, or the key or the frequency is none.
+    """
+
+    def __init__(
+        self, key: str, initial_value: float, end_value: float, step_frequency: StepFrequency
+    ) -> None:
+        name = type(self).__name__
+        if not isinstance(key, str) or not key:
+            raise ValueError(f"{name}: key must be the name of a target, got {key!r}")
+        if step_frequency not in get_args(StepFrequency):
+            raise ValueError(f"{name}: step_frequency must be 'step' or 'epoch', got {step_frequency!r}")
+        self.key = key
+        self.initial_value = check_weight(f"{name} of {key!r}: initial_value", initial_value)
+        self.end_value = check_weight(f"{name} of {key!r}: end_value", end_value)
+        self.step_frequency: StepFrequency = step_frequency
+        self._total = 0
+        self._position = 0
+
+    @abstractmethod
+    def value_between(self, fraction: float) -> float:
+        """Return the weight at a fraction of the run strictly between 0 and 1."""
+
+    def value_at(self, fraction: float) -> float:
+        """Return the weight at a fraction of the run: 0 is the first step, 1 the last.
+
+        Raises
+        ------
+        ValueError
+            If the fraction is not in [0, 1].
+        """
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"the fraction of a run is from 0 to 1, got {fraction}")
+        if fraction == 0:
+            return self.initial_value
+        return self.end_value if fraction == 1 else self.value_between(fraction)
+
+    # ---------------------------------------------------------------- stepping by hand
+
+    def set_grid(self, total_steps: int) -> None:
+        """Say how many steps or epochs the run has, and go back to the first.
+
+        Raises
+        ------
+        ValueError
+            If it is not a positive whole number.
+        """
+        if isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1:
+            raise ValueError(f"total_steps must be a positive whole number, got {total_steps!r}")
+        self._total = total_steps
+        self._position = 0
+
+    @property
+    def grid(self) -> Tensor:
+        """The fractions of the run at which its steps are [total_steps], float64."""
+        return torch.tensor([fraction_of(i, len(self)) for i in range(len(self))], dtype=torch.float64)
+
+    def __len__(self) -> int:
+        if self._total == 0:
+            raise ValueError(f"{type(self).__name__} has no length yet: call set_grid(total_steps) first")
+        return self._total
+
+    def __bool__(self) -> bool:
+        return True  # a schedule without a length is one all the same
+
+    def step(self) -> float:
+        """Return the weight of the next step: the first call gives ``initial_value``, the last ``end_value``.
+
+        Raises
+        ------
+        StopIteration
+            If all steps were taken.
+        """
+        if self._position >= len(self):
+            raise StopIteration(f"all {len(self)} steps were taken: set_grid starts again")
+        value = self.value_at(fraction_of(self._position, len(self)))
+        self._position += 1
+        return value
+
+    # ---------------------------------------------------------------- looking at it
+
+    def plot(self, ax: Any = None, points: int = 501) -> Any:
+        """Draw the weight over the progress of the run.
+
+        Parameters
+        ----------
+        ax
+            Matplotlib's ``Axes`` to draw into; a new one where none is given.
+        points
+            How many points of the curve are joined.
+
+        Returns
+        -------
+        Axes
+            What was drawn into.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        if ax is None:
+            try:
+                from matplotlib import pyplot
+            except ImportError as error:
+                raise ImportError("drawing a schedule needs matplotlib: pip install matplotlib") from error
+            ax = pyplot.subplots()[1]
+        fractions = [fraction_of(i, points) for i in range(points)]
+        ax.plot(fractions, [self.value_at(fraction) for fraction in fractions], label=self.key)
+        ax.set_xlabel("progress of the run")
+        ax.set_ylabel("loss weight")
+        ax.legend()
+        return ax
+
+    def __repr__(self) -> str:
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
