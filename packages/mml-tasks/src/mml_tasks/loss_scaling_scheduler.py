@@ -61,7 +61,7 @@ class LossScalingScheduler(LossWeightCallback):
         for schedule in self.schedules:
             if not isinstance(schedule, BaseScalingSchedule):
                 raise TypeError(
-                    "LossScalingScheduler takes schedules such as LinearScalingSchedule('energy', 1.0, 10.0), "
+                    "LossScalingScheduler takes schedules, such as LinearScalingSchedule('energy', 1, 10), "
                     f"got {schedule!r}"
                 )
         keys = [schedule.key for schedule in self.schedules]

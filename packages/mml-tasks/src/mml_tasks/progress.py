@@ -1,8 +1,8 @@
 """How far a training run has come, from what its trainer is going to do.
 
 Lightning's ``Trainer.estimated_stepping_batches`` is no help where it matters here: it takes the accumulation
-of the first epoch for all epochs where a `GradientAccumulationScheduler` changes it, gives -1 or infinity for a
-run without a known end, and says nothing about epochs.
+of the first epoch for all epochs where a `GradientAccumulationScheduler` changes it, gives -1 or infinity for
+a run without a known end, and says nothing about epochs.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class EpochLengths:
 class TrainingPlan:
     """The steps and epochs that a trainer is going to do, and where it is now.
 
-    The plan is what bounds the run: ``max_steps`` and ``max_epochs``, both of which ``fast_dev_run`` sets; the
-    number of batches of this rank after ``limit_train_batches``, ``overfit_batches``, the distributed sampler
-    and the way in which several loaders are combined; and ``accumulate_grad_batches``. What may end a run
-    early (early stopping, ``max_time``) changes no plan, and ``min_steps`` and ``min_epochs`` only say how
+    The plan is what bounds the run: ``max_steps`` and ``max_epochs``, both of which ``fast_dev_run`` sets;
+    the number of batches of this rank after ``limit_train_batches``, ``overfit_batches``, the distributed
+    sampler and the way in which several loaders are combined; and ``accumulate_grad_batches``. What may end a
+    run early (early stopping, ``max_time``) changes no plan, and ``min_steps`` and ``min_epochs`` only say how
     early.
 
     Nothing is remembered: a run that was resumed is as far as its restored counters say. The plan is for runs
@@ -154,8 +154,8 @@ class TrainingPlan:
         remedy = f"or give total_{frequency}s"
         if trainer.max_steps != -1 and not trainer.lightning_module.automatic_optimization:
             return (
-                "max_steps counts optimizer steps, and a module that optimises manually takes as many a batch "
-                f"as it likes: give max_epochs alone, {remedy}, where a step is a batch"
+                "max_steps counts optimizer steps, and a module that optimises manually takes as many "
+                f"a batch as it likes: give max_epochs alone, {remedy}, where a step is a batch"
             )
         if trainer.max_steps == -1 and trainer.max_epochs == -1:
             timed = any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]

@@ -53,6 +53,11 @@ def soft_adapt_weights(
     return [part / whole for part in parts]
 
 
+def is_distributed() -> bool:
+    """Whether this process is one of several that train."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 class SoftAdapt(LossWeightCallback):
     """Set the weights of targets' losses from how fast each falls, as `soft_adapt_weights` computes them.
 
@@ -60,9 +65,9 @@ class SoftAdapt(LossWeightCallback):
     the second average on, the weights are new after each. They and what they are computed from are in the
     checkpoint, and the same on every rank. Waits for the device only when the weights are computed.
 
-    The module must have, beside a dict ``task_loss_scaling``, an attribute ``last_losses``: a dict of target to
-    the unweighted loss of the last training batch, a tensor without gradient (empty before the first). A target
-    that is missing there has no part in that batch.
+    The module must have, beside a dict ``task_loss_scaling``, an attribute ``last_losses``: a dict of target
+    to the unweighted loss of the last training batch, a tensor without gradient (empty before the first). A
+    target that is missing there has no part in that batch.
 
     Parameters
     ----------
@@ -124,8 +129,9 @@ class SoftAdapt(LossWeightCallback):
             return
         if not hasattr(pl_module, "last_losses"):
             raise TypeError(
-                f"SoftAdapt reads each target's loss from last_losses, and {type(pl_module).__name__} has none: "
-                "set self.last_losses = {} when it is made, and in training_step to a dict of detached losses"
+                f"SoftAdapt reads each target's loss from last_losses, and {type(pl_module).__name__} has "
+                "none: set self.last_losses = {} when it is made, and to a dict of detached losses in "
+                "training_step"
             )
         if trainer.global_step == 0:  # a new run; what a checkpoint brings is loaded later
             self._clear()
@@ -143,7 +149,7 @@ class SoftAdapt(LossWeightCallback):
             self._sums, self._counts = torch.zeros(len(keys)), [0] * len(keys)
         elif set(self._weights) != set(keys):
             raise ValueError(
-                f"SoftAdapt was stopped with weights for {sorted(self._weights)}, and goes on with the targets "
+                f"SoftAdapt was stopped with weights for {sorted(self._weights)}, and goes on with "
                 f"{sorted(keys)}: resume with the same ones"
             )
         self._sums = self._sums.to(pl_module.device)
@@ -196,7 +202,7 @@ class SoftAdapt(LossWeightCallback):
     def _over_ranks(self) -> tuple[list[float], list[int]]:
         """Return sums and numbers of losses, of all ranks together."""
         sums, counts = self._sums, self._sums.new_tensor(self._counts)
-        if distributed.is_available() and distributed.is_initialized():
+        if is_distributed():
             both = torch.stack([sums, counts])
             distributed.all_reduce(both)
             sums, counts = both

@@ -43,7 +43,7 @@ class TaskSteps(pl.LightningModule):
     last_losses: dict[str, Tensor]
     """Each target's unweighted loss of the last training batch; for callbacks such as `SoftAdapt`."""
     loss_weighting: nn.Module | None
-    """What makes one number of the scaled losses in training, in place of their sum; see `UncertaintyLoss`."""
+    """What makes one number of the scaled losses in training, if not their sum; see `UncertaintyLoss`."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -17,10 +17,10 @@ from mml_tasks.progress import step_index
 class UncertaintyLoss(nn.Module):
     """Sum of losses, each divided by a learned variance, plus half the variance's logarithm.
 
-    The loss of target k with the log variance ``s[k]`` contributes ``exp(-s[k]) / 2 * loss[k] + s[k] / 2`` where
-    it is a squared error, and ``exp(-s[k]) * loss[k] + s[k] / 2`` where it is a cross entropy (Kendall, Gal and
-    Cipolla, "Multi-task learning using uncertainty to weigh losses", CVPR 2018, equations 7 and 10). At the
-    minimum, the variance of a target is its mean squared error. The sum may be negative.
+    The loss of target k with the log variance ``s[k]`` contributes ``exp(-s[k]) / 2 * loss[k] + s[k] / 2``
+    where it is a squared error, and ``exp(-s[k]) * loss[k] + s[k] / 2`` where it is a cross entropy (Kendall,
+    Gal and Cipolla, "Multi-task learning using uncertainty to weigh losses", CVPR 2018, equations 7 and 10).
+    At the minimum, the variance of a target is its mean squared error. The sum may be negative.
 
     Parameters
     ----------
@@ -87,15 +87,15 @@ class _AttachedLoss(UncertaintyLoss):
 class UncertaintyWeighting(LossWeightCallback):
     """Learn the weights of targets' losses with the model, by an `UncertaintyLoss`.
 
-    The log variances are parameters of the module while it is fitted: its ``configure_optimizers`` gives them to
-    the optimizer, a strategy keeps them the same on every rank, and a checkpoint holds them in this callback's
-    state. They learn with the module's learning rate; weight decay draws them to 0, a weight of one half for a
-    squared error. ``task_loss_scaling`` is multiplied on top, and not changed. The weights are logged as
-    ``loss_scaling/<key>``.
+    The log variances are parameters of the module while it is fitted: its ``configure_optimizers`` gives them
+    to the optimizer, a strategy keeps them the same on every rank, and a checkpoint holds them in this
+    callback's state. They learn with the module's learning rate; weight decay draws them to 0, which weighs a
+    squared error by one half. ``task_loss_scaling`` is multiplied on top, and not changed. The weights are
+    logged as ``loss_scaling/<key>``.
 
-    The module must have, beside ``task_loss_scaling``, an attribute ``loss_weighting``: None, or what maps its
-    dict of scaled losses to the number that ``training_step`` returns, in place of their sum. To use the method
-    without a callback, let a module own an `UncertaintyLoss`.
+    The module must have, beside ``task_loss_scaling``, an attribute ``loss_weighting``: None, or what maps
+    its dict of scaled losses to the number that ``training_step`` returns, in place of their sum. To use the
+    method without a callback, let a module own an `UncertaintyLoss`.
 
     Parameters
     ----------
@@ -133,8 +133,8 @@ class UncertaintyWeighting(LossWeightCallback):
         if not hasattr(pl_module, "loss_weighting"):
             raise TypeError(
                 f"UncertaintyWeighting replaces the sum of losses, and {type(pl_module).__name__} has no "
-                "loss_weighting: set self.loss_weighting = None when it is made, and where it is not None let "
-                "training_step return self.loss_weighting(losses)"
+                "loss_weighting: set self.loss_weighting = None when it is made, and where it is not None "
+                "let training_step return self.loss_weighting(losses)"
             )
         if pl_module.loss_weighting not in (None, self.loss):
             raise ValueError(
@@ -164,7 +164,7 @@ class UncertaintyWeighting(LossWeightCallback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the parameters from the module."""
         if stage == "fit":
-            pl_module.loss_weighting = None
+            pl_module.loss_weighting = None  # type: ignore[assignment]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the log variance of each target."""

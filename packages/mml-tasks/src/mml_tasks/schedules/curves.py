@@ -95,7 +95,8 @@ class SigmoidScalingSchedule(BaseScalingSchedule):
         ):
             if not 0 < number < 1:
                 raise ValueError(
-                    f"{type(self).__name__} of {key!r}: {name} must be between 0 and 1, got {number}: {remedy}"
+                    f"{type(self).__name__} of {key!r}: {name} must be between 0 and 1, got {number}: "
+                    f"{remedy}"
                 )
         self.center_frac = float(center_frac)
         self.curvature = float(curvature)

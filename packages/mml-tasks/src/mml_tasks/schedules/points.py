@@ -28,7 +28,7 @@ class StepScalingSchedule(BaseScalingSchedule):
     initial_value
         Weight before the first milestone.
     milestones
-        Fractions of the run, ascending, in (0, 1]: the first step that is as far as a milestone has its value.
+        Fractions of the run, ascending, in (0, 1]. The first step that is as far as one has its value.
     values
         Weight from each milestone on.
     step_frequency
