@@ -108,3 +108,50 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "mml-tasks" in str(item.path):
             for text in (".*LeafSpec.*deprecated.*", ".*does not have many workers.*"):
                 item.add_marker(pytest.mark.filterwarnings(f"ignore:{text}"))
+
+
+class TinyModule(pl.LightningModule):
+    """Learns targets by one number each, weighs them as any module may, and notes the weights it saw."""
+
+    def __init__(self, keys: Sequence[str] = ("energy", "force")) -> None:
+        super().__init__()
+        self.task_loss_scaling = dict.fromkeys(keys, 1.0)
+        self.last_losses: dict[str, torch.Tensor] = {}
+        self.loss_weighting = None
+        self.numbers = torch.nn.Parameter(torch.arange(1.0, len(keys) + 1))
+        self.seen: list[tuple[int, dict[str, float]]] = []
+        """Optimizer steps taken so far, and the weights, of each batch."""
+        self.epochs: list[int] = []
+        """How many epochs had begun at each batch."""
+        self.begun = 0
+
+    def on_train_epoch_start(self) -> None:
+        self.begun += 1
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.seen.append((self.global_step, dict(self.task_loss_scaling)))
+        self.epochs.append(self.begun)
+        while not isinstance(batch, torch.Tensor):  # several loaders, or a TensorDataset
+            batch = next(
+                part for part in (batch.values() if isinstance(batch, dict) else batch) if part is not None
+            )
+        losses = {
+            key: (number * batch.float().mean() - i).square()
+            for i, (key, number) in enumerate(zip(self.task_loss_scaling, self.numbers, strict=True))
+        }
+        self.last_losses = {key: loss.detach() for key, loss in losses.items()}
+        scaled = {key: self.task_loss_scaling[key] * loss for key, loss in losses.items()}
+        return (
+            self.loss_weighting(scaled) if self.loss_weighting else torch.stack(list(scaled.values())).sum()
+        )
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        pass
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), 0.01)
+
+
+@pytest.fixture
+def tiny() -> type[TinyModule]:
+    return TinyModule

@@ -76,9 +76,9 @@ class TrainingPlan:
 
     The plan is what bounds the run: ``max_steps`` and ``max_epochs``, both of which ``fast_dev_run`` sets;
     the number of batches of this rank after ``limit_train_batches``, ``overfit_batches``, the distributed
-    sampler and the way in which several loaders are combined; and ``accumulate_grad_batches``. What may end a
-    run early (early stopping, ``max_time``) changes no plan, and ``min_steps`` and ``min_epochs`` only say how
-    early.
+    sampler and the way in which several loaders are combined; and ``accumulate_grad_batches``. What may end
+    a run early (early stopping, ``max_time``) changes no plan, and ``min_steps`` and ``min_epochs`` only say
+    how early.
 
     Nothing is remembered: a run that was resumed is as far as its restored counters say. The plan is for runs
     whose epochs are all alike, and are resumed with the batches and ranks they began with.
