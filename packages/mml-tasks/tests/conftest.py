@@ -118,7 +118,7 @@ class TinyModule(pl.LightningModule):
         self.task_loss_scaling = dict.fromkeys(keys, 1.0)
         self.last_losses: dict[str, torch.Tensor] = {}
         self.loss_weighting = None
-        self.numbers = torch.nn.Parameter(torch.arange(1.0, len(keys) + 1))
+        self.numbers = torch.nn.Parameter(torch.arange(len(keys)) * 2.0 + 1.0)
         self.seen: list[tuple[int, dict[str, float]]] = []
         """Optimizer steps taken so far, and the weights, of each batch."""
         self.epochs: list[int] = []

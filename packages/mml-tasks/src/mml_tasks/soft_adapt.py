@@ -32,7 +32,7 @@ def soft_adapt_weights(
     Parameters
     ----------
     losses, previous
-        Each target's loss now and before, not negative.
+        Each target's loss now and before.
     beta
         Above zero, losses that fall least get the largest weights; below zero, those that fall most.
     normalized
@@ -40,15 +40,26 @@ def soft_adapt_weights(
         3.1.3).
     loss_weighted
         Multiply ``w[k]`` by ``losses[k]`` before they are made to add up to one (section 3.1.2).
+
+    Raises
+    ------
+    ValueError
+        If a loss is negative, and weights are to be proportional to losses.
     """
+    if loss_weighted and min(losses) < 0:
+        raise ValueError(
+            f"loss_weighted makes weights proportional to losses, and these are {list(losses)}: a negative "
+            "loss has no such weight; leave loss_weighted out"
+        )
     rates = [now - before for now, before in zip(losses, previous, strict=True)]
     size = sum(abs(rate) for rate in rates)
     if normalized and size > 0:
         rates = [rate / size for rate in rates]
     largest = max(beta * rate for rate in rates)
     parts = [math.exp(beta * rate - largest) for rate in rates]
-    if loss_weighted and any(losses):
-        parts = [part * loss for part, loss in zip(parts, losses, strict=True)]
+    if loss_weighted:
+        weighted = [part * loss for part, loss in zip(parts, losses, strict=True)]
+        parts = weighted if sum(weighted) > 0 else parts  # all are zero where there is nothing to weigh by
     whole = sum(parts)
     return [part / whole for part in parts]
 
