@@ -1,0 +1,73 @@
+"""Two processes with gloo on the loopback interface: what schedules and adaptive weights are there."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mml_tasks.soft_adapt import soft_adapt_weights
+
+SCRIPT = Path(__file__).with_name("two_ranks.py")
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(folder)],
+            env=os.environ | address | {"LOCAL_RANK": str(rank), "NODE_RANK": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_a_schedule_knows_how_many_steps_are_left_to_a_rank(ranks):
+    """The archived toolkit took the loader's length before it was distributed."""
+    for found in ranks:
+        assert found["scheduler"] == [[step, step // 4] for step in range(8)]
+
+
+def test_all_ranks_have_the_weights_of_the_mean_losses(ranks):
+    first, second = (torch.tensor(found["losses"]) for found in ranks)
+    assert not torch.equal(first, second), "the data of the ranks differ"
+    means = ((first + second) / 2).view(4, 3, 2).mean(1).tolist()
+    expected = [[1.0, 1.0]] * 6
+    for i in (1, 2):
+        expected += [[2 * w for w in soft_adapt_weights(means[i], means[i - 1], beta=3.0)]] * 3
+    assert ranks[0]["adapt"] == ranks[1]["adapt"]
+    for found, wanted in zip(ranks[0]["adapt"], expected, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_adaptive_weights_resume_on_all_ranks(ranks):
+    """The checkpoint was written after the first epoch, and within an average of three steps."""
+    assert ranks[0]["adapt resumed"] == ranks[1]["adapt resumed"]
+    for found, whole in zip(ranks[0]["adapt resumed"], ranks[0]["adapt"][4:], strict=True):
+        assert found == pytest.approx(whole, rel=1e-5)
+
+
+def test_all_ranks_learn_the_same_uncertainties(ranks):
+    assert ranks[0]["log variances"] == ranks[1]["log variances"]
+    assert ranks[0]["numbers"] == ranks[1]["numbers"]
+    assert all(value != 0 for value in ranks[0]["log variances"])
