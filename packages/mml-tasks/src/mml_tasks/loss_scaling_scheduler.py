@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytorch_lightning as pl
 
 from mml_tasks.loss_weights import LossWeightCallback, log_weights, logs_at, weights_of
-from mml_tasks.progress import TrainingPlan, step_index
-from mml_tasks.schedules.base import BaseScalingSchedule
+from mml_tasks.progress import TrainingPlan
+from mml_tasks.schedules.base import BaseScalingSchedule, StepFrequency
 
 _logger = logging.getLogger(__name__)
 
@@ -82,7 +82,11 @@ class LossScalingScheduler(LossWeightCallback):
         self.total_steps = total_steps
         self.total_epochs = total_epochs
         self.log_level = log_level
-        self._frequencies = {schedule.step_frequency for schedule in self.schedules}
+        self._by_frequency = {
+            frequency: [schedule for schedule in self.schedules if schedule.step_frequency == frequency]
+            for frequency in get_args(StepFrequency)
+        }
+        self._weights: dict[str, float] = {}
         self._plan: TrainingPlan
         self._last: tuple[int, int] | None = None
 
@@ -100,18 +104,26 @@ class LossScalingScheduler(LossWeightCallback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Set the weights of the step that this batch is of."""
-        plan, last = self._plan, self._last
-        now = (step_index(trainer), plan.epoch)
-        if now == last:
+        plan = self._plan
+        step, epoch = plan.position()
+        if (step, epoch) == self._last:
             return
-        fractions = {frequency: plan.fraction(frequency) for frequency in self._frequencies}
-        weights = {
-            schedule.key: schedule.value_at(fractions[schedule.step_frequency]) for schedule in self.schedules
-        }
+        new_epoch = self._last is None or epoch != self._last[1]
+        self._last = (step, epoch)
+        weights = self._weights
+        if new_epoch:
+            weights |= self._values("epoch", epoch)
+        weights |= self._values("step", step)
         weights_of(pl_module).update(weights)
-        self._last = now
-        new_epoch = last is None or now[1] != last[1]
-        if new_epoch or logs_at(trainer, now[0]) or plan.is_last_step():
-            log_weights(trainer, weights, now[0])
+        if new_epoch or logs_at(trainer, step) or plan.is_last(step):
+            log_weights(trainer, weights, step)
         if _logger.isEnabledFor(logging.DEBUG) and trainer.is_global_zero:
-            _logger.debug("step %d: %s", now[0], weights)
+            _logger.debug("step %d: %s", step, weights)
+
+    def _values(self, frequency: StepFrequency, index: int) -> dict[str, float]:
+        """Return the weights of the schedules that count steps, or epochs, at one of them."""
+        schedules = self._by_frequency[frequency]
+        if not schedules:
+            return {}
+        fraction = self._plan.fraction(frequency, index)
+        return {schedule.key: schedule.value_at(fraction) for schedule in schedules}

@@ -116,16 +116,16 @@ class TrainingPlan:
             return self._lengths.epoch_of(max(steps - 1, 0)) + 1
         return None if max_epochs == -1 else max_epochs
 
-    @property
-    def epoch(self) -> int:
-        """The epoch of the next step.
+    def position(self) -> tuple[int, int]:
+        """Return the next step and the epoch that it is in, both counted from zero.
 
         Under ``max_steps``, Lightning 2.6 counts wrong after resuming from the end of an epoch: it trains on
         one more batch of that epoch. There the epoch follows from the steps.
         """
+        step = step_index(self._trainer)
         if self._lengths is not None and self._trainer.max_steps != -1:
-            return self._lengths.epoch_of(step_index(self._trainer))
-        return self._trainer.current_epoch
+            return step, self._lengths.epoch_of(step)
+        return step, self._trainer.current_epoch
 
     def total(self, frequency: Literal["step", "epoch"]) -> int:
         """Return how many steps or epochs the run has.
@@ -140,14 +140,13 @@ class TrainingPlan:
             raise ValueError(f"the run has no known number of {frequency}s: {self._reason(frequency)}")
         return total
 
-    def fraction(self, frequency: Literal["step", "epoch"]) -> float:
-        """Return how far the run is: 0 at the first step or epoch, 1 at the last."""
-        index = step_index(self._trainer) if frequency == "step" else self.epoch
+    def fraction(self, frequency: Literal["step", "epoch"], index: int) -> float:
+        """Return how far the run is at a step or an epoch: 0 at the first, 1 at the last."""
         return fraction_of(index, self.total(frequency))
 
-    def is_last_step(self) -> bool:
-        """Whether the next step is the last, where that is known."""
-        return self._total_steps is not None and step_index(self._trainer) == self._total_steps - 1
+    def is_last(self, step: int) -> bool:
+        """Whether a step is the last, where that is known."""
+        return self._total_steps is not None and step == self._total_steps - 1
 
     def _reason(self, frequency: str) -> str:
         trainer = self._trainer
