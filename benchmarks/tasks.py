@@ -3,6 +3,9 @@
 `scheduler`: microseconds of the processor that `LossScalingScheduler` takes of a step, for schedules by step
 and by epoch: the mean over the steps of a run without a logger, and with one that writes every 50 steps.
 
+`training_step`: `ForceRegressionTask.training_step` and its backward pass on a batch of 16 LiPS frames, beside
+the same computation written bare in torch (tasks_step.py).
+
     uv run python benchmarks/tasks.py [--quick] [--json FILE]
 """
 
@@ -27,6 +30,7 @@ from mml_tasks import (
     StepScalingSchedule,
 )
 from pytorch_lightning.loggers import CSVLogger
+from tasks_step import measure_training_step
 from torch.utils.data import DataLoader, TensorDataset
 
 KEYS = ("energy", "force", "stress", "band_gap")
@@ -103,17 +107,20 @@ def measure_scheduler(quick: bool) -> tuple[dict[str, Any], bool]:
     return results, good
 
 
-SECTIONS: dict[str, Callable[[bool], tuple[dict[str, Any], bool]]] = {"scheduler": measure_scheduler}
+SECTIONS: dict[str, Callable[[bool], tuple[dict[str, Any], bool]]] = {
+    "scheduler": measure_scheduler,
+    "training_step": measure_training_step,
+}
 """Each prints a table, and returns its numbers and whether its limits hold; given is whether to be quick."""
 
 
 def main() -> int:
     """Measure every section, and say with the exit status whether every limit holds."""
     options = parse_arguments(__doc__)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    about = describe_machine("torch", "pytorch-lightning")
+    about = describe_machine("torch", "pytorch-lightning", "mml-tasks", "mml-models")
     results: dict[str, object] = {}
     good = True
     for name, section in SECTIONS.items():

@@ -1,28 +1,23 @@
-"""What `ForceRegressionTask.training_step` costs beside the same computation written bare in torch.
+"""The section `training_step` of tasks.py: the step of `ForceRegressionTask` beside the same bare in torch.
 
 Both embed a batch of 16 LiPS frames (83 atoms each, cutoff 5 angstrom) with the same encoder and head, sum
-the energy, differentiate it to forces, take the mean squared errors, and go backward. They run in turn. Then the
-synchronisations of host and device are counted with the profiler, in the step as Lightning calls it and in
-the bare computation: the difference is the task's own.
-
-    uv run python benchmarks/tasks_step.py [--quick] [--json FILE]
+the energy, differentiate it to forces, take the mean squared errors, and go backward. They run in turn. Then
+the synchronisations of host and device are counted with the profiler, in the step as Lightning calls it and
+in the bare computation: the difference is the task's own.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import statistics
-import sys
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from harness import Timing, describe_machine, parse_arguments, write_json
+from harness import Timing
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform, collate_samples
 from mml_models import SchNet
 from mml_tasks import ForceRegressionTask
@@ -43,7 +38,7 @@ Batch = dict[str, Any]
 
 def lips_batch() -> Batch:
     """Return the first frames of the LiPS trajectory; a stand-in of the same size where it is not there."""
-    transforms = [PeriodicPropertiesTransform(5.0), PointCloudToGraphTransform("pyg")]
+    neighbors, graph = PeriodicPropertiesTransform(5.0), PointCloudToGraphTransform("pyg")
     samples = []
     for record in _records():
         sample: dict[str, Any] = {
@@ -55,9 +50,7 @@ def lips_batch() -> Batch:
                 "force": torch.tensor(record["targets"]["force"]),
             },
         }
-        for transform in transforms:
-            sample = transform(sample)
-        samples.append(sample)
+        samples.append(graph(neighbors(sample)))
     return collate_samples(samples)
 
 
@@ -111,11 +104,11 @@ def time_in_turn(steps: Mapping[str, Callable[[], Tensor]], repeats: int) -> dic
     return seconds
 
 
-def waits_of(step: Callable[[], Any]) -> Counter[str]:
-    """Count the operations of a step for which the host waits for the device."""
-    step()
+def waits_of(step: Callable[[], Tensor]) -> Counter[str]:
+    """Count the operations of a step and its backward pass for which the host waits for the device."""
+    step().backward()
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        step()
+        step().backward()
     return Counter(
         {event.key: event.count for event in profiler.key_averages() if event.key in WAITS and event.count}
     )
@@ -126,7 +119,7 @@ def lightning_step(task: ForceRegressionTask, batch: Batch) -> Counter[str]:
     counted: list[Counter[str]] = []
     original = task.training_step
 
-    def step(batch: Batch, batch_idx: int) -> Tensor:
+    def step(batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
             loss = original(batch, batch_idx)
             loss.backward(retain_graph=True)
@@ -148,19 +141,16 @@ def lightning_step(task: ForceRegressionTask, batch: Batch) -> Counter[str]:
     return counted[-1]
 
 
-def main() -> int:
-    """Measure, print, and say with the exit status whether the limits hold."""
-    options = parse_arguments(__doc__)
-    warnings.filterwarnings("ignore")
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    about = describe_machine("torch", "pytorch-lightning", "mml-tasks", "mml-models")
+def measure_training_step(quick: bool) -> tuple[dict[str, Any], bool]:
+    """Print and return milliseconds a step and waits for the device, and whether the limits hold."""
     batch = lips_batch()
     edges = batch["graph"].edge_index.shape[1]
-    print(f"{FRAMES} structures, {len(batch['atomic_numbers'])} atoms, {edges} edges")
+    print(f"{FRAMES} structures, {len(batch['atomic_numbers'])} atoms, {edges} edges; SchNet")
     results: dict[str, Any] = {"edges": edges}
     good = True
-    print(f"{'encoder':10} {'threads':8} {'step, ms (range)':28} {'bare, ms (range)':28} ratio")
-    for threads in (1,) if options.quick else (1, 2):
+    print(f"{'threads':8} {'step, ms (range)':28} {'bare, ms (range)':28} ratio")
+    before = torch.get_num_threads()
+    for threads in (1,) if quick else (1, 2):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         encoder = SchNet(hidden_dim=64, output_dim=64, num_conv=3, cutoff=5.0)
@@ -169,22 +159,20 @@ def main() -> int:
         expected, found = bare_step(encoder, head, batch), task.training_step(batch, 0)
         torch.testing.assert_close(found, expected)
         steps = {
-            "step": lambda task=task: task.training_step(batch, 0),
-            "bare": lambda encoder=encoder, head=head: bare_step(encoder, head, batch),
+            "step": partial(task.training_step, batch, 0),
+            "bare": partial(bare_step, encoder, head, batch),
         }
-        seconds = time_in_turn(steps, 15 if options.quick else 25)
+        seconds = time_in_turn(steps, 15 if quick else 25)
         step, bare = Timing.of(seconds["step"]), Timing.of(seconds["bare"])
-        ratio = statistics.median(seconds["step"]) / statistics.median(seconds["bare"])
+        ratio = step.median / bare.median
         good &= ratio <= LIMIT
         results |= {f"step {threads}": step, f"bare {threads}": bare, f"ratio {threads}": ratio}
-        print(f"{'SchNet':10} {threads:<8} {step.show(1e3):28} {bare.show(1e3):28} {ratio:.3f}")
-    print(f"limit: {LIMIT}")
+        print(f"{threads:<8} {step.show(1e3):28} {bare.show(1e3):28} {ratio:.3f}")
+    torch.set_num_threads(before)
     print("waits for the device in a step, forward and backward:")
     for name, counted in (("ToyEncoder", ToyEncoder(16, cutoff=5.0)), ("SchNet", encoder)):
         task = make_task(counted)
-        bare_waits = waits_of(
-            lambda task=task: bare_step(task.encoder, task.output_heads["energy"], batch).backward()
-        )
+        bare_waits = waits_of(partial(bare_step, task.encoder, task.output_heads["energy"], batch))
         step_waits = lightning_step(task, batch)
         own = step_waits - bare_waits
         good &= not own
@@ -192,10 +180,5 @@ def main() -> int:
         print(
             f"{name:10} bare {dict(bare_waits)}, with Lightning's logging {dict(step_waits)}: own {dict(own)}"
         )
-    print("holds" if good else "DOES NOT HOLD")
-    write_json(options.json, about, results)
-    return 0 if good else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(f"limit: at most {LIMIT} times bare, no waits of its own: {'holds' if good else 'DOES NOT HOLD'}")
+    return results, good

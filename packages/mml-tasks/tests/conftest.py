@@ -1,4 +1,9 @@
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +105,36 @@ def make_trainer(tmp_path: Any) -> Callable[..., pl.Trainer]:
         return pl.Trainer(**(defaults | options))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def on_two_ranks() -> Callable[[Path, Path], None]:
+    """Run a script as two processes that talk through gloo on the loopback device."""
+
+    def run(script: Path, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        common = {"WORLD_SIZE": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        common["OMP_NUM_THREADS"] = "1"
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-W", "ignore", str(script), str(folder)],
+                env={**os.environ, **common, "LOCAL_RANK": str(rank), "RANK": str(rank)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        try:
+            output = [process.communicate(timeout=240)[0] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        assert [process.returncode for process in processes] == [0, 0], "\n".join(output)
+
+    return run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""Runs on one of two ranks; writes what it saw. Started by test_two_ranks."""
+"""Runs on one of two ranks; writes what it saw. Started by test_weights_on_two_ranks.py."""
 
 import json
 import sys

@@ -242,8 +242,8 @@ def _second_derivatives() -> Iterator[None]:
             raise
         raise RuntimeError(
             "the encoder is compiled by a backend whose code has one derivative only, but a loss of forces "
-            'needs two: compile it with encoder.compile(backend="eager"), or train it as it is and compile it '
-            "for prediction"
+            'needs two: compile it with encoder.compile(backend="eager"), or train it as it is and compile '
+            "it for prediction"
         ) from error
 
 

@@ -23,7 +23,8 @@ def statistics_of_batches(
     """Return the statistics of the targets of a training loader, the same on every rank.
 
     Every rank reads its own loader, and the sums are merged; where all ranks saw the same data, because the
-    loader does not divide them, they count once. Batches are not kept; random number generators are as before.
+    loader does not divide them, they count once. Batches are not kept; random number generators are as
+    before.
 
     Parameters
     ----------
