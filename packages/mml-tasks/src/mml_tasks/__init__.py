@@ -2,7 +2,9 @@
 
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.classification import BinaryClassificationTask, CrystalSymmetryClassificationTask
+from mml_tasks.denoising import NodeDenoisingTask
 from mml_tasks.force import ForceRegressionTask
+from mml_tasks.grad_free_force import GradFreeForceRegressionTask
 from mml_tasks.heads import OutputHead
 from mml_tasks.loss_modules import (
     AtomWeightedL1,
@@ -13,7 +15,9 @@ from mml_tasks.loss_modules import (
     TargetLoss,
 )
 from mml_tasks.loss_scaling_scheduler import LossScalingScheduler
+from mml_tasks.lr_scaling import scale_lr_by_world_size
 from mml_tasks.normalizer import Normalizer
+from mml_tasks.pretrained import EncoderReport
 from mml_tasks.protocols import Embeddings, Encoder, HasTargetStatistics
 from mml_tasks.scalar import ScalarRegressionTask
 from mml_tasks.schedules import (
@@ -43,12 +47,15 @@ __all__ = [
     "CrystalSymmetryClassificationTask",
     "Embeddings",
     "Encoder",
+    "EncoderReport",
     "ExponentialScalingSchedule",
     "ForceRegressionTask",
+    "GradFreeForceRegressionTask",
     "HasTargetStatistics",
     "L2NormLoss",
     "LinearScalingSchedule",
     "LossScalingScheduler",
+    "NodeDenoisingTask",
     "Normalizer",
     "OutputHead",
     "PiecewiseScalingSchedule",
@@ -60,4 +67,5 @@ __all__ = [
     "TargetLoss",
     "UncertaintyLoss",
     "UncertaintyWeighting",
+    "scale_lr_by_world_size",
 ]

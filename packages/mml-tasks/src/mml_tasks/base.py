@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, cast
 
-import torch
 from torch import nn
 from torchmetrics import Metric
 
@@ -14,10 +14,13 @@ from mml_tasks.encoder import make_encoder
 from mml_tasks.heads import OutputHead
 from mml_tasks.hyperparameters import plain
 from mml_tasks.losses import complete_loss_scaling, make_losses, without_modules
+from mml_tasks.lr_scaling import LrScaling, check_lr_scaling, log_effective_batch, scale_lr_by_world_size
 from mml_tasks.metrics import MeanLoss, regression_metrics
 from mml_tasks.normalization import NormalizeOptions
-from mml_tasks.optimization import make_scheduler
+from mml_tasks.optimization import make_optimizers
+from mml_tasks.pretrained import EncoderReport, load_encoder, pretrained_arguments
 from mml_tasks.task_normalization import TaskNormalization
+from mml_tasks.weight_averaging import copy_again
 
 
 class BaseTaskModule(TaskNormalization):
@@ -54,6 +57,15 @@ class BaseTaskModule(TaskNormalization):
     task_loss_scaling
         Weight of each target in the loss; 1.0 where none is given. The attribute of the same name is live:
         changing it changes the next step.
+    lr_scaling
+        ``"sqrt"`` or ``"linear"``: multiply ``lr`` by the square root of the number of devices, or by the
+        number; see `scale_lr_by_world_size`. What it came to is logged with the effective batch size.
+    embedding_reduction_type
+        How a structure's atoms are reduced, ``"sum"`` or ``"mean"``, where the task reduces them: embeddings
+        in tasks of a structure (it is their ``readout``), node energies in `ForceRegressionTask`, which takes
+        ``"sum"`` only. Tasks that predict vectors of atoms reduce nothing.
+    freeze_encoder
+        Whether to keep the encoder as it is: its parameters are not trained, and it stays in evaluation mode.
 
     Raises
     ------
@@ -64,6 +76,15 @@ class BaseTaskModule(TaskNormalization):
     """
 
     default_loss: ClassVar[type[nn.Module]] = nn.MSELoss
+
+    reductions: ClassVar[tuple[str, ...]] = ("sum", "mean")
+    """What ``embedding_reduction_type`` may be."""
+
+    transform_keys: ClassVar[frozenset[str]] = frozenset()
+    """Targets that a transform makes, which the statistics of the stored data do not know."""
+
+    pretrained_report: EncoderReport | None = None
+    """What `from_pretrained_encoder` loaded."""
 
     def __init__(
         self,
@@ -82,9 +103,19 @@ class BaseTaskModule(TaskNormalization):
         scheduler_kwargs: dict[str, dict[str, Any]] | None = None,
         normalize_kwargs: dict[str, Any] | Literal["auto"] | None = None,
         task_loss_scaling: dict[str, float] | None = None,
+        lr_scaling: LrScaling | None = None,
+        embedding_reduction_type: Literal["sum", "mean"] | None = None,
+        freeze_encoder: bool = False,
     ) -> None:
         super().__init__()
         NormalizeOptions.of(normalize_kwargs)
+        if lr_scaling is not None:
+            check_lr_scaling(lr_scaling, "lr_scaling")
+        if embedding_reduction_type not in (None, *self.reductions):
+            raise ValueError(
+                f"embedding_reduction_type of {type(self).__name__} must be one of {list(self.reductions)}, "
+                f"got {embedding_reduction_type!r}"
+            )
         self._save_hyperparameters(
             encoder_class=encoder_class,
             encoder_kwargs=encoder_kwargs,
@@ -96,12 +127,19 @@ class BaseTaskModule(TaskNormalization):
             scheduler_kwargs=scheduler_kwargs,
             normalize_kwargs=normalize_kwargs,
             task_loss_scaling=task_loss_scaling,
+            lr_scaling=lr_scaling,
+            embedding_reduction_type=embedding_reduction_type,
+            freeze_encoder=freeze_encoder,
         )
         self.encoder = make_encoder(encoder, encoder_class, encoder_kwargs)
         self.output_kwargs = dict(output_kwargs or {})
         self.lr = lr
         self.weight_decay = weight_decay
         self.scheduler_kwargs = scheduler_kwargs or {}
+        self.lr_scaling = lr_scaling
+        self.freeze_encoder = freeze_encoder
+        if freeze_encoder:
+            self.encoder.requires_grad_(False)
         self.normalize_kwargs = normalize_kwargs
         self.task_keys = None
         self.task_loss_scaling = dict(task_loss_scaling or {})
@@ -118,6 +156,10 @@ class BaseTaskModule(TaskNormalization):
     def head_width(self, key: str) -> int:
         """Return how many numbers a target's head gives."""
         return 1
+
+    def make_head(self, key: str, width: int) -> nn.Module:
+        """Return a new head of a target, for embeddings of ``width``."""
+        return OutputHead(width, self.head_width(key), **self.output_kwargs)
 
     def head_keys(self, task_keys: Sequence[str]) -> list[str]:
         """Return the targets that have a head of their own."""
@@ -163,7 +205,7 @@ class BaseTaskModule(TaskNormalization):
         )
         width: int = cast("Any", self.encoder).output_dim
         for key in self.head_keys(keys):
-            self.output_heads[key] = OutputHead(width, self.head_width(key), **self.output_kwargs)
+            self.output_heads[key] = self.make_head(key, width)
         self.make_normalizers(keys)
 
     def _save_hyperparameters(self, **arguments: Any) -> None:
@@ -204,6 +246,8 @@ class BaseTaskModule(TaskNormalization):
             self.set_task_keys(keys)
         if statistics is not None:
             for key in self.task_keys or []:
+                if key in self.transform_keys:
+                    continue
                 if key not in statistics:
                     raise missing_target(key, statistics, "the data set")
                 if statistics[key].get("missing") and not statistics[key].get("count"):
@@ -213,19 +257,68 @@ class BaseTaskModule(TaskNormalization):
                     )
         if stage == "fit":
             self._fill_normalizers()
+        copy_again(self.trainer, self, stage)
 
     # ---------------------------------------------------------------- optimisation
 
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; an encoder that is frozen stays in the latter."""
+        super().train(mode)
+        if self.freeze_encoder:
+            self.encoder.eval()
+        return self
+
     def configure_optimizers(self) -> Any:
         """Return AdamW over the trainable parameters, and the schedulers of ``scheduler_kwargs``."""
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
-        if not self.scheduler_kwargs:
-            return optimizer
-        schedulers = [
-            make_scheduler(
-                name, kwargs or {}, optimizer, self.lr, lambda: self.trainer.estimated_stepping_batches
-            )
-            for name, kwargs in self.scheduler_kwargs.items()
-        ]
-        return [optimizer], schedulers
+        lr = self.lr
+        if self.lr_scaling is not None:
+            lr = scale_lr_by_world_size(lr, self.trainer.world_size, self.lr_scaling)
+        return make_optimizers(
+            [parameter for parameter in self.parameters() if parameter.requires_grad],
+            self.scheduler_kwargs,
+            lambda: self.trainer.estimated_stepping_batches,
+            lr=lr,
+            weight_decay=self.weight_decay,
+        )
+
+    def on_train_start(self) -> None:
+        """Check the normalisers against the data's, and say what ``lr_scaling`` came to."""
+        super().on_train_start()
+        if self.lr_scaling is not None:
+            log_effective_batch(self, self.lr, self.lr_scaling)
+
+    # ---------------------------------------------------------------- fine-tuning
+
+    @classmethod
+    def from_pretrained_encoder(
+        cls, task_ckpt_path: str | Path, *, strict: bool = True, **kwargs: Any
+    ) -> Self:
+        """Make a new task whose encoder has the weights of a checkpoint's encoder.
+
+        The encoder is made from the checkpoint's ``encoder_class`` and ``encoder_kwargs``, unless ``kwargs``
+        give one. Heads, normalisers and the optimizer start anew. What was loaded and what was not is logged
+        and kept in the attribute ``pretrained_report``.
+
+        Parameters
+        ----------
+        task_ckpt_path
+            Checkpoint of any task; it is read with ``weights_only=True``. One that was written while weights
+            were averaged holds the averaged ones where this looks.
+        strict
+            Whether to refuse a checkpoint that does not have the encoder's every weight in its shape, and no
+            others. If not, weights that do not fit stay as they were made.
+        **kwargs
+            Arguments of the new task; ``freeze_encoder=True`` keeps what was loaded.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the checkpoint has no encoder, says nothing about its class, or its weights do not fit; all
+            weights in question are named.
+        """
+        checkpoint, arguments = pretrained_arguments(task_ckpt_path, kwargs)
+        task = cls(**arguments)
+        task.pretrained_report = load_encoder(task.encoder, checkpoint, task_ckpt_path, strict=strict)
+        return task

@@ -141,7 +141,7 @@ class CrystalSymmetryClassificationTask(ClassificationTask):
         encoder: nn.Module | None = None,
         *,
         num_classes: dict[str, int] | None = None,
-        readout: Readout = "mean",
+        readout: Readout | None = None,
         **kwargs: Any,
     ) -> None:
         # Before the base class builds the heads, which are as wide as this says.

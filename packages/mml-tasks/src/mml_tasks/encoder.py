@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
@@ -56,17 +56,46 @@ def embed(
     ValueError
         If its shape is another.
     """
+    graph = graph_of(batch)
+    rows = graph.atomic_numbers if name == "point_embedding" else atom_counts(graph)
+    expected = [rows.shape[0], cast("Any", encoder).output_dim]
+    return _checked(encoder, encoder(batch), name, expected)
+
+
+def vector_dim(encoder: nn.Module) -> int:
+    """Return how many equivariant vectors an atom the encoder says that it returns: 0 for most."""
+    width = getattr(encoder, "vector_dim", 0)
+    return width if isinstance(width, int) else 0
+
+
+def embed_atoms(encoder: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """Return ``point_embedding`` [N, output_dim] and ``point_vectors`` [N, K, 3] where the encoder has them.
+
+    K is the encoder's ``vector_dim``. The vectors turn with the structure.
+
+    Raises
+    ------
+    TypeError
+        If the encoder did not return one of them.
+    ValueError
+        If a shape is another.
+    """
+    atoms, width = graph_of(batch).atomic_numbers.shape[0], vector_dim(encoder)
     embeddings = encoder(batch)
+    points = _checked(encoder, embeddings, "point_embedding", [atoms, cast("Any", encoder).output_dim])
+    vectors = _checked(encoder, embeddings, "point_vectors", [atoms, width, 3]) if width else None
+    return points, vectors
+
+
+def _checked(encoder: nn.Module, embeddings: Any, name: str, expected: list[int]) -> Tensor:
     who = f"the encoder {type(encoder).__name__} returned a"
     embedding = getattr(embeddings, name, None)
     if not isinstance(embedding, Tensor):
         raise TypeError(
             f"{who} {type(embeddings).__name__} without {name!r}: a task needs an object with "
             "system_embedding and point_embedding"
+            + (", and point_vectors from an encoder that has a vector_dim" if name == "point_vectors" else "")
         )
-    graph = graph_of(batch)
-    rows = graph.atomic_numbers if name == "point_embedding" else atom_counts(graph)
-    expected = [rows.shape[0], encoder.output_dim]
     if list(embedding.shape) != expected:
         raise ValueError(f"{who} {name} of shape {list(embedding.shape)}, where {expected} was expected")
     return embedding

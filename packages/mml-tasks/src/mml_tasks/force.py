@@ -64,6 +64,7 @@ class ForceRegressionTask(BaseTaskModule):
     """
 
     extensive_keys: ClassVar[frozenset[str]] = frozenset({"energy"})
+    reductions: ClassVar[tuple[str, ...]] = ("sum",)
 
     def __init__(
         self, encoder: torch.nn.Module | None = None, *, compute_stress: bool = False, **kwargs: Any

@@ -1,10 +1,10 @@
-"""Learning-rate schedulers by name."""
+"""The optimizer of a task, and learning-rate schedulers by name."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,36 @@ from torch.optim import lr_scheduler
 
 _HORIZONS = ("total_steps", "T_max")
 _LIGHTNING_NAMES = ("interval", "frequency", "monitor")
+
+
+def make_optimizers(
+    parameters: Iterable[Any],
+    scheduler_kwargs: Mapping[str, Mapping[str, Any] | None],
+    estimate_steps: Callable[[], float],
+    **options: Any,
+) -> Any:
+    """Build AdamW and its schedulers, in the form that ``configure_optimizers`` returns.
+
+    Parameters
+    ----------
+    parameters
+        Parameters, or groups of them with options of their own.
+    scheduler_kwargs
+        Schedulers by the name of their class, each with its arguments; see `make_scheduler`.
+    estimate_steps
+        Returns the number of optimizer steps of the run; called only where it is needed.
+    options
+        Of AdamW: ``lr``, ``weight_decay``.
+    """
+    optimizer = torch.optim.AdamW(parameters, **options)
+    if not scheduler_kwargs:
+        return optimizer
+    rates = [group["lr"] for group in optimizer.param_groups]
+    schedulers = [
+        make_scheduler(name, kwargs or {}, optimizer, rates[0] if len(rates) == 1 else rates, estimate_steps)
+        for name, kwargs in scheduler_kwargs.items()
+    ]
+    return [optimizer], schedulers
 
 
 def known_schedulers() -> list[str]:
@@ -30,7 +60,7 @@ def make_scheduler(
     name: str,
     kwargs: Mapping[str, Any],
     optimizer: torch.optim.Optimizer,
-    lr: float,
+    lr: float | list[float],
     estimate_steps: Callable[[], float],
 ) -> dict[str, Any]:
     """Build one scheduler and say how Lightning steps it.
@@ -49,7 +79,7 @@ def make_scheduler(
     optimizer
         What it schedules.
     lr
-        The task's learning rate.
+        The task's learning rate, or one for each of the optimizer's groups of parameters.
     estimate_steps
         Returns the number of optimizer steps of the run; called only where it is needed.
 

@@ -16,7 +16,12 @@ class Embeddings(Protocol):
 
 
 class Encoder(Protocol):
-    """A module that maps a batch, read through ``batch["graph"]``, to embeddings of width ``output_dim``."""
+    """A module that maps a batch, read through ``batch["graph"]``, to embeddings of width ``output_dim``.
+
+    Two more attributes are used where there are any: ``cutoff`` (angstrom), beyond which edges count nothing,
+    and ``vector_dim`` K, which says that the embeddings also have ``point_vectors`` [N, K, 3] that turn with
+    the structure.
+    """
 
     output_dim: int
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from mml_tasks.base import BaseTaskModule
 from mml_tasks.batches import atom_counts, graph_of, sum_by_structure
 from mml_tasks.encoder import embed
 
-Readout = Literal["mean", "system"]
+Readout = Literal["mean", "sum", "system"]
 
 
 class StructureTask(BaseTaskModule):
@@ -24,22 +24,32 @@ class StructureTask(BaseTaskModule):
         As in `BaseTaskModule`.
     readout
         What the heads read: ``"mean"``, the mean of a structure's ``point_embedding``, which makes every
-        output intensive (a supercell has the values of its cell) whatever the encoder; or ``"system"``, the
-        encoder's ``system_embedding``, which is intensive only where the encoder does not sum over atoms.
+        output intensive (a supercell has the values of its cell) whatever the encoder; ``"sum"``, their sum,
+        which grows with the structure; or ``"system"``, the encoder's ``system_embedding``, which is
+        intensive only where the encoder does not sum over atoms. Default: ``embedding_reduction_type``, and
+        ``"mean"`` where neither is given.
     **kwargs
         As in `BaseTaskModule`.
 
     Raises
     ------
     ValueError
-        If ``readout`` is something else.
+        If ``readout`` is something else, or differs from ``embedding_reduction_type``.
     """
 
-    def __init__(self, encoder: nn.Module | None = None, *, readout: Readout = "mean", **kwargs: Any) -> None:
+    def __init__(
+        self, encoder: nn.Module | None = None, *, readout: Readout | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(encoder, **kwargs)
-        if readout not in ("mean", "system"):
-            raise ValueError(f'readout must be "mean" or "system", got {readout!r}')
-        self.readout = readout
+        reduction = self.hparams["embedding_reduction_type"]
+        if readout not in (None, *get_args(Readout)):
+            raise ValueError(f"readout must be one of {list(get_args(Readout))}, got {readout!r}")
+        if None not in (readout, reduction) and readout != reduction:
+            raise ValueError(
+                f"readout is {readout!r} and embedding_reduction_type {reduction!r}: they say the same "
+                "thing, give one of them"
+            )
+        self.readout: Readout = readout or reduction or "mean"
         self.save_hyperparameters({"readout": readout})
         if self.hparams["task_keys"] is not None:
             self.set_task_keys(self.hparams["task_keys"])
@@ -51,6 +61,8 @@ class StructureTask(BaseTaskModule):
         else:
             graph = graph_of(batch)
             points = embed(self.encoder, batch, "point_embedding")
-            embedding = sum_by_structure(points, graph) / atom_counts(graph).view(-1, 1)
+            embedding = sum_by_structure(points, graph)
+            if self.readout == "mean":
+                embedding = embedding / atom_counts(graph).view(-1, 1)
         outputs = {key: head(embedding) for key, head in self.output_heads.items()}
         return {k: value.to(torch.promote_types(value.dtype, torch.float32)) for k, value in outputs.items()}

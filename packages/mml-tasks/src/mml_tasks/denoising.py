@@ -1,0 +1,81 @@
+"""Pretraining: find the noise that was added to the atoms' positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from mml_tasks.atom_vectors import AtomVectorTask
+from mml_tasks.batches import graph_of, private_copy
+
+TARGET = "denoise"
+NOISY = "noisy_pos"
+
+
+class NodeDenoisingTask(AtomVectorTask):
+    """Predict the displacement of every atom from its place, which needs no labels (Zaidi et al., ICLR 2023).
+
+    For an equilibrium structure the noise points along the force of a potential that has its minimum there,
+    so that the encoder learns something of forces (arXiv 2206.00133, section 3).
+
+    The transform ``NoisyPositions`` makes the target ``denoise`` [N, 3]: the displacements in angstrom, or in
+    units of their scale where it normalises. Positions that it leaves under ``noisy_pos``, in the graph or in
+    the batch, take the place of ``pos`` while the encoder sees the batch; where there are none, ``pos`` is
+    taken to be noisy already. Predictions, also those of clean structures, are displacements from an ideal
+    position, ``pos - noise``.
+
+    Parameters
+    ----------
+    encoder, vector_source, vector_cutoff
+        As in `AtomVectorTask`.
+    **kwargs
+        As in `BaseTaskModule`. ``task_keys`` can only be ``["denoise"]``. Statistics of stored data know
+        nothing of the noise, so give ``normalize_kwargs={"denoise_std": ...}`` with the scale of the noise,
+        or let the transform normalise.
+
+    Raises
+    ------
+    ValueError
+        If ``task_keys`` names another target, or ``normalize_kwargs`` is ``"auto"``.
+    """
+
+    transform_keys: ClassVar[frozenset[str]] = frozenset({TARGET})
+
+    def __init__(self, encoder: nn.Module | None = None, **kwargs: Any) -> None:
+        super().__init__(encoder, **kwargs)
+        if self.normalize_kwargs == "auto":
+            raise ValueError(
+                'normalize_kwargs="auto" takes numbers from stored targets, and the noise is drawn anew each '
+                'time: give {"denoise_std": ...}, or NoisyPositions(normalize=True)'
+            )
+        keys = self.hparams["task_keys"] or [TARGET]
+        if list(keys) != [TARGET]:
+            raise ValueError(f"NodeDenoisingTask learns {[TARGET]} only, got task_keys={list(keys)}")
+        self.set_task_keys(keys)
+
+    def check_batch(self, batch: Mapping[str, Any]) -> None:
+        """Refuse batches that were not made noisy, and targets that cannot be learned from."""
+        if not self.trainer.predicting and TARGET not in batch.get("targets", {}):
+            raise ValueError(
+                f"the batch has no target {TARGET!r} (it has {sorted(batch.get('targets', {}))}): add "
+                "NoisyPositions to the transforms of the data"
+            )
+        super().check_batch(batch)
+
+    def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the noise of the noisy positions, [N, 3], in the units of the loss."""
+        graph = graph_of(batch)
+        noisy = getattr(graph, NOISY, None)
+        if noisy is None:
+            noisy = batch.get(NOISY)
+        if noisy is not None:
+            if noisy.shape != graph.pos.shape:
+                raise ValueError(
+                    f"{NOISY!r} has shape {list(noisy.shape)}, and the graph's positions "
+                    f"{list(graph.pos.shape)}"
+                )
+            batch = private_copy(batch)
+            batch["graph"].pos = noisy.to(graph.pos.dtype)
+        return super().normalized_outputs(batch)

@@ -1,0 +1,159 @@
+"""An encoder's weights out of the checkpoint of another task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+_PREFIX = "encoder."
+_COMPILED = "_orig_mod."
+"""What torch.compile puts before the names of a module's weights."""
+
+
+@dataclass(frozen=True)
+class EncoderReport:
+    """Names of the encoder's weights by what became of them.
+
+    Parameters
+    ----------
+    loaded
+        Taken from the checkpoint.
+    missing
+        Of the encoder, not in the checkpoint.
+    unexpected
+        In the checkpoint, not of the encoder.
+    mismatched
+        In both, with other shapes: those of the checkpoint and of the encoder.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all weights of the encoder were loaded, and all of the checkpoint used."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.loaded)} loaded"]
+        if self.missing:
+            parts.append(f"missing in the checkpoint: {', '.join(self.missing)}")
+        if self.unexpected:
+            parts.append(f"not of this encoder: {', '.join(self.unexpected)}")
+        if self.mismatched:
+            shapes = [
+                f"{name} ({list(theirs)} in the checkpoint, {list(ours)} here)"
+                for name, (theirs, ours) in self.mismatched.items()
+            ]
+            parts.append(f"of another shape: {', '.join(shapes)}")
+        return "; ".join(parts)
+
+
+def pretrained_arguments(
+    path: str | Path, kwargs: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a checkpoint, and add to a new task's arguments what they do not say about the encoder.
+
+    Returns
+    -------
+    tuple
+        The checkpoint, and the arguments.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If neither the arguments nor the checkpoint say what the encoder is, or the checkpoint is sharded.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a directory, a checkpoint in shards: make a file of it with "
+            f"python -m pytorch_lightning.utilities.consolidate_checkpoint {path}"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    arguments = dict(kwargs)
+    if arguments.get("encoder") is None and arguments.get("encoder_class") is None:
+        arguments |= _encoder_of(checkpoint, path)
+    return checkpoint, arguments
+
+
+def load_encoder(
+    encoder: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, *, strict: bool = True
+) -> EncoderReport:
+    """Copy the weights of a checkpoint's encoder into ``encoder``, and say which.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint has no encoder or no weight of it fits, or, where ``strict``, if not all do.
+    """
+    stored = {
+        name.removeprefix(_PREFIX).replace(_COMPILED, ""): value
+        for name, value in checkpoint.get("state_dict", {}).items()
+        if name.startswith(_PREFIX) and isinstance(value, Tensor)
+    }
+    if not stored:
+        raise ValueError(
+            f"{path} has no weights of an encoder (no names that begin with {_PREFIX!r}): it is no "
+            "checkpoint of a task"
+        )
+    # The tensors of a state dict share the memory of the module's.
+    own: dict[str, Tensor] = {
+        name.replace(_COMPILED, ""): value
+        for name, value in encoder.state_dict().items()
+        if isinstance(value, Tensor)
+    }
+    common = own.keys() & stored.keys()
+    fits = {name for name in common if own[name].shape == stored[name].shape}
+    report = EncoderReport(
+        loaded=tuple(name for name in own if name in fits),
+        missing=tuple(name for name in own if name not in stored),
+        unexpected=tuple(name for name in stored if name not in own),
+        mismatched={
+            name: (tuple(stored[name].shape), tuple(own[name].shape)) for name in own if name in common - fits
+        },
+    )
+    if not report.loaded or (strict and not report.complete):
+        remedy = "give strict=False to load the rest, or " if report.loaded else ""
+        raise ValueError(
+            f"the encoder of {path} does not fit {type(encoder).__name__}: {report}; {remedy}make the "
+            "encoder with the arguments of the checkpoint's"
+        )
+    with torch.no_grad():
+        for name in report.loaded:
+            own[name].copy_(stored[name])
+    logger.log(
+        logging.INFO if report.complete else logging.WARNING,
+        "weights of the encoder from %s: %s",
+        path,
+        report,
+    )
+    return report
+
+
+def _encoder_of(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the arguments that a checkpoint says its encoder was made with."""
+    stored = checkpoint.get("hyper_parameters", {})
+    if stored.get("encoder_class") is not None:
+        return {"encoder_class": stored["encoder_class"], "encoder_kwargs": stored.get("encoder_kwargs")}
+    config = stored.get("encoder")  # of LightningCLI
+    if isinstance(config, Mapping) and "class_path" in config:
+        return {"encoder_class": config["class_path"], "encoder_kwargs": dict(config.get("init_args") or {})}
+    raise ValueError(
+        f"{path} does not say what its encoder is, as it was given as an instance: give encoder=, or "
+        "encoder_class= and encoder_kwargs="
+    )
