@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
 from torch import nn
 from torchmetrics import Metric
 
+from mml_tasks._optional import ase_calculator
 from mml_tasks.batches import missing_target
 from mml_tasks.encoder import make_encoder
 from mml_tasks.heads import OutputHead
@@ -18,6 +19,7 @@ from mml_tasks.lr_scaling import LrScaling, check_lr_scaling, log_effective_batc
 from mml_tasks.metrics import MeanLoss, regression_metrics
 from mml_tasks.normalization import NormalizeOptions
 from mml_tasks.optimization import make_optimizers
+from mml_tasks.prediction import predict_batch
 from mml_tasks.pretrained import EncoderReport, load_encoder, pretrained_arguments
 from mml_tasks.task_normalization import TaskNormalization
 from mml_tasks.weight_averaging import copy_again
@@ -286,6 +288,55 @@ class BaseTaskModule(TaskNormalization):
         super().on_train_start()
         if self.lr_scaling is not None:
             log_effective_batch(self, self.lr, self.lr_scaling)
+
+    # ---------------------------------------------------------------- prediction
+
+    def predict(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Predict a batch, or a single sample with a graph, outside a trainer.
+
+        Returns
+        -------
+        dict
+            Every output by name, in physical units; ``natoms`` [B]; and ``sample_id``, the samples' names,
+            where the batch has them, else None. Nothing requires gradients.
+
+        Raises
+        ------
+        ValueError
+            If the task has no targets, or no numbers of normalisers, yet.
+        """
+        if self.task_keys is None:
+            raise ValueError(
+                f"{type(self).__name__} has no task_keys yet: name them, train it, or load a checkpoint"
+            )
+        if self.normalize_kwargs == "auto" and self.normalizers.unset():
+            raise ValueError(
+                f"the normalisers of {self.normalizers.unset()} have no numbers yet: train the task, or load "
+                "a checkpoint"
+            )
+        result = predict_batch(self, batch)
+        return result["predictions"] | {name: result[name] for name in ("natoms", "sample_id")}
+
+    def as_ase_calculator(
+        self, transforms: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = (), **kwargs: Any
+    ) -> Any:
+        """Return an ASE calculator of this task, a `mml_tasks.ase_calculator.TaskCalculator`.
+
+        Parameters
+        ----------
+        transforms
+            Those of the training data, which make a graph of a sample.
+        **kwargs
+            Of ASE's ``Calculator``.
+
+        Raises
+        ------
+        ImportError
+            If ASE is not installed; the message holds the install command.
+        ValueError
+            If the task predicts neither energy nor forces.
+        """
+        return ase_calculator().TaskCalculator(self, transforms, **kwargs)
 
     # ---------------------------------------------------------------- fine-tuning
 

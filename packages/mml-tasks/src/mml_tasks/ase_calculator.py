@@ -1,0 +1,174 @@
+"""A task as a calculator of the Atomic Simulation Environment (ASE), which this module needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from mml_tasks.base import BaseTaskModule
+
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+
+_OUTPUTS = {
+    "energy": "energy",
+    "free_energy": "energy",
+    "energies": "node_energies",
+    "forces": "force",
+    "stress": "stress",
+}
+"""ASE's properties, and the outputs of tasks that they are."""
+
+
+class TaskCalculator(Calculator):
+    """Energies, forces and stress that a task predicts, for relaxations and molecular dynamics with ASE.
+
+    All are in ASE's units, as those of the task are: eV, eV/angstrom, and eV/angstrom^3 in the order xx, yy,
+    zz, yz, xz, xy, positive where the cell would contract. ``free_energy`` is the energy. Nothing is computed
+    again while positions, elements, cell and periodicity stay as they were; after training the task further,
+    call ``reset()``.
+
+    Numbers are computed in the type of the task's parameters. Use ``task.double()`` for molecular dynamics
+    and finite differences: single precision limits how well energy is conserved.
+
+    Parameters
+    ----------
+    task
+        A task that predicts ``energy`` or ``force``; it is used as it is, in evaluation mode.
+    transforms
+        What makes a graph of a sample ``{"atomic_numbers", "pos", "pbc"[, "cell"]}``, as in training.
+    **kwargs
+        Of ASE's `Calculator`.
+
+    Raises
+    ------
+    ValueError
+        If the task predicts neither energy nor forces.
+    """
+
+    ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
+
+    def __init__(self, task: BaseTaskModule, transforms: Sequence[Transform] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        outputs = {*task.output_heads, *task.normalizers} | (
+            {"node_energies"} if "energy" in task.output_heads else set()
+        )
+        if not outputs & {"energy", "force"}:
+            raise ValueError(
+                f"{type(task).__name__} predicts {sorted(outputs) or 'nothing yet'}: a calculator needs a "
+                "task that predicts 'energy' or 'force'"
+            )
+        self.task = task
+        self.transforms = list(transforms or ())
+        self.implemented_properties = [name for name, output in _OUTPUTS.items() if output in outputs]
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """Return a property, as ASE's calculators do.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            If the task does not predict it; the message says what would.
+        """
+        if name not in self.implemented_properties:
+            remedy = ": make the task with compute_stress=True" if name == "stress" else ""
+            raise PropertyNotImplementedError(
+                f"{type(self.task).__name__} does not predict {name!r}, only "
+                f"{self.implemented_properties}{remedy}"
+            )
+        return super().get_property(name, atoms, allow_calculation)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Compute all that the task predicts, for ``atoms``.
+
+        Raises
+        ------
+        ValueError
+            If there are no atoms, a periodic direction has no lattice vector, or no transform made a graph.
+        PropertyNotImplementedError
+            If stress is asked for where there is no volume.
+        """
+        super().calculate(atoms, properties, system_changes)
+        atoms = self.atoms
+        has_volume = atoms.cell.rank == 3
+        if "stress" in properties and not has_volume:
+            raise PropertyNotImplementedError(
+                f"stress needs three lattice vectors, and the cell of these atoms has {atoms.cell.rank}"
+            )
+        with _default_dtype(self._dtype()), _without_stress(self.task, not has_volume):
+            outputs = self.task.predict(self._sample(atoms))
+        self.results = {
+            name: _ase_value(name, outputs[output]) for name, output in _OUTPUTS.items() if output in outputs
+        }
+
+    def _dtype(self) -> torch.dtype:
+        return next(p.dtype for p in self.task.parameters() if p.is_floating_point())
+
+    def _sample(self, atoms: Atoms) -> dict[str, Any]:
+        if not len(atoms):
+            raise ValueError("there are no atoms to compute anything of")
+        flat = [axis for axis in range(3) if atoms.pbc[axis] and not atoms.cell[axis].any()]
+        if flat:
+            raise ValueError(
+                f"atoms are periodic along axis {flat[0]}, where their cell is zero: set the cell, or "
+                "pbc=False there"
+            )
+        sample: dict[str, Any] = {
+            "atomic_numbers": torch.as_tensor(atoms.numbers, dtype=torch.int64),
+            "pos": torch.tensor(atoms.positions),
+            "pbc": torch.tensor(atoms.pbc),
+        }
+        if atoms.cell.rank == 3 or atoms.pbc.any():
+            sample["cell"] = torch.tensor(atoms.cell.complete().array)[None]
+        for transform in self.transforms:
+            sample = transform(sample)
+        if "graph" not in sample:
+            raise ValueError(
+                f"the transforms {[type(t).__name__ for t in self.transforms]} made no 'graph': give those "
+                "of the training data, PeriodicPropertiesTransform and PointCloudToGraphTransform"
+            )
+        return sample
+
+
+def _ase_value(name: str, value: torch.Tensor) -> Any:
+    array = value.detach().cpu().to(torch.float64).numpy()
+    if name in ("energy", "free_energy"):
+        return float(array.reshape(()))
+    if name == "stress":
+        return full_3x3_to_voigt_6_stress(array.reshape(3, 3))
+    return np.ascontiguousarray(array.reshape(-1) if name == "energies" else array)
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Let transforms make floats in ``dtype``: they use torch's default."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def _without_stress(task: Any, off: bool) -> Iterator[None]:
+    """Leave out the stress, which has no meaning without a volume, where ``off``."""
+    before = getattr(task, "compute_stress", False)
+    if before:
+        task.compute_stress = not off
+    try:
+        yield
+    finally:
+        if before:
+            task.compute_stress = before
