@@ -73,6 +73,28 @@ class ToyData(pl.LightningDataModule):
         return statistics
 
 
+class TwoDataSets(pl.LightningDataModule):
+    """Ten samples under the name md, seven others under bulk, with statistics of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        samples = make_samples(17)
+        self.parts = {"md": ToyData(samples[:10]), "bulk": ToyData(samples[10:])}
+
+    def loaders(self) -> dict[str, DataLoader]:
+        return {name: part.loader() for name, part in self.parts.items()}
+
+    train_dataloader = val_dataloader = test_dataloader = predict_dataloader = loaders
+
+    def target_statistics(self) -> dict[str, Any]:
+        return {name: part.target_statistics() for name, part in self.parts.items()}
+
+
+@pytest.fixture
+def both() -> TwoDataSets:
+    return TwoDataSets()
+
+
 @pytest.fixture
 def batch() -> dict[str, Any]:
     """Five structures in float64."""

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from mml_tasks import ScalarRegressionTask
+from mml_tasks import ForceRegressionTask, ScalarRegressionTask
 from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
 
 
@@ -34,6 +34,33 @@ def test_the_system_readout_is_what_the_encoder_says():
     assert (small - large).abs() > 1e-4
 
 
+def test_the_sum_of_the_atoms_gives_a_supercell_twice_the_embedding():
+    torch.manual_seed(0)
+    task = ScalarRegressionTask(
+        ToyEncoder(), task_keys=["band_gap"], readout="sum", output_kwargs={"num_hidden": 0}
+    ).double()
+    numbers, pos, cell = random_structure(4)
+    double = torch.diag(torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64)) @ cell
+    supercell = toy_graph(numbers.repeat(2), torch.cat([pos, pos + cell[1]]), double)
+    small, large = task(toy_batch([toy_graph(numbers, pos, cell), supercell]))["band_gap"]
+    torch.testing.assert_close(2 * small, large)  # a linear head whose bias starts at zero
+
+
+@pytest.mark.parametrize("kind", ["sum", "mean"])
+def test_embedding_reduction_type_is_the_older_name_of_the_readout(kind):
+    task = ScalarRegressionTask(ToyEncoder(), embedding_reduction_type=kind)
+    assert task.readout == kind
+    assert ScalarRegressionTask(ToyEncoder(), readout=kind, embedding_reduction_type=kind).readout == kind
+
+
 def test_another_readout_is_refused():
-    with pytest.raises(ValueError, match='readout must be "mean" or "system", got \'sum\''):
-        ScalarRegressionTask(ToyEncoder(), readout="sum")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"readout must be one of \['mean', 'sum', 'system'\], got 'max'"):
+        ScalarRegressionTask(ToyEncoder(), readout="max")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"'system' and embedding_reduction_type 'sum': .* give one of them"):
+        ScalarRegressionTask(ToyEncoder(), readout="system", embedding_reduction_type="sum")
+    with pytest.raises(
+        ValueError, match=r"of ScalarRegressionTask must be one of \['sum', 'mean'\], got 'max'"
+    ):
+        ScalarRegressionTask(ToyEncoder(), embedding_reduction_type="max")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"of ForceRegressionTask must be one of \['sum'\], got 'mean'"):
+        ForceRegressionTask(ToyEncoder(), embedding_reduction_type="mean")

@@ -16,6 +16,7 @@ from mml_tasks.loss_modules import (
 )
 from mml_tasks.loss_scaling_scheduler import LossScalingScheduler
 from mml_tasks.lr_scaling import scale_lr_by_world_size
+from mml_tasks.multitask import MultiTaskLitModule
 from mml_tasks.normalizer import Normalizer
 from mml_tasks.pretrained import EncoderReport
 from mml_tasks.protocols import Embeddings, Encoder, HasTargetStatistics
@@ -55,6 +56,7 @@ __all__ = [
     "L2NormLoss",
     "LinearScalingSchedule",
     "LossScalingScheduler",
+    "MultiTaskLitModule",
     "NodeDenoisingTask",
     "Normalizer",
     "OutputHead",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.batches import graph_of
 from mml_tasks.encoder import embed_atoms
-from mml_tasks.normalization import Scale, rms_from_statistics
+from mml_tasks.normalization import Scale, flatten, provenance, rms_from_statistics
 from mml_tasks.vector_head import VectorHead, VectorSource
 
 
@@ -54,7 +54,8 @@ class AtomVectorTask(BaseTaskModule):
     def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
         """Refuse a mean of vectors."""
         for key in self.vector_keys(list(given)):
-            if given[key].mean:
+            mean = given[key].mean
+            if mean is not None and any(flatten(mean)):
                 raise ValueError(
                     f"{key}_mean must be zero: a mean of vectors is a direction, which nothing in a crystal "
                     "without orientation has"
@@ -64,7 +65,7 @@ class AtomVectorTask(BaseTaskModule):
     def auto_scales(self, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Scale]:
         """Scale vectors by their root mean square over all components."""
         vectors = {
-            key: Scale(std=rms_from_statistics(statistics[key]))
+            key: Scale(std=rms_from_statistics(statistics[key]), **provenance(statistics[key]))
             for key in self.vector_keys(list(self.normalizers))
             if key in statistics
         }

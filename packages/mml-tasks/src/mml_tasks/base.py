@@ -10,7 +10,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from mml_tasks._optional import ase_calculator
-from mml_tasks.batches import missing_target
+from mml_tasks.batches import graph_of, missing_target, samples_of
 from mml_tasks.encoder import make_encoder
 from mml_tasks.heads import OutputHead
 from mml_tasks.hyperparameters import plain
@@ -22,6 +22,7 @@ from mml_tasks.optimization import make_optimizers
 from mml_tasks.prediction import predict_batch
 from mml_tasks.pretrained import EncoderReport, load_encoder, pretrained_arguments
 from mml_tasks.task_normalization import TaskNormalization
+from mml_tasks.task_scope import TaskScope
 from mml_tasks.weight_averaging import copy_again
 
 
@@ -87,6 +88,9 @@ class BaseTaskModule(TaskNormalization):
 
     pretrained_report: EncoderReport | None = None
     """What `from_pretrained_encoder` loaded."""
+
+    scope: TaskScope | None = None
+    """Where the task stands, if it is part of a `MultiTaskLitModule`."""
 
     def __init__(
         self,
@@ -261,6 +265,19 @@ class BaseTaskModule(TaskNormalization):
             self._fill_normalizers()
         copy_again(self.trainer, self, stage)
 
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        """Log as Lightning does; as part of another module, through that and under the task's name there."""
+        if self.scope is None:
+            super().log(name, value, *args, **kwargs)
+        else:
+            self.scope.log(name, value, **kwargs)
+
+    def _statistics(self) -> Mapping[str, Mapping[str, Any]] | None:
+        return super()._statistics() if self.scope is None else self.scope.statistics()
+
+    def _own_loader(self, loaders: Any) -> Any:
+        return loaders if self.scope is None else self.scope.loader_of(loaders)
+
     # ---------------------------------------------------------------- optimisation
 
     def train(self, mode: bool = True) -> Self:
@@ -309,11 +326,12 @@ class BaseTaskModule(TaskNormalization):
             raise ValueError(
                 f"{type(self).__name__} has no task_keys yet: name them, train it, or load a checkpoint"
             )
-        if self.normalize_kwargs == "auto" and self.normalizers.unset():
+        if self._needs_data() and self.normalizers.unset():
             raise ValueError(
                 f"the normalisers of {self.normalizers.unset()} have no numbers yet: train the task, or load "
                 "a checkpoint"
             )
+        self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
         result = predict_batch(self, batch)
         return result["predictions"] | {name: result[name] for name in ("natoms", "sample_id")}
 

@@ -139,13 +139,17 @@ class TaskNormalization(TaskSteps):
                 'normalize_kwargs="auto" needs a data module with target_statistics(), and the trainer has '
                 f"none: give numbers in normalize_kwargs for {self.normalizers.unset()}, or load a checkpoint"
             )
-        loader: Any = self.trainer.fit_loop._data_source.dataloader()
+        loader = self._own_loader(self.trainer.fit_loop._data_source.dataloader())
         if isinstance(loader, (Mapping, list, tuple)):
             raise ValueError(
                 'normalize_kwargs="auto" looks at one training loader, and there are several: give the '
                 f"numbers in normalize_kwargs for {self.normalizers.unset()}"
             )
         return cast("Iterable[Mapping[str, Any]]", loader)
+
+    def _own_loader(self, loaders: Any) -> Any:
+        """Return the loader of the task's data, of those of the trainer."""
+        return loaders
 
     def _statistics(self) -> Mapping[str, Mapping[str, Any]] | None:
         datamodule = getattr(self.trainer, "datamodule", None)

@@ -1,0 +1,372 @@
+"""Several tasks, and several data sets, on one encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from mml_tasks.base import BaseTaskModule
+from mml_tasks.hyperparameters import class_path, import_class, plain
+from mml_tasks.losses import check_loss_scaling
+from mml_tasks.lr_scaling import LrScaling, check_lr_scaling, log_effective_batch, scale_lr_by_world_size
+from mml_tasks.multitask_arguments import (
+    check_options,
+    check_tasks,
+    set_task_keys,
+    share_encoder,
+    task_weights,
+)
+from mml_tasks.multitask_batches import batches_by_dataset
+from mml_tasks.optimization import make_optimizers
+from mml_tasks.task_scope import TaskScope
+from mml_tasks.weight_averaging import copy_again
+
+Stage = Literal["train", "val", "test", "predict"]
+
+CHECKPOINT_KEY = "multitask"
+"""Where a checkpoint says, in plain types, what the tasks are and what they keep in checkpoints."""
+
+
+class MultiTaskLitModule(pl.LightningModule):
+    """Train several tasks together, on one or several data sets, with one encoder and one optimizer.
+
+    The loss is ``sum(task_loss_scaling[name] * loss of the task)``, over the tasks whose data set is in the
+    batch. Tasks are called ``"<data set>/<class of the task>"``, and log as they do alone, under that name:
+    ``emt/ForceRegressionTask/val_force_mae``. ``train_loss``, ``val_loss`` and ``test_loss`` are the weighted
+    sums of the tasks' losses over an epoch.
+
+    A training batch is a dict of data set name to batch, as loaders in a dict make; or, where there is one
+    data set only, that batch itself. For validation, testing and prediction, loaders in a dict are told apart
+    by their names, and loaders in a list are taken to be in the order in which data sets are first named.
+
+    Parameters
+    ----------
+    *tasks
+        Pairs of data set name and task. The encoder is the first task's; the others' must be alike, and are
+        replaced by it. Learning rates, weight decays, weights of targets and normalisers are those of each
+        task; schedulers and ``lr_scaling`` belong here.
+    task_scaling
+        Weights of the tasks' losses, in the order of the tasks or by name; 1.0 where none is given.
+    task_keys
+        Targets of tasks that were made without: data set name to a list, or to a dict of class name of the
+        task to a list.
+    scheduler_kwargs, lr_scaling
+        As in `BaseTaskModule`.
+    **encoder_opt_kwargs
+        Options of AdamW for the encoder's parameters; ``lr`` and ``weight_decay`` are the first task's where
+        they are not given.
+
+    Attributes
+    ----------
+    task_loss_scaling
+        The live weights of the tasks, by name.
+
+    Raises
+    ------
+    TypeError
+        If something given is no pair of a name and a task.
+    ValueError
+        If there are no tasks, a data set has two of the same class, encoders are not alike, or an argument
+        names an unknown task.
+
+    Notes
+    -----
+    The encoder runs once for each task, as tasks of forces need their own derivatives. Where a data set is
+    not in every batch, DDP needs ``find_unused_parameters``.
+    """
+
+    def __init__(
+        self,
+        *tasks: tuple[str, BaseTaskModule],
+        task_scaling: Sequence[float] | Mapping[str, float] | None = None,
+        task_keys: Mapping[str, Sequence[str] | Mapping[str, Sequence[str]]] | None = None,
+        scheduler_kwargs: dict[str, dict[str, Any]] | None = None,
+        lr_scaling: LrScaling | None = None,
+        **encoder_opt_kwargs: Any,
+    ) -> None:
+        super().__init__()
+        check_tasks(tasks)
+        if lr_scaling is not None:
+            check_lr_scaling(lr_scaling, "lr_scaling")
+        check_options(encoder_opt_kwargs)
+        self.encoder = tasks[0][1].encoder
+        self.dataset_names = tuple(dict.fromkeys(dataset for dataset, _ in tasks))
+        self.task_map = nn.ModuleDict({dataset: nn.ModuleDict() for dataset in self.dataset_names})
+        for dataset, task in tasks:
+            group = cast("nn.ModuleDict", self.task_map[dataset])
+            share_encoder(task, self.encoder, tasks[0][1])
+            group[type(task).__name__] = task
+            name = f"{dataset}/{type(task).__name__}"
+            task.scope = TaskScope(self, name, dataset, self.dataset_names)
+        self.scheduler_kwargs = scheduler_kwargs or {}
+        self.lr_scaling = lr_scaling
+        self.encoder_opt_kwargs = encoder_opt_kwargs
+        self.task_loss_scaling = task_weights(task_scaling, list(self.tasks))
+        set_task_keys(self.task_map, task_keys or {})
+        first = tasks[0][1].hparams
+        self.save_hyperparameters(
+            {
+                "task_scaling": plain(dict(self.task_loss_scaling), "task_scaling"),
+                "scheduler_kwargs": plain(scheduler_kwargs, "scheduler_kwargs"),
+                "lr_scaling": lr_scaling,
+                "encoder_opt_kwargs": plain(encoder_opt_kwargs, "encoder_opt_kwargs"),
+                # So that `from_pretrained_encoder` of any task can read them.
+                "encoder_class": first.get("encoder_class"),
+                "encoder_kwargs": first.get("encoder_kwargs"),
+            }
+        )
+
+    @property
+    def tasks(self) -> dict[str, BaseTaskModule]:
+        """The tasks by name."""
+        return {
+            f"{dataset}/{kind}": cast("BaseTaskModule", task)
+            for dataset, group in self.task_map.items()
+            for kind, task in cast("nn.ModuleDict", group).items()
+        }
+
+    # ---------------------------------------------------------------- steps
+
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
+        """Return every output in physical units, by task; a batch of no named data set goes to all tasks."""
+        return {name: task(part) for name, task, part in self._for_prediction(batch)}
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        """Return this rank's loss of a batch, whose mean over ranks is the loss of the step."""
+        losses = {
+            name: task.training_step(part, batch_idx) for name, task, part in self._parts(batch, "train")
+        }
+        check_loss_scaling(self.task_loss_scaling, self.tasks)
+        weighted = [self.task_loss_scaling.get(name, 1.0) * loss for name, loss in losses.items()]
+        return torch.stack(weighted).sum()
+
+    def validation_step(
+        self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, dict[str, Any]]:
+        """Log errors; return what each task returns."""
+        parts = self._parts(batch, "val", dataloader_idx)
+        return {name: task.validation_step(part, batch_idx) for name, task, part in parts}
+
+    def test_step(
+        self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, dict[str, Any]]:
+        """Log errors; return what each task returns."""
+        parts = self._parts(batch, "test", dataloader_idx)
+        return {name: task.test_step(part, batch_idx) for name, task, part in parts}
+
+    def predict_step(
+        self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, dict[str, Any]]:
+        """Return each task's predictions in physical units, and the samples' names."""
+        parts = self._parts(batch, "predict", dataloader_idx)
+        return {name: task.predict_step(part, batch_idx) for name, task, part in parts}
+
+    def predict(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Predict outside a trainer, see `BaseTaskModule.predict`; by task, all for an unnamed batch."""
+        return {name: task.predict(part) for name, task, part in self._for_prediction(batch)}
+
+    def _parts(
+        self, batch: Any, stage: Stage, dataloader_idx: int = 0
+    ) -> Iterator[tuple[str, BaseTaskModule, Mapping[str, Any]]]:
+        loaders = getattr(self.trainer, f"{stage}_dataloaders", None) if self._trainer is not None else None
+        parts = batches_by_dataset(batch, self.dataset_names, loaders, dataloader_idx)
+        for name, task in self.tasks.items():
+            part = parts.get(name.rpartition("/")[0])
+            if part is not None:
+                yield name, task, part
+
+    def _for_prediction(
+        self, batch: Mapping[str, Any]
+    ) -> Iterator[tuple[str, BaseTaskModule, Mapping[str, Any]]]:
+        if "graph" in batch:
+            yield from ((name, task, batch) for name, task in self.tasks.items())
+        else:
+            yield from self._parts(batch, "predict")
+
+    def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        trainer = self.trainer
+        stage: Stage = (
+            "predict"
+            if trainer.predicting
+            else "train"
+            if trainer.training
+            else "test"
+            if trainer.testing
+            else "val"
+        )
+        for _, task, part in self._parts(batch, stage, dataloader_idx):
+            task.check_batch(part)
+        return super()._on_before_batch_transfer(batch, dataloader_idx)
+
+    # ---------------------------------------------------------------- hooks that tasks have
+
+    def setup(self, stage: str) -> None:
+        """Let every task take from its data what it needs."""
+        for task in self.tasks.values():
+            task.trainer = self.trainer
+            task.setup(stage)
+        copy_again(self.trainer, self, stage)
+
+    def on_train_start(self) -> None:
+        """Let tasks check their normalisers, and say what ``lr_scaling`` came to."""
+        self._each("on_train_start")
+        if self.lr_scaling is not None:
+            log_effective_batch(self, self._encoder_options()["lr"], self.lr_scaling)
+
+    def on_validation_start(self) -> None:
+        """Let tasks make sure that normalisers have numbers."""
+        self._each("on_validation_start")
+
+    def on_test_start(self) -> None:
+        """Let tasks make sure that normalisers have numbers."""
+        self._each("on_test_start")
+
+    def on_predict_start(self) -> None:
+        """Let tasks make sure that normalisers have numbers."""
+        self._each("on_predict_start")
+
+    def on_train_epoch_end(self) -> None:
+        """Log the weighted loss of the epoch."""
+        self._each("on_train_epoch_end")
+        self._log_loss("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the weighted loss of the epoch."""
+        self._each("on_validation_epoch_end")
+        self._log_loss("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the weighted loss of the epoch."""
+        self._each("on_test_epoch_end")
+        self._log_loss("test")
+
+    def _each(self, hook: str) -> None:
+        for task in self.tasks.values():
+            getattr(task, hook)()
+
+    def _log_loss(self, stage: str) -> None:
+        losses = []
+        for name, task in self.tasks.items():
+            metric: Any = task.loss_metrics[f"{stage}_loss"]
+            if metric.update_called:
+                losses.append(self.task_loss_scaling.get(name, 1.0) * metric.compute())
+        if losses:
+            self.log(f"{stage}_loss", torch.stack(losses).sum(), prog_bar=True)
+
+    # ---------------------------------------------------------------- optimisation
+
+    def configure_optimizers(self) -> Any:
+        """Return one AdamW with a group for the encoder and one for the rest of each task, and schedulers."""
+        seen = {id(parameter) for parameter in self.encoder.parameters()}
+        groups = [{"params": list(self.encoder.parameters()), **self._encoder_options()}]
+        for task in self.tasks.values():
+            own = [parameter for parameter in task.parameters() if id(parameter) not in seen]
+            groups.append({"params": own, "lr": task.lr, "weight_decay": task.weight_decay})
+        for group in groups:
+            group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
+            if self.lr_scaling is not None:
+                group["lr"] = scale_lr_by_world_size(group["lr"], self.trainer.world_size, self.lr_scaling)
+        return make_optimizers(
+            [group for group in groups if group["params"]],
+            self.scheduler_kwargs,
+            lambda: self.trainer.estimated_stepping_batches,
+        )
+
+    def _encoder_options(self) -> dict[str, Any]:
+        first = next(iter(self.tasks.values()))
+        return {"lr": first.lr, "weight_decay": first.weight_decay} | self.encoder_opt_kwargs
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write what the tasks are, in plain types, so that `load_from_checkpoint` can make them again."""
+        described = {}
+        for name, task in self.tasks.items():
+            kept: dict[str, Any] = {}
+            task.on_save_checkpoint(kept)
+            described[name] = {
+                "class_path": class_path(type(task)),
+                "hyper_parameters": dict(task.hparams),
+                "kept": kept,
+            }
+        checkpoint[CHECKPOINT_KEY] = described
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Give each task what it kept.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint is of other tasks.
+        """
+        described = _described(checkpoint)
+        if set(described) != set(self.tasks):
+            raise ValueError(
+                f"the checkpoint has the tasks {sorted(described)}, this module {sorted(self.tasks)}"
+            )
+        for name, task in self.tasks.items():
+            state: dict[str, Any] = {}
+            task.on_load_checkpoint({**described[name]["kept"], "state_dict": state})
+            # What a task puts in place of the checkpoint's numbers.
+            prefix = f"task_map.{name.replace('/', '.')}."
+            checkpoint["state_dict"] |= {prefix + key: value for key, value in state.items()}
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        strict: bool = True,
+        encoder: nn.Module | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make the module of a checkpoint again, with its tasks; read with ``weights_only=True``.
+
+        Parameters
+        ----------
+        checkpoint_path
+            The file.
+        map_location
+            Device to put the module on; the CPU by default.
+        strict
+            Whether names of weights must be the same.
+        encoder
+            An encoder like that of the checkpoint, where it was given as an instance.
+        **kwargs
+            Arguments in place of those of the checkpoint.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint is not of such a module.
+        """
+        checkpoint: dict[str, Any] = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+        tasks: list[tuple[str, BaseTaskModule]] = []
+        for name, entry in _described(checkpoint).items():
+            made = import_class(entry["class_path"], "class_path", BaseTaskModule)
+            arguments = dict(entry["hyper_parameters"])
+            if tasks or encoder is not None:
+                arguments |= {"encoder_class": None, "encoder_kwargs": None}
+                arguments["encoder"] = tasks[0][1].encoder if tasks else encoder
+            tasks.append((name.rpartition("/")[0], made(**arguments)))
+        stored = {
+            key: value
+            for key, value in checkpoint["hyper_parameters"].items()
+            if key in ("task_scaling", "scheduler_kwargs", "lr_scaling")
+        }
+        options = checkpoint["hyper_parameters"].get("encoder_opt_kwargs") or {}
+        module = cls(*tasks, **(stored | options | kwargs))
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"], strict=strict)
+        return module if map_location is None else module.to(map_location)
+
+
+def _described(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    if CHECKPOINT_KEY not in checkpoint:
+        raise ValueError("the checkpoint is not of a MultiTaskLitModule: load it with the class of its task")
+    return checkpoint[CHECKPOINT_KEY]

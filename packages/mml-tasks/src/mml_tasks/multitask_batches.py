@@ -1,0 +1,54 @@
+"""Which part of a batch, or which loader, belongs to which data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def batches_by_dataset(
+    batch: Any, datasets: Sequence[str], loaders: Any = None, dataloader_idx: int = 0
+) -> dict[str, Any]:
+    """Return the batch of each data set.
+
+    Parameters
+    ----------
+    batch
+        A dict of data set name to batch, None where a data set has no more; or the batch of one data set.
+    datasets
+        Known names.
+    loaders
+        The loaders that the batch may come from, in a dict or a list, if one after the other is read.
+    dataloader_idx
+        Which of them it comes from.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be told which data set a batch belongs to, or none has a batch.
+    """
+    if not isinstance(batch, Mapping):
+        raise ValueError(f"a batch must be a dict, got {type(batch).__name__}")
+    if "graph" not in batch:
+        unknown = sorted(set(batch) - set(datasets))
+        if unknown:
+            raise ValueError(
+                f"the batch has neither a 'graph' nor only names of data sets: {unknown} are not among "
+                f"{list(datasets)}"
+            )
+        parts = {name: part for name, part in batch.items() if part is not None}
+        if not parts:
+            raise ValueError(f"the batch has no data of any of the data sets {list(datasets)}")
+        return parts
+    if len(datasets) == 1:
+        return {datasets[0]: batch}
+    if isinstance(loaders, Mapping) and dataloader_idx < len(loaders):
+        name = list(loaders)[dataloader_idx]
+        if name in datasets:
+            return {name: batch}
+    elif isinstance(loaders, (list, tuple)) and len(loaders) == len(datasets):
+        return {datasets[dataloader_idx]: batch}
+    raise ValueError(
+        f"it cannot be told which of the data sets {list(datasets)} a batch belongs to: give loaders in a "
+        "dict with these names"
+    )

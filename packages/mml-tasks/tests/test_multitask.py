@@ -1,0 +1,262 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from mml_tasks import (
+    BinaryClassificationTask,
+    ForceRegressionTask,
+    MultiTaskLitModule,
+    ScalarRegressionTask,
+)
+from mml_tasks.testing import ToyEncoder
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
+
+MD, BULK = "md/ForceRegressionTask", "bulk/ScalarRegressionTask"
+
+
+def make_module(seed: int = 0, **options: Any) -> MultiTaskLitModule:
+    torch.manual_seed(seed)
+    return MultiTaskLitModule(
+        ("md", ForceRegressionTask(encoder_class=ToyEncoder, normalize_kwargs="auto", lr=0.01)),
+        ("bulk", ScalarRegressionTask(encoder_class=ToyEncoder, normalize_kwargs="auto", lr=0.02)),
+        **options,
+    )
+
+
+def first_batches(data: Any) -> dict[str, Any]:
+    return {name: next(iter(loader)) for name, loader in data.loaders().items()}
+
+
+def test_the_loss_is_the_weighted_sum_of_the_tasks_losses(both):
+    module = make_module(task_scaling=[2.0, 0.5], task_keys={"bulk": ["band_gap"]})
+    batch = first_batches(both)
+    md, bulk = (module.tasks[name] for name in (MD, BULK))
+    expected = 2.0 * md.training_step(batch["md"], 0) + 0.5 * bulk.training_step(batch["bulk"], 0)
+    torch.testing.assert_close(module.training_step(batch, 0), expected)
+    module.task_loss_scaling[MD] = 0.0
+    torch.testing.assert_close(module.training_step(batch, 0), 0.5 * bulk.training_step(batch["bulk"], 0))
+    only = module.training_step({"md": None, "bulk": batch["bulk"]}, 0)
+    torch.testing.assert_close(only, 0.5 * bulk.training_step(batch["bulk"], 0))
+
+
+def test_one_optimizer_has_every_parameter_once_and_the_tasks_rates(both, make_trainer):
+    module = make_module(lr=0.03, scheduler_kwargs={"OneCycleLR": {}})
+    assert module.tasks[MD].encoder is module.tasks[BULK].encoder is module.encoder
+    make_trainer().fit(module, both)
+    optimizer = module.optimizers().optimizer
+    listed = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(listed) == sorted({id(p) for p in module.parameters()})
+    assert [group["max_lr"] for group in optimizer.param_groups] == pytest.approx([0.03, 0.01, 0.02])
+    assert {id(p) for p in module.encoder.parameters()} == {
+        id(p) for p in optimizer.param_groups[0]["params"]
+    }
+
+
+def test_each_task_logs_what_it_logs_alone(both, make_trainer):
+    module, trainer = make_module(task_scaling={BULK: 3.0}), make_trainer()
+    trainer.fit(module, both)
+    assert module.tasks[BULK].task_keys == ["energy", "band_gap", "density"]
+    found: dict[str, float] = {}
+    for row in trainer.validate(module, both, verbose=False):
+        found |= row
+    total = 0.0
+    for name, weight in ((MD, 1.0), (BULK, 3.0)):
+        task = module.tasks[name]
+        alone = type(task)(encoder=module.encoder, **{**task.hparams, "encoder_class": None})
+        alone.load_state_dict(task.state_dict())
+        loader = both.parts[name.split("/")[0]].loader()
+        expected = make_trainer().validate(alone, loader, verbose=False)[0]
+        assert {key for key in found if key.startswith(name)} == {f"{name}/{key}" for key in expected}
+        for key, value in expected.items():
+            assert found[f"{name}/{key}"] == pytest.approx(value, rel=1e-5), key
+        total += weight * expected["val_loss"]
+    assert found["val_loss"] == pytest.approx(total, rel=1e-5)
+    assert {"train_loss", f"{MD}/train_force_loss", f"{BULK}/train_band_gap_loss"} <= set(
+        trainer.logged_metrics
+    )
+
+
+def test_normalisers_take_the_statistics_of_their_own_data_set(both, make_trainer):
+    module = make_module()
+    make_trainer(limit_train_batches=1).fit(module, both)
+    for name, key in ((MD, "energy"), (BULK, "band_gap")):
+        statistics = both.parts[name.split("/")[0]].target_statistics()[key]
+        mean = statistics["per_atom_mean" if name == MD else "mean"]
+        assert module.tasks[name].normalizers.of(key).mean.item() == pytest.approx(mean)
+
+
+def test_without_a_data_module_one_pass_over_the_own_loader_gives_the_numbers(both, make_trainer):
+    module = make_module(task_keys={"bulk": {"ScalarRegressionTask": ["band_gap"]}})
+    make_trainer(limit_train_batches=1).fit(module, both.loaders())
+    mean = both.parts["bulk"].target_statistics()["band_gap"]["mean"]
+    assert module.tasks[BULK].normalizers.of("band_gap").mean.item() == pytest.approx(mean, rel=1e-5)
+
+
+def test_several_tasks_on_one_data_set_take_plain_batches(data, make_trainer):
+    encoder = ToyEncoder()
+    module = MultiTaskLitModule(
+        ("toy", ForceRegressionTask(encoder, lr=0.01)),
+        ("toy", BinaryClassificationTask(encoder, task_keys=["is_metal"])),
+    )
+    trainer = make_trainer()
+    trainer.fit(module, data)
+    metrics = trainer.test(module, data, verbose=False)[0]
+    assert {
+        "toy/ForceRegressionTask/test_force_mae",
+        "toy/BinaryClassificationTask/test_is_metal_accuracy",
+    } <= {*metrics}
+    batch = next(iter(data.loader()))
+    predicted = module.predict(batch)
+    assert list(predicted) == ["toy/ForceRegressionTask", "toy/BinaryClassificationTask"]
+    for name, outputs in trainer.predict(module, data)[0].items():
+        for key, value in outputs["predictions"].items():
+            torch.testing.assert_close(predicted[name][key], value)
+
+
+def test_loaders_in_a_list_are_in_the_order_of_the_data_sets(both, make_trainer):
+    module, trainer = make_module(), make_trainer()
+    trainer.fit(module, both)
+    as_dict: dict[str, float] = {}
+    as_list: dict[str, float] = {}
+    for row in trainer.validate(module, both.loaders(), verbose=False):
+        as_dict |= row
+    for row in trainer.validate(module, list(both.loaders().values()), verbose=False):
+        as_list |= row
+    assert as_dict == as_list
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* not empty")
+def test_an_interrupted_run_ends_with_the_same_weights(both, make_trainer, tmp_path):
+    def run(seed: int, **options: Any) -> MultiTaskLitModule:
+        module = make_module(seed, scheduler_kwargs={"OneCycleLR": {}})
+        every = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+        trainer = make_trainer(max_epochs=3, callbacks=[every], enable_checkpointing=True)
+        trainer.fit(module, both, **options)
+        return module
+
+    whole = run(0)
+    resumed = run(1, ckpt_path=tmp_path / "epoch=0.ckpt")
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_a_checkpoint_makes_the_module_again(both, make_trainer, tmp_path):
+    module, trainer = make_module(task_scaling=[1.0, 4.0], lr=0.03), make_trainer()
+    trainer.fit(module, both)
+    trainer.save_checkpoint(tmp_path / "both.ckpt")
+    loaded = MultiTaskLitModule.load_from_checkpoint(tmp_path / "both.ckpt")
+    assert loaded.task_loss_scaling == {MD: 1.0, BULK: 4.0}
+    assert loaded.encoder_opt_kwargs == {"lr": 0.03}
+    assert loaded.tasks[BULK].encoder is loaded.encoder
+    batch = first_batches(both)
+    for name, outputs in module.predict(batch).items():
+        for key in module.tasks[name].task_keys:
+            assert torch.equal(outputs[key], loaded.predict(batch)[name][key])
+    fine = ScalarRegressionTask.from_pretrained_encoder(tmp_path / "both.ckpt", task_keys=["density"])
+    assert torch.equal(fine.encoder.filter.weight, module.encoder.filter.weight)
+    other = MultiTaskLitModule(("md", ForceRegressionTask(ToyEncoder())))
+    with pytest.raises(ValueError, match=r"has the tasks \['bulk/.*', 'md/.*'\], this module \['md/"):
+        other.on_load_checkpoint(torch.load(tmp_path / "both.ckpt", weights_only=True))
+    trainer = make_trainer()
+    trainer.fit(ForceRegressionTask(ToyEncoder()), both.parts["md"])
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    with pytest.raises(ValueError, match="not of a MultiTaskLitModule: load it with the class of"):
+        MultiTaskLitModule.load_from_checkpoint(tmp_path / "one.ckpt")
+
+
+def test_two_ranks_take_the_step_of_one_with_both_batches(both, make_trainer, tmp_path):
+    """Each rank has one batch of each data set; alone, the loader has batches of twice the size."""
+
+    def run(batch_size: int, **options: Any) -> dict[str, torch.Tensor]:
+        loaders = {
+            name: DataLoader(part.samples[:4], batch_size=batch_size, collate_fn=part.loader().collate_fn)
+            for name, part in both.parts.items()
+        }
+        module = make_module(task_keys={"bulk": ["band_gap"]})
+        for task in module.tasks.values():
+            task.normalize_kwargs = None
+        trainer = make_trainer(max_epochs=2, **options)
+        trainer.fit(module, loaders)
+        trainer.save_checkpoint(tmp_path / f"{batch_size}.ckpt")
+        return torch.load(tmp_path / f"{batch_size}.ckpt", weights_only=True)["state_dict"]
+
+    one = run(4)
+    two = run(2, strategy="ddp_fork", devices=2)
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6, msg=key)
+
+
+class OtherEncoder(ToyEncoder):
+    """Of another class."""
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: MultiTaskLitModule(), ValueError, "needs tasks: pairs of data set name and task"),
+        (
+            lambda: MultiTaskLitModule(ForceRegressionTask(ToyEncoder())),
+            TypeError,
+            "tasks are pairs of data set name and task, got ForceRegressionTask",
+        ),
+        (
+            lambda: MultiTaskLitModule(("a.b", ForceRegressionTask(ToyEncoder()))),
+            ValueError,
+            "cannot be called 'a.b'",
+        ),
+        (
+            lambda: MultiTaskLitModule(*[("a", ForceRegressionTask(ToyEncoder())) for _ in range(2)]),
+            ValueError,
+            "two tasks a/ForceRegressionTask: make one with the task_keys of both",
+        ),
+        (
+            lambda: MultiTaskLitModule(
+                ("a", ForceRegressionTask(ToyEncoder())), ("b", ForceRegressionTask(OtherEncoder()))
+            ),
+            ValueError,
+            r"\(OtherEncoder\) differs from that of ForceRegressionTask \(ToyEncoder\)",
+        ),
+        (
+            lambda: MultiTaskLitModule(
+                ("a", ForceRegressionTask(ToyEncoder(4))), ("b", ForceRegressionTask(ToyEncoder(5)))
+            ),
+            ValueError,
+            "differs from that of",
+        ),
+        (
+            lambda: MultiTaskLitModule(("a", ForceRegressionTask(ToyEncoder(), lr_scaling="sqrt"))),
+            ValueError,
+            "has lr_scaling: give it to MultiTaskLitModule",
+        ),
+        (lambda: make_module(task_scaling=[1.0]), ValueError, "has 1 weights for 2 tasks"),
+        (lambda: make_module(task_scaling={"md": 1.0}), ValueError, "unknown target 'md'"),
+        (lambda: make_module(task_scaling=[1.0, -1.0]), ValueError, "must be finite and not negative"),
+        (lambda: make_module(learning_rate=1.0), ValueError, r"no arguments \['learning_rate'\]"),
+        (lambda: make_module(task_keys={"x": []}), ValueError, "unknown data set 'x'; known are"),
+        (
+            lambda: make_module(task_keys={"md": ["energy"]}),
+            ValueError,
+            "for ForceRegressionTask, which was",
+        ),
+        (lambda: make_module(task_keys={"md": {"X": []}}), ValueError, "unknown task 'X'; known are"),
+    ],
+)
+def test_what_cannot_be_trained_together_is_refused(
+    make: Callable[[], Any], error: type[Exception], message: str
+):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_batches_and_data_of_no_known_data_set_are_refused(both, data, make_trainer):
+    module = make_module(task_keys={"bulk": ["band_gap"]})
+    with pytest.raises(ValueError, match=r"\['other'\] are not among \['md', 'bulk'\]"):
+        module.training_step({"other": first_batches(both)["md"]}, 0)
+    with pytest.raises(ValueError, match=r"cannot be told which of the data sets \['md', 'bulk'\]"):
+        module.training_step(first_batches(both)["md"], 0)
+    with pytest.raises(ValueError, match="no data of any of the data sets"):
+        module.training_step({"md": None}, 0)
+    with pytest.raises(ValueError, match=r"must have an entry for each data set .*'md', 'bulk'"):
+        make_trainer().fit(make_module(), data)
