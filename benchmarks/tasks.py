@@ -3,7 +3,7 @@
 `scheduler`: microseconds of the processor that `LossScalingScheduler` takes of a step, for schedules by step
 and by epoch: the mean over the steps of a run without a logger, and with one that writes every 50 steps.
 
-`training_step`: `ForceRegressionTask.training_step` and its backward pass on a batch of 16 LiPS frames, beside
+`training_step`: `ForceRegressionTask.training_step` and its backward pass on a batch of 16 LiPS frames, and
 the same computation written bare in torch (tasks_step.py).
 
     uv run python benchmarks/tasks.py [--quick] [--json FILE]

@@ -57,6 +57,8 @@ def test_one_optimizer_has_every_parameter_once_and_the_tasks_rates(both, make_t
 def test_each_task_logs_what_it_logs_alone(both, make_trainer):
     module, trainer = make_module(task_scaling={BULK: 3.0}), make_trainer()
     trainer.fit(module, both)
+    logged = trainer.callback_metrics
+    assert {"train_loss", f"{MD}/train_force_loss", f"{BULK}/train_band_gap_loss"} <= set(logged)
     assert module.tasks[BULK].task_keys == ["energy", "band_gap", "density"]
     found: dict[str, float] = {}
     for row in trainer.validate(module, both, verbose=False):
@@ -89,7 +91,7 @@ def test_normalisers_take_the_statistics_of_their_own_data_set(both, make_traine
 
 def test_without_a_data_module_one_pass_over_the_own_loader_gives_the_numbers(both, make_trainer):
     module = make_module(task_keys={"bulk": {"ScalarRegressionTask": ["band_gap"]}})
-    make_trainer(limit_train_batches=1).fit(module, both.loaders())
+    make_trainer(limit_train_batches=1).fit(module, both.loaders(), both.loaders())
     mean = both.parts["bulk"].target_statistics()["band_gap"]["mean"]
     assert module.tasks[BULK].normalizers.of("band_gap").mean.item() == pytest.approx(mean, rel=1e-5)
 
@@ -166,6 +168,7 @@ def test_a_checkpoint_makes_the_module_again(both, make_trainer, tmp_path):
         MultiTaskLitModule.load_from_checkpoint(tmp_path / "one.ckpt")
 
 
+@pytest.mark.filterwarnings("ignore:(?s)Grad strides do not match bucket view strides")
 def test_two_ranks_take_the_step_of_one_with_both_batches(both, make_trainer, tmp_path):
     """Each rank has one batch of each data set; alone, the loader has batches of twice the size."""
 
@@ -178,7 +181,7 @@ def test_two_ranks_take_the_step_of_one_with_both_batches(both, make_trainer, tm
         for task in module.tasks.values():
             task.normalize_kwargs = None
         trainer = make_trainer(max_epochs=2, **options)
-        trainer.fit(module, loaders)
+        trainer.fit(module, loaders, loaders)
         trainer.save_checkpoint(tmp_path / f"{batch_size}.ckpt")
         return torch.load(tmp_path / f"{batch_size}.ckpt", weights_only=True)["state_dict"]
 
