@@ -256,7 +256,8 @@ class MultiTaskLitModule(pl.LightningModule):
             if metric.update_called:
                 losses.append(self.task_loss_scaling.get(name, 1.0) * metric.compute())
         if losses:
-            self.log(f"{stage}_loss", torch.stack(losses).sum(), prog_bar=True)
+            # The metrics are over all ranks already; sync_dist tells Lightning so.
+            self.log(f"{stage}_loss", torch.stack(losses).sum(), prog_bar=True, sync_dist=True)
 
     # ---------------------------------------------------------------- optimisation
 
