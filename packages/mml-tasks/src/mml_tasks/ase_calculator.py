@@ -11,15 +11,16 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
+from lightning_fabric.utilities import move_data_to_device
 
 from mml_tasks.base import BaseTaskModule
+from mml_tasks.prediction import evaluation_mode
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 _OUTPUTS = {
     "energy": "energy",
     "free_energy": "energy",
-    "energies": "node_energies",
     "forces": "force",
     "stress": "stress",
 }
@@ -30,9 +31,9 @@ class TaskCalculator(Calculator):
     """Energies, forces and stress that a task predicts, for relaxations and molecular dynamics with ASE.
 
     All are in ASE's units, as those of the task are: eV, eV/angstrom, and eV/angstrom^3 in the order xx, yy,
-    zz, yz, xz, xy, positive where the cell would contract. ``free_energy`` is the energy. Nothing is computed
-    again while positions, elements, cell and periodicity stay as they were; after training the task further,
-    call ``reset()``.
+    zz, yz, xz, xy, positive where the cell would contract. ``free_energy`` is the energy, ``energies`` are
+    the atoms' shares of it where the task has them. Nothing is computed again while positions, elements, cell
+    and periodicity stay as they were; after training the task further, call ``reset()``.
 
     Numbers are computed in the type of the task's parameters. Use ``task.double()`` for molecular dynamics
     and finite differences: single precision limits how well energy is conserved.
@@ -56,9 +57,7 @@ class TaskCalculator(Calculator):
 
     def __init__(self, task: BaseTaskModule, transforms: Sequence[Transform] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        outputs = {*task.output_heads, *task.normalizers} | (
-            {"node_energies"} if "energy" in task.output_heads else set()
-        )
+        outputs = {*task.output_heads, *task.normalizers}
         if not outputs & {"energy", "force"}:
             raise ValueError(
                 f"{type(task).__name__} predicts {sorted(outputs) or 'nothing yet'}: a calculator needs a "
@@ -67,6 +66,8 @@ class TaskCalculator(Calculator):
         self.task = task
         self.transforms = list(transforms or ())
         self.implemented_properties = [name for name, output in _OUTPUTS.items() if output in outputs]
+        if hasattr(task, "node_energies"):
+            self.implemented_properties.append("energies")
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """Return a property, as ASE's calculators do.
@@ -107,10 +108,20 @@ class TaskCalculator(Calculator):
                 f"stress needs three lattice vectors, and the cell of these atoms has {atoms.cell.rank}"
             )
         with _default_dtype(self._dtype()), _without_stress(self.task, not has_volume):
-            outputs = self.task.predict(self._sample(atoms))
+            sample = self._sample(atoms)
+            outputs = self.task.predict(sample)
+            if "energies" in properties:
+                outputs["energies"] = self._node_energies(sample)
         self.results = {
-            name: _ase_value(name, outputs[output]) for name, output in _OUTPUTS.items() if output in outputs
+            name: _ase_value(name, outputs[output])
+            for name, output in (*_OUTPUTS.items(), ("energies", "energies"))
+            if output in outputs
         }
+
+    def _node_energies(self, sample: dict[str, Any]) -> torch.Tensor:
+        task: Any = self.task
+        with evaluation_mode(task), torch.no_grad():
+            return task.node_energies(move_data_to_device(sample, task.device))
 
     def _dtype(self) -> torch.dtype:
         return next(p.dtype for p in self.task.parameters() if p.is_floating_point())

@@ -1,0 +1,163 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.md.verlet import VelocityVerlet
+from mml_tasks import ForceRegressionTask, GradFreeForceRegressionTask, ScalarRegressionTask, _optional
+from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
+
+NUMBERS = {"energy_per_atom_mean": -1.5, "force_std": 20.0}
+
+
+def graph_of_sample(sample: dict[str, Any]) -> dict[str, Any]:
+    """What the transforms of mml-graphs do; a molecule gets a cell that no image reaches across."""
+    cell = sample.get("cell", 50 * torch.eye(3, dtype=sample["pos"].dtype)[None])
+    dtype = torch.get_default_dtype()
+    graph = toy_graph(sample["atomic_numbers"], sample["pos"].to(dtype), cell[0].to(dtype))
+    return {**sample, "graph": toy_batch([graph])["graph"]}
+
+
+def make_task(**options: Any) -> ForceRegressionTask:
+    torch.manual_seed(0)
+    return ForceRegressionTask(ToyEncoder(), normalize_kwargs=NUMBERS, **options).double()
+
+
+def make_atoms(seed: int = 0) -> Atoms:
+    numbers, pos, cell = random_structure(seed)
+    return Atoms(numbers.numpy(), positions=pos.numpy(), cell=cell.numpy(), pbc=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_forces_and_stress_are_the_numerical_derivatives_that_ase_takes(seed):
+    atoms = make_atoms(seed)
+    atoms.calc = make_task(compute_stress=True).as_ase_calculator([graph_of_sample])
+    forces, stress = atoms.get_forces(), atoms.get_stress()
+    np.testing.assert_allclose(forces, calculate_numerical_forces(atoms, eps=1e-4), atol=1e-6)
+    np.testing.assert_allclose(stress, calculate_numerical_stress(atoms, eps=1e-5), atol=1e-7)
+    assert np.abs(forces).max() > 1e-3
+    assert np.abs(stress).max() > 1e-5
+
+
+def test_energies_of_atoms_sum_to_the_energy():
+    atoms = make_atoms()
+    task = make_task()
+    atoms.calc = task.as_ase_calculator([graph_of_sample])
+    energy = atoms.get_potential_energy()
+    assert isinstance(energy, float)
+    assert atoms.get_potential_energies().sum() == pytest.approx(energy)
+    assert atoms.get_potential_energy(force_consistent=True) == energy
+    sample = {"atomic_numbers": torch.tensor(atoms.numbers), "pos": torch.tensor(atoms.positions)}
+    sample["cell"] = torch.tensor(atoms.cell.array)[None]
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert energy == task.predict(graph_of_sample(sample))["energy"].item()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def drift(timestep: float, steps: int) -> float:
+    """How far the total energy strays in a run, eV an atom."""
+    atoms = make_atoms(1)
+    atoms.calc = make_task().as_ase_calculator([graph_of_sample])
+    speed = np.sqrt(50 * units.kB / atoms.get_masses())[:, None]
+    atoms.set_velocities(speed * np.random.default_rng(0).normal(size=(len(atoms), 3)))
+    dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs)
+    seen: list[float] = []
+    dynamics.attach(lambda: seen.append(atoms.get_total_energy() / len(atoms)))
+    dynamics.run(steps)
+    return max(seen) - min(seen)
+
+
+def test_the_error_of_the_energy_goes_with_the_square_of_the_time_step():
+    """Which it does for forces that are the derivative of an energy, and for no others."""
+    coarse, fine = drift(2.0, 50), drift(1.0, 100)
+    assert coarse / fine == pytest.approx(4.0, rel=0.25)
+    assert fine < 1e-3
+
+
+def test_nothing_is_computed_twice(monkeypatch):
+    atoms = make_atoms()
+    atoms.calc = make_task().as_ase_calculator([graph_of_sample])
+    calls = []
+    predict = atoms.calc.task.predict
+    monkeypatch.setattr(atoms.calc.task, "predict", lambda batch: calls.append(1) or predict(batch))
+    atoms.get_forces(), atoms.get_potential_energy(), atoms.get_forces()
+    assert len(calls) == 1
+    atoms.positions[0, 0] += 0.1
+    atoms.get_forces()
+    assert len(calls) == 2
+    atoms.set_initial_charges([1.0] * len(atoms))
+    atoms.get_forces()
+    assert len(calls) == 2
+
+
+def test_precision_is_the_tasks_and_torchs_default_is_left_alone():
+    atoms = make_atoms()
+    single = make_task().float().as_ase_calculator([graph_of_sample])
+    double = make_task().as_ase_calculator([graph_of_sample])
+    energies = [calc.get_potential_energy(atoms) for calc in (single, double)]
+    assert energies[0] != energies[1]
+    assert energies[0] == pytest.approx(energies[1], rel=1e-5)
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_the_task_stays_in_its_mode():
+    atoms, task = make_atoms(), make_task().train()
+    task.as_ase_calculator([graph_of_sample]).get_potential_energy(atoms)
+    assert task.training
+    assert all(p.grad is None for p in task.parameters())
+
+
+def test_a_molecule_has_energy_and_forces_but_no_stress():
+    atoms = Atoms("H2O", positions=[[0.0, 0, 0.1], [0.8, 0.5, 0], [-0.8, 0.5, 0]])
+    atoms.calc = make_task(compute_stress=True).as_ase_calculator([graph_of_sample])
+    assert atoms.get_forces().shape == (3, 3)
+    with pytest.raises(PropertyNotImplementedError, match=r"needs three lattice vectors, and .* has 0"):
+        atoms.get_stress()
+    assert atoms.calc.task.compute_stress
+
+
+def test_direct_forces_without_an_energy():
+    torch.manual_seed(0)
+    task = GradFreeForceRegressionTask(ToyEncoder())
+    atoms = make_atoms()
+    atoms.calc = task.as_ase_calculator([graph_of_sample])
+    assert atoms.get_forces().shape == (4, 3)
+    with pytest.raises(PropertyNotImplementedError, match=r"does not predict 'energy', only \['forces'\]"):
+        atoms.get_potential_energy()
+
+
+def test_what_a_task_does_not_predict_is_said():
+    atoms = make_atoms()
+    atoms.calc = make_task().as_ase_calculator([graph_of_sample])
+    with pytest.raises(PropertyNotImplementedError, match=r"'stress'.*make the task with compute_stress"):
+        atoms.get_stress()
+    with pytest.raises(ValueError, match=r"predicts \['band_gap'\]: a calculator needs a task"):
+        ScalarRegressionTask(ToyEncoder(), task_keys=["band_gap"]).as_ase_calculator()
+
+
+@pytest.mark.parametrize(
+    ("atoms", "transforms", "message"),
+    [
+        (Atoms(), [graph_of_sample], "there are no atoms"),
+        (Atoms("H", pbc=[False, True, False]), [graph_of_sample], "periodic along axis 1, where their cell"),
+        (Atoms("H"), [], r"transforms \[\] made no 'graph'"),
+    ],
+)
+def test_atoms_and_transforms_that_cannot_be(atoms, transforms, message):
+    with pytest.raises(ValueError, match=message):
+        make_task().as_ase_calculator(transforms).calculate(atoms)
+
+
+def test_without_ase_the_install_command_is_said(monkeypatch):
+    def missing(name: str) -> None:
+        raise ImportError(f"No module named {name!r}")
+
+    task = make_task()
+    monkeypatch.setattr(_optional.importlib, "import_module", missing)
+    with pytest.raises(ImportError, match=r'python -m pip install "mml-tasks\[ase\]"'):
+        task.as_ase_calculator()
