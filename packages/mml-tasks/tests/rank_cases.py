@@ -11,6 +11,7 @@ from mml_tasks import (
     ConditionalHuberLoss,
     CrystalSymmetryClassificationTask,
     ForceRegressionTask,
+    GradFreeForceRegressionTask,
     L2NormLoss,
     ScalarRegressionTask,
 )
@@ -73,7 +74,10 @@ CASES = {
     "binary": lambda: BinaryClassificationTask(ToyEncoder(), task_keys=["is_metal"]),
     "masked binary": lambda: BinaryClassificationTask(ToyEncoder(), task_keys=["is_metal"]),
     "masked symmetry": symmetry,
+    "direct forces": lambda: GradFreeForceRegressionTask(ToyEncoder(), task_keys=["energy", "force"]),
 }
+
+SHARDED = ("scalar", "masked scalar", "binary", "direct forces")
 
 FITS = {
     "force": force,

@@ -25,13 +25,16 @@ def ranks(tmp_path_factory, on_two_ranks) -> list[dict[str, Any]]:
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("name", list(cases.CASES))
-def test_loss_and_gradient_are_those_of_one_rank(ranks, name):
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [*[("steps", name) for name in cases.CASES], *[("sharded", name) for name in cases.SHARDED]],
+)
+def test_loss_and_gradient_are_those_of_one_rank(ranks, how, name):
     task = cases.make_task(name)
     loss = task.training_step(cases.collate(cases.samples_of(name)), 0)
     loss.backward()
     gradients = {key: p.grad for key, p in task.named_parameters() if p.grad is not None}
-    for found in (rank["steps"][name] for rank in ranks):
+    for found in (rank[how][name] for rank in ranks):
         torch.testing.assert_close(found["loss"], loss.detach(), rtol=2e-5, atol=1e-6)
         assert found["gradients"].keys() == gradients.keys()
         for key, gradient in gradients.items():
@@ -70,6 +73,11 @@ def test_statistics_are_the_same_on_every_rank_and_whoever_reads(ranks):
                 assert found[key][name] == (
                     value if isinstance(value, (str, int)) else pytest.approx(value, rel=1e-6)
                 ), (key, name)
+
+
+def test_forces_of_sharded_models_are_refused(ranks):
+    for rank in ranks:
+        assert "FSDP shards have no second derivatives" in rank["refusal"]
 
 
 def test_an_error_of_one_rank_is_an_error_of_all(ranks):

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from mml_tasks.training_pass import statistics_of_batches
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader
 
 spec = importlib.util.spec_from_file_location("rank_cases", Path(__file__).with_name("rank_cases.py"))
@@ -57,6 +59,32 @@ def fit(name: str, rank: int, folder: Path) -> dict[str, Any]:
     return {"logged": trainer.callback_metrics, "state": task.state_dict()}
 
 
+def sharded_loss_and_gradients(name: str, rank: int) -> dict[str, Any]:
+    """As the strategy for sharded models does: its part of the parameters on each rank, by fully_shard."""
+    task = cases.make_task(name)
+    mesh = init_device_mesh("cpu", (2,))
+    for module in (task.encoder, *task.output_heads.values()):
+        fully_shard(module, mesh=mesh)
+    loss = task.training_step(cases.collate(cases.samples_of(name)[PARTS[rank]]), 0)
+    loss.backward()
+    mean = loss.detach().clone()
+    dist.all_reduce(mean)
+    gradients = {key: p.grad.full_tensor() for key, p in task.named_parameters() if p.grad is not None}
+    return {"loss": mean / 2, "gradients": gradients}
+
+
+def refusal_of_sharded_forces(folder: Path) -> str:
+    task = cases.make_task("force")
+    fully_shard(task.encoder, mesh=init_device_mesh("cpu", (2,)))
+    trainer = pl.Trainer(**cases.TRAINER, strategy="ddp", devices=2, default_root_dir=folder)
+    task.trainer = trainer
+    try:
+        task.on_train_start()
+    except ValueError as error:
+        return str(error)
+    return "nothing"
+
+
 def main() -> None:
     folder, rank = Path(sys.argv[1]), int(os.environ["LOCAL_RANK"])
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -64,6 +92,8 @@ def main() -> None:
     if not dist.is_initialized():
         dist.init_process_group("gloo", rank=rank, world_size=2)
     results["steps"] = {name: loss_and_gradients(name, rank) for name in cases.CASES}
+    results["sharded"] = {name: sharded_loss_and_gradients(name, rank) for name in cases.SHARDED}
+    results["refusal"] = refusal_of_sharded_forces(folder)
     everything = cases.samples_of("masked")
     whole = DataLoader(everything, batch_size=3, collate_fn=cases.collate)
     sampler = torch.utils.data.DistributedSampler(everything, shuffle=False)  # type: ignore[arg-type,var-annotated]

@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.batches import (
@@ -126,6 +128,23 @@ class ForceRegressionTask(BaseTaskModule):
         elif self.compute_stress:
             given["stress"] = Scale()
         return self.scales(given)
+
+    def on_train_start(self) -> None:
+        """Refuse parameters that are sharded: torch has no second derivatives for them.
+
+        Raises
+        ------
+        ValueError
+            If FSDP shards the task, or part of it.
+        """
+        super().on_train_start()
+        if isinstance(self.trainer.strategy, FSDPStrategy) or any(
+            isinstance(module, FSDPModule) for module in self.modules()
+        ):
+            raise ValueError(
+                "parameters that FSDP shards have no second derivatives, which a loss of forces needs: train "
+                "with the strategy ddp, or take GradFreeForceRegressionTask"
+            )
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Go backward through the forces; say what to do where a compiled encoder cannot.
