@@ -303,6 +303,8 @@ class BaseTaskModule(TaskNormalization):
     def on_train_start(self) -> None:
         """Check the normalisers against the data's, and say what ``lr_scaling`` came to."""
         super().on_train_start()
+        if self.freeze_encoder:
+            self.encoder.eval()  # not when it is made: before this, Lightning warns of it
         if self.lr_scaling is not None:
             log_effective_batch(self, self.lr, self.lr_scaling)
 

@@ -1,0 +1,129 @@
+import logging
+
+import pytest
+import torch
+from mml_tasks import EncoderReport, ForceRegressionTask, ScalarRegressionTask
+from mml_tasks.testing import ToyEncoder
+
+
+@pytest.fixture
+def checkpoint(data, make_trainer, tmp_path):
+    """Of a task of forces whose encoder was given by its class."""
+    torch.manual_seed(0)
+    task = ForceRegressionTask(encoder_class=ToyEncoder, encoder_kwargs={"output_dim": 6}, lr=0.01)
+    trainer = make_trainer()
+    trainer.fit(task, data)
+    trainer.save_checkpoint(tmp_path / "force.ckpt")
+    return tmp_path / "force.ckpt", task
+
+
+def assert_same_weights(one, other):
+    for (name, value), theirs in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(value, theirs), name
+
+
+def test_the_encoder_is_made_and_filled_from_the_checkpoint(checkpoint, caplog):
+    path, trained = checkpoint
+    with caplog.at_level(logging.INFO, "mml_tasks"):
+        task = ScalarRegressionTask.from_pretrained_encoder(path, task_keys=["band_gap"], lr=0.5)
+    assert_same_weights(task.encoder, trained.encoder)
+    assert task.encoder.output_dim == 6
+    assert task.lr == 0.5
+    assert task.pretrained_report.complete
+    assert task.pretrained_report.loaded == tuple(trained.encoder.state_dict())
+    count = len(trained.encoder.state_dict())
+    assert f"weights of the encoder from {path}: {count} loaded" in caplog.text
+
+
+def test_what_was_loaded_learns_unless_it_is_frozen(checkpoint, data, make_trainer):
+    path, trained = checkpoint
+    for freeze in (False, True):
+        task = ScalarRegressionTask.from_pretrained_encoder(
+            path, task_keys=["band_gap"], lr=0.1, freeze_encoder=freeze
+        )
+        head = task.output_heads["band_gap"].layers[0].weight.clone()
+        make_trainer().fit(task, data)
+        same = torch.equal(task.encoder.filter.weight, trained.encoder.filter.weight)
+        assert same == freeze
+        assert not task.encoder.training or not freeze
+        assert not torch.equal(task.output_heads["band_gap"].layers[0].weight, head)
+
+
+def test_an_encoder_that_was_given_as_an_instance(data, make_trainer, tmp_path):
+    trained, trainer = ForceRegressionTask(ToyEncoder(6)), make_trainer()
+    trainer.fit(trained, data)
+    trainer.save_checkpoint(tmp_path / "force.ckpt")
+    with pytest.raises(ValueError, match="does not say what its encoder is, as it was given as an instance"):
+        ScalarRegressionTask.from_pretrained_encoder(tmp_path / "force.ckpt", task_keys=["band_gap"])
+    task = ScalarRegressionTask.from_pretrained_encoder(
+        tmp_path / "force.ckpt", encoder=ToyEncoder(6), task_keys=["band_gap"]
+    )
+    assert_same_weights(task.encoder, trained.encoder)
+
+
+def test_a_compiled_encoder_has_the_same_names(checkpoint, tmp_path):
+    path, trained = checkpoint
+    stored = torch.load(path, weights_only=True)
+    stored["state_dict"] = {
+        name.replace("encoder.", "encoder._orig_mod."): value for name, value in stored["state_dict"].items()
+    }
+    torch.save(stored, tmp_path / "compiled.ckpt")
+    task = ScalarRegressionTask.from_pretrained_encoder(tmp_path / "compiled.ckpt", task_keys=["band_gap"])
+    assert_same_weights(task.encoder, trained.encoder)
+
+
+class Wider(ToyEncoder):
+    """Has one more layer than the checkpoint's."""
+
+    def __init__(self, output_dim: int = 6) -> None:
+        super().__init__(output_dim)
+        self.more = torch.nn.Linear(2, 2)
+
+
+def test_weights_that_do_not_fit_are_named_and_left_where_that_is_asked_for(checkpoint, tmp_path, caplog):
+    path, trained = checkpoint
+    stored = torch.load(path, weights_only=True)
+    stored["state_dict"]["encoder.old"] = torch.zeros(3)
+    stored["state_dict"]["encoder.filter.weight"] = torch.zeros(5, 5)
+    torch.save(stored, tmp_path / "other.ckpt")
+    message = (
+        r"does not fit Wider: 5 loaded; missing in the checkpoint: more.weight, more.bias; not of this "
+        r"encoder: old; of another shape: filter.weight \(\[5, 5\] in the checkpoint, \[6, 8\] here\); "
+        "give strict=False to load the rest"
+    )
+    with pytest.raises(ValueError, match=message.replace("5 loaded", r"\d loaded")):
+        ScalarRegressionTask.from_pretrained_encoder(tmp_path / "other.ckpt", encoder=Wider())
+    encoder = Wider()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    task = ScalarRegressionTask.from_pretrained_encoder(
+        tmp_path / "other.ckpt", encoder=encoder, strict=False
+    )
+    report = task.pretrained_report
+    assert (report.missing, report.unexpected) == (("more.weight", "more.bias"), ("old",))
+    assert report.mismatched == {"filter.weight": ((5, 5), (6, 8))}
+    assert not report.complete
+    assert "filter.weight ([5, 5] in the checkpoint, [6, 8] here)" in caplog.text
+    for name, value in encoder.state_dict().items():
+        expected = trained.encoder.state_dict()[name] if name in report.loaded else before[name]
+        assert torch.equal(value, expected), name
+
+
+def test_files_that_are_no_checkpoints_of_a_task(tmp_path, checkpoint):
+    make = ScalarRegressionTask.from_pretrained_encoder
+    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*none\.ckpt"):
+        make(tmp_path / "none.ckpt")
+    with pytest.raises(ValueError, match="is a directory, a checkpoint in shards: make a file of it"):
+        make(tmp_path)
+    torch.save({"state_dict": {"weight": torch.zeros(1)}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match="has no weights of an encoder"):
+        make(tmp_path / "other.ckpt", encoder=ToyEncoder())
+    stored = torch.load(checkpoint[0], weights_only=True)
+    stored["state_dict"] = {"encoder.other": torch.zeros(1)}
+    torch.save(stored, tmp_path / "nothing.ckpt")
+    with pytest.raises(ValueError, match=r"does not fit ToyEncoder: 0 loaded; .*; make the encoder with"):
+        make(tmp_path / "nothing.ckpt", encoder=ToyEncoder(), strict=False)
+
+
+def test_a_report_reads_as_a_sentence():
+    assert str(EncoderReport(("a", "b"))) == "2 loaded"
+    assert str(EncoderReport(("a",), missing=("b",))) == "1 loaded; missing in the checkpoint: b"
