@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 import torch
-from mml_graphs.graph_data import kind_by_name, kind_of
+from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
+from mml_graphs.graph_data import join_ends, kind_by_name, kind_of
 
 CELL = torch.eye(3)[None]
 
@@ -42,3 +44,28 @@ def test_what_a_name_tells():
         "whole",
         None,
     ]
+
+
+def test_ends_that_are_rows_of_one_tensor_are_not_copied():
+    ends = torch.tensor([[0, 1, 2], [1, 2, 0]])
+    assert join_ends(*ends.unbind()) is ends
+    for src, dst in (
+        (ends[1], ends[0]),
+        (ends[0], ends[0]),
+        (ends[0].clone(), ends[1]),
+        ends[:, :2].unbind(),
+    ):
+        joined = join_ends(src, dst)
+        assert joined is not ends
+        assert torch.equal(joined, torch.stack([src, dst]))
+    columns = ends.T  # of which each is every second number
+    assert torch.equal(join_ends(columns[0], columns[1]), columns[:2])
+
+
+def test_a_large_graph_takes_the_ends_of_its_sample_as_they_are():
+    rng = np.random.default_rng(0)
+    positions, cell = rng.uniform(0, 31, (1500, 3)), np.eye(3) * 31
+    sample = {"atomic_numbers": np.ones(1500, int), "pos": positions, "cell": cell}
+    made = PointCloudToGraphTransform("pyg")(PeriodicPropertiesTransform(5.0, on_isolated="allow")(sample))
+    assert made["graph"].edge_index.data_ptr() == made["src_nodes"].data_ptr()
+    assert torch.equal(made["graph"].edge_index, torch.stack([made["src_nodes"], made["dst_nodes"]]))

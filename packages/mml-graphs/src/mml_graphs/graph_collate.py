@@ -42,7 +42,7 @@ SMALL = 16
 
 # So many candidates are searched at once (measured): what is computed of them stays in the processor's cache,
 # and memory that the C library keeps for the next portion.
-SMALL_CANDIDATES, DENSE_CANDIDATES = 50_000, 500_000
+SMALL_CANDIDATES, DENSE_CANDIDATES = 50_000, 1_000_000
 
 
 FindGroup = Callable[[Structures, float], GroupEdges]

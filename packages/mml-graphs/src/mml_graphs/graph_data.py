@@ -84,3 +84,18 @@ def kind_by_name(name: str) -> Kind | None:
     if name in WHOLE_KEYS or "index" in name or name == "face":
         return "whole"
     return "edge" if name in EDGE_KEYS or "edge" in name else "node"
+
+
+def join_ends(src: torch.Tensor, dst: torch.Tensor) -> torch.Tensor:
+    """Return sources and destinations as one tensor [2, E]: the one that they are rows of, if there is."""
+    base = src._base
+    if (
+        base is not None
+        and base is dst._base
+        and base.shape == (2, len(src))
+        and base.is_contiguous()
+        and src.data_ptr() == base.data_ptr()
+        and dst.data_ptr() == base.data_ptr() + src.nbytes
+    ):
+        return base
+    return torch.stack([src, dst])

@@ -155,14 +155,28 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
 
     if np.count_nonzero(keep) != keep.size:
         index = keep.nonzero()[0]
-        src, dst, images = src.take(index), dst.take(index), images.take(index, axis=0)
-        distances = distances.take(index)
+        if len(index) > BLOCK:
+            src, dst = take_ends(src, dst, index)
+        else:
+            src, dst = src.take(index), dst.take(index)
+        images, distances = images.take(index, axis=0), distances.take(index)
     if shifts is not None:
         for start in range(0, len(src), BLOCK):
             rows = slice(start, start + BLOCK)
             images[rows] += shifts.take(src[rows], axis=0)
             images[rows] -= shifts.take(dst[rows], axis=0)
     return Edges(src, dst, images, distances)
+
+
+def take_ends(src: NDArray[np.int64], dst: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return sources and destinations of some edges as the rows of one array, [2, E].
+
+    A graph can take that as it is, which saves copying it where it is large.
+    """
+    ends = np.empty((2, len(index)), dtype=np.int64)
+    np.take(src, index, out=ends[0], mode="clip")  # without a copy for the case that an index is wrong
+    np.take(dst, index, out=ends[1], mode="clip")
+    return ends
 
 
 def edge_lengths(

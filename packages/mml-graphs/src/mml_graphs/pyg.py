@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from mml_graphs._optional import pyg_data
-from mml_graphs.graph_data import GraphData, Kind, kind_by_name, kind_of
+from mml_graphs.graph_data import GraphData, Kind, join_ends, kind_by_name, kind_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data
@@ -88,7 +86,7 @@ def build(data: GraphData) -> Data:
     )
     if told:
         parts[KINDS_KEY] = frozenset(told)
-    parts["edge_index"] = torch.stack([data.src, data.dst])
+    parts["edge_index"] = join_ends(data.src, data.dst)
     parts["num_nodes"] = data.n_nodes
     graph = pyg_data().Data()
     # As graph[name] = value for each, which looks for properties and caches that a new graph has not: of the

@@ -171,6 +171,10 @@ def _in_one_block(forms: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) ->
 def as_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
     """Return arrays as tensors that share their memory, floats in torch's default dtype."""
     tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    src, dst = arrays["src_nodes"], arrays["dst_nodes"]
+    if len(src) > BLOCK and src.base is not None and src.base is dst.base and src.base.shape == (2, len(src)):
+        # Rows of one tensor too, so that `mml_graphs.graph_data.join_ends` finds it.
+        tensors["src_nodes"], tensors["dst_nodes"] = torch.from_numpy(src.base).unbind()
     dtype = torch.get_default_dtype()
     if arrays["pos"].dtype == np.float64 and dtype is not torch.float64:
         return {
