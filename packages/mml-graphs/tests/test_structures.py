@@ -7,6 +7,8 @@ from mml_graphs.lattice import complete_cell
 from mml_graphs.sample import read_structure
 from mml_graphs.structures import join_structures, may_be_fractional, read_plain
 from mml_graphs.testing import crystals
+from pymatgen.core import Lattice
+from pymatgen.core import Structure as PymatgenStructure
 
 COPPER = {"atomic_numbers": np.array([29]), "pos": np.zeros((1, 3)), "cell": 1.8 * (1 - np.eye(3))}
 
@@ -32,6 +34,18 @@ def test_reading_all_at_once_is_reading_one_by_one(some, as_tensor):
     read = read_plain(samples)
     assert read is not None
     assert_same(read, one_by_one(samples))
+
+
+def test_structures_of_pymatgen_are_read_at_once_too():
+    lattice = Lattice(np.diag([4.0, 5.0, 9.0]) + 0.1, pbc=(True, True, False))
+    slab = {"structure": PymatgenStructure(lattice, ["Cu", "O"], [[0.1, 0.2, 0.3], [0.6, 0.7, 1.2]])}
+    samples = [COPPER, slab, COPPER]
+    read = read_plain(samples)
+    assert read is not None
+    assert_same(read, one_by_one(samples))
+    disordered = PymatgenStructure(lattice, [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
+    assert read_plain([slab, {"structure": disordered}]) is None
+    assert read_plain([slab, {**slab, "pbc": np.ones(3, dtype=bool)}]) is None
 
 
 @given(some=st.lists(crystals(), min_size=1, max_size=5), data=st.data())

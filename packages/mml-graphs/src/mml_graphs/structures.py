@@ -11,8 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from mml_graphs.lattice import Cell, Pbc, invert_cells
-from mml_graphs.sample import Structure, is_finite, is_known_element
+from mml_graphs.sample import LATTICE_KEYS, Structure, is_finite, is_known_element
 from mml_graphs.sample_tensors import Arrays
+
+# What a sample's ``structure`` only completes.
+OTHER_FORMS = {"atomic_numbers", "pos", "frac_coords", "cell", "pbc", *LATTICE_KEYS}
 
 
 class Structures(NamedTuple):
@@ -117,10 +120,10 @@ def join_structures(structures: Sequence[tuple[Structure, Cell]]) -> Structures:
 
 
 def read_plain(samples: Sequence[Mapping[str, Any]]) -> Structures | None:
-    """Read samples that have arrays ``atomic_numbers``, ``pos`` (Cartesian) and ``cell``, all at once.
+    """Read samples that have arrays ``atomic_numbers``, ``pos`` (Cartesian) and ``cell``, or a ``structure``.
 
-    What `mml_graphs.sample.read_structure` and `mml_graphs.lattice.complete_cell` give one by one, at a
-    fraction of the time.
+    What `mml_graphs.sample.read_structure` and `mml_graphs.lattice.complete_cell` give one by one, together
+    and at a fraction of the time.
 
     Parameters
     ----------
@@ -135,11 +138,18 @@ def read_plain(samples: Sequence[Mapping[str, Any]]) -> Structures | None:
     """
     numbers, positions, cells, pbc = [], [], [], []
     for sample in samples:
+        structure = None if sample.keys() & OTHER_FORMS else sample.get("structure")
         try:
+            if structure is not None:
+                numbers.append(np.array(structure.atomic_numbers))
+                positions.append(structure.cart_coords)
+                cells.append(structure.lattice.matrix)
+                pbc.append(structure.lattice.pbc)
+                continue
             numbers.append(_array(sample["atomic_numbers"]))
             positions.append(_array(sample["pos"]))
             cells.append(_array(sample["cell"]))
-        except (KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError):
             return None
         flags = sample.get("pbc")
         pbc.append((True, True, True) if flags is None else flags)
