@@ -27,6 +27,7 @@ from mml_graphs.sample_tensors import (
     copy_edges,
     empty_batch,
     empty_edges,
+    float_dtype,
 )
 from mml_graphs.search import is_dense
 from mml_graphs.small_cells import group_edges
@@ -94,10 +95,10 @@ class GraphCollate:
         arrays, n_edges, cutoffs = self._found(samples, structures)
         n_atoms = structures.counts
 
+        arrays["cutoff_radius"] = np.array(cutoffs, dtype=float_dtype()).reshape(-1, 1)
         batch = _collated(samples, structures)
         batch.update(as_tensors(arrays))
         batch["natoms"] = torch.from_numpy(np.array(n_atoms))
-        batch["cutoff_radius"] = torch.tensor(cutoffs).reshape(-1, 1)
         parts = self._parts(samples, batch, n_atoms, n_edges)
         batch["graph"] = build_batch(parts, batch.pop("edge_index"), n_atoms, n_edges)
         return batch

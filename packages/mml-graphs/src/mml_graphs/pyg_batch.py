@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,12 +58,18 @@ def build_batch(
     parts["batch"] = torch.from_numpy(np.repeat(np.arange(n_graphs), n_nodes))
     parts["ptr"] = ends["node"]
 
-    module = pyg_data()
-    batch = module.Batch(_base_cls=module.Data)
+    batch = type.__call__(_batch_class())
     batch._store._mapping.update(parts)
     batch._store._num_nodes = list(n_nodes)
     batch._num_graphs, batch._slice_dict, batch._inc_dict = n_graphs, slices, increments
     return batch
+
+
+@cache
+def _batch_class() -> type:
+    """Return the class of batches of ``Data``, which ``Batch`` itself looks for by ``inspect`` each time."""
+    module = pyg_data()
+    return type(module.Batch(_base_cls=module.Data))
 
 
 def _ends(counts: Sequence[int]) -> torch.Tensor:

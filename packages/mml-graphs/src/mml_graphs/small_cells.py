@@ -43,60 +43,67 @@ def group_edges(structures: Structures, cutoff: float) -> GroupEdges:
     fractions = np.einsum("ni,nij->jn", positions, structures.inverses[owner])
 
     # All pairs of atoms of a structure, an atom with itself among them.
-    partners = n_atoms[owner]
-    src, local = spread(partners)
-    dst = local + starts[owner][src]
+    partners = n_atoms.take(owner)
+    src = np.arange(len(owner)).repeat(partners)
+    dst = np.arange(len(src)) + (starts.take(owner) - partners.cumsum() + partners).repeat(partners)
     x, y, z = fractions.take(dst, axis=1) - fractions.take(src, axis=1)
-    lower = _lower_triangles(structures.matrices)[:, owner[src]]
-    pbc = structures.pbc
-    free = None if pbc.all() else pbc.T[:, owner[src]]  # where an image other than zero is allowed
+    structure = owner.take(src)
+    xx, yx, yy, zx, zy, zz = (part.take(structure) for part in _lower_triangles(structures.matrices))
+    free_x = free_y = free_z = None  # where an image other than zero is allowed
+    if not structures.pbc.all():
+        free_x, free_y, free_z = (flags.take(structure) for flags in structures.pbc.T)
 
     radius = cutoff + MARGIN
-    xx, yx, yy, zx, zy, zz = lower
-    k, row = within(-z, radius / zz, None if free is None else free[2])
-    t3 = k + z[row]
-    left = np.maximum(radius * radius - np.square(t3 * zz[row]), 0.0)
+    k, row = within(-z, radius / zz, free_z)
+    t3 = k + z.take(row)
+    left = np.maximum(radius * radius - np.square(t3 * zz.take(row)), 0.0)
 
-    yy_row = yy[row]
-    shift = t3 * zy[row]
-    j, up = within(-y[row] - shift / yy_row, np.sqrt(left) / yy_row, None if free is None else free[1][row])
-    pair = row[up]
-    t3, k = t3[up], k[up]
-    t2 = j + y[pair]
-    left = np.maximum(left[up] - np.square(t2 * yy[pair] + shift[up]), 0.0)
-
-    xx_pair = xx[pair]
-    shift = t2 * yx[pair] + t3 * zx[pair]
-    i, up = within(
-        -x[pair] - shift / xx_pair, np.sqrt(left) / xx_pair, None if free is None else free[0][pair]
+    yy_row = yy.take(row)
+    shift = t3 * zy.take(row)
+    j, up = within(
+        -y.take(row) - shift / yy_row,
+        np.sqrt(left) / yy_row,
+        None if free_y is None else free_y.take(row),
     )
-    pair = pair[up]
-    t1 = i + x[pair]
-    squares = np.square(t1 * xx[pair] + shift[up]) + (radius * radius - left[up])
+    pair = row.take(up)
+    t3, k = t3.take(up), k.take(up)
+    t2 = j + y.take(pair)
+    left = np.maximum(left.take(up) - np.square(t2 * yy.take(pair) + shift.take(up)), 0.0)
+
+    xx_pair = xx.take(pair)
+    shift = t2 * yx.take(pair) + t3 * zx.take(pair)
+    i, up = within(
+        -x.take(pair) - shift / xx_pair,
+        np.sqrt(left) / xx_pair,
+        None if free_x is None else free_x.take(pair),
+    )
+    pair = pair.take(up)
+    t1 = i + x.take(pair)
+    squares = np.square(t1 * xx.take(pair) + shift.take(up)) + (radius * radius - left.take(up))
 
     keep = squares > COINCIDENT * COINCIDENT
     undecided = squares > (cutoff - MARGIN) ** 2
     settled = np.ones(n_structures, dtype=np.bool_)
     n_loops = len(keep) - np.count_nonzero(keep)
     if np.count_nonzero(undecided) or n_loops != len(positions):
-        structure = owner[src[pair]]
-        settled[structure[undecided]] = False
-        settled &= np.bincount(structure[~keep], minlength=n_structures) == n_atoms
+        of_edge = structure.take(pair)
+        settled[of_edge[undecided]] = False
+        settled &= np.bincount(of_edge[~keep], minlength=n_structures) == n_atoms
     index = keep.nonzero()[0]
-    pair, up = pair[index], up[index]
-    src = src[pair]
+    pair, up = pair.take(index), up.take(index)
+    src = src.take(pair)
     degrees = np.bincount(src, minlength=len(positions))
     if not degrees.all():
         settled[owner[degrees == 0]] = False
     counts: list[int] = np.add.reduceat(degrees, starts).tolist()
 
     def write(arrays: Arrays) -> None:
-        arrays["src_nodes"][:], arrays["dst_nodes"][:] = src, dst[pair]
-        arrays["distances"][:] = np.sqrt(squares[index])
+        arrays["src_nodes"][:], arrays["dst_nodes"][:] = src, dst.take(pair)
+        np.sqrt(squares.take(index), out=arrays["distances"], casting="same_kind")
         images = np.empty((len(index), 3))
-        for axis, (image, t) in enumerate(((i[index], t1[index]), (j[up], t2[up]), (k[up], t3[up]))):
-            images[:, axis] = image
-            arrays["unit_offsets"][:, axis] = t
+        for axis, (image, t, places) in enumerate(((i, t1, index), (j, t2, up), (k, t3, up))):
+            images[:, axis] = image.take(places)
+            arrays["unit_offsets"][:, axis] = t.take(places)
         arrays["images"][:] = images
         arrays["offsets"][:] = translations(images, structures.matrices, counts)
 
@@ -114,19 +121,16 @@ def translations(images: Floats, matrices: Floats, counts: list[int]) -> Floats:
     return vectors
 
 
-def spread(counts: Ints) -> tuple[Ints, Ints]:
-    """Return for counts (2, 0, 3) the rows (0, 0, 2, 2, 2) and the places in a row (0, 1, 0, 1, 2)."""
-    row = np.arange(len(counts)).repeat(counts)
-    return row, np.arange(len(row)) - (counts.cumsum() - counts)[row]
-
-
 def within(center: Floats, half: Floats, free: NDArray[np.bool_] | None) -> tuple[Floats, Ints]:
     """Enumerate the integers within ``half`` of each center, with their rows; only zero where not free."""
     first, last = np.ceil(center - half), np.floor(center + half)
     if free is not None:
         first, last = np.where(free, first, np.maximum(first, 0)), np.where(free, last, np.minimum(last, 0))
-    row, place = spread(np.maximum(last - first + 1.0, 0.0).astype(np.int64))
-    return first[row] + place, row
+    counts = np.maximum(last - first + 1.0, 0.0).astype(np.int64)
+    row = np.arange(len(counts)).repeat(counts)
+    # In row r, from its first integer on: what is counted through all rows, less what came before the row.
+    before = counts.cumsum() - counts
+    return np.arange(float(len(row))) + (first - before).repeat(counts), row
 
 
 def _lower_triangles(cells: Floats) -> Floats:
