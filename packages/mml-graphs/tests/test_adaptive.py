@@ -92,9 +92,11 @@ def test_what_no_cutoff_helps_is_an_error_naming_the_atoms():
 @settings(max_examples=50, deadline=None)
 def test_first_step(cutoff, needed):
     step = first_step(cutoff, needed)
-    if needed >= 100:
-        assert step == 100
-    elif needed > cutoff:
+    if needed <= cutoff:
+        assert step == cutoff
+    elif needed >= 100:
+        assert step == max(cutoff, 100)
+    else:
         candidates = [min(cutoff + 0.5 * k, 100.0) for k in range(250)]
         assert step == next(radius for radius in candidates if radius >= needed)
 

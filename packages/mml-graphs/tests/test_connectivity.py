@@ -145,6 +145,13 @@ def test_the_transform_grows_for_it():
     assert nearest(sample)["cutoff_radius"] == 9.0
 
 
+def test_a_nominal_cutoff_beyond_the_last_step_stays():
+    cell = complete_cell(np.diag([40.0, 40.0, 40.0]), ALL)
+    edges, radius = connected_edges(np.zeros((1, 3)), cell, 120.0, "auto")
+    assert radius == 120.0
+    assert edges.distances.max() == pytest.approx(120.0)
+
+
 @pytest.mark.parametrize(
     ("positions", "cell", "pbc", "message"),
     [

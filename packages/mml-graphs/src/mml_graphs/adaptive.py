@@ -94,9 +94,11 @@ def adaptive_edges(
 
 
 def first_step(cutoff: float, needed: float) -> float:
-    """Return the first of ``cutoff + 0.5 k`` (100 at most) that reaches ``needed``, angstrom."""
+    """Return the first of ``cutoff + 0.5 k`` that reaches ``needed``, 100 or the cutoff at most, angstrom."""
+    if needed <= cutoff:
+        return cutoff
     if needed >= LIMIT:
-        return LIMIT
+        return max(cutoff, LIMIT)
     steps = max(math.floor((needed - cutoff) / STEP) - 1, 0)
     while cutoff + steps * STEP < needed:
         steps += 1
