@@ -9,13 +9,9 @@ import torch
 from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from mml_data import LMDBDataset, devset_path
-from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform, collate_samples
+from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 from mml_tasks import ForceRegressionTask
 from support import fit
-
-
-def as_batch(sample):
-    return collate_samples([sample])
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +32,7 @@ def test_molecular_dynamics_conserves_the_energy(trained):
         cell=sample["cell"][0].numpy(),
         pbc=True,
     )
-    transforms = [PeriodicPropertiesTransform(5.0), PointCloudToGraphTransform("pyg"), as_batch]
+    transforms = [PeriodicPropertiesTransform(5.0), PointCloudToGraphTransform("pyg")]
     atoms.calc = trained.double().as_ase_calculator(transforms)
     speeds = np.sqrt(2 * 300 * units.kB / atoms.get_masses())[:, None]
     atoms.set_velocities(speeds * np.random.default_rng(0).normal(size=(len(atoms), 3)))

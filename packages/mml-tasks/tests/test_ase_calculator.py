@@ -21,6 +21,13 @@ def graph_of_sample(sample: dict[str, Any]) -> dict[str, Any]:
     return {**sample, "graph": toy_batch([graph])["graph"]}
 
 
+def single_graph(sample: dict[str, Any]) -> dict[str, Any]:
+    """The graph of a sample that nobody collated: atoms belong to no structure of a batch."""
+    graph = graph_of_sample(sample)["graph"]
+    del graph.batch
+    return {**sample, "graph": graph}
+
+
 def make_task(**options: Any) -> ForceRegressionTask:
     torch.manual_seed(0)
     return ForceRegressionTask(ToyEncoder(), normalize_kwargs=NUMBERS, **options).double()
@@ -57,6 +64,18 @@ def test_energies_of_atoms_sum_to_the_energy():
         assert energy == task.predict(graph_of_sample(sample))["energy"].item()
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_the_transforms_of_the_training_data_are_enough():
+    """They make a sample, where encoders were trained on collated batches."""
+    atoms = make_atoms()
+    task = make_task(compute_stress=True)
+    found = [
+        [calc.get_property(name, atoms) for name in ("energy", "forces", "stress", "energies")]
+        for calc in (task.as_ase_calculator([graph_of_sample]), task.as_ase_calculator([single_graph]))
+    ]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
 def drift(timestep: float, steps: int) -> float:
@@ -151,6 +170,11 @@ def test_what_a_task_does_not_predict_is_said():
 def test_atoms_and_transforms_that_cannot_be(atoms, transforms, message):
     with pytest.raises(ValueError, match=message):
         make_task().as_ase_calculator(transforms).calculate(atoms)
+
+
+def test_a_transform_that_is_in_no_list_is_refused():
+    with pytest.raises(TypeError, match=r"transforms must be a list, got <function .*write \[transform\]"):
+        make_task().as_ase_calculator(graph_of_sample)
 
 
 def test_without_ase_the_install_command_is_said(monkeypatch):

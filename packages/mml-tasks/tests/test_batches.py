@@ -2,6 +2,7 @@ import pytest
 import torch
 from mml_tasks.batches import (
     align_target,
+    as_batch,
     atom_counts,
     check_not_infinite,
     find_target,
@@ -29,6 +30,22 @@ def test_a_graph_that_is_not_batched_is_one_structure():
     del graph.batch
     assert structure_index(graph).tolist() == [0, 0, 0]
     assert atom_counts(graph).tolist() == [3]
+
+
+def test_a_single_sample_becomes_a_batch_of_one_and_a_batch_stays(batch):
+    graph = toy_graph(*random_structure(0, 3))
+    del graph.batch
+    graph.natoms = torch.tensor(3)
+    sample = {"graph": graph, "sample_id": "toy/7"}
+    made = as_batch(sample)
+    assert made["sample_id"] == ["toy/7"]
+    assert made["graph"].batch.tolist() == [0, 0, 0]
+    assert made["graph"].natoms.tolist() == [3]
+    assert made["graph"].pos is graph.pos
+    assert sample["sample_id"] == "toy/7"
+    assert not hasattr(graph, "batch")
+    assert as_batch(made) is made
+    assert as_batch(batch) is batch
 
 
 def test_tensors_of_inference_mode_are_cloned_and_others_are_shared(batch):

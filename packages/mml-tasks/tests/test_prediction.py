@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from mml_tasks import ForceRegressionTask, ScalarRegressionTask
@@ -15,6 +17,27 @@ def test_predict_is_what_a_trainer_predicts_with_the_samples_names(data, make_tr
     for key in ("energy", "force"):
         assert torch.equal(found[key], expected["predictions"][key])
         assert not found[key].requires_grad
+
+
+def test_a_single_sample_is_predicted_as_a_batch_of_one(data):
+    """Its graph does not say which structure an atom belongs to, and its name is no list."""
+    task = ForceRegressionTask(ToyEncoder(), normalize_kwargs={"energy_mean": 3.0, "force_std": 2.0})
+    batch = task.predict(next(iter(data.loader())))
+    graph = copy.copy(data.samples[1][0])
+    del graph.batch
+    found = task.predict({"graph": graph, "sample_id": "toy/000001"})
+    assert found["sample_id"] == ["toy/000001"]
+    assert found["natoms"].tolist() == [len(graph.pos)]
+    torch.testing.assert_close(found["energy"][0], batch["energy"][1])
+    start = int(batch["natoms"][0])
+    torch.testing.assert_close(found["force"], batch["force"][start : start + len(graph.pos)])
+
+
+def test_an_element_that_a_single_sample_has_and_training_had_not_is_named(data):
+    numbers = {"energy_reference": {"H": -1.0}, "force_std": 1.0}
+    task = ForceRegressionTask(ToyEncoder(), normalize_kwargs=numbers)
+    with pytest.raises(ValueError, match=r"batch of sample 'toy/000001'"):
+        task.predict({"graph": data.samples[1][0], "sample_id": "toy/000001"})
 
 
 def test_the_mode_of_every_module_is_as_before(batch):

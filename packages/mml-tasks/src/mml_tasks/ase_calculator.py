@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from lightning_fabric.utilities import move_data_to_device
 
 from mml_tasks.base import BaseTaskModule
+from mml_tasks.batches import as_batch
 from mml_tasks.prediction import evaluation_mode
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
@@ -49,6 +50,8 @@ class TaskCalculator(Calculator):
 
     Raises
     ------
+    TypeError
+        If ``transforms`` is one transform and no list.
     ValueError
         If the task predicts neither energy nor forces.
     """
@@ -64,6 +67,10 @@ class TaskCalculator(Calculator):
                 "task that predicts 'energy' or 'force'"
             )
         self.task = task
+        if callable(transforms):
+            raise TypeError(
+                f"transforms must be a list, got {transforms!r}: write [transform] for a single one"
+            )
         self.transforms = list(transforms or ())
         self.implemented_properties = [name for name, output in _OUTPUTS.items() if output in outputs]
         if hasattr(task, "node_energies"):
@@ -118,7 +125,7 @@ class TaskCalculator(Calculator):
             if output in outputs
         }
 
-    def _node_energies(self, sample: dict[str, Any]) -> torch.Tensor:
+    def _node_energies(self, sample: Mapping[str, Any]) -> torch.Tensor:
         task: Any = self.task
         with evaluation_mode(task), torch.no_grad():
             return task.node_energies(move_data_to_device(sample, task.device))
@@ -126,7 +133,7 @@ class TaskCalculator(Calculator):
     def _dtype(self) -> torch.dtype:
         return next(p.dtype for p in self.task.parameters() if p.is_floating_point())
 
-    def _sample(self, atoms: Atoms) -> dict[str, Any]:
+    def _sample(self, atoms: Atoms) -> Mapping[str, Any]:
         if not len(atoms):
             raise ValueError("there are no atoms to compute anything of")
         flat = [axis for axis in range(3) if atoms.pbc[axis] and not atoms.cell[axis].any()]
@@ -149,7 +156,7 @@ class TaskCalculator(Calculator):
                 f"the transforms {[type(t).__name__ for t in self.transforms]} made no 'graph': give those "
                 "of the training data, PeriodicPropertiesTransform and PointCloudToGraphTransform"
             )
-        return sample
+        return as_batch(sample)
 
 
 def _ase_value(name: str, value: torch.Tensor) -> Any:

@@ -10,7 +10,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from mml_tasks._optional import ase_calculator
-from mml_tasks.batches import graph_of, missing_target, samples_of
+from mml_tasks.batches import as_batch, graph_of, missing_target, samples_of
 from mml_tasks.encoder import make_encoder
 from mml_tasks.heads import OutputHead
 from mml_tasks.hyperparameters import plain
@@ -333,6 +333,7 @@ class BaseTaskModule(TaskNormalization):
                 f"the normalisers of {self.normalizers.unset()} have no numbers yet: train the task, or load "
                 "a checkpoint"
             )
+        batch = as_batch(batch)
         self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
         result = predict_batch(self, batch)
         return result["predictions"] | {name: result[name] for name in ("natoms", "sample_id")}
@@ -353,6 +354,8 @@ class BaseTaskModule(TaskNormalization):
         ------
         ImportError
             If ASE is not installed; the message holds the install command.
+        TypeError
+            If ``transforms`` is one transform and no list.
         ValueError
             If the task predicts neither energy nor forces.
         """

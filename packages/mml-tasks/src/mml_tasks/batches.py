@@ -46,6 +46,24 @@ def structure_index(graph: Any) -> Tensor:
     return torch.zeros_like(graph.atomic_numbers) if index is None else index
 
 
+def as_batch(sample: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a single sample as the batch of one that collating makes of it; a batch is returned as it is.
+
+    Encoders were trained on batches, and may read which structure an atom belongs to from the graph.
+    """
+    graph, name = graph_of(sample), sample.get("sample_id")
+    single = getattr(graph, "batch", None) is None
+    if not single and not isinstance(name, str):
+        return sample
+    batch = private_copy(sample)
+    if single:
+        batch["graph"].batch = structure_index(graph)
+        batch["graph"].natoms = atom_counts(graph)
+    if isinstance(name, str):
+        batch["sample_id"] = [name]
+    return batch
+
+
 def sum_by_structure(values: Tensor, graph: Any) -> Tensor:
     """Sum a quantity of the atoms, [N, D], over each structure: [B, D]."""
     sums = values.new_zeros(atom_counts(graph).shape[0], *values.shape[1:])
