@@ -79,6 +79,9 @@ CASES = {
 
 SHARDED = ("scalar", "masked scalar", "binary", "direct forces")
 
+SHARDED_FITS = ("masked scalar", "direct forces", "force")
+"""The last is refused: torch has no second derivatives of parameters that are sharded."""
+
 FITS = {
     "force": force,
     "masked": force,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from mml_tasks.testing import ToyEncoder
 from mml_tasks.training_pass import statistics_of_batches
 from torch.utils.data import DataLoader
 
@@ -22,7 +23,9 @@ spec.loader.exec_module(cases)
 def ranks(tmp_path_factory, on_two_ranks) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("ranks")
     on_two_ranks(SCRIPT, folder)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    return [
+        torch.load(folder / f"rank{rank}.pt", weights_only=True) | {"folder": folder} for rank in range(2)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -75,9 +78,38 @@ def test_statistics_are_the_same_on_every_rank_and_whoever_reads(ranks):
                 ), (key, name)
 
 
-def test_forces_of_sharded_models_are_refused(ranks):
+@pytest.mark.parametrize("name", [name for name in cases.SHARDED_FITS if name != "force"])
+def test_a_sharded_run_logs_and_learns_the_same_and_its_checkpoint_is_any_tasks(ranks, name, tmp_path):
+    task = cases.make_task(name)
+    loader = DataLoader(cases.samples_of(name), batch_size=8, collate_fn=cases.collate)
+    trainer = pl.Trainer(**cases.TRAINER, devices=1, default_root_dir=tmp_path)
+    trainer.fit(task, loader, loader)
+    logged = {key: value.item() for key, value in trainer.callback_metrics.items()}
     for rank in ranks:
-        assert "FSDP shards have no second derivatives" in rank["refusal"]
+        found = rank["sharded_fit"][name]
+        assert found["in_parts"]
+        assert {key: value.item() for key, value in found["logged"].items()} == pytest.approx(
+            logged, rel=1e-3, abs=1e-5
+        )
+        for key, value in task.state_dict().items():
+            torch.testing.assert_close(found["state"][key], value, rtol=1e-3, atol=1e-4, msg=key)
+    file = ranks[0]["folder"] / f"{name}.ckpt"
+    again = type(task).load_from_checkpoint(file, encoder=ToyEncoder())
+    for key, value in again.state_dict().items():
+        assert torch.equal(ranks[0]["sharded_fit"][name]["state"][key], value), key
+
+
+def test_derived_forces_of_a_sharded_model_are_refused(ranks):
+    for rank in ranks:
+        assert "FSDP shards have no second derivatives" in rank["sharded_fit"]["force"]["error"]
+
+
+def test_the_rate_is_scaled_for_the_ranks_that_there_are(ranks):
+    for rank in ranks:
+        scaled = rank["scaled_rate"]
+        assert scaled["lr"] == pytest.approx(0.01 * 2**0.5)
+        assert scaled["lr/scaled"] == pytest.approx(0.01 * 2**0.5)
+        assert scaled["effective_batch_size"] == 2 * 2 * 2
 
 
 def test_an_error_of_one_rank_is_an_error_of_all(ranks):

@@ -13,10 +13,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from mml_tasks import ScalarRegressionTask
+from mml_tasks.testing import ToyEncoder
 from mml_tasks.training_pass import statistics_of_batches
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 
 spec = importlib.util.spec_from_file_location("rank_cases", Path(__file__).with_name("rank_cases.py"))
@@ -59,12 +63,15 @@ def fit(name: str, rank: int, folder: Path) -> dict[str, Any]:
     return {"logged": trainer.callback_metrics, "state": task.state_dict()}
 
 
+def shard(task: pl.LightningModule, mesh: Any) -> None:
+    for module in (task.encoder, *task.output_heads.values()):
+        fully_shard(module, mesh=mesh)
+
+
 def sharded_loss_and_gradients(name: str, rank: int) -> dict[str, Any]:
     """As the strategy for sharded models does: its part of the parameters on each rank, by fully_shard."""
     task = cases.make_task(name)
-    mesh = init_device_mesh("cpu", (2,))
-    for module in (task.encoder, *task.output_heads.values()):
-        fully_shard(module, mesh=mesh)
+    shard(task, init_device_mesh("cpu", (2,)))
     loss = task.training_step(cases.collate(cases.samples_of(name)[PARTS[rank]]), 0)
     loss.backward()
     mean = loss.detach().clone()
@@ -73,16 +80,54 @@ def sharded_loss_and_gradients(name: str, rank: int) -> dict[str, Any]:
     return {"loss": mean / 2, "gradients": gradients}
 
 
-def refusal_of_sharded_forces(folder: Path) -> str:
-    task = cases.make_task("force")
-    fully_shard(task.encoder, mesh=init_device_mesh("cpu", (2,)))
-    trainer = pl.Trainer(**cases.TRAINER, strategy="ddp", devices=2, default_root_dir=folder)
-    task.trainer = trainer
+def sharded_fit(name: str, rank: int, folder: Path) -> dict[str, Any]:
+    """Train with Lightning's strategy for sharded models, and write a checkpoint that is one file.
+
+    `FSDPStrategy` takes GPUs only; `ModelParallelStrategy` also runs on a CPU.
+    """
+    task = cases.make_task(name)
+    task.__class__ = type("Sharded", (type(task),), {"configure_model": _configure_model})
+    loader = DataLoader(cases.samples_of(name)[PARTS[rank]], batch_size=8, collate_fn=cases.collate)
+    strategy = ModelParallelStrategy(
+        data_parallel_size=2,
+        tensor_parallel_size=1,
+        save_distributed_checkpoint=False,
+        process_group_backend="gloo",
+    )
+    trainer = pl.Trainer(**cases.TRAINER, strategy=strategy, devices=2, default_root_dir=folder)
     try:
-        task.on_train_start()
+        trainer.fit(task, loader, loader)
     except ValueError as error:
-        return str(error)
-    return "nothing"
+        return {"error": str(error)}
+    logged = dict(trainer.callback_metrics)
+    trainer.validate(task, loader, verbose=False)  # sets the module up once more
+    trainer.save_checkpoint(folder / f"{name}.ckpt", weights_only=False)
+    state = {
+        key: value.full_tensor() if isinstance(value, DTensor) else value
+        for key, value in task.state_dict().items()
+    }
+    parts = [p.to_local().numel() < p.numel() for p in task.parameters() if isinstance(p, DTensor)]
+    return {"logged": logged, "state": state, "in_parts": any(parts)}
+
+
+def _configure_model(task: Any) -> None:
+    """What Lightning asks a module whenever it sets it up; as the documentation of tasks says."""
+    if task.device_mesh is not None and not isinstance(task.encoder, FSDPModule):
+        shard(task, task.device_mesh["data_parallel"])
+
+
+def scaled_rate(rank: int, folder: Path) -> dict[str, float]:
+    """Train with a rate that is scaled for two ranks; each has batches of two, and accumulates two."""
+    torch.manual_seed(0)
+    task = ScalarRegressionTask(ToyEncoder(), task_keys=["band_gap"], lr=0.01, lr_scaling="sqrt")
+    loader = DataLoader(cases.samples_of("scalar")[4 * rank :][:4], batch_size=2, collate_fn=cases.collate)
+    trainer = pl.Trainer(
+        **cases.TRAINER, strategy="ddp", devices=2, accumulate_grad_batches=2, default_root_dir=folder
+    )
+    trainer.fit(task, loader, loader)
+    names = ("lr/scaled", "effective_batch_size")
+    logged = {name: trainer.callback_metrics[name].item() for name in names}
+    return {**logged, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
 
 
 def main() -> None:
@@ -93,7 +138,8 @@ def main() -> None:
         dist.init_process_group("gloo", rank=rank, world_size=2)
     results["steps"] = {name: loss_and_gradients(name, rank) for name in cases.CASES}
     results["sharded"] = {name: sharded_loss_and_gradients(name, rank) for name in cases.SHARDED}
-    results["refusal"] = refusal_of_sharded_forces(folder)
+    results["sharded_fit"] = {name: sharded_fit(name, rank, folder) for name in cases.SHARDED_FITS}
+    results["scaled_rate"] = scaled_rate(rank, folder)
     everything = cases.samples_of("masked")
     whole = DataLoader(everything, batch_size=3, collate_fn=cases.collate)
     sampler = torch.utils.data.DistributedSampler(everything, shuffle=False)  # type: ignore[arg-type,var-annotated]
