@@ -63,8 +63,11 @@ def test_it_finds_the_noise(make_trainer):
 def test_wrong_arguments_and_batches_are_refused(make_trainer, data):
     with pytest.raises(ValueError, match=r"learns \['denoise'\] only, got task_keys=\['force'\]"):
         make_task(task_keys=["force"])
-    with pytest.raises(ValueError, match="the noise is drawn anew each"):
-        make_task(normalize_kwargs="auto")
+    with pytest.raises(ValueError, match=r"learns \['denoise'\] only, got task_keys=\[\]"):
+        make_task(task_keys=[])
+    for auto in ("auto", {"auto": True, "denoise_std": 0.1}):
+        with pytest.raises(ValueError, match="the noise is drawn anew each"):
+            make_task(normalize_kwargs=auto)
     with pytest.raises(ValueError, match=r"no target 'denoise' .* add NoisyPositions to the transforms"):
         make_trainer().fit(make_task(), data)
     batch = noisy_batch()

@@ -163,6 +163,8 @@ def test_a_checkpoint_makes_the_module_again(both, make_trainer, tmp_path):
     trainer.save_checkpoint(tmp_path / "one.ckpt")
     with pytest.raises(ValueError, match="not of a MultiTaskLitModule: load it with the class of"):
         MultiTaskLitModule.load_from_checkpoint(tmp_path / "one.ckpt")
+    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*none\.ckpt"):
+        MultiTaskLitModule.load_from_checkpoint(tmp_path / "none.ckpt")
 
 
 @pytest.mark.filterwarnings("ignore:(?s)Grad strides do not match bucket view strides")

@@ -114,6 +114,12 @@ def test_files_that_are_no_checkpoints_of_a_task(tmp_path, checkpoint):
         make(tmp_path / "none.ckpt")
     with pytest.raises(ValueError, match="is a directory, a checkpoint in shards: make a file of it"):
         make(tmp_path)
+    (tmp_path / "text.ckpt").write_text("hello", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"text\.ckpt is no checkpoint that can be read with weights_only"):
+        make(tmp_path / "text.ckpt")
+    torch.save([1, 2], tmp_path / "list.ckpt")
+    with pytest.raises(ValueError, match=r"list\.ckpt holds a list, and a checkpoint is a dict"):
+        make(tmp_path / "list.ckpt")
     torch.save({"state_dict": {"weight": torch.zeros(1)}}, tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match="has no weights of an encoder"):
         make(tmp_path / "other.ckpt", encoder=ToyEncoder())

@@ -25,7 +25,7 @@ class AtomVectorTask(BaseTaskModule):
     vector_source, vector_cutoff
         Where the vectors come from, as ``source`` and ``cutoff`` of `VectorHead`.
     **kwargs
-        As in `BaseTaskModule`. Vectors have a scale and no mean, which would be a direction.
+        As in `BaseTaskModule`. Vectors have one scale, and no mean, which would be a direction.
     """
 
     def __init__(
@@ -52,13 +52,18 @@ class AtomVectorTask(BaseTaskModule):
         return VectorHead(self.encoder, width, self.vector_source, self.vector_cutoff, **self.output_kwargs)
 
     def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
-        """Refuse a mean of vectors."""
+        """Refuse a mean of vectors, and scales that differ by direction."""
         for key in self.vector_keys(list(given)):
-            mean = given[key].mean
+            mean, std = given[key].mean, given[key].std
             if mean is not None and any(flatten(mean)):
                 raise ValueError(
                     f"{key}_mean must be zero: a mean of vectors is a direction, which nothing in a crystal "
                     "without orientation has"
+                )
+            if std is not None and len(set(flatten(std))) > 1:
+                raise ValueError(
+                    f"{key}_std must be the same in every direction, got {std}: vectors scaled otherwise do "
+                    "not turn with the structure"
                 )
         return given
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mml_tasks.atom_vectors import AtomVectorTask
 from mml_tasks.batches import graph_of, private_copy
+from mml_tasks.normalization import NormalizeOptions
 
 TARGET = "denoise"
 NOISY = "noisy_pos"
@@ -45,14 +46,14 @@ class NodeDenoisingTask(AtomVectorTask):
 
     def __init__(self, encoder: nn.Module | None = None, **kwargs: Any) -> None:
         super().__init__(encoder, **kwargs)
-        if self.normalize_kwargs == "auto":
+        if NormalizeOptions.of(self.normalize_kwargs).auto:
             raise ValueError(
                 'normalize_kwargs="auto" takes numbers from stored targets, and the noise is drawn anew each '
                 'time: give {"denoise_std": ...}, or NoisyPositions(normalize=True)'
             )
-        keys = self.hparams["task_keys"] or [TARGET]
-        if list(keys) != [TARGET]:
-            raise ValueError(f"NodeDenoisingTask learns {[TARGET]} only, got task_keys={list(keys)}")
+        keys = [TARGET] if self.hparams["task_keys"] is None else self.hparams["task_keys"]
+        if keys != [TARGET]:
+            raise ValueError(f"NodeDenoisingTask learns {[TARGET]} only, got task_keys={keys}")
         self.set_task_keys(keys)
 
     def check_batch(self, batch: Mapping[str, Any]) -> None:

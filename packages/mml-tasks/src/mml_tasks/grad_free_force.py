@@ -43,7 +43,7 @@ class GradFreeForceRegressionTask(AtomVectorTask):
 
     def __init__(self, encoder: nn.Module | None = None, **kwargs: Any) -> None:
         super().__init__(encoder, **kwargs)
-        keys = self.hparams["task_keys"] or ["force"]
+        keys = ["force"] if self.hparams["task_keys"] is None else self.hparams["task_keys"]
         for key in keys:
             if key not in ("energy", "force"):
                 raise ValueError(

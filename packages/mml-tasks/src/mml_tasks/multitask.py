@@ -23,6 +23,7 @@ from mml_tasks.multitask_arguments import (
 )
 from mml_tasks.multitask_batches import batches_by_dataset
 from mml_tasks.optimization import make_optimizers
+from mml_tasks.pretrained import read_checkpoint
 from mml_tasks.task_scope import TaskScope
 from mml_tasks.weight_averaging import copy_again
 
@@ -343,10 +344,12 @@ class MultiTaskLitModule(pl.LightningModule):
 
         Raises
         ------
+        FileNotFoundError
+            If there is no such file.
         ValueError
-            If the checkpoint is not of such a module.
+            If it is no checkpoint, or not of such a module.
         """
-        checkpoint: dict[str, Any] = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+        checkpoint = read_checkpoint(checkpoint_path)
         tasks: list[tuple[str, BaseTaskModule]] = []
         for name, entry in _described(checkpoint).items():
             made = import_class(entry["class_path"], "class_path", BaseTaskModule)

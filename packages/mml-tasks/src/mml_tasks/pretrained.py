@@ -59,6 +59,36 @@ class EncoderReport:
         return "; ".join(parts)
 
 
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint on the CPU, with ``weights_only=True``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is sharded, or no checkpoint.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a directory, a checkpoint in shards: make a file of it with "
+            f"python -m pytorch_lightning.utilities.consolidate_checkpoint {path}"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many types: torch tries one format after the other
+        raise ValueError(
+            f"{path} is no checkpoint that can be read with weights_only=True ({type(error).__name__}: "
+            f"{error})"
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} holds a {type(checkpoint).__name__}, and a checkpoint is a dict")
+    return checkpoint
+
+
 def pretrained_arguments(
     path: str | Path, kwargs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -74,18 +104,9 @@ def pretrained_arguments(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If neither the arguments nor the checkpoint say what the encoder is, or the checkpoint is sharded.
+        If it is no checkpoint, or neither the arguments nor the checkpoint say what the encoder is.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(
-            f"{path} is a directory, a checkpoint in shards: make a file of it with "
-            f"python -m pytorch_lightning.utilities.consolidate_checkpoint {path}"
-        )
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    arguments = dict(kwargs)
+    checkpoint, arguments = read_checkpoint(path), dict(kwargs)
     if arguments.get("encoder") is None and arguments.get("encoder_class") is None:
         arguments |= _encoder_of(checkpoint, path)
     return checkpoint, arguments
@@ -145,7 +166,7 @@ def load_encoder(
     return report
 
 
-def _encoder_of(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _encoder_of(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     """Return the arguments that a checkpoint says its encoder was made with."""
     stored = checkpoint.get("hyper_parameters", {})
     if stored.get("encoder_class") is not None:
