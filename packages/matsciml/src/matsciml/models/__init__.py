@@ -1,0 +1,27 @@
+"""Encoders of mml-models and tasks of mml-tasks, at the older toolkit's path: the same objects."""
+
+from mml_models import EGNN, SchNet
+
+from matsciml.models.base import (
+    BaseTaskModule,
+    BinaryClassificationTask,
+    CrystalSymmetryClassificationTask,
+    ForceRegressionTask,
+    GradFreeForceRegressionTask,
+    MultiTaskLitModule,
+    NodeDenoisingTask,
+    ScalarRegressionTask,
+)
+
+__all__ = [
+    "EGNN",
+    "BaseTaskModule",
+    "BinaryClassificationTask",
+    "CrystalSymmetryClassificationTask",
+    "ForceRegressionTask",
+    "GradFreeForceRegressionTask",
+    "MultiTaskLitModule",
+    "NodeDenoisingTask",
+    "ScalarRegressionTask",
+    "SchNet",
+]
