@@ -1,14 +1,23 @@
+import math
+from itertools import combinations
+
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs import PeriodicPropertiesTransform, connectivity
-from mml_graphs.connectivity import connected_edges, connecting_length
+from mml_graphs.connected import connected_edges
+from mml_graphs.connectivity import connect, connects_more, directions_apart, unconnected
 from mml_graphs.lattice import complete_cell
-from mml_graphs.neighbors import Edges, search
+from mml_graphs.neighbors import Edges
 from mml_graphs.testing import brute_force_edges, crystals
 
-ALL, NONE = (True,) * 3, (False,) * 3
+ALL = (True,) * 3
+
+small = crystals(max_atoms=3, min_length=3.0).filter(lambda c: any(c.pbc) or len(c.positions) > 1)
+
+
+def connecting_length(edges, n_atoms, pbc):
+    return connect(edges, pbc, unconnected(n_atoms)).length
 
 
 def net(*edges):
@@ -19,84 +28,69 @@ def net(*edges):
     return Edges(*(np.array(column)[order] for column in (src, dst, images)), np.array(lengths)[order])
 
 
-def is_one_piece(edges, n_atoms, pbc):
-    """Flood crystals of m cells a side, periodic beyond, from one atom: does that reach all atoms of all?
+@st.composite
+def nets(draw):
+    """Draw a periodic graph without positions: edges as for `net`, many of equal length; atoms; and pbc."""
+    pbc = draw(st.tuples(*[st.booleans()] * 3))
+    n_atoms = draw(st.integers(1, 12))
+    atom, component = st.integers(0, n_atoms - 1), st.integers(-3, 3)
+    image = st.tuples(*(component if periodic else st.just(0) for periodic in pbc))
+    edge = st.tuples(atom, atom, image, st.integers(1, 9).map(float)).filter(
+        lambda e: e[0] != e[1] or any(e[2])
+    )
+    edges = draw(st.lists(edge, min_size=1, max_size=30))
+    near = st.sampled_from([1.0, 5.0, 9.0])
+    edges += [(n, draw(st.integers(0, n - 1)), draw(image), draw(near)) for n in range(1, n_atoms)]
+    return edges, n_atoms, pbc
 
-    If so for every prime m, the infinite crystal is one piece; a number of nets that only a prime above 7
-    divides does not occur here.
-    """
-    return all(_fills(edges, n_atoms, pbc, m) for m in (2, 3, 5, 7))
 
-
-def _fills(edges, n_atoms, pbc, m):
-    size = np.where(pbc, m, 1)
-    seen = np.zeros((*size, n_atoms), dtype=bool)
-    queue = [(0, 0, 0, 0)]
-    seen[queue[0]] = True
-    steps = {(s, d, *np.mod(i, size)) for s, d, i in zip(edges.src, edges.dst, edges.images, strict=True)}
+def walk(edges, n_atoms):
+    """Return the image in which each atom is reached from the first one, atom by atom, and all cycles."""
+    reached, queue = {0: np.zeros(3, dtype=int)}, [0]
+    both = [*edges, *((dst, src, tuple(-i for i in image), length) for src, dst, image, length in edges)]
     while queue:
-        *cell, atom = queue.pop()
-        for source, other, *image in steps:
-            place = (*np.mod(np.add(cell, image), size).astype(int).tolist(), int(other))
-            if source == atom and not seen[place]:
-                seen[place] = True
-                queue.append(place)
-    return bool(seen.all())
+        atom = queue.pop()
+        for src, dst, image, _ in both:
+            if src == atom and dst not in reached:
+                reached[dst] = reached[atom] + image
+                queue.append(dst)
+    if len(reached) < n_atoms:
+        return None
+    return [reached[src] + image - reached[dst] for src, dst, image, _ in edges]
 
 
-small = crystals(max_atoms=3, min_length=3.0).filter(lambda c: any(c.pbc) or len(c.positions) > 1)
+@given(nets())
+@settings(max_examples=200, deadline=None)
+def test_connects_where_all_atoms_are_reached_and_the_minors_of_cycles_have_no_common_divisor(drawn):
+    edges, n_atoms, pbc = drawn
+    expected = math.inf
+    for length in sorted({edge[3] for edge in edges}):
+        cycles = walk([edge for edge in edges if edge[3] <= length], n_atoms)
+        if cycles is not None:
+            columns = {tuple(cycle[list(pbc)]) for cycle in cycles}
+            some = list(combinations(columns, sum(pbc)))
+            minors = np.linalg.det(np.reshape(some, (len(some), sum(pbc), sum(pbc)))).round()
+            if np.gcd.reduce(minors.astype(int)) == 1:
+                expected = length
+                break
+    assert connecting_length(net(*edges), n_atoms, pbc) == expected
 
 
-@pytest.mark.parametrize("few", [connectivity.FEW, 0])
-@given(crystal=small, cutoff=st.floats(0.5, 5.0))
-@settings(max_examples=40, deadline=None)
-def test_equals_stepwise_growth(few, crystal, cutoff):
-    n_atoms = len(crystal.positions)
-    cell = complete_cell(crystal.cell, crystal.pbc)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connectivity, "FEW", few)  # 0: never estimate, grow only
-        edges, radius = connected_edges(crystal.positions, cell, cutoff, "auto")
-    assume(len(edges.src) < 5000)
-    expected = cutoff
-    while True:
-        tried = brute_force_edges(*crystal, expected)
-        has_neighbor = len(np.unique(tried.src)) == n_atoms
-        if has_neighbor and is_one_piece(tried, n_atoms, crystal.pbc):
-            break
-        expected += 0.5
-    assert radius == pytest.approx(expected)
-    assert len(edges.src) == len(tried.src)
-
-
-@given(crystal=small, data=st.data())
-@settings(max_examples=40, deadline=None)
-def test_does_not_depend_on_the_choice_of_cell_the_order_of_atoms_or_the_origin(crystal, data):
-    cell = complete_cell(crystal.cell, crystal.pbc)
-    edges, _ = connected_edges(crystal.positions, cell, 4.0, "auto")
-    length = connecting_length(edges, len(crystal.positions), crystal.pbc)
-    order = np.array(data.draw(st.permutations(range(len(crystal.positions)))))
-    shifts = np.array(data.draw(st.lists(st.integers(-2, 2), min_size=3, max_size=3))) * crystal.pbc
-    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    matrix = cell.matrix.copy()
-    first, *more = [axis for axis in range(3) if crystal.pbc[axis]] or [0]
-    for axis in more:
-        matrix[axis] += matrix[first]  # another cell of the same lattice
-    other = complete_cell(matrix @ turn, crystal.pbc)
-    moved = (crystal.positions[order] + shifts @ cell.matrix + 0.3) @ turn
-    edges, _ = connected_edges(moved, other, 4.0, "auto")
-    assert connecting_length(edges, len(moved), crystal.pbc) == pytest.approx(length, abs=1e-9)
-
-
-def test_a_supercell_needs_the_same_length():
-    layers = np.array([[0.0, 0, 0], [1.5, 1.5, 0.2]])
-    cell = np.diag([3.0, 3.0, 7.0])
-    doubled = np.concatenate([layers, layers + cell[0], layers + cell[2], layers + cell[0] + cell[2]])
-    lengths = []
-    for positions, matrix in ((layers, cell), (doubled, np.diag([6.0, 3.0, 14.0]))):
-        edges = search(positions, complete_cell(matrix, ALL), 9.0, "auto")
-        lengths.append(connecting_length(edges, len(positions), ALL))
-    assert lengths[0] == pytest.approx(lengths[1])
-    assert lengths[0] == pytest.approx(7.0)
+@given(crystal=small, radii=st.lists(st.floats(0.5, 12.0), min_size=1, max_size=3).map(sorted))
+@settings(max_examples=60, deadline=None)
+def test_what_connects_goes_on_connecting_and_steps_add_up(crystal, radii):
+    n_atoms, pbc = len(crystal.positions), crystal.pbc
+    grown, _ = connected_edges(crystal.positions, complete_cell(crystal.cell, pbc), 2.0, "auto")
+    expected, known = connecting_length(grown, n_atoms, pbc), unconnected(n_atoms)
+    for radius in radii:
+        edges = brute_force_edges(*crystal, radius)
+        found = connect(edges, pbc, unconnected(n_atoms))
+        assert found.length == (pytest.approx(expected) if radius >= expected else math.inf)
+        if math.isinf(known.length):
+            more = edges.take(connects_more(edges, known))
+            known = connect(more, pbc, known)
+            assert known.length == found.length
+            assert directions_apart(known, pbc) == directions_apart(found, pbc)
 
 
 def test_edges_that_generate_a_sublattice_leave_several_nets():
@@ -105,6 +99,9 @@ def test_edges_that_generate_a_sublattice_leave_several_nets():
     assert connecting_length(net(*cubic, every_second), 1, ALL) == np.inf
     assert connecting_length(net(*cubic, every_second, (0, 0, (0, 1, 3), 2.5)), 1, ALL) == 2.5
     assert connecting_length(net(*cubic), 1, (True, True, False)) == 1.0
+    assert directions_apart(connect(net(*cubic), ALL, unconnected(1)), ALL) == [2]
+    assert directions_apart(connect(net(*cubic, every_second), ALL, unconnected(1)), ALL) == [2]
+    assert directions_apart(unconnected(1), (True, False, True)) == [0, 2]
     assert connecting_length(net(*cubic), 2, (True, True, False)) == np.inf
 
 
@@ -116,62 +113,10 @@ def test_two_interwoven_nets_are_not_one():
     assert connecting_length(net(*body_centred, (0, 1, (0, 0, 0), 3.5)), 2, ALL) == 3.5
 
 
-@pytest.mark.parametrize(("few", "n_searches"), [(connectivity.FEW, 1), (0, 8)])
-def test_does_not_search_again_for_every_step(monkeypatch, few, n_searches):
-    radii = []
-    monkeypatch.setattr(connectivity, "FEW", few)  # 0: never estimate, grow only
-
-    def watched(positions, cell, radius, backend):
-        radii.append(radius)
-        return search(positions, cell, radius, backend)
-
-    monkeypatch.setattr(connectivity, "search", watched)
-    slab = complete_cell(np.diag([3.0, 3.0, 40.2]), ALL)
-    edges, radius = connected_edges(np.zeros((1, 3)), slab, 6.0, "auto")
-    assert radius == 40.5
-    assert edges.distances.max() <= 40.5
-    assert len(radii) == n_searches  # not 69
-
-
-def test_the_transform_grows_for_it():
-    sample = {"atomic_numbers": [6], "pos": [[0.0, 0, 0]], "cell": np.diag([2.0, 2.0, 9.0])}
-    grown = PeriodicPropertiesTransform(3.0, adaptive_cutoff=True, connectivity="graph")
-    assert grown(sample)["cutoff_radius"] == 9.0
-    assert PeriodicPropertiesTransform(3.0, adaptive_cutoff=True)(sample)["cutoff_radius"] == 3.0
-    assert repr(eval(repr(grown))) == repr(grown)
-    slab = grown({**sample, "pbc": [True, True, False]})
-    assert slab["cutoff_radius"] == 3.0
-    nearest = PeriodicPropertiesTransform(3.0, adaptive_cutoff=True, connectivity="graph", max_neighbors=4)
-    assert nearest(sample)["cutoff_radius"] == 9.0
-
-
-def test_a_nominal_cutoff_beyond_the_last_step_stays():
-    cell = complete_cell(np.diag([40.0, 40.0, 40.0]), ALL)
-    edges, radius = connected_edges(np.zeros((1, 3)), cell, 120.0, "auto")
-    assert radius == 120.0
-    assert edges.distances.max() == pytest.approx(120.0)
-
-
-@pytest.mark.parametrize(
-    ("positions", "cell", "pbc", "message"),
-    [
-        ([[0, 0, 0], [1, 0, 0], [0, 130, 0], [1, 130, 0]], None, NONE,
-         "sample 's': atoms 0 and 2 are not connected within 100 angstrom; a cutoff of 130.00 "),
-        ([[0, 0, 0], [1, 0, 0]], np.diag([3.0, 3.0, 120.0]), ALL,
-         "sample 's': atom 0 is not connected to all of its periodic images within 100 .* cutoff of 120.00 "),
-    ],
-)  # fmt: skip
-def test_what_no_cutoff_connects_is_said(positions, cell, pbc, message):
-    grown = PeriodicPropertiesTransform(6.0, adaptive_cutoff=True, connectivity="graph")
-    sample = {"atomic_numbers": [1] * len(positions), "pos": np.array(positions, float), "sample_id": "s"}
-    if cell is not None:
-        sample |= {"cell": cell, "pbc": pbc}
-    with pytest.raises(ValueError, match=message):
-        grown(sample)
-
-
-def test_bad_arguments():
-    with pytest.raises(ValueError, match="connectivity is 'crystal'; known: 'atoms', 'graph'"):
-        PeriodicPropertiesTransform(6.0, adaptive_cutoff=True, connectivity="crystal")
-    with pytest.raises(ValueError, match="say adaptive_cutoff=True"):
-        PeriodicPropertiesTransform(6.0, connectivity="graph")
+def test_interwoven_nets_that_share_their_atoms_in_the_cell():
+    # Each atom has edges to the second next cells only: eight nets of a doubled cell, all of one atom.
+    doubled = [(0, 0, tuple(int(i) for i in 2 * axis), 3.0) for axis in np.eye(3, dtype=int)]
+    assert connecting_length(net(*doubled), 1, ALL) == np.inf
+    odd = [(0, 0, image, 4.0 + n) for n, image in enumerate([(1, 1, 0), (0, 1, 1), (1, 1, 1)])]
+    assert connecting_length(net(*doubled, *odd[:2]), 1, ALL) == np.inf  # the sums are even still
+    assert connecting_length(net(*doubled, *odd), 1, ALL) == 6.0

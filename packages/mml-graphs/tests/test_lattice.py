@@ -1,10 +1,11 @@
 import math
+from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs.lattice import cell_from_parameters, complete_cell, invert_cells
+from mml_graphs.lattice import cell_from_parameters, complete_cell, invert_cells, reduced_cell
 from mml_graphs.testing import crystals
 
 ALL = (True, True, True)
@@ -26,6 +27,33 @@ def test_many_cells_are_inverted_as_one_by_one(some):
     expected = [complete_cell(crystal.cell, crystal.pbc).inverse for crystal in some]
     np.testing.assert_array_equal(inverses, expected)
     assert invert_cells(np.array([some[0].cell, np.ones((3, 3))])) is None
+
+
+@given(crystals(max_atoms=1), st.lists(st.tuples(*[st.integers(-9, 9)] * 3), max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_a_reduced_cell_has_the_same_lattice_and_its_shortest_vectors(crystal, shears):
+    periodic = np.array(crystal.pbc)
+    matrix = crystal.cell.copy()
+    for (i, j, _), (*_, times) in zip(shears, shears[::-1], strict=True):
+        if i % 3 != j % 3 and periodic[[i % 3, j % 3]].all():
+            matrix[i % 3] += times * matrix[j % 3]
+    cell = complete_cell(matrix, crystal.pbc)
+    reduced = reduced_cell(cell)
+    vectors, normals = reduced.matrix[periodic], reduced.matrix[~periodic]
+    change = vectors @ cell.inverse
+    np.testing.assert_allclose(change, change.round(), atol=1e-6)
+    assert abs(np.linalg.det(change[:, periodic])) == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(reduced.matrix @ reduced.inverse, np.eye(3), atol=1e-9)
+    assert reduced.pbc == crystal.pbc
+    if periodic.any():
+        np.testing.assert_allclose(normals @ normals.T, np.eye(len(normals)), atol=1e-9)
+        np.testing.assert_allclose(vectors @ normals.T, 0, atol=1e-9)
+
+    # Shortest first: none that a lattice vector beyond the ones before it is shorter than.
+    shifts = np.array(list(product(range(-3, 4), repeat=len(vectors))))
+    lengths = np.linalg.norm(shifts @ vectors, axis=1)
+    for row, length in enumerate(np.linalg.norm(vectors, axis=1)):
+        assert lengths[shifts[:, row:].any(axis=1)].min() == pytest.approx(length)
 
 
 def test_a_missing_cell_is_a_unit_cell():

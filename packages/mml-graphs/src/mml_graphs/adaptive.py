@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from mml_graphs.lattice import Cell
+from mml_graphs.lattice import Cell, reduced_cell
 from mml_graphs.neighbors import Edges, search, with_exact_lengths, wrap
 
 STEP = 0.5  # angstrom
@@ -108,9 +108,9 @@ def first_step(cutoff: float, needed: float) -> float:
 def nearest_distances(
     positions: NDArray[np.float64], cell: Cell, atoms: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Bound the distance to the nearest neighbour from above; exact unless the cell is very skewed.
+    """Find the distance to the nearest neighbour of some atoms.
 
-    Looks at the 27 images around the nearest one in fractional coordinates.
+    Looks at the 27 images around the nearest one in fractional coordinates of the reduced cell.
 
     Parameters
     ----------
@@ -126,6 +126,7 @@ def nearest_distances(
     ndarray
         [M], angstrom; infinite where there is no other atom.
     """
+    cell = reduced_cell(cell)
     wrapped, _ = wrap(positions, cell)
     images = np.array(
         list(product(*((-1, 0, 1) if periodic else (0,) for periodic in cell.pbc))), dtype=np.float64

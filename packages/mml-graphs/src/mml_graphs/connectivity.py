@@ -1,60 +1,51 @@
-"""Cutoffs that grow until all atoms of a crystal, and all of their images, are one connected graph."""
+"""Which atoms of a crystal, and which of their images, edges connect."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from itertools import product
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mml_graphs._optional import optional_module
-from mml_graphs.adaptive import FEW, LIMIT, adaptive_edges, first_step
-from mml_graphs.lattice import Cell, Pbc
-from mml_graphs.neighbors import Edges, search, with_exact_lengths
+from mml_graphs.lattice import Pbc
+from mml_graphs.neighbors import Edges
+from mml_graphs.selection import one_per_pair
 
 Ints = NDArray[np.int64]
 
 
-GROWTH = 1.26  # twice the volume: all searches before the last cost as much as that one
+class Connection(NamedTuple):
+    """What edges connect.
 
-
-def connected_edges(
-    positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: str
-) -> tuple[Edges, float]:
-    """Find edges, with the cutoff grown to the first step at which all atoms and images are connected.
-
-    Steps are those of `mml_graphs.adaptive.adaptive_edges`, and so are arguments and result.
-
-    Raises
-    ------
-    ValueError
-        If 100 angstrom (or a larger nominal cutoff) are not enough.
+    Attributes
+    ----------
+    length
+        The length of edges, angstrom, up to which all atoms and all of their images are connected; infinite
+        where they are not.
+    parts
+        [N], an atom of the part of the cell's graph that each atom is in.
+    reached
+        [3, N], the image in which each atom is connected to that one in image zero.
+    lattice
+        Translations that the cycles of all parts generate: three vectors in echelon form, zero where there is
+        none for the direction. They generate all of them where all pivots are one.
     """
-    n_atoms = len(positions)
-    edges, radius = adaptive_edges(positions, cell, cutoff, backend)  # the least that is needed
-    least = radius
-    while True:
-        edges = with_exact_lengths(positions, cell, edges)
-        needed = connecting_length(edges, n_atoms, cell.pbc)
-        if math.isfinite(needed):
-            break
-        bound = _bound(positions, cell)
-        if radius >= LIMIT:
-            raise ValueError(_too_far(connected_parts(edges, n_atoms), radius, bound))
-        radius = first_step(cutoff, bound if radius < bound < math.inf else radius * GROWTH)
-        edges = search(positions, cell, radius, backend)
-    enough = first_step(cutoff, max(needed, least))
-    if enough < radius:
-        radius = enough
-        edges = edges.take(edges.distances <= radius)
-    return edges, radius
+
+    length: float
+    parts: Ints
+    reached: Ints
+    lattice: list[list[int]]
 
 
-def connecting_length(edges: Edges, n_atoms: int, pbc: Pbc) -> float:
-    r"""Return the shortest length up to which edges connect all atoms and all of their images.
+def unconnected(n_atoms: int) -> Connection:
+    """Return what no edge connects: N parts of one atom."""
+    lattice = [[0, 0, 0], [0, 0, 0], [0, 0, 0]]
+    return Connection(math.inf, np.arange(n_atoms), np.zeros((3, n_atoms), dtype=np.int64), lattice)
+
+
+def connect(edges: Edges, pbc: Pbc, known: Connection) -> Connection:
+    """Tell up to which length edges connect all atoms and all of their images.
 
     A crystal's graph may be connected within the cell and still fall apart into many nets, as that of layers
     or of interwoven frameworks does. Going once round a cycle of the cell's graph leads from an atom to one
@@ -66,127 +57,151 @@ def connecting_length(edges: Edges, n_atoms: int, pbc: Pbc) -> float:
     Parameters
     ----------
     edges
-        Directed edges, with exact lengths, angstrom.
-    n_atoms
-        Number of atoms N.
+        Directed edges, each with its reverse, with exact lengths, angstrom.
     pbc
         Which directions are periodic.
+    known
+        What shorter edges connect, that do not connect all.
 
     Returns
     -------
-    float
-        Angstrom; infinite where all of the edges are not enough.
+    Connection
+        What these edges and the shorter ones connect.
     """
-    order = edges.distances.argsort(kind="stable")
-    src, dst = edges.src.take(order), edges.dst.take(order)
-    images = edges.images.take(order, axis=0).astype(np.int64)
-    lengths = edges.distances.take(order)
-
-    longest, potentials = _shortest_tree(src, dst, images, lengths, n_atoms)
-    periodic = [axis for axis in range(3) if pbc[axis]]
-    if math.isinf(longest) or not periodic:
-        return longest
-    cycles = (potentials[src] + images - potentials[dst])[:, periodic]
-    # The lattice grows by the first edge of each translation only.
-    _, first = np.unique(cycles, axis=0, return_index=True)
-    first.sort()
-    enough = _first_to_generate_all(cycles[first].tolist(), len(periodic))
-    return math.inf if enough is None else max(longest, float(lengths[first[enough]]))
+    edges = one_per_pair(edges)
+    edges = edges.take(edges.distances.argsort(kind="stable"))
+    parts, reached, last = _shortest_tree(edges, known)
+    cycles = _translations(edges, reached)
+    last_cycle, lattice = _generate(cycles, pbc, known.lattice)
+    if (parts != parts[0]).any() or not _is_whole(lattice, pbc):
+        return Connection(math.inf, parts, reached, lattice)
+    last = max(last, last_cycle)
+    return Connection(float(edges.distances[last]) if last >= 0 else 0.0, parts, reached, lattice)
 
 
-def connected_parts(edges: Edges, n_atoms: int) -> Ints:
-    """Return the number of the part that each atom is in, [N], by edges of the cell's graph."""
-    return np.asarray(_csgraph().connected_components(_matrix(edges.src, edges.dst, n_atoms))[1], np.int64)
+def directions_apart(found: Connection, pbc: Pbc) -> list[int]:
+    """Return the periodic directions along which the next image of an atom is not connected to the atom."""
+    rest = _modulo(np.eye(3, dtype=np.int64), found.lattice)
+    return [axis for axis in range(3) if pbc[axis] and rest[:, axis].any()]
 
 
-def _shortest_tree(
-    src: Ints, dst: Ints, images: Ints, lengths: NDArray[np.float64], n_atoms: int
-) -> tuple[float, Ints]:
-    """Span all atoms by the shortest edges, which are given in order.
+def connects_more(edges: Edges, known: Connection) -> NDArray[np.bool_]:
+    """Tell which edges lead to another part, or round a cycle whose translation is new.
+
+    Parameters
+    ----------
+    edges
+        Directed edges.
+    known
+        What is connected already.
 
     Returns
     -------
-    longest, potentials
-        The longest edge of the tree, angstrom, infinite where there is no tree; and the image [N, 3] in which
-        the tree reaches each atom from atom zero in image zero.
+    ndarray
+        [E] bool. The other edges can be left out.
     """
-    potentials = np.zeros((n_atoms, 3), dtype=np.int64)
-    if n_atoms == 1:
-        return 0.0, potentials
-    _, first = np.unique(src * n_atoms + dst, return_index=True)  # of several edges, the shortest
-    first = first[src[first] != dst[first]]
-    # Ranks for lengths: equal lengths then have one order, in the tree as in the list.
-    tree = _csgraph().minimum_spanning_tree(_matrix(src[first], dst[first], n_atoms, first + 1.0))
-    if tree.nnz < n_atoms - 1:
-        return math.inf, potentials
-    tree = tree.tocoo()
-    rank = tree.data.astype(np.int64) - 1
-    step = dict(zip(zip(src[rank].tolist(), dst[rank].tolist(), strict=True), images[rank], strict=True))
-    reached, previous = _csgraph().breadth_first_order(tree.tocsr(), 0, directed=False)
-    for atom in reached[1:].tolist():
-        before = int(previous[atom])
-        forward = step.get((before, atom))
-        potentials[atom] = potentials[before] + (-step[atom, before] if forward is None else forward)
-    return float(lengths[rank.max()]), potentials
+    _, parts, reached, lattice = known
+    x, y, z = _modulo(_translations(edges, reached), lattice)
+    return (parts.take(edges.src) != parts.take(edges.dst)) | ((x | y | z) != 0)
 
 
-def _first_to_generate_all(vectors: Iterable[list[int]], n_dimensions: int) -> int | None:
-    """Return the index of the first vector with which integer vectors generate all; None if they never do.
+def _shortest_tree(edges: Edges, known: Connection) -> tuple[Ints, Ints, int]:
+    """Span the atoms by the first possible edges, all parts at once (Boruvka's algorithm).
 
-    Each vector is reduced by Euclid's algorithm against a basis in echelon form, which keeps generating the
-    same lattice. That is the whole where all pivots are one.
+    Parameters
+    ----------
+    edges
+        One for each pair, the shortest first.
+    known
+        What is connected already.
+
+    Returns
+    -------
+    parts, reached, last
+        As of `Connection`; and the last edge of the tree, -1 where it has none.
     """
-    basis: list[list[int] | None] = [None] * n_dimensions
-    for index, vector in enumerate(vectors):
-        for axis in range(n_dimensions):
-            pivot = basis[axis]
-            if pivot is None:
-                if vector[axis]:
-                    basis[axis] = vector
-                    break
-                continue
-            while vector[axis]:
-                times = pivot[axis] // vector[axis]
-                pivot, vector = vector, [a - times * b for a, b in zip(pivot, vector, strict=True)]
-            basis[axis] = pivot
-        if all(pivot is not None and abs(pivot[axis]) == 1 for axis, pivot in enumerate(basis)):
-            return index
-    return None
+    _, parts, reached, _ = known
+    n_atoms = len(parts)
+    index, last = np.arange(len(edges.src)), -1
+    while True:
+        one, two = parts.take(edges.src), parts.take(edges.dst)
+        between = np.flatnonzero(one != two)
+        if not between.size:
+            return parts, reached, last
+        edges = edges.take(between)
+        one, two, index = one.take(between), two.take(between), index.take(between)
+
+        # Each part takes its first edge. As the order is total, two that take each other's are the only ring.
+        first = np.full(n_atoms, len(index))
+        np.minimum.at(first, one, np.arange(len(index)))
+        np.minimum.at(first, two, np.arange(len(index)))
+        roots = np.flatnonzero(first < len(index))
+        chosen = first.take(roots)
+        last = max(last, int(index.take(chosen).max()))
+        forward = one.take(chosen) == roots
+        parent, step = np.arange(n_atoms), np.zeros((3, n_atoms), dtype=np.int64)
+        parent[roots] = np.where(forward, two.take(chosen), one.take(chosen))
+        step[:, roots] = _translations(edges.take(chosen), reached) * np.where(forward, -1, 1)
+        tops = roots[(parent.take(parent.take(roots)) == roots) & (roots < parent.take(roots))]
+        parent[tops], step[:, tops] = tops, 0
+
+        while not np.array_equal(grandparent := parent.take(parent), parent):
+            step += step.take(parent, axis=1)
+            parent = grandparent
+        reached = reached + step.take(parts, axis=1)
+        parts = parent.take(parts)
 
 
-def _too_far(parts: Ints, radius: float, needed: float) -> str:
-    found = "atom 0 is not connected to all of its periodic images"
-    if parts.max():
-        found = f"atoms 0 and {int(np.flatnonzero(parts != parts[0])[0])} are not connected"
-    remedy = f"; a cutoff of {needed:.2f} angstrom is needed" if math.isfinite(needed) else ""
-    return f"{found} within {radius:g} angstrom{remedy}"
+def _translations(edges: Edges, reached: Ints) -> Ints:
+    """Return where each edge leads [3, E]: to which image of its second part, from the first part's."""
+    translations = reached.take(edges.src, axis=1)
+    translations -= reached.take(edges.dst, axis=1)
+    translations += edges.images.T.astype(np.int64)
+    return translations
 
 
-def _bound(positions: NDArray[np.float64], cell: Cell) -> float:
-    """Bound the connecting length from above: infinite for many atoms, else exact unless very skewed."""
-    n_atoms = len(positions)
-    if n_atoms * n_atoms * 27 > FEW:
-        return math.inf
-    return connecting_length(_nearest_images(positions, cell), n_atoms, cell.pbc)
+def _generate(vectors: Ints, pbc: Pbc, basis: list[list[int]]) -> tuple[int, list[list[int]]]:
+    """Add integer vectors [3, E] to a lattice, one after the other, until it is the whole.
+
+    Returns
+    -------
+    last, basis
+        The last vector that the lattice grew by, -1 where there is none; and its new basis.
+    """
+    index, last = np.arange(vectors.shape[1]), -1
+    while not _is_whole(basis, pbc):
+        x, y, z = vectors = _modulo(vectors, basis)
+        new = np.flatnonzero(x | y | z)
+        if not new.size:
+            break
+        vectors, index = vectors.take(new, axis=1), index.take(new)
+        last = int(index[0])
+        basis = _add(basis, vectors[:, 0].tolist())
+    return last, basis
 
 
-def _nearest_images(positions: NDArray[np.float64], cell: Cell) -> Edges:
-    """Return edges from each atom to the 27 images of each that are nearest in fractional coordinates."""
-    n_atoms = len(positions)
-    src, dst = (ends.ravel() for ends in np.indices((n_atoms, n_atoms)))
-    nearest = -np.round((positions[dst] - positions[src]) @ cell.inverse) * np.array(cell.pbc)
-    around = np.array(list(product(*((-1, 0, 1) if periodic else (0,) for periodic in cell.pbc))))
-    images = (nearest[:, None] + around).reshape(-1, 3)
-    src, dst = src.repeat(len(around)), dst.repeat(len(around))
-    edges = Edges(src, dst, images, np.zeros(len(src)))
-    return with_exact_lengths(positions, cell, edges.take((src != dst) | images.any(axis=1)))
+def _is_whole(basis: list[list[int]], pbc: Pbc) -> bool:
+    return all(abs(basis[axis][axis]) == 1 for axis in range(3) if pbc[axis])
 
 
-def _matrix(src: Ints, dst: Ints, n_atoms: int, weights: NDArray[np.float64] | None = None) -> Any:
-    sparse = optional_module("scipy.sparse", "scipy", "connectivity='graph'")
-    data = np.ones(len(src)) if weights is None else weights
-    return sparse.coo_matrix((data, (src, dst)), shape=(n_atoms, n_atoms)).tocsr()
+def _add(basis: list[list[int]], vector: list[int]) -> list[list[int]]:
+    """Add a vector to the lattice of a basis in echelon form, by Euclid's algorithm on the pivots."""
+    added = []
+    for axis, pivot in enumerate(basis):
+        while vector[axis]:
+            times = pivot[axis] // vector[axis]
+            pivot, vector = vector, [a - times * b for a, b in zip(pivot, vector, strict=True)]
+        added.append(pivot)
+    return added
 
 
-def _csgraph() -> Any:
-    return optional_module("scipy.sparse.csgraph", "scipy", "connectivity='graph'")
+def _modulo(vectors: Ints, basis: list[list[int]]) -> Ints:
+    """Reduce vectors [3, E] modulo a lattice: to zero where they are in it."""
+    vectors = vectors.copy()
+    for axis, row in enumerate(basis):
+        if row[axis]:
+            times = vectors[axis] * row[axis] if abs(row[axis]) == 1 else vectors[axis] // row[axis]
+            for component in range(axis, 3):
+                if row[component]:
+                    vectors[component] -= times * row[component]
+    return vectors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ Pbc = tuple[bool, bool, bool]
 # coplanar vectors in float32 come out near 1e-7, an angle of one degree at 2e-2.
 FLATTEST = 1e-6
 SHORTEST = 1e-3  # angstrom
+
+# Vectors that are shorter by rounding only are none that a cell is reduced to.
+TIE = 1e-9
 
 AFTER, BEFORE = [1, 2, 0], [2, 0, 1]  # cyclic
 
@@ -101,6 +105,58 @@ def invert_cells(cells: NDArray[np.float64]) -> NDArray[np.float64] | None:
     if lengths.min() < SHORTEST or (np.abs(volumes) <= FLATTEST * lengths.prod(axis=1)).any():
         return None
     return np.divide(normals.transpose(0, 2, 1), volumes[:, None, None], order="C")
+
+
+def reduced_cell(cell: Cell) -> Cell:
+    """Choose the shortest lattice vectors, so that near images are near in fractional coordinates too.
+
+    This is Minkowski's reduction (Nguyen and Stehle, ACM Trans. Algorithms 5, 46 (2009)): a vector that the
+    shorter ones make shorter becomes so, until there is none.
+
+    Parameters
+    ----------
+    cell
+        The cell.
+
+    Returns
+    -------
+    Cell
+        Periodic directions have the same lattice, in order of length; the others have unit vectors normal to
+        it.
+    """
+    if not any(cell.pbc):
+        return cell
+    periodic = np.array(cell.pbc)
+    vectors = cell.matrix[periodic].tolist()
+    while True:
+        vectors.sort(key=_square)
+        shorter = _shorter(vectors)
+        if shorter is None:
+            break
+        vectors[shorter[0]] = shorter[1]
+    matrix = np.empty((3, 3))
+    matrix[periodic] = vectors
+    if not periodic.all():
+        matrix[~periodic] = np.linalg.svd(matrix[periodic])[2][len(vectors) :]
+    return Cell(matrix, np.linalg.inv(matrix).astype(np.float64, copy=False), cell.pbc)
+
+
+def _shorter(vectors: list[list[float]]) -> tuple[int, list[float]] | None:
+    """Return a vector that shorter ones make shorter, and what it becomes; None where there is none."""
+    for long, short in ((1, 0), (2, 0), (2, 1))[: 3 if len(vectors) == 3 else len(vectors) - 1]:
+        times = sum(map(mul, vectors[long], vectors[short])) / _square(vectors[short])
+        if abs(times) > 0.5 + TIE:
+            return long, [a - round(times) * b for a, b in zip(vectors[long], vectors[short], strict=True)]
+    if len(vectors) == 3:
+        for i, j in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            diagonal = [i * a + j * b + c for a, b, c in zip(*vectors, strict=True)]
+            if _square(diagonal) < _square(vectors[2]) * (1 - TIE):
+                return 2, diagonal
+    return None
+
+
+def _square(vector: list[float]) -> float:
+    return sum(map(mul, vector, vector))
 
 
 def cell_from_parameters(parameters: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mml_graphs._notices import counted, once
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.adaptive import adaptive_edges, isolated_atoms, name_atoms
-from mml_graphs.connectivity import connected_edges
+from mml_graphs.connected import connected_edges
 from mml_graphs.lattice import Cell, complete_cell
 from mml_graphs.neighbors import Edges, check_backend, check_cutoff, search, with_exact_lengths, wrap
 from mml_graphs.sample import Structure, read_structure, sample_name
@@ -70,8 +70,9 @@ class PeriodicPropertiesTransform:
     connectivity
         Until what the adaptive cutoff grows: ``"atoms"``, each has a neighbour; ``"graph"``, the graph of the
         infinite crystal is connected too, so that layers, chains and molecules have edges to one another, and
-        every atom to all of its images by way of others. Edges within the cutoff count, those that
-        ``max_neighbors`` takes away among them.
+        a way along edges leads from every atom to all of its images. Directions that are not periodic need
+        none. All edges within the cutoff count, also those that ``max_neighbors`` takes away; self loops do
+        not. Takes ``adaptive_cutoff=True``.
 
     Raises
     ------
