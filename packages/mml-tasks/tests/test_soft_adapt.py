@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 runs = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-losses = st.floats(0, 100)
+losses = st.floats(0, 100).map(lambda loss: round(loss, 9))  # none so small that scaling loses it
 pairs = st.lists(st.tuples(losses, losses), min_size=2, max_size=5)
 options = st.fixed_dictionaries(
     {"beta": st.floats(-5, 5), "normalized": st.booleans(), "loss_weighted": st.booleans()}
