@@ -1,4 +1,6 @@
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,14 @@ from mml_tasks import (
 )
 from mml_tasks.testing import ToyEncoder
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch.utils.data import DataLoader
+
+SCRIPT = Path(__file__).with_name("two_ranks_multitask.py")
+spec = importlib.util.spec_from_file_location("two_ranks_multitask", SCRIPT)
+assert spec is not None
+assert spec.loader is not None
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+train_both = script.train_both
 
 MD, BULK = "md/ForceRegressionTask", "bulk/ScalarRegressionTask"
 
@@ -167,27 +176,14 @@ def test_a_checkpoint_makes_the_module_again(both, make_trainer, tmp_path):
         MultiTaskLitModule.load_from_checkpoint(tmp_path / "none.ckpt")
 
 
-@pytest.mark.filterwarnings("ignore:(?s)Grad strides do not match bucket view strides")
-def test_two_ranks_take_the_step_of_one_with_both_batches(both, make_trainer, tmp_path):
+def test_two_ranks_take_the_step_of_one_with_both_batches(on_two_ranks, tmp_path):
     """Each rank has one batch of each data set; alone, the loader has batches of twice the size."""
-
-    def run(batch_size: int, **options: Any) -> dict[str, torch.Tensor]:
-        loaders = {
-            name: DataLoader(part.samples[:4], batch_size=batch_size, collate_fn=part.loader().collate_fn)
-            for name, part in both.parts.items()
-        }
-        module = make_module(task_keys={"bulk": ["band_gap"]})
-        for task in module.tasks.values():
-            task.normalize_kwargs = None
-        trainer = make_trainer(max_epochs=2, **options)
-        trainer.fit(module, loaders, loaders)
-        trainer.save_checkpoint(tmp_path / f"{batch_size}.ckpt")
-        return torch.load(tmp_path / f"{batch_size}.ckpt", weights_only=True)["state_dict"]
-
-    one = run(4)
-    two = run(2, strategy="ddp_fork", devices=2)
-    for key, value in one.items():
-        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6, msg=key)
+    on_two_ranks(SCRIPT, tmp_path)
+    expected = train_both(4)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-6, msg=key)
 
 
 class OtherEncoder(ToyEncoder):
