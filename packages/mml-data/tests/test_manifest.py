@@ -11,6 +11,8 @@ def make(**changes):
         "shards": [FileEntry("shard-00000.lmdb", 3, "ab")],
         "schema": {"pos": {"dtype": "float64", "shape": ["N", 3], "units": "angstrom", "samples": 3}},
         "splits": {"train": FileEntry("split-train.npy", 2, "cd")},
+        "sizes": {"natoms": FileEntry("natoms.npy", 3, "ef")},
+        "compression": "zstd",
         "statistics": {"all": {"count": 3}},
         "source": {"origin": "é"},
     }
@@ -27,7 +29,7 @@ def test_it_is_a_file_that_others_can_read(tmp_path):
     make().write(tmp_path)
     content = json.loads((tmp_path / "manifest.json").read_text())
     assert content["format"] == "mml-lmdb"
-    assert content["version"] == 1
+    assert content["version"] == 2
     assert content["shards"] == [{"file": "shard-00000.lmdb", "count": 3, "sha256": "ab"}]
 
 
@@ -40,9 +42,10 @@ def test_numbers_that_json_does_not_have_are_not_written(tmp_path):
 @pytest.mark.parametrize(
     ("version", "remedy"),
     [
-        (2, "install a newer mml-data"),
+        (3, "install a newer mml-data"),
         (0, "import it again with"),
         (None, "import it again"),
+        (1, "import it again"),
         ("1", "import it again"),
     ],
 )
@@ -50,7 +53,7 @@ def test_other_versions(tmp_path, version, remedy):
     make().write(tmp_path)
     file = tmp_path / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"version": version}))
-    with pytest.raises(ValueError, match=rf"has format version {version!r}, this mml-data reads 1: {remedy}"):
+    with pytest.raises(ValueError, match=rf"has format version {version!r}, this mml-data reads 2: {remedy}"):
         Manifest.read(tmp_path)
 
 
@@ -60,9 +63,12 @@ def test_other_versions(tmp_path, version, remedy):
         ("{", "is damaged, it is not valid JSON"),
         ("[]", "is not the manifest of a data set: it does not say format 'mml-lmdb'"),
         ('{"format": "zarr"}', "is not the manifest of a data set"),
-        ('{"format": "mml-lmdb", "version": 1}', "is damaged: 'shards'"),
-        ('{"format": "mml-lmdb", "version": 1, "shards": [3], "splits": {}}', "is damaged"),
-        ('{"format": "mml-lmdb", "version": 1, "shards": [], "splits": {}, "x": 1}', "is damaged: .*'x'"),
+        ('{"format": "mml-lmdb", "version": 2}', "is damaged: 'shards'"),
+        ('{"format": "mml-lmdb", "version": 2, "shards": [3], "splits": {}, "sizes": {}}', "is damaged"),
+        (
+            '{"format": "mml-lmdb", "version": 2, "shards": [], "splits": {}, "sizes": {}, "x": 1}',
+            "is damaged: .*'x'",
+        ),
     ],
 )
 def test_damaged_manifests(tmp_path, text, message):

@@ -18,7 +18,7 @@ def test_it_takes_the_place_in_one_step(tmp_path):
         directory = publish(tmp_path / "toy", content)
         assert content not in [path.read_text() for path in tmp_path.glob("toy/*")]
         directory.publish()
-        directory.remove()
+        directory.release()
         assert names(tmp_path) == ["toy"]
         assert (tmp_path / "toy" / "manifest.json").read_text() == content
 
@@ -27,7 +27,7 @@ def test_an_empty_directory_may_be_the_destination(tmp_path):
     (tmp_path / "toy").mkdir()
     directory = publish(tmp_path / "toy", "x", overwrite=False)
     directory.publish()
-    directory.remove()
+    directory.release()
     assert names(tmp_path / "toy") == ["manifest.json"]
 
 
@@ -51,7 +51,7 @@ def test_what_came_meanwhile_is_not_replaced(tmp_path):
     (tmp_path / "toy" / "thesis.tex").write_text("x")
     with pytest.raises(FileExistsError, match=r"thesis\.tex"):
         directory.publish()
-    directory.remove()
+    directory.release()
     assert names(tmp_path) == ["toy"]
 
 
@@ -60,18 +60,18 @@ def test_only_one_writes_at_a_time(tmp_path):
     second = PartialDirectory(tmp_path / "toy", overwrite=True)
     with pytest.raises(BlockingIOError, match="another process is writing to"):
         second.create()
-    second.remove()
+    second.release()
     assert first.path.exists()
-    first.remove()
+    first.release()
     second.create()
-    second.remove()
+    second.release()
     assert names(tmp_path) == []
 
 
 def test_a_writer_killed_between_the_renames_loses_nothing(tmp_path):
     directory = publish(tmp_path / "toy", "old")
     directory.publish()
-    directory.remove()
+    directory.release()
     (tmp_path / "toy").rename(tmp_path / ".toy.previous")
     with pytest.raises(FileExistsError, match="is a data set already"):
         PartialDirectory(tmp_path / "toy", overwrite=False).create()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_data.splits import check_splits, random_split, read_split, write_split
+from mml_data.splits import check_splits, random_split, read_numbers, write_split
 
 
 @settings(max_examples=40, deadline=None)
@@ -48,20 +48,20 @@ def test_recorded_splits_round_trip(tmp_path):
     indices = np.array([5, 3, 2**40])
     entry = write_split(tmp_path, "train", indices)
     assert (entry.file, entry.count) == ("split-train.npy", 3)
-    np.testing.assert_array_equal(read_split(tmp_path, entry, check=True), indices)
+    np.testing.assert_array_equal(read_numbers(tmp_path, entry, check=True), indices)
     np.save(tmp_path / "split-train.npy", indices[::-1])
-    read_split(tmp_path, entry)
+    read_numbers(tmp_path, entry)
     with pytest.raises(ValueError, match=r"split-train\.npy' do not have the checksum"):
-        read_split(tmp_path, entry, check=True)
+        read_numbers(tmp_path, entry, check=True)
     np.save(tmp_path / "split-train.npy", indices[:2])
     with pytest.raises(ValueError, match=r"is \[2\] int64, not \[3\] int64"):
-        read_split(tmp_path, entry)
+        read_numbers(tmp_path, entry)
     (tmp_path / "split-train.npy").write_bytes(b"text")
     with pytest.raises(ValueError, match=r"split-train\.npy' is missing or damaged"):
-        read_split(tmp_path, entry)
+        read_numbers(tmp_path, entry)
     np.save(tmp_path / "split-train.npy", np.array([None, 1, 2], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="is missing or damaged"):
-        read_split(tmp_path, entry)
+        read_numbers(tmp_path, entry)
 
 
 @pytest.mark.parametrize(

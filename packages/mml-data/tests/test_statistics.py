@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import mml_data.statistics
 import numpy as np
 import pytest
@@ -67,6 +69,9 @@ def test_against_numpy(samples):
         (sample["atomic_numbers"] == 26).sum() for sample in samples
     )
     targets = result["targets"]
+    fit = {key: targets["energy"].pop(key) for key in ("reference_energies", "reference_rank")}
+    assert targets["energy"].pop("per_atom_residual_std") >= 0
+    assert fit["reference_rank"] <= len(fit["reference_energies"]) == len(result["elements"])
     assert targets["energy"] == {
         "mean": pytest.approx(energy.mean()),
         "std": pytest.approx(energy.std()),
@@ -112,3 +117,38 @@ def test_a_target_with_a_row_for_each_atom_has_no_value_per_atom():
 def test_samples_without_atoms_are_named():
     with pytest.raises(ValueError, match="mine/3 has no 'atomic_numbers', which statistics need"):
         statistics([{"sample_id": "mine/3", "pos": 1}])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 39), max_size=4), st.integers(0, 5))
+def test_statistics_of_parts_merge_to_those_of_all(cuts, seed):
+    rng = np.random.default_rng(seed)
+    everything = [
+        {
+            "atomic_numbers": rng.integers(1, 6, rng.integers(1, 5)),
+            "targets": {
+                "energy": float(rng.normal()) if rng.random() < 0.9 else float("nan"),
+                "label": int(rng.integers(0, 3)),
+                "charge": rng.normal(size=3),
+            },
+        }
+        for _ in range(40)
+    ]
+    edges = [0, *sorted(cuts), 40]
+    merged = DatasetStatistics()
+    for start, end in pairwise(edges):
+        part = DatasetStatistics()
+        for sample in everything[start:end]:
+            part.add(sample)
+        merged.merge(part)
+    assert_close(merged.result(), statistics(everything))
+
+
+def assert_close(left, right):
+    assert type(left) is type(right)
+    if isinstance(left, dict):
+        assert left.keys() == right.keys()
+        for key in left:
+            assert_close(left[key], right[key])
+    else:
+        assert left == pytest.approx(right, rel=1e-9, abs=1e-9)

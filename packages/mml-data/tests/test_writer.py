@@ -1,14 +1,22 @@
 import filecmp
 import hashlib
+import inspect
 import json
 import os
+import pickle
+import re
+import shutil
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
-import lmdb
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mml_data import LMDBDataset, LMDBWriter, Manifest
 from mml_data.records import encode_record
 from mml_data.shards import update_checksum
@@ -34,7 +42,7 @@ def test_the_same_samples_give_the_same_files(tmp_path, samples, splits):
     write(tmp_path / "b", samples, splits, **options)
     files = names(tmp_path / "a")
     assert files == names(tmp_path / "b")
-    assert files == ["manifest.json"] + [f"shard-0000{n}.lmdb" for n in range(3)] + [
+    assert files == ["manifest.json", "natoms.npy"] + [f"shard-0000{n}.lmdb" for n in range(3)] + [
         f"split-{name}.npy" for name in ("test", "train", "val")
     ]
     for file in files:
@@ -154,7 +162,9 @@ def test_what_cannot_be_stored_names_the_sample(tmp_path, samples):
 
 
 def test_no_samples_are_no_data_set(tmp_path):
-    with pytest.raises(ValueError, match="no sample was added: there is nothing to write to"):
+    with pytest.raises(
+        ValueError, match=r"no sample was added: there is nothing to write: .*empty' is not written"
+    ):
         write(tmp_path / "empty", [])
     assert names(tmp_path) == []
 
@@ -165,22 +175,177 @@ def test_splits_beyond_the_last_sample_are_found_at_the_end(tmp_path):
     assert names(tmp_path) == []
 
 
-class FullDisk:
-    def begin(self, **options):
-        raise lmdb.DiskError("No space left on device")
+KILLED = """
+import sys, time
+import numpy as np
+from mml_data import LMDBWriter
+from test_writer_samples import numbered
+path, count, batch_size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+with LMDBWriter(path, resume=True, shard_size=40, batch_size=batch_size) as writer:
+    print(len(writer), flush=True)
+    for index in range(len(writer), count):
+        writer.add(numbered(index))
+"""
 
-    def close(self):
-        pass
+
+def numbered(index):
+    """A sample that can be told from all others, of about 5 kB."""
+    rng = np.random.default_rng(index)
+    natoms = int(rng.integers(1, 100))
+    return {
+        "atomic_numbers": rng.integers(1, 90, natoms),
+        "pos": rng.normal(size=(natoms, 3)),
+        "targets": {"energy": float(index)},
+        "noise": rng.bytes(3000),
+    }
 
 
-def test_a_full_disk_is_an_os_error(tmp_path):
-    with LMDBWriter(tmp_path / "toy", batch_size=2) as writer:
-        writer.add(COPPER)
-        disk, writer._shard._environment = writer._shard._environment, FullDisk()
-        with pytest.raises(OSError, match=r"cannot write to '.*shard-00000\.lmdb': No space left"):
-            writer.add(COPPER)
-        writer._shard._environment = disk
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.floats(0, 0.25), min_size=1, max_size=4), st.sampled_from([1, 7, 64]))
+def test_a_writer_that_is_killed_at_any_moment_is_gone_on_with(tmp_path_factory, pauses, batch_size):
+    path = tmp_path_factory.mktemp("killed") / "toy"
+    module = path.parent / "test_writer_samples.py"
+    module.write_text(
+        "import numpy as np\n" + inspect.getsource(numbered) + "\n"  # the child needs nothing but this
+    )
+    before = 0
+    for pause in pauses:
+        child = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(path), "100000", str(batch_size)],
+            cwd=path.parent,
+            env={**os.environ, "PYTHONPATH": str(path.parent)},
+            stdout=subprocess.PIPE,
+        )
+        found = int(child.stdout.readline())
+        assert found >= before
+        time.sleep(pause)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        before = found
+        assert not path.exists()
+    with LMDBWriter(path, resume=True, shard_size=40) as writer:
+        kept = len(writer)
+        assert kept >= before
+        for index in range(kept, kept + 5):
+            writer.add(numbered(index))
+    dataset = LMDBDataset(path)
+    dataset.verify()
+    assert names(path.parent) == ["test_writer_samples.py", "toy"]
+    assert len(dataset) == kept + 5
+    assert [shard.count for shard in dataset.manifest.shards[:-1]] == [40] * (
+        len(dataset) // 40 - (len(dataset) % 40 == 0)
+    )
+    for index in {0, kept // 2, max(kept - 1, 0), kept, kept + 4}:
+        wanted, sample = numbered(index), dataset[index]
+        assert sample["noise"] == wanted["noise"]
+        assert sample["targets"]["energy"] == index
+        np.testing.assert_array_equal(sample["pos"], wanted["pos"])
+    assert dataset.manifest.statistics["all"]["targets"]["energy"]["mean"] == pytest.approx((kept + 4) / 2)
+    shutil.rmtree(path.parent)
+
+
+def interrupted(samples):
+    yield from samples
+    raise KeyboardInterrupt
+
+
+def test_an_exception_keeps_what_was_added_for_one_who_resumes(tmp_path, samples):
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "toy", interrupted(samples[:7]), resume=True, shard_size=4)
+    assert not (tmp_path / "toy").exists()
+    with pytest.raises(ValueError, match=r"has shards of \[4, 3\] samples, not of 2: resume with the same"):
+        write(tmp_path / "toy", samples, resume=True, shard_size=2)
+    with LMDBWriter(tmp_path / "toy", resume=True, shard_size=4) as writer:
+        assert len(writer) == 7
+        for sample in samples[7:]:
+            writer.add(sample)
+    write(tmp_path / "whole", samples, name="toy", shard_size=4)
+    assert Manifest.read(tmp_path / "toy") == Manifest.read(tmp_path / "whole")
+    LMDBDataset(tmp_path / "toy").verify()
+    assert names(tmp_path) == ["toy", "whole"]
+
+
+def test_a_writer_that_does_not_resume_starts_anew(tmp_path, samples):
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "toy", interrupted(samples[:1]), resume=True)
+    write(tmp_path / "toy", samples[5:7])
     assert len(LMDBDataset(tmp_path / "toy")) == 2
+
+
+FULL_DISK = """
+import resource, signal, sys
+from mml_data import LMDBWriter
+from test_writer_samples import numbered
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+with LMDBWriter(sys.argv[1], resume=True, batch_size=10) as writer:
+    for index in range(10_000):
+        writer.add(numbered(index))
+"""
+
+
+def test_a_disk_that_is_full_loses_nothing(tmp_path):
+    """The system refuses to write beyond a limit for files, as it refuses on a full disk."""
+    (tmp_path / "test_writer_samples.py").write_text("import numpy as np\n" + inspect.getsource(numbered))
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "toy")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    message = done.stderr.strip().splitlines()[-1]
+    assert re.search(r"OSError: cannot write to '.*shard-00000\.lmdb': .*; \d+ records were written", message)
+    with LMDBWriter(tmp_path / "toy", resume=True) as writer:
+        kept = len(writer)
+        assert kept >= 100
+        assert kept % 10 == 0
+    LMDBDataset(tmp_path / "toy").verify()
+    assert LMDBDataset(tmp_path / "toy")[kept - 1]["noise"] == numbered(kept - 1)["noise"]
+
+
+def test_a_directory_that_cannot_be_written_to(tmp_path):
+    where = tmp_path / "closed" / "toy"
+    where.parent.mkdir(mode=0o500)
+    if os.geteuid() == 0:
+        where = Path("/proc/self/toy")  # root may write nearly everywhere, but not there
+    with pytest.raises(OSError, match=r"cannot write beside '.*toy', give another destination"):
+        write(where, [COPPER])
+
+
+def test_compressed_records_come_back(tmp_path, samples):
+    write(tmp_path / "plain", samples, name="toy")
+    write(tmp_path / "small", samples, name="toy", compression="zstd")
+    plain, small = LMDBDataset(tmp_path / "plain"), LMDBDataset(tmp_path / "small")
+    assert small.manifest.compression == "zstd"
+    assert small.manifest.schema == plain.manifest.schema
+    assert small.manifest.statistics == plain.manifest.statistics
+    for left, right in zip(plain, pickle.loads(pickle.dumps(small)), strict=True):
+        assert left["sample_id"] == right["sample_id"]
+        torch.testing.assert_close(left["targets"], right["targets"], rtol=0, atol=0)
+    small.verify()
+    with pytest.raises(ValueError, match="compression must be None or 'zstd', it is 'gzip'"):
+        LMDBWriter(tmp_path / "other", compression="gzip")
+
+
+def test_the_manifest_knows_the_sizes(tmp_path, samples, splits):
+    write(tmp_path / "toy", samples, splits, shard_size=8)
+    natoms = [len(sample["pos"]) for sample in samples]
+    assert LMDBDataset(tmp_path / "toy").sizes().tolist() == natoms
+    val = LMDBDataset(tmp_path / "toy", split="val")
+    assert val.sizes("natoms").tolist() == [natoms[index] for index in splits["val"]]
+    with pytest.raises(ValueError, match="does not record 'nedges' of its samples, only 'natoms'"):
+        val.sizes("nedges")
+    edges = [{**sample, "src_nodes": np.zeros(index, int)} for index, sample in enumerate(samples)]
+    write(tmp_path / "edges", edges)
+    assert LMDBDataset(tmp_path / "edges").sizes("nedges").tolist() == list(range(20))
+    numbers = np.load(tmp_path / "edges" / "natoms.npy")
+    np.save(tmp_path / "edges" / "natoms.npy", numbers + 1)
+    with pytest.raises(ValueError, match=r"natoms\.npy' do not have the checksum"):
+        LMDBDataset(tmp_path / "edges").verify()
 
 
 def test_misuse(tmp_path):

@@ -1,20 +1,20 @@
 """Read a data set."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
-from mml_data.checks import GEOMETRY_KEYS
+from mml_data.codec import decompressor
 from mml_data.manifest import Manifest
 from mml_data.records import decode_record
 from mml_data.shards import Shard, check_shard, open_shard
-from mml_data.splits import read_split
+from mml_data.splits import read_numbers
+from mml_data.tensors import read_tensors
 from mml_data.transforms import Transform, apply_transforms
 
 __all__ = ["LMDBDataset"]
@@ -91,16 +91,36 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         if split not in self.manifest.splits:
             known = ", ".join(map(repr, self.manifest.splits)) or "none"
             raise ValueError(f"the data set {str(self.path)!r} has no split {split!r}; it has {known}")
-        return read_split(self.path, self.manifest.splits[split])
+        return read_numbers(self.path, self.manifest.splits[split])
+
+    def sizes(self, name: str = "natoms") -> np.ndarray:
+        """Return how many atoms (``"natoms"``) or edges (``"nedges"``) each sample has, without reading any.
+
+        Returns
+        -------
+        numpy.ndarray
+            [len(self)] int64.
+
+        Raises
+        ------
+        ValueError
+            Where the data set does not record it.
+        """
+        entry = self.manifest.sizes.get(name)
+        if entry is None:
+            known = ", ".join(map(repr, self.manifest.sizes)) or "none"
+            raise ValueError(
+                f"the data set {str(self.path)!r} does not record {name!r} of its samples, only {known}: "
+                "edges are recorded where samples hold them, as precompute() stores them"
+            )
+        numbers = read_numbers(self.path, entry)
+        return np.asarray(numbers) if self._indices is None else np.asarray(numbers[self._indices])
 
     def __len__(self) -> int:
         return self.manifest.num_samples if self._indices is None else len(self._indices)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        sample = {
-            name: _to_torch(value, name, name == "targets") for name, value in self.stored(index).items()
-        }
-        return apply_transforms(sample, self.transforms)
+        return apply_transforms(self._read(index, read_tensors), self.transforms)
 
     def stored(self, index: int) -> dict[str, Any]:
         """Return sample `index` as it is stored, with its ``sample_id``: numpy arrays and Python numbers.
@@ -112,6 +132,9 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         ValueError
             Where its record is damaged; the message names shard and key.
         """
+        return self._read(index, decode_record)
+
+    def _read(self, index: int, decode: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
         position = range(len(self))[index]
         if self._indices is not None:
             position = int(self._indices[position])
@@ -119,7 +142,7 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         shard = self._shard(number)
         key = position - (self._ends[number - 1] if number else 0)
         try:
-            sample = decode_record(shard.get(key))
+            sample = decode(decompressor(self.manifest.compression)(shard.get(key)))
         except ValueError as error:
             raise ValueError(f"sample {position}, record {key} of {str(shard.path)!r}: {error}") from error
         sample.setdefault("sample_id", f"{self.name}/{position:06d}")
@@ -137,8 +160,8 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         """
         for entry in self.manifest.shards:
             check_shard(self.path / entry.file, entry.count, entry.sha256)
-        for entry in self.manifest.splits.values():
-            read_split(self.path, entry, check=True)
+        for entry in (*self.manifest.splits.values(), *self.manifest.sizes.values()):
+            read_numbers(self.path, entry, check=True)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__ | {"_shards": {}}
@@ -174,22 +197,3 @@ class LMDBDataset(Dataset[dict[str, Any]]):
                 f"these go from {checked.min()} to {checked.max()}"
             )
         return checked.astype(np.int64)
-
-
-def _to_torch(value: Any, key: str, is_target: bool) -> Any:
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind in "iu":
-            return torch.from_numpy(value.astype(np.int64, copy=False))
-        tensor = torch.from_numpy(value)
-        return (
-            tensor
-            if value.dtype.kind == "b" or key in GEOMETRY_KEYS
-            else tensor.to(torch.get_default_dtype())
-        )
-    if isinstance(value, Mapping):
-        return {name: _to_torch(item, name, is_target) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_to_torch(item, "", is_target) for item in value]
-    if is_target and isinstance(value, int | float):
-        return torch.tensor(value)
-    return value

@@ -10,16 +10,16 @@ from mml_data.devsets import DEVSETS
 __all__ = ["FORMAT", "MANIFEST_FILE", "VERSION", "FileEntry", "Manifest"]
 
 FORMAT = "mml-lmdb"
-VERSION = 1
+VERSION = 2
 MANIFEST_FILE = "manifest.json"
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A shard or a split: its file name in the directory, the number of samples, and a checksum.
+    """A shard, a split or sizes: its file name in the directory, the number of samples, and a checksum.
 
     The sha256 of a shard is that of its records in order, each preceded by its length as eight
-    little-endian bytes; that of a split is the sha256 of its indices as little-endian int64. Neither
+    little-endian bytes; that of the others is the sha256 of their numbers as little-endian int64. None
     depends on how the file is laid out.
     """
 
@@ -46,6 +46,13 @@ class Manifest:
         ``samples``, the number of samples that have it.
     splits
         The recorded splits, each an ``.npy`` file of int64 indices.
+    sizes
+        ``natoms``, and ``nedges`` where samples hold edges: each an ``.npy`` file, a number for each sample.
+    compression
+        What records are compressed with: ``"zstd"``, or None.
+    transforms
+        Of a data set that `mml_data.LMDBDataset.precompute` made: ``fingerprint``, ``of`` (checksum of the
+        samples before), and ``list`` (the transforms as text). Else None.
     statistics
         For ``all`` and each split: ``count``, ``natoms``, ``elements`` and ``targets``, see
         `mml_data.statistics`.
@@ -58,6 +65,9 @@ class Manifest:
     shards: list[FileEntry]
     schema: dict[str, dict[str, Any]]
     splits: dict[str, FileEntry] = field(default_factory=dict)
+    sizes: dict[str, FileEntry] = field(default_factory=dict)
+    compression: str | None = None
+    transforms: dict[str, Any] | None = None
     statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
 
@@ -112,7 +122,8 @@ class Manifest:
             )
         try:
             content["shards"] = [FileEntry(**entry) for entry in content["shards"]]
-            content["splits"] = {name: FileEntry(**entry) for name, entry in content["splits"].items()}
+            for group in ("splits", "sizes"):
+                content[group] = {name: FileEntry(**entry) for name, entry in content[group].items()}
             return cls(**content)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"{str(file)!r} is damaged: {error}") from error

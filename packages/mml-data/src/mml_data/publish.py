@@ -1,6 +1,8 @@
 """A directory that is written beside its destination and takes its place in one step."""
 
+import errno
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -10,13 +12,19 @@ from mml_data.manifest import MANIFEST_FILE
 
 __all__ = ["PartialDirectory"]
 
-_OUR_FILES = re.compile(r"manifest\.json|shard-\d+\.lmdb|split-[A-Za-z0-9_-]+\.npy")
+logger = logging.getLogger(__name__)
+
+_OUR_FILES = re.compile(
+    r"manifest\.json|shard-\d+\.lmdb|split-[A-Za-z0-9_.-]+\.npy|natoms\.npy|nedges\.npy|errors\.jsonl"
+)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class PartialDirectory:
     """Where a data set is written until it is complete: ``.<name>.partial`` beside `destination`.
 
-    The directory is locked while it is written. What a killed writer left behind is removed by the next one.
+    The directory is locked while it is written. What a killed writer left behind is there for the next one,
+    to go on with or to remove.
 
     Parameters
     ----------
@@ -40,8 +48,8 @@ class PartialDirectory:
         self._descriptor: int | None = None
         self._check()
 
-    def create(self) -> None:
-        """Make the directory, empty, and lock it.
+    def create(self, *, resume: bool = False) -> None:
+        """Make the directory and lock it; it is empty, or with `resume` as an interrupted writer left it.
 
         Raises
         ------
@@ -50,32 +58,47 @@ class PartialDirectory:
         FileExistsError
             Where there is something at `destination` by now that may not be replaced.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = (
+                f"{error.strerror}: cannot write beside {str(self.destination)!r}, give another destination"
+            )
+            raise OSError(error.errno, reason, str(self.path)) from error
         self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             locked = os.path.samestat(os.fstat(self._descriptor), self.path.stat())
         except (BlockingIOError, FileNotFoundError):
             locked = False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            logger.warning("%s: this file system has no locks: see to it that nobody else writes", self.path)
+            locked = True
         if not locked:
             self._unlock()
             raise BlockingIOError(
                 f"another process is writing to {str(self.destination)!r}: wait for it to end"
             )
         for leftover in self.path.iterdir():
-            leftover.unlink()
+            if not resume:
+                leftover.unlink()
         if not self.destination.exists() and self._previous.exists():
             # The writer before us was killed between the two renames of publish().
             self._previous.rename(self.destination)
         try:
             self._check()
         except FileExistsError:
-            self.remove()
+            self.release()
             raise
 
     def publish(self) -> None:
         """Put the directory in the place of `destination`; what was there is removed."""
         self._check()
+        for file in self.path.iterdir():
+            if not _OUR_FILES.fullmatch(file.name):
+                file.unlink()
         _sync(self.path)
         if (self.destination / MANIFEST_FILE).exists():
             self._remove_previous()
@@ -84,10 +107,14 @@ class PartialDirectory:
         _sync(self.destination.parent)
         self._remove_previous()
 
-    def remove(self) -> None:
-        """Remove the directory if it was not published, and unlock it."""
+    def release(self, *, keep: bool = False) -> None:
+        """Unlock the directory; if it was not published, remove it, or `keep` it for one who resumes."""
         if self._descriptor is not None:
-            if self.path.exists() and os.path.samestat(os.fstat(self._descriptor), self.path.stat()):
+            if (
+                not keep
+                and self.path.exists()
+                and os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+            ):
                 shutil.rmtree(self.path)
             self._unlock()
 

@@ -1,24 +1,31 @@
 """Turn a sample into bytes and back, without pickle.
 
-A record is a msgpack header, zero padding to a multiple of eight bytes, then the raw little-endian values
-of every array, each aligned to eight bytes. The first four bytes of a record are the length of the header.
-In the header an array stands as extension type 1: the msgpack list ``[dtype, offset into the values,
-*shape]``.
+A record is four parts, one after the other::
+
+    <u4 length of the layout> <u4 length of the rest> layout rest padding arrays
+
+The layout, in msgpack, says where everything is, and is the same for all samples with the same keys and
+shapes: a map of key to an array ``[dtype, offset, *shape]``, to the number of an item of the rest, to a
+further map, or to a list ``["", item, ...]``. The rest is the msgpack list of what is no array: numbers,
+text, and lists and dicts that hold no array. The arrays are raw little-endian values, each aligned to eight
+bytes of the record.
 
 Decoding takes one copy of the record (out of the memory map, into memory that the caller owns) and makes
 every array a view of that copy: aligned and writable, so that a transform may change it in place and torch
-may share it.
+may share it. Layouts are read once and remembered.
 """
 
 import struct
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
 import torch
 
-__all__ = ["ARRAY_DTYPES", "decode_record", "encode_record"]
+__all__ = ["ARRAY_DTYPES", "Layout", "decode_record", "encode_record", "open_record"]
 
 ARRAY_DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64",
@@ -26,9 +33,12 @@ ARRAY_DTYPES = (
 """Names of the dtypes that an array in a record may have."""
 
 _DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ARRAY_DTYPES}
-_HEADER = struct.Struct("<I")
+_NAMES = {dtype: name for name, little in _DTYPES.items() for dtype in (little, little.newbyteorder(">"))}
+_HEADER = struct.Struct("<II")
 _ALIGNMENT = 8
-_ARRAY = 1
+_PADDING = [bytes(-length % _ALIGNMENT) for length in range(_ALIGNMENT)]
+_LIST = ""
+_REMEMBERED = 4096
 
 
 def encode_record(sample: Mapping[str, Any]) -> bytes:
@@ -53,12 +63,15 @@ def encode_record(sample: Mapping[str, Any]) -> bytes:
     ValueError
         For an integer that does not fit in 64 bits, or text that is not valid unicode.
     """
-    arrays: list[bytes] = []
+    encoder = _Encoder()
+    layout = encoder.node(sample)
     try:
-        header = msgpack.packb(_pack(sample, "", arrays, [0]))
+        packed, rest = msgpack.packb(layout), msgpack.packb(encoder.rest)
     except UnicodeEncodeError as error:
         raise ValueError(f"the text {error.object!r} is not valid unicode and cannot be stored") from error
-    return b"".join([_HEADER.pack(len(header)), header, bytes(_padding(_HEADER.size + len(header))), *arrays])
+    end = _HEADER.size + len(packed) + len(rest)
+    header = _HEADER.pack(len(packed), len(rest))
+    return b"".join([header, packed, rest, _PADDING[end % _ALIGNMENT], *encoder.arrays])
 
 
 def decode_record(record: bytes | bytearray | memoryview) -> dict[str, Any]:
@@ -69,71 +82,187 @@ def decode_record(record: bytes | bytearray | memoryview) -> dict[str, Any]:
     ValueError
         Where the bytes are not a record.
     """
+    return open_record(record, lambda layout, buffer, start, rest: layout.arrays(buffer, start, rest))
+
+
+class Array(NamedTuple):
+    """Where an array is: in which dict or list, under which key; its offset among the arrays; its form."""
+
+    node: int
+    key: Any
+    dtype: np.dtype[Any]
+    offset: int
+    shape: tuple[int, ...]
+
+
+class Layout:
+    """What a record holds, and how to build the sample of it.
+
+    Attributes
+    ----------
+    nodes
+        Dicts and lists within the sample: the number of the one that holds it, its key there, and what a
+        new one is copied of. The sample itself is number 0.
+    values
+        What is no array: number of its dict or list, its key there, and its place in the rest.
+    """
+
+    def __init__(self, layout: Any) -> None:
+        if not isinstance(layout, dict):
+            raise ValueError(f"they hold a {type(layout).__name__}")
+        self._template: dict[str, Any] = dict.fromkeys(layout)
+        self.nodes: list[tuple[int, Any, Any]] = []
+        self.values: list[tuple[int, Any, int]] = []
+        self.views: list[Array] = []
+        self.size = 0
+        self.cache: dict[Any, Any] = {}
+        self._read(layout.items(), 0)
+
+    def _read(self, items: Any, node: int) -> None:
+        for key, item in items:
+            if isinstance(item, int):
+                self.values.append((node, key, item))
+            elif isinstance(item, dict):
+                self.nodes.append((node, key, dict.fromkeys(item)))
+                self._read(item.items(), len(self.nodes))
+            elif item[0] == _LIST:
+                self.nodes.append((node, key, [None] * (len(item) - 1)))
+                self._read(enumerate(item[1:]), len(self.nodes))
+            else:
+                name, offset, *shape = item
+                array = Array(node, key, _DTYPES[name], offset, tuple(shape))
+                if min(offset, *shape, 0) < 0:
+                    raise ValueError(f"its array {key!r} is at {offset} with the shape {shape}")
+                self.size = max(self.size, offset + prod(shape) * array.dtype.itemsize)
+                self.views.append(array)
+
+    def build(self, rest: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+        """Make the sample without its arrays, and return it and its dicts and lists by number."""
+        sample = self._template.copy()
+        made: list[Any] = [sample]
+        for parent, key, template in self.nodes:
+            made[parent][key] = node = template.copy()
+            made.append(node)
+        for number, key, index in self.values:
+            made[number][key] = rest[index]
+        return sample, made
+
+    def arrays(self, buffer: bytearray, start: int, rest: list[Any]) -> dict[str, Any]:
+        """Return the sample, with arrays that are views of `buffer`, where they start at `start`."""
+        sample, made = self.build(rest)
+        for node, key, dtype, offset, shape in self.views:
+            made[node][key] = np.ndarray(shape, dtype, buffer, start + offset)
+        return sample
+
+
+def open_record(
+    record: bytes | bytearray | memoryview,
+    read: Callable[[Layout, bytearray, int, list[Any]], dict[str, Any]],
+) -> dict[str, Any]:
+    """Take a copy of a record and call ``read(layout, copy, start of its arrays, rest)``.
+
+    Raises
+    ------
+    ValueError
+        Where the bytes are not a record.
+    """
     buffer = bytearray(record)
     try:
-        (length,) = _HEADER.unpack_from(buffer)
-        end = _HEADER.size + length
+        layout_size, rest_size = _HEADER.unpack_from(buffer)
+        middle = _HEADER.size + layout_size
+        end = middle + rest_size
         if end > len(buffer):
-            raise ValueError(f"its header should be {length} bytes long, it has {len(buffer)} in all")
-        start = end + _padding(end)
-
-        def unpack_array(code: int, data: bytes) -> Any:
-            if code != _ARRAY:
-                raise ValueError(f"it holds an unknown extension type {code}")
-            dtype, offset, *shape = msgpack.unpackb(data)
-            return np.ndarray(tuple(shape), _DTYPES[dtype], buffer, start + offset)
-
-        sample = msgpack.unpackb(memoryview(buffer)[_HEADER.size : end], ext_hook=unpack_array)
-    except (struct.error, KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
+            raise ValueError(f"its head should be {end} bytes long, it has {len(buffer)} in all")
+        layout = _layout(bytes(memoryview(buffer)[_HEADER.size : middle]))
+        start = end + -end % _ALIGNMENT
+        if start + layout.size > len(buffer) and layout.size:
+            raise ValueError(f"it should be {start + layout.size} bytes long, it has {len(buffer)}")
+        return read(layout, buffer, start, msgpack.unpackb(memoryview(buffer)[middle:end]))
+    except (struct.error, IndexError, KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
         raise ValueError(f"these bytes are not a record of a sample: {error}") from error
-    if not isinstance(sample, dict):
-        raise ValueError(f"these bytes are not a record of a sample: they hold a {type(sample).__name__}")
-    return sample
 
 
-def _padding(length: int) -> int:
-    return -length % _ALIGNMENT
+@lru_cache(_REMEMBERED)
+def _layout(packed: bytes) -> Layout:
+    return Layout(msgpack.unpackb(packed))
 
 
-def _pack(value: Any, key: str, arrays: list[bytes], size: list[int]) -> Any:
-    """Replace what msgpack does not know; arrays go to `arrays`, whose total length is ``size[0]``."""
-    if isinstance(value, torch.Tensor):
-        value = _tensor_to_numpy(value, key)
-    if isinstance(value, np.ndarray):
-        return _pack_array(value, key, arrays, size)
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, str | bytes | bool | float):
-        return value
-    if isinstance(value, int):
-        if not -(2**63) <= value < 2**63:
-            raise ValueError(f"{key} is {value}, which does not fit in 64 bits")
-        return value
-    if isinstance(value, Mapping):
-        for name in value:
+class _Plain(NamedTuple):
+    """A value that holds no array, as msgpack takes it."""
+
+    value: Any
+
+
+class _Encoder:
+    """Takes a sample apart; `arrays` are the raw bytes with their padding, `rest` is what is no array."""
+
+    def __init__(self) -> None:
+        self.arrays: list[bytes] = []
+        self.rest: list[Any] = []
+        self._size = 0
+
+    def node(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Describe a sample."""
+        return self._items(self._values(sample, ""))
+
+    def _values(self, given: Mapping[str, Any], key: str) -> dict[str, Any]:
+        for name in given:
             if not isinstance(name, str):
                 raise TypeError(f"{key or 'the sample'} has the key {name!r}; keys are strings")
-        return {
-            name: _pack(item, f"{key}.{name}" if key else name, arrays, size) for name, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_pack(item, f"{key}[{i}]", arrays, size) for i, item in enumerate(value)]
-    raise TypeError(
-        f"{key} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored: "
-        "give arrays, tensors, numbers, strings, and dicts and lists of those"
-    )
+        prefix = f"{key}." if key else ""
+        return {name: self._value(value, prefix + name) for name, value in given.items()}
 
+    def _items(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._item(value) for name, value in values.items()}
 
-def _pack_array(array: np.ndarray, key: str, arrays: list[bytes], size: list[int]) -> msgpack.ExtType:
-    if array.dtype.name not in ARRAY_DTYPES:
+    def _item(self, value: Any) -> Any:
+        if not isinstance(value, _Plain):
+            return value
+        self.rest.append(value.value)
+        return len(self.rest) - 1
+
+    def _value(self, value: Any, key: str) -> Any:
+        """Return `_Plain`, or the layout's item of a value that holds arrays."""
+        if isinstance(value, np.ndarray):
+            return self._array(value, key)
+        if value is None or isinstance(value, (str, bytes, bool, float)):
+            return _Plain(value)
+        if isinstance(value, torch.Tensor):
+            return self._array(_tensor_to_numpy(value, key), key)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, (bool, float, bytes, str)):
+            return _Plain(value)
+        if isinstance(value, int):
+            if not -(2**63) <= value < 2**63:
+                raise ValueError(f"{key} is {value}, which does not fit in 64 bits")
+            return _Plain(value)
+        if isinstance(value, Mapping):
+            values = self._values(value, key)
+            if all(isinstance(item, _Plain) for item in values.values()):
+                return _Plain({name: item.value for name, item in values.items()})
+            return self._items(values)
+        if isinstance(value, (list, tuple)):
+            listed = [self._value(item, f"{key}[{i}]") for i, item in enumerate(value)]
+            if all(isinstance(item, _Plain) for item in listed):
+                return _Plain([item.value for item in listed])
+            return [_LIST, *map(self._item, listed)]
         raise TypeError(
-            f"{key} is an array of {array.dtype}, which cannot be stored: use {', '.join(ARRAY_DTYPES)}"
+            f"{key} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored: "
+            "give arrays, tensors, numbers, strings, and dicts and lists of those"
         )
-    data = array.astype(_DTYPES[array.dtype.name], copy=False).tobytes()
-    descriptor = msgpack.packb([array.dtype.name, size[0], *array.shape])
-    arrays += [data, bytes(_padding(len(data)))]
-    size[0] += len(data) + _padding(len(data))
-    return msgpack.ExtType(_ARRAY, descriptor)
+
+    def _array(self, array: np.ndarray, key: str) -> list[Any]:
+        name = _NAMES.get(array.dtype)
+        if name is None:
+            raise TypeError(
+                f"{key} is an array of {array.dtype}, which cannot be stored: use {', '.join(ARRAY_DTYPES)}"
+            )
+        data = array.astype(_DTYPES[name], copy=False).tobytes()
+        padding = _PADDING[len(data) % _ALIGNMENT]
+        self.arrays += (data, padding)
+        offset, self._size = self._size, self._size + len(data) + len(padding)
+        return [name, offset, *array.shape]
 
 
 def _tensor_to_numpy(tensor: torch.Tensor, key: str) -> np.ndarray:

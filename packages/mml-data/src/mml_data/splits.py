@@ -9,7 +9,7 @@ import numpy as np
 
 from mml_data.manifest import FileEntry
 
-__all__ = ["check_splits", "random_split", "read_split", "write_split"]
+__all__ = ["check_splits", "random_split", "read_numbers", "write_numbers", "write_split"]
 
 
 def check_splits(splits: Mapping[str, Sequence[int] | np.ndarray]) -> dict[str, np.ndarray]:
@@ -52,15 +52,19 @@ def check_splits(splits: Mapping[str, Sequence[int] | np.ndarray]) -> dict[str, 
 
 
 def write_split(directory: Path, name: str, indices: np.ndarray) -> FileEntry:
-    """Write ``split-<name>.npy`` (int64, little-endian, no pickle) into `directory`."""
-    indices = indices.astype("<i8")
-    file = f"split-{name}.npy"
-    np.save(directory / file, indices, allow_pickle=False)
-    return FileEntry(file, int(indices.size), hashlib.sha256(indices.tobytes()).hexdigest())
+    """Write ``split-<name>.npy`` into `directory`, see `write_numbers`."""
+    return write_numbers(directory, f"split-{name}.npy", indices)
 
 
-def read_split(directory: Path, entry: FileEntry, *, check: bool = False) -> np.ndarray:
-    """Open a recorded split, memory-mapped: [entry.count] int64; with `check`, compare its checksum.
+def write_numbers(directory: Path, file: str, numbers: np.ndarray) -> FileEntry:
+    """Write a list of numbers (int64, little-endian, no pickle) into `directory`."""
+    numbers = numbers.astype("<i8")
+    np.save(directory / file, numbers, allow_pickle=False)
+    return FileEntry(file, int(numbers.size), hashlib.sha256(numbers.tobytes()).hexdigest())
+
+
+def read_numbers(directory: Path, entry: FileEntry, *, check: bool = False) -> np.ndarray:
+    """Open what `write_numbers` wrote, memory-mapped: [entry.count]; with `check`, compare its checksum.
 
     Raises
     ------
@@ -71,13 +75,13 @@ def read_split(directory: Path, entry: FileEntry, *, check: bool = False) -> np.
     try:
         indices = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"the split {str(file)!r} is missing or damaged: {error}") from error
+        raise ValueError(f"the file {str(file)!r} is missing or damaged: {error}") from error
     if indices.dtype != np.dtype("<i8") or indices.shape != (entry.count,):
         raise ValueError(
-            f"the split {str(file)!r} is {list(indices.shape)} {indices.dtype}, not [{entry.count}] int64"
+            f"the file {str(file)!r} is {list(indices.shape)} {indices.dtype}, not [{entry.count}] int64"
         )
     if check and hashlib.sha256(indices.tobytes()).hexdigest() != entry.sha256:
-        raise ValueError(f"the indices in {str(file)!r} do not have the checksum that the manifest says")
+        raise ValueError(f"the numbers in {str(file)!r} do not have the checksum that the manifest says")
     return indices
 
 

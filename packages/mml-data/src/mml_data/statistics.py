@@ -1,16 +1,23 @@
-"""Statistics of targets and structures in one streaming pass, in float64."""
+"""Statistics of targets and structures in one streaming pass, in float64; those of parts can be merged."""
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
 from mml_data.elements import SYMBOLS
+from mml_data.references import ReferenceFit
 
-__all__ = ["DatasetStatistics", "Moments"]
+__all__ = ["DatasetStatistics", "Moments", "is_energy"]
 
 _BUFFERED = 65536
+_BLOCK = 256
+
+
+def is_energy(target: str) -> bool:
+    """Whether reference energies of the elements are computed for a target of this name."""
+    return "energy" in target.lower()
 
 
 class Moments:
@@ -35,11 +42,17 @@ class Moments:
         self._blocks.append(np.asarray(values, dtype=np.float64).ravel())
         self._waiting += values.size
         if self._waiting >= _BUFFERED:
-            self._merge()
+            self._empty()
+
+    def merge(self, other: Self) -> None:
+        """Take in what `other` has seen."""
+        self._empty()
+        other._empty()
+        self._join(other.count, other.mean, other.sum_squared_deviations, other.minimum, other.maximum)
 
     def result(self) -> dict[str, float]:
         """Return ``mean``, ``std`` (population), ``rms``, ``min``, ``max``, ``count``; only that if empty."""
-        self._merge()
+        self._empty()
         if self.count == 0:
             return {"count": 0}
         variance = self.sum_squared_deviations / self.count
@@ -52,20 +65,25 @@ class Moments:
             "count": self.count,
         }
 
-    def _merge(self) -> None:
+    def _empty(self) -> None:
+        """Take in what is waiting."""
         if not self._waiting:
             return
         block = np.concatenate(self._blocks)
         self._blocks, self._waiting = [], 0
         mean = float(block.mean())
-        delta, total = mean - self.mean, self.count + block.size
-        self.sum_squared_deviations += (
-            float(np.square(block - mean).sum()) + delta**2 * self.count * block.size / total
-        )
-        self.mean += delta * block.size / total
+        squares = float(np.square(block - mean).sum())
+        self._join(block.size, mean, squares, float(block.min()), float(block.max()))
+
+    def _join(self, count: int, mean: float, squares: float, minimum: float, maximum: float) -> None:
+        total = self.count + count
+        if not count:
+            return
+        delta = mean - self.mean
+        self.sum_squared_deviations += squares + delta**2 * self.count * count / total
+        self.mean += delta * count / total
         self.count = total
-        self.minimum = min(self.minimum, float(block.min()))
-        self.maximum = max(self.maximum, float(block.max()))
+        self.minimum, self.maximum = min(self.minimum, minimum), max(self.maximum, maximum)
 
 
 class DatasetStatistics:
@@ -74,9 +92,11 @@ class DatasetStatistics:
     The result has ``count`` (samples), ``natoms`` (``min``, ``mean``, ``max``), ``elements`` (atoms of
     each, by symbol) and ``targets``. A numeric target has ``mean``, ``std``, ``rms``, ``min``, ``max``,
     ``count`` over all its components, in the units in which it is stored; one number a structure has also
-    ``per_atom_mean`` and ``per_atom_std`` (of the value divided by the number of atoms). An integer or
-    boolean target that no sample's ``target_types`` names under ``regression`` has ``classes``,
-    ``class_counts`` and ``count`` instead. NaN counts as ``missing`` (given where there is any).
+    ``per_atom_mean`` and ``per_atom_std`` (of the value divided by the number of atoms), and if it is an
+    energy by its name, ``reference_energies`` by symbol, ``reference_rank`` and ``per_atom_residual_std``
+    (see `mml_data.references.ReferenceFit`). An integer or boolean target that no sample's ``target_types`` names
+    under ``regression`` has ``classes``, ``class_counts`` and ``count`` instead. NaN counts as ``missing``
+    (given where there is any).
     """
 
     def __init__(self) -> None:
@@ -84,9 +104,10 @@ class DatasetStatistics:
         self._natoms = Moments()
         self._elements = np.zeros(len(SYMBOLS), dtype=np.int64)
         self._targets: dict[str, _Target] = {}
+        self._waiting: list[tuple[np.ndarray, Mapping[str, Any]]] = []
 
     def add(self, sample: Mapping[str, Any]) -> None:
-        """Take in one sample; arrays may be numpy's or torch's.
+        """Take in one sample; arrays may be numpy's or torch's. They must not change afterwards.
 
         Raises
         ------
@@ -94,20 +115,32 @@ class DatasetStatistics:
             Where it has no ``atomic_numbers``.
         """
         if "atomic_numbers" not in sample:
-            name = sample.get("sample_id", f"sample {self._count}")
+            name = sample.get("sample_id", f"sample {self._count + len(self._waiting)}")
             raise ValueError(
                 f"{name} has no 'atomic_numbers', which statistics need; it has {', '.join(sample)}"
             )
-        numbers = np.asarray(sample["atomic_numbers"])
-        self._count += 1
-        self._natoms.add(np.array([numbers.size]))
-        self._elements += np.bincount(numbers, minlength=len(SYMBOLS))
+        targets = sample.get("targets", {})
         regression = sample.get("target_types", {}).get("regression", ())
-        for name, value in sample.get("targets", {}).items():
-            self._targets.setdefault(name, _Target()).add(np.asarray(value), numbers.size, name in regression)
+        for name in targets:
+            target = self._targets.get(name) or self._targets.setdefault(name, _Target(name))
+            target.is_regression = target.is_regression or name in regression
+        self._waiting.append((np.asarray(sample["atomic_numbers"]), targets))
+        if len(self._waiting) >= _BLOCK:
+            self._empty()
+
+    def merge(self, other: Self) -> None:
+        """Take in what `other` has seen."""
+        self._empty()
+        other._empty()
+        self._count += other._count
+        self._natoms.merge(other._natoms)
+        self._elements += other._elements
+        for name, target in other._targets.items():
+            self._targets.setdefault(name, _Target(name)).merge(target)
 
     def result(self) -> dict[str, Any]:
         """Statistics of all samples so far, fit for JSON."""
+        self._empty()
         natoms = self._natoms.result()
         return {
             "count": self._count,
@@ -118,30 +151,72 @@ class DatasetStatistics:
             "targets": {name: target.result() for name, target in self._targets.items()},
         }
 
+    def _empty(self) -> None:
+        """Take in what is waiting."""
+        if not self._waiting:
+            return
+        block, self._waiting = self._waiting, []
+        natoms = np.array([numbers.size for numbers, _ in block])
+        structure = np.repeat(np.arange(len(block)) * len(SYMBOLS), natoms)
+        flat = structure + np.concatenate([numbers for numbers, _ in block])
+        composition = np.bincount(flat, minlength=len(block) * len(SYMBOLS)).reshape(len(block), -1)
+        self._count += len(block)
+        self._natoms.add(natoms)
+        self._elements += composition.sum(axis=0)
+        for name, target in self._targets.items():
+            rows = [row for row, (_, targets) in enumerate(block) if name in targets]
+            if rows:
+                values = [np.asarray(block[row][1][name]) for row in rows]
+                target.add(values, natoms[rows], composition[rows])
+
 
 class _Target:
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.values = Moments()
         self.per_atom = Moments()
+        self.fit = ReferenceFit() if is_energy(name) else None
         self.one_a_structure = True
-        self.classes: Counter[int] | None = Counter()
+        self.is_regression = False
+        self.has_fractions = False
+        self.classes: Counter[int] = Counter()
         self.missing = 0
 
-    def add(self, value: np.ndarray, natoms: int, regression: bool) -> None:
-        if value.dtype.kind == "f" or regression:
-            self.classes = None
-        if self.classes is not None:
-            self.classes.update(int(label) for label in value.ravel())
-        number = value.astype(np.float64).ravel()
-        known = number[~np.isnan(number)]
-        self.missing += number.size - known.size
-        self.values.add(known)
-        self.one_a_structure = self.one_a_structure and value.size == 1 and value.ndim <= 1
+    @property
+    def is_label(self) -> bool:
+        return not (self.is_regression or self.has_fractions)
+
+    def add(self, values: Sequence[np.ndarray], natoms: np.ndarray, composition: np.ndarray) -> None:
+        """Take in the target of some structures, and their numbers of atoms, in all and of each element."""
+        flat = values[0].ravel() if len(values) == 1 else np.concatenate([value.ravel() for value in values])
+        self.has_fractions = self.has_fractions or flat.dtype.kind == "f"
+        if self.is_label:
+            labels, counts = np.unique(flat.astype(np.int64), return_counts=True)
+            self.classes.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
+        flat = flat.astype(np.float64)
+        known = ~np.isnan(flat)
+        self.missing += int(flat.size - known.sum())
+        self.values.add(flat[known])
+        self.one_a_structure = self.one_a_structure and all(
+            value.size == 1 and value.ndim <= 1 for value in values
+        )
         if self.one_a_structure:
-            self.per_atom.add(known / natoms)
+            self.per_atom.add(flat[known] / natoms[known])
+            if self.fit is not None:
+                self.fit.add(composition[known], flat[known])
+
+    def merge(self, other: Self) -> None:
+        self.values.merge(other.values)
+        self.per_atom.merge(other.per_atom)
+        if self.fit is not None and other.fit is not None:
+            self.fit.merge(other.fit)
+        self.one_a_structure = self.one_a_structure and other.one_a_structure
+        self.is_regression = self.is_regression or other.is_regression
+        self.has_fractions = self.has_fractions or other.has_fractions
+        self.classes.update(other.classes)
+        self.missing += other.missing
 
     def result(self) -> dict[str, Any]:
-        if self.classes is not None:
+        if self.is_label:
             labels = sorted(self.classes)
             return {
                 "classes": labels,
@@ -152,4 +227,6 @@ class _Target:
         if self.one_a_structure and result["count"]:
             per_atom = self.per_atom.result()
             result |= {"per_atom_mean": per_atom["mean"], "per_atom_std": per_atom["std"]}
+            if self.fit is not None:
+                result |= self.fit.result()
         return result | ({"missing": self.missing} if self.missing else {})

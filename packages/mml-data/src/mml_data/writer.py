@@ -1,27 +1,22 @@
 """Write a data set: all of it, or nothing."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import lmdb
 import numpy as np
 
+from mml_data.assemble import assemble, count_records, shard_name, shards_in
 from mml_data.checks import check_sample
-from mml_data.manifest import FileEntry, Manifest
+from mml_data.codec import check_compression, compressor
 from mml_data.publish import PartialDirectory
-from mml_data.records import decode_record, encode_record
-from mml_data.schema import SchemaBuilder
-from mml_data.shards import open_shard, record_key, update_checksum
-from mml_data.splits import check_splits, write_split
-from mml_data.statistics import DatasetStatistics
+from mml_data.records import encode_record
+from mml_data.shard_writer import ShardWriter
+from mml_data.splits import check_splits
 
 __all__ = ["LMDBWriter"]
-
-_FIRST_MAP_SIZE = 1 << 20
 
 
 class LMDBWriter:
@@ -30,6 +25,13 @@ class LMDBWriter:
     Everything is written into a hidden directory beside `path`, which takes the place of `path` when the
     ``with`` block ends without an exception. Before that `path` is not touched. The same samples, options
     and name give the same files, byte for byte.
+
+    Samples are committed in batches. With ``resume=True`` a writer goes on where another one was interrupted,
+    by an exception or by SIGKILL: ``len(writer)`` says how many samples are there already::
+
+        with LMDBWriter(path, resume=True) as writer:
+            for sample in samples[len(writer):]:
+                writer.add(sample)
 
     Parameters
     ----------
@@ -43,6 +45,11 @@ class LMDBWriter:
         Units of keys that the sample contract does not fix, e.g. ``{"targets.band_gap": "eV"}``.
     overwrite
         Replace the data set that is at `path`.
+    resume
+        Keep what is committed when the ``with`` block ends with an exception, and go on with what an
+        interrupted writer left there. It must have had the same `shard_size` and `compression`.
+    compression
+        ``"zstd"`` compresses each record; None stores it as it is, which is faster to read.
     shard_size
         Most samples in one file.
     batch_size
@@ -64,6 +71,8 @@ class LMDBWriter:
         source: Mapping[str, Any] | None = None,
         units: Mapping[str, str] | None = None,
         overwrite: bool = False,
+        resume: bool = False,
+        compression: str | None = None,
         shard_size: int = 1_000_000,
         batch_size: int = 1024,
     ) -> None:
@@ -75,11 +84,15 @@ class LMDBWriter:
         self.source = json.loads(json.dumps(dict(source or {}), allow_nan=False))
         self.shard_size = shard_size
         self.batch_size = batch_size
-        self._schema = SchemaBuilder(units)
+        self.units = dict(units or {})
+        self.resume = resume
+        self.compression = compression
+        check_compression(compression)
+        self._compress = compressor(compression)
         self._directory = PartialDirectory(self.path, overwrite=overwrite)
         self._splits: dict[str, np.ndarray] = {}
-        self._shards: list[FileEntry] = []
-        self._shard: _ShardWriter | None = None
+        self._shards = 0
+        self._shard: ShardWriter | None = None
         self._count = 0
         self._open = False
 
@@ -87,9 +100,14 @@ class LMDBWriter:
         return self._count
 
     def __enter__(self) -> Self:
-        if self._count or self._shards:
+        if self._open or self._count:
             raise RuntimeError("an LMDBWriter writes once: make another one")
-        self._directory.create()
+        self._directory.create(resume=self.resume)
+        try:
+            self._go_on()
+        except BaseException:
+            self._directory.release(keep=True)
+            raise
         self._open = True
         return self
 
@@ -103,8 +121,10 @@ class LMDBWriter:
                 self._directory.publish()
         finally:
             if self._shard is not None:
+                if self.resume:
+                    self._shard.commit()
                 self._shard.abandon()
-            self._directory.remove()
+            self._directory.release(keep=self.resume)
 
     def add(self, sample: Mapping[str, Any]) -> None:
         """Append a sample.
@@ -120,20 +140,17 @@ class LMDBWriter:
         if not self._open:
             raise RuntimeError("samples are added inside the `with` block of the LMDBWriter")
         try:
-            natoms = check_sample(sample)
-            record = encode_record(sample)
+            check_sample(sample)
+            record = self._compress(encode_record(sample))
         except (TypeError, ValueError) as error:
             given = sample.get("sample_id") if isinstance(sample, Mapping) else None
             which = f"sample {self._count}" + (f" ({given})" if given is not None else "")
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"{which} cannot be stored in {str(self.path)!r}: {error}") from error
         if self._shard is None:
-            self._shard = _ShardWriter(
-                self._directory.path / f"shard-{len(self._shards):05d}.lmdb", self.batch_size
-            )
-        self._schema.add(decode_record(record), natoms)
-        self._count += 1
+            self._shard = ShardWriter(self._directory.path / shard_name(self._shards), self.batch_size)
         self._shard.add(record)
+        self._count += 1
         if self._shard.count == self.shard_size:
             self._close_shard()
 
@@ -148,87 +165,39 @@ class LMDBWriter:
         """
         self._splits = check_splits(splits)
 
+    def _go_on(self) -> None:
+        """Find what an interrupted writer left, and open its last shard."""
+        shards = shards_in(self._directory.path)
+        counts = count_records(shards)
+        if any(count != self.shard_size for count in counts[:-1]) or (
+            counts and counts[-1] > self.shard_size
+        ):
+            raise ValueError(
+                f"what was written of {str(self.path)!r} has shards of {counts} samples, not of "
+                f"{self.shard_size}: resume with the same shard_size, or start anew with resume=False"
+            )
+        self._count, self._shards = sum(counts), len(shards)
+        if counts and counts[-1] < self.shard_size:
+            self._shards -= 1
+            self._shard = ShardWriter(shards[-1], self.batch_size)
+
     def _close_shard(self) -> None:
         if self._shard is not None:
-            self._shards.append(self._shard.close())
+            self._shard.close()
             self._shard = None
+            self._shards += 1
 
     def _finish(self) -> None:
-        if self._count == 0:
-            raise ValueError(f"no sample was added: there is nothing to write to {str(self.path)!r}")
-        for name, indices in self._splits.items():
-            if (last := int(indices.max())) >= self._count:
-                raise ValueError(f"split {name!r} has the index {last}, but there are {self._count} samples")
         self._close_shard()
         directory = self._directory.path
-        splits = {name: write_split(directory, name, indices) for name, indices in self._splits.items()}
-        Manifest(
-            name=self.name,
-            num_samples=self._count,
-            shards=self._shards,
-            schema=self._schema.result(),
-            splits=splits,
-            statistics=self._statistics(),
-            source=self.source,
-        ).write(directory)
-
-    def _statistics(self) -> dict[str, dict[str, Any]]:
-        statistics = {name: DatasetStatistics() for name in ("all", *self._splits)}
-        member = np.full(self._count, "all", dtype=object)
-        for name, indices in self._splits.items():
-            member[indices] = name
-        index = 0
-        for entry in self._shards:
-            for _, record in open_shard(self._directory.path / entry.file).records():
-                sample = decode_record(record)
-                for name in {"all", member[index]}:
-                    statistics[name].add(sample)
-                index += 1
-        return {name: each.result() for name, each in statistics.items()}
-
-
-class _ShardWriter:
-    """One LMDB file while it is written: batches of records in transactions, in a map that doubles."""
-
-    def __init__(self, path: Path, batch_size: int) -> None:
-        self.path = path
-        self.count = 0
-        self._batch_size = batch_size
-        self._waiting: list[bytes] = []
-        self._checksum = hashlib.sha256()
-        self._map_size = _FIRST_MAP_SIZE
-        # No lock file: nobody else knows of this directory. Synced once, when the shard is closed.
-        self._environment = lmdb.open(
-            str(path), subdir=False, lock=False, sync=False, map_size=self._map_size
-        )
-
-    def add(self, record: bytes) -> None:
-        self._waiting.append(record)
-        update_checksum(self._checksum, record)
-        self.count += 1
-        if len(self._waiting) >= self._batch_size:
-            self._flush()
-
-    def close(self) -> FileEntry:
-        self._flush()
-        self._environment.sync(True)
-        self._environment.close()
-        return FileEntry(self.path.name, self.count, self._checksum.hexdigest())
-
-    def abandon(self) -> None:
-        self._environment.close()
-
-    def _flush(self) -> None:
-        start = self.count - len(self._waiting)
-        while True:
-            try:
-                with self._environment.begin(write=True) as transaction:
-                    for index, record in enumerate(self._waiting, start):
-                        transaction.put(record_key(index), record, append=True)
-                break
-            except lmdb.MapFullError:
-                self._map_size *= 2
-                self._environment.set_mapsize(self._map_size)
-            except lmdb.Error as error:
-                raise OSError(f"cannot write to {str(self.path)!r}: {error}; nothing was changed") from error
-        self._waiting = []
+        try:
+            assemble(
+                directory,
+                name=self.name,
+                source=self.source,
+                splits=lambda count: self._splits,
+                units=self.units,
+                compression=self.compression,
+            )
+        except ValueError as error:
+            raise ValueError(f"{error}: {str(self.path)!r} is not written") from error

@@ -1,0 +1,119 @@
+"""Make a data set of the shards in a directory: count, check splits, summarize, write the manifest."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mml_data.manifest import MANIFEST_FILE, Manifest
+from mml_data.schema import SchemaBuilder
+from mml_data.shards import open_shard
+from mml_data.splits import check_splits, write_numbers, write_split
+from mml_data.statistics import DatasetStatistics
+from mml_data.summary import ShardSummary, summarize_shard
+
+__all__ = ["Splits", "assemble", "count_records", "shard_name", "shards_in"]
+
+Splits = Mapping[str, np.ndarray]
+Summarize = Callable[[Sequence[Callable[[], ShardSummary]]], Iterable[ShardSummary]]
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard."""
+    return f"shard-{number:05d}.lmdb"
+
+
+def shards_in(directory: Path) -> list[Path]:
+    """Shards of a directory, in order."""
+    return sorted(directory.glob("shard-*.lmdb"))
+
+
+def count_records(shards: Iterable[Path]) -> list[int]:
+    """Return how many records each shard holds."""
+    return [int(open_shard(path).environment.stat()["entries"]) for path in shards]
+
+
+def _one_by_one(jobs: Sequence[Callable[[], ShardSummary]]) -> Iterable[ShardSummary]:
+    return (job() for job in jobs)
+
+
+def assemble(
+    directory: Path,
+    *,
+    name: str,
+    source: Mapping[str, Any],
+    splits: Callable[[int], Splits],
+    units: Mapping[str, str] | None = None,
+    compression: str | None = None,
+    transforms: dict[str, Any] | None = None,
+    summarize: Summarize = _one_by_one,
+) -> Manifest:
+    """Write the manifest, splits and sizes of the shards in `directory`; empty shards are removed.
+
+    Parameters
+    ----------
+    directory
+        Where the shards are, all of them complete.
+    name, source, compression, transforms
+        For the manifest.
+    splits
+        Gives the splits, from the number of samples.
+    units
+        Units of keys beyond those that the sample contract fixes.
+    summarize
+        Calls functions that summarize a shard each, in this process or in others, and yields what they
+        return, in order.
+
+    Raises
+    ------
+    ValueError
+        Where there is no sample, the splits do not fit them, or a record is damaged.
+    """
+    shards = shards_in(directory)
+    counts = count_records(shards)
+    if not sum(counts):
+        raise ValueError("no sample was added: there is nothing to write")
+    for path, count in zip(shards, counts, strict=True):
+        if not count:
+            path.unlink()
+    shards = [path for path, count in zip(shards, counts, strict=True) if count]
+    counts = [count for count in counts if count]
+    parts = check_splits(splits(sum(counts)))
+    for split, indices in parts.items():
+        if (last := int(indices.max())) >= sum(counts):
+            raise ValueError(f"split {split!r} has the index {last}, but there are {sum(counts)} samples")
+    jobs = [
+        partial(summarize_shard, path, compression=compression, splits=parts, start=start, units=units)
+        for path, start in zip(shards, accumulate(counts, initial=0), strict=False)
+    ]
+    schema, statistics = SchemaBuilder(units), dict[str, DatasetStatistics]()
+    entries, natoms, nedges = [], [], []
+    for summary in summarize(jobs):
+        entries.append(summary.entry)
+        schema.merge(summary.schema)
+        for part, theirs in summary.statistics.items():
+            statistics.setdefault(part, DatasetStatistics()).merge(theirs)
+        natoms.append(summary.natoms)
+        nedges.append(summary.nedges)
+    sizes = {"natoms": write_numbers(directory, "natoms.npy", np.concatenate(natoms))}
+    if all(each is not None for each in nedges):
+        known = np.concatenate([each for each in nedges if each is not None])
+        sizes["nedges"] = write_numbers(directory, "nedges.npy", known)
+    manifest = Manifest(
+        name=name,
+        num_samples=sum(counts),
+        shards=entries,
+        schema=schema.result(),
+        splits={part: write_split(directory, part, indices) for part, indices in parts.items()},
+        sizes=sizes,
+        compression=compression,
+        transforms=transforms,
+        statistics={part: each.result() for part, each in statistics.items()},
+        source=dict(source),
+    )
+    (directory / MANIFEST_FILE).unlink(missing_ok=True)
+    manifest.write(directory)
+    return manifest

@@ -1,0 +1,62 @@
+"""Optional compression of records."""
+
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+
+__all__ = ["COMPRESSIONS", "check_compression", "compressor", "decompressor"]
+
+Codec = Callable[[bytes], bytes]
+
+COMPRESSIONS = (None, "zstd")
+_LEVEL = 3
+
+
+def check_compression(name: str | None) -> None:
+    """Check that records can be compressed so.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such compression.
+    ImportError
+        Where its library is not installed.
+    """
+    if name not in COMPRESSIONS:
+        raise ValueError(f"compression must be None or 'zstd', it is {name!r}")
+    if name == "zstd" and find_spec("zstandard") is None:
+        raise ImportError("zstd compression needs zstandard: pip install 'mml-data[zstd]'")
+
+
+@cache
+def compressor(name: str | None) -> Codec:
+    """Return what compresses a record; one a process, for one thread at a time."""
+    check_compression(name)
+    if name is None:
+        return bytes
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=_LEVEL).compress
+
+
+@cache
+def decompressor(name: str | None) -> Codec:
+    """Return what gives a record back; it raises ValueError where that fails."""
+    check_compression(name)
+    if name is None:
+        return _same
+    import zstandard
+
+    decompress = zstandard.ZstdDecompressor().decompress
+
+    def read(record: bytes) -> bytes:
+        try:
+            return decompress(record)
+        except zstandard.ZstdError as error:
+            raise ValueError(f"it cannot be decompressed: {error}") from error
+
+    return read
+
+
+def _same(record: bytes) -> bytes:
+    return record

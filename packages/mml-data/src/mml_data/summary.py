@@ -1,0 +1,108 @@
+"""What the manifest says of a shard: counted in one pass over its records."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mml_data.codec import decompressor
+from mml_data.manifest import FileEntry
+from mml_data.records import decode_record
+from mml_data.schema import SchemaBuilder
+from mml_data.shards import open_shard, update_checksum
+from mml_data.statistics import DatasetStatistics
+
+__all__ = ["ShardSummary", "edge_count", "summarize_shard"]
+
+EVERYTHING = "all"
+"""The name under which the statistics of all samples stand."""
+
+
+@dataclass
+class ShardSummary:
+    """Entry, schema, statistics by split, and sizes of one shard."""
+
+    entry: FileEntry
+    schema: SchemaBuilder
+    statistics: dict[str, DatasetStatistics]
+    natoms: np.ndarray
+    nedges: np.ndarray | None
+
+
+def edge_count(sample: Mapping[str, Any]) -> int | None:
+    """Return the number of edges of a sample, or None where it holds none."""
+    for key in ("src_nodes", "distances"):
+        if key in sample:
+            return int(np.shape(sample[key])[0])
+    return None
+
+
+def summarize_shard(
+    path: Path,
+    *,
+    compression: str | None = None,
+    splits: Mapping[str, np.ndarray] | None = None,
+    start: int = 0,
+    units: Mapping[str, str] | None = None,
+) -> ShardSummary:
+    """Read a shard once.
+
+    Parameters
+    ----------
+    path
+        The shard.
+    compression
+        Of its records.
+    splits
+        Split name to positions in the whole data set, ascending or not.
+    start
+        Position in the whole data set of the shard's first record.
+    units
+        For the schema.
+
+    Raises
+    ------
+    ValueError
+        Where a record is damaged; the message names it.
+    """
+    shard = open_shard(path)
+    count = int(shard.environment.stat()["entries"])
+    member = _membership(splits or {}, start, count)
+    names = [*(splits or {}), None]
+    parts: dict[str | None, DatasetStatistics] = {name: DatasetStatistics() for name in names}
+    checksum, schema, read = hashlib.sha256(), SchemaBuilder(units), decompressor(compression)
+    natoms = np.zeros(count, dtype=np.int64)
+    nedges: list[int | None] = []
+    for index, (_, record) in enumerate(shard.records()):
+        update_checksum(checksum, record)
+        try:
+            sample = decode_record(read(record))  # type: ignore[arg-type]
+            natoms[index] = len(sample["atomic_numbers"])
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"record {index} of {str(path)!r} is damaged: {error}") from error
+        nedges.append(edge_count(sample))
+        schema.add(sample, int(natoms[index]))
+        parts[names[member[index]]].add(sample)
+    everything = DatasetStatistics()
+    for part in parts.values():
+        everything.merge(part)
+    statistics = {EVERYTHING: everything} | {name: parts[name] for name in splits or {}}
+    return ShardSummary(
+        FileEntry(path.name, count, checksum.hexdigest()),
+        schema,
+        statistics,
+        natoms,
+        None if None in nedges else np.array(nedges, dtype=np.int64),
+    )
+
+
+def _membership(splits: Mapping[str, np.ndarray], start: int, count: int) -> np.ndarray:
+    """Return the number of each record's split, -1 for none: [count]."""
+    member = np.full(count, -1)
+    for number, indices in enumerate(splits.values()):
+        here = np.asarray(indices) - start
+        member[here[(here >= 0) & (here < count)]] = number
+    return member

@@ -1,0 +1,94 @@
+"""From a record straight to a sample of tensors."""
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from mml_data.checks import GEOMETRY_KEYS
+from mml_data.records import Layout, open_record
+
+__all__ = ["read_tensors"]
+
+_FLOATS: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float16: np.dtype(np.float16),
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+}
+_INT64: np.dtype[Any] = np.dtype(np.int64)
+
+
+def read_tensors(record: bytes | bytearray | memoryview) -> dict[str, Any]:
+    """Decode a record; arrays become tensors, views of one copy of the record where the dtype stays.
+
+    Integers come as int64 and floats in torch's default dtype, but positions and lattices as they are stored;
+    numbers under ``targets`` become tensors of no dimension.
+
+    Raises
+    ------
+    ValueError
+        Where the bytes are not a record.
+    """
+    return open_record(record, _tensors)
+
+
+def _tensors(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> dict[str, Any]:
+    default = torch.get_default_dtype()
+    views, numbers = layout.cache.get(default) or layout.cache.setdefault(default, _plan(layout, default))
+    sample, made = layout.build(rest)
+    with np.errstate(over="ignore"):  # what is too large for the default dtype becomes infinite, as in torch
+        for node, key, dtype, offset, shape, wanted in views:
+            array = np.ndarray(shape, dtype, buffer, start + offset)
+            made[node][key] = torch.from_numpy(array if wanted is None else array.astype(wanted))
+    for node, key, index in numbers:
+        value = rest[index]
+        if isinstance(value, float):
+            made[node][key] = torch.from_numpy(np.array(value, _float(default))).to(default)
+        elif isinstance(value, bool):
+            made[node][key] = torch.tensor(value)
+        elif isinstance(value, int):
+            made[node][key] = torch.from_numpy(np.array(value, _INT64))
+        else:
+            made[node][key] = _numbers_to_torch(value)
+    return sample
+
+
+def _plan(layout: Layout, default: torch.dtype) -> tuple[list[Any], list[Any]]:
+    """Say to which dtype each array goes (None: it stays), and which values are numbers among targets."""
+    views = [
+        (*view, None if (wanted := _dtype(view.key, view.dtype, default)) == view.dtype else wanted)
+        for view in layout.views
+    ]
+    targets = _nodes_of_targets(layout)
+    return views, [
+        value for value in layout.values if value[0] in targets or (value[0] == 0 and value[1] == "targets")
+    ]
+
+
+def _dtype(key: Any, stored: np.dtype[Any], default: torch.dtype) -> np.dtype[Any]:
+    if stored.kind in "iu":
+        return _INT64
+    if stored.kind == "b" or key in GEOMETRY_KEYS:
+        return stored.newbyteorder("=")
+    return _float(default)
+
+
+def _float(dtype: torch.dtype) -> np.dtype[Any]:
+    return _FLOATS.get(dtype, _FLOATS[torch.float32])
+
+
+def _nodes_of_targets(layout: Layout) -> set[int]:
+    """Return the numbers of the dict under ``targets`` and of all that it holds."""
+    found: set[int] = set()
+    for number, (parent, key, _) in enumerate(layout.nodes, 1):
+        if parent in found or (parent == 0 and key == "targets"):
+            found.add(number)
+    return found
+
+
+def _numbers_to_torch(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _numbers_to_torch(item) for name, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_numbers_to_torch(item) for item in value]
+    return torch.tensor(value) if isinstance(value, int | float) else value
