@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_data import LMDBDataset
-from mml_data.convert import import_jsonl
+from mml_data.convert import import_source as import_jsonl
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -199,6 +199,12 @@ class TestMissing:
         with pytest.raises(ValueError, match=r"in\.jsonl:2: target 'energy' is missing .*allow_missing=True"):
             import_jsonl(source, tmp_path / "out", allow_missing=False)
 
+    def test_a_missing_list_is_nan_in_the_shape_of_the_others(self, tmp_path, file):
+        import_jsonl(file(with_targets(force=None), *[COPPER] * 9), tmp_path / "out")
+        force = LMDBDataset(tmp_path / "out")[0]["targets"]["force"]
+        assert force.shape == (2, 3)
+        assert torch.isnan(force).all()
+
     def test_a_target_that_is_null_everywhere_is_refused(self, tmp_path, file):
         with pytest.raises(ValueError, match=r"target 'energy' is null in every structure of .*leave it out"):
             import_jsonl(file(with_targets(energy=None)), tmp_path / "out")
@@ -244,7 +250,6 @@ BAD_LINES = {
     ),
     "ragged target": (with_targets(force=[[0.0], [1, 2]]), r"target 'force' is neither a number"),
     "target of another kind": (with_targets(is_metal=1), r"target 'is_metal' is a number, but a label in"),
-    "missing list": (with_targets(force=None), r"target 'force' is null, but it must be a list of numbers"),
     "one target less": (
         changed(targets={"energy": 1.0}),
         r"target 'is_metal' is not there, .* null stands for",

@@ -85,8 +85,9 @@ def assemble(
     for split, indices in parts.items():
         if (last := int(indices.max())) >= sum(counts):
             raise ValueError(f"split {split!r} has the index {last}, but there are {sum(counts)} samples")
+    written = {part: write_split(directory, part, indices) for part, indices in parts.items()}
     jobs = [
-        partial(summarize_shard, path, compression=compression, splits=parts, start=start, units=units)
+        partial(summarize_shard, path, compression=compression, splits=written, start=start, units=units)
         for path, start in zip(shards, accumulate(counts, initial=0), strict=False)
     ]
     schema, statistics = SchemaBuilder(units), dict[str, DatasetStatistics]()
@@ -107,7 +108,7 @@ def assemble(
         num_samples=sum(counts),
         shards=entries,
         schema=schema.result(),
-        splits={part: write_split(directory, part, indices) for part, indices in parts.items()},
+        splits=written,
         sizes=sizes,
         compression=compression,
         transforms=transforms,

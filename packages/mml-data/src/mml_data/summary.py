@@ -1,7 +1,7 @@
 """What the manifest says of a shard: counted in one pass over its records."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from mml_data.manifest import FileEntry
 from mml_data.records import decode_record
 from mml_data.schema import SchemaBuilder
 from mml_data.shards import open_shard, update_checksum
+from mml_data.splits import read_numbers
 from mml_data.statistics import DatasetStatistics
 
 __all__ = ["ShardSummary", "edge_count", "summarize_shard"]
@@ -44,7 +45,7 @@ def summarize_shard(
     path: Path,
     *,
     compression: str | None = None,
-    splits: Mapping[str, np.ndarray] | None = None,
+    splits: Mapping[str, FileEntry] | None = None,
     start: int = 0,
     units: Mapping[str, str] | None = None,
 ) -> ShardSummary:
@@ -57,7 +58,7 @@ def summarize_shard(
     compression
         Of its records.
     splits
-        Split name to positions in the whole data set, ascending or not.
+        Split name to its file, beside the shard.
     start
         Position in the whole data set of the shard's first record.
     units
@@ -70,7 +71,8 @@ def summarize_shard(
     """
     shard = open_shard(path)
     count = int(shard.environment.stat()["entries"])
-    member = _membership(splits or {}, start, count)
+    indices = [read_numbers(path.parent, entry) for entry in (splits or {}).values()]
+    member = _membership(indices, start, count)
     names = [*(splits or {}), None]
     parts: dict[str | None, DatasetStatistics] = {name: DatasetStatistics() for name in names}
     checksum, schema, read = hashlib.sha256(), SchemaBuilder(units), decompressor(compression)
@@ -99,10 +101,10 @@ def summarize_shard(
     )
 
 
-def _membership(splits: Mapping[str, np.ndarray], start: int, count: int) -> np.ndarray:
+def _membership(splits: Sequence[np.ndarray], start: int, count: int) -> np.ndarray:
     """Return the number of each record's split, -1 for none: [count]."""
     member = np.full(count, -1)
-    for number, indices in enumerate(splits.values()):
+    for number, indices in enumerate(splits):
         here = np.asarray(indices) - start
         member[here[(here >= 0) & (here < count)]] = number
     return member

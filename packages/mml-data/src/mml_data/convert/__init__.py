@@ -1,6 +1,6 @@
 """Make data sets from files of structures."""
 
-from mml_data.convert.jsonl import import_jsonl
-from mml_data.convert.source import import_source
+from mml_data.convert.import_source import import_source
+from mml_data.convert.legacy_readers import READERS as LEGACY_READERS
 
-__all__ = ["import_jsonl", "import_source"]
+__all__ = ["LEGACY_READERS", "import_source"]

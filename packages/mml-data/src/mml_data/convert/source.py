@@ -1,44 +1,60 @@
-"""Choose the reader for a file."""
+"""What can be imported: a source in parts, each of which a process can read for itself."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from mml_data.convert.files import existing_file
-from mml_data.convert.jsonl import import_jsonl
-from mml_data.manifest import Manifest
+__all__ = ["Item", "Part", "Source", "balanced", "existing"]
 
-__all__ = ["import_source"]
-
-_READERS = {".jsonl": import_jsonl}
+Item = tuple[str, Mapping[str, Any] | Exception]
+"""A place, for messages (``file:line``), and what is there: a structure, or why it cannot be read."""
 
 
-def import_source(source: str | Path, dest: str | Path, **options: Any) -> Manifest:
-    """Make a data set at `dest` from the file `source`, whose suffix says what it is.
+class Part(Protocol):
+    """Some of a source's structures, in order; it can be pickled."""
 
-    Parameters
-    ----------
-    source
-        A JSON-lines file (``.jsonl``).
-    dest
-        Directory of the new data set.
-    **options
-        As for the reader: `import_jsonl`.
+    def read(self, start: int = 0) -> Iterator[Item]:
+        """Yield the items from number `start` on; those before are passed over as cheaply as can be."""
+        ...
 
-    Returns
-    -------
-    Manifest
-        What was written.
+
+class Source(Protocol):
+    """Structures that can be imported."""
+
+    may_lack: bool
+    """Whether a target that a structure does not have is missing there; else that is an error."""
+
+    def describe(self) -> dict[str, Any]:
+        """Say what it is, for the manifest: ``origin``, ``format``, and what else there is to know."""
+        ...
+
+    def parts(self, count: int) -> list[Part]:
+        """Divide it into `count` parts, or less; together, in order, they are all of it."""
+        ...
+
+
+def existing(path: str | Path) -> Path:
+    """Return `path` if there is something.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
-    ValueError
-        Where there is no reader for it, or the reader refuses it.
+        Where there is nothing.
     """
-    source = existing_file(source)
-    reader = _READERS.get(source.suffix.lower())
-    if reader is None:
-        readable = ", ".join(_READERS)
-        raise ValueError(f"{str(source)!r} cannot be imported: only files that end in {readable} can be read")
-    return reader(source, dest, **options)
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r} to import")
+    return path
+
+
+def balanced(sizes: list[int], count: int) -> list[slice]:
+    """Cut a list into `count` pieces in a row, or less, of about the same total size."""
+    total, pieces, first, done = sum(sizes), [], 0, 0
+    for index, size in enumerate(sizes):
+        done += size
+        if done >= total * (len(pieces) + 1) / count or index == len(sizes) - 1:
+            pieces.append(slice(first, index + 1))
+            first = index + 1
+    return pieces
+
+

@@ -1,0 +1,336 @@
+"""Make a data set of files: in one process or several, on one rank or many."""
+
+import json
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mml_data.assemble import Splits, assemble, shard_name
+from mml_data.codec import check_compression
+from mml_data.convert.source import Part, Source
+from mml_data.convert.targets import TargetKinds, find_kinds
+from mml_data.convert.tree import open_source
+from mml_data.convert.workers import Workers
+from mml_data.convert.write_part import OnError, PartWriter
+from mml_data.manifest import Manifest
+from mml_data.publish import PartialDirectory
+from mml_data.ranks import Ranks
+from mml_data.splits import random_split
+
+__all__ = ["ERRORS_FILE", "import_source", "write_parts"]
+
+logger = logging.getLogger(__name__)
+
+Progress = bool | Callable[[int], object]
+"""True logs every 10,000 structures; a function is called with the number of structures that are done."""
+
+ERRORS_FILE = "errors.jsonl"
+_PLAN_FILE = "plan.json"
+_LOG_EVERY = 10_000
+
+
+def import_source(
+    source: str | Path,
+    dest: str | Path,
+    *,
+    splits: Sequence[float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+    targets: Collection[str] | None = None,
+    allow_missing: bool = True,
+    on_error: OnError = "stop",
+    jobs: int = 1,
+    resume: bool = False,
+    overwrite: bool = False,
+    compression: str | None = None,
+    reader: str | None = None,
+    trust_pickle: bool = False,
+    units: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
+    progress: Progress = False,
+) -> Manifest:
+    """Make a data set at `dest` from the file or directory `source`, with a random split and statistics.
+
+    Structures are read one by one and never all held in memory. Where torch.distributed is initialized, every
+    rank calls this with the same arguments, and does its share.
+
+    Parameters
+    ----------
+    source
+        What is read, see `mml_data.convert.tree.READABLE`.
+    dest
+        Directory of the new data set; it is there once it is complete.
+    splits
+        Shares of the training, validation and test split; they sum up to 1, the last two may be 0.
+    seed
+        Seed of the split.
+    targets
+        The targets that are wanted; default: those of the first structure.
+    allow_missing
+        Store a target that is null or NaN as NaN, and say so in the log, instead of refusing it.
+    on_error
+        ``"stop"`` at a structure that cannot be imported, or ``"skip"`` it and list it in ``errors.jsonl``.
+    jobs
+        Processes on each rank; each writes a shard.
+    resume
+        Go on with what an interrupted import of the same source left, with the same options.
+    overwrite
+        Replace the data set that is at `dest`.
+    compression
+        ``"zstd"``, or None.
+    reader, trust_pickle
+        For LMDBs of the older toolkit, see `mml_data.convert.tree.open_source`.
+    units
+        Units of targets, such as ``{"targets.band_gap": "eV"}``.
+    about
+        Further facts of the source, for the manifest: ``license``, ``notes``, ``command``.
+    progress
+        True logs every 10,000 structures; a function is called with the number of structures that are done.
+
+    Returns
+    -------
+    Manifest
+        What was written.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    FileExistsError
+        Where there is something at `dest`, see `LMDBWriter`.
+    BlockingIOError
+        Where another process is writing to `dest`.
+    ValueError
+        Where there is no reader for it, or a structure cannot be imported: the message has its place. What was
+        committed before stays, for `resume`.
+    ImportError
+        Where a library is missing that reads it.
+    """
+    shares = check_shares(splits)
+    held_out = {name: share for name, share in shares.items() if name != "train" and share > 0}
+    if on_error not in ("stop", "skip"):
+        raise ValueError(f"on_error must be 'stop' or 'skip', it is {on_error!r}")
+    opened = open_source(source, reader=reader, targets=targets, trust_pickle=trust_pickle)
+
+    def kinds() -> TargetKinds:
+        (everything,) = opened.parts(1) or (None,)
+        found = find_kinds(
+            everything.read() if everything is not None else (),
+            targets,
+            origin=str(source),
+            optional=opened.may_lack and targets is None,
+        )
+        return TargetKinds(
+            found, allow_missing=allow_missing, may_lack=opened.may_lack, others=targets is not None
+        )
+
+    manifest = write_parts(
+        opened,
+        dest,
+        kinds=kinds,
+        splits=lambda count: random_split(np.arange(count), held_out, seed) if held_out else _all(count),
+        about={"split": {"shares": shares, "seed": seed}, **(about or {})},
+        on_error=on_error,
+        jobs=jobs,
+        resume=resume,
+        overwrite=overwrite,
+        compression=compression,
+        units=units,
+        progress=progress,
+    )
+    for name, numbers in manifest.statistics["all"]["targets"].items():
+        if (missing := numbers.get("missing")) and Ranks().rank == 0:
+            logger.warning("%s: target %r is missing in %d structure(s), stored as NaN", source, name, missing)
+    return manifest
+
+
+def write_parts(
+    source: Source,
+    dest: str | Path,
+    *,
+    kinds: Callable[[], TargetKinds] | None,
+    splits: Callable[[int], Splits],
+    about: Mapping[str, Any],
+    on_error: OnError = "stop",
+    jobs: int = 1,
+    resume: bool = False,
+    overwrite: bool = False,
+    compression: str | None = None,
+    units: Mapping[str, str] | None = None,
+    transforms: dict[str, Any] | None = None,
+    progress: Progress = False,
+) -> Manifest:
+    """Write a source as the data set at `dest`, a shard for each part; see `import_source`.
+
+    Parameters
+    ----------
+    source
+        What is written.
+    kinds
+        Gives the kinds of its targets; None where it yields samples.
+    splits
+        Gives the splits, from the number of samples.
+    about
+        Facts for the manifest, beside what the source says.
+    transforms
+        For the manifest.
+    dest, on_error, jobs, resume, overwrite, compression, units, progress
+        See `import_source`.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, it is {jobs}")
+    check_compression(compression)
+    ranks = Ranks()
+    path = Path(dest).resolve()
+    directory = PartialDirectory(path, overwrite=overwrite) if ranks.rank == 0 else None
+    written = 0
+
+    def begin() -> tuple[Path, list[Part], TargetKinds | None, dict[str, Any]]:
+        """Lock the directory and divide the work; on rank 0."""
+        assert directory is not None
+        facts = source.describe()
+        found = None if kinds is None else kinds()
+        parts = source.parts(ranks.size * jobs)
+        plan = {"source": facts, "parts": len(parts), "compression": compression, "on_error": on_error}
+        directory.create(resume=resume)
+        _follow_plan(directory.path, plan, resume)
+        return directory.path, parts, found, facts
+
+    try:
+        place, parts, found, facts = ranks.first(begin)
+        writers = [
+            PartWriter(part, place / shard_name(number), found, on_error, compression)
+            for number, part in enumerate(parts)
+        ]
+        with Workers(jobs, _reporter(progress)) as workers:
+            try:
+                counts = ranks.each(lambda: workers.write(writers[ranks.rank :: ranks.size]))
+            finally:
+                written = _committed(place)
+            skipped = ranks.first(lambda: _join_errors(place, writers))
+            facts = {**facts, **about} | ({"skipped": skipped} if skipped else {})
+            if not sum(chain.from_iterable(counts)):
+                raise ValueError(f"no structure could be imported, {skipped} were skipped: nothing is written")
+            manifest = _assemble(
+                ranks,
+                workers,
+                place,
+                name=path.name,
+                source=facts,
+                splits=splits,
+                units=units,
+                compression=compression,
+                transforms=transforms,
+            )
+        ranks.first(lambda: directory.publish() if directory is not None else None)
+    except BaseException as error:
+        if written and isinstance(error, ValueError | OSError | RuntimeError):
+            remedy = f"{written:,} structures are kept: resume=True (--resume) goes on after them"
+            raise type(error)(f"{error}; {remedy}") from error
+        raise
+    finally:
+        if directory is not None:
+            directory.release(keep=bool(written))
+    return manifest
+
+
+def check_shares(splits: Sequence[float]) -> dict[str, float]:
+    """Return the shares of the training, validation and test split by name.
+
+    Raises
+    ------
+    ValueError
+        Where they are none.
+    """
+    if len(splits) != 3 or not all(0 <= share <= 1 for share in splits) or abs(sum(splits) - 1) > 1e-9:
+        raise ValueError(
+            f"splits must be three shares (train, val, test) that sum up to 1, not {tuple(splits)}"
+        )
+    if splits[0] == 0:
+        raise ValueError(f"splits leave nothing for training: {tuple(splits)}")
+    return dict(zip(("train", "val", "test"), map(float, splits), strict=True))
+
+
+def _all(count: int) -> dict[str, np.ndarray]:
+    return {"train": np.arange(count)}
+
+
+def _assemble(ranks: Ranks, workers: Workers, place: Path, **options: Any) -> Manifest:
+    """Summarize the shards on all ranks, and write the manifest on rank 0."""
+    works: list[Any] = []
+
+    def summarize(jobs: Sequence[Any]) -> Any:
+        works[:] = [jobs]
+        shared = ranks.first(lambda: jobs)
+        mine = ranks.each(lambda: list(workers.summarize(shared[ranks.rank :: ranks.size])))
+        return [mine[number % ranks.size][number // ranks.size] for number in range(len(shared))]
+
+    if ranks.size == 1:
+        return assemble(place, summarize=workers.summarize, **options)
+    if ranks.rank == 0:
+        manifest = assemble(place, summarize=summarize, **options)
+    else:
+        shared = ranks.first(lambda: [])
+        ranks.each(lambda: list(workers.summarize(shared[ranks.rank :: ranks.size])))
+    return ranks.first(lambda: manifest)
+
+
+def _follow_plan(directory: Path, plan: dict[str, Any], resume: bool) -> None:
+    """Write down what is done, or see that it is what was begun."""
+    file = directory / _PLAN_FILE
+    text = json.dumps(plan, indent=1)
+    if file.exists():
+        begun = json.loads(file.read_text(encoding="utf-8"))
+        different = [
+            f"{key} was {begun.get(key)} and is {json.loads(text)[key]}" for key in plan if begun.get(key) != json.loads(text)[key]
+        ]
+        if resume and different:
+            raise ValueError(
+                f"the interrupted import cannot be gone on with: {'; '.join(different)}; "
+                "use the same source and options, or start anew without resume"
+            )
+    file.write_text(text, encoding="utf-8")
+
+
+def _committed(directory: Path) -> int:
+    """Return how many records there are in the shards."""
+    from mml_data.assemble import count_records, shards_in
+
+    try:
+        return sum(count_records(shards_in(directory)))
+    except (OSError, ValueError):
+        return 0
+
+
+def _join_errors(directory: Path, writers: Sequence[PartWriter]) -> int:
+    """Make one list of what was skipped in all parts, and return how long it is."""
+    lines = [
+        line
+        for writer in writers
+        if writer.errors.exists()
+        for line in writer.errors.read_text(encoding="utf-8").splitlines()
+    ]
+    if lines:
+        items = [{key: json.loads(line)[key] for key in ("place", "error")} for line in lines]
+        text = "".join(json.dumps(item) + "\n" for item in items)
+        (directory / ERRORS_FILE).write_text(text, encoding="utf-8")
+    return len(lines)
+
+
+def _reporter(progress: Progress) -> Callable[[int], object]:
+    if callable(progress):
+        return progress
+    reported = 0
+
+    def report(done: int) -> None:
+        nonlocal reported
+        if progress and done // _LOG_EVERY > reported // _LOG_EVERY:
+            logger.info("%d structures are done", done)
+        reported = done
+
+    return report
+
+

@@ -1,0 +1,203 @@
+"""Read pickles of others without running what is in them.
+
+A pickle is a program: it names callables, which the reader imports and calls. Here it gets none but a few that
+build plain data (numbers, containers, arrays, tensors), each a copy of our own. Classes of libraries that data
+sets were made with (pymatgen, emmet, PyG, ...) are never imported: their objects become `Record`. All else is
+refused when it is named, before it could run.
+"""
+
+import collections
+import datetime
+import io
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["Record", "UnsafePickleError", "fields", "load_pickle"]
+
+_INERT = ("pymatgen", "emmet", "mp_api", "monty", "pydantic", "torch_geometric", "munch")
+"""Libraries whose objects are taken as records."""
+
+
+class UnsafePickleError(ValueError):
+    """A pickle names a class or function that is not known to be harmless."""
+
+
+class Record(dict[Any, Any]):
+    """What an object of a library held: its state as attributes, and its items if it was a dict.
+
+    Nothing of the library has run. ``args`` are the arguments that the object was to be made with.
+    """
+
+    args: tuple[Any, ...]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Record":
+        """Keep the arguments."""
+        record = super().__new__(cls)
+        record.args = args
+        return record
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the state of the object, whatever it is."""
+        for part in state if isinstance(state, tuple) else (state,):
+            if isinstance(part, Mapping):
+                self.__dict__.update({str(name): value for name, value in part.items()})
+            elif part is not None:
+                self.__dict__["state"] = part
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __repr__(self) -> str:
+        return f"<record of {type(self).__name__}: {', '.join(map(str, self.__dict__))}>"
+
+
+def fields(value: Any) -> Mapping[str, Any]:
+    """Return what an object held by name: its items or its attributes, as records of any library have them."""
+    if isinstance(value, Record):
+        state = {name: item for name, item in vars(value).items() if name != "args"}
+        inner = state.get("__dict__")
+        return {**value, **(inner if isinstance(inner, Mapping) else state)}
+    return value if isinstance(value, dict) else getattr(value, "__dict__", {})
+
+
+def load_pickle(data: bytes, *, trust: bool = False) -> Any:
+    """Return what is in a pickle.
+
+    Parameters
+    ----------
+    data
+        The pickle.
+    trust
+        Run it, whatever it does: only for files whose makers are trusted as one trusts a program.
+
+    Raises
+    ------
+    UnsafePickleError
+        Where it names something that is not known to be harmless; it has not been run.
+    ValueError
+        Where it is no pickle, or is damaged.
+    """
+    try:
+        return pickle.loads(data) if trust else _Unpickler(io.BytesIO(data)).load()  # noqa: S301
+    except UnsafePickleError:
+        raise
+    except ImportError as error:
+        raise ValueError(f"the pickle needs {error.name or error}, which cannot be imported") from error
+    except Exception as error:
+        raise ValueError(f"it is no pickle that can be read: {type(error).__name__}: {error}") from error
+
+
+class _Unpickler(pickle.Unpickler):
+    """Gives out nothing but what stands in the tables below; classes of records are made anew for each pickle."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self._records: dict[tuple[str, str], type[Record]] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a global, or refuse it."""
+        plain = _PLAIN.get((module.replace("numpy._core", "numpy.core"), name))
+        if plain is not None:
+            return plain
+        function = _FUNCTIONS.get((module.replace("numpy._core", "numpy.core"), name))
+        if function is not None:
+            # A new function each time: what a pickle does to it, it does to nobody else.
+            return lambda *args: function(*args)
+        if module == "torch" and isinstance(dtype := _TORCH_DTYPES.get(name), torch.dtype):
+            return dtype
+        if module.partition(".")[0] in _INERT:
+            return self._records.setdefault((module, name), type(name, (Record,), {"__module__": module}))
+        raise UnsafePickleError(
+            f"the pickle wants {module}.{name}, which is not known to be harmless: it was not run; if you trust "
+            "whoever made the file as you trust a program, say trust_pickle=True (--trust-pickle)"
+        )
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Refuse what lies outside the pickle."""
+        raise UnsafePickleError(f"the pickle refers to something outside of it: {pid!r}")
+
+
+def _load_storage(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+
+
+def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: Any) -> torch.Tensor:
+    numbers = torch.empty(0, dtype=storage.dtype)
+    numbers.set_(storage)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if min(offset, *size, *stride, 0) < 0 or (0 not in size and last >= numbers.numel()):
+        raise ValueError(f"a tensor of shape {list(size)} does not fit in {numbers.numel()} numbers")
+    return numbers.as_strided(tuple(size), tuple(stride), offset).clone()
+
+
+def _array_of_bytes(data: Any, dtype: np.dtype[Any], shape: Any, order: str) -> np.ndarray:
+    return np.frombuffer(data, dtype=dtype).reshape(shape, order=order).copy()  # type: ignore[call-overload]
+
+
+def _empty_array(kind: type, shape: Any, dtype: Any) -> np.ndarray:
+    if kind is not np.ndarray:
+        raise ValueError(f"an array of the class {kind}")
+    return np.empty(0, dtype="b")  # its shape, type and values follow
+
+
+def _scalar(dtype: np.dtype[Any], data: Any) -> Any:
+    return np.frombuffer(data, dtype=dtype, count=1)[0] if dtype.itemsize else np.zeros((), dtype)[()]
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise ValueError(f"bytes in the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _reconstruct_object(kind: type, base: type, state: Any) -> Any:
+    if not (isinstance(kind, type) and issubclass(kind, Record)):
+        raise ValueError(f"an object of the class {kind}")
+    record = kind()
+    if base is dict and isinstance(state, Mapping):
+        record.update(state)
+    return record
+
+
+def _new_object(kind: type, *args: Any) -> Any:
+    if not (isinstance(kind, type) and issubclass(kind, Record)):
+        raise ValueError(f"an object of the class {kind}")
+    return kind(*args)
+
+
+_BUILTINS = (set, frozenset, complex, bytearray, bytes, dict, list, tuple, int, float, str, bool, object)
+# Classes that are written in C: a pickle cannot change them.
+_PLAIN: dict[tuple[str, str], Any] = {
+    **{("builtins", kind.__name__): kind for kind in _BUILTINS},
+    **{("__builtin__", kind.__name__): kind for kind in _BUILTINS},
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    **{
+        ("datetime", kind.__name__): kind
+        for kind in (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone)
+    },
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("torch", "Size"): torch.Size,
+}
+_FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _array_of_bytes,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch.storage", "_load_from_bytes"): _load_storage,
+    ("_codecs", "encode"): _encode,
+    ("copyreg", "_reconstructor"): _reconstruct_object,
+    ("copy_reg", "_reconstructor"): _reconstruct_object,
+    ("copyreg", "__newobj__"): _new_object,
+}
+_TORCH_DTYPES = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}

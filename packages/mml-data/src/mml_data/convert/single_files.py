@@ -1,0 +1,152 @@
+"""Files that are read as a whole: CIF, POSCAR, pymatgen's JSON, and what else ASE reads.
+
+A JSON file holds a structure (pymatgen's ``as_dict``), an entry (a dict with ``structure`` and further facts), or a
+list or a dict of those. Numbers and booleans of an entry are its targets, all else stands under ``extra``.
+"""
+
+import gzip
+import json
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mml_data.convert.ase_files import read_with_ase
+from mml_data.convert.files import file_checksum
+from mml_data.convert.source import Item, Part
+from mml_data.convert.structure import from_pymatgen, from_structure_dict, plain
+
+__all__ = ["SingleFile", "read_json_entry"]
+
+Wanted = Collection[str] | None
+
+
+class SingleFile:
+    """The structures of one file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        ``"CIF"``, ``"POSCAR"``, ``"pymatgen JSON"`` or ``"ASE"``.
+    wanted
+        Targets that are taken from a file that ASE reads, beside energy, forces and stress; of an entry in
+        JSON, the only ones.
+    """
+
+    may_lack = True
+
+    def __init__(self, path: Path, kind: str, wanted: Wanted = None) -> None:
+        self.path = path
+        self.kind = kind
+        self.wanted = None if wanted is None else tuple(wanted)
+
+    def describe(self) -> dict[str, Any]:
+        """Say what it is, for the manifest."""
+        return {"origin": self.path.name, "format": self.kind, "sha256": file_checksum(self.path)}
+
+    def parts(self, count: int) -> list[Part]:
+        """Return the file: it is not divided."""
+        return [_WholeFile(self.path, self.kind, self.wanted)]
+
+
+@dataclass(frozen=True)
+class _WholeFile:
+    path: Path
+    kind: str
+    wanted: tuple[str, ...] | None
+
+    def read(self, start: int = 0) -> Iterator[Item]:
+        for number, item in enumerate(_READERS[self.kind](self.path, self.wanted)):
+            if number >= start:
+                yield item
+
+
+def read_json_entry(entry: Any, wanted: Wanted) -> dict[str, Any]:
+    """Read a structure or an entry, as it stands in JSON.
+
+    Raises
+    ------
+    ValueError
+        Where it is neither.
+    """
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"an entry is an object with a structure, this is a {type(entry).__name__}")
+    if "sites" in entry:
+        return from_structure_dict(entry)
+    if not isinstance(entry.get("structure"), Mapping):
+        raise ValueError(f"it has neither 'sites' nor a 'structure', but {', '.join(map(str, entry)) or 'nothing'}")
+    structure = from_structure_dict(entry["structure"])
+    targets: dict[str, Any] = {}
+    extra: dict[str, Any] = dict(structure.get("extra", {}))
+    for name, value in entry.items():
+        if name == "structure" or name.startswith("@"):
+            continue
+        if isinstance(value, bool | int | float) and wanted is None or name in (wanted or ()):
+            targets[name] = value
+        else:
+            extra[name] = plain(value)
+    return structure | {"targets": targets, "extra": extra}
+
+
+def _read_cif(path: Path, wanted: Wanted) -> Iterator[Item]:
+    from pymatgen.io.cif import CifParser
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what pymatgen mended; what it could not, it raises
+        parser = CifParser(str(path))
+        structures = parser.parse_structures(primitive=False)
+    for number, structure in enumerate(structures, 1):
+        place = str(path) if len(structures) == 1 else f"{path}:{number}"
+        yield place, _caught(lambda structure=structure: from_pymatgen(structure))  # type: ignore[misc]
+
+
+def _read_poscar(path: Path, wanted: Wanted) -> Iterator[Item]:
+    from pymatgen.io.vasp.inputs import Poscar
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        poscar = Poscar.from_file(str(path), check_for_potcar=False)
+    yield str(path), _caught(lambda: from_pymatgen(poscar.structure))
+
+
+def _read_json(path: Path, wanted: Wanted) -> Iterator[Item]:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        content = json.load(file)
+    if isinstance(content, Mapping) and not {"sites", "structure"} & content.keys():
+        entries = [(f"{path}:{name}", entry) for name, entry in content.items() if not name.startswith("@")]
+    elif isinstance(content, list):
+        entries = [(f"{path}:{number}", entry) for number, entry in enumerate(content, 1)]
+    else:
+        entries = [(str(path), content)]
+    for place, entry in entries:
+        yield place, _caught(lambda entry=entry: read_json_entry(entry, wanted))  # type: ignore[misc]
+
+
+def _caught(read: Callable[[], dict[str, Any]]) -> dict[str, Any] | Exception:
+    try:
+        return read()
+    except (KeyError, TypeError, ValueError) as error:
+        return ValueError(f"it has no {error}") if isinstance(error, KeyError) else error
+
+
+def _whole(reader: Callable[[Path, Wanted], Iterator[Item]]) -> Callable[[Path, Wanted], Iterator[Item]]:
+    """Make an item of what is wrong with the file as a whole."""
+
+    def read(path: Path, wanted: Wanted) -> Iterator[Item]:
+        try:
+            yield from reader(path, wanted)
+        except Exception as error:
+            yield str(path), ValueError(f"it cannot be read: {type(error).__name__}: {error}")
+
+    return read
+
+
+_READERS: dict[str, Callable[[Path, Wanted], Iterator[Item]]] = {
+    "CIF": _whole(_read_cif),
+    "POSCAR": _whole(_read_poscar),
+    "pymatgen JSON": _whole(_read_json),
+    "ASE": read_with_ase,
+}

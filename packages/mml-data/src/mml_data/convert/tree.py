@@ -1,0 +1,160 @@
+"""Choose how a file is read, by its name; and a directory of such files."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mml_data.convert.ase_files import AseDatabase, ExtendedXYZ
+from mml_data.convert.jsonl import JSONLines
+from mml_data.convert.legacy import LegacyLMDB
+from mml_data.convert.single_files import SingleFile
+from mml_data.convert.source import Item, Part, Source, balanced, existing
+from mml_data.manifest import MANIFEST_FILE
+
+__all__ = ["Tree", "open_source"]
+
+Wanted = Collection[str] | None
+
+READABLE = (
+    "JSON lines (.jsonl), extended XYZ (.extxyz, .xyz), CIF (.cif), POSCAR (POSCAR*, CONTCAR*, .vasp, .poscar), "
+    "pymatgen's JSON (.json, .json.gz), ASE's databases (.db, .aselmdb), trajectories (.traj) and whatever else "
+    "ASE reads, LMDBs of the older toolkit (.lmdb, or a directory of them), and directories of such files"
+)
+
+
+def open_source(
+    path: str | Path, *, reader: str | None = None, targets: Wanted = None, trust_pickle: bool = False
+) -> Source:
+    """Say how a file or directory is read.
+
+    Parameters
+    ----------
+    path
+        The file or directory.
+    reader
+        Of the older toolkit's LMDBs, the data set that they hold, such as ``"materials_project"``; default:
+        found out from the first record.
+    targets
+        The targets that are wanted; default: what is known to be one.
+    trust_pickle
+        Run the pickles of the older toolkit's LMDBs, whatever they do.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is nothing.
+    ValueError
+        Where it cannot be read; the message says what can.
+    ImportError
+        Where a library is missing that reads it.
+    """
+    path = existing(path)
+    if path.is_dir() and (path / MANIFEST_FILE).exists():
+        raise ValueError(f"{str(path)!r} is a data set already: there is nothing to import")
+    if path.suffix == ".lmdb" or (path.is_dir() and _lmdb_files(path)) or reader is not None:
+        return LegacyLMDB(_lmdb_files(path), path.name, reader, targets=targets, trust_pickle=trust_pickle)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and _is_known(file))
+        if not files:
+            raise ValueError(f"there is nothing to import in {str(path)!r}; these can be: {READABLE}")
+        return Tree(path, files, targets)
+    source = _open_file(path, targets)
+    if source is None:
+        raise ValueError(f"{str(path)!r} cannot be imported; these can be: {READABLE}")
+    return source
+
+
+class Tree:
+    """The structures of the files in a directory, in the order of their names.
+
+    Parameters
+    ----------
+    root
+        The directory.
+    files
+        The files in it.
+    wanted
+        Targets.
+    """
+
+    may_lack = True
+
+    def __init__(self, root: Path, files: list[Path], wanted: Wanted = None) -> None:
+        self.root = root
+        self.files = files
+        self.wanted = None if wanted is None else tuple(wanted)
+
+    def describe(self) -> dict[str, Any]:
+        """Say what it is, for the manifest."""
+        return {"origin": self.root.name, "format": "directory", "files": len(self.files)}
+
+    def parts(self, count: int) -> list[Part]:
+        """Divide the files, so that parts have about the same number of bytes."""
+        pieces = balanced([file.stat().st_size for file in self.files], count)
+        return [_Files(tuple(self.files[piece]), self.wanted) for piece in pieces]
+
+
+@dataclass(frozen=True)
+class _Files:
+    files: tuple[Path, ...]
+    wanted: tuple[str, ...] | None
+
+    def read(self, start: int = 0) -> Iterator[Item]:
+        number = 0
+        for file in self.files:
+            source = _open_file(file, self.wanted)
+            for part in source.parts(1) if source is not None else ():
+                for item in part.read():
+                    number += 1
+                    if number > start:
+                        yield item
+
+
+def _is_known(path: Path) -> bool:
+    return _kind(path) not in (None, "ASE")
+
+
+def _kind(path: Path) -> str | None:
+    name, suffix = path.name.lower(), path.suffix.lower()
+    if suffix in (".vasp", ".poscar") or name.startswith(("poscar", "contcar")):
+        return "POSCAR"
+    if name.endswith((".json", ".json.gz")):
+        return "pymatgen JSON"
+    kinds = {".jsonl": "JSON lines", ".xyz": "XYZ", ".extxyz": "XYZ", ".cif": "CIF", ".traj": "trajectory"}
+    return kinds.get(suffix) or ("database" if suffix in (".db", ".aselmdb") else "ASE" if suffix else None)
+
+
+def _open_file(path: Path, wanted: Wanted) -> Source | None:
+    kind = _kind(path)
+    if kind == "JSON lines":
+        return JSONLines(path)
+    if kind == "XYZ":
+        return ExtendedXYZ(path, wanted)
+    if kind == "database":
+        return AseDatabase(path, wanted)
+    if kind == "trajectory" or (kind == "ASE" and _ase_reads(path)):
+        return SingleFile(path, "ASE", wanted)
+    return SingleFile(path, kind, wanted) if kind in ("CIF", "POSCAR", "pymatgen JSON") else None
+
+
+def _ase_reads(path: Path) -> bool:
+    """Whether ASE knows the format of a file."""
+    try:
+        from ase.io.formats import UnknownFileTypeError, filetype
+    except ImportError:
+        return False
+    try:
+        filetype(str(path))
+    except (UnknownFileTypeError, OSError):
+        return False
+    return True
+
+
+def _lmdb_files(path: Path) -> list[Path]:
+    """Return the LMDBs of the older toolkit at `path`: files, or directories with a ``data.mdb``."""
+    if path.suffix == ".lmdb" or not path.is_dir():
+        return [path]
+    if (path / "data.mdb").exists():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix == ".lmdb")

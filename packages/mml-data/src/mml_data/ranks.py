@@ -1,0 +1,45 @@
+"""Work that is shared by the ranks of a launch, or done by one process."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+
+__all__ = ["Ranks"]
+
+Value = TypeVar("Value")
+
+
+class Ranks:
+    """The ranks of torch.distributed, where it is initialized; else there is one."""
+
+    def __init__(self) -> None:
+        shared = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if shared else 0
+        self.size = dist.get_world_size() if shared else 1
+
+    def each(self, work: Callable[[], Value]) -> list[Value]:
+        """Do something on every rank, and return what each gives; what one raises is raised on all."""
+        outcome: Any
+        try:
+            outcome = (work(), None)
+        except Exception as error:
+            if self.size == 1:
+                raise
+            outcome = (None, error)
+        outcomes = self._gathered(outcome)
+        for rank, (_, error) in enumerate(outcomes):
+            if error is not None:
+                raise error if rank == self.rank else type(error)(*error.args)
+        return [value for value, _ in outcomes]
+
+    def first(self, work: Callable[[], Value]) -> Value:
+        """Do something on rank 0, and return what it gives, or raise what it raises, on all."""
+        return self.each(lambda: work() if self.rank == 0 else None)[0]  # type: ignore[return-value]
+
+    def _gathered(self, value: Any) -> list[Any]:
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
