@@ -65,7 +65,9 @@ def test_real_materials_project_value_by_value(tmp_path):
     manifest = import_source(SHARED / "legacy" / "materials_project", tmp_path / "mp")
     assert manifest.source["format"] == "LMDB of pickles (materials_project)"
     dataset = LMDBDataset(tmp_path / "mp")
-    lines = [json.loads(line) for line in (SHARED / "data" / "materials_project.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (SHARED / "data" / "materials_project.jsonl").read_text().splitlines()
+    ]
     compared = 0
     for sample, line in zip(dataset, lines, strict=True):
         assert sample["atomic_numbers"].tolist() == line["atomic_numbers"]
@@ -78,7 +80,9 @@ def test_real_materials_project_value_by_value(tmp_path):
             else:
                 assert float(found) == pytest.approx(float(value), rel=1e-6)
                 compared += 1
-        assert sample["extra"]["formula_pretty"] == line["extra"].get("formula", sample["extra"]["formula_pretty"])
+        assert sample["extra"]["formula_pretty"] == line["extra"].get(
+            "formula", sample["extra"]["formula_pretty"]
+        )
         assert 1 <= sample["extra"]["symmetry"]["number"] <= 230
         assert isinstance(sample["extra"]["symmetry"]["crystal_system"], str)
     assert compared > 1400
@@ -135,7 +139,11 @@ def structure_dict():
         "lattice": {"matrix": [[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0]], "pbc": [True] * 3},
         "sites": [
             {"species": [{"element": "Na", "occu": 1}], "abc": [0.0, 0, 0], "properties": {"magmom": 0.5}},
-            {"species": [{"element": "Cl", "occu": 1.0}], "abc": [0.5, 0.5, 0.5], "properties": {"magmom": 0.0}},
+            {
+                "species": [{"element": "Cl", "occu": 1.0}],
+                "abc": [0.5, 0.5, 0.5],
+                "properties": {"magmom": 0.0},
+            },
         ],
     }
 
@@ -145,60 +153,129 @@ HALF = [[0.0, 0.0, 0.0], [2.0, 2.0, 2.0]]
 
 RECORDS = {
     "oqmd": (
-        {"cart_coords": [[0.0, 0, 0], [0.5, 0.5, 0.5]], "cell": CUBE, "atomic_numbers": [11, 17], "delta_e": -1.5,
-         "band_gap": None, "stability": 0.0, "spacegroup": "Fm-3m"},
+        {
+            "cart_coords": [[0.0, 0, 0], [0.5, 0.5, 0.5]],
+            "cell": CUBE,
+            "atomic_numbers": [11, 17],
+            "delta_e": -1.5,
+            "band_gap": None,
+            "stability": 0.0,
+            "spacegroup": "Fm-3m",
+        },
         {"energy": -1.5, "band_gap": None, "stability": 0.0},
     ),
     "carolina": (
-        {"cart_coords": np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]), "atomic_numbers": [11, 17], "energy": -3.0,
-         **{f"_cell_length_{axis}": "4.0" for axis in "abc"},
-         **{f"_cell_angle_{angle}": "90.0" for angle in ("alpha", "beta", "gamma")},
-         "_symmetry_Int_Tables_number": "225"},
+        {
+            "cart_coords": np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]),
+            "atomic_numbers": [11, 17],
+            "energy": -3.0,
+            **{f"_cell_length_{axis}": "4.0" for axis in "abc"},
+            **{f"_cell_angle_{angle}": "90.0" for angle in ("alpha", "beta", "gamma")},
+            "_symmetry_Int_Tables_number": "225",
+        },
         {"energy": -3.0},
     ),
     "nomad": (
-        {"properties": {
-            "structures": {"structure_original": {
-                "cartesian_site_positions": (np.array(HALF) * 1e-10).tolist(),
-                "lattice_vectors": (np.array(CUBE) * 1e-10).tolist(),
-                "lattice_parameters": {"a": 4e-10, "b": 4e-10, "c": 4e-10, "alpha": 1.57, "beta": 1.57, "gamma": 1.57},
-                "species_at_sites": ["Na", "Cl"]}},
-            "electronic": {"band_structure_electronic": [{"energy_fermi": None, "spin_polarized": False}]}},
-         "energies": {"total": {"value": -1.602176634e-18}}, "material": {"symmetry": {"space_group_number": 225}}},
+        {
+            "properties": {
+                "structures": {
+                    "structure_original": {
+                        "cartesian_site_positions": (np.array(HALF) * 1e-10).tolist(),
+                        "lattice_vectors": (np.array(CUBE) * 1e-10).tolist(),
+                        "lattice_parameters": {
+                            "a": 4e-10,
+                            "b": 4e-10,
+                            "c": 4e-10,
+                            "alpha": 1.57,
+                            "beta": 1.57,
+                            "gamma": 1.57,
+                        },
+                        "species_at_sites": ["Na", "Cl"],
+                    }
+                },
+                "electronic": {
+                    "band_structure_electronic": [{"energy_fermi": None, "spin_polarized": False}]
+                },
+            },
+            "energies": {"total": {"value": -1.602176634e-18}},
+            "material": {"symmetry": {"space_group_number": 225}},
+        },
         {"energy_total": -10.0, "efermi": None, "spin_polarized": False},
     ),
     "alexandria": (
-        {"entry_id": "agm1", "structure": structure_dict(), "force": [[0.0, 0, 1], [0, 0, -1]], "magmoms": [0.5, 0.0],
-         "targets": {"regression": {"energy": -7.0, "band_gap": None}, "classification": {"is_metal": 1}}},
+        {
+            "entry_id": "agm1",
+            "structure": structure_dict(),
+            "force": [[0.0, 0, 1], [0, 0, -1]],
+            "magmoms": [0.5, 0.0],
+            "targets": {"regression": {"energy": -7.0, "band_gap": None}, "classification": {"is_metal": 1}},
+        },
         {"energy": -7.0, "band_gap": None, "is_metal": True, "force": [[0.0, 0, 1], [0, 0, -1]]},
     ),
     "materials_trajectory": (
-        {"structure": structure_dict(), "corrected_total_energy": -8.0, "uncorrected_total_energy": -7.5,
-         "force": [[0.0, 0, 1], [0, 0, -1]], "stress": (1602.1766208 * np.diag([1.0, 2, 3])).tolist(), "magmom": None},
-        {"corrected_total_energy": -8.0, "uncorrected_total_energy": -7.5, "energy": -8.0,
-         "force": [[0.0, 0, 1], [0, 0, -1]], "stress": [[[-1.0, 0, 0], [0, -2, 0], [0, 0, -3]]]},
+        {
+            "structure": structure_dict(),
+            "corrected_total_energy": -8.0,
+            "uncorrected_total_energy": -7.5,
+            "force": [[0.0, 0, 1], [0, 0, -1]],
+            "stress": (1602.1766208 * np.diag([1.0, 2, 3])).tolist(),
+            "magmom": None,
+        },
+        {
+            "corrected_total_energy": -8.0,
+            "uncorrected_total_energy": -7.5,
+            "energy": -8.0,
+            "force": [[0.0, 0, 1], [0, 0, -1]],
+            "stress": [[[-1.0, 0, 0], [0, -2, 0], [0, 0, -3]]],
+        },
     ),
     "colabfit": (
-        {"pos": torch.tensor(HALF), "cell": torch.tensor(CUBE), "atomic_numbers": [11, 17], "potential-energy": -2.0,
-         "force": torch.zeros(2, 3), "stress": [1.0, 2, 3, 4, 5, 6]},
+        {
+            "pos": torch.tensor(HALF),
+            "cell": torch.tensor(CUBE),
+            "atomic_numbers": [11, 17],
+            "potential-energy": -2.0,
+            "force": torch.zeros(2, 3),
+            "stress": [1.0, 2, 3, 4, 5, 6],
+        },
         {"energy": -2.0, "force": [[0.0] * 3] * 2, "stress": [[[1.0, 6, 5], [6, 2, 4], [5, 4, 3]]]},
     ),
     "is2re": (
-        {"pos": torch.tensor(HALF), "cell": torch.tensor([CUBE]), "atomic_numbers": torch.tensor([11.0, 17.0]).long(),
-         "y_init": 6.0, "y_relaxed": -1.25, "sid": 17, "tags": torch.tensor([0, 2]), "natoms": 2},
+        {
+            "pos": torch.tensor(HALF),
+            "cell": torch.tensor([CUBE]),
+            "atomic_numbers": torch.tensor([11.0, 17.0]).long(),
+            "y_init": 6.0,
+            "y_relaxed": -1.25,
+            "sid": 17,
+            "tags": torch.tensor([0, 2]),
+            "natoms": 2,
+        },
         {"energy_init": 6.0, "energy_relaxed": -1.25},
     ),
     "s2ef": (
-        {"pos": torch.tensor(HALF), "cell": torch.tensor([CUBE]), "atomic_numbers": torch.tensor([11, 17]), "y": -1.25,
-         "force": torch.ones(2, 3), "edge_index": torch.zeros(2, 4), "sid": 1, "fid": 2},
+        {
+            "pos": torch.tensor(HALF),
+            "cell": torch.tensor([CUBE]),
+            "atomic_numbers": torch.tensor([11, 17]),
+            "y": -1.25,
+            "force": torch.ones(2, 3),
+            "edge_index": torch.zeros(2, 4),
+            "sid": 1,
+            "fid": 2,
+        },
         {"energy": -1.25, "force": [[1.0] * 3] * 2},
     ),
     "symmetry": (
-        {"coordinates": torch.tensor([*HALF, [9.0, 9, 9]]), "source_types": torch.tensor([1, 2, 3]),
-         "dest_types": torch.tensor([11, 17, 0]), "label": torch.tensor([30])},
+        {
+            "coordinates": torch.tensor([*HALF, [9.0, 9, 9]]),
+            "source_types": torch.tensor([1, 2, 3]),
+            "dest_types": torch.tensor([11, 17, 0]),
+            "label": torch.tensor([30]),
+        },
         {"point_group": 30},
     ),
-}  # fmt: skip
+}
 
 
 def check_oddities(name, sample, targets):
@@ -247,7 +324,13 @@ def test_a_structure_of_pymatgen_is_read_with_and_without_trust(tmp_path):
     core = pytest.importorskip("pymatgen.core")
     lattice = core.Lattice.from_parameters(3, 4, 5, 80, 95, 105)
     structure = core.Structure(lattice, ["Fe2+", "O2-"], [[0.1, 0.2, 0.3], [0.6, -0.2, 1.1]])
-    record = {"structure": structure, "fields_not_requested": ["xas"], "xas": None, "band_gap": 0.5, "efermi": None}
+    record = {
+        "structure": structure,
+        "fields_not_requested": ["xas"],
+        "xas": None,
+        "band_gap": 0.5,
+        "efermi": None,
+    }
     source = write_lmdb(tmp_path / "data.lmdb", [record, {**record, "efermi": 2.0}])
     for trust in (False, True):
         import_source(source, tmp_path / "out", splits=(1, 0, 0), trust_pickle=trust, overwrite=True)
@@ -260,23 +343,48 @@ def test_a_structure_of_pymatgen_is_read_with_and_without_trust(tmp_path):
 
 BAD = {
     "disorder": (
-        {**RECORDS["alexandria"][0], "structure": {**structure_dict(), "sites": [
-            {"species": [{"element": "Na", "occu": 0.5}, {"element": "K", "occu": 0.5}], "abc": [0, 0, 0]}]}},
+        {
+            **RECORDS["alexandria"][0],
+            "structure": {
+                **structure_dict(),
+                "sites": [
+                    {
+                        "species": [{"element": "Na", "occu": 0.5}, {"element": "K", "occu": 0.5}],
+                        "abc": [0, 0, 0],
+                    }
+                ],
+            },
+        },
         r"a site is occupied by Na 0\.5, K 0\.5: only fully occupied sites",
     ),
     "no such element": (
-        {**RECORDS["alexandria"][0], "structure": {**structure_dict(), "sites": [
-            {"species": [{"element": "Xx", "occu": 1}], "abc": [0, 0, 0]}]}},
+        {
+            **RECORDS["alexandria"][0],
+            "structure": {
+                **structure_dict(),
+                "sites": [{"species": [{"element": "Xx", "occu": 1}], "abc": [0, 0, 0]}],
+            },
+        },
         "'Xx' is no element",
     ),
-    "nothing like a record": ({"a": 1}, r"cannot be told which data set this is, from the keys a; say which: mat"),
+    "nothing like a record": (
+        {"a": 1},
+        r"cannot be told which data set this is, from the keys a; say which: mat",
+    ),
     "a cell without orientation": (
-        {**RECORDS["nomad"][0], "properties": {**RECORDS["nomad"][0]["properties"], "structures": {
-            "structure_original": {"cartesian_site_positions": HALF, "species_at_sites": ["Na", "Cl"]}}}},
+        {
+            **RECORDS["nomad"][0],
+            "properties": {
+                **RECORDS["nomad"][0]["properties"],
+                "structures": {
+                    "structure_original": {"cartesian_site_positions": HALF, "species_at_sites": ["Na", "Cl"]}
+                },
+            },
+        },
         "has no 'lattice_vectors'",
     ),
     "no pickle": (b"\x80junk", "no pickle that can be read"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -14,12 +14,20 @@ from hypothesis.extra import numpy as hnp
 from mml_data.convert.pickles import Record, UnsafePickleError, fields, load_pickle
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | st.binary(max_size=5)
-    | st.datetimes() | st.complex_numbers(allow_nan=False),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    | st.tuples(inner, inner)
-    | st.frozensets(st.integers(), max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
+    | st.binary(max_size=5)
+    | st.datetimes()
+    | st.complex_numbers(allow_nan=False),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.frozensets(st.integers(), max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -117,14 +125,28 @@ def attacks(path):
     )
     yield "numpy's own way to os", b"\x80\x04\x8c\x05numpy\x8c\x0ctest\x93)R."
     yield "torch.load", pickle.dumps(Malicious(torch.load, io.BytesIO(torch_bytes(run))))
-    yield "a storage that is a pickle", pickle.dumps(Malicious(torch.storage._load_from_bytes, torch_bytes(run)))
+    yield (
+        "a storage that is a pickle",
+        pickle.dumps(Malicious(torch.storage._load_from_bytes, torch_bytes(run))),
+    )
     yield "a class of ours by its constructor", pickle.dumps(Malicious(Thing, 1))
     yield "copyreg with a class", pickle.dumps(Malicious(copyreg._reconstructor, Thing, object, None))
     yield "a registry", b"\x80\x02\x82\x01."
     yield "something outside", b"\x80\x02X\x01\x00\x00\x00aQ."
     yield "pickle in a pickle", pickle.dumps(Malicious(pickle.loads, pickle.dumps(run)))
-    yield "a function of torch with other storage", pickle.dumps(
-        Malicious(torch._utils._rebuild_tensor_v2, Malicious(os.system, command), 0, (1,), (1,), False, OrderedDict())
+    yield (
+        "a function of torch with other storage",
+        pickle.dumps(
+            Malicious(
+                torch._utils._rebuild_tensor_v2,
+                Malicious(os.system, command),
+                0,
+                (1,),
+                (1,),
+                False,
+                OrderedDict(),
+            )
+        ),
     )
     yield "partial", pickle.dumps(Malicious(__import__("functools").partial, os.system, command))
 
@@ -133,21 +155,24 @@ def attacks(path):
 def test_nothing_of_a_malicious_pickle_runs(tmp_path, name):
     touched = tmp_path / "touched"
     data = dict(attacks(touched))[name]
-    with pytest.raises(ValueError, match=r"not known to be harmless|no pickle that can be read|outside of it"):
+    with pytest.raises(
+        ValueError, match=r"not known to be harmless|no pickle that can be read|outside of it"
+    ):
         load_pickle(data)
     assert not touched.exists()
 
 
 def test_the_refused_class_is_named():
-    with pytest.raises(UnsafePickleError, match=r"wants posix\.system, .* it was not run; .*trust_pickle=True"):
+    with pytest.raises(
+        UnsafePickleError, match=r"wants posix\.system, .* it was not run; .*trust_pickle=True"
+    ):
         load_pickle(pickle.dumps(Malicious(os.system, "true")))
 
 
 def test_a_pickle_cannot_change_what_others_get():
     """BUILD with a state for slots sets attributes, also of functions and classes."""
-    poison = (
-        b"\x80\x04\x8c\x0ctorch._utils\x8c\x12_rebuild_tensor_v2\x93N}\x8c\x0c__defaults__\x8c\x01x\x85s\x86b."
-    )
+    function = b"\x8c\x0ctorch._utils\x8c\x12_rebuild_tensor_v2\x93"
+    poison = b"\x80\x04" + function + b"N}\x8c\x0c__defaults__\x8c\x01x\x85s\x86b."
     load_pickle(poison)
     tensor = torch.arange(3)
     assert torch.equal(load_pickle(pickle.dumps(tensor)), tensor)
@@ -169,7 +194,11 @@ def test_a_tensor_beyond_its_storage_is_refused():
 
 def storage_bytes(tensor):
     buffer = io.BytesIO()
-    torch.save(torch.TypedStorage(wrap_storage=tensor.untyped_storage(), dtype=tensor.dtype, _internal=True), buffer, _use_new_zipfile_serialization=False)
+    torch.save(
+        torch.TypedStorage(wrap_storage=tensor.untyped_storage(), dtype=tensor.dtype, _internal=True),
+        buffer,
+        _use_new_zipfile_serialization=False,
+    )
     return buffer.getvalue()
 
 

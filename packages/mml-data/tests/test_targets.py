@@ -43,9 +43,12 @@ def test_values_are_converted_and_types_follow():
     assert converted["site"].tolist() == [1, 0]
     assert converted["force"].dtype == np.float64
     assert all_kinds.target_types == {"regression": ["gap", "force"], "classification": ["metal", "site"]}
-    assert all_kinds.convert({**converted, "force": np.ones((1, 3), "f4"), "metal": True, "site": [True]}, 1)[
-        "force"
-    ].dtype == np.float32
+    assert (
+        all_kinds.convert({**converted, "force": np.ones((1, 3), "f4"), "metal": True, "site": [True]}, 1)[
+            "force"
+        ].dtype
+        == np.float32
+    )
 
 
 def test_what_is_missing_is_nan_in_the_shape_of_the_others():
@@ -61,7 +64,9 @@ def test_what_is_missing_is_nan_in_the_shape_of_the_others():
 
 
 def test_others_are_refused_or_left_out():
-    with pytest.raises(ValueError, match=r"target 'b' is there, but the first structure lacks it: .*--targets"):
+    with pytest.raises(
+        ValueError, match=r"target 'b' is there, but the first structure lacks it: .*--targets"
+    ):
         TargetKinds(kinds(a=1.0)).convert({"a": 1.0, "b": 2.0}, 1)
     assert TargetKinds(kinds(a=1.0), others=True).convert({"a": 1.0, "b": 2.0}, 1) == {"a": 1.0}
 

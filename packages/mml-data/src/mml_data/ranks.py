@@ -28,9 +28,9 @@ class Ranks:
                 raise
             outcome = (None, error)
         outcomes = self._gathered(outcome)
-        for rank, (_, error) in enumerate(outcomes):
-            if error is not None:
-                raise error if rank == self.rank else type(error)(*error.args)
+        for _, failure in outcomes:
+            if failure is not None:
+                raise failure
         return [value for value, _ in outcomes]
 
     def first(self, work: Callable[[], Value]) -> Value:

@@ -94,9 +94,9 @@ class DatasetStatistics:
     ``count`` over all its components, in the units in which it is stored; one number a structure has also
     ``per_atom_mean`` and ``per_atom_std`` (of the value divided by the number of atoms), and if it is an
     energy by its name, ``reference_energies`` by symbol, ``reference_rank`` and ``per_atom_residual_std``
-    (see `mml_data.references.ReferenceFit`). An integer or boolean target that no sample's ``target_types`` names
-    under ``regression`` has ``classes``, ``class_counts`` and ``count`` instead. NaN counts as ``missing``
-    (given where there is any).
+    (see `mml_data.references.ReferenceFit`). An integer or boolean target that no sample's ``target_types``
+    names under ``regression`` has ``classes``, ``class_counts`` and ``count`` instead. NaN counts as
+    ``missing`` (given where there is any).
     """
 
     def __init__(self) -> None:

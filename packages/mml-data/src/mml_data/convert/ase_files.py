@@ -34,7 +34,9 @@ def require_ase(path: Path) -> None:
         Where it is not; the message holds the install command.
     """
     if find_spec("ase") is None:
-        raise ImportError(f"{str(path)!r} is read with ASE, which is not installed: pip install 'mml-data[ase]'")
+        raise ImportError(
+            f"{str(path)!r} is read with ASE, which is not installed: pip install 'mml-data[ase]'"
+        )
 
 
 def from_atoms(atoms: Any, wanted: Collection[str] | None = None, **more: Any) -> dict[str, Any]:

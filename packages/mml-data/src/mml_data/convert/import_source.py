@@ -104,8 +104,8 @@ def import_source(
     BlockingIOError
         Where another process is writing to `dest`.
     ValueError
-        Where there is no reader for it, or a structure cannot be imported: the message has its place. What was
-        committed before stays, for `resume`.
+        Where there is no reader for it, or a structure cannot be imported: the message has its place. What
+        was committed before stays, for `resume`.
     ImportError
         Where a library is missing that reads it.
     """
@@ -143,7 +143,9 @@ def import_source(
     )
     for name, numbers in manifest.statistics["all"]["targets"].items():
         if (missing := numbers.get("missing")) and Ranks().rank == 0:
-            logger.warning("%s: target %r is missing in %d structure(s), stored as NaN", source, name, missing)
+            logger.warning(
+                "%s: target %r is missing in %d structure(s), stored as NaN", source, name, missing
+            )
     return manifest
 
 
@@ -213,7 +215,9 @@ def write_parts(
             skipped = ranks.first(lambda: _join_errors(place, writers))
             facts = {**facts, **about} | ({"skipped": skipped} if skipped else {})
             if not sum(chain.from_iterable(counts)):
-                raise ValueError(f"no structure could be imported, {skipped} were skipped: nothing is written")
+                raise ValueError(
+                    f"no structure could be imported, {skipped} were skipped: nothing is written"
+                )
             manifest = _assemble(
                 ranks,
                 workers,
@@ -260,21 +264,34 @@ def _all(count: int) -> dict[str, np.ndarray]:
 
 def _assemble(ranks: Ranks, workers: Workers, place: Path, **options: Any) -> Manifest:
     """Summarize the shards on all ranks, and write the manifest on rank 0."""
-    works: list[Any] = []
-
-    def summarize(jobs: Sequence[Any]) -> Any:
-        works[:] = [jobs]
-        shared = ranks.first(lambda: jobs)
-        mine = ranks.each(lambda: list(workers.summarize(shared[ranks.rank :: ranks.size])))
-        return [mine[number % ranks.size][number // ranks.size] for number in range(len(shared))]
-
     if ranks.size == 1:
         return assemble(place, summarize=workers.summarize, **options)
-    if ranks.rank == 0:
-        manifest = assemble(place, summarize=summarize, **options)
-    else:
-        shared = ranks.first(lambda: [])
-        ranks.each(lambda: list(workers.summarize(shared[ranks.rank :: ranks.size])))
+    known_to_all = False
+
+    def summarize(works: Sequence[Any]) -> list[Any]:
+        nonlocal known_to_all
+        known_to_all = True
+        shared = ranks.first(lambda: works)
+        each = ranks.each(lambda: list(workers.summarize(shared[ranks.rank :: ranks.size])))
+        known_to_all = False
+        return [each[number % ranks.size][number // ranks.size] for number in range(len(shared))]
+
+    def write() -> Manifest:
+        return assemble(place, summarize=summarize, **options)
+
+    def failed() -> Manifest:
+        raise failure
+
+    if ranks.rank:
+        summarize([])
+        return ranks.first(write)  # which is done on rank 0, and is that of rank 0 here
+    try:
+        manifest = write()
+    except Exception as error:
+        failure = error
+        if known_to_all:
+            raise
+        return ranks.first(failed)
     return ranks.first(lambda: manifest)
 
 
@@ -285,7 +302,9 @@ def _follow_plan(directory: Path, plan: dict[str, Any], resume: bool) -> None:
     if file.exists():
         begun = json.loads(file.read_text(encoding="utf-8"))
         different = [
-            f"{key} was {begun.get(key)} and is {json.loads(text)[key]}" for key in plan if begun.get(key) != json.loads(text)[key]
+            f"{key} was {begun.get(key)} and is {json.loads(text)[key]}"
+            for key in plan
+            if begun.get(key) != json.loads(text)[key]
         ]
         if resume and different:
             raise ValueError(
@@ -332,5 +351,3 @@ def _reporter(progress: Progress) -> Callable[[int], object]:
         reported = done
 
     return report
-
-

@@ -44,9 +44,11 @@ def find_reader(record: Fields) -> str:
     """
     for name, reader in READERS.items():
         if reader.keys <= record.keys():
-            if name == "materials_project" and isinstance(record["structure"], Mapping) and "sites" in record[
-                "structure"
-            ]:
+            if (
+                name == "materials_project"
+                and isinstance(record["structure"], Mapping)
+                and "sites" in record["structure"]
+            ):
                 continue
             return name
     raise ValueError(
@@ -63,7 +65,9 @@ def _materials_project(record: Fields, wanted: Wanted) -> dict[str, Any]:
     symmetry = fields(record["symmetry"]) if record.get("symmetry") is not None else {}
     if symmetry:
         extra["symmetry"] = {
-            name: plain(symmetry[name]) for name in ("number", "symbol", "point_group", "crystal_system") if name in symmetry
+            name: plain(symmetry[name])
+            for name in ("number", "symbol", "point_group", "crystal_system")
+            if name in symmetry
         }
     return structure | {"targets": targets, "extra": {**structure.get("extra", {}), **extra}}
 
@@ -82,7 +86,9 @@ def _trajectory(record: Fields, wanted: Wanted) -> dict[str, Any]:
         else from_pymatgen(record["structure"])
     )
     names = _TRAJECTORY if wanted is None else tuple(wanted)
-    targets = {name: plain(record[name]) for name in names if record.get(name) is not None and name != "magmom"}
+    targets = {
+        name: plain(record[name]) for name in names if record.get(name) is not None and name != "magmom"
+    }
     if "energy" not in targets and "corrected_total_energy" in targets:
         targets["energy"] = targets["corrected_total_energy"]
     if "stress" in targets:
@@ -93,7 +99,9 @@ def _trajectory(record: Fields, wanted: Wanted) -> dict[str, Any]:
 
 def _lips(record: Fields, wanted: Wanted) -> dict[str, Any]:
     """LiPS: Cartesian positions, cell, energy and forces; ``pbc`` is three integers."""
-    return _tensors(record) | {"targets": {name: plain(record[name]) for name in wanted or ("energy", "force")}}
+    return _tensors(record) | {
+        "targets": {name: plain(record[name]) for name in wanted or ("energy", "force")}
+    }
 
 
 def _colabfit(record: Fields, wanted: Wanted) -> dict[str, Any]:
@@ -118,7 +126,7 @@ _COLABFIT = {
 
 
 def _oqmd(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """OQMD: what is called ``cart_coords`` are fractional coordinates; ``delta_e`` is the formation energy."""
+    """OQMD: ``cart_coords`` are fractional coordinates, ``delta_e`` is the formation energy."""
     cell = np.array(plain(record["cell"]), dtype=np.float64).reshape(3, 3)
     names = {"energy": "delta_e", "band_gap": "band_gap", "stability": "stability"}
     targets = {name: plain(record.get(names.get(name, name))) for name in wanted or names}
@@ -278,8 +286,8 @@ def _ocp(record: Fields, targets: dict[str, Any], wanted: Wanted) -> dict[str, A
         name: float(np.asarray(value).ravel()[0]) if value is not None and name != "force" else value
         for name, value in found.items()
     }
-    ignored = {"pos", "atomic_numbers", "cell", "edge_index", "cell_offsets", "natoms", "force", "y", "y_init",
-               "y_relaxed", "distances"}  # fmt: skip
+    structure_keys = {"pos", "atomic_numbers", "cell", "edge_index", "cell_offsets", "distances", "natoms"}
+    ignored = structure_keys | {"force", "y", "y_init", "y_relaxed"}
     structure = _tensors(record)
     return structure | {
         "targets": {name: found.get(name) for name in wanted or found},

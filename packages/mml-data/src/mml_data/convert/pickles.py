@@ -1,9 +1,9 @@
 """Read pickles of others without running what is in them.
 
-A pickle is a program: it names callables, which the reader imports and calls. Here it gets none but a few that
-build plain data (numbers, containers, arrays, tensors), each a copy of our own. Classes of libraries that data
-sets were made with (pymatgen, emmet, PyG, ...) are never imported: their objects become `Record`. All else is
-refused when it is named, before it could run.
+A pickle is a program: it names callables, which the reader imports and calls. Here it gets none but a few
+that build plain data (numbers, containers, arrays, tensors), all of them ours. Classes of libraries that
+data sets were made with (pymatgen, emmet, PyG, ...) are never imported: their objects become `Record`. All
+else is refused when it is named, before it could run.
 """
 
 import collections
@@ -62,7 +62,7 @@ class Record(dict[Any, Any]):
 
 
 def fields(value: Any) -> Mapping[str, Any]:
-    """Return what an object held by name: its items or its attributes, as records of any library have them."""
+    """Return what an object held by name: its items or its attributes."""
     if isinstance(value, Record):
         state = {name: item for name, item in vars(value).items() if name != "args"}
         inner = state.get("__dict__")
@@ -88,7 +88,7 @@ def load_pickle(data: bytes, *, trust: bool = False) -> Any:
         Where it is no pickle, or is damaged.
     """
     try:
-        return pickle.loads(data) if trust else _Unpickler(io.BytesIO(data)).load()  # noqa: S301
+        return pickle.loads(data) if trust else _Unpickler(io.BytesIO(data)).load()
     except UnsafePickleError:
         raise
     except ImportError as error:
@@ -98,7 +98,7 @@ def load_pickle(data: bytes, *, trust: bool = False) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Gives out nothing but what stands in the tables below; classes of records are made anew for each pickle."""
+    """Gives out nothing but what stands in the tables below, and classes of records, new for each pickle."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
@@ -118,8 +118,8 @@ class _Unpickler(pickle.Unpickler):
         if module.partition(".")[0] in _INERT:
             return self._records.setdefault((module, name), type(name, (Record,), {"__module__": module}))
         raise UnsafePickleError(
-            f"the pickle wants {module}.{name}, which is not known to be harmless: it was not run; if you trust "
-            "whoever made the file as you trust a program, say trust_pickle=True (--trust-pickle)"
+            f"the pickle wants {module}.{name}, which is not known to be harmless: it was not run; "
+            "if you trust its maker as you trust that of a program, say trust_pickle=True (--trust-pickle)"
         )
 
     def persistent_load(self, pid: Any) -> Any:

@@ -1,7 +1,7 @@
 """Files that are read as a whole: CIF, POSCAR, pymatgen's JSON, and what else ASE reads.
 
-A JSON file holds a structure (pymatgen's ``as_dict``), an entry (a dict with ``structure`` and further facts), or a
-list or a dict of those. Numbers and booleans of an entry are its targets, all else stands under ``extra``.
+A JSON file holds a structure (pymatgen's ``as_dict``), an entry (a dict with ``structure`` and more facts),
+or a list or a dict of those. Numbers and booleans of an entry are its targets, all else is under ``extra``.
 """
 
 import gzip
@@ -77,14 +77,16 @@ def read_json_entry(entry: Any, wanted: Wanted) -> dict[str, Any]:
     if "sites" in entry:
         return from_structure_dict(entry)
     if not isinstance(entry.get("structure"), Mapping):
-        raise ValueError(f"it has neither 'sites' nor a 'structure', but {', '.join(map(str, entry)) or 'nothing'}")
+        raise ValueError(
+            f"it has neither 'sites' nor a 'structure', but {', '.join(map(str, entry)) or 'nothing'}"
+        )
     structure = from_structure_dict(entry["structure"])
     targets: dict[str, Any] = {}
     extra: dict[str, Any] = dict(structure.get("extra", {}))
     for name, value in entry.items():
         if name == "structure" or name.startswith("@"):
             continue
-        if isinstance(value, bool | int | float) and wanted is None or name in (wanted or ()):
+        if isinstance(value, bool | int | float) if wanted is None else name in wanted:
             targets[name] = value
         else:
             extra[name] = plain(value)

@@ -49,12 +49,12 @@ def existing(path: str | Path) -> Path:
 
 def balanced(sizes: list[int], count: int) -> list[slice]:
     """Cut a list into `count` pieces in a row, or less, of about the same total size."""
-    total, pieces, first, done = sum(sizes), [], 0, 0
+    pieces: list[slice] = []
+    total, first, done = sum(sizes), 0, 0
     for index, size in enumerate(sizes):
         done += size
-        if done >= total * (len(pieces) + 1) / count or index == len(sizes) - 1:
+        full = len(pieces) < count - 1 and done >= total * (len(pieces) + 1) / count
+        if full or index == len(sizes) - 1:
             pieces.append(slice(first, index + 1))
             first = index + 1
     return pieces
-
-

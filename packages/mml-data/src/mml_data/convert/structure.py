@@ -168,7 +168,9 @@ def _lattice(structure: Mapping[str, Any]) -> dict[str, Any]:
     """``cell`` [1, 3, 3] where there is one, and ``pbc`` [3]."""
     has_cell = structure.get("cell") is not None
     given = structure.get("pbc")
-    flags = [has_cell] * 3 if given is None else list(given) if isinstance(given, tuple | np.ndarray) else given
+    flags = (
+        [has_cell] * 3 if given is None else list(given) if isinstance(given, tuple | np.ndarray) else given
+    )
     if (
         not isinstance(flags, list)
         or len(flags) != 3

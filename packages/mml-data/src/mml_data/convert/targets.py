@@ -100,7 +100,9 @@ class TargetKinds:
         if not self.may_lack:
             for name in self.kinds:
                 if name not in targets:
-                    raise ValueError(f"target {name!r} is not there, but the first structure has it: {_REMEDY}")
+                    raise ValueError(
+                        f"target {name!r} is not there, but the first structure has it: {_REMEDY}"
+                    )
         if not self.others:
             for name, value in targets.items():
                 if name not in self.kinds and not (self.may_lack and value is None):
@@ -134,7 +136,9 @@ class TargetKinds:
         if wanted.kind in (NUMBER, LABEL):
             return float("nan")
         if wanted.kind == LABELS:
-            raise ValueError(f"target {name!r} is null, but it must be {wanted.kind}: leave the structure out")
+            raise ValueError(
+                f"target {name!r} is null, but it must be {wanted.kind}: leave the structure out"
+            )
         rows = natoms if wanted.rows is None else wanted.rows
         array = np.full((rows, *wanted.row), np.nan)
         return array[None] if name == "stress" and array.shape == (3, 3) else array

@@ -17,9 +17,9 @@ __all__ = ["Tree", "open_source"]
 Wanted = Collection[str] | None
 
 READABLE = (
-    "JSON lines (.jsonl), extended XYZ (.extxyz, .xyz), CIF (.cif), POSCAR (POSCAR*, CONTCAR*, .vasp, .poscar), "
-    "pymatgen's JSON (.json, .json.gz), ASE's databases (.db, .aselmdb), trajectories (.traj) and whatever else "
-    "ASE reads, LMDBs of the older toolkit (.lmdb, or a directory of them), and directories of such files"
+    "JSON lines (.jsonl), extended XYZ (.extxyz, .xyz), CIF (.cif), POSCAR (POSCAR*, CONTCAR*, .vasp), "
+    "pymatgen's JSON (.json, .json.gz), ASE's databases (.db, .aselmdb) and whatever else ASE reads, "
+    "LMDBs of the older toolkit (.lmdb, or a directory of them), and directories of such files"
 )
 
 
@@ -141,14 +141,13 @@ def _open_file(path: Path, wanted: Wanted) -> Source | None:
 def _ase_reads(path: Path) -> bool:
     """Whether ASE knows the format of a file."""
     try:
-        from ase.io.formats import UnknownFileTypeError, filetype
+        from ase.io.formats import UnknownFileTypeError, filetype, ioformats
     except ImportError:
         return False
     try:
-        filetype(str(path))
+        return path.is_file() and filetype(str(path)) in ioformats
     except (UnknownFileTypeError, OSError):
         return False
-    return True
 
 
 def _lmdb_files(path: Path) -> list[Path]:

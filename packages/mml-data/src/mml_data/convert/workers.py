@@ -21,7 +21,7 @@ _stop: Any = None
 
 
 def _set_up(done: Any, stop: Any) -> None:
-    global _done, _stop  # noqa: PLW0603
+    global _done, _stop
     _done, _stop = done, stop
 
 

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+import torch
+from mml_data import LMDBDataset
+from mml_data.convert import import_source
+from mml_data.convert.ase_files import AseDatabase, ExtendedXYZ, stress_matrix
+
+ase = pytest.importorskip("ase")
+ase_io = pytest.importorskip("ase.io")
+from ase.calculators.singlepoint import SinglePointCalculator  # noqa: E402
+from ase.db import connect  # noqa: E402
+
+
+def make_atoms(index, *, results=True):
+    rng = np.random.default_rng(index)
+    natoms = int(rng.integers(1, 6))
+    atoms = ase.Atoms(
+        rng.choice(["Fe", "O", "Li"], natoms),
+        positions=rng.normal(size=(natoms, 3)),
+        cell=np.diag(rng.uniform(4, 6, 3)) + 0.1 * rng.normal(size=(3, 3)),
+        pbc=[True, True, index % 2 == 0],
+    )
+    atoms.info["formation"] = float(rng.normal())
+    atoms.info["name"] = f"made-{index}"
+    atoms.set_array("softness", rng.normal(size=natoms))
+    if results:
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=float(rng.normal()), forces=rng.normal(size=(natoms, 3)), stress=rng.normal(size=6)
+        )
+    return atoms
+
+
+FRAMES = [make_atoms(index) for index in range(23)]
+
+
+def check(sample, atoms, tolerance=1e-7):
+    assert sample["atomic_numbers"].tolist() == atoms.numbers.tolist()
+    np.testing.assert_allclose(sample["pos"].numpy(), atoms.positions, atol=tolerance)
+    np.testing.assert_allclose(sample["cell"][0].numpy(), np.array(atoms.cell), atol=tolerance)
+    assert sample["pbc"].tolist() == atoms.pbc.tolist()
+    targets = sample["targets"]
+    assert float(targets["energy"]) == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+    np.testing.assert_allclose(targets["force"].numpy(), atoms.get_forces(), atol=1e-6)
+    np.testing.assert_allclose(targets["stress"][0].numpy(), atoms.get_stress(voigt=False), atol=1e-6)
+    assert targets["stress"].shape == (1, 3, 3)
+
+
+def write_file(path):
+    if path.suffix in (".db", ".aselmdb"):
+        if path.suffix == ".aselmdb":
+            pytest.importorskip("ase_db_backends")
+        database = connect(str(path), **({"type": "aselmdb"} if path.suffix == ".aselmdb" else {}))
+        for atoms in FRAMES:
+            database.write(
+                atoms, key_value_pairs={"gap": 0.25}, data={"note": "x", "formation": atoms.info["formation"]}
+            )
+        if hasattr(database, "close"):
+            database.close()
+    else:
+        ase_io.write(path, FRAMES)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.extxyz", "a.xyz", "a.traj", "a.db", "a.aselmdb"])
+def test_every_value_comes_back(tmp_path, name):
+    source = write_file(tmp_path / name)
+    manifest = import_source(source, tmp_path / "out", targets=["energy", "force", "stress", "formation"])
+    dataset = LMDBDataset(tmp_path / "out")
+    assert len(dataset) == len(FRAMES)
+    for sample, atoms in zip(dataset, FRAMES, strict=True):
+        check(sample, atoms, 1e-7)
+        assert float(sample["targets"]["formation"]) == pytest.approx(atoms.info["formation"], abs=1e-6)
+        if not name.endswith("db"):
+            assert sample["extra"]["name"] == atoms.info["name"]
+        if name.endswith("xyz"):  # the others do not keep arrays of one's own
+            np.testing.assert_allclose(
+                sample["extra"]["softness"].numpy(), atoms.arrays["softness"], atol=1e-6
+            )
+        if name.endswith("db"):
+            assert (sample["extra"]["gap"], sample["extra"]["note"]) == (0.25, "x")
+    assert manifest.schema["targets.stress"]["units"] == "eV/angstrom^3"
+    assert manifest.source["origin"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.extxyz", ExtendedXYZ), ("a.db", AseDatabase), ("a.aselmdb", AseDatabase)]
+)
+def test_parts_are_all_of_it_in_order(tmp_path, name, kind):
+    source = kind(write_file(tmp_path / name))
+    wanted = [place for part in source.parts(1) for place, _ in part.read()]
+    assert len(wanted) == len(FRAMES)
+    for count in (2, 5, 23, 60):
+        parts = source.parts(count)
+        assert 1 < len(parts) <= count
+        assert [place for part in parts for place, _ in part.read()] == wanted
+        everything = [place for place, _ in parts[0].read()]
+        assert [place for place, _ in parts[0].read(1)] == everything[1:]
+
+
+def test_frames_without_results_have_missing_targets(tmp_path):
+    frames = [make_atoms(0), make_atoms(1, results=False), make_atoms(2)]
+    ase_io.write(tmp_path / "a.extxyz", frames)
+    import_source(tmp_path / "a.extxyz", tmp_path / "out", splits=(1, 0, 0))
+    targets = LMDBDataset(tmp_path / "out")[1]["targets"]
+    assert torch.isnan(targets["energy"])
+    assert targets["force"].shape == (len(frames[1]), 3)
+    assert torch.isnan(targets["force"]).all()
+    ase_io.write(tmp_path / "b.extxyz", frames[1::-1])
+    with pytest.raises(ValueError, match=r"b\.extxyz:frame 2: target 'energy' is there, .*--targets"):
+        import_source(tmp_path / "b.extxyz", tmp_path / "out", splits=(1, 0, 0), overwrite=True)
+    import_source(
+        tmp_path / "b.extxyz", tmp_path / "out", splits=(1, 0, 0), overwrite=True, targets=["energy"]
+    )
+    assert torch.isnan(LMDBDataset(tmp_path / "out")[0]["targets"]["energy"])
+
+
+def test_molecules_have_no_cell(tmp_path):
+    ase_io.write(tmp_path / "a.extxyz", [ase.Atoms("H2O", positions=np.eye(3))] * 3)
+    import_source(tmp_path / "a.extxyz", tmp_path / "out", splits=(1, 0, 0))
+    assert "cell" not in LMDBDataset(tmp_path / "out")[0]
+
+
+@pytest.mark.parametrize(
+    ("damage", "place"),
+    [
+        (lambda lines: [*lines[:3], "Fe nothing here", *lines[4:]], "frame 1"),
+        (lambda lines: lines[:-1], "frame 5"),
+        (lambda lines: [*lines, "gibberish"], "frame 6"),
+    ],
+)
+def test_a_damaged_frame_is_named_and_the_others_can_be_had(tmp_path, damage, place):
+    path = tmp_path / "a.extxyz"
+    frames = [make_atoms(index) for index in (3, 4, 6, 8, 9)]
+    ase_io.write(path, frames)
+    path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
+    with pytest.raises(ValueError, match=rf"a\.extxyz:{place}: ASE cannot read it"):
+        import_source(path, tmp_path / "out", splits=(1, 0, 0))
+    manifest = import_source(path, tmp_path / "out", splits=(1, 0, 0), on_error="skip")
+    assert manifest.num_samples == 4 + (place == "frame 6")
+    assert manifest.source["skipped"] == 1
+    assert place in (tmp_path / "out" / "errors.jsonl").read_text()
+
+
+def test_the_order_of_stress_is_that_of_ase():
+    atoms = FRAMES[0]
+    np.testing.assert_array_equal(stress_matrix(atoms.get_stress()), atoms.get_stress(voigt=False))
+    np.testing.assert_array_equal(stress_matrix(np.eye(3)), np.eye(3))
