@@ -268,3 +268,32 @@ def test_ranks_share_the_samples_and_resume_together(stored, tmp_path):
     assert sorted(validated) == ["toy/000004", "toy/000006", "toy/000008"]
     rest = run(tmp_path / "rest", tmp_path / "whole" / "four")
     assert [steps[4:] for steps, _ in whole] == [steps for steps, _ in rest]
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_a_fit_by_budget_goes_on_with_the_very_next_batch(stored, tmp_path, stop):
+    def data():
+        return MatSciMLDataModule(train_path=stored, max_atoms=12, seed=1)
+
+    whole = fit(data(), max_epochs=3)
+
+    class Save(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            if len(module.seen) == stop:
+                trainer.save_checkpoint(tmp_path / "some.ckpt")
+
+    fit(data(), [Save()], max_epochs=3)
+    rest = fit(data(), ckpt_path=tmp_path / "some.ckpt", max_epochs=3)
+    assert rest.seen == whole.seen[stop:]
+    other = MatSciMLDataModule(train_path=stored, max_atoms=13, seed=1)
+    with pytest.raises(ValueError, match="max_atoms was 12 and is 13; use the same settings"):
+        fit(other, ckpt_path=tmp_path / "some.ckpt", max_epochs=3)
+
+
+@pytest.mark.filterwarnings("ignore:You requested to overfit but enabled")
+def test_overfitting_by_budget_takes_the_same_batches(stored):
+    data = MatSciMLDataModule(train_path=stored, max_atoms=12, seed=1)
+    seen = fit(data, max_epochs=2, overfit_batches=2).seen
+    batches = [names for _, _, names in seen]
+    assert batches[:2] == batches[2:]
+    assert len(batches) == 4

@@ -1,5 +1,6 @@
 """Structures on disk: LMDB store, data sets, splits, statistics and a Lightning data module."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mml_data.dataset import LMDBDataset
@@ -9,20 +10,60 @@ from mml_data.writer import LMDBWriter
 if TYPE_CHECKING:
     from mml_data.datamodule import MatSciMLDataModule
     from mml_data.devsets import devset_path
+    from mml_data.multi import MultiDataModule, MultiDataset
+    from mml_data.named import (
+        AlexandriaDataset,
+        CMDataset,
+        ColabFitDataset,
+        IS2REDataset,
+        LiPSDataset,
+        MaterialsProjectDataset,
+        MaterialsTrajectoryDataset,
+        NomadDataset,
+        OQMDDataset,
+        S2EFDataset,
+        SyntheticPointGroupDataset,
+    )
+    from mml_data.resplit import split_dataset
 
-__all__ = ["LMDBDataset", "LMDBWriter", "Manifest", "MatSciMLDataModule", "__version__", "devset_path"]
+__all__ = [
+    "AlexandriaDataset",
+    "CMDataset",
+    "ColabFitDataset",
+    "IS2REDataset",
+    "LMDBDataset",
+    "LMDBWriter",
+    "LiPSDataset",
+    "Manifest",
+    "MatSciMLDataModule",
+    "MaterialsProjectDataset",
+    "MaterialsTrajectoryDataset",
+    "MultiDataModule",
+    "MultiDataset",
+    "NomadDataset",
+    "OQMDDataset",
+    "S2EFDataset",
+    "SyntheticPointGroupDataset",
+    "__version__",
+    "devset_path",
+    "split_dataset",
+]
 
 __version__ = "0.1.0"
 
 
+# Reading and writing data sets does not need Lightning, which takes longer to import than all the rest.
+_LATER = {
+    "MatSciMLDataModule": "datamodule",
+    "MultiDataModule": "multi",
+    "MultiDataset": "multi",
+    "devset_path": "devsets",
+    "split_dataset": "resplit",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Reading and writing data sets does not need Lightning, which takes longer to import than all the rest.
-    if name == "MatSciMLDataModule":
-        from mml_data.datamodule import MatSciMLDataModule
-
-        return MatSciMLDataModule
-    if name == "devset_path":
-        from mml_data.devsets import devset_path
-
-        return devset_path
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _LATER.get(name) or ("named" if name.endswith("Dataset") and name in __all__ else None)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"mml_data.{module}"), name)

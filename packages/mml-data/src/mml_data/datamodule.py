@@ -1,24 +1,35 @@
 """The Lightning data module: a data set, its parts, and loaders for them."""
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from mml_data.dataset import LMDBDataset
-from mml_data.loader import ResumableDataLoader
+from mml_data.devsets import DEVSETS
+from mml_data.loader import ResumableDataLoader, make_sampler
+from mml_data.named import NAMED_DATASETS
 from mml_data.parts import Part, Parts, check_split_options, make_parts
+from mml_data.resumable import ResumableDataModule
 from mml_data.sampler import EpochSampler
 from mml_data.statistics import DatasetStatistics
 
 __all__ = ["MatSciMLDataModule"]
 
 logger = logging.getLogger(__name__)
+
+
+def _no_devset(name: str) -> str:
+    instead = NAMED_DATASETS[name].devset
+    return (
+        f"{name} needs train_path, the directory of the data: they are not ours to ship; "
+        f"to try things out there is the embedded data set {instead!r} ({DEVSETS[instead]}): "
+        f"MatSciMLDataModule({instead!r})"
+    )
+
 
 _NEEDED = (
     ("validate", "val", "val_split"),
@@ -28,15 +39,15 @@ _NEEDED = (
 """Stage, the part that it needs, and the option that makes one."""
 
 
-class MatSciMLDataModule(LightningDataModule):
+class MatSciMLDataModule(ResumableDataModule):
     """Training, validation, test and prediction batches of a data set.
 
     Parameters
     ----------
     dataset
-        The name of an embedded data set (``"emt"``, ``"prototypes"``), a data set, or a class of data sets,
-        which is called as ``dataset(train_path, **dset_kwargs)``. Not needed where `train_path` is a data
-        set directory.
+        The name of an embedded data set (``"emt"``, ``"prototypes"``), a data set, or a class of data sets or
+        the name of one (``"MaterialsProjectDataset"``), which is called as ``dataset(train_path,
+        **dset_kwargs)``. Not needed where `train_path` is a data set directory.
     train_path
         Directory of the data set.
     batch_size
@@ -55,8 +66,14 @@ class MatSciMLDataModule(LightningDataModule):
         Further arguments of the data set.
     persistent_workers
         Whether workers live on between epochs; default: yes, where there are workers.
+    max_atoms, max_edges
+        Fill training, validation and test batches up to this many atoms or edges, instead of with
+        `batch_size` structures; see `mml_data.budget.BudgetSampler`. Edges are known of samples that hold
+        them, as `LMDBDataset.precompute` stores them.
     transforms
-        Callables, dict to dict, applied in order to a sample when it is read.
+        Callables, dict to dict, applied in order to a sample when it is read. Where the last two are
+        ``PeriodicPropertiesTransform`` and ``PointCloudToGraphTransform``, batches are made by
+        `mml_graphs.GraphCollate`, which gives the same in less time.
 
     Raises
     ------
@@ -77,9 +94,15 @@ class MatSciMLDataModule(LightningDataModule):
         seed: int | None = None,
         dset_kwargs: dict[str, Any] | None = None,
         persistent_workers: bool | None = None,
+        max_atoms: int | None = None,
+        max_edges: int | None = None,
         transforms: list[Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(seed)
+        if isinstance(dataset, str) and dataset in NAMED_DATASETS:
+            if train_path is None:
+                raise ValueError(_no_devset(dataset))
+            dataset = NAMED_DATASETS[dataset]
         if dataset is None and train_path is None:
             raise ValueError("give dataset (for example 'emt') or train_path (the directory of a data set)")
         if isinstance(dataset, type) and train_path is None:
@@ -96,6 +119,9 @@ class MatSciMLDataModule(LightningDataModule):
             raise ValueError(f"num_workers must not be negative, it is {num_workers}")
         if persistent_workers and num_workers == 0:
             raise ValueError("persistent_workers needs workers: give num_workers of at least 1")
+        for name, budget in (("max_atoms", max_atoms), ("max_edges", max_edges)):
+            if budget is not None and budget < 1:
+                raise ValueError(f"{name} must be at least 1, it is {budget}")
         check_split_options({"val_split": val_split, "test_split": test_split, "pred_split": pred_split})
         self.dataset = dataset
         self.train_path = train_path
@@ -106,23 +132,34 @@ class MatSciMLDataModule(LightningDataModule):
         self.pred_split = pred_split
         self.dset_kwargs = dict(dset_kwargs or {})
         self.persistent_workers = num_workers > 0 if persistent_workers is None else persistent_workers
+        self.max_atoms = max_atoms
+        self.max_edges = max_edges
         self.transforms = list(transforms or [])
-        self._seed_was_given = seed is not None
-        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, it is {self.seed}")
         self._source: Dataset[Any] | None = None
         self._parts: Parts | None = None
-        self._loader: ResumableDataLoader | None = None
-        self._loader_state: dict[str, int] | None = None
         self._statistics: dict[str, Any] | None = None
 
     @classmethod
     def from_devset(
-        cls, name: str, dset_kwargs: dict[str, Any] | None = None, **kwargs: Any
+        cls, dataset: str, dset_kwargs: dict[str, Any] | None = None, **kwargs: Any
     ) -> "MatSciMLDataModule":
-        """Make a data module for the embedded data set `name`; `kwargs` as for the class."""
-        return cls(dataset=name, dset_kwargs=dset_kwargs, **kwargs)
+        """Make a data module for an embedded data set; `kwargs` as for the class.
+
+        Parameters
+        ----------
+        dataset
+            ``"emt"`` or ``"prototypes"``.
+        dset_kwargs
+            Further arguments of the data set.
+        **kwargs
+            See `MatSciMLDataModule`.
+
+        Raises
+        ------
+        ValueError
+            Where there is none of this name, as of data that we cannot ship; the message names one.
+        """
+        return cls(dataset=dataset, dset_kwargs=dset_kwargs, **kwargs)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the data set and split it, and check that there is a part for `stage`.
@@ -148,17 +185,14 @@ class MatSciMLDataModule(LightningDataModule):
 
     def train_dataloader(self) -> ResumableDataLoader:
         """Batches of the training part, in an order that seed and epoch decide; it can go on in mid-epoch."""
-        part = self.parts["train"]
-        self._loader = ResumableDataLoader(
+        part, collate = self._batching("train")
+        return self._training_loader(
             part,
             sampler=self._sampler(part, shuffle=True),
-            position=self._position if self.trainer is not None else None,
+            budgets=self._budgets or None,
+            collate_fn=collate,
             **self._loader_options(),
         )
-        if self._loader_state is not None:
-            self._loader.load_state_dict(self._loader_state)
-            self._loader_state = None
-        return self._loader
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """Batches of the validation part, in order; an empty list where there is none."""
@@ -172,8 +206,10 @@ class MatSciMLDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """Batches of the prediction part, in order."""
         self.setup("predict")
-        # No sampler of ours: Lightning has one for prediction, which repeats nothing.
-        return DataLoader(self.parts["predict"], generator=torch.Generator(), **self._loader_options())
+        # No sampler of ours: Lightning has one for prediction, which repeats nothing and knows no budgets.
+        part, collate = self._batching("predict")
+        options = self._loader_options() | {"batch_size": self.batch_size}
+        return DataLoader(part, generator=torch.Generator(), collate_fn=collate, **options)
 
     def target_statistics(self) -> dict[str, dict[str, Any]]:
         """Return statistics of each target over the training part, as it is stored: without transforms.
@@ -209,32 +245,8 @@ class MatSciMLDataModule(LightningDataModule):
             "source": manifest.source if manifest is not None else {},
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold so that the parts are the same again, and go on where they were.
-
-        Lightning keeps the loader's state as well, but gives it back too late where the loader is made early:
-        a scheduler that asks for ``trainer.estimated_stepping_batches`` makes it before loops are restored.
-        """
-        return {"seed": self.seed, "loader": self._loader.state_dict() if self._loader is not None else None}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the seed of a checkpoint, and where its epoch had got to.
-
-        Raises
-        ------
-        ValueError
-            Where another seed was asked for.
-        """
-        self._loader_state = state_dict["loader"]
-        if (seed := state_dict["seed"]) == self.seed:
-            return
-        if self._seed_was_given:
-            raise ValueError(
-                f"the checkpoint was written with seed {seed} of the data, now it is {self.seed}: "
-                f"the splits would not be the same; give seed={seed}, or none"
-            )
-        logger.info("the seed of the data is %d, from the checkpoint", seed)
-        self.seed, self._parts, self._statistics = seed, None, None
+    def _forget(self) -> None:
+        self._parts, self._statistics = None, None
 
     @property
     def _name(self) -> str:
@@ -280,31 +292,49 @@ class MatSciMLDataModule(LightningDataModule):
                 self._statistics = statistics.result()
         return self._statistics
 
-    def _position(self) -> tuple[int, int]:
-        trainer = cast(Trainer, self.trainer)
-        batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-        return trainer.current_epoch, batches.processed
-
     def _evaluation_loader(self, name: str) -> DataLoader[Any]:
-        part = self.parts[name]
-        return DataLoader(
+        part, collate = self._batching(name)
+        # Of our kind, which can be made again with the same budgets, as Lightning does to overfit batches.
+        return ResumableDataLoader(
             part,
             sampler=self._sampler(part, shuffle=False),
-            generator=torch.Generator(),
+            budgets=self._budgets or None,
+            collate_fn=collate,
             **self._loader_options(),
         )
 
     def _sampler(self, part: Part, *, shuffle: bool) -> EpochSampler:
         ranks = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
-        return EpochSampler(part, self.batch_size, shuffle=shuffle, seed=self.seed, **(ranks or {}))
+        options = {"shuffle": shuffle, "seed": self.seed, **(ranks or {})}
+        return make_sampler(part, self.batch_size, self._budgets, **options)
+
+    @property
+    def _budgets(self) -> dict[str, int]:
+        budgets = {"max_atoms": self.max_atoms, "max_edges": self.max_edges}
+        return {name: budget for name, budget in budgets.items() if budget is not None}
+
+    def _batching(self, name: str) -> tuple[Part, Callable[[list[dict[str, Any]]], Any]]:
+        """Return a part and what makes batches of its samples: together they apply all transforms."""
+        from mml_graphs import (
+            GraphCollate,
+            PeriodicPropertiesTransform,
+            PointCloudToGraphTransform,
+            collate_samples,
+        )
+
+        part = self.parts[name]
+        last = part.transforms[-2:]
+        if [type(transform) for transform in last] == [
+            PeriodicPropertiesTransform,
+            PointCloudToGraphTransform,
+        ]:
+            return part.with_transforms(part.transforms[:-2]), GraphCollate(*last)  # type: ignore[arg-type]
+        return part, collate_samples
 
     def _loader_options(self) -> dict[str, Any]:
-        from mml_graphs import collate_samples
-
         # All by keyword: Lightning makes loaders again, and fails on what was given by position.
         return {
-            "batch_size": self.batch_size,
+            "batch_size": None if self._budgets else self.batch_size,
             "num_workers": self.num_workers,
             "persistent_workers": self.persistent_workers,
-            "collate_fn": collate_samples,
         }

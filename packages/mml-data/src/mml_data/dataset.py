@@ -148,6 +148,57 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         sample.setdefault("sample_id", f"{self.name}/{position:06d}")
         return sample
 
+    def precompute(
+        self,
+        transforms: Sequence[Transform],
+        path: str | Path,
+        *,
+        jobs: int = 1,
+        resume: bool = False,
+        overwrite: bool = False,
+        compression: str | None = None,
+        progress: bool | Callable[[int], object] = False,
+    ) -> "LMDBDataset":
+        """Store the samples as they are after this data set's transforms and `transforms`, and open that.
+
+        What is at `path` is used if it was made of the same samples by the same transforms (classes, options
+        and versions of their packages), and refused as stale if not.
+
+        Parameters
+        ----------
+        transforms
+            Callables, dict to dict, of classes or functions of a module. What they give must be plain data:
+            edges are, graphs are not.
+        path
+            Directory of the new data set.
+        jobs, resume, overwrite, compression, progress
+            See `mml_data.convert.import_source`.
+
+        Returns
+        -------
+        LMDBDataset
+            The precomputed samples, without transforms. Its splits are those of this data set, if it has all
+            samples.
+
+        Raises
+        ------
+        ValueError
+            Where what is at `path` is stale, it cannot be told what a transform does, or one fails.
+        """
+        from mml_data.precompute import precompute
+
+        precompute(
+            self,
+            transforms,
+            path,
+            jobs=jobs,
+            resume=resume,
+            overwrite=overwrite,
+            compression=compression,
+            progress=progress,
+        )
+        return LMDBDataset(path)
+
     def verify(self) -> None:
         """Read everything and compare it with the checksums of the manifest.
 

@@ -1,15 +1,19 @@
 """A data loader that continues in the middle of an epoch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
+from mml_data.budget import BudgetSampler
 from mml_data.sampler import EpochSampler
 
-__all__ = ["ResumableDataLoader"]
+__all__ = ["ResumableDataLoader", "make_sampler"]
+
+_SIZES = {"max_atoms": "natoms", "max_edges": "nedges"}
+"""Budget to the size that it limits."""
 
 
 class ResumableDataLoader(DataLoader[Any]):
@@ -24,7 +28,10 @@ class ResumableDataLoader(DataLoader[Any]):
     dataset
         What is loaded, with a length.
     batch_size
-        Samples in a batch; the last batch of an epoch may be smaller.
+        Samples in a batch; the last batch of an epoch may be smaller. None where there are budgets.
+    budgets
+        What a batch may hold of ``max_atoms`` and ``max_edges``, see `BudgetSampler`; the data set then has
+        `sizes`, and gives a list of samples for a list of indices.
     sampler
         The order; default: that of the data set. Its `set_epoch` begins another epoch.
     position
@@ -43,21 +50,23 @@ class ResumableDataLoader(DataLoader[Any]):
     def __init__(
         self,
         dataset: Dataset[Any],
-        batch_size: int = 1,
+        batch_size: int | None = 1,
         *,
+        budgets: Mapping[str, int] | None = None,
         sampler: EpochSampler | SequentialSampler | None = None,
         position: Callable[[], tuple[int, int]] | None = None,
         **kwargs: Any,
     ) -> None:
         if sampler is None or isinstance(sampler, SequentialSampler):
             # Lightning puts a SequentialSampler in where overfit_batches is asked for.
-            sampler = EpochSampler(dataset, batch_size, shuffle=False)  # type: ignore[arg-type]
+            sampler = make_sampler(dataset, batch_size, budgets, shuffle=False)
         if not isinstance(sampler, EpochSampler):
             raise TypeError(f"sampler must be an EpochSampler, this is a {type(sampler).__name__}")
         # A generator of its own: drawing the seeds of workers must not change the random numbers of training.
         kwargs.setdefault("generator", torch.Generator())
         super().__init__(dataset, batch_size=batch_size, sampler=sampler, **kwargs)
         self.position = position
+        self.budgets = budgets
         self._epoch = 0
         self._consumed = 0
         self._resume = False
@@ -97,9 +106,9 @@ class ResumableDataLoader(DataLoader[Any]):
             Where the epoch has begun, and this loader would not give its remaining batches.
         """
         different = [
-            f"{key} was {state[key]} and is {value}"
+            f"{key} was {state.get(key)} and is {value}"
             for key, value in self._identity().items()
-            if state[key] != value
+            if state.get(key) != value
         ]
         if different and 0 < state["consumed"] < len(self):
             raise ValueError(
@@ -110,14 +119,23 @@ class ResumableDataLoader(DataLoader[Any]):
         self._epoch, self._consumed, self._resume = state["epoch"], state["consumed"], True
 
     def _identity(self) -> dict[str, int]:
-        sampler = self.epoch_sampler
-        return {
-            "samples": len(self.dataset),  # type: ignore[arg-type]
-            "batch_size": int(self.batch_size or 1),
-            "seed": sampler.seed,
-            "shuffle": int(sampler.shuffle),
-            "ranks": sampler.num_replicas,
-        }
+        return self.epoch_sampler.identity()
+
+
+def make_sampler(
+    dataset: Any, batch_size: int | None, budgets: Mapping[str, int] | None, **options: Any
+) -> EpochSampler:
+    """Make the sampler for a batch size or for budgets, which go before it.
+
+    Raises
+    ------
+    ValueError
+        Where the data set does not record the sizes that a budget needs.
+    """
+    if not budgets:
+        return EpochSampler(dataset, int(batch_size or 1), **options)
+    sizes = {name: dataset.sizes(_SIZES[name]) for name in budgets}
+    return BudgetSampler(dataset, sizes, budgets, **options)
 
 
 def _worker_seed(seed: int, epoch: int) -> int:

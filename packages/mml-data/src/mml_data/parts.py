@@ -41,8 +41,31 @@ class Part(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int | list[int]) -> Any:
+        """Return a sample; of a list of indices, as a loader by budget asks for, a list of samples."""
+        if isinstance(index, list):
+            return [self[each] for each in index]
         return apply_transforms(self.dataset[int(self.indices[index])], self.transforms)
+
+    def sizes(self, name: str) -> np.ndarray:
+        """Return how many atoms (``"natoms"``) or edges (``"nedges"``) each sample has: [len(self)].
+
+        Raises
+        ------
+        ValueError
+            Where the data set does not record it.
+        """
+        sizes = getattr(self.dataset, "sizes", None)
+        if sizes is None:
+            raise ValueError(
+                f"{self.dataset!r} does not record the sizes of its samples, which a budget needs: "
+                "give a data set that was written by mml-data"
+            )
+        return np.asarray(sizes(name))[self.indices]
+
+    def with_transforms(self, transforms: Sequence[Transform]) -> "Part":
+        """Return the same samples with other transforms."""
+        return Part(self.dataset, self.indices, transforms)
 
     def stored(self, index: int) -> dict[str, Any]:
         """Return sample `index` as it is stored, where the data set can do that; else as it gives it."""

@@ -72,6 +72,16 @@ class EpochSampler(DistributedSampler[int]):
     def __len__(self) -> int:
         return len(self._share(np.arange(len(self.dataset))))  # type: ignore[arg-type]
 
+    def identity(self) -> dict[str, int]:
+        """Say what the order of the samples depends on, for a checkpoint."""
+        return {
+            "samples": len(self.dataset),  # type: ignore[arg-type]
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "shuffle": int(self.shuffle),
+            "ranks": self.num_replicas,
+        }
+
     def indices(self) -> np.ndarray:
         """Return what this rank reads in the whole of the current epoch, in order: [len(self)] int64."""
         size = len(self.dataset)  # type: ignore[arg-type]

@@ -1,0 +1,180 @@
+"""Batches that are filled up to a budget of atoms or edges."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping, Sized
+
+import numpy as np
+
+from mml_data.sampler import EpochSampler, epoch_order
+
+__all__ = ["BudgetSampler", "pack"]
+
+_OPEN = 64
+_SLACK = 0.01
+
+
+def pack(sizes: np.ndarray, budgets: np.ndarray, order: np.ndarray) -> list[list[int]]:
+    """Put samples into batches, each into the fullest open one that it fits in (best fit).
+
+    Parameters
+    ----------
+    sizes
+        [N, K] integers: what each sample takes of each of K budgets.
+    budgets
+        [K] integers: what a batch may hold of each. No sample takes more.
+    order
+        Which samples are packed, in which order: [n] integers.
+
+    Returns
+    -------
+    list
+        Batches, lists of samples. At most 64 are open at a time; the fullest is closed for another.
+    """
+    wanted = sizes[order].tolist()
+    smallest = int(sizes[:, 0].min()) if len(sizes) else 0
+    whole = budgets.tolist()
+    closed: list[list[int]] = []
+    # What is left of the budgets in each open batch, ascending in the first; a number tells equals apart.
+    waiting: list[tuple[list[int], int, list[int]]] = []
+    for number, (sample, takes) in enumerate(zip(order.tolist(), wanted, strict=True)):
+        at = bisect_left(waiting, (takes,))
+        while at < len(waiting) and any(
+            have < take for have, take in zip(waiting[at][0], takes, strict=True)
+        ):
+            at += 1
+        if at < len(waiting):
+            left, _, batch = waiting.pop(at)
+        else:
+            if len(waiting) >= _OPEN:
+                closed.append(waiting.pop(0)[2])
+            left, batch = whole, []
+        batch.append(sample)
+        left = [have - take for have, take in zip(left, takes, strict=True)]
+        if left[0] < smallest:
+            closed.append(batch)
+        else:
+            insort(waiting, (left, number, batch))
+    return closed + [batch for _, _, batch in waiting]
+
+
+class BudgetSampler(EpochSampler):
+    """Batches of as many samples as fit into budgets, each sample once an epoch over all ranks together.
+
+    It yields lists of indices, for a loader with ``batch_size=None``. In every step the ranks' batches are of
+    about the same size, so that they finish together. All epochs have the same number of batches: a batch is
+    divided where an epoch would have fewer. A sample is repeated only where there are too few of them.
+
+    Parameters
+    ----------
+    dataset
+        What is sampled; only its length matters.
+    sizes
+        Name of a budget to what each sample takes of it, [len(dataset)] integers.
+    budgets
+        Name of a budget to what a batch may hold of it. The last one tells how long a batch takes.
+    shuffle, seed, num_replicas, rank
+        See `EpochSampler`.
+
+    Raises
+    ------
+    ValueError
+        Where there is no budget, or a sample is larger than one.
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        sizes: Mapping[str, np.ndarray],
+        budgets: Mapping[str, int],
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+    ) -> None:
+        super().__init__(dataset, 1, shuffle=shuffle, seed=seed, num_replicas=num_replicas, rank=rank)
+        if not budgets:
+            raise ValueError("give a budget: max_atoms or max_edges")
+        for name, budget in budgets.items():
+            if budget < 1:
+                raise ValueError(f"{name} must be at least 1, it is {budget}")
+            largest = int(np.argmax(sizes[name]))
+            if sizes[name][largest] > budget:
+                raise ValueError(
+                    f"sample {largest} alone takes {sizes[name][largest]} of {name}={budget}: "
+                    "raise it, or leave the sample out"
+                )
+        self.budgets = dict(budgets)
+        self._sizes = np.stack([np.asarray(sizes[name], dtype=np.int64) for name in budgets], axis=1)
+        self._budgets = np.array(list(budgets.values()))
+        self._made: tuple[int, list[list[int]]] | None = None
+        first = len(self._packed(0))
+        if shuffle:
+            first = max(round(first * (1 + _SLACK)), len(self._packed(None)))
+        self._number = -(-first // self.num_replicas) * self.num_replicas
+
+    def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
+        return iter(self.batches()[self.start :])
+
+    def __len__(self) -> int:
+        return self._number // self.num_replicas
+
+    def identity(self) -> dict[str, int]:
+        """Say what the order of the samples depends on, for a checkpoint."""
+        return super().identity() | self.budgets
+
+    def batches(self) -> list[list[int]]:
+        """Return the batches of this rank in the current epoch: [len(self)] lists of indices."""
+        if self._made is None or self._made[0] != self.epoch:
+            self._made = self.epoch, self._share_batches()
+        return self._made[1]
+
+    def _packed(self, epoch: int | None) -> list[list[int]]:
+        """Return the batches of an epoch; with None those of the samples by size, which are never more."""
+        size = len(self.dataset)  # type: ignore[arg-type]
+        if epoch is None:
+            return pack(self._sizes, self._budgets, np.argsort(-self._sizes[:, 0], kind="stable"))
+        order = epoch_order(size, self.seed, epoch) if self.shuffle else np.arange(size)
+        if self.shuffle:
+            return pack(self._sizes, self._budgets, order)
+        return _in_order(self._sizes, self._budgets)
+
+    def _share_batches(self) -> list[list[int]]:
+        batches = self._packed(self.epoch)
+        if len(batches) > self._number:
+            batches = self._packed(None)
+        generator = np.random.Generator(np.random.PCG64([self.seed, self.epoch, 1]))
+        batches = self._divided(batches)
+        load = [self._sizes[batch, -1].sum() for batch in batches]
+        order = np.argsort(load, kind="stable") if self.num_replicas > 1 else np.arange(len(batches))
+        steps = order.reshape(-1, self.num_replicas)
+        if self.shuffle:
+            steps = generator.permuted(generator.permutation(steps), axis=1)
+        elif self.num_replicas > 1:
+            steps = np.arange(len(batches)).reshape(-1, self.num_replicas)
+        return [batches[number] for number in steps[:, self.rank]]
+
+    def _divided(self, batches: list[list[int]]) -> list[list[int]]:
+        """Divide the batches of the most samples until there are as many as every epoch has."""
+        batches = [list(batch) for batch in batches]
+        while len(batches) < self._number:
+            largest = max(range(len(batches)), key=lambda number: len(batches[number]))
+            batch = batches[largest]
+            if len(batch) == 1:
+                batches.append(batch)
+                continue
+            batches[largest : largest + 1] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+        return batches
+
+
+def _in_order(sizes: np.ndarray, budgets: np.ndarray) -> list[list[int]]:
+    """Put samples into batches in their order: the next one begins where a sample does not fit."""
+    batches: list[list[int]] = []
+    left = np.zeros_like(budgets)
+    for sample, takes in enumerate(sizes):
+        if not batches or (takes > left).any():
+            batches.append([])
+            left = budgets.copy()
+        batches[-1].append(sample)
+        left -= takes
+    return batches

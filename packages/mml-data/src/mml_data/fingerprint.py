@@ -1,0 +1,79 @@
+"""Say what transforms do, so that it can be seen whether others would do the same."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["describe_transforms", "fingerprint"]
+
+
+def describe_transforms(transforms: Iterable[Any]) -> list[dict[str, Any]]:
+    """Describe each transform: its class or function, the version of the package, and its options.
+
+    Parameters
+    ----------
+    transforms
+        Instances of classes, whose attributes are their options, or functions of a module.
+
+    Raises
+    ------
+    ValueError
+        Where it cannot be told what one does: a lambda, a function within another one, or an option that is
+        neither plain data nor such an object.
+    """
+    return [_describe(transform, type(transform).__name__) for transform in transforms]
+
+
+def fingerprint(transforms: Iterable[Any]) -> str:
+    """Return the sha256 of what `describe_transforms` says."""
+    text = json.dumps(describe_transforms(transforms), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _describe(value: Any, where: str) -> dict[str, Any]:
+    if isinstance(value, partial):
+        options = {"arguments": value.args, "keywords": value.keywords}
+        return _describe(value.func, where) | {"options": _plain(options, where)}
+    described = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
+    name, module = getattr(described, "__qualname__", "?"), getattr(described, "__module__", None) or "?"
+    if "<" in name:
+        raise ValueError(
+            f"{where}: it cannot be told from {module}.{name} what it does, others may have that name: "
+            "give a function or class of a module"
+        )
+    package = sys.modules.get(module.partition(".")[0])
+    about = {"name": f"{module}.{name}", "version": str(getattr(package, "__version__", ""))}
+    if described is value:
+        return about
+    options = {key: _plain(item, f"{where}.{key}") for key, item in sorted(vars(value).items())}
+    return about | {"options": options}
+
+
+def _plain(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, torch.dtype):
+        return str(value)
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        return {"dtype": str(value.dtype), "values": value.tolist()}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item, where) for item in value), key=repr)
+    if callable(value) or hasattr(value, "__dict__"):
+        return _describe(value, where)
+    raise ValueError(
+        f"{where} is a {type(value).__name__}: it cannot be told whether another one is the same"
+    )

@@ -1,0 +1,109 @@
+"""Which samples belong together: of one composition, of the same elements, of one prototype."""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import reduce
+from math import gcd
+from typing import Any
+
+import numpy as np
+
+from mml_data.elements import SYMBOLS
+
+__all__ = ["composition", "elements", "grouping", "prototype"]
+
+Group = Callable[[Mapping[str, Any]], str]
+
+
+def composition(sample: Mapping[str, Any]) -> str:
+    """Name elements in alphabetic order with their smallest whole numbers, as in ``AlNi3``."""
+    counts = _counts(sample)
+    divisor = reduce(gcd, counts.values())
+    return "".join(
+        f"{symbol}{n if (n := counts[symbol] // divisor) > 1 else ''}" for symbol in sorted(counts)
+    )
+
+
+def elements(sample: Mapping[str, Any]) -> str:
+    """Name the chemical system, as in ``Al-Ni``."""
+    return "-".join(sorted(_counts(sample)))
+
+
+def prototype(sample: Mapping[str, Any]) -> str:
+    """Name stoichiometry, space group and number of atoms in the primitive cell, as in ``A3B-221-4``.
+
+    Coarser than a prototype of the AFLOW encyclopedia, which also tells Wyckoff positions apart: two samples
+    with one label may be different prototypes, but no prototype has two labels. Space groups are spglib's, at
+    a tolerance of 0.1 angstrom.
+
+    Raises
+    ------
+    ValueError
+        Where the sample is not periodic in three dimensions, or spglib finds no space group.
+    """
+    import spglib
+
+    if "cell" not in sample or not np.asarray(sample.get("pbc", (True,) * 3)).all():
+        raise ValueError(
+            f"{_which(sample)} has no cell that is periodic in three dimensions, so no prototype"
+        )
+    cell = np.asarray(sample["cell"], dtype=np.float64).reshape(3, 3)
+    fractions = np.asarray(sample["pos"], dtype=np.float64) @ np.linalg.inv(cell)
+    numbers = np.asarray(sample["atomic_numbers"]).astype(int)
+    try:
+        with warnings.catch_warnings():
+            # spglib 2.7 warns that errors will be raised where None is returned now.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            found = spglib.get_symmetry_dataset(
+                (cell.tolist(), fractions.tolist(), numbers.tolist()), symprec=0.1
+            )
+    except Exception as error:
+        raise ValueError(f"spglib finds no space group for {_which(sample)}: {error}") from error
+    if found is None:
+        raise ValueError(f"spglib finds no space group for {_which(sample)}")
+    counts = sorted(_counts(sample).values(), reverse=True)
+    divisor = reduce(gcd, counts)
+    letters = "".join(
+        f"{chr(ord('A') + number)}{count // divisor if count > divisor else ''}"
+        for number, count in enumerate(counts)
+    )
+    return f"{letters}-{found.number}-{len(set(found.mapping_to_primitive.tolist()))}"
+
+
+GROUPINGS: dict[str, Group] = {"composition": composition, "elements": elements, "prototype": prototype}
+
+
+def grouping(by: str | Group) -> Group:
+    """Return the function that names a sample's group.
+
+    Parameters
+    ----------
+    by
+        A name of `GROUPINGS`, a key in the samples, nested ones with dots, or such a function.
+    """
+    if not isinstance(by, str):
+        return by
+    if by in GROUPINGS:
+        return GROUPINGS[by]
+
+    def value(sample: Mapping[str, Any]) -> str:
+        found: Any = sample
+        for key in by.split("."):
+            if not isinstance(found, Mapping) or key not in found:
+                known = ", ".join(GROUPINGS)
+                raise ValueError(f"{_which(sample)} has no {by!r} to group by: name a key, or one of {known}")
+            found = found[key]
+        if isinstance(found, np.ndarray) and found.size != 1:
+            raise ValueError(f"{by!r} is an array of {list(found.shape)} in {_which(sample)}: no group")
+        return str(found.item() if isinstance(found, np.ndarray) else found)
+
+    return value
+
+
+def _counts(sample: Mapping[str, Any]) -> Counter[str]:
+    return Counter(SYMBOLS[number] for number in np.asarray(sample["atomic_numbers"]).tolist())
+
+
+def _which(sample: Mapping[str, Any]) -> str:
+    return str(sample.get("sample_id", "a sample"))

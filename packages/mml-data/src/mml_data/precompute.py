@@ -1,0 +1,192 @@
+"""Apply transforms once and store what they give."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mml_data.assemble import Splits
+from mml_data.convert.import_source import Progress, write_parts
+from mml_data.convert.source import Item, Part, balanced
+from mml_data.fingerprint import describe_transforms, fingerprint
+from mml_data.manifest import Manifest
+from mml_data.transforms import Transform, apply_transforms
+
+if TYPE_CHECKING:
+    from mml_data.dataset import LMDBDataset
+
+__all__ = ["precompute"]
+
+
+def precompute(
+    dataset: "LMDBDataset",
+    transforms: Sequence[Transform],
+    path: str | Path,
+    *,
+    jobs: int = 1,
+    resume: bool = False,
+    overwrite: bool = False,
+    compression: str | None = None,
+    progress: Progress = False,
+) -> Manifest:
+    """Write the samples of `dataset`, transformed; see `mml_data.LMDBDataset.precompute`."""
+    everything = (*dataset.transforms, *transforms)
+    made = {
+        "fingerprint": fingerprint(everything),
+        "of": _checksum(dataset),
+        "list": describe_transforms(everything),
+    }
+    if Path(path).exists() and not overwrite:
+        return _check(Manifest.read(path), made, Path(path))
+    units = {key: about["units"] for key, about in dataset.manifest.schema.items() if about["units"]}
+    return write_parts(
+        _Transformed(dataset, tuple(transforms)),
+        path,
+        kinds=None,
+        splits=lambda count: _splits(dataset),
+        about={"origin": dataset.name, "format": "precomputed", "of": dataset.manifest.source},
+        jobs=jobs,
+        resume=resume,
+        overwrite=overwrite,
+        compression=compression,
+        units=units,
+        transforms=made,
+        progress=progress,
+    )
+
+
+def _check(found: Manifest, made: Mapping[str, Any], path: Path) -> Manifest:
+    """Return the manifest of what is there, if it is what would be made.
+
+    Raises
+    ------
+    ValueError
+        Where it is not.
+    """
+    if found.transforms is None:
+        raise ValueError(f"{str(path)!r} is a data set that was not precomputed: give another path")
+    if found.transforms["of"] != made["of"]:
+        raise ValueError(
+            f"{str(path)!r} is stale: it was made of other samples than there are now; "
+            "say overwrite=True to make it again, or give another path"
+        )
+    if found.transforms["fingerprint"] != made["fingerprint"]:
+        raise ValueError(
+            f"{str(path)!r} is stale: it was made with "
+            f"{_differences(found.transforms['list'], made['list'])}; "
+            "say overwrite=True to make it again, or give another path"
+        )
+    return found
+
+
+def _differences(was: list[Any], now: list[Any]) -> str:
+    """Say in what two lists of transforms differ."""
+    names = [[each["name"].rpartition(".")[2] for each in some] for some in (was, now)]
+    if names[0] != names[1]:
+        before, after = (", ".join(some) or "(none)" for some in names)
+        return f"the transforms {before}, now they are {after}"
+    found = []
+    for one, other in zip(was, now, strict=True):
+        name = one["name"].rpartition(".")[2]
+        if one["version"] != other["version"]:
+            found.append(f"{name} of version {one['version']}, now it is {other['version']}")
+        old, new = one.get("options", {}), other.get("options", {})
+        found += [
+            f"{name}({key}={old.get(key)}), now it is {new.get(key)}"
+            for key in sorted({*old, *new})
+            if old.get(key) != new.get(key)
+        ]
+    return ", ".join(found) or "other transforms"
+
+
+def _checksum(dataset: "LMDBDataset") -> str:
+    """Checksum of the samples of a data set, from those that its manifest holds."""
+    checksum = hashlib.sha256(dataset.name.encode())
+    for shard in dataset.manifest.shards:
+        checksum.update(f"{shard.count} {shard.sha256}".encode())
+    if len(dataset) != dataset.manifest.num_samples or dataset.split is not None:
+        checksum.update(dataset.indices.astype("<i8").tobytes())
+    return checksum.hexdigest()
+
+
+def _splits(dataset: "LMDBDataset") -> Splits:
+    """Return the recorded splits, where all samples are there."""
+    if len(dataset) != dataset.manifest.num_samples or dataset.split is not None:
+        return {}
+    return {name: np.asarray(dataset.split_indices(name)) for name in dataset.splits}
+
+
+class _Transformed:
+    """A data set with transforms, as a source."""
+
+    may_lack = True
+
+    def __init__(self, dataset: "LMDBDataset", transforms: tuple[Transform, ...]) -> None:
+        self.dataset = dataset
+        self.transforms = transforms
+
+    def describe(self) -> dict[str, Any]:
+        return {"origin": self.dataset.name, "samples": _checksum(self.dataset)}
+
+    def parts(self, count: int) -> list[Part]:
+        pieces = balanced([1] * len(self.dataset), count)
+        return [_Samples(self.dataset, self.transforms, piece.start, piece.stop) for piece in pieces]
+
+
+@dataclass(frozen=True)
+class _Samples:
+    dataset: "LMDBDataset"
+    transforms: tuple[Transform, ...]
+    first: int
+    end: int
+
+    def read(self, start: int = 0) -> Iterator[Item]:
+        for index in range(self.first + start, self.end):
+            yield _place(self.dataset, index), self._sample(index)
+
+    def _sample(self, index: int) -> dict[str, Any] | Exception:
+        try:
+            sample = apply_transforms(self.dataset[index], self.transforms)
+            if "graph" in sample:
+                raise ValueError(
+                    "a graph cannot be stored: leave PointCloudToGraphTransform to be applied on reading, "
+                    "which takes a fraction of the time that finding neighbours takes"
+                )
+            return _exact(sample, self.dataset[index], self.dataset.stored(index))
+        except Exception as error:
+            return ValueError(str(error))
+
+
+def _place(dataset: "LMDBDataset", index: int) -> str:
+    return str(dataset.stored(index)["sample_id"])
+
+
+def _exact(sample: dict[str, Any], read: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sample with what the transforms left alone in the precision in which it is stored.
+
+    Reading a sample gives floats in torch's default dtype; storing those would lose digits of energies.
+    """
+    exact: dict[str, Any] = {}
+    for key, value in sample.items():
+        if key in read and key in stored:
+            if isinstance(value, dict) and isinstance(stored[key], dict):
+                value = _exact(value, read[key], stored[key])
+            elif _same(value, read[key]):
+                value = stored[key]
+        exact[key] = value
+    return exact
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, torch.Tensor):
+        return (
+            isinstance(right, torch.Tensor)
+            and left.dtype == right.dtype
+            and left.shape == right.shape
+            and bool(((left == right) | (left.isnan() & right.isnan())).all())
+        )
+    return bool(type(left) is type(right) and left == right)

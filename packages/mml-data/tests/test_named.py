@@ -1,0 +1,49 @@
+import pickle
+
+import lmdb
+import pytest
+from mml_data import LiPSDataset, MaterialsProjectDataset, MatSciMLDataModule, named
+from mml_data.convert import LEGACY_READERS
+from mml_data.devsets import DEVSETS
+
+
+def test_every_name_has_a_reader_and_an_embedded_data_set_to_try():
+    for name, dataset in named.NAMED_DATASETS.items():
+        assert dataset.reader in LEGACY_READERS
+        assert dataset.devset in DEVSETS
+        assert getattr(named, name) is dataset
+        assert name in named.__all__
+    assert {each.reader for each in named.NAMED_DATASETS.values()} == set(LEGACY_READERS)
+
+
+@pytest.mark.parametrize("dataset", ["MaterialsProjectDataset", MaterialsProjectDataset])
+def test_the_data_module_takes_names_and_classes(stored, dataset):
+    data = MatSciMLDataModule(dataset, train_path=stored, batch_size=3)
+    assert isinstance(data.parts["train"].dataset, MaterialsProjectDataset)
+    assert len(data.parts["train"]) == 12
+
+
+def test_the_older_arguments(stored):
+    dataset = LiPSDataset(lmdb_root_path=str(stored), transforms=None, full_pairwise=True)
+    assert len(pickle.loads(pickle.dumps(dataset))) == 20
+    with pytest.raises(
+        ValueError, match="LiPSDataset has no full_pairwise=False: edges come from transforms"
+    ):
+        LiPSDataset(stored, full_pairwise=False)
+
+
+def test_devsets_that_cannot_be_shipped():
+    with pytest.raises(
+        ValueError, match=r"LiPSDataset needs train_path, .* not ours to ship; .* data set 'emt'"
+    ):
+        MatSciMLDataModule.from_devset("LiPSDataset")
+    assert len(MatSciMLDataModule.from_devset(dataset="emt").parts["train"]) > 1000
+
+
+def test_pickles_of_the_older_toolkit_must_be_imported(tmp_path):
+    lmdb.open(str(tmp_path / "data.lmdb"), subdir=False).close()
+    for path in (tmp_path, tmp_path / "data.lmdb"):
+        with pytest.raises(
+            ValueError, match=r"import them once with `matsciml data import .* --reader lips`"
+        ):
+            LiPSDataset(path)

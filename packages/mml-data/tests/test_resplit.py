@@ -1,0 +1,157 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_data import LMDBDataset, LMDBWriter, devset_path, split_dataset
+from mml_data.grouping import composition, elements, grouping, prototype
+from mml_data.resplit import grouped_split
+
+
+@pytest.fixture
+def copied(tmp_path, samples, splits):
+    with LMDBWriter(tmp_path / "toy", shard_size=8) as writer:
+        for index, sample in enumerate(samples):
+            writer.add({**sample, "extra": {"origin": f"run-{index // 4}"}})
+        writer.set_splits(splits)
+    return tmp_path / "toy"
+
+
+def test_a_random_split_takes_the_place_of_the_recorded_one(copied):
+    old = LMDBDataset(copied, split="train")
+    before = [old.stored(index)["sample_id"] for index in range(len(old))]
+    manifest = split_dataset(copied, {"train": 0.5, "val": 0.25, "test": 0.25}, seed=7)
+    dataset = LMDBDataset(copied)
+    dataset.verify()
+    assert dataset.splits == {"train": 10, "val": 5, "test": 5}
+    everything = np.concatenate([dataset.split_indices(name) for name in dataset.splits])
+    assert sorted(everything.tolist()) == list(range(20))
+    assert manifest.source["split"] == {
+        "shares": {"train": 0.5, "val": 0.25, "test": 0.25}, "seed": 7, "group_by": None,
+    }  # fmt: skip
+    for name in dataset.splits:
+        energy = [dataset.stored(int(index))["targets"]["energy"] for index in dataset.split_indices(name)]
+        recorded = manifest.statistics[name]["targets"]["energy"]
+        assert (recorded["count"], recorded["mean"]) == (len(energy), pytest.approx(np.mean(energy)))
+    assert len(list(copied.glob("split-*"))) == 3
+    assert [old.stored(index)["sample_id"] for index in range(len(old))] == before
+    assert split_dataset(copied, {"train": 0.5, "val": 0.25, "test": 0.25}, seed=7).splits == manifest.splits
+    assert split_dataset(copied, {"train": 0.5, "val": 0.25, "test": 0.25}, seed=8).splits != manifest.splits
+
+
+@pytest.mark.parametrize("by", ["extra.origin", lambda sample: sample["extra"]["origin"]])
+def test_groups_stay_together(copied, by):
+    split_dataset(copied, {"train": 0.6, "test": 0.4}, group_by=by)
+    dataset = LMDBDataset(copied)
+    origins = {
+        name: {dataset.stored(int(index))["extra"]["origin"] for index in dataset.split_indices(name)}
+        for name in dataset.splits
+    }
+    assert not origins["train"] & origins["test"]
+    assert dataset.splits == {"train": 12, "test": 8}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=30, max_size=120), st.integers(0, 99))
+def test_grouped_splits_are_disjoint_complete_and_near_their_shares(groups, seed):
+    shares = {"train": 0.8, "val": 0.1, "test": 0.1}
+    try:
+        splits = grouped_split([str(group) for group in groups], shares, seed)
+    except ValueError as error:
+        assert "groups are too few" in str(error)  # noqa: PT017
+        return
+    assert sorted(np.concatenate(list(splits.values())).tolist()) == list(range(len(groups)))
+    for name, indices in splits.items():
+        members = {groups[index] for index in indices}
+        assert not members & {groups[index] for other in splits if other != name for index in splits[other]}
+        largest = max(groups.count(group) for group in set(groups))
+        assert abs(len(indices) - shares[name] * len(groups)) <= 2 * largest
+
+
+def test_a_damaged_shard_is_found_and_nothing_changes(copied):
+    shard = next(iter(sorted(copied.glob("shard-*"))))
+    data = shard.read_bytes()
+    position = data.rindex(b"run-0")
+    shard.write_bytes(data[:position] + b"run-9" + data[position + 5 :])
+    before = (copied / "manifest.json").read_text()
+    with pytest.raises(ValueError, match=r"shard-00000\.lmdb' is not what the manifest says"):
+        split_dataset(copied, {"train": 0.5, "val": 0.5})
+    assert (copied / "manifest.json").read_text() == before
+    assert len(LMDBDataset(copied, split="train")) == 12
+
+
+def test_two_at_a_time(copied):
+    held = subprocess.Popen(
+        [sys.executable, "-c", "import fcntl, os, sys\nfd = os.open(sys.argv[1], os.O_RDONLY)\n"
+         "fcntl.flock(fd, fcntl.LOCK_EX)\nprint(1, flush=True)\nsys.stdin.read()", str(copied)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    held.stdout.readline()
+    with pytest.raises(BlockingIOError, match=r"another process is splitting '.*toy': wait for it to end"):
+        split_dataset(copied, {"train": 0.5, "val": 0.5})
+    held.communicate()
+    split_dataset(copied, {"train": 0.5, "val": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"val": 1.0}, "one of the splits must be 'train', they are val"),
+        ({}, "one of the splits must be 'train', they are none"),
+        ({"train": 0.5, "val": 0.4}, "shares must be above 0 and sum up to 1"),
+        ({"train": 1.2, "val": -0.2}, "shares must be above 0 and sum up to 1"),
+        ({"train": 0.99, "val": 0.01}, "20 samples are too few: nothing is left for 'val'"),
+    ],
+)
+def test_bad_shares(copied, shares, message):
+    with pytest.raises(ValueError, match=message):
+        split_dataset(copied, shares)
+
+
+def test_bad_groups(copied):
+    with pytest.raises(
+        ValueError, match=r"toy/000000 has no 'extra\.batch' to group by: name a key, or one of comp"
+    ):
+        split_dataset(copied, {"train": 0.5, "val": 0.5}, group_by="extra.batch")
+    with pytest.raises(ValueError, match=r"'targets\.force' is an array of \[\d, 3\] in toy/000000"):
+        split_dataset(copied, {"train": 0.5, "val": 0.5}, group_by="targets.force")
+    with pytest.raises(ValueError, match="1 groups are too few: nothing is left for 'val'"):
+        split_dataset(copied, {"train": 0.5, "val": 0.5}, group_by=lambda sample: "one")
+
+
+def test_names_of_groups():
+    salt = {"atomic_numbers": np.array([11, 17, 11, 17]), "pos": np.zeros((4, 3)), "sample_id": "salt"}
+    assert (composition(salt), elements(salt)) == ("ClNa", "Cl-Na")
+    assert composition({"atomic_numbers": np.array([13, 28, 28, 28])}) == "AlNi3"
+    with pytest.raises(
+        ValueError, match="salt has no cell that is periodic in three dimensions, so no prototype"
+    ):
+        prototype(salt)
+    assert grouping("atomic_numbers")({"atomic_numbers": np.array([5])}) == "5"
+
+
+@pytest.mark.parametrize("label", ["A-225-1", "A-229-1", "A-194-2"])
+def test_prototypes_do_not_depend_on_the_description_of_the_crystal(label):
+    bulk = pytest.importorskip("ase.build").bulk
+    kind = {"A-225-1": ("Cu", "fcc", 3.6), "A-229-1": ("Fe", "bcc", 2.87), "A-194-2": ("Mg", "hcp", 3.2)}[
+        label
+    ]
+    rng = np.random.default_rng(0)
+    for times in ((1, 1, 1), (2, 1, 1), (2, 2, 2)):
+        atoms = bulk(*kind).repeat(times)
+        atoms.rotate(40, (1, 2, 3), rotate_cell=True)
+        order = rng.permutation(len(atoms))
+        sample = {
+            "atomic_numbers": atoms.numbers[order],
+            "pos": atoms.positions[order] + 0.3,
+            "cell": np.array(atoms.cell)[None],
+        }
+        assert prototype(sample) == label
+
+
+def test_prototypes_of_the_embedded_set_are_few():
+    dataset = LMDBDataset(devset_path("prototypes"), indices=range(0, 1055, 25))
+    labels = {prototype(dataset.stored(index)) for index in range(len(dataset))}
+    assert 5 < len(labels) < len(dataset)
