@@ -1,4 +1,9 @@
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from matsciml.cli import main
@@ -33,3 +38,110 @@ def test_import_writes_a_data_set_and_says_what_is_in_it(tmp_path, monkeypatch, 
 def test_without_a_command_the_help_is_shown(capsys):
     assert main(["data"]) == 0
     assert "import" in capsys.readouterr().out
+
+
+@pytest.fixture
+def salt(tmp_path, monkeypatch):
+    """Thirty structures in a file, in the working directory; the sixth cannot be imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = []
+    for number in range(30):
+        line = {"atomic_numbers": [11 + number % 3, 17], "positions": [[0, 0, 0], [2.8, 0, 0]]}
+        line |= {"cell": [[0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]], "pbc": [True] * 3}
+        lines.append(
+            json.dumps(line | {"targets": {"energy": -6.0 + 0.1 * number, "metal": number % 2 == 0}})
+        )
+    lines[5] = "{"
+    (tmp_path / "salt.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path / "salt.jsonl"
+
+
+def run(capsys, *arguments, status=0):
+    assert main(["data", *map(str, arguments)]) == status
+    captured = capsys.readouterr()
+    text = captured.out if status == 0 else captured.err
+    if status == 0:
+        assert max(map(len, text.splitlines()), default=0) <= 80
+    return text
+
+
+def test_a_data_set_from_import_to_training(salt, capsys):
+    text = run(capsys, "import", salt, "salt", status=1)
+    assert "salt.jsonl:6: this is not JSON" in text
+    text = run(capsys, "import", salt, "salt", "--on-error", "skip", "--compression", "zstd", "--jobs", 2)
+    assert "1 structures were skipped: see salt/errors.jsonl" in text
+    assert "2 shards, zstd" in text
+    assert "29 samples in 2 shard(s): all as they were written" in run(capsys, "verify", "salt")
+    text = run(capsys, "split", "salt", "--splits", 0.5, 0.25, 0.25, "--group-by", "composition")
+    assert "train" in text
+    text = run(capsys, "show", "salt", 4)
+    assert "targets.energy" in text
+    assert "-5.6" in text
+    assert "sample_id" in text
+    text = run(capsys, "stats", "salt", "--split", "train", "--plot", "salt.png")
+    assert "atoms of each element" in text
+    assert "by least squares" in text
+    assert (salt.parent / "salt.png").read_bytes().startswith(b"\x89PNG")
+    text = run(capsys, "precompute", "salt", "edges", "--cutoff", 4.0)
+    assert "PeriodicPropertiesTransform(" in text
+    run(capsys, "precompute", "salt", "edges", "--cutoff", 4.0)
+    text = run(capsys, "precompute", "salt", "edges", "--cutoff", 5.0, status=1)
+    assert "is stale: it was made with PeriodicPropertiesTransform(cutoff_radius=4.0), now it is 5.0" in text
+
+
+def test_transforms_from_a_file(salt, capsys):
+    run(capsys, "import", salt, "salt", "--on-error", "skip", "--targets", "energy")
+    path = salt.parent / "transforms.yaml"
+    path.write_text(
+        "- class_path: mml_graphs.PeriodicPropertiesTransform\n  init_args: {cutoff_radius: 3.5}\n"
+    )
+    assert "cutoff_radius=3.5" in run(capsys, "precompute", "salt", "edges", "--transforms", path)
+    for text, message in (
+        ("- 3", "3 is no transform: give class_path"),
+        ("a: 1", "must hold a list of class_path and init_args"),
+        ("- class_path: mml_graphs.Nothing", "mml_graphs.Nothing: module 'mml_graphs' has no attribute"),
+        ("- class_path: nowhere.Nothing", "nowhere.Nothing: No module named 'nowhere'"),
+        ("- class_path: mml_graphs.PeriodicPropertiesTransform", "missing 1 required positional argument"),
+    ):
+        path.write_text(text)
+        assert message in run(capsys, "precompute", "salt", "other", "--transforms", path, status=1)
+    assert "say what to apply: --cutoff R, or --transforms FILE" in run(
+        capsys, "precompute", "salt", "other", status=1
+    )
+
+
+def test_what_is_not_there(salt, capsys):
+    assert "there is no data set at" in run(capsys, "verify", "nothing", status=1)
+    assert "there is no sample 2000: there are 1527" in run(capsys, "show", "emt", 2000, status=1)
+    assert "has no split 'dev'" in run(capsys, "stats", "emt", "--split", "dev", status=1)
+    assert "cannot draw" in run(capsys, "stats", "prototypes", "--plot", "x.doc", status=1)
+    assert "there is no reader 'x'" in run(capsys, "import", salt, "salt", "--reader", "x", status=1)
+
+
+@pytest.mark.parametrize("name", ["emt", "prototypes"])
+def test_statistics_of_the_embedded_data_sets(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    run(capsys, "stats", name, "--plot", tmp_path / "all.svg")
+    assert "<svg" in (tmp_path / "all.svg").read_text()
+    for command in ("info", "show"):
+        assert name in run(capsys, command, name)
+
+
+def test_ranks_of_a_launch_share_the_import(salt):
+    mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"])
+    if mpiexec is None:
+        pytest.skip("there is no mpiexec")
+    command = [mpiexec, "-n", "3", sys.executable, "-m", "matsciml", "data"]
+    options = {"cwd": salt.parent, "capture_output": True, "text": True, "timeout": 200}
+    done = subprocess.run([*command, "import", "salt.jsonl", "salt", "--on-error", "skip"], **options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("data set") == 1
+    assert "in 3 shards" in done.stdout
+    done = subprocess.run([*command, "precompute", "salt", "edges", "--cutoff", "4"], **options)
+    assert done.returncode == 0, done.stderr
+    assert main(["data", "verify", str(salt.parent / "edges")]) == 0
+    done = subprocess.run([*command, "import", "salt.jsonl", "other"], **options)
+    assert done.returncode != 0
+    assert "salt.jsonl:6: this is not JSON" in done.stderr
+    assert not (salt.parent / "other").exists()

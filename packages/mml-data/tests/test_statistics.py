@@ -103,6 +103,17 @@ def test_booleans_integers_and_whole_numbers_among_floats():
     assert statistics([regression])["targets"]["steps"]["mean"] == 3.0
 
 
+def test_labels_that_are_missing_in_some_structures_are_classes_still():
+    types = {"target_types": {"classification": ["magnetic"]}}
+    samples = [{**one(magnetic=value), **types} for value in (1, float("nan"), 0, 1)]
+    assert statistics(samples)["targets"]["magnetic"] == {
+        "classes": [0, 1],
+        "class_counts": [1, 2],
+        "count": 3,
+        "missing": 1,
+    }
+
+
 def test_missing_values_are_counted_and_left_out():
     targets = statistics([one(gap=float("nan")), one(gap=2.0), one()])["targets"]
     assert (targets["gap"]["mean"], targets["gap"]["count"], targets["gap"]["missing"]) == (2.0, 1, 1)

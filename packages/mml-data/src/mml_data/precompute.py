@@ -48,7 +48,7 @@ def precompute(
         path,
         kinds=None,
         splits=lambda count: _splits(dataset),
-        about={"origin": dataset.name, "format": "precomputed", "of": dataset.manifest.source},
+        about={"of": dataset.manifest.source},
         jobs=jobs,
         resume=resume,
         overwrite=overwrite,
@@ -124,13 +124,14 @@ class _Transformed:
     """A data set with transforms, as a source."""
 
     may_lack = True
+    units: Mapping[str, str] = {}
 
     def __init__(self, dataset: "LMDBDataset", transforms: tuple[Transform, ...]) -> None:
         self.dataset = dataset
         self.transforms = transforms
 
     def describe(self) -> dict[str, Any]:
-        return {"origin": self.dataset.name, "samples": _checksum(self.dataset)}
+        return {"origin": self.dataset.name, "format": "precomputed", "sha256": _checksum(self.dataset)}
 
     def parts(self, count: int) -> list[Part]:
         pieces = balanced([1] * len(self.dataset), count)

@@ -16,8 +16,9 @@ _BLOCK = 256
 
 
 def is_energy(target: str) -> bool:
-    """Whether reference energies of the elements are computed for a target of this name."""
-    return "energy" in target.lower()
+    """Whether a target of this name is an energy of the whole structure, which elements add up to."""
+    name = target.lower()
+    return "energy" in name and "per_atom" not in name and "hull" not in name
 
 
 class Moments:
@@ -94,9 +95,9 @@ class DatasetStatistics:
     ``count`` over all its components, in the units in which it is stored; one number a structure has also
     ``per_atom_mean`` and ``per_atom_std`` (of the value divided by the number of atoms), and if it is an
     energy by its name, ``reference_energies`` by symbol, ``reference_rank`` and ``per_atom_residual_std``
-    (see `mml_data.references.ReferenceFit`). An integer or boolean target that no sample's ``target_types``
-    names under ``regression`` has ``classes``, ``class_counts`` and ``count`` instead. NaN counts as
-    ``missing`` (given where there is any).
+    (see `mml_data.references.ReferenceFit`). A target that ``target_types`` names under
+    ``classification``, or an integer or boolean one that they do not name under ``regression``, has
+    ``classes``, ``class_counts`` and ``count`` instead. NaN counts as ``missing`` (given where there is any).
     """
 
     def __init__(self) -> None:
@@ -120,10 +121,12 @@ class DatasetStatistics:
                 f"{name} has no 'atomic_numbers', which statistics need; it has {', '.join(sample)}"
             )
         targets = sample.get("targets", {})
-        regression = sample.get("target_types", {}).get("regression", ())
+        types = sample.get("target_types", {})
+        regression, classification = types.get("regression", ()), types.get("classification", ())
         for name in targets:
             target = self._targets.get(name) or self._targets.setdefault(name, _Target(name))
             target.is_regression = target.is_regression or name in regression
+            target.is_classification = target.is_classification or name in classification
         self._waiting.append((np.asarray(sample["atomic_numbers"]), targets))
         if len(self._waiting) >= _BLOCK:
             self._empty()
@@ -177,23 +180,24 @@ class _Target:
         self.fit = ReferenceFit() if is_energy(name) else None
         self.one_a_structure = True
         self.is_regression = False
+        self.is_classification = False
         self.has_fractions = False
         self.classes: Counter[int] = Counter()
         self.missing = 0
 
     @property
     def is_label(self) -> bool:
-        return not (self.is_regression or self.has_fractions)
+        return self.is_classification or not (self.is_regression or self.has_fractions)
 
     def add(self, values: Sequence[np.ndarray], natoms: np.ndarray, composition: np.ndarray) -> None:
         """Take in the target of some structures, and their numbers of atoms, in all and of each element."""
         flat = values[0].ravel() if len(values) == 1 else np.concatenate([value.ravel() for value in values])
         self.has_fractions = self.has_fractions or flat.dtype.kind == "f"
-        if self.is_label:
-            labels, counts = np.unique(flat.astype(np.int64), return_counts=True)
-            self.classes.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
         flat = flat.astype(np.float64)
         known = ~np.isnan(flat)
+        if self.is_label:
+            labels, counts = np.unique(flat[known].astype(np.int64), return_counts=True)
+            self.classes.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
         self.missing += int(flat.size - known.sum())
         self.values.add(flat[known])
         self.one_a_structure = self.one_a_structure and all(
@@ -211,6 +215,7 @@ class _Target:
             self.fit.merge(other.fit)
         self.one_a_structure = self.one_a_structure and other.one_a_structure
         self.is_regression = self.is_regression or other.is_regression
+        self.is_classification = self.is_classification or other.is_classification
         self.has_fractions = self.has_fractions or other.has_fractions
         self.classes.update(other.classes)
         self.missing += other.missing
@@ -218,11 +223,12 @@ class _Target:
     def result(self) -> dict[str, Any]:
         if self.is_label:
             labels = sorted(self.classes)
-            return {
+            counted = {
                 "classes": labels,
                 "class_counts": [self.classes[label] for label in labels],
                 "count": sum(self.classes.values()),
             }
+            return counted | ({"missing": self.missing} if self.missing else {})
         result: dict[str, Any] = dict(self.values.result())
         if self.one_a_structure and result["count"]:
             per_atom = self.per_atom.result()

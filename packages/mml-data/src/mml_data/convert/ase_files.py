@@ -6,7 +6,7 @@ Energy, forces and stress are those of the calculator that is attached to a stru
 """
 
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -112,6 +112,7 @@ class ExtendedXYZ:
     """
 
     may_lack = True
+    units: Mapping[str, str] = {}
 
     def __init__(self, path: Path, wanted: Collection[str] | None = None) -> None:
         require_ase(path)
@@ -206,6 +207,7 @@ class AseDatabase:
     """
 
     may_lack = True
+    units: Mapping[str, str] = {}
 
     def __init__(self, path: Path, wanted: Collection[str] | None = None) -> None:
         require_ase(path)

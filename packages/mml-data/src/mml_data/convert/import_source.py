@@ -138,7 +138,7 @@ def import_source(
         resume=resume,
         overwrite=overwrite,
         compression=compression,
-        units=units,
+        units={**opened.units, **(units or {})},
         progress=progress,
     )
     for name, numbers in manifest.statistics["all"]["targets"].items():

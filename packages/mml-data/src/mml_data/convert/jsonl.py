@@ -7,7 +7,7 @@ structure is periodic, ``cell`` [3][3] (rows are the lattice vectors, angstrom);
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class JSONLines:
     """
 
     may_lack = False
+    units: Mapping[str, str] = {}
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -9,7 +9,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from mml_data.convert.legacy_readers import READERS, find_reader
+from mml_data.convert.legacy_readers import READERS, UNITS, find_reader
 from mml_data.convert.pickles import fields, load_pickle
 from mml_data.convert.source import Item, Part, balanced
 
@@ -43,6 +43,7 @@ class LegacyLMDB:
     """
 
     may_lack = True
+    units: Mapping[str, str] = UNITS
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from mml_data.convert.pickles import fields
 from mml_data.convert.structure import atomic_number, from_pymatgen, from_structure_dict, plain
 from mml_data.convert.targets import Label
 
-__all__ = ["READERS", "LegacyReader", "find_reader"]
+__all__ = ["READERS", "UNITS", "LegacyReader", "find_reader"]
 
 Fields = Mapping[str, Any]
 Wanted = Collection[str] | None
@@ -294,6 +294,21 @@ def _ocp(record: Fields, targets: dict[str, Any], wanted: Wanted) -> dict[str, A
         "extra": _rest(record, ignored),
     }
 
+
+_ENERGIES = (
+    "band_gap", "efermi", "cbm", "vbm", "energy_total", "energy_init", "energy_relaxed", "free_energy",
+    "corrected_total_energy", "uncorrected_total_energy", "adsorption_energy",
+)  # fmt: skip
+_ENERGIES_PER_ATOM = (
+    "uncorrected_energy_per_atom", "energy_per_atom", "formation_energy_per_atom", "energy_above_hull",
+    "equilibrium_reaction_energy_per_atom", "ef_per_atom", "ef_per_atom_relaxed", "e_per_atom_relaxed",
+    "formation_energy",
+)  # fmt: skip
+UNITS: dict[str, str] = {
+    **{f"targets.{name}": "eV" for name in _ENERGIES},
+    **{f"targets.{name}": "eV/atom" for name in _ENERGIES_PER_ATOM},
+}
+"""Units of targets, as the data sets document them."""
 
 READERS: dict[str, LegacyReader] = {
     "materials_project": LegacyReader(_materials_project, frozenset({"structure", "fields_not_requested"})),

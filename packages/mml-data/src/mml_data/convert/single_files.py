@@ -37,6 +37,7 @@ class SingleFile:
     """
 
     may_lack = True
+    units: Mapping[str, str] = {}
 
     def __init__(self, path: Path, kind: str, wanted: Wanted = None) -> None:
         self.path = path

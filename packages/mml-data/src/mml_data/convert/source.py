@@ -24,6 +24,9 @@ class Source(Protocol):
     may_lack: bool
     """Whether a target that a structure does not have is missing there; else that is an error."""
 
+    units: Mapping[str, str]
+    """Units that are known of its targets, such as ``{"targets.band_gap": "eV"}``."""
+
     def describe(self) -> dict[str, Any]:
         """Say what it is, for the manifest: ``origin``, ``format``, and what else there is to know."""
         ...

@@ -1,6 +1,6 @@
 """Choose how a file is read, by its name; and a directory of such files."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ class Tree:
     """
 
     may_lack = True
+    units: Mapping[str, str] = {}
 
     def __init__(self, root: Path, files: list[Path], wanted: Wanted = None) -> None:
         self.root = root
