@@ -171,7 +171,7 @@ def test_batches_of_the_loader_are_those_of_the_transforms(stored):
     transforms = [Shift(0.5), PeriodicPropertiesTransform(4.0), PointCloudToGraphTransform("pyg")]
     data = MatSciMLDataModule(train_path=stored, batch_size=6, transforms=transforms, seed=5)
     loader = data.train_dataloader()
-    assert isinstance(loader.collate_fn, GraphCollate)
+    assert isinstance(loader.collate_fn.collate, GraphCollate)
     part = data.parts["train"]
     by_name = {sample["sample_id"]: sample for sample in part}
     for batch in loader:

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 __all__ = ["COMPRESSIONS", "check_compression", "compressor", "decompressor"]
 
-Codec = Callable[[bytes], bytes]
+Codec = Callable[[Any], Any]
+"""Bytes to bytes."""
 
 COMPRESSIONS = (None, "zstd")
 _LEVEL = 3
@@ -49,7 +51,7 @@ def decompressor(name: str | None) -> Codec:
 
     decompress = zstandard.ZstdDecompressor().decompress
 
-    def read(record: bytes) -> bytes:
+    def read(record: Any) -> Any:
         try:
             return decompress(record)
         except zstandard.ZstdError as error:
@@ -58,5 +60,5 @@ def decompressor(name: str | None) -> Codec:
     return read
 
 
-def _same(record: bytes) -> bytes:
+def _same(record: Any) -> Any:
     return record

@@ -142,10 +142,14 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         shard = self._shard(number)
         key = position - (self._ends[number - 1] if number else 0)
         try:
-            sample = decode(decompressor(self.manifest.compression)(shard.get(key)))
+            record = shard.get(key)
+            if self.manifest.compression is not None:
+                record = decompressor(self.manifest.compression)(record)
+            sample = decode(record)
         except ValueError as error:
             raise ValueError(f"sample {position}, record {key} of {str(shard.path)!r}: {error}") from error
-        sample.setdefault("sample_id", f"{self.name}/{position:06d}")
+        if "sample_id" not in sample:
+            sample["sample_id"] = f"{self.name}/{position:06d}"
         return sample
 
     def precompute(

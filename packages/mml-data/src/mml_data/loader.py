@@ -5,9 +5,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, SequentialSampler, default_collate
 
 from mml_data.budget import BudgetSampler
+from mml_data.packing import PackingCollate, unpacked
 from mml_data.sampler import EpochSampler
 
 __all__ = ["ResumableDataLoader", "make_sampler"]
@@ -21,7 +22,7 @@ class ResumableDataLoader(DataLoader[Any]):
 
     Lightning saves the state of a training loader that has ``state_dict`` and ``load_state_dict``, and
     gives it back when it resumes a fit. What workers have read ahead does not count. Skipped batches are
-    not read.
+    not read. A batch that a worker has made comes in one piece of shared memory.
 
     Parameters
     ----------
@@ -64,7 +65,10 @@ class ResumableDataLoader(DataLoader[Any]):
             raise TypeError(f"sampler must be an EpochSampler, this is a {type(sampler).__name__}")
         # A generator of its own: drawing the seeds of workers must not change the random numbers of training.
         kwargs.setdefault("generator", torch.Generator())
-        super().__init__(dataset, batch_size=batch_size, sampler=sampler, **kwargs)
+        collate = kwargs.pop("collate_fn", None) or default_collate
+        if not isinstance(collate, PackingCollate):
+            collate = PackingCollate(collate)
+        super().__init__(dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, **kwargs)
         self.position = position
         self.budgets = budgets
         self._epoch = 0
@@ -89,7 +93,7 @@ class ResumableDataLoader(DataLoader[Any]):
         self.generator.manual_seed(_worker_seed(sampler.seed, sampler.epoch))
         for batch in super().__iter__():
             self._consumed += 1
-            yield batch
+            yield unpacked(batch)
 
     def state_dict(self) -> dict[str, int]:
         """Epoch, number of consumed batches, and what the order of batches depends on."""

@@ -81,7 +81,7 @@ def summarize_shard(
     for index, (_, record) in enumerate(shard.records()):
         update_checksum(checksum, record)
         try:
-            sample = decode_record(read(record))  # type: ignore[arg-type]
+            sample = decode_record(read(record))
             natoms[index] = len(sample["atomic_numbers"])
         except (ValueError, KeyError) as error:
             raise ValueError(f"record {index} of {str(path)!r} is damaged: {error}") from error

@@ -34,16 +34,23 @@ def read_tensors(record: bytes | bytearray | memoryview) -> dict[str, Any]:
 
 def _tensors(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> dict[str, Any]:
     default = torch.get_default_dtype()
-    views, numbers = layout.cache.get(default) or layout.cache.setdefault(default, _plan(layout, default))
+    plan = layout.cache.get(default) or layout.cache.setdefault(default, _plan(layout, default))
+    views, narrowed, numbers = plan
     sample, made = layout.build(rest)
-    with np.errstate(over="ignore"):  # what is too large for the default dtype becomes infinite, as in torch
-        for node, key, dtype, offset, shape, wanted in views:
-            array = np.ndarray(shape, dtype, buffer, start + offset)
-            made[node][key] = torch.from_numpy(array if wanted is None else array.astype(wanted))
+    from_numpy, new = torch.from_numpy, np.ndarray
+    for node, key, dtype, offset, shape, wanted in views:
+        array = new(shape, dtype, buffer, start + offset)
+        made[node][key] = from_numpy(array if wanted is None else array.astype(wanted))
+    if narrowed:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, as in torch
+            for node, key, dtype, offset, shape, wanted in narrowed:
+                array = new(shape, dtype, buffer, start + offset)
+                made[node][key] = from_numpy(array.astype(wanted))
     for node, key, index in numbers:
         value = rest[index]
         if isinstance(value, float):
-            made[node][key] = torch.from_numpy(np.array(value, _float(default))).to(default)
+            number = from_numpy(np.array(value, _float(default)))
+            made[node][key] = number if number.dtype is default else number.to(default)
         elif isinstance(value, bool):
             made[node][key] = torch.tensor(value)
         elif isinstance(value, int):
@@ -53,16 +60,21 @@ def _tensors(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> 
     return sample
 
 
-def _plan(layout: Layout, default: torch.dtype) -> tuple[list[Any], list[Any]]:
-    """Say to which dtype each array goes (None: it stays), and which values are numbers among targets."""
+def _plan(layout: Layout, default: torch.dtype) -> tuple[list[Any], list[Any], list[Any]]:
+    """Say to which dtype each array goes (None: it stays), and which values are numbers among targets.
+
+    The arrays that go to a smaller dtype come apart.
+    """
     views = [
         (*view, None if (wanted := _dtype(view.key, view.dtype, default)) == view.dtype else wanted)
         for view in layout.views
     ]
     targets = _nodes_of_targets(layout)
-    return views, [
+    numbers = [
         value for value in layout.values if value[0] in targets or (value[0] == 0 and value[1] == "targets")
     ]
+    narrowed = [view for view in views if view[5] is not None and view[5].itemsize < view[2].itemsize]
+    return [view for view in views if view not in narrowed], narrowed, numbers
 
 
 def _dtype(key: Any, stored: np.dtype[Any], default: torch.dtype) -> np.dtype[Any]:

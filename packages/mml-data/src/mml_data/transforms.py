@@ -20,8 +20,8 @@ def apply_transforms(sample: dict[str, Any], transforms: Iterable[Transform]) ->
     TypeError
         Where a transform returns something else than a dict.
     """
-    sample_id = sample.get("sample_id", "a sample without sample_id")
     for transform in transforms:
+        sample_id = sample.get("sample_id", "a sample without sample_id")
         name = getattr(transform, "__name__", type(transform).__name__)
         try:
             sample = transform(sample)

@@ -1,0 +1,430 @@
+"""What mml-data reads and writes a second, beside other stores, by section.
+
+`read`: random reads of LiPS-sized samples into tensors, each store in a process of its own, taking turns; and
+the sizes on disk. HDF5 runs where `tools/peers h5py` has made its environment.
+`open`: seconds and resident memory to open a data set, of a thousand records and of ten million.
+`loader`: batches a second of a DataLoader that makes graphs, with one worker and with two, and the memory of
+a reader over epochs.
+`write`: writing frames with two processes, beside bare LMDB writes of the same bytes; and importing files.
+`budget`: how full batches of the embedded prototypes are.
+
+    uv run python benchmarks/data.py [--quick] [--json FILE] [--only SECTION]
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from data_stores import STORES
+from harness import Timing, describe_machine, parse_arguments, write_json
+
+HERE = Path(__file__).resolve().parent
+SHARED = HERE.parents[1] / "shared"
+PEERS = Path(os.environ.get("MML_PEERS", HERE.parent / ".peers"))
+Checks = dict[str, bool]
+
+
+def main() -> int:
+    """Measure the sections, and say with the exit status whether every limit holds."""
+    options = parse_arguments(__doc__, list(SECTIONS))
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    about = describe_machine("torch", "mml-data", "lmdb", "msgpack", "ase-db-backends", "torch-geometric")
+    results: dict[str, Any] = {}
+    checks: Checks = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        npz = save_frames(folder)
+        for name, section in SECTIONS.items():
+            if options.only in (None, name):
+                print(f"\n{name}")
+                results |= {
+                    f"{name}: {key}": value
+                    for key, value in section(folder, npz, options.quick, checks).items()
+                }
+    print()
+    for text, holds in checks.items():
+        print(f"{text}: {'holds' if holds else 'DOES NOT HOLD'}")
+    write_json(options.json, about, results | {"limits": checks})
+    return 0 if all(checks.values()) else 1
+
+
+def save_frames(folder: Path) -> Path:
+    """Save 200 frames as the older toolkit's LiPS holds them (float32), real ones where they are there."""
+    file = SHARED / "data" / "lips.jsonl"
+    if file.is_file():
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        frames = {
+            "pos": np.array([line["positions"] for line in lines], "f4"),
+            "force": np.array([line["targets"]["force"] for line in lines], "f4"),
+            "cell": np.array([line["cell"] for line in lines], "f4"),
+            "energy": np.array([line["targets"]["energy"] for line in lines]),
+            "numbers": np.array([line["atomic_numbers"] for line in lines], "u1"),
+        }
+    else:
+        rng = np.random.default_rng(0)
+        frames = {
+            "pos": rng.uniform(0, 10, (200, 83, 3)).astype("f4"),
+            "force": rng.normal(size=(200, 83, 3)).astype("f4"),
+            "cell": np.tile(10 * np.eye(3, dtype="f4"), (200, 1, 1)),
+            "energy": rng.normal(size=200),
+            "numbers": rng.choice(np.array([3, 15, 16], "u1"), (200, 83)),
+        }
+        print("the shared LiPS frames are not there: random ones of the same size")
+    np.savez(folder / "frames.npz", **frames)
+    return folder / "frames.npz"
+
+
+def measure_read(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
+    """Print and return samples a second and bytes a sample of every store."""
+    count, rounds = (2_000, 3) if quick else (20_000, 7)
+    python = dict.fromkeys(STORES, sys.executable)
+    python["HDF5"] = str(PEERS / "h5py" / "bin" / "python")
+    if not Path(python["HDF5"]).exists():
+        del python["HDF5"]
+        print("HDF5: not made: run tools/peers h5py")
+
+    def run(action: str, name: str, seed: int) -> dict[str, float]:
+        command = [python[name], "-W", "ignore", str(HERE / "data_stores.py"), action, name]
+        command += [str(folder / "stores" / name), str(npz), str(count), str(seed)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{action} {name}: {done.stderr}")
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+
+    sizes = {name: run("write", name, 0)["bytes"] / count for name in python}
+    rates: dict[str, list[float]] = {name: [] for name in python}
+    for seed in range(rounds):
+        for name in list(python)[seed % 2 :: 1] + list(python)[: seed % 2]:
+            rates[name].append(run("read", name, seed)["rate"])
+    timings = {name: Timing.of(each) for name, each in rates.items()}
+    print(f"{'store':28} {'samples/s: median (range)':34} {'bytes/sample':>12}  ours is")
+    for name, timing in timings.items():
+        ratio = timings["mml-data"].median / timing.median
+        print(f"{name:28} {timing.show(digits=0):34} {sizes[name]:12.0f}  {ratio:.2f} x")
+    ours = timings["mml-data"].median
+    checks["at least 15 times the samples/s of pickled LMDB"] = ours >= 15 * timings["pickled LMDB"].median
+    checks["at least 20 times the samples/s of aselmdb"] = ours >= 20 * timings["aselmdb"].median
+    checks["at least 0.5 times the samples/s of a memmap"] = ours >= 0.5 * timings["memmap"].median
+    checks["at most 0.55 times the bytes of pickled LMDB"] = sizes["mml-data"] <= 0.55 * sizes["pickled LMDB"]
+    shutil.rmtree(folder / "stores")
+    return {**timings, **{f"bytes of {name}": size for name, size in sizes.items()}}
+
+
+OPEN = """
+import json, resource, sys, time
+import torch, numpy, lmdb, msgpack
+from mml_data import LMDBDataset
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+before, start = resident(), time.perf_counter()
+dataset = LMDBDataset(sys.argv[1])
+dataset[len(dataset) // 2]
+print(json.dumps({"seconds": time.perf_counter() - start, "bytes": resident() - before, "count": len(dataset)}))
+"""
+
+
+def measure_open(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
+    """Print and return what opening costs, up to the first sample."""
+    rounds = 3 if quick else 7
+    counts = (1_000, 1_000_000 if quick else 10_000_000)
+    results: dict[str, Any] = {}
+    print(f"{'records':>12} {'ms: median (range)':24} {'MB resident: median (range)'}")
+    for count in counts:
+        path = many_records(folder / f"{count}", count)
+        found = []
+        for _ in range(rounds):
+            done = subprocess.run(
+                [sys.executable, "-c", OPEN, str(path)], capture_output=True, text=True, check=True
+            )
+            found.append(json.loads(done.stdout))
+        seconds = Timing.of([each["seconds"] for each in found])
+        memory = Timing.of([each["bytes"] for each in found])
+        results |= {f"seconds, {count} records": seconds, f"bytes, {count} records": memory}
+        print(f"{count:12,} {seconds.show(1e3, 1):24} {memory.show(1e-6, 1)}")
+        shutil.rmtree(path)
+    checks["the largest opens in under 50 ms"] = seconds.median < 0.05
+    checks["the largest takes under 20 MB"] = memory.median < 20e6
+    return results
+
+
+def many_records(path: Path, count: int) -> Path:
+    """Write one small record `count` times, without looking at each: a data set to be opened."""
+    from mml_data import Manifest
+    from mml_data.manifest import FileEntry
+    from mml_data.records import encode_record
+    from mml_data.shard_writer import ShardWriter
+    from mml_data.splits import write_numbers, write_split
+
+    path.mkdir()
+    sample = {"atomic_numbers": np.array([29], np.uint8), "pos": np.zeros((1, 3)), "targets": {"energy": 0.5}}
+    record = encode_record(sample)
+    entries = []
+    for number, start in enumerate(range(0, count, 1_000_000)):
+        writer = ShardWriter(path / f"shard-{number:05d}.lmdb", batch_size=100_000)
+        for _ in range(min(1_000_000, count - start)):
+            writer.add(record)
+        entries.append(FileEntry(writer.path.name, writer.close(), "0" * 64))
+    splits = {"train": write_split(path, "train", np.arange(0, count, 2))}
+    sizes = {"natoms": write_numbers(path, "natoms.npy", np.ones(count))}
+    Manifest("many", count, entries, {}, splits, sizes).write(path)
+    return path
+
+
+def measure_loader(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
+    """Print and return batches a second with workers, and how the memory of a reader grows."""
+    from mml_data import LMDBDataset, MatSciMLDataModule
+    from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
+
+    batches, rounds = (60, 3) if quick else (250, 5)
+    path = write_ours(folder / "loader", npz, batches * 16)
+    transforms = [PeriodicPropertiesTransform(5.0), PointCloudToGraphTransform("pyg")]
+    rates: dict[int, list[float]] = {0: [], 1: [], 2: []}
+    for _ in range(rounds):
+        for workers, found in rates.items():
+            data = MatSciMLDataModule(
+                train_path=path, batch_size=16, num_workers=workers, transforms=list(transforms)
+            )
+            iterator = iter(data.train_dataloader())
+            for _ in range(8):  # workers are started, and have read ahead
+                next(iterator)
+            start, number = time.perf_counter(), 0
+            for _ in iterator:
+                number += 1
+            found.append(number / (time.perf_counter() - start))
+    timings = {workers: Timing.of(found) for workers, found in rates.items()}
+    for workers, timing in timings.items():
+        print(
+            f"{workers} workers: {timing.show(digits=1)} batches of 16 LiPS frames a second, cutoff 5 angstrom"
+        )
+    ratio = timings[2].median / timings[1].median
+    print(f"two workers over one: {ratio:.2f}")
+    checks["two workers deliver at least 1.6 times one's batches"] = ratio >= 1.6
+    memory = []
+    dataset = LMDBDataset(path)
+    for _ in range(10):
+        for index in np.random.default_rng(0).permutation(len(dataset)).tolist():
+            dataset[index]
+        memory.append(private_memory())
+    growth = (memory[-1] - memory[1]) / 1e6
+    print(f"a reader's own memory from the 2nd to the 10th epoch: {growth:+.2f} MB")
+    checks["a reader's memory stays flat (2 MB) over 10 epochs"] = growth < 2
+    return {f"{workers} workers": timing for workers, timing in timings.items()} | {"growth in MB": growth}
+
+
+def private_memory() -> int:
+    """Return the bytes of this process that are no mapped file."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def write_ours(path: Path, npz: Path, count: int) -> Path:
+    """Write `count` frames as a data set."""
+    from mml_data import LMDBWriter
+
+    with LMDBWriter(path) as writer:
+        for sample in as_samples(npz, count):
+            writer.add(sample)
+    return path
+
+
+def as_samples(npz: Path, count: int) -> Iterator[dict[str, Any]]:
+    """Yield frames as samples."""
+    arrays = dict(np.load(npz))
+    for index in range(count):
+        frame = {name: values[index % len(values)] for name, values in arrays.items()}
+        yield {
+            "atomic_numbers": frame["numbers"],
+            "pos": frame["pos"],
+            "cell": frame["cell"][None],
+            "targets": {"energy": float(frame["energy"]), "force": frame["force"]},
+            "target_types": {"regression": ["energy", "force"], "classification": []},
+        }
+
+
+@dataclass(frozen=True)
+class FramesPart:
+    """Frames that are in memory, as a part of a source."""
+
+    npz: Path
+    count: int
+
+    def read(self, start: int = 0) -> Iterator[tuple[str, Any]]:
+        """Yield them."""
+        for index, sample in enumerate(as_samples(self.npz, self.count)):
+            if index >= start:
+                yield str(index), sample
+
+
+@dataclass(frozen=True)
+class FramesSource:
+    """`count` frames that are in memory."""
+
+    npz: Path
+    count: int
+    may_lack = True
+    units: Any = None
+
+    def describe(self) -> dict[str, Any]:
+        """Say what it is."""
+        return {"origin": "frames"}
+
+    def parts(self, count: int) -> list[FramesPart]:
+        """Divide them."""
+        return [FramesPart(self.npz, self.count // count)] * count
+
+
+def bare_write(path: str, npz: Path, count: int) -> None:
+    """Put encoded records into an LMDB, as bare as it goes."""
+    import lmdb
+    from mml_data.records import encode_record
+
+    records = [encode_record(sample) for sample in as_samples(npz, 200)]
+    environment = lmdb.open(path, subdir=False, lock=False, sync=False, map_size=1 << 36)
+    start = time.perf_counter()
+    for first in range(0, count, 1024):
+        with environment.begin(write=True) as transaction:
+            for index in range(first, min(first + 1024, count)):
+                transaction.put(index.to_bytes(8, "big"), records[index % 200], append=True)
+    environment.sync(True)
+    environment.close()
+    Path(f"{path}.seconds").write_text(str(time.perf_counter() - start), encoding="ascii")
+
+
+def measure_write(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
+    """Print and return frames a second, written by two processes; start-up of the processes does not count."""
+    from mml_data.convert.import_source import write_parts
+
+    count, rounds = (10_000, 3) if quick else (100_000, 5)
+    context = multiprocessing.get_context("spawn")
+    ours, bare = [], []
+    for number in range(rounds):
+        paths = [str(folder / f"bare-{number}-{part}") for part in range(2)]
+        processes = [context.Process(target=bare_write, args=(path, npz, count // 2)) for path in paths]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        bare.append(count / max(float(Path(f"{path}.seconds").read_text(encoding="ascii")) for path in paths))
+        for path in paths:
+            Path(path).unlink()
+        empty, full = (
+            timed(
+                lambda size=size: write_parts(  # type: ignore[misc]
+                    FramesSource(npz, size),
+                    folder / "ours",
+                    kinds=None,
+                    splits=lambda n: {},
+                    about={},
+                    jobs=2,
+                )
+            )
+            for size in (2, count)
+        )
+        ours.append(count / (full - empty))
+    timings = {"mml-data": Timing.of(ours), "bare LMDB": Timing.of(bare)}
+    for name, timing in timings.items():
+        print(f"{name:12} {timing.show(digits=0)} frames a second, two processes, {count:,} frames")
+    ratio = timings["mml-data"].median / timings["bare LMDB"].median
+    print(f"ours over bare: {ratio:.2f}; with checksums, statistics, schema and sizes in the manifest")
+    checks["at least 0.7 times bare LMDB writes of two processes"] = ratio >= 0.7
+    return timings | import_files(folder, npz, 400 if quick else 4_000)
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Return the seconds that something takes; what it wrote to `ours` is removed."""
+    start = time.perf_counter()
+    manifest = work()
+    seconds = time.perf_counter() - start
+    del manifest
+    for folder in Path(tempfile.gettempdir()).glob("*/ours"):
+        shutil.rmtree(folder, ignore_errors=True)
+    return seconds
+
+
+def import_files(folder: Path, npz: Path, count: int) -> dict[str, Any]:
+    """Print and return frames a second of an import of files, in this process."""
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+    from mml_data.convert import import_source
+
+    frames = list(as_samples(npz, 200))
+    images = []
+    with (folder / "a.jsonl").open("w", encoding="utf-8") as file:
+        for index in range(count):
+            frame = frames[index % 200]
+            line = {
+                "atomic_numbers": frame["atomic_numbers"].tolist(),
+                "positions": frame["pos"].tolist(),
+                "cell": frame["cell"][0].tolist(),
+                "targets": {
+                    "energy": frame["targets"]["energy"],
+                    "force": frame["targets"]["force"].tolist(),
+                },
+            }
+            file.write(json.dumps(line) + "\n")
+            atoms = Atoms(frame["atomic_numbers"], frame["pos"], cell=frame["cell"][0], pbc=True)
+            atoms.calc = SinglePointCalculator(
+                atoms, energy=frame["targets"]["energy"], forces=frame["targets"]["force"].astype(float)
+            )
+            images.append(atoms)
+    write(folder / "a.extxyz", images)
+    write(folder / "a.traj", images)
+    results: dict[str, Any] = {}
+    for name in ("a.jsonl", "a.extxyz", "a.traj"):
+        start = time.perf_counter()
+        import_source(folder / name, folder / "imported", overwrite=True)
+        results[f"import of {name[2:]}, frames/s"] = count / (time.perf_counter() - start)
+        print(
+            f"import of {name[2:]:7} {count / (time.perf_counter() - start):8.0f} frames a second, one process, once"
+        )
+    return results
+
+
+def measure_budget(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
+    """Print and return how full batches of the prototypes are, on average over three epochs."""
+    from mml_data import LMDBDataset, devset_path
+    from mml_data.budget import BudgetSampler
+
+    natoms = LMDBDataset(devset_path("prototypes"), split="train").sizes()
+    results: dict[str, Any] = {}
+    for budget in (64, 128, 256, 512):
+        sampler = BudgetSampler(range(len(natoms)), {"max_atoms": natoms}, {"max_atoms": budget})
+        filled = []
+        for epoch in range(3):
+            sampler.set_epoch(epoch)
+            filled += [natoms[batch].sum() / budget for batch in sampler]
+        results[f"max_atoms={budget}"] = float(np.mean(filled))
+        print(f"max_atoms={budget}: {len(sampler)} batches, filled {np.mean(filled):.1%} on average")
+    checks["batches are filled 92 % on average"] = min(results.values()) >= 0.92
+    return results
+
+
+SECTIONS: dict[str, Callable[[Path, Path, bool, Checks], dict[str, Any]]] = {
+    "read": measure_read,
+    "open": measure_open,
+    "loader": measure_loader,
+    "write": measure_write,
+    "budget": measure_budget,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
