@@ -41,6 +41,7 @@ class Ours:
     """mml-data: through the data set, with everything that it checks."""
 
     def write(self, folder: Path, given: Iterator[Frame]) -> None:
+        """Write the frames."""
         from mml_data import LMDBWriter
 
         with LMDBWriter(folder / "ours") as writer:
@@ -57,6 +58,7 @@ class Ours:
                 )
 
     def open(self, folder: Path, count: int) -> Get:
+        """Return what reads one."""
         from mml_data import LMDBDataset
 
         return LMDBDataset(folder / "ours").__getitem__
@@ -66,6 +68,7 @@ class Pickled:
     """LMDB with pickled dicts of tensors, as the older toolkit's."""
 
     def write(self, folder: Path, given: Iterator[Frame]) -> None:
+        """Write the frames."""
         import lmdb
 
         environment = lmdb.open(str(folder / "data.lmdb"), subdir=False, map_size=1 << 36, sync=False)
@@ -76,6 +79,7 @@ class Pickled:
         environment.close()
 
     def open(self, folder: Path, count: int) -> Get:
+        """Return what reads one."""
         import lmdb
 
         path = str(folder / "data.lmdb")
@@ -92,6 +96,7 @@ class AseLmdb:
     """ASE's database in LMDB (ase-db-backends), to tensors."""
 
     def write(self, folder: Path, given: Iterator[Frame]) -> None:
+        """Write the frames."""
         from ase import Atoms
         from ase.calculators.singlepoint import SinglePointCalculator
         from ase.db import connect
@@ -105,6 +110,7 @@ class AseLmdb:
                 database.write(atoms)
 
     def open(self, folder: Path, count: int) -> Get:
+        """Return what reads one."""
         from ase.db import connect
 
         database = connect(str(folder / "data.aselmdb"), type="aselmdb", readonly=True)
@@ -150,6 +156,7 @@ class OnDisk:
         return WithSchema(str(folder / "schema"))
 
     def write(self, folder: Path, given: Iterator[Frame]) -> None:
+        """Write the frames."""
         from torch_geometric.data import Data
 
         dataset = self._open(folder)
@@ -157,6 +164,7 @@ class OnDisk:
         dataset.close()
 
     def open(self, folder: Path, count: int) -> Get:
+        """Return what reads one."""
         return self._open(folder).get
 
 
@@ -164,6 +172,7 @@ class Hdf5:
     """HDF5 with a group for each frame."""
 
     def write(self, folder: Path, given: Iterator[Frame]) -> None:
+        """Write the frames."""
         import h5py
 
         with h5py.File(folder / "data.h5", "w") as file:
@@ -173,6 +182,7 @@ class Hdf5:
                     group[name] = value
 
     def open(self, folder: Path, count: int) -> Get:
+        """Return what reads one."""
         import h5py
 
         file = h5py.File(folder / "data.h5", "r")
@@ -188,6 +198,7 @@ class Memmap:
     """One file of raw values in a fixed order and offsets beside it, copied to torch: no keys, no checks."""
 
     def write(self, folder: Path, given: Iterator[Frame]) -> None:
+        """Write the frames."""
         ends = [0]
         with (folder / "data.bin").open("wb") as file:
             for frame in given:
@@ -201,6 +212,7 @@ class Memmap:
         np.save(folder / "ends.npy", ends)
 
     def open(self, folder: Path, count: int) -> Get:
+        """Return what reads one."""
         data = np.memmap(folder / "data.bin", mode="r", dtype=np.uint8)
         ends = np.load(folder / "ends.npy").tolist()
         three, double, whole = np.dtype("<f4"), np.dtype("<f8"), np.dtype("<i8")

@@ -1,8 +1,8 @@
 """Send a batch from a worker as one piece of shared memory.
 
-torch sends every tensor of a batch by itself, each with a file descriptor over a socket: for a batch of graphs,
-which has some 25 tensors, that takes longer than making it. Here all tensors are copied into one block, and
-the rest of the batch is pickled beside it.
+torch sends every tensor of a batch by itself, each with a file descriptor over a socket: for a batch of
+graphs, which has some 25 tensors, that takes longer than making it. Here all tensors are copied into one block,
+and the rest of the batch is pickled beside it.
 """
 
 import io
@@ -87,7 +87,7 @@ def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves out the memory of tensors: `storages` says where in the block each goes, `size` how long it is."""
+    """Leaves out the memory of tensors: `storages` says where it goes in the block, which is `size` long."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
