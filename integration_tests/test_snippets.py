@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from matsciml.cli import main
+from matsciml.data_command import data_parser
 from support import QUICK, ROOT, SHARED, needs_shared
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")])
@@ -46,6 +47,11 @@ def test_commands_in_the_docs_have_options_that_exist(code, capsys):
     """`matsciml fit ...` lines are parsed as far as printing the config; the others ran in other tests."""
     for line in code.splitlines():
         words = shlex.split(line.split("#")[0].split(">")[0])
+        if words[:1] == ["mpirun"]:
+            words = words[words.index("matsciml") :]
+        if words[:2] == ["matsciml", "data"]:
+            assert data_parser().parse_args(words[2:]).action is not None
+            continue
         if words[:2] != ["matsciml", "fit"] or "--ckpt_path" in words or "--config" in words:
             continue
         with pytest.raises(SystemExit) as stop:

@@ -25,7 +25,7 @@ def run_data(arguments: list[str]) -> int:
     arguments
         What follows ``data`` on the command line.
     """
-    parser = _parser()
+    parser = data_parser()
     options = parser.parse_args(arguments)
     if options.action is None:
         parser.print_help()
@@ -33,7 +33,8 @@ def run_data(arguments: list[str]) -> int:
     return int(options.action(options))
 
 
-def _parser() -> argparse.ArgumentParser:
+def data_parser() -> argparse.ArgumentParser:
+    """Make the parser of what follows ``data`` on the command line."""
     parser = argparse.ArgumentParser(
         prog="matsciml data",
         description="Make data sets from files, look at them, divide them, and prepare them for training.",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         SyntheticPointGroupDataset,
     )
     from mml_data.resplit import split_dataset
+    from mml_data.shard_jobs import finish_dataset, write_shard
 
 __all__ = [
     "AlexandriaDataset",
@@ -46,7 +47,9 @@ __all__ = [
     "SyntheticPointGroupDataset",
     "__version__",
     "devset_path",
+    "finish_dataset",
     "split_dataset",
+    "write_shard",
 ]
 
 __version__ = "0.1.0"
@@ -58,7 +61,9 @@ _LATER = {
     "MultiDataModule": "multi",
     "MultiDataset": "multi",
     "devset_path": "devsets",
+    "finish_dataset": "shard_jobs",
     "split_dataset": "resplit",
+    "write_shard": "shard_jobs",
 }
 
 

@@ -1,8 +1,8 @@
 """Send a batch from a worker as one piece of shared memory.
 
 torch sends every tensor of a batch by itself, each with a file descriptor over a socket: for a batch of
-graphs, which has some 25 tensors, that takes longer than making it. Here all tensors are copied into one block,
-and the rest of the batch is pickled beside it.
+graphs, which has some 25 tensors, that takes longer than making it. Here all tensors are copied into one
+block, and the rest of the batch is pickled beside it.
 """
 
 import io
