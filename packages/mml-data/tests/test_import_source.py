@@ -90,8 +90,11 @@ def test_what_was_committed_before_an_error_is_gone_on_with(tmp_path, jobs):
         ValueError, match=r"cannot be gone on with: on_error was stop and is skip; use the same"
     ):
         import_source(source, tmp_path / "out", jobs=jobs, resume=True, on_error="skip")
+    assert {path.name: path.stat().st_ino for path in kept.glob("shard-*")} == before
+    begun = []
     with pytest.raises(ValueError, match="this is not JSON"):
-        import_source(source, tmp_path / "out", jobs=jobs, resume=True)
+        import_source(source, tmp_path / "out", jobs=jobs, resume=True, progress=begun.append)
+    assert begun[0] > 1000
     seen = []
     source.write_text(good)
     with pytest.raises(ValueError, match=r"source was .* and is"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mml_data.assemble import Splits, assemble, shard_name
+from mml_data.assemble import Splits, assemble, count_records, shard_name, shards_in
 from mml_data.codec import check_compression
 from mml_data.convert.source import Part, Source
 from mml_data.convert.targets import TargetKinds, find_kinds
@@ -187,19 +187,23 @@ def write_parts(
     check_compression(compression)
     ranks = Ranks()
     path = Path(dest).resolve()
-    directory = PartialDirectory(path, overwrite=overwrite) if ranks.rank == 0 else None
-    written = 0
+    locked: list[PartialDirectory] = []
 
     def begin() -> tuple[Path, list[Part], TargetKinds | None, dict[str, Any]]:
         """Lock the directory and divide the work; on rank 0."""
-        assert directory is not None
+        directory = PartialDirectory(path, overwrite=overwrite)
         facts = source.describe()
         found = None if kinds is None else kinds()
         parts = source.parts(ranks.size * jobs)
         plan = {"source": facts, "parts": len(parts), "compression": compression, "on_error": on_error}
         directory.create(resume=resume)
+        locked.append(directory)
         _follow_plan(directory.path, plan, resume)
         return directory.path, parts, found, facts
+
+    def publish() -> None:
+        for directory in locked:
+            directory.publish()
 
     try:
         place, parts, found, facts = ranks.first(begin)
@@ -208,10 +212,7 @@ def write_parts(
             for number, part in enumerate(parts)
         ]
         with Workers(jobs, _reporter(progress)) as workers:
-            try:
-                counts = ranks.each(lambda: workers.write(writers[ranks.rank :: ranks.size]))
-            finally:
-                written = _committed(place)
+            counts = ranks.each(lambda: workers.write(writers[ranks.rank :: ranks.size]))
             skipped = ranks.first(lambda: _join_errors(place, writers))
             facts = {**facts, **about} | ({"skipped": skipped} if skipped else {})
             if not sum(chain.from_iterable(counts)):
@@ -229,15 +230,17 @@ def write_parts(
                 compression=compression,
                 transforms=transforms,
             )
-        ranks.first(lambda: directory.publish() if directory is not None else None)
+        ranks.first(publish)
     except BaseException as error:
-        if written and isinstance(error, ValueError | OSError | RuntimeError):
-            remedy = f"{written:,} structures are kept: resume=True (--resume) goes on after them"
+        kept = sum(_committed(directory.path) for directory in locked)
+        for directory in locked:
+            directory.release(keep=bool(kept))
+        if kept and isinstance(error, ValueError | OSError | RuntimeError):
+            remedy = f"{kept:,} structures are kept: resume=True (--resume) goes on after them"
             raise type(error)(f"{error}; {remedy}") from error
         raise
-    finally:
-        if directory is not None:
-            directory.release(keep=bool(written))
+    for directory in locked:
+        directory.release()
     return manifest
 
 
@@ -284,7 +287,7 @@ def _assemble(ranks: Ranks, workers: Workers, place: Path, **options: Any) -> Ma
 
     if ranks.rank:
         summarize([])
-        return ranks.first(write)  # which is done on rank 0, and is that of rank 0 here
+        return ranks.first(write)  # it is called on rank 0 only, which has done that: this is what it gave
     try:
         manifest = write()
     except Exception as error:
@@ -300,11 +303,9 @@ def _follow_plan(directory: Path, plan: dict[str, Any], resume: bool) -> None:
     file = directory / _PLAN_FILE
     text = json.dumps(plan, indent=1)
     if file.exists():
-        begun = json.loads(file.read_text(encoding="utf-8"))
+        begun, now = json.loads(file.read_text(encoding="utf-8")), json.loads(text)
         different = [
-            f"{key} was {begun.get(key)} and is {json.loads(text)[key]}"
-            for key in plan
-            if begun.get(key) != json.loads(text)[key]
+            f"{key} was {begun.get(key)} and is {now[key]}" for key in now if begun.get(key) != now[key]
         ]
         if resume and different:
             raise ValueError(
@@ -316,8 +317,6 @@ def _follow_plan(directory: Path, plan: dict[str, Any], resume: bool) -> None:
 
 def _committed(directory: Path) -> int:
     """Return how many records there are in the shards."""
-    from mml_data.assemble import count_records, shards_in
-
     try:
         return sum(count_records(shards_in(directory)))
     except (OSError, ValueError):
