@@ -2,6 +2,7 @@
 
 from mml_models import EGNN, SchNet
 
+from matsciml._not_here import missing_names
 from matsciml.models.base import (
     BaseTaskModule,
     BinaryClassificationTask,
@@ -25,3 +26,5 @@ __all__ = [
     "ScalarRegressionTask",
     "SchNet",
 ]
+
+__getattr__ = missing_names(__name__)

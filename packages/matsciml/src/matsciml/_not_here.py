@@ -1,0 +1,90 @@
+"""What the older toolkit documents and this one does not have, and what there is instead: one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["NOT_HERE", "missing_names"]
+
+_OWN_DATA = "mml_data.LMDBDataset, which opens what `matsciml data import` has written"
+_STANDARD_CALLBACK = "a callback of Lightning"
+
+NOT_HERE: dict[str, str] = {
+    "matsciml.common.types.ModelOutput": "a task's predict(batch), which returns a dict",
+    "matsciml.datasets.base.BaseLMDBDataset": _OWN_DATA,
+    "matsciml.datasets.base.PointCloudDataset": _OWN_DATA,
+    "matsciml.datasets.generic.MatSciMLDataset": _OWN_DATA,
+    "matsciml.datasets.generic.write_data_to_hdf5_group": "mml_data.LMDBWriter",
+    "matsciml.datasets.lmdb_cli.check_sample": "`matsciml data show DATASET INDEX`",
+    "matsciml.datasets.lmdb_cli.dump_statistics": "`matsciml data stats DATASET`",
+    "matsciml.datasets.lmdb_cli.interactive": "mml_data.LMDBDataset in a Python session",
+    "matsciml.datasets.lmdb_cli.print_structure": "`matsciml data info DATASET`",
+    "matsciml.datasets.schema.DataSampleSchema": "mml_data.Manifest, whose schema describes samples",
+    "matsciml.datasets.schema.DatasetSchema": "mml_data.Manifest",
+    "matsciml.datasets.schema.PeriodicBoundarySchema": "the key 'pbc' of a sample, three booleans",
+    "matsciml.datasets.schema.TargetSchema": "mml_data.Manifest, whose schema describes targets",
+    "matsciml.datasets.transforms.base.AbstractDataTransform": "any callable, dict to dict",
+    "matsciml.datasets.utils.calculate_ase_periodic_shifts": "mml_graphs.find_edges",
+    "matsciml.datasets.utils.calculate_periodic_shifts": "mml_graphs.find_edges",
+    "matsciml.datasets.utils.element_types": "an encoder's own table, which knows all elements",
+    "matsciml.lightning.callbacks.CodeCarbonCallback": "codecarbon's EmissionsTracker around Trainer.fit",
+    "matsciml.lightning.callbacks.ExponentialMovingAverageCallback": (
+        "pytorch_lightning.callbacks.EMAWeightAveraging"
+    ),
+    "matsciml.lightning.callbacks.ForwardNaNDetection": "GradientCheckCallback, which names the gradients",
+    "matsciml.lightning.callbacks.GarbageCallback": _STANDARD_CALLBACK,
+    "matsciml.lightning.callbacks.InferenceWriter": "`matsciml predict`",
+    "matsciml.lightning.callbacks.LeanFormat": _STANDARD_CALLBACK,
+    "matsciml.lightning.callbacks.ManualGradientClip": "Trainer(gradient_clip_val=...)",
+    "matsciml.lightning.callbacks.ModelAutocorrelation": "TrainingHelperCallback, for other warning signs",
+    "matsciml.lightning.callbacks.MonitorGradients": "TrainingHelperCallback, which logs gradient norms",
+    "matsciml.lightning.callbacks.SAM": "torch's optimizers",
+    "matsciml.lightning.callbacks.Timer": "mml_diagnostics.ThroughputCallback",
+    "matsciml.lightning.callbacks.UnusedParametersCallback": (
+        "TrainingHelperCallback, which names parameters without gradient"
+    ),
+    "matsciml.models.TensorNet": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.common.IrrepOutputBlock": "mml_tasks.OutputHead",
+    "matsciml.models.common.OutputBlock": "mml_tasks.OutputHead",
+    "matsciml.models.dgl.CHGNet": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.dgl.GalaPotential": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.dgl.M3GNet": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.dgl.MEGNet": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.dgl.PLEGNNBackbone": "mml_models.EGNN, on PyG graphs",
+    "matsciml.models.dgl.SchNet": "mml_models.SchNet, on PyG graphs",
+    "matsciml.models.dgl.TensorNet": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.inference.ParityData": "`matsciml test`, whose report compares predictions with labels",
+    "matsciml.models.inference.ParityInferenceTask": (
+        "`matsciml test`, whose report compares predictions with labels"
+    ),
+    "matsciml.models.pyg.DimeNetPlusPlusWrap": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.pyg.DimeNetWrap": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.pyg.FAENet": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.pyg.MACEWrapper": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.pyg.SchNetWrap": "mml_models.SchNet",
+    "matsciml.models.pyg.mace.MACEWrapper": "mml_models.SchNet or mml_models.EGNN",
+}
+"""Documented name to the nearest thing that exists."""
+
+
+def missing_names(module: str) -> Callable[[str], Any]:
+    """Return a module's ``__getattr__``, which says what there is instead of a name of the table.
+
+    Parameters
+    ----------
+    module
+        Its name.
+    """
+
+    def missing(name: str) -> Any:
+        instead = NOT_HERE.get(f"{module}.{name}")
+        if instead is None:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        # Not an AttributeError: `from module import name` would put one of its own in its place.
+        raise ImportError(
+            f"{module}.{name} of the older toolkit is not here; the nearest thing is {instead}",
+            name=module,
+        )
+
+    return missing

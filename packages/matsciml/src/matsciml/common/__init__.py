@@ -1,0 +1,7 @@
+"""Shared types of the older toolkit, see `matsciml.common.types`."""
+
+from matsciml._not_here import missing_names
+
+__all__: list[str] = []
+
+__getattr__ = missing_names(__name__)

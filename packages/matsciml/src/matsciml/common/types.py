@@ -1,0 +1,9 @@
+"""What an encoder returns, at the older toolkit's path."""
+
+from mml_models import Embeddings
+
+from matsciml._not_here import missing_names
+
+__all__ = ["Embeddings"]
+
+__getattr__ = missing_names(__name__)

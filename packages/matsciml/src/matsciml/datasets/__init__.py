@@ -1,0 +1,35 @@
+"""Data sets of mml-data, at the older toolkit's path: the same objects."""
+
+from mml_data import (
+    AlexandriaDataset,
+    CMDataset,
+    ColabFitDataset,
+    IS2REDataset,
+    LiPSDataset,
+    MaterialsProjectDataset,
+    MaterialsTrajectoryDataset,
+    MultiDataset,
+    NomadDataset,
+    OQMDDataset,
+    S2EFDataset,
+    SyntheticPointGroupDataset,
+)
+
+from matsciml._not_here import missing_names
+
+__all__ = [
+    "AlexandriaDataset",
+    "CMDataset",
+    "ColabFitDataset",
+    "IS2REDataset",
+    "LiPSDataset",
+    "MaterialsProjectDataset",
+    "MaterialsTrajectoryDataset",
+    "MultiDataset",
+    "NomadDataset",
+    "OQMDDataset",
+    "S2EFDataset",
+    "SyntheticPointGroupDataset",
+]
+
+__getattr__ = missing_names(__name__)

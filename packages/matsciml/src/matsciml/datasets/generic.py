@@ -1,0 +1,7 @@
+"""The older toolkit's path of its HDF5 data sets."""
+
+from matsciml._not_here import missing_names
+
+__all__: list[str] = []
+
+__getattr__ = missing_names(__name__)

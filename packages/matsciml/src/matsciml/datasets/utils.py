@@ -1,0 +1,9 @@
+"""Collation, at the older toolkit's path."""
+
+from mml_graphs import concatenate_keys
+
+from matsciml._not_here import missing_names
+
+__all__ = ["concatenate_keys"]
+
+__getattr__ = missing_names(__name__)

@@ -1,0 +1,7 @@
+"""Interfaces to other programs, see `matsciml.interfaces.ase`."""
+
+from matsciml._not_here import missing_names
+
+__all__: list[str] = []
+
+__getattr__ = missing_names(__name__)

@@ -1,0 +1,9 @@
+"""MPI launches, at the older toolkit's path: the same objects as in mml-distributed."""
+
+from mml_distributed import MPIDDPStrategy, MPIEnvironment
+
+from matsciml._not_here import missing_names
+
+__all__ = ["MPIDDPStrategy", "MPIEnvironment"]
+
+__getattr__ = missing_names(__name__)

@@ -1,0 +1,27 @@
+"""Schedules of loss weights, at the older toolkit's path: the same objects as in mml-tasks."""
+
+from mml_tasks import (
+    BaseScalingSchedule,
+    CosineScalingSchedule,
+    ExponentialScalingSchedule,
+    LinearScalingSchedule,
+    PiecewiseScalingSchedule,
+    SequentialScalingSchedule,
+    SigmoidScalingSchedule,
+    StepScalingSchedule,
+)
+
+from matsciml._not_here import missing_names
+
+__all__ = [
+    "BaseScalingSchedule",
+    "CosineScalingSchedule",
+    "ExponentialScalingSchedule",
+    "LinearScalingSchedule",
+    "PiecewiseScalingSchedule",
+    "SequentialScalingSchedule",
+    "SigmoidScalingSchedule",
+    "StepScalingSchedule",
+]
+
+__getattr__ = missing_names(__name__)

@@ -1,0 +1,106 @@
+"""The older toolkit's paths: which names there are, that they are ours, and what is said of the others."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import matsciml
+import pytest
+from matsciml._not_here import NOT_HERE
+
+FROZEN = Path(__file__).parents[1] / "public_names.toml"
+DOCUMENTED = Path(__file__).parents[3].parent / "shared" / "documented_names.md"
+FACADE = ("common", "datasets", "interfaces", "lightning", "models")
+OURS = ("mml_data", "mml_diagnostics", "mml_distributed", "mml_graphs", "mml_models", "mml_tasks", "mml_xpu")
+
+
+def modules():
+    found = (module.name for module in pkgutil.walk_packages(matsciml.__path__, "matsciml."))
+    return sorted(name for name in found if name.split(".")[1] in FACADE)
+
+
+def test_the_names_are_those_that_are_frozen():
+    frozen = tomllib.loads(FROZEN.read_text(encoding="utf-8"))
+    assert {name: sorted(importlib.import_module(name).__all__) for name in modules()} == frozen
+
+
+@pytest.mark.parametrize("module", modules())
+def test_names_are_the_objects_of_our_packages(module):
+    here = importlib.import_module(module)
+    assert here.__doc__
+    for name in here.__all__:
+        value = getattr(here, name)
+        if inspect.ismodule(value):
+            assert value.__name__ == f"{module}.{name}"
+            continue
+        package = value.__module__.partition(".")[0]
+        assert package in OURS, name
+        origin = importlib.import_module(value.__module__)
+        assert getattr(origin, value.__name__) is value
+
+
+@pytest.mark.parametrize("name", NOT_HERE)
+def test_what_is_not_here_says_what_there_is(name):
+    module, _, attribute = name.rpartition(".")
+    message = rf"^{re.escape(name)} of the older toolkit is not here; the nearest thing is "
+    with pytest.raises(ImportError, match=message):
+        getattr(importlib.import_module(module), attribute)
+    with pytest.raises(ImportError, match=message):
+        exec(f"from {module} import {attribute}", {})
+
+
+def test_what_is_said_to_be_there_is_there():
+    for text in NOT_HERE.values():
+        for path in re.findall(r"\b(?:mml_\w+|pytorch_lightning)(?:\.\w+)+", text):
+            module, _, attribute = path.rpartition(".")
+            assert hasattr(importlib.import_module(module), attribute), path
+
+
+def test_names_that_nobody_knows_are_attribute_errors():
+    for module in modules():
+        if hasattr(importlib.import_module(module), "__getattr__"):
+            assert not hasattr(importlib.import_module(module), "no_such_name")
+
+
+def documented():
+    """Return module and name of everything that the older toolkit documents."""
+    if not DOCUMENTED.is_file():
+        return []
+    found = []
+    for line in DOCUMENTED.read_text(encoding="utf-8").splitlines():
+        match = re.match(r"- `(matsciml\.[\w.]+)", line)
+        if match:
+            parts = match[1].split(".")
+            # A method is known by its class, which is the first part with a capital letter.
+            first = next((i for i, part in enumerate(parts) if part[0].isupper()), len(parts) - 1)
+            found.append(".".join(parts[: first + 1]))
+    return sorted(set(found))
+
+
+@pytest.mark.skipif(not DOCUMENTED.is_file(), reason="the shared list of names is not beside this checkout")
+def test_every_documented_name_is_here_or_says_what_there_is():
+    assert len(documented()) > 70
+    for path in documented():
+        module, _, name = path.rpartition(".")
+        try:
+            assert getattr(importlib.import_module(module), name) is not None
+        except ImportError as error:
+            said = str(error)
+        else:
+            continue
+        assert path in NOT_HERE, path
+        assert "the nearest thing is" in said
+
+
+def test_importing_matsciml_imports_no_facade():
+    code = (
+        "import sys, matsciml; "
+        f"sys.exit(any(name.split('.')[1:2] and name.split('.')[1] in {FACADE!r} "
+        "for name in sys.modules if name.startswith('matsciml')))"
+    )
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
