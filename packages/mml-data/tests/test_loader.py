@@ -1,3 +1,9 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
 import torch
 from mml_data import MatSciMLDataModule
@@ -238,36 +244,108 @@ def test_samplers_whose_order_is_lost_are_refused():
     assert isinstance(ResumableDataLoader(Numbers(3)), DataLoader)
 
 
-class WriteDown(Callback):
-    def __init__(self, directory):
-        self.directory = directory
+# What each of two ranks does: train on STORED, save after four steps, and write down what was seen.
+RANK = """
+import json, os, sys
+from pathlib import Path
+import torch
+from mml_data import MatSciMLDataModule
+from pytorch_lightning import Callback, LightningModule, Trainer
 
+stored, folder, checkpoint = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+options = json.loads(sys.argv[4])
+
+
+class Recorder(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+        self.seen, self.validated = [], []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append([self.current_epoch, list(batch["sample_id"]), int(batch["natoms"].sum())])
+        return (self.weight * batch["targets"]["energy"].double()).sum().cos()
+
+    def validation_step(self, batch, batch_idx):
+        self.validated.append(list(batch["sample_id"]))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Save(Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         if len(module.seen) == 4:
-            trainer.save_checkpoint(self.directory / "four")
-
-    def on_train_end(self, trainer, module):
-        torch.save((module.seen, module.validated), self.directory / f"seen-{trainer.global_rank}")
+            trainer.save_checkpoint(folder / "four")
 
 
-def test_ranks_share_the_samples_and_resume_together(stored, tmp_path):
-    def run(directory, ckpt_path=None):
-        directory.mkdir()
-        data = MatSciMLDataModule(train_path=stored, batch_size=2)
-        callbacks = [WriteDown(directory)]
-        fit(data, callbacks, ckpt_path, max_epochs=2, strategy="ddp_fork", devices=2, limit_val_batches=1.0)
-        return [torch.load(directory / f"seen-{rank}") for rank in range(2)]
+module = Recorder()
+quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+trainer = Trainer(accelerator="cpu", strategy="ddp", devices=2, max_epochs=2, num_sanity_val_steps=0,
+                  callbacks=[Save()], **dict.fromkeys(quiet, False))
+trainer.fit(module, datamodule=MatSciMLDataModule(train_path=stored, **options), ckpt_path=checkpoint or None,
+            weights_only=True)
+text = json.dumps([module.seen, module.validated, module.weight.item()])
+(folder / f"seen-{os.environ['RANK']}").write_text(text)
+"""
 
-    whole = run(tmp_path / "whole")
+
+def on_two_ranks(stored, folder, checkpoint="", **options):
+    """Run RANK twice, with gloo on the loopback device, and return what each wrote down."""
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        RANK,
+        stored,
+        folder,
+        str(checkpoint),
+        json.dumps(options),
+    ]
+    processes = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **common, "OMP_NUM_THREADS": "1", "LOCAL_RANK": str(rank), "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        output = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(output)
+    return [json.loads((folder / f"seen-{rank}").read_text()) for rank in range(2)]
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 2}, {"max_atoms": 8}])
+def test_ranks_share_the_samples_and_resume_together(stored, tmp_path, options):
+    whole = on_two_ranks(stored, tmp_path / "whole", **options)
     for epoch in range(2):
-        seen = [one for steps, _ in whole for number, _, batch in steps if number == epoch for one in batch]
+        seen = [
+            one for steps, _, _ in whole for number, names, _ in steps if number == epoch for one in names
+        ]
         assert sorted(seen) == sorted(
             f"toy/{index:06d}" for index in [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 0, 2]
         )
-    validated = [one for _, batches in whole for batch in batches[:1] for one in batch]
-    assert sorted(validated) == ["toy/000004", "toy/000006", "toy/000008"]
-    rest = run(tmp_path / "rest", tmp_path / "whole" / "four")
-    assert [steps[4:] for steps, _ in whole] == [steps for steps, _ in rest]
+    validated = {one for _, batches, _ in whole for batch in batches for one in batch}
+    assert validated == {"toy/000004", "toy/000006", "toy/000008"}
+    assert len(whole[0][0]) == len(whole[1][0])
+    assert whole[0][2] == whole[1][2]
+    if "max_atoms" in options:
+        assert max(natoms for steps, _, _ in whole for _, _, natoms in steps) <= 8
+    rest = on_two_ranks(stored, tmp_path / "rest", tmp_path / "whole" / "four", **options)
+    assert [steps[4:] for steps, _, _ in whole] == [steps for steps, _, _ in rest]
+    assert [weight for _, _, weight in rest] == [weight for _, _, weight in whole]
 
 
 @pytest.mark.parametrize("stop", [1, 3, 5])
