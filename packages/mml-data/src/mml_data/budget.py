@@ -131,27 +131,25 @@ class BudgetSampler(EpochSampler):
 
     def _packed(self, epoch: int | None) -> list[list[int]]:
         """Return the batches of an epoch; with None those of the samples by size, which are never more."""
-        size = len(self.dataset)  # type: ignore[arg-type]
+        if not self.shuffle:
+            return _in_order(self._sizes, self._budgets)
         if epoch is None:
-            return pack(self._sizes, self._budgets, np.argsort(-self._sizes[:, 0], kind="stable"))
-        order = epoch_order(size, self.seed, epoch) if self.shuffle else np.arange(size)
-        if self.shuffle:
-            return pack(self._sizes, self._budgets, order)
-        return _in_order(self._sizes, self._budgets)
+            order = np.argsort(-self._sizes[:, 0], kind="stable")
+        else:
+            order = epoch_order(len(self._sizes), self.seed, epoch)
+        return pack(self._sizes, self._budgets, order)
 
     def _share_batches(self) -> list[list[int]]:
         batches = self._packed(self.epoch)
         if len(batches) > self._number:
             batches = self._packed(None)
-        generator = np.random.Generator(np.random.PCG64([self.seed, self.epoch, 1]))
         batches = self._divided(batches)
+        if not self.shuffle:
+            return batches[self.rank :: self.num_replicas]
         load = [self._sizes[batch, -1].sum() for batch in batches]
-        order = np.argsort(load, kind="stable") if self.num_replicas > 1 else np.arange(len(batches))
-        steps = order.reshape(-1, self.num_replicas)
-        if self.shuffle:
-            steps = generator.permuted(generator.permutation(steps), axis=1)
-        elif self.num_replicas > 1:
-            steps = np.arange(len(batches)).reshape(-1, self.num_replicas)
+        steps = np.argsort(load, kind="stable").reshape(-1, self.num_replicas)
+        generator = np.random.Generator(np.random.PCG64([self.seed, self.epoch, 1]))
+        steps = generator.permuted(generator.permutation(steps), axis=1)
         return [batches[number] for number in steps[:, self.rank]]
 
     def _divided(self, batches: list[list[int]]) -> list[list[int]]:

@@ -20,6 +20,5 @@ def devset_path(name: str) -> Path:
         Where there is none of this name.
     """
     if name not in DEVSETS:
-        known = " and ".join(map(repr, DEVSETS))
-        raise ValueError(f"there is no embedded data set {name!r}; there are {known}")
+        raise ValueError(f"there is no embedded data set {name!r}; there are {', '.join(map(repr, DEVSETS))}")
     return Path(__file__).parent / "_devsets" / name
