@@ -1,10 +1,7 @@
-import functools
-
 import numpy as np
 import pytest
 import torch
 from mml_data import LMDBDataset, LMDBWriter, MatSciMLDataModule, devset_path
-from mml_data.fingerprint import describe_transforms, fingerprint
 from mml_graphs import (
     DistancesTransform,
     GraphCollate,
@@ -107,26 +104,6 @@ def test_own_transforms_count(tmp_path, stored):
     np.testing.assert_allclose(made.stored(3)["pos"], LMDBDataset(stored).stored(3)["pos"] + 3.0)
     with pytest.raises(ValueError, match="is stale"):
         LMDBDataset(stored).precompute([Shift(2.0)], tmp_path / "out")
-
-
-def test_fingerprints():
-    transforms = [PeriodicPropertiesTransform(6.0, adaptive_cutoff=True), add_note]
-    assert fingerprint(transforms) == fingerprint(
-        [PeriodicPropertiesTransform(6.0, adaptive_cutoff=True), add_note]
-    )
-    assert fingerprint(transforms) != fingerprint(transforms[:1])
-    assert fingerprint(transforms) != fingerprint(
-        [PeriodicPropertiesTransform(6.5, adaptive_cutoff=True), add_note]
-    )
-    shift = Shift({"a": [np.float64(1), torch.ones(2), {3}], "b": torch.float32, "f": add_note})
-    assert describe_transforms([shift])[0]["options"]["by"]["b"] == "torch.float32"
-    assert fingerprint([functools.partial(add_note)]) != fingerprint([add_note])
-    assert fingerprint([Shift(functools.partial(add_note, sample=1))]) != fingerprint(
-        [Shift(functools.partial(add_note, sample=2))]
-    )
-    for bad in (lambda sample: sample, Shift(lambda: 1), Shift(iter([]))):
-        with pytest.raises(ValueError, match="it cannot be told"):
-            fingerprint([bad])
 
 
 def test_graphs_and_failing_transforms_are_refused_with_the_sample(tmp_path, stored):

@@ -1,0 +1,29 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mml_data.codec import COMPRESSIONS, check_compression, compressor, decompressor
+
+
+@given(st.binary(max_size=200), st.sampled_from(COMPRESSIONS))
+def test_round_trip(data, name):
+    assert decompressor(name)(compressor(name)(data)) == data
+    assert decompressor(name)(memoryview(compressor(name)(data))) == data
+
+
+def test_what_repeats_becomes_smaller():
+    assert len(compressor("zstd")(bytes(10_000))) < 100
+
+
+def test_damaged_data_are_a_value_error():
+    with pytest.raises(ValueError, match="it cannot be decompressed"):
+        decompressor("zstd")(b"not compressed")
+    whole = compressor("zstd")(b"abc" * 100)
+    with pytest.raises(ValueError, match="it cannot be decompressed"):
+        decompressor("zstd")(whole[:-3])
+
+
+def test_a_missing_library_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr("mml_data.codec.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'mml-data\[zstd\]'"):
+        check_compression("zstd")
+    check_compression(None)

@@ -1,0 +1,61 @@
+import lmdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_data.shard_writer import ShardWriter
+from mml_data.shards import open_shard
+
+
+def records(path):
+    return [bytes(record) for _, record in open_shard(path).records()]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.lists(st.binary(min_size=1, max_size=50), max_size=9), min_size=1, max_size=4),
+    st.integers(1, 5),
+)
+def test_what_several_writers_add_is_there_in_order(tmp_path_factory, runs, batch_size):
+    path = tmp_path_factory.mktemp("shard") / "shard-00000.lmdb"
+    done = []
+    for run in runs:
+        writer = ShardWriter(path, batch_size)
+        assert writer.count == len(done)
+        for record in run:
+            writer.add(record)
+        done += run
+        assert writer.close() == len(done)
+    assert records(path) == done
+
+
+def test_what_is_not_committed_is_lost_and_nothing_else(tmp_path):
+    path = tmp_path / "shard-00000.lmdb"
+    writer = ShardWriter(path, batch_size=4)
+    for number in range(10):
+        writer.add(bytes([number]))
+    assert writer.count == 10
+    writer.abandon()
+    again = ShardWriter(path)
+    assert again.count == 8
+    again.abandon()
+
+
+def test_large_records_are_committed_early(tmp_path):
+    writer = ShardWriter(tmp_path / "shard-00000.lmdb", batch_size=1000)
+    for _ in range(5):
+        writer.add(bytes(5 << 20))
+    writer.abandon()
+    assert ShardWriter(tmp_path / "shard-00000.lmdb").count == 4
+
+
+def test_a_file_that_is_no_shard_of_ours(tmp_path):
+    path = tmp_path / "shard-00000.lmdb"
+    environment = lmdb.open(str(path), subdir=False, lock=False)
+    with environment.begin(write=True) as transaction:
+        transaction.put(b"key", b"value")
+    environment.close()
+    with pytest.raises(ValueError, match="is no shard that can be gone on with: start anew"):
+        ShardWriter(path)
+    path.write_bytes(b"x" * 10_000)
+    with pytest.raises(OSError, match="cannot write to"):
+        ShardWriter(path)

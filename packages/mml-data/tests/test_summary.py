@@ -1,0 +1,66 @@
+import hashlib
+
+import numpy as np
+import pytest
+from mml_data.records import encode_record
+from mml_data.shard_writer import ShardWriter
+from mml_data.shards import update_checksum
+from mml_data.splits import write_split
+from mml_data.statistics import DatasetStatistics
+from mml_data.summary import edge_count, summarize_shard
+
+
+@pytest.fixture
+def shard(tmp_path, samples):
+    """The samples from the sixth on, as the second shard of a data set would hold them."""
+    writer = ShardWriter(tmp_path / "shard-00001.lmdb")
+    for sample in samples[5:]:
+        writer.add(encode_record(sample))
+    writer.close()
+    return writer.path
+
+
+def statistics(samples):
+    collected = DatasetStatistics()
+    for sample in samples:
+        collected.add(sample)
+    return collected.result()
+
+
+def test_it_counts_what_is_in_the_shard(shard, samples):
+    splits = {
+        "train": write_split(shard.parent, "train", np.array([0, 19, 4, 7, 5])),
+        "val": write_split(shard.parent, "val", np.array([1, 6])),
+    }
+    summary = summarize_shard(shard, splits=splits, start=5, units={"targets.energy": "meV"})
+    checksum = hashlib.sha256()
+    for sample in samples[5:]:
+        update_checksum(checksum, encode_record(sample))
+    assert (summary.entry.count, summary.entry.sha256) == (15, checksum.hexdigest())
+    assert summary.natoms.tolist() == [len(sample["pos"]) for sample in samples[5:]]
+    assert summary.nedges is None
+    assert summary.schema.result()["targets.energy"] == {
+        "dtype": "float", "shape": None, "units": "meV", "samples": 15,
+    }  # fmt: skip
+    members = {"all": range(5, 20), "train": (5, 7, 19), "val": (6,)}
+    assert list(summary.statistics) == list(members)
+    for name, indices in members.items():
+        wanted = statistics([samples[index] for index in indices])
+        found = summary.statistics[name].result()
+        assert (found["count"], found["elements"]) == (wanted["count"], wanted["elements"])
+        assert found["targets"]["force"]["rms"] == pytest.approx(wanted["targets"]["force"]["rms"])
+
+
+def test_a_damaged_record_is_named(tmp_path, samples):
+    writer = ShardWriter(tmp_path / "shard-00000.lmdb")
+    writer.add(encode_record(samples[0]))
+    writer.add(b"no record")
+    writer.close()
+    with pytest.raises(ValueError, match=r"record 1 of '.*shard-00000\.lmdb' is damaged"):
+        summarize_shard(writer.path)
+
+
+def test_edges_are_counted_where_there_are_some():
+    assert edge_count({"src_nodes": np.zeros(7)}) == 7
+    assert edge_count({"distances": np.zeros((3,))}) == 3
+    assert edge_count({"pos": np.zeros((3, 3))}) is None

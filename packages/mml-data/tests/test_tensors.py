@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+from mml_data.records import encode_record
+from mml_data.tensors import read_tensors
+
+SAMPLE = {
+    "atomic_numbers": np.array([1, 8], np.uint8),
+    "pos": np.ones((2, 3), np.float64),
+    "cell": np.eye(3, dtype=np.float32),
+    "pbc": np.array([True, False, True]),
+    "charge": np.ones(2, np.float64),
+    "targets": {
+        "energy": 0.1,
+        "label": 3,
+        "flag": True,
+        "force": np.ones((2, 3)),
+        "deep": {"list": [1, 2.5]},
+    },
+    "extra": {"count": 4, "note": "x", "values": np.arange(2, dtype=np.int16)},
+    "empty": np.zeros((0, 3), np.float32),
+}
+
+
+@pytest.mark.parametrize("default", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_dtypes(default):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(default)
+    try:
+        sample = read_tensors(encode_record(SAMPLE))
+    finally:
+        torch.set_default_dtype(before)
+    dtypes = {key: value.dtype for key, value in sample.items() if isinstance(value, torch.Tensor)}
+    array = default if default != torch.bfloat16 else torch.float32  # numpy has no bfloat16
+    assert dtypes == {
+        "atomic_numbers": torch.int64, "pos": torch.float64, "cell": torch.float32, "pbc": torch.bool,
+        "charge": array, "empty": array,
+    }  # fmt: skip
+    targets = sample["targets"]
+    assert (targets["energy"].dtype, targets["label"].dtype, targets["flag"].dtype) == (
+        default,
+        torch.int64,
+        torch.bool,
+    )
+    assert targets["energy"].shape == ()
+    assert float(targets["energy"]) == pytest.approx(0.1, rel=1e-2)
+    assert [value.item() for value in targets["deep"]["list"]] == [1, 2.5]
+    assert (sample["extra"]["count"], sample["extra"]["note"]) == (4, "x")
+    assert sample["extra"]["values"].dtype == torch.int64
+    assert sample["empty"].shape == (0, 3)
+
+
+def test_tensors_may_be_changed_and_records_stay():
+    record = encode_record(SAMPLE)
+    read_tensors(record)["pos"].mul_(7)
+    assert torch.equal(read_tensors(record)["pos"], torch.ones(2, 3, dtype=torch.float64))
+
+
+def test_numbers_that_are_too_large_become_infinite():
+    sample = read_tensors(encode_record({"feature": np.array([1e300, -1e300, 1.0])}))
+    assert sample["feature"].tolist() == [float("inf"), float("-inf"), 1.0]
