@@ -312,7 +312,7 @@ def bare_write(path: str, npz: Path, count: int) -> None:
 
 def measure_write(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
     """Print and return frames a second of two processes, without the time that they take to start."""
-    from mml_data.convert.import_source import write_parts
+    from mml_data.convert.write_parts import write_parts
 
     count, rounds = (10_000, 3) if quick else (100_000, 5)
     context = multiprocessing.get_context("spawn")

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from mml_data.assemble import Splits
-from mml_data.convert.import_source import Progress, write_parts
 from mml_data.convert.source import Item, Part, balanced
+from mml_data.convert.write_parts import Progress, write_parts
 from mml_data.fingerprint import describe_transforms, fingerprint
 from mml_data.manifest import Manifest
 from mml_data.transforms import Transform, apply_transforms
