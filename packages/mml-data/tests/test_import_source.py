@@ -236,10 +236,12 @@ import torch.distributed as dist
 from mml_data.convert import import_source
 rank, size, source, dest, meeting = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
-manifest = import_source(source, dest, seed=1)
-assert manifest.num_samples == 30
-dist.barrier()
-dist.destroy_process_group()
+try:
+    manifest = import_source(source, dest, seed=1)
+    assert manifest.num_samples == 30
+    dist.barrier()
+finally:
+    dist.destroy_process_group()
 """
 
 
@@ -273,7 +275,7 @@ def test_an_error_on_one_rank_ends_all(tmp_path):
     write_lines(tmp_path / "in.jsonl", 30, bad=(29,))
     start = time.monotonic()
     for error, status in run_ranks(tmp_path, 2):
-        assert status == 1
+        assert status != 0  # gloo may abort where the other rank is gone first
         assert "in.jsonl:30: this is not JSON" in error
     assert time.monotonic() - start < 60
     assert not (tmp_path / "out").exists()
