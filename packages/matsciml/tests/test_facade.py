@@ -97,6 +97,16 @@ def test_every_documented_name_is_here_or_says_what_there_is():
         assert "the nearest thing is" in said
 
 
+def test_a_library_that_is_missing_is_named_with_how_to_get_it():
+    code = (
+        "import importlib.util as u; find = u.find_spec; "
+        "u.find_spec = lambda name, *rest: None if name == 'ase' else find(name, *rest); "
+        "import matsciml.interfaces.ase"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=False)
+    assert b"needs ASE: pip install 'matsciml[ase]'" in done.stderr
+
+
 def test_importing_matsciml_imports_no_facade():
     code = (
         "import sys, matsciml; "
