@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_models.batch import AtomGraph, read_graph
-from mml_models.edges import GaussianBasis, distances_of, edges_within, polynomial_envelope
+from mml_models.edges import (
+    GaussianBasis,
+    cosine_envelope,
+    distances_of,
+    edges_within,
+    polynomial_envelope,
+)
 from mml_models.testing import crystal_batch, random_crystal
 
 
@@ -29,7 +35,7 @@ def test_vectors_include_offsets_and_end_at_the_cutoff(seed, num_atoms):
     near = vectors.norm(dim=1) < 3.5
     torch.testing.assert_close(edges.vectors, vectors[near])
     torch.testing.assert_close(edges.distances, vectors[near].norm(dim=1))
-    assert torch.equal(edges.index_to_centre(), graph.edge_index.flip(0)[:, near])
+    assert torch.equal(torch.stack((edges.centre, edges.neighbour)), graph.edge_index[:, near])
 
 
 def test_an_edge_as_long_as_the_cutoff_is_left_out():
@@ -87,3 +93,11 @@ def test_gaussians_are_one_at_their_centres():
 def test_one_gaussian_is_refused():
     with pytest.raises(ValueError, match="num_gaussians is 1: give at least 2"):
         GaussianBasis(1, 4.0)
+
+
+def test_the_cosine_envelope_falls_from_one_to_zero_without_a_slope_at_either_end():
+    d = torch.tensor([0.0, 1.5, 3.0, 4.0], dtype=torch.float64, requires_grad=True)
+    values = cosine_envelope(d, 3.0)
+    (slopes,) = torch.autograd.grad(values.sum(), d)
+    torch.testing.assert_close(values, torch.tensor([1.0, 0.5, 0.0, 0.0], dtype=torch.float64))
+    assert slopes.tolist() == pytest.approx([0.0, -math.pi / 6, 0.0, 0.0], abs=1e-12)

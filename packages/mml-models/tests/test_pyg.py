@@ -14,11 +14,13 @@ import mml_models
 heavy = {"ase", "dgl", "matplotlib", "pymatgen", "pytorch_lightning", "torch_geometric", "wandb"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 mml_models.EGNN()
+mml_models.SchNet()
 assert "torch_geometric" not in sys.modules
 import warnings
 warnings.simplefilter("error", FutureWarning)
 warnings.simplefilter("error", DeprecationWarning)
-mml_models.SchNet()
+from mml_models.testing import crystal_batch, random_crystal
+crystal_batch([random_crystal(0)], 3.0)
 assert "torch_geometric" in sys.modules
 """
 

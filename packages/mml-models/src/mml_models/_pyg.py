@@ -7,15 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
-
-
-def pyg_schnet() -> type[nn.Module]:
-    """Return PyG's `SchNet` class."""
-    with _quiet():
-        from torch_geometric.nn.models.schnet import SchNet
-    return SchNet
-
 
 def pyg_batch(samples: Sequence[Mapping[str, Any]]) -> Any:
     """Return a PyG `Batch` of graphs with the given attributes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -19,6 +20,18 @@ class SiLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply to each number of `x`, of any shape."""
         y: Tensor = _SiLU.apply(x)
+        return y
+
+
+class ShiftedSoftplus(nn.Module):
+    """``ln(1 + exp(x)) - ln 2``, which is zero at zero; quick to differentiate twice, and to any order.
+
+    Schuett et al. 2017 (arXiv 1706.08566), section 4.2.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to each number of `x`, of any shape."""
+        y: Tensor = _ShiftedSoftplus.apply(x)
         return y
 
 
@@ -82,3 +95,37 @@ class _SiLUGradient(Function):
         curvature = (s + slope).addcmul_(y, s, value=-1)
         curvature.addcmul_(curvature, s, value=-1)
         return grad_out * slope, curvature.mul_(grad).mul_(grad_out), None, None
+
+
+class _ShiftedSoftplus(Function):
+    """y' = s with s = sigmoid(x)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return nn.functional.softplus(x).sub_(math.log(2.0))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        result: Tensor = _TimesSigmoid.apply(grad, x)
+        return result
+
+
+class _TimesSigmoid(Function):
+    """grad s, where s' = s (1 - s)."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, x: Tensor) -> Tensor:
+        s = torch.sigmoid(x)
+        ctx.save_for_backward(grad, x, s)
+        return grad * s
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor]:
+        grad, x, s = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a third derivative is to come: every step must be in the graph
+            s = torch.sigmoid(x)
+            return grad_out * s, grad_out * grad * (s - s * s)
+        slope = torch.addcmul(s, s, s, value=-1)
+        return grad_out * s, slope.mul_(grad).mul_(grad_out)

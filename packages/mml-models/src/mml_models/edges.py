@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,10 +29,6 @@ class Edges:
     neighbour: Tensor
     vectors: Tensor
     distances: Tensor
-
-    def index_to_centre(self) -> Tensor:
-        """Return [2, E] in PyG's order: messages are summed at the second row."""
-        return torch.stack((self.neighbour, self.centre))
 
 
 def edges_within(graph: AtomGraph, cutoff: float, dtype: torch.dtype) -> Edges:
@@ -82,6 +79,15 @@ def polynomial_envelope(distances: Tensor, cutoff: float) -> Tensor:
     """
     x = (distances / cutoff).clamp(max=1.0)
     return 1.0 - x**6 * (28.0 - 48.0 * x + 21.0 * x**2)
+
+
+def cosine_envelope(distances: Tensor, cutoff: float) -> Tensor:
+    """Return ``(cos(pi d / cutoff) + 1) / 2``: 1 at distance zero, 0 with its slope at `cutoff`; [E] -> [E].
+
+    Behler, "Atom-centered symmetry functions for constructing high-dimensional neural network potentials"
+    (J. Chem. Phys. 134, 074106, 2011), eq. 4. Zero beyond the cutoff.
+    """
+    return 0.5 * ((math.pi / cutoff * distances.clamp(max=cutoff)).cos() + 1.0)
 
 
 class GaussianBasis(nn.Module):

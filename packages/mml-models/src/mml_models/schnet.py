@@ -1,4 +1,4 @@
-"""SchNet: continuous-filter convolutions, as PyG implements them, on the edges of the batch."""
+"""SchNet: sums over neighbours, weighed by filters that are learned functions of the distance."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from mml_models._pyg import pyg_schnet
-from mml_models.edges import Edges
+from mml_models.activations import ShiftedSoftplus
+from mml_models.convolution import convolve
+from mml_models.edges import Edges, GaussianBasis, cosine_envelope
 from mml_models.elements import ElementEmbedding
 from mml_models.encoder import GraphEncoder, positive
+from mml_models.pairs import Pairs, find_pairs
 
 
 class SchNet(GraphEncoder):
-    """PyG's SchNet (Schuett et al. 2017, arXiv 1706.08566) on the periodic edges of the batch.
+    """SchNet of Schuett et al. 2017 (arXiv 1706.08566) on periodic edges.
 
-    The wrapped model (`net`) gets edges and distances through its `interaction_graph` hook, so that it
-    never builds a radius graph; its table of elements and its readout are replaced, so that per-atom
-    vectors come out. Its filters carry the envelope ``(cos(pi d / cutoff) + 1) / 2``, which goes to zero
-    with its derivative at the cutoff.
+    Block l, with Gaussians ``g`` of the distance and the envelope ``u = (cos(pi d / cutoff) + 1) / 2``, which
+    goes to zero with its derivative at the cutoff::
+
+        W_ij = phi_w(g(d_ij)) u(d_ij)
+        h_i <- h_i + phi_h(sum_j (A h_j) * W_ij)
+
+    The filters W are computed once for the two edges of a pair of atoms.
 
     Parameters
     ----------
@@ -59,44 +64,47 @@ class SchNet(GraphEncoder):
     ) -> None:
         positive(hidden_dim=hidden_dim, output_dim=output_dim, num_conv=num_conv)
         positive(num_atom_embedding=num_atom_embedding)
-        if num_gaussians < 2:
-            raise ValueError(f"num_gaussians is {num_gaussians}: give at least 2.")
         super().__init__(
             output_dim, cutoff, reduction, ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         )
-        net = pyg_schnet()(
-            hidden_channels=hidden_dim,
-            num_filters=hidden_dim,
-            num_interactions=num_conv,
-            num_gaussians=num_gaussians,
-            cutoff=self.cutoff,
-            interaction_graph=_GivenEdges(),
-        )
-        net.embedding = nn.Identity()
-        net.lin1 = nn.Linear(hidden_dim, hidden_dim)
-        net.lin2 = nn.Linear(hidden_dim, output_dim)
-        net.readout = _KeepAtoms()
-        self.net = net
+        self.basis = GaussianBasis(num_gaussians, self.cutoff)
+        self.blocks = nn.ModuleList(SchNetBlock(hidden_dim, num_gaussians) for _ in range(num_conv))
+        self.readout = _two_layers(hidden_dim, hidden_dim, output_dim)
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
         """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
-        # PyG hands `z` to the embedding only, `pos` to the hook, `batch` to the hook and the readout, which
-        # are all ours: the edges travel in the place of `pos`, and no state is kept between calls.
-        points: Tensor = self.net(self.elements(atomic_numbers), edges, atomic_numbers)
+        pairs = find_pairs(edges)
+        distances = pairs.first(edges.distances)
+        gaussians = self.basis(distances)
+        envelope = cosine_envelope(distances, self.cutoff).unsqueeze(-1)
+        h = self.elements(atomic_numbers)
+        for block in self.blocks:
+            h = block(h, gaussians, envelope, edges, pairs)
+        points: Tensor = self.readout(h)
         return points
 
 
-class _GivenEdges(nn.Module):
-    """Stands where PyG's SchNet builds its radius graph, handing on the edges that came as `pos`."""
+class SchNetBlock(nn.Module):
+    """One interaction block of `SchNet`, for N atoms and P pairs."""
 
-    def forward(self, edges: Edges, _: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the edges in PyG's order, which sums messages at the second row, and their distances."""
-        return edges.index_to_centre(), edges.distances
+    def __init__(self, hidden_dim: int, num_gaussians: int) -> None:
+        super().__init__()
+        self.filter = _two_layers(num_gaussians, hidden_dim, hidden_dim)
+        self.mix = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        nn.init.xavier_uniform_(self.mix.weight)
+        self.update = _two_layers(hidden_dim, hidden_dim, hidden_dim)
+
+    def forward(self, h: Tensor, gaussians: Tensor, envelope: Tensor, edges: Edges, pairs: Pairs) -> Tensor:
+        """Update atom vectors `h` [N, F], given `gaussians` [P, K] and `envelope` [P, 1]."""
+        filters = self.filter(gaussians) * envelope
+        received = convolve(self.mix(h), filters, edges, pairs)
+        updated: Tensor = h + self.update(received)
+        return updated
 
 
-class _KeepAtoms(nn.Module):
-    """Stands where PyG's SchNet sums over atoms, and leaves them as they are."""
-
-    def forward(self, points: Tensor, _: Tensor, dim: int) -> Tensor:
-        """Return `points` [N, D]."""
-        return points
+def _two_layers(width_in: int, width: int, width_out: int) -> nn.Sequential:
+    layers = (nn.Linear(width_in, width), nn.Linear(width, width_out))
+    for layer in layers:
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(layers[0], ShiftedSoftplus(), layers[1])

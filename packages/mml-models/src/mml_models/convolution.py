@@ -1,0 +1,95 @@
+"""Continuous-filter convolution: sums over neighbours, each channel weighed by a filter of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from mml_models.edges import Edges
+from mml_models.pairs import Pairs
+
+
+def convolve(values: Tensor, filters: Tensor, edges: Edges, pairs: Pairs) -> Tensor:
+    """Return ``y_i = sum_j x_j * W_ij`` over the neighbours j of each atom i.
+
+    Schuett et al. 2017 (arXiv 1706.08566), eq. 2. It is linear in both arguments, and so are its
+    derivatives, which are put together from itself and from `_FilterGradient`, to any order. Where edges
+    come in pairs, W is the same both ways: the sum is then its own adjoint, every sum runs over edges in
+    their given order, and nothing of [E, F] is kept for the way back.
+
+    Parameters
+    ----------
+    values
+        [N, F], atoms.
+    filters
+        [P, F], one row a pair.
+    edges
+        E edges.
+    pairs
+        Those edges in pairs, from `find_pairs`.
+
+    Returns
+    -------
+    Tensor
+        [N, F].
+    """
+    dtype = torch.promote_types(values.dtype, filters.dtype)  # they differ under autocast
+    result: Tensor = _Convolution.apply(
+        values.to(dtype), filters.to(dtype), edges.centre, edges.neighbour, pairs
+    )
+    return result
+
+
+class _Convolution(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, filters: Tensor, centre: Tensor, neighbour: Tensor, pairs: Pairs
+    ) -> Tensor:
+        ctx.save_for_backward(values, filters, centre, neighbour)
+        ctx.pairs = pairs
+        messages = values.index_select(0, neighbour)
+        messages.mul_(pairs.spread(filters))
+        return torch.zeros_like(values).index_add_(0, centre, messages)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        values, filters, centre, neighbour = ctx.saved_tensors
+        ways = (neighbour, centre) if ctx.pairs.edges is None else (centre, neighbour)
+        return (
+            _Convolution.apply(grad, filters, *ways, ctx.pairs) if ctx.needs_input_grad[0] else None,
+            _FilterGradient.apply(values, grad, centre, neighbour, ctx.pairs),
+            None,
+            None,
+            None,
+        )
+
+
+class _FilterGradient(Function):
+    """``g_p = sum over the edges ij of pair p of x_j * y_i``, [P, F]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, grad: Tensor, centre: Tensor, neighbour: Tensor, pairs: Pairs
+    ) -> Tensor:
+        ctx.save_for_backward(values, grad, centre, neighbour)
+        ctx.pairs = pairs
+        i, j = pairs.first(centre), pairs.first(neighbour)
+        result = grad.index_select(0, i).mul_(values.index_select(0, j))
+        if pairs.edges is not None:
+            result.addcmul_(grad.index_select(0, j), values.index_select(0, i))
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
+        values, grad, centre, neighbour = ctx.saved_tensors
+        ways = (neighbour, centre) if ctx.pairs.edges is None else (centre, neighbour)
+        return (
+            _Convolution.apply(grad, outer, *ways, ctx.pairs),
+            _Convolution.apply(values, outer, centre, neighbour, ctx.pairs),
+            None,
+            None,
+            None,
+        )

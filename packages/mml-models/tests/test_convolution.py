@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from mml_models.batch import read_graph
+from mml_models.convolution import convolve
+from mml_models.edges import Edges, edges_within
+from mml_models.pairs import Pairs, find_pairs
+from mml_models.testing import crystal_batch, random_crystal
+
+
+def setting(paired, seed=0):
+    graph = read_graph(crystal_batch([random_crystal(seed, 2), random_crystal(seed + 1, 1)], 3.3))
+    edges = edges_within(graph, 3.3, torch.float64)
+    if not paired:
+        kept = torch.arange(len(edges.centre)) % 3 > 0
+        edges = Edges(edges.centre[kept], edges.neighbour[kept], edges.vectors[kept], edges.distances[kept])
+    pairs = find_pairs(edges) if paired else Pairs(None, None)
+    assert (pairs.edges is not None) == paired
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(3, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    rows = len(pairs.first(edges.distances))
+    filters = torch.randn(rows, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    return values, filters, edges, pairs
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_the_sum_over_neighbours_one_by_one(paired, seed):
+    values, filters, edges, pairs = setting(paired, seed)
+    expected = torch.zeros(3, 2, dtype=torch.float64)
+    for edge, (i, j) in enumerate(zip(edges.centre.tolist(), edges.neighbour.tolist(), strict=True)):
+        row = edge if pairs.of_edge is None else int(pairs.of_edge[edge])
+        expected[i] += values[j].detach() * filters[row].detach()
+    torch.testing.assert_close(convolve(values, filters, edges, pairs).detach(), expected)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_its_derivatives_are_right_to_the_third_order(paired):
+    values, filters, edges, pairs = setting(paired)
+
+    def function(x, w):
+        return convolve(x, w, edges, pairs)
+
+    def slopes(x, w):
+        total = function(x, w).sin().sum()
+        return torch.autograd.grad(total, (x, w), create_graph=True)
+
+    assert torch.autograd.gradcheck(function, (values, filters))
+    assert torch.autograd.gradgradcheck(function, (values, filters))
+    assert torch.autograd.gradgradcheck(slopes, (values, filters))
+
+
+def test_precisions_that_differ_meet_in_the_wider_one():
+    values, filters, edges, pairs = setting(paired=True)
+    mixed = convolve(values.bfloat16(), filters.float(), edges, pairs)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, convolve(values, filters, edges, pairs).float(), rtol=0.05, atol=0.05)
