@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_models.batch import AtomGraph, read_graph
 from mml_models.edges import (
+    BesselBasis,
     GaussianBasis,
     cosine_envelope,
     distances_of,
@@ -101,3 +102,17 @@ def test_the_cosine_envelope_falls_from_one_to_zero_without_a_slope_at_either_en
     (slopes,) = torch.autograd.grad(values.sum(), d)
     torch.testing.assert_close(values, torch.tensor([1.0, 0.5, 0.0, 0.0], dtype=torch.float64))
     assert slopes.tolist() == pytest.approx([0.0, -math.pi / 6, 0.0, 0.0], abs=1e-12)
+
+
+def test_bessel_functions_are_orthogonal_and_vanish_at_the_cutoff():
+    """Over the ball within the cutoff, with weight d^2."""
+    basis = BesselBasis(6, 4.0).double()
+    d = torch.linspace(0.0, 4.0, 4001, dtype=torch.float64)
+    values = basis(d)
+    weighted = values * d.unsqueeze(1)
+    overlap = torch.trapezoid(weighted.unsqueeze(1) * weighted.unsqueeze(2), d, dim=0)
+    torch.testing.assert_close(overlap, torch.eye(6, dtype=torch.float64), atol=1e-6, rtol=0)
+    assert float(values[-1].abs().max()) < 1e-12
+    first = math.sqrt(2 / 4.0) * (math.pi * d[1:] / 4.0).sin() / d[1:]
+    torch.testing.assert_close(values[1:, 0], first)
+    assert bool(values[0].isfinite().all())

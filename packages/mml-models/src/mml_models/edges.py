@@ -109,3 +109,24 @@ class GaussianBasis(nn.Module):
     def forward(self, distances: Tensor) -> Tensor:
         """Expand `distances` [E] -> [E, K]."""
         return torch.exp(-0.5 * ((distances.unsqueeze(-1) - self.centres) / self.width).square())
+
+
+class BesselBasis(nn.Module):
+    """Distances [E] -> `num_radial` sines [E, K] that vanish at the cutoff.
+
+    ``sqrt(2 / cutoff) sin(n pi d / cutoff) / d`` for n = 1 to K, and its limit at distance zero: Gasteiger et
+    al. (arXiv 2003.03123), eq. 7.
+    """
+
+    orders: Tensor
+
+    def __init__(self, num_radial: int, cutoff: float) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        self.register_buffer("orders", torch.arange(1.0, num_radial + 1.0), persistent=False)
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """Expand `distances` [E] -> [E, K]."""
+        frequencies = self.orders / self.cutoff
+        scale = math.pi * math.sqrt(2.0 / self.cutoff)
+        return scale * frequencies * torch.sinc(distances.unsqueeze(-1) * frequencies)

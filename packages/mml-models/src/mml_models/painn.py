@@ -1,0 +1,156 @@
+"""PaiNN: atoms carry vectors beside numbers, so that messages have a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mml_models.activations import SiLU
+from mml_models.edges import BesselBasis, Edges, cosine_envelope
+from mml_models.elements import ElementEmbedding
+from mml_models.encoder import GraphEncoder, positive
+from mml_models.pairs import Pairs, find_pairs
+
+
+class PaiNN(GraphEncoder):
+    """Polarizable atom interaction network of Schuett et al. 2021 (arXiv 2102.03150) on periodic edges.
+
+    Atoms carry numbers ``s`` [F] and vectors ``v`` [3, F]. With sines ``g`` of the distance, the envelope
+    ``u = (cos(pi d / cutoff) + 1) / 2`` and the direction ``e_ij`` of an edge, a block sends (eq. 7 and 8)::
+
+        (a, b, c)_ij = phi(s_j) * (W g(d_ij) + w) u(d_ij)
+        s_i <- s_i + sum_j a_ij
+        v_i <- v_i + sum_j (v_j * b_ij + e_ij c_ij)
+
+    and mixes the two kinds at each atom (eq. 9 and 10). Norms of vectors are ``sqrt(|v|^2 + 1e-8)``, so that
+    forces have gradients where vectors vanish.
+
+    Parameters
+    ----------
+    hidden_dim
+        Width F.
+    output_dim
+        Length of the embeddings.
+    num_conv
+        Number of blocks.
+    num_radial
+        Number of sines that a distance is expanded in.
+    cutoff
+        Angstrom; edges as long as this or longer contribute nothing.
+    num_atom_embedding
+        The largest atomic number that can be embedded.
+    reduction
+        How atoms are pooled into `system_embedding`: "sum" or "mean".
+    elements
+        Atomic numbers to accept; all up to `num_atom_embedding` where None.
+
+    Raises
+    ------
+    ValueError
+        Where a size is not positive, or an option is not known.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int = 64,
+        output_dim: int = 64,
+        num_conv: int = 3,
+        num_radial: int = 20,
+        cutoff: float = 5.0,
+        num_atom_embedding: int = 100,
+        reduction: Literal["sum", "mean"] = "sum",
+        elements: Sequence[int] | None = None,
+    ) -> None:
+        positive(hidden_dim=hidden_dim, output_dim=output_dim, num_conv=num_conv, num_radial=num_radial)
+        positive(num_atom_embedding=num_atom_embedding)
+        super().__init__(
+            output_dim, cutoff, reduction, ElementEmbedding(hidden_dim, num_atom_embedding, elements)
+        )
+        self.basis = BesselBasis(num_radial, self.cutoff)
+        self.messages = nn.ModuleList(PaiNNMessage(hidden_dim, num_radial) for _ in range(num_conv))
+        self.updates = nn.ModuleList(
+            PaiNNUpdate(hidden_dim, keep_vectors=block < num_conv - 1) for block in range(num_conv)
+        )
+        self.readout = nn.Sequential(
+            nn.Linear(hidden_dim, hidden_dim), SiLU(), nn.Linear(hidden_dim, output_dim)
+        )
+
+    def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
+        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        pairs = find_pairs(edges)
+        distances = pairs.first(edges.distances)
+        sines = self.basis(distances)
+        envelope = cosine_envelope(distances, self.cutoff).unsqueeze(-1)
+        directions = edges.vectors / edges.distances.clamp(min=1e-6).unsqueeze(-1)
+        scalars = self.elements(atomic_numbers)
+        vectors = scalars.new_zeros(scalars.shape[0], 3, scalars.shape[1])
+        for message, update in zip(self.messages, self.updates, strict=True):
+            scalars, vectors = message(scalars, vectors, sines, envelope, directions, edges, pairs)
+            scalars, vectors = update(scalars, vectors)
+        points: Tensor = self.readout(scalars)
+        return points
+
+
+class PaiNNMessage(nn.Module):
+    """The messages of one block of `PaiNN`: eq. 7 and 8, for N atoms, E edges and P pairs."""
+
+    def __init__(self, hidden_dim: int, num_radial: int) -> None:
+        super().__init__()
+        self.context = nn.Sequential(
+            nn.Linear(hidden_dim, hidden_dim), SiLU(), nn.Linear(hidden_dim, 3 * hidden_dim)
+        )
+        self.filter = nn.Linear(num_radial, 3 * hidden_dim)
+
+    def forward(
+        self,
+        scalars: Tensor,
+        vectors: Tensor,
+        sines: Tensor,
+        envelope: Tensor,
+        directions: Tensor,
+        edges: Edges,
+        pairs: Pairs,
+    ) -> tuple[Tensor, Tensor]:
+        """Update `scalars` [N, F] and `vectors` [N, 3, F].
+
+        Given are `sines` [P, K], `envelope` [P, 1] and `directions` [E, 3].
+        """
+        filters = pairs.spread(self.filter(sines) * envelope)
+        messages = self.context(scalars).index_select(0, edges.neighbour) * filters
+        to_scalars, along_vectors, along_edges = messages.unsqueeze(1).chunk(3, dim=-1)
+        to_vectors = vectors.index_select(0, edges.neighbour) * along_vectors
+        to_vectors = to_vectors + directions.unsqueeze(-1) * along_edges
+        received = torch.cat((to_scalars, to_vectors), dim=1)
+        total = received.new_zeros(scalars.shape[0], *received.shape[1:])
+        total = total.index_add(0, edges.centre, received)
+        return scalars + total[:, 0], vectors + total[:, 1:]
+
+
+class PaiNNUpdate(nn.Module):
+    """The mixing of one block of `PaiNN`: eq. 9 and 10.
+
+    `keep_vectors` is False in the last block, where no one sees the vectors any more.
+    """
+
+    def __init__(self, hidden_dim: int, *, keep_vectors: bool) -> None:
+        super().__init__()
+        self.keep_vectors = keep_vectors
+        self.project = nn.Linear(hidden_dim, 2 * hidden_dim, bias=False)
+        self.mix = nn.Sequential(
+            nn.Linear(2 * hidden_dim, hidden_dim),
+            SiLU(),
+            nn.Linear(hidden_dim, (3 if keep_vectors else 2) * hidden_dim),
+        )
+
+    def forward(self, scalars: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Update `scalars` [N, F] and `vectors` [N, 3, F]."""
+        first, second = self.project(vectors).chunk(2, dim=-1)
+        length = (second.square().sum(dim=1) + 1e-8).sqrt()
+        gates = self.mix(torch.cat((scalars, length), dim=-1)).chunk(3 if self.keep_vectors else 2, dim=-1)
+        scalars = scalars + gates[0] + gates[1] * (first * second).sum(dim=1)
+        if self.keep_vectors:
+            vectors = vectors + gates[2].unsqueeze(1) * first
+        return scalars, vectors

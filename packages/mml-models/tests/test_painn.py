@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_models import PaiNN
+from mml_models.painn import PaiNNUpdate
+from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
+
+CUTOFF = 4.0
+crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
+
+
+def small(**options):
+    torch.manual_seed(0)
+    return PaiNN(
+        **{"hidden_dim": 10, "output_dim": 6, "num_conv": 2, "cutoff": CUTOFF, "num_radial": 6, **options}
+    )
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_passes_the_suite(name):
+    @settings(max_examples=15, deadline=None)
+    @given(crystals, st.integers(0, 1000))
+    def check(crystal, seed):
+        CHECKS[name](encoder, crystal, CUTOFF, seed)
+
+    encoder = small().double()
+    check()
+
+
+@pytest.mark.parametrize("options", [{"reduction": "mean"}, {"num_conv": 1}, {"num_conv": 3}])
+def test_passes_the_suite_with_other_options(options):
+    check_encoder(small(**options), random_crystal(2))
+
+
+def test_vectors_turn_with_the_crystal():
+    update = PaiNNUpdate(4, keep_vectors=True).double()
+    generator = torch.Generator().manual_seed(0)
+    scalars = torch.randn(5, 4, generator=generator, dtype=torch.float64)
+    vectors = torch.randn(5, 3, 4, generator=generator, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64)).Q
+    s, v = update(scalars, vectors)
+    s_turned, v_turned = update(scalars, torch.einsum("xy,nyf->nxf", turn, vectors))
+    torch.testing.assert_close(s_turned, s)
+    torch.testing.assert_close(v_turned, torch.einsum("xy,nyf->nxf", turn, v))
+
+
+def test_it_tells_apart_what_distances_of_one_layer_cannot():
+    """Three neighbours at the same distances, at other angles: one block of SchNet sees no difference."""
+    encoder = small(num_conv=1).double()
+
+    def star(angle):
+        ends = torch.tensor([0.0, angle, 2.0], dtype=torch.float64)
+        pos = torch.stack((ends.cos(), ends.sin(), torch.zeros(3)), dim=1)
+        crystal = random_crystal(0, 1)
+        numbers = torch.tensor([13, 29, 29, 29])
+        return type(crystal)(numbers, torch.cat((torch.zeros(1, 3), pos)).double() * 2.0, None)
+
+    # Edges end at 2.1: the neighbours do not see each other.
+    first, second = (
+        encoder({**crystal_batch([star(a)], 2.1), "cutoff_radius": None}).point_embedding[0]
+        for a in (0.9, 1.0)
+    )
+    assert not torch.allclose(first, second)
+
+
+def test_every_parameter_is_trained_by_the_energy():
+    encoder = small().double()
+    encoder(crystal_batch([random_crystal(0)], CUTOFF)).system_embedding.square().sum().backward()
+    unused = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
+    assert unused == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"num_radial": 0}, "num_radial is 0: give at least 1"), ({"num_conv": 0}, "num_conv is 0")],
+)
+def test_refuses_options_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        small(**options)
