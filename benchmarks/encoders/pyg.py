@@ -1,0 +1,24 @@
+"""PyG's SchNet on the edges of the batch, given through its `interaction_graph` hook."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch_geometric.nn.models import SchNet
+
+from encoders.face import CUTOFF, LAYERS, RADIAL, WIDTH, Batch, Contender
+
+PACKAGES = ("torch-geometric", "torch")
+
+
+def _schnet(batch: Batch) -> Contender:
+    centre, neighbour = batch.edges
+
+    def edges(positions: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+        vectors = positions[neighbour] + batch.offsets - positions[centre]
+        return batch.edges.flip(0), vectors.norm(dim=1)
+
+    model = SchNet(WIDTH, WIDTH, LAYERS, RADIAL, CUTOFF, interaction_graph=edges)
+    return Contender(model, lambda pos: model(batch.numbers, pos, batch.structure).squeeze(-1))
+
+
+CONTENDERS = {"SchNet": _schnet}

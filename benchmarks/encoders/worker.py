@@ -1,0 +1,52 @@
+"""The process of one encoder: `python -P -m encoders.worker MODULE NAME BATCH.npz THREADS`.
+
+Answers with one line of JSON: first what it is, then, for each line it reads, the seconds of a step. When its
+input ends it says its peak memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from encoders.face import Batch, training_step
+
+
+def main() -> None:
+    """Serve until the standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print goes elsewhere
+    warnings.simplefilter("ignore")
+    module_name, name, path, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    torch.manual_seed(0)
+    module = importlib.import_module(f"encoders.{module_name}")
+    batch = Batch.load(Path(path))
+    contender = module.CONTENDERS[name](batch)
+    step = training_step(contender, batch)
+    before = _peak_memory()
+    about = {package: version(package) for package in module.PACKAGES}
+    parameters = sum(p.numel() for p in contender.module.parameters())
+    print(json.dumps({"about": about, "parameters": parameters}), file=answers)
+    for _ in sys.stdin:
+        started = perf_counter()
+        loss = step()
+        print(json.dumps({"seconds": perf_counter() - started, "loss": loss}), file=answers)
+    print(json.dumps({"bytes": _peak_memory() - before}), file=answers)
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    main()
