@@ -37,10 +37,7 @@ class GraphEncoder(nn.Module, ABC):
         self, output_dim: int, cutoff: float, reduction: Literal["sum", "mean"], elements: ElementEmbedding
     ) -> None:
         super().__init__()
-        if reduction not in ("sum", "mean"):
-            raise ValueError(f"reduction is {reduction!r}: give 'sum' or 'mean'.")
-        if not cutoff > 0:
-            raise ValueError(f"cutoff is {cutoff}: give a length in angstrom above 0.")
+        check_cutoff_and_reduction(cutoff, reduction)
         self.output_dim = output_dim
         self.cutoff = float(cutoff)
         self.reduction = reduction
@@ -66,7 +63,7 @@ class GraphEncoder(nn.Module, ABC):
         check_radius(batch, self.cutoff)
         edges = edges_within(graph, self.cutoff, self.elements.table.weight.dtype)
         points = self.embed_atoms(graph.atomic_numbers, edges)
-        return Embeddings(_pool(points, graph, self.reduction), points)
+        return Embeddings(pool(points, graph, self.reduction), points)
 
 
 def check_radius(batch: Mapping[str, Any], cutoff: float) -> None:
@@ -86,6 +83,14 @@ def check_radius(batch: Mapping[str, Any], cutoff: float) -> None:
         )
 
 
+def check_cutoff_and_reduction(cutoff: float, reduction: str) -> None:
+    """Raise ValueError where one of them cannot be."""
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"reduction is {reduction!r}: give 'sum' or 'mean'.")
+    if not cutoff > 0:
+        raise ValueError(f"cutoff is {cutoff}: give a length in angstrom above 0.")
+
+
 def positive(**sizes: int) -> None:
     """Raise ValueError for the first of the named sizes that is below 1."""
     for name, size in sizes.items():
@@ -93,7 +98,8 @@ def positive(**sizes: int) -> None:
             raise ValueError(f"{name} is {size}: give at least 1.")
 
 
-def _pool(points: Tensor, graph: AtomGraph, reduction: str) -> Tensor:
+def pool(points: Tensor, graph: AtomGraph, reduction: str) -> Tensor:
+    """Sum or average the vectors [N, D] of atoms over each structure: [B, D]."""
     total = points.new_zeros(graph.num_structures, points.shape[1]).index_add(0, graph.structure, points)
     if reduction == "sum":
         return total

@@ -1,6 +1,6 @@
 """Encoders of mml-models and tasks of mml-tasks, at the older toolkit's path: the same objects."""
 
-from mml_models import EGNN, PaiNN, SchNet
+from mml_models import EGNN, GenericEncoder, PaiNN, SchNet
 
 from matsciml._not_here import missing_names
 from matsciml.models.base import (
@@ -20,6 +20,7 @@ __all__ = [
     "BinaryClassificationTask",
     "CrystalSymmetryClassificationTask",
     "ForceRegressionTask",
+    "GenericEncoder",
     "GradFreeForceRegressionTask",
     "MultiTaskLitModule",
     "NodeDenoisingTask",

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from mml_models import GenericEncoder
+from mml_models.testing import check_encoder, crystal_batch, random_crystal
+from torch import nn
+
+CUTOFF = 4.0
+
+
+class Sums(nn.Module):
+    """Sums over neighbours of their vectors, with a smooth end."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(100, 4)
+        self.mlp = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 5))
+
+    def forward(self, z, pos, edge_index, edge_vectors, batch):
+        centre, neighbour = edge_index
+        distances = edge_vectors.norm(dim=1, keepdim=True)
+        decay = torch.exp(-distances * torch.tensor([0.1, 0.3, 0.6, 1.0]).to(distances))
+        messages = self.table(z)[neighbour] * decay * (1 - (distances / CUTOFF) ** 2) ** 3
+        received = messages.new_zeros(len(z), 4).index_add(0, centre, messages)
+        return self.mlp(torch.cat((self.table(z), received), dim=1))
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_a_module_passes_the_suite_and_is_trained(reduction):
+    encoder = GenericEncoder(Sums(), 5, CUTOFF, reduction)
+    check_encoder(encoder, random_crystal(4))
+    assert {name for name, _ in encoder.named_parameters()} >= {"fn.table.weight", "fn.mlp.0.weight"}
+
+
+def test_a_plain_function_gets_atoms_edges_and_structures():
+    seen = {}
+
+    def embed(z, pos, edge_index, edge_vectors, batch):
+        seen.update(z=z, pos=pos, edge_index=edge_index, edge_vectors=edge_vectors, batch=batch)
+        return z.to(pos).unsqueeze(1)
+
+    batch = crystal_batch([random_crystal(0, 2), random_crystal(1, 3)], 5.0)
+    found = GenericEncoder(embed, 1, CUTOFF)(batch)
+    graph = batch["graph"]
+    vectors = graph.pos[graph.edge_index[1]] + graph.offsets - graph.pos[graph.edge_index[0]]
+    near = vectors.norm(dim=1) < CUTOFF
+    assert torch.equal(seen["z"], graph.atomic_numbers)
+    assert torch.equal(seen["pos"], graph.pos)
+    assert torch.equal(seen["edge_index"], graph.edge_index[:, near])
+    torch.testing.assert_close(seen["edge_vectors"], vectors[near])
+    assert seen["batch"].tolist() == [0, 0, 1, 1, 1]
+    z = graph.atomic_numbers.double()
+    assert found.system_embedding.flatten().tolist() == [float(z[:2].sum()), float(z[2:].sum())]
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda z: z.double(), r"returned shape \[3\], not a tensor of shape \[3, 2\]"),
+        (lambda z: z.new_zeros(3, 1), r"returned shape \[3, 1\]"),
+        (lambda z: None, r"returned NoneType"),
+    ],
+)
+def test_refuses_what_is_not_a_row_an_atom(result, message):
+    encoder = GenericEncoder(lambda z, *_: result(z), 2, CUTOFF)
+    with pytest.raises(ValueError, match=message):
+        encoder(crystal_batch([random_crystal(0)], CUTOFF))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output_dim": 0}, "output_dim is 0: give at least 1"),
+        ({"output_dim": 1, "cutoff": 0.0}, "cutoff is 0.0: give a length"),
+        ({"output_dim": 1, "reduction": "max"}, "reduction is 'max': give 'sum' or 'mean'"),
+    ],
+)
+def test_refuses_options_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        GenericEncoder(Sums(), **options)
