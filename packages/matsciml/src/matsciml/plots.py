@@ -80,7 +80,7 @@ def learning_curves(series: dict[str, Curve]) -> str:
         right.set(title="Validation errors (physical units)", xlabel="step")
         for axes in (left, right):
             if axes.lines:
-                axes.legend()
+                axes.legend(loc="upper right")  # "best" warns where finding it takes long
                 if all(np.all(np.asarray(line.get_ydata()) > 0) for line in axes.lines):
                     axes.set_yscale("log")
         return _svg(figure)
@@ -114,7 +114,7 @@ def parity(quantity: Regression) -> str:
         right.hist(np.clip(trivial, -reach, reach), bins, color=GREY, alpha=0.45, label="trivial baseline")
         right.hist(np.clip(residual, -reach, reach), bins, color=BLUE, alpha=0.8, label="model")
         right.set(title="Residuals: prediction - label", xlabel=f"difference{suffix}", ylabel="count")
-        right.legend()
+        right.legend(loc="upper right")
         return _svg(figure)
 
 
