@@ -17,7 +17,7 @@ def encoders() -> set[str]:
     return {
         name
         for name, value in vars(mml_models).items()
-        if isinstance(value, type) and issubclass(value, mml_models.GraphEncoder)
+        if isinstance(value, type) and issubclass(value, torch.nn.Module)
     } - {"GraphEncoder"}
 
 
