@@ -116,6 +116,9 @@ def test_files_that_are_cut_missing_or_something_else(path, tmp_path):
     with pytest.raises(ValueError, match=r"cut\.lmdb' is damaged: it has 12288 of at least \d+ bytes"):
         Shard(cut)
     (tmp_path / "text.lmdb").write_text("this is no database\n" * 1000)
+    (tmp_path / "empty.lmdb").touch()
+    with pytest.raises(ValueError, match=r"empty\.lmdb' is damaged: it is empty"):
+        open_shard(tmp_path / "empty.lmdb")
     with pytest.raises(ValueError, match=r"text\.lmdb' is damaged"):
         Shard(tmp_path / "text.lmdb")
     for read in (open_shard, lambda file: check_shard(file, 1, "")):

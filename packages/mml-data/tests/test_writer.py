@@ -266,6 +266,17 @@ def test_an_exception_keeps_what_was_added_for_one_who_resumes(tmp_path, samples
     assert names(tmp_path) == ["toy", "whole"]
 
 
+def test_a_shard_that_was_made_but_not_begun_is_gone_on_with(tmp_path, samples):
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "toy", interrupted(samples[:4]), resume=True, shard_size=4)
+    (tmp_path / ".toy.partial" / "shard-00001.lmdb").touch()
+    with LMDBWriter(tmp_path / "toy", resume=True, shard_size=4) as writer:
+        assert len(writer) == 4
+        for sample in samples[4:6]:
+            writer.add(sample)
+    assert [shard.count for shard in LMDBDataset(tmp_path / "toy").manifest.shards] == [4, 2]
+
+
 def test_a_writer_that_does_not_resume_starts_anew(tmp_path, samples):
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "toy", interrupted(samples[:1]), resume=True)

@@ -32,8 +32,13 @@ def shards_in(directory: Path) -> list[Path]:
 
 
 def count_records(shards: Iterable[Path]) -> list[int]:
-    """Return how many records each shard holds."""
-    return [int(open_shard(path).environment.stat()["entries"]) for path in shards]
+    """Return how many records each shard holds; a file without a byte holds none.
+
+    LMDB makes the file first and writes its header then: a writer that is killed in between leaves it empty.
+    """
+    return [
+        int(open_shard(path).environment.stat()["entries"]) if path.stat().st_size else 0 for path in shards
+    ]
 
 
 def _one_by_one(jobs: Sequence[Callable[[], ShardSummary]]) -> Iterable[ShardSummary]:

@@ -56,6 +56,8 @@ class Shard:
         self._process = os.getpid()
         if not path.is_file():
             raise FileNotFoundError(_missing(path))
+        if not path.stat().st_size:  # LMDB would try to write a header, and name a bad file descriptor
+            raise ValueError(f"the shard {str(path)!r} is damaged: it is empty; import the data set again")
         try:
             self.environment = lmdb.open(
                 str(path), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1024
