@@ -3,6 +3,7 @@
 from mml_diagnostics.base import DiagnosticCallback
 from mml_diagnostics.finding import Finding, Problem
 from mml_diagnostics.gradient_check import GradientCheckCallback
+from mml_diagnostics.replay import Replay, replay
 from mml_diagnostics.throughput import ThroughputCallback
 from mml_diagnostics.training_helper import TrainingHelperCallback
 
@@ -13,6 +14,8 @@ __all__ = [
     "Finding",
     "GradientCheckCallback",
     "Problem",
+    "Replay",
     "ThroughputCallback",
     "TrainingHelperCallback",
+    "replay",
 ]
