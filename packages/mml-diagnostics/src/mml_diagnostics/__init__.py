@@ -1,6 +1,7 @@
 """Callbacks that watch a Lightning training run and say what is wrong."""
 
 from mml_diagnostics.base import DiagnosticCallback
+from mml_diagnostics.diagnose import Diagnosis, diagnose
 from mml_diagnostics.finding import Finding, Problem
 from mml_diagnostics.gradient_check import GradientCheckCallback
 from mml_diagnostics.replay import Replay, replay
@@ -10,6 +11,7 @@ from mml_diagnostics.training_helper import TrainingHelperCallback
 __version__ = "0.1.0"
 
 __all__ = [
+    "Diagnosis",
     "DiagnosticCallback",
     "Finding",
     "GradientCheckCallback",
@@ -17,5 +19,6 @@ __all__ = [
     "Replay",
     "ThroughputCallback",
     "TrainingHelperCallback",
+    "diagnose",
     "replay",
 ]
