@@ -131,6 +131,11 @@ def test_targets_that_are_not_normalised_unless_the_module_does_it(make_task, ba
 
     assert results(diagnose(make_task(Normalises), batch))["normalised_targets"] == "ok"
 
+    class UsesAnother(task_class):
+        task_keys = ("band_gap",)
+
+    assert results(diagnose(make_task(UsesAnother), batch))["normalised_targets"] == "ok"
+
 
 def test_what_is_wrong_with_the_batch_is_named(make_task, samples, make_batch):
     samples[3]["pos"] = samples[3]["pos"] / 10.0

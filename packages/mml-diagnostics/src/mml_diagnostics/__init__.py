@@ -3,6 +3,7 @@
 from mml_diagnostics.base import DiagnosticCallback
 from mml_diagnostics.diagnose import Diagnosis, diagnose
 from mml_diagnostics.finding import Finding, Problem
+from mml_diagnostics.forward_nan import ForwardNaNDetection
 from mml_diagnostics.gradient_check import GradientCheckCallback
 from mml_diagnostics.replay import Replay, replay
 from mml_diagnostics.throughput import ThroughputCallback
@@ -14,6 +15,7 @@ __all__ = [
     "Diagnosis",
     "DiagnosticCallback",
     "Finding",
+    "ForwardNaNDetection",
     "GradientCheckCallback",
     "Problem",
     "Replay",

@@ -91,11 +91,7 @@ def bad_inputs(batch: Any) -> list[BadInput]:
     owners = owners_of_rows(batch, None if ids is None else len(ids))
     found: dict[tuple[int, str], list[str]] = {}
     for key, value in named_floats(batch):
-        bad = ~torch.isfinite(value.detach())
-        if value.ndim == 0:
-            rows = [0] if bool(bad) else []
-        else:
-            rows = bad.reshape(len(bad), -1).any(dim=1).nonzero().flatten().tolist() if bad.numel() else []
+        rows = bad_rows(value)
         rows_are = "edges" if key.rpartition(".")[2] in EDGE_KEYS else "structures or atoms"
         owner = owners[rows_are].get(value.shape[0] if value.ndim else -1)
         for row in rows:
@@ -105,6 +101,14 @@ def bad_inputs(batch: Any) -> list[BadInput]:
             if owner is not None and key not in keys:
                 keys.append(key)
     return [BadInput(name, tuple(keys)) for (_, name), keys in sorted(found.items())]
+
+
+def bad_rows(value: Tensor) -> list[int]:
+    """Return the indices of the rows of ``value`` that hold NaN or Inf; of a 0-d tensor, 0."""
+    bad = ~torch.isfinite(value.detach())
+    if value.ndim == 0:
+        return [0] if bool(bad) else []
+    return bad.reshape(len(bad), -1).any(dim=1).nonzero().flatten().tolist() if bad.numel() else []
 
 
 def owners_of_rows(batch: Any, num_ids: int | None) -> dict[str, dict[int, Tensor]]:

@@ -191,8 +191,8 @@ def _load(path: Path, device: torch.device, weights_only: bool) -> dict[str, Any
         content = torch.load(path, map_location=device, weights_only=weights_only)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} holds more than plain data, or is no file of a step. If you wrote it yourself: "
-            f"replay(path, module, weights_only=False). ({str(error).splitlines()[0]})"
+            f"{path} holds more than plain data, such as graphs. If you wrote it yourself: "
+            "replay(path, module, weights_only=False)."
         ) from error
     except RuntimeError as error:  # a zip archive of something else
         raise ValueError(strange) from error

@@ -114,7 +114,8 @@ def normalised_targets(module: Any, batch: Any, low: float = 0.1, high: float = 
     """Find targets whose size is far from one, where the module does not normalise them itself.
 
     Size is the root mean square over the batch. A module normalises where it has a ``normalizers`` mapping
-    with the target's name.
+    with the target's name; one with ``task_keys`` or a ``task_loss_scaling`` mapping is asked only about the
+    targets named there.
 
     Raises
     ------
@@ -125,10 +126,11 @@ def normalised_targets(module: Any, batch: Any, low: float = 0.1, high: float = 
     if not targets:
         raise NotApplicableError("the batch has no targets of floats")
     own = getattr(module, "normalizers", None) or {}
+    used = {*(getattr(module, "task_keys", None) or ()), *(getattr(module, "task_loss_scaling", None) or ())}
     problems = []
     for name, values in targets.items():
         finite = values.double()[values.isfinite()]
-        if name in own or not len(finite):
+        if name in own or (used and name not in used) or not len(finite):
             continue
         size, spread = float(finite.square().mean().sqrt()), float(finite.std(correction=0))
         if (low <= size <= high) or size == 0:
