@@ -30,8 +30,8 @@ class ForwardNaNDetection(DiagnosticCallback):
 
     It is armed by a bad gradient, which it learns from the trainer's ``GradientCheckCallback``: what is found
     is the next forward pass that goes wrong. It is disarmed when it has found a module, or after
-    ``armed_steps`` steps without. Where there is no ``GradientCheckCallback`` it is armed by a loss that is not
-    finite, which is read once per step.
+    ``armed_steps`` steps without. Where there is no ``GradientCheckCallback`` it is armed by a loss that is
+    not finite, which is read once per step.
 
     Validation is left alone. Each rank looks at its own forward passes, and one that finds something says so.
 
