@@ -4,6 +4,7 @@ import pytest
 import torch
 from mml_diagnostics import GradientCheckCallback, replay
 from mml_diagnostics.replay import random_state, set_random_state
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
 
@@ -79,6 +80,20 @@ def test_a_batch_that_cannot_be_written_is_said_and_not_fatal(
     assert trainer.global_step == 12
     assert not callback.switched_off
     assert sum("could not be written" in r.getMessage() for r in caplog.records) == 1
+
+
+def test_weights_that_are_sharded_are_not_asked_for_and_that_is_said(
+    samples, make_loader, make_task, make_trainer, tmp_path, caplog
+):
+    class FSDPStrategy(SingleDeviceStrategy):
+        """Known by its name, as Lightning's and its subclasses are."""
+
+    samples[0]["targets"]["energy"].fill_(torch.nan)
+    callback = GradientCheckCallback(dump_dir=tmp_path / "dumps")
+    make_trainer(callback, strategy=FSDPStrategy("cpu")).fit(make_task(), make_loader(samples))
+    assert callback.steps_non_finite == 1
+    assert not (tmp_path / "dumps").exists()
+    assert sum("dump_dir is not used: under FSDPStrategy" in r.getMessage() for r in caplog.records) == 1
 
 
 class Unknown:

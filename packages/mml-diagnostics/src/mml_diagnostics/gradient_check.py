@@ -31,6 +31,10 @@ logger = logging.getLogger(__name__)
 MAX_DUMPS = 10  # of a run on a rank: a broken data set must not fill the disk
 
 
+# Under these the weights are gathered from all ranks: one that asks for them alone would wait for ever.
+SHARDED = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")
+
+
 class GradientCheckCallback(DiagnosticCallback):
     """Find NaN and Inf gradients before the optimizer uses them, zero them, and report tiny gradients.
 
@@ -61,6 +65,7 @@ class GradientCheckCallback(DiagnosticCallback):
     dump_dir
         Where to write the weights, batches and random states of the first ten bad steps (of each rank), for
         :func:`mml_diagnostics.replay`, which needs a module that is optimized automatically; None: nothing.
+        Not used where strategies shard the weights over ranks, which is said.
 
     Attributes
     ----------
@@ -115,6 +120,14 @@ class GradientCheckCallback(DiagnosticCallback):
         self._names.clear()
         if self.verbose and self._speaks:
             speak_on_console()
+        strategy = type(trainer.strategy)
+        if self.dump_dir is not None and any(cls.__name__ in SHARDED for cls in strategy.__mro__):
+            self._dumped = MAX_DUMPS
+            if self._speaks:
+                logger.warning(
+                    "dump_dir is not used: under %s no rank has the whole weights to write.",
+                    strategy.__name__,
+                )
 
     @never_fatal
     def on_train_batch_start(
