@@ -44,7 +44,12 @@ def test_all_diagnostics_of_a_trainer_share_the_file_and_speak_once(
         ("two", 4, 0, 3),
     ]
     lines = [r for r in caplog.records if r.name == "mml_diagnostics.base"]
-    assert [r.getMessage() for r in lines] == ["one [here], step 0: seen do", "two [here], step 0: seen do"]
+    assert [r.getMessage() for r in lines] == [
+        "one [here], step 0: seen do",
+        "two [here], step 0: seen do",
+        "Sees saw again: one [here] 4 times, steps 0 to 3.",
+        "Sees saw again: two [here] 4 times, steps 0 to 3.",
+    ]
     assert {r.levelno for r in lines} == {logging.WARNING}
 
 

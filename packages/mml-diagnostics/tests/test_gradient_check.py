@@ -75,7 +75,8 @@ def test_nan_target_names_the_sample_and_training_goes_on(
     assert callback.steps_non_finite == 2
     assert all_finite(task)
     said = [r for r in caplog.records if "non_finite_gradient" in r.getMessage()]
-    assert len(said) == 1
+    assert len(said) == 2  # the first time, and how often in the end
+    assert said[1].getMessage().endswith("[sample test/000013] 2 times, steps 1 to 5.")
     assert json.loads((tmp_path / "findings.json").read_text())["findings"][0]["count"] == 2
 
 
@@ -135,7 +136,7 @@ def test_small_gradients_are_one_finding_with_counts(samples, make_loader, make_
     assert "On 4 of 4 checked steps" in finding.message
     assert "(4)" in finding.message
     assert callback.small_counts["encoder.message.weight"] == 4
-    assert len([r for r in caplog.records if "small_gradients" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "small_gradients" in r.getMessage()]) == 2
     quiet = GradientCheckCallback(thres=0)
     make_trainer(quiet).fit(make_task(), make_loader(samples))
     assert quiet.findings == []
@@ -301,11 +302,50 @@ def test_small_norms_are_those_of_unscaled_gradients_where_the_optimizer_unscale
         ({"thres": float("nan")}, r"thres is nan"),
         ({"num_steps": 0}, r"num_steps is 0"),
         ({"num_steps": -2}, r"num_steps is -2"),
+        ({"patience": 0}, r"patience is 0"),
+        ({"dump_dir": __file__}, r"dump_dir is .* which is a file"),
     ],
 )
 def test_options_out_of_range(kwargs, message):
     with pytest.raises(ValueError, match=message):
         GradientCheckCallback(**kwargs)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_patience_stops_after_bad_steps_in_a_row(
+    samples, make_loader, make_task, make_trainer, caplog, accumulate
+):
+    for i in (1, 17, 25, 31):  # batches 0, 2, 3
+        samples[i]["targets"]["energy"].fill_(torch.nan)
+    callback = GradientCheckCallback(patience=3)
+    trainer = make_trainer(callback, max_epochs=5, accumulate_grad_batches=accumulate)
+    trainer.fit(make_task(), make_loader(samples))
+    # one by one: bad, good, bad, bad, bad (the next epoch); in pairs all are bad
+    assert trainer.global_step == (5 if accumulate == 1 else 3)
+    (finding,) = by_check(callback, "stopped_by_gradient_check")
+    assert (finding.severity, finding.count) == ("error", 1)
+    assert f"not finite 3 times in a row, and on {4 if accumulate == 1 else 3} of" in finding.message
+    assert "sample test/000017" in finding.message
+
+
+def test_patience_outlives_steps_that_are_not_in_a_row(samples, make_loader, make_task, make_trainer):
+    samples[1]["targets"]["energy"].fill_(torch.nan)
+    callback = GradientCheckCallback(patience=2)
+    trainer = make_trainer(callback, max_epochs=5)
+    trainer.fit(make_task(), make_loader(samples))
+    assert trainer.global_step == 20
+    assert callback.steps_non_finite == 5
+
+
+def test_streaks_survive_resume(samples, make_loader, make_task, make_trainer, tmp_path):
+    for sample in samples:
+        sample["targets"]["energy"].fill_(torch.nan)
+    trainer = make_trainer(GradientCheckCallback(patience=6))
+    trainer.fit(make_task(), make_loader(samples))
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    trainer = make_trainer(GradientCheckCallback(patience=6), max_epochs=9)
+    trainer.fit(make_task(), make_loader(samples), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert trainer.global_step == 6
 
 
 def test_verbose_says_each_event(samples, make_loader, make_task, make_trainer, caplog):
@@ -339,6 +379,19 @@ def test_special_runs(samples, make_loader, make_task, make_trainer, tmp_path, c
     assert not callback.switched_off
     assert (tmp_path / "findings.json").exists() == ("overfit_batches" in options)
     assert [r for r in caplog.records if r.name.startswith("mml") and r.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the trainer starts ranks by fork")
+def test_two_ranks_stop_at_the_same_step_where_one_sees_the_nan(tmp_path):
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS.replace("y[2] = ", "y[2:] = ").replace("thres=0", "thres=0, patience=2"))
+    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    weights = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert torch.equal(*weights)
+    findings = {f["check"]: f for f in json.loads((tmp_path / "findings.json").read_text())["findings"]}
+    assert findings["stopped_by_gradient_check"]["first_step"] == 2  # of four
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the trainer starts ranks by fork")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mml_diagnostics.checks.gradients import (
+    dead_units,
     encoder_gradient,
     listed,
     missing_gradients,
@@ -75,3 +76,33 @@ def test_small_but_not_zero():
 def test_listed():
     assert listed(["a", "b"], shown=2) == "a, b"
     assert listed(["a", "b", "c", "d"], shown=2) == "a, b and 2 more"
+
+
+def with_gradients(layer, x):
+    module = nn.Sequential(layer, nn.ReLU(), nn.Linear(8, 1))
+    module(x).sum().backward()
+    return module
+
+
+def test_dead_units_are_those_no_input_gets_through():
+    torch.manual_seed(0)
+    x = torch.randn(64, 3)
+    layer = nn.Linear(3, 8)
+    layer.bias.data.zero_()
+    assert dead_units(with_gradients(layer, x)) == []
+    layer.bias.data[:7] = -100.0
+    layer.weight.grad = None
+    (problem,) = dead_units(with_gradients(layer, x))
+    assert (problem.where, problem.patience) == ("0", 3)
+    assert "7 of 8 units" in problem.message
+    assert dead_units(with_gradients(layer, x), max_share=0.9) == []
+
+
+def test_a_layer_without_any_gradient_is_not_called_dead():
+    layer = nn.Linear(3, 8)
+    layer.bias.data.fill_(-100.0)
+    assert dead_units(with_gradients(layer, torch.randn(64, 3))) == []
+    assert dead_units(nn.Linear(3, 8)) == []
+    table = nn.Embedding(10, 8)  # rows of elements that are not in the batch are no units
+    table(torch.tensor([1])).sum().backward()
+    assert dead_units(table) == []

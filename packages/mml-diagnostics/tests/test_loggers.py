@@ -1,11 +1,189 @@
-"""Scalars reach every logger."""
+"""What is logged is what each logger's own files hold afterwards."""
 
-from mml_diagnostics.loggers import log_scalars
-from pytorch_lightning.loggers import CSVLogger
+import csv
+import json
+import logging
+import struct
+
+import numpy as np
+import pytest
+import torch
+from mml_diagnostics.histogram import histogram_of
+from mml_diagnostics.loggers import log_figure, log_histogram, log_scalars, log_table
+from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+VALUES = torch.linspace(-1, 3, 101) ** 3
+HISTOGRAM = histogram_of(VALUES, bins=16)
+COLUMNS, ROWS = ["layer", "norm"], [["encoder.0", 1.5], ["head | out", 0.25]]
 
 
-def test_all_loggers_and_none(make_trainer, tmp_path):
-    loggers = [CSVLogger(tmp_path, name="a"), CSVLogger(tmp_path, name="b")]
-    log_scalars(make_trainer(logger=loggers), {"x": 1.5}, step=7)
-    assert [logger.experiment.metrics for logger in loggers] == [[{"x": 1.5, "step": 7}]] * 2
-    log_scalars(make_trainer(logger=False), {"x": 1.5}, step=7)
+class Picture:
+    """Stands where a matplotlib figure would: what matters is the file that it writes."""
+
+    def savefig(self, file, **options):
+        assert options == {"format": "png"}
+        file.write(b"a picture")
+
+
+def log_all(trainer):
+    log_scalars(trainer, {"x/y": 1.5}, step=7)
+    log_histogram(trainer, "norms/encoder", HISTOGRAM, step=7)
+    log_histogram(trainer, "raw", [1.0, float("nan"), 2.0], step=8)
+    log_table(trainer, "tables/norms", COLUMNS, ROWS, step=7)
+
+
+def quantiles(name, histogram=HISTOGRAM):
+    return {f"{name}/{key}": value for key, value in histogram.scalars.items()}
+
+
+def read_wandb(path):
+    """Records of an offline run: protobufs in a LevelDB log of 32 KiB blocks."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, whole = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a full record, or the last part of one
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            whole = b""
+            if record.HasField("history"):
+                row = {}
+                for item in record.history.item:
+                    *outer, last = list(item.nested_key) or [item.key]
+                    holder = row
+                    for key in outer:
+                        holder = holder.setdefault(key, {})
+                    holder[last] = json.loads(item.value_json)
+                yield row
+
+
+def test_weights_and_biases_offline_run_read_back(make_trainer, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    logger = WandbLogger(save_dir=tmp_path, offline=True, project="test")
+    log_all(make_trainer(logger=logger))
+    logger.experiment.finish()
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    rows = list(read_wandb(file))
+    by_key = {
+        key: (value, row["trainer/global_step"])
+        for row in rows
+        for key, value in row.items()
+        if not key.startswith(("_", "trainer/"))
+    }
+    assert by_key["x/y"] == (1.5, 7)
+    histogram, step = by_key["norms/encoder"]
+    assert step == 7
+    assert histogram["values"] == HISTOGRAM.counts.tolist()
+    np.testing.assert_allclose(histogram["bins"], HISTOGRAM.edges, rtol=1e-12)
+    assert sum(by_key["raw"][0]["values"]) == 2
+    assert by_key["raw/non_finite"] == (1.0, 8)
+    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/**/*.table.json")
+    assert json.loads(table.read_text()) | {"columns": COLUMNS, "data": ROWS} == json.loads(table.read_text())
+
+
+def test_tensorboard_event_files_read_back(make_trainer, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(tmp_path)
+    log_all(make_trainer(logger=logger))
+    logger.experiment.close()
+    events = EventAccumulator(logger.log_dir).Reload()
+    (scalar,) = events.Scalars("x/y")
+    assert (scalar.step, scalar.value) == (7, 1.5)
+    (event,) = events.Histograms("norms/encoder")
+    stored = event.histogram_value
+    assert (event.step, stored.num) == (7, 101)
+    np.testing.assert_allclose([stored.min, stored.max], [-1, 27], rtol=1e-6)
+    # the reader may join empty buckets: compare how many values lie below each limit
+    below = dict(zip(HISTOGRAM.edges[1:], HISTOGRAM.counts.cumsum(), strict=True))
+    total = 0.0
+    for limit, count in zip(stored.bucket_limit, stored.bucket, strict=True):
+        total += count
+        nearest = min(below, key=lambda edge: abs(edge - limit))
+        assert total == (below[nearest] if abs(nearest - limit) < 1e-9 else 0)
+    assert total == 101
+    assert events.Scalars("raw/non_finite")[0].value == 1
+    (text,) = events.Tensors("tables/norms/text_summary")
+    assert b"| head &#124; out | 0.25 |" in text.tensor_proto.string_val[0]
+
+
+def test_mlflow_file_store_read_back(make_trainer, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    import mlflow
+
+    logger = MLFlowLogger(tracking_uri=f"file:{tmp_path}/mlruns")
+    trainer = make_trainer(logger=logger)
+    log_all(trainer)
+    log_figure(trainer, "pictures/spectrum", Picture(), step=3)
+    client = mlflow.MlflowClient(f"file:{tmp_path}/mlruns")
+    (run,) = client.search_runs([logger.experiment_id])
+    assert run.data.metrics["x/y"] == 1.5
+    for key, value in quantiles("norms/encoder").items():
+        (metric,) = client.get_metric_history(run.info.run_id, key)
+        assert (metric.step, metric.value) == (7, value)
+    assert run.data.metrics["raw/non_finite"] == 1
+    table = client.download_artifacts(run.info.run_id, "tables/norms-7.json", str(tmp_path))
+    with open(table) as file:  # noqa: PTH123
+        assert json.load(file) == {"columns": COLUMNS, "data": ROWS}
+    assert [a.path for a in client.list_artifacts(run.info.run_id, "pictures")] == ["pictures/spectrum-3.png"]
+
+
+def test_csv_gets_quantiles_and_files(make_trainer, tmp_path):
+    logger = CSVLogger(tmp_path, name="a")
+    trainer = make_trainer(logger=logger)
+    log_all(trainer)
+    log_figure(trainer, "pictures/../spectrum", Picture(), step=3)
+    logger.save()
+    with (tmp_path / "a" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    seen = {key: float(value) for row in rows if row["step"] == "7" for key, value in row.items() if value}
+    assert seen == {"step": 7, "x/y": 1.5} | quantiles("norms/encoder")
+    with (tmp_path / "a" / "version_0" / "tables" / "norms-7.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [COLUMNS, *([str(x) for x in row] for row in ROWS)]
+    assert (tmp_path / "a" / "version_0" / "pictures" / "_" / "spectrum-3.png").read_bytes() == b"a picture"
+
+
+def test_several_at_once_subclasses_and_none(make_trainer, tmp_path):
+    class Ours(TensorBoardLogger):
+        pass
+
+    class CSVLoggerOfTheirs(CSVLogger):
+        pass
+
+    loggers = [CSVLoggerOfTheirs(tmp_path, name="a"), Ours(tmp_path, name="b"), CSVLogger(tmp_path, name="c")]
+    log_all(make_trainer(logger=loggers))
+    loggers[1].experiment.close()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert EventAccumulator(loggers[1].log_dir).Reload().Tags()["histograms"] == ["norms/encoder", "raw"]
+    assert loggers[0].experiment.metrics == loggers[2].experiment.metrics
+    assert loggers[0].experiment.metrics[1] == quantiles("norms/encoder") | {"step": 7}
+    log_all(make_trainer(logger=False))
+
+
+def test_a_logger_that_fails_is_said_once_and_the_others_go_on(make_trainer, tmp_path, caplog):
+    class Broken(CSVLogger):
+        def log_metrics(self, metrics, step=None):
+            raise OSError("disk full")
+
+    loggers = [Broken(tmp_path, name="a"), CSVLogger(tmp_path, name="b")]
+    trainer = make_trainer(logger=loggers)
+    with caplog.at_level(logging.ERROR, logger="mml_diagnostics"):
+        log_scalars(trainer, {"x": 1.0}, step=1)
+        log_scalars(trainer, {"x": 2.0}, step=2)
+    assert loggers[1].experiment.metrics == [{"x": 1.0, "step": 1}, {"x": 2.0, "step": 2}]
+    (record,) = [r for r in caplog.records if r.name == "mml_diagnostics.loggers"]
+    assert record.getMessage() == "Broken did not take what a diagnostic logs."
+    assert "disk full" in str(record.exc_info[1])
+
+
+def test_a_row_of_another_length_is_refused(make_trainer, tmp_path):
+    with pytest.raises(ValueError, match="Row 1 of table t has 1 values for 2 columns"):
+        log_table(make_trainer(logger=CSVLogger(tmp_path)), "t", ["a", "b"], [[1, 2], [3]], step=0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mml_diagnostics import GradientCheckCallback, TrainingHelperCallback
 from pytorch_lightning import LightningModule
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
 
@@ -105,6 +105,50 @@ def test_fractional_positions(fit):
     (finding,) = found(callback, "fractional_positions")
     assert finding.where == "sample test/000003"
     assert finding.severity == "error"
+
+
+def test_target_outlier(fit):
+    def spoil(samples, task):
+        samples[11]["targets"]["energy"].fill_(1e4)
+
+    (finding,) = found(fit(spoil=spoil, max_steps=2, update_freq=1), "target_outliers")
+    assert (finding.where, finding.first_step) == ("sample test/000011", 1)
+
+
+def test_dead_units_name_their_layer(fit):
+    def relu(samples, task):
+        task.output_heads["energy"][1] = nn.ReLU()
+
+    def dead(samples, task):
+        relu(samples, task)
+        task.output_heads["energy"][0].bias.data[:14] = -100.0
+
+    (finding,) = found(fit(spoil=dead, update_freq=1), "dead_units")
+    assert (finding.where, finding.first_step) == ("output_heads.energy.0", 2)
+    assert found(fit(spoil=relu, update_freq=1), "dead_units") == []
+
+
+def test_histograms_reach_the_loggers(samples, make_loader, make_task, make_trainer, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    loggers = [CSVLogger(tmp_path, name="one"), TensorBoardLogger(tmp_path, name="two")]
+    task = make_task()
+    make_trainer(TrainingHelperCallback(update_freq=3), logger=loggers, log_every_n_steps=1).fit(
+        task, make_loader(samples)
+    )
+    events = EventAccumulator(loggers[1].log_dir, {"histograms": 0}).Reload()
+    sizes = {"gradient_norms": 9, "weight_norms": 9, "system_embedding": 8 * 16, "point_embedding": None}
+    assert set(events.Tags()["histograms"]) == {f"diagnostics/{name}" for name in sizes}
+    for name, size in sizes.items():
+        stored = events.Histograms(f"diagnostics/{name}")
+        assert [event.step for event in stored] == [0, 3]
+        if size:
+            assert stored[0].histogram_value.num == size
+    largest = max(float(p.detach().norm()) for p in task.parameters())  # after step 3, the last
+    with (tmp_path / "one" / "version_0" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["diagnostics/weight_norms/q100"]]
+    assert [row["step"] for row in rows] == ["0", "3"]
+    assert float(rows[-1]["diagnostics/weight_norms/q100"]) == pytest.approx(largest, rel=1e-5)
 
 
 def test_dwarfed_encoder(fit):
@@ -215,9 +259,10 @@ def test_any_module_is_fine_and_what_is_missing_is_said_once(make_trainer, caplo
     assert alarms(callback) == []
     assert not callback.switched_off
     skipped = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
-    assert len(skipped) == 3
+    assert len(skipped) == 4
     assert any("the batch has no positions" in line and "overlapping_atoms" in line for line in skipped)
     assert any("the module has no encoder" in line for line in skipped)
+    assert any("the batch has no targets of floats" in line for line in skipped)
     assert list(callback.param_norm_history) == ["module"]
 
 
@@ -381,3 +426,28 @@ def test_special_runs(fit, options):
 def test_options_out_of_range(kwargs, message):
     with pytest.raises(ValueError, match=message):
         TrainingHelperCallback(**kwargs)
+
+
+def test_sanity_check_and_validation_are_left_alone(
+    samples, make_loader, make_task, make_trainer, task_class
+):
+    class Validates(task_class):
+        def validation_step(self, batch, batch_idx):
+            assert not self.encoder._forward_hooks
+            return self.training_step(batch, batch_idx)
+
+    callback = TrainingHelperCallback(update_freq=1)
+    trainer = make_trainer(callback, GradientCheckCallback(), num_sanity_val_steps=2, max_epochs=2)
+    trainer.fit(make_task(Validates), make_loader(samples), make_loader(samples))
+    assert trainer.global_step == 8
+    assert alarms(callback) == []
+    assert [step for step, _ in callback.param_norm_history["encoder"]] == list(range(8))
+
+
+def test_parameters_that_are_lazy_at_first(samples, make_loader, make_task, make_trainer):
+    task = make_task()
+    task.output_heads["energy"][0] = nn.LazyLinear(16)
+    callbacks = TrainingHelperCallback(update_freq=1), GradientCheckCallback()
+    make_trainer(*callbacks).fit(task, make_loader(samples))
+    assert [alarms(callback) for callback in callbacks] == [[], []]
+    assert not any(callback.switched_off for callback in callbacks)

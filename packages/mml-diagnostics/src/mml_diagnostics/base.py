@@ -34,6 +34,8 @@ def never_fatal(method: Hook) -> Hook:
 class DiagnosticCallback(Callback):
     """Base of the diagnostics: collects findings, says each once, and writes ``findings.json``.
 
+    What was seen again is counted, and the counts are said when the fit ends.
+
     The file goes to the run's directory (``trainer.log_dir``, which is the trainer's ``default_root_dir``
     where it has no logger) when the fit ends, also where it ends in an exception. The diagnostics of one
     trainer share the file. Rank zero writes and speaks.
@@ -117,6 +119,7 @@ class DiagnosticCallback(Callback):
 
     def _finish(self, trainer: Trainer) -> None:
         self._let_go()
+        self._say_counts()
         if self._run_dir is None or not trainer.is_global_zero:
             return
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -125,6 +128,24 @@ class DiagnosticCallback(Callback):
             write_findings(self._run_dir, [finding for other in everyone for finding in other.findings])
         except Exception:
             logger.exception("The findings could not be written to %s.", self._run_dir)
+
+    def _say_counts(self) -> None:
+        """Say how often each finding of this process was seen, where it was seen more than once."""
+        again = [f for f in self.findings if f.count > 1 and (f.check, f.where) in self._said]
+        if not again or not self._speaks:
+            return
+        names = [f"{f.check} [{f.where}]" if f.where else f.check for f in again]
+        counts = [
+            f"{name} {f.count} times, steps {f.first_step} to {f.last_step}"
+            for name, f in zip(names, again, strict=True)
+        ]
+        logger.log(
+            max(LEVELS[f.severity] for f in again),
+            "%s saw again: %s.",
+            type(self).__name__,
+            "; ".join(counts),
+        )
+        self._said.clear()
 
     @never_fatal
     def _let_go(self) -> None:

@@ -4,6 +4,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,18 +16,23 @@ from mml_diagnostics.base import DiagnosticCallback, never_fatal
 from mml_diagnostics.batch_view import sample_ids_of
 from mml_diagnostics.console import speak_on_console
 from mml_diagnostics.finding import Problem
+from mml_diagnostics.gradient_problems import bad_layer, bad_sample, shorten, small_gradients, stopped
 from mml_diagnostics.non_finite import (
-    BadInput,
     bad_inputs,
     count_non_finite,
     gradient_norms,
     gradient_values,
     zero_non_finite,
 )
+from mml_diagnostics.replay import StepBatch, random_state, write_step
 
 logger = logging.getLogger(__name__)
 
-NAMES_SHOWN = 4
+MAX_DUMPS = 10  # of a run on a rank: a broken data set must not fill the disk
+
+
+# Under these the weights are gathered from all ranks: one that asks for them alone would wait for ever.
+SHARDED = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")
 
 
 class GradientCheckCallback(DiagnosticCallback):
@@ -38,9 +44,10 @@ class GradientCheckCallback(DiagnosticCallback):
     step are kept until the step is over, so that samples can be named.
 
     Under DDP the gradients are the same on all ranks when this looks at them, so all ranks zero the same
-    elements; a rank that holds the sample at fault says so itself. Where a gradient scaler (fp16) skips a
-    step because scaled values overflow, that is its ordinary work and not reported, unless the loss itself is
-    NaN or the scale is down to one; the gradients are then left to the scaler, which skips such a step.
+    elements; a rank that holds the sample at fault says so itself. With ``patience`` the ranks also agree, in
+    one small exchange per step, on whether to stop. Where a gradient scaler (fp16) skips a step because
+    scaled values overflow, that is its ordinary work and not reported, unless the loss itself is NaN or the
+    scale is down to one; the gradients are then left to the scaler, which skips such a step.
 
     Parameters
     ----------
@@ -52,6 +59,13 @@ class GradientCheckCallback(DiagnosticCallback):
         Print each event to the console as it happens, without any logging set-up.
     zero_non_finite
         Set NaN and Inf elements to zero, so that training goes on. False leaves them as they are.
+    patience
+        Stop the run, with a summary, when the gradients of an optimizer were not finite so many times in a
+        row; None never stops it.
+    dump_dir
+        Where to write the weights, batches and random states of the first ten bad steps (of each rank), for
+        :func:`mml_diagnostics.replay`, which needs a module that is optimized automatically; None: nothing.
+        Not used where strategies shard the weights over ranks, which is said.
 
     Attributes
     ----------
@@ -63,25 +77,40 @@ class GradientCheckCallback(DiagnosticCallback):
     Raises
     ------
     ValueError
-        For a ``thres`` that is negative or not finite, or ``num_steps`` that is neither -1 nor positive.
+        For a ``thres`` that is negative or not finite, ``num_steps`` that is neither -1 nor positive, a
+        ``patience`` below one, or a ``dump_dir`` that is a file.
     """
 
     def __init__(
-        self, thres: float = 1e-2, num_steps: int = -1, verbose: bool = False, zero_non_finite: bool = True
+        self,
+        thres: float = 1e-2,
+        num_steps: int = -1,
+        verbose: bool = False,
+        zero_non_finite: bool = True,
+        patience: int | None = None,
+        dump_dir: str | Path | None = None,
     ) -> None:
         if not (math.isfinite(thres) and thres >= 0):
             raise ValueError(f"thres is {thres}; give a finite gradient norm of at least 0.")
         if num_steps != -1 and num_steps < 1:
             raise ValueError(f"num_steps is {num_steps}; give a positive number of steps, or -1 for all.")
+        if patience is not None and patience < 1:
+            raise ValueError(f"patience is {patience}; give a number of steps of at least 1, or None.")
+        if dump_dir is not None and Path(dump_dir).exists() and not Path(dump_dir).is_dir():
+            raise ValueError(f"dump_dir is {dump_dir}, which is a file; give a directory.")
         super().__init__()
         self.thres = thres
         self.num_steps = num_steps
         self.verbose = verbose
         self.zero_non_finite = zero_non_finite
+        self.patience = patience
+        self.dump_dir = dump_dir
         self.steps_checked = 0
         self.steps_non_finite = 0
         self.small_counts: Counter[str] = Counter()
-        self._batches: list[tuple[int, Any]] = []
+        self._streaks: Counter[int] = Counter()  # index of an optimizer -> bad steps in a row
+        self._batches: list[StepBatch] = []
+        self._dumped = 0
         self._loss: Tensor | None = None
         self._names: dict[int, str] = {}
 
@@ -91,6 +120,14 @@ class GradientCheckCallback(DiagnosticCallback):
         self._names.clear()
         if self.verbose and self._speaks:
             speak_on_console()
+        strategy = type(trainer.strategy)
+        if self.dump_dir is not None and any(cls.__name__ in SHARDED for cls in strategy.__mro__):
+            self._dumped = MAX_DUMPS
+            if self._speaks:
+                logger.warning(
+                    "dump_dir is not used: under %s no rank has the whole weights to write.",
+                    strategy.__name__,
+                )
 
     @never_fatal
     def on_train_batch_start(
@@ -102,14 +139,14 @@ class GradientCheckCallback(DiagnosticCallback):
         if trainer.global_step != self._step:
             self._batches.clear()
         self._step = trainer.global_step
-        self._batches.append((batch_idx, batch))
+        state = {} if self.dump_dir is None else random_state(pl_module.device)
+        self._batches.append(StepBatch(batch_idx, batch, state))
 
     @never_fatal
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Remember the loss (not its value, which would have to be waited for)."""
         self._loss = loss.detach()
 
-    @never_fatal
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
@@ -117,6 +154,18 @@ class GradientCheckCallback(DiagnosticCallback):
         if self._done:
             return
         self.steps_checked += 1
+        self._look(trainer, pl_module, optimizer)
+        if self.patience is not None:
+            # Also where this rank's diagnostic is switched off: the others wait for its answer.
+            stop = max(self._streaks.values(), default=0) >= self.patience
+            if self._world_size > 1:
+                stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+            if stop:
+                trainer.should_stop = True
+                self._report_stop()
+
+    @never_fatal
+    def _look(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         gradients = [gradient_values(p) for p in parameters]
         scaler = getattr(trainer.precision_plugin, "scaler", None)
@@ -126,8 +175,12 @@ class GradientCheckCallback(DiagnosticCallback):
                 torch.ones((), device=gradients[0].device)
             )  # such optimizers unscale by themselves
         norms = gradient_norms(gradients, scale)
-        if not all(map(math.isfinite, norms)):
-            self._treat_non_finite(pl_module, parameters, gradients, scaler)
+        index = next((i for i, other in enumerate(trainer.optimizers) if other is optimizer), 0)
+        if all(map(math.isfinite, norms)):
+            self._streaks[index] = 0
+        elif self._treat_non_finite(pl_module, parameters, gradients, scaler):
+            self._streaks[index] += 1
+            self._dump(trainer, pl_module)
         self._note_small(pl_module, parameters, norms)
 
     @never_fatal
@@ -151,6 +204,7 @@ class GradientCheckCallback(DiagnosticCallback):
             "steps_checked": self.steps_checked,
             "steps_non_finite": self.steps_non_finite,
             "small_counts": dict(self.small_counts),
+            "streaks": dict(self._streaks),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -159,6 +213,7 @@ class GradientCheckCallback(DiagnosticCallback):
         self.steps_checked = state_dict["steps_checked"]
         self.steps_non_finite = state_dict["steps_non_finite"]
         self.small_counts = Counter(state_dict["small_counts"])
+        self._streaks = Counter(state_dict.get("streaks", {}))
 
     @property
     def _done(self) -> bool:
@@ -175,11 +230,12 @@ class GradientCheckCallback(DiagnosticCallback):
         parameters: Sequence[nn.Parameter],
         gradients: Sequence[Tensor],
         scaler: Any,
-    ) -> None:
+    ) -> bool:
+        """Zero and report; return whether this is more than a scaler at its ordinary work."""
         counts = count_non_finite(gradients)
         bad = [(p, g, c) for p, g, c in zip(parameters, gradients, counts, strict=True) if any(c)]
         if not bad or self._is_overflow(scaler):
-            return
+            return False
         self.steps_non_finite += 1
         if scaler is not None:
             outcome = "The gradient scaler skips this step."
@@ -193,21 +249,41 @@ class GradientCheckCallback(DiagnosticCallback):
             )
         names = [self._name(pl_module, p) for p, _, _ in bad]
         kinds = " and ".join(k for i, k in enumerate(("NaN", "Inf")) if any(c[i] for _, _, c in bad))
-        seen = f"{kinds} in the gradients of {len(bad)} of {len(gradients)} parameters ({_shorten(names)})"
+        seen = f"{kinds} in the gradients of {len(bad)} of {len(gradients)} parameters ({shorten(names)})"
         self._report_non_finite(f"{seen} at step {self._step}, {self._describe_batches()}.", outcome, names)
+        return True
+
+    @never_fatal
+    def _report_stop(self) -> None:
+        streak = max(self._streaks.values(), default=0)
+        places = [f.where for f in self.findings if f.check == "non_finite_gradient"]
+        self.report(
+            stopped(streak, self._step, self.steps_non_finite, self.steps_checked, places), self._step
+        )
+
+    def _dump(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.dump_dir is None or self._dumped >= MAX_DUMPS or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        self._dumped += 1
+        precision = str(trainer.precision)
+        try:
+            path = write_step(
+                self.dump_dir, pl_module, self._batches, self._step, trainer.global_rank, precision
+            )
+            last = " It is the last one." if self._dumped == MAX_DUMPS else ""
+            logger.warning("Step %d is written to %s, for mml_diagnostics.replay.%s", self._step, path, last)
+        except Exception:
+            self._dumped = MAX_DUMPS
+            logger.exception(
+                "Step %d could not be written to %s; no other is tried.", self._step, self.dump_dir
+            )
 
     def _report_non_finite(self, seen: str, outcome: str, names: Sequence[str]) -> None:
-        suspects = [suspect for _, batch in self._batches for suspect in bad_inputs(batch)]
+        suspects = [suspect for b in self._batches for suspect in bad_inputs(b.batch)]
         for suspect in suspects:
-            self._say(_bad_sample(suspect, seen, outcome), about_rank=True)
+            self._say(bad_sample(suspect, seen, outcome), about_rank=True)
         if not suspects:
-            where = " on this rank (the others speak for theirs)" if self._world_size > 1 else ""
-            advice = (
-                f"{outcome} All inputs and targets of the batch are finite{where}. Gradients flow backwards: "
-                f"look at what is computed from {names[-1]} (the last of these in the module) onwards; "
-                "try a smaller learning rate, gradient clipping, or precision 32."
-            )
-            self._say(Problem("non_finite_gradient", "error", seen, advice, where=names[-1]))
+            self._say(bad_layer(names[-1], seen, outcome, self._world_size > 1))
 
     def _say(self, problem: Problem, about_rank: bool = False) -> None:
         known = (problem.check, problem.where) in self._said
@@ -225,9 +301,9 @@ class GradientCheckCallback(DiagnosticCallback):
 
     def _describe_batches(self) -> str:
         parts = []
-        for batch_idx, batch in self._batches:
-            ids = sample_ids_of(batch)
-            parts.append(f"batch {batch_idx}" + (f" (samples {', '.join(ids)})" if ids else ""))
+        for b in self._batches:
+            ids = sample_ids_of(b.batch)
+            parts.append(f"batch {b.batch_idx}" + (f" (samples {', '.join(ids)})" if ids else ""))
         return ", ".join(parts) or "no batch"
 
     def _note_small(
@@ -240,37 +316,9 @@ class GradientCheckCallback(DiagnosticCallback):
         self.small_counts.update(names)
         known = ("small_gradients", "") in self._said
         finding = self.report(
-            _small_gradients(1, self.steps_checked, self.thres, self.small_counts), self._step
+            small_gradients(1, self.steps_checked, self.thres, self.small_counts), self._step
         )
-        problem = _small_gradients(finding.count, self.steps_checked, self.thres, self.small_counts)
+        problem = small_gradients(finding.count, self.steps_checked, self.thres, self.small_counts)
         finding.message = problem.message
         if known and self.verbose and self._speaks:
-            logger.info("gradient norm below %g at step %d: %s", self.thres, self._step, _shorten(names))
-
-
-def _bad_sample(suspect: BadInput, seen: str, outcome: str) -> Problem:
-    return Problem(
-        check="non_finite_gradient",
-        severity="error",
-        message=f"{seen} Not finite in the batch: {suspect}.",
-        advice=f"{outcome} Correct the sample in the data set or leave it out.",
-        where=suspect.sample,
-    )
-
-
-def _small_gradients(steps: int, checked: int, thres: float, counts: Counter[str]) -> Problem:
-    most_often = ", ".join(f"{name} ({count})" for name, count in counts.most_common(NAMES_SHOWN))
-    return Problem(
-        check="small_gradients",
-        severity="info",
-        message=f"On {steps} of {checked} checked steps a parameter had a gradient norm below {thres:g}; "
-        f"most often (steps): {most_often}.",
-        advice="Usual where training has converged; early on, look for saturated or unused layers.",
-    )
-
-
-def _shorten(names: Sequence[str]) -> str:
-    """Join names; of many, the first, and the last."""
-    if len(names) <= NAMES_SHOWN:
-        return ", ".join(names)
-    return f"{', '.join(names[: NAMES_SHOWN - 1])}, ... {names[-1]}"
+            logger.info("gradient norm below %g at step %d: %s", self.thres, self._step, shorten(names))

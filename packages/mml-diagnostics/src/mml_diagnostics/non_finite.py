@@ -88,14 +88,10 @@ def bad_inputs(batch: Any) -> list[BadInput]:
         One per sample, in the order in which they stand in the batch; empty where all values are finite.
     """
     ids = sample_ids_of(batch)
-    owners = _owners(batch, None if ids is None else len(ids))
+    owners = owners_of_rows(batch, None if ids is None else len(ids))
     found: dict[tuple[int, str], list[str]] = {}
-    for key, value in _floats(batch, ""):
-        bad = ~torch.isfinite(value.detach())
-        if value.ndim == 0:
-            rows = [0] if bool(bad) else []
-        else:
-            rows = bad.reshape(len(bad), -1).any(dim=1).nonzero().flatten().tolist() if bad.numel() else []
+    for key, value in named_floats(batch):
+        rows = bad_rows(value)
         rows_are = "edges" if key.rpartition(".")[2] in EDGE_KEYS else "structures or atoms"
         owner = owners[rows_are].get(value.shape[0] if value.ndim else -1)
         for row in rows:
@@ -107,8 +103,16 @@ def bad_inputs(batch: Any) -> list[BadInput]:
     return [BadInput(name, tuple(keys)) for (_, name), keys in sorted(found.items())]
 
 
-def _owners(batch: Any, num_ids: int | None) -> dict[str, dict[int, Tensor]]:
-    """Map what rows are and how many there are to the structure of each row."""
+def bad_rows(value: Tensor) -> list[int]:
+    """Return the indices of the rows of ``value`` that hold NaN or Inf; of a 0-d tensor, 0."""
+    bad = ~torch.isfinite(value.detach())
+    if value.ndim == 0:
+        return [0] if bool(bad) else []
+    return bad.reshape(len(bad), -1).any(dim=1).nonzero().flatten().tolist() if bad.numel() else []
+
+
+def owners_of_rows(batch: Any, num_ids: int | None) -> dict[str, dict[int, Tensor]]:
+    """Map what rows are (structures or atoms, or edges) and how many there are to the structure of each."""
     owners: dict[int, Tensor] = {}
     edge_owners: dict[int, Tensor] = {}
     node_batch, natoms, edges = (
@@ -128,7 +132,8 @@ def _owners(batch: Any, num_ids: int | None) -> dict[str, dict[int, Tensor]]:
     return {"structures or atoms": owners, "edges": edge_owners}
 
 
-def _floats(value: Any, key: str) -> Iterator[tuple[str, Tensor]]:
+def named_floats(value: Any, key: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Walk through ``value``, nested in any way, and yield each tensor of floats with the path to it."""
     if isinstance(value, Tensor):
         if value.is_floating_point() or value.is_complex():
             yield key, value
@@ -137,7 +142,7 @@ def _floats(value: Any, key: str) -> Iterator[tuple[str, Tensor]]:
         value = value.to_dict()
     if isinstance(value, Mapping):
         for name, part in value.items():
-            yield from _floats(part, f"{key}.{name}" if key else str(name))
+            yield from named_floats(part, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list | tuple):
         for index, part in enumerate(value):
-            yield from _floats(part, f"{key}[{index}]" if key else f"batch[{index}]")
+            yield from named_floats(part, f"{key}[{index}]" if key else f"batch[{index}]")

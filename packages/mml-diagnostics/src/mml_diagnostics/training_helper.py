@@ -13,10 +13,10 @@ from torch.utils.hooks import RemovableHandle
 from mml_diagnostics._lightning import LightningModule, Trainer
 from mml_diagnostics.base import DiagnosticCallback, never_fatal
 from mml_diagnostics.batch_view import BatchView, name_sample, sample_ids_of, view_batch
-from mml_diagnostics.checks import data, embeddings, gradients, loss, weights
+from mml_diagnostics.checks import data, embeddings, gradients, loss, targets, weights
 from mml_diagnostics.checks.runner import CheckRunner, NotApplicableError
 from mml_diagnostics.finding import Problem
-from mml_diagnostics.loggers import log_scalars
+from mml_diagnostics.loggers import log_histogram, log_scalars
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +32,11 @@ class TrainingHelperCallback(DiagnosticCallback):
     """Look at a training run every ``update_freq`` steps and say in plain language what is wrong with it.
 
     The heuristics are the functions in :mod:`mml_diagnostics.checks`. Data: positions that look fractional,
-    overlapping atoms, isolated nodes, duplicate samples. Embeddings: exploding, collapsed. Gradients:
-    parameters that have none, none that reaches the encoder, small ones. Weights: an encoder dwarfed by its
-    heads, update-to-weight ratio, learning rate zero. Loss: did not fall over the last ten checks.
+    overlapping atoms, isolated nodes, duplicate samples, target outliers. Embeddings: exploding, collapsed.
+    Gradients: parameters that have none, none that reaches the encoder, dead units, small ones. Weights: an
+    encoder dwarfed by its heads, update-to-weight ratio, learning rate zero. Loss: did not fall over the last
+    ten checks. Histograms of gradient norms, weight norms and embeddings go to the trainer's loggers, under
+    ``diagnostics/``.
 
     Works with any LightningModule. Checks that need an ``encoder``, ``output_heads`` or a graph with ``pos``
     and ``edge_index`` are skipped where there is none, and that is said once. On the steps between, nothing
@@ -89,6 +91,8 @@ class TrainingHelperCallback(DiagnosticCallback):
         self._sample_ids: list[str] | None = None
         self._before: dict[str, Tensor] = {}
         self._groups: list[dict[str, float]] = []  # learning rates
+        self._gradient_norms: dict[str, float] = {}
+        self._embeddings: dict[str, Tensor] = {}
         self._loss_sum: Tensor | None = None
         self._loss_count = 0
         self._checks = CheckRunner()
@@ -102,11 +106,12 @@ class TrainingHelperCallback(DiagnosticCallback):
         if step % self.update_freq or step == self._inspected:
             return
         self._step = self._inspected = step
+        self._forget()
         self._live = True
-        self._before, self._groups = {}, []
         self._view, self._sample_ids = view_batch(batch), sample_ids_of(batch)
         for check in DATA_CHECKS:
             self._run(check.__name__, _with_view(check), self._view)
+        self._run("target_outliers", targets.target_outliers, batch)
         if self.encoder_hook:
             encoder = getattr(pl_module, "encoder", None)
             if isinstance(encoder, nn.Module):
@@ -125,6 +130,8 @@ class TrainingHelperCallback(DiagnosticCallback):
         parameters = {name: p for name, p in pl_module.named_parameters() if id(p) in mine}
         norms = gradients.norms_of_gradients(parameters)
         self._run("missing_gradients", gradients.missing_gradients, parameters)
+        self._run("dead_units", gradients.dead_units, pl_module)
+        self._gradient_norms |= norms
         self._run("small_gradients", gradients.small_gradients, norms, self.small_grad_thres)
         encoder = getattr(pl_module, "encoder", None)
         if not isinstance(encoder, nn.Module):
@@ -155,10 +162,10 @@ class TrainingHelperCallback(DiagnosticCallback):
         self._remove_hook()
         if trainer.global_step == self._step:  # gradients are still accumulated
             return
-        self._live = False
         self._check_weights(trainer, pl_module)
         self._check_loss()
-        self._before, self._groups, self._view = {}, [], None
+        self._log_histograms(trainer, pl_module)
+        self._forget()
         for problem in self._checks.new_skips():
             self._log.add(problem, self._step)
             if self._speaks:
@@ -167,7 +174,7 @@ class TrainingHelperCallback(DiagnosticCallback):
     def detach(self) -> None:
         """Remove the forward hook, and let go of the batch and the weights that were kept."""
         self._remove_hook()
-        self._before, self._groups, self._view, self._live = {}, [], None, False
+        self._forget()
 
     def state_dict(self) -> dict[str, Any]:
         """Return findings and histories."""
@@ -208,6 +215,7 @@ class TrainingHelperCallback(DiagnosticCallback):
 
     def _look_at(self, level: str, x: Tensor, name: Callable[[int], str], num_kinds: int) -> None:
         x = x.detach()
+        self._embeddings[level] = x
         self._run(f"exploding_embeddings/{level}", embeddings.exploding_embeddings, x, level, name)
         self._run(f"collapsed_embeddings/{level}", embeddings.collapsed_embeddings, x, level, num_kinds)
 
@@ -232,6 +240,25 @@ class TrainingHelperCallback(DiagnosticCallback):
                     self.param_norm_history.setdefault(part, []).append((self._step, norm))
                     norms[f"diagnostics/{part}_norm"] = norm
             log_scalars(trainer, norms, self._step)
+
+    def _log_histograms(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.loggers or not trainer.is_global_zero:
+            return
+        tensors = [p.detach() for p in pl_module.parameters() if p.numel()]
+        norms = [n.cpu().float() for n in torch._foreach_norm(tensors)] if tensors else []
+        for name, values in {
+            "gradient_norms": torch.tensor(list(self._gradient_norms.values())),
+            "weight_norms": torch.tensor(norms),
+            **{f"{level}_embedding": x for level, x in self._embeddings.items()},
+        }.items():
+            if len(values):
+                log_histogram(trainer, f"diagnostics/{name}", values, self._step)
+
+    def _forget(self) -> None:
+        """Let go of what belongs to the step that was looked at."""
+        self._live = False
+        self._view = None
+        self._before, self._groups, self._gradient_norms, self._embeddings = {}, [], {}, {}
 
     def _check_loss(self) -> None:
         if self._loss_sum is None:

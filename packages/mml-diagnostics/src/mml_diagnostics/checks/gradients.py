@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import nn
 
 from mml_diagnostics.checks.runner import NotApplicableError
@@ -74,6 +75,47 @@ def encoder_gradient(encoder: Parameters, norms: Mapping[str, float]) -> list[Pr
             advice="Look for detach(), no_grad() or an integer conversion between the encoder and the heads.",
             where="encoder",
         )
+    ]
+
+
+def dead_units(module: nn.Module, max_share: float = 0.75) -> list[Problem]:
+    """Find linear and convolutional layers many of whose units get a gradient of exactly zero.
+
+    The gradient of a unit's row of the weight matrix is zero where no input of the batch gets through it, as
+    behind a ReLU that is always negative. Layers whose gradient is zero as a whole are left to other checks,
+    and so are layers of fewer than four units.
+
+    Parameters
+    ----------
+    module
+        Its gradients are those of a batch.
+    max_share
+        Largest share of a layer's units that may be dead. Half of them is usual in a new network whose
+        inputs resemble each other.
+    """
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    layers = [
+        (name, layer.weight.grad)
+        for name, layer in module.named_modules()
+        if isinstance(layer, kinds) and layer.weight.grad is not None and len(layer.weight) >= 4
+    ]
+    if not layers:
+        return []
+    counts = [(g.flatten(1) == 0).all(dim=1).sum() for _, g in layers]
+    dead = torch.stack([count.to(counts[0].device) for count in counts]).tolist()
+    return [
+        Problem(
+            check="dead_units",
+            severity="warning",
+            message=f"{count} of {len(gradient)} units of {name} let no gradient through, for any input of "
+            "the batch.",
+            advice="Look for a ReLU that is always negative: lower the learning rate, warm it up, or use an "
+            "activation that is nowhere flat (SiLU, GELU).",
+            where=name,
+            patience=3,
+        )
+        for (name, gradient), count in zip(layers, dead, strict=True)
+        if max_share * len(gradient) < count < len(gradient)
     ]
 
 

@@ -1,0 +1,239 @@
+"""Checks on a module and one batch, without a run. They change the module that they are given."""
+
+import time
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mml_diagnostics.batch_view import count_sizes, look_up
+from mml_diagnostics.checks.runner import NotApplicableError
+from mml_diagnostics.checks.targets import targets_of
+from mml_diagnostics.finding import Problem
+from mml_diagnostics.moved import moved, random_rotation
+
+
+def loss_of(module: Any, batch: Any) -> Tensor:
+    """Return the loss of a training step.
+
+    Raises
+    ------
+    NotApplicableError
+        Where ``training_step`` returns none, or the module steps its optimizers itself.
+    """
+    if not getattr(module, "automatic_optimization", True):
+        raise NotApplicableError("the module steps its optimizers itself")
+    output = module.training_step(batch, 0)
+    loss = output.get("loss") if isinstance(output, Mapping) else output
+    if not isinstance(loss, Tensor) or not loss.requires_grad:
+        raise NotApplicableError("training_step returns no loss that depends on parameters")
+    return loss
+
+
+def overfits_one_batch(
+    module: Any, batch: Any, steps: int = 50, fall: float = 0.5, lr: float = 1e-2
+) -> list[Problem]:
+    """Find out whether the loss of one batch falls by ``fall`` of its size in ``steps`` steps.
+
+    First with the optimizer of the module, and where that does not do, from the same weights with Adam at
+    ``lr``, which tells a learning rate that does not fit from a model that cannot learn. A module whose
+    ``configure_optimizers`` needs a trainer is tried with Adam only.
+    """
+    start = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    own = _optimizer(module)
+    if own is not None:
+        first, best = _train(module, batch, own, steps)
+        if best <= fall * first:
+            return []
+        module.load_state_dict(start)
+    adam = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=lr)
+    first_of_adam, best_of_adam = _train(module, batch, adam, steps)
+    learns = best_of_adam <= fall * first_of_adam
+    if own is None:
+        first, best = first_of_adam, best_of_adam
+        if learns:
+            return []
+    return [
+        Problem(
+            check="overfits_one_batch",
+            severity="warning" if learns else "error",
+            message=f"In {steps} steps on one batch the loss went from {first:.4g} to {best:.4g} at best"
+            + ("." if own is None else f", and with Adam at {lr:g} to {best_of_adam:.4g}."),
+            advice="The model can learn: change the learning rate, or the schedule that starts it too low."
+            if learns
+            else "What cannot learn one batch by heart learns nothing: look for detached or frozen parts, "
+            "targets that do not belong to the inputs or are not normalised, and NaN.",
+        )
+    ]
+
+
+def invariant_output(module: Any, batch: Any, tolerance: float = 1e-3) -> list[Problem]:
+    """Find out whether what should not depend on orientation and origin does.
+
+    Compared are the system embeddings of ``module.encoder``, or else what the module returns for the batch,
+    of the structures as they are and turned and shifted (positions, cells and offsets).
+
+    Raises
+    ------
+    NotApplicableError
+        Where the batch has no positions, or there is no output of one row per structure.
+    """
+    pos = look_up(batch, "pos")
+    if not isinstance(pos, Tensor) or pos.ndim != 2 or pos.shape[1] != 3:
+        raise NotApplicableError("the batch has no positions")
+    encoder = getattr(module, "encoder", None)
+    part, name = (encoder, "the encoder's system embedding") if callable(encoder) else (module, "the output")
+    turned = moved(batch, random_rotation(), torch.zeros(3))
+    shifted = moved(batch, torch.eye(3, dtype=torch.float64), torch.tensor([1.3, -0.7, 2.1]))
+    before = _system(part, moved(batch, torch.eye(3, dtype=torch.float64), torch.zeros(3)))
+    size = float((before - before.mean(dim=0)).abs().max())
+    size = size or float(before.abs().max()) or 1.0
+    problems = []
+    for other, how, remedy in (
+        (turned, "turned", "absolute coordinates or components of vectors are used as numbers"),
+        (shifted, "shifted", "absolute coordinates are used as numbers, or offsets are left out"),
+    ):
+        change = float((_system(part, other) - before).abs().max()) / size
+        if not change <= tolerance:
+            problems.append(
+                Problem(
+                    check="invariant_output",
+                    severity="warning",
+                    message=f"When all structures are {how}, {name} changes by {change:.2g} of its spread.",
+                    advice=f"Energies and other scalars must not depend on this: {remedy}. Right only for a "
+                    "model that learns the symmetry from augmented data.",
+                    where=how,
+                )
+            )
+    return problems
+
+
+def normalised_targets(module: Any, batch: Any, low: float = 0.1, high: float = 10.0) -> list[Problem]:
+    """Find targets whose size is far from one, where the module does not normalise them itself.
+
+    Size is the root mean square over the batch. A module normalises where it has a ``normalizers`` mapping
+    with the target's name; one with ``task_keys`` or a ``task_loss_scaling`` mapping is asked only about the
+    targets named there.
+
+    Raises
+    ------
+    NotApplicableError
+        Where the batch has no float targets.
+    """
+    targets = targets_of(batch)
+    if not targets:
+        raise NotApplicableError("the batch has no targets of floats")
+    own = getattr(module, "normalizers", None) or {}
+    used = {*(getattr(module, "task_keys", None) or ()), *(getattr(module, "task_loss_scaling", None) or ())}
+    problems = []
+    for name, values in targets.items():
+        finite = values.double()[values.isfinite()]
+        if name in own or (used and name not in used) or not len(finite):
+            continue
+        size, spread = float(finite.square().mean().sqrt()), float(finite.std(correction=0))
+        if (low <= size <= high) or size == 0:
+            continue
+        problems.append(
+            Problem(
+                check="normalised_targets",
+                severity="warning",
+                message=f"Target {name} has a root mean square of {size:.3g} (standard deviation "
+                f"{spread:.3g}), and the module does not normalise it.",
+                advice="Subtract the mean (of energies: reference energies per element) and divide by the "
+                "standard deviation, or turn the module's normalisation on.",
+                where=name,
+            )
+        )
+    return problems
+
+
+def data_loading_share(
+    module: Any, loader: Iterable[Any], batches: int = 8, high: float = 0.2
+) -> list[Problem]:
+    """Find out how much of a step is spent waiting for the next batch.
+
+    Each batch is waited for, then goes through ``training_step`` and backwards. The first is left out: it is
+    when workers start.
+
+    Raises
+    ------
+    NotApplicableError
+        Where the loader gives fewer than two batches.
+    """
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    waited, worked, count = 0.0, 0.0, -1
+    mark = time.perf_counter()
+    for batch in islice(loader, batches + 1):
+        start = time.perf_counter()
+        batch = _to(module, batch, device)
+        loss_of(module, batch).backward()
+        module.zero_grad(set_to_none=True)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        count += 1
+        if count:
+            waited += start - mark
+            worked += time.perf_counter() - start
+        mark = time.perf_counter()
+    if count < 1:
+        raise NotApplicableError("the loader gives fewer than two batches")
+    share = waited / (waited + worked)
+    if share <= high:
+        return []
+    return [
+        Problem(
+            check="data_loading_share",
+            severity="warning",
+            message=f"{share:.0%} of the time of {count} steps was spent waiting for data "
+            f"({1000 * waited / count:.1f} ms of {1000 * (waited + worked) / count:.1f} ms a step).",
+            advice="Raise num_workers, keep them (persistent_workers=True), or store samples precomputed.",
+        )
+    ]
+
+
+def _train(module: Any, batch: Any, optimizer: Any, steps: int) -> tuple[float, float]:
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = loss_of(module, batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    with torch.enable_grad():
+        losses.append(loss_of(module, batch).detach())
+    values = [float(loss) for loss in losses]
+    return values[0], min(values)
+
+
+def _optimizer(module: Any) -> Any:
+    try:
+        made = module.configure_optimizers()
+    except RuntimeError as error:
+        if "Trainer" not in str(error):
+            raise
+        return None
+    if isinstance(made, tuple):  # (optimizers, schedules)
+        made = made[0]
+    if isinstance(made, list):
+        made = made[0] if made else None
+    if isinstance(made, Mapping):
+        made = made["optimizer"]
+    if made is None:
+        raise NotApplicableError("configure_optimizers returns no optimizer")
+    return made
+
+
+def _system(part: Any, batch: Any) -> Tensor:
+    output = part(batch)
+    output = getattr(output, "system_embedding", output)
+    structures = count_sizes(batch)[0]
+    if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != structures:
+        raise NotApplicableError("there is no output of one row per structure")
+    return output.detach().double()
+
+
+def _to(module: Any, batch: Any, device: torch.device) -> Any:
+    transfer = getattr(module, "transfer_batch_to_device", None)
+    return batch if transfer is None else transfer(batch, device, 0)

@@ -1,0 +1,85 @@
+"""Checks on the labels of a batch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mml_diagnostics.batch_view import look_up, name_sample, sample_ids_of
+from mml_diagnostics.checks.runner import NotApplicableError
+from mml_diagnostics.finding import Problem
+from mml_diagnostics.non_finite import owners_of_rows
+
+MIN_ROWS = 8  # fewer values do not tell what is usual
+
+
+def targets_of(batch: Any) -> dict[str, Tensor]:
+    """Return the batch's targets that are floats, by name: those under ``targets``, or else ``y``."""
+    targets = look_up(batch, "targets")
+    found = targets if isinstance(targets, Mapping) else {"y": look_up(batch, "y")}
+    return {
+        str(name): value.detach()
+        for name, value in found.items()
+        if isinstance(value, Tensor) and value.is_floating_point() and value.ndim
+    }
+
+
+def target_outliers(batch: Any, limit: float = 20.0) -> list[Problem]:
+    """Find samples whose target lies far from those of the rest of the batch.
+
+    Distance is that from the median, in units of 1.4826 times the median of all such distances (the standard
+    deviation, for a normal distribution). Of rows with several numbers, such as forces, it is the length that
+    is compared. Targets of atoms have long tails, so that they are only worth knowing.
+
+    Parameters
+    ----------
+    batch
+        With ``targets`` (name -> tensor, one row per structure or atom), or ``y``.
+    limit
+        Largest distance that is reasonable.
+
+    Raises
+    ------
+    NotApplicableError
+        Where the batch has no float targets.
+    """
+    targets = targets_of(batch)
+    if not targets:
+        raise NotApplicableError("the batch has no targets of floats")
+    ids = sample_ids_of(batch)
+    owners = owners_of_rows(batch, None if ids is None else len(ids))["structures or atoms"]
+    problems: dict[str, Problem] = {}
+    for key, values in targets.items():
+        rows, distances = distances_from_median(values)
+        owner = owners.get(len(rows))
+        of_structures = owner is None or len(owner.unique()) == len(rows)
+        for row in (distances > limit).nonzero().flatten().tolist():
+            where = f"row {row}" if owner is None else name_sample(ids, int(owner[row]))
+            problem = Problem(
+                check="target_outliers",
+                severity="warning" if of_structures else "info",
+                message=f"Target {key} of {where} is {float(rows[row]):.4g}, {float(distances[row]):.0f} "
+                f"times as far from the batch's median ({float(rows.nanmedian()):.4g}) as is usual.",
+                advice="Look at that label: a unit, a sign, a calculation that did not converge. One "
+                "such sample rules the gradient; a Huber loss would bound it.",
+                where=where,
+            )
+            problems.setdefault(where, problem)
+    return list(problems.values())
+
+
+def distances_from_median(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a number per row of ``values``, and its distance from their median in robust deviations.
+
+    Both are [n] in float64, NaN where a row is not finite. The distances are all zero where fewer than eight
+    rows are finite or more than half of them are the same.
+    """
+    flat = values.double().cpu().reshape(len(values), -1)
+    rows = flat[:, 0] if flat.shape[1] == 1 else flat.norm(dim=1)
+    rows = torch.where(rows.isfinite(), rows, torch.nan)
+    distances = (rows - rows.nanmedian()).abs()
+    usual = 1.4826 * distances.nanmedian()
+    if int(rows.isfinite().sum()) < MIN_ROWS or float(usual) == 0:
+        return rows, torch.zeros_like(rows)
+    return rows, distances / usual
