@@ -68,8 +68,9 @@ class CodeCarbonCallback(DiagnosticCallback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop, and tell the loggers."""
         if (kilograms := self._stop()) is not None:
-            self.emissions[str(stage)] = kilograms
-            log_scalars(trainer, {f"codecarbon/{stage}_kg": kilograms}, trainer.global_step)
+            name = str(getattr(stage, "value", stage))  # Lightning gives a member of its enumeration
+            self.emissions[name] = kilograms
+            log_scalars(trainer, {f"codecarbon/{name}_kg": kilograms}, trainer.global_step)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Stop, and write the findings."""

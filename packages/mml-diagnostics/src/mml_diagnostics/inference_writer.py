@@ -86,7 +86,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
-            np.savez_compressed(file, **dict(arrays))
+            np.savez_compressed(file, allow_pickle=False, **dict(arrays))
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

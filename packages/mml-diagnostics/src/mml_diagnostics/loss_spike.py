@@ -177,9 +177,9 @@ class LossSpikeDetection(DiagnosticCallback):
         return Problem(
             check="loss_spike",
             severity="warning",
-            message=f"The loss of batch {batch_idx} is {value:.3g}, {score:.3g} robust standard "
-            f"deviations above the median of {usual:.3g} of the {len(self._history)} before it.",
-            advice="Look at the samples' labels and structures; where they are right, clip gradients or lower "
+            message=f"The loss of batch {batch_idx} is {value:.3g}, {score:.3g} robust deviations above "
+            f"the median of {usual:.3g} of the {len(self._history)} losses before it.",
+            advice="Look at their labels and structures; where these are right, clip gradients or lower "
             "the learning rate. skip=True leaves such steps out.",
             where=samples,
         )
