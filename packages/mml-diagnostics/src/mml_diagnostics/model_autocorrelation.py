@@ -34,9 +34,9 @@ class ModelAutocorrelation(DiagnosticCallback):
     optimizer steps, in float32 on the parameters' device: memory of ``buffer_size`` times sampled elements,
     three times (for parameters, gradients, and the updates :math:`u_t = m_t / (\sqrt{v_t} + \epsilon)` of
     Adam-like optimizers). Every ``analyze_every_n_steps`` the autocorrelation of each element with itself is
-    averaged over the elements and goes to ``autocorrelation.csv`` and ``autocorrelation.png`` in the run's
-    directory, and as a picture and scalars to the trainer's loggers. Between, nothing is read from the
-    device.
+    averaged over the elements and goes to ``autocorrelation.csv`` in the run's directory, and as scalars to the
+    trainer's loggers. When training ends, the last of them are drawn: ``autocorrelation.png``, and a picture to
+    the loggers. Between, nothing is read from the device.
 
     Warnings come from :mod:`mml_diagnostics.adam_instability`: gradients far below Adam's v while alternating
     steps grow, and updates that lost their bell shape in a layer whose :math:`\sqrt v` is close to
@@ -140,6 +140,16 @@ class ModelAutocorrelation(DiagnosticCallback):
         if recorder.record() and due and len(recorder) >= min(FEWEST_STEPS, self.buffer_size):
             self._analyze(trainer, recorder)
 
+    @never_fatal
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the last spectra; a picture at each analysis would cost more than the analysis."""
+        if not self.spectra or not can_plot():
+            return
+        figure = plot_spectra(self.spectra, self._step)
+        if self._run_dir is not None:
+            figure.savefig(Path(self._run_dir) / PNG_FILE)
+        log_figure(trainer, "autocorrelation/spectra", figure, self._step)
+
     def detach(self) -> None:
         """Let go of the parameters and of what was remembered."""
         self._recorder = None
@@ -155,11 +165,6 @@ class ModelAutocorrelation(DiagnosticCallback):
         log_scalars(trainer, self._scalars(layers), self._step)
         if self._run_dir is not None:
             append_spectra(Path(self._run_dir), self.spectra, self._step)
-        if can_plot():
-            figure = plot_spectra(self.spectra, self._step)
-            if self._run_dir is not None:
-                figure.savefig(Path(self._run_dir) / PNG_FILE)
-            log_figure(trainer, "autocorrelation/spectra", figure, self._step)
 
     def _scalars(self, layers: Mapping[str, LayerState]) -> dict[str, float]:
         scalars = {}
