@@ -34,9 +34,9 @@ class ModelAutocorrelation(DiagnosticCallback):
     optimizer steps, in float32 on the parameters' device: memory of ``buffer_size`` times sampled elements,
     three times (for parameters, gradients, and the updates :math:`u_t = m_t / (\sqrt{v_t} + \epsilon)` of
     Adam-like optimizers). Every ``analyze_every_n_steps`` the autocorrelation of each element with itself is
-    averaged over the elements and goes to ``autocorrelation.csv`` in the run's directory, and as scalars to the
-    trainer's loggers. When training ends, the last of them are drawn: ``autocorrelation.png``, and a picture to
-    the loggers. Between, nothing is read from the device.
+    averaged over the elements and goes to ``autocorrelation.csv`` in the run's directory, and as scalars to
+    the trainer's loggers. When training ends, the last of them are drawn: ``autocorrelation.png``, and a
+    picture to the loggers. Between, nothing is read from the device.
 
     Warnings come from :mod:`mml_diagnostics.adam_instability`: gradients far below Adam's v while alternating
     steps grow, and updates that lost their bell shape in a layer whose :math:`\sqrt v` is close to
