@@ -1,5 +1,9 @@
 """A small healthy model on small healthy structures; the tests break one thing at a time."""
 
+import os
+import socket
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass
 
@@ -160,3 +164,33 @@ def quiet_lightning():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging.*")
         yield
+
+
+@pytest.fixture
+def on_two_ranks():
+    """Run a script as two processes that talk through gloo on the loopback device."""
+
+    def run(script, folder):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        common = {"WORLD_SIZE": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        common["OMP_NUM_THREADS"] = "1"
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-W", "ignore", str(script), str(folder)],
+                env={**os.environ, **common, "LOCAL_RANK": str(rank), "RANK": str(rank)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        try:
+            output = [process.communicate(timeout=240)[0] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        assert [process.returncode for process in processes] == [0, 0], "\n".join(output)
+
+    return run

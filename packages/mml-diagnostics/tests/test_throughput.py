@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 from mml_diagnostics import ThroughputCallback
-from mml_diagnostics.throughput import peak_rss_bytes
+from mml_diagnostics.throughput import add_up, device_memory, peak_rss_bytes
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
@@ -135,3 +135,74 @@ def test_peak_rss_grows_with_what_is_held():
 def test_options_out_of_range():
     with pytest.raises(ValueError, match="every_n_steps is 0"):
         ThroughputCallback(every_n_steps=0)
+
+
+def test_rates_add_up_and_the_worst_of_the_rest_counts():
+    ranks = [
+        {"atoms_per_second": 2.0, "data_wait_share": 0.1},
+        {"atoms_per_second": 3.0, "data_wait_share": 0.4},
+        {},
+    ]
+    assert add_up(ranks) == {"atoms_per_second": 5.0, "data_wait_share": 0.4}
+    assert add_up([]) == {}
+
+
+def test_a_cpu_has_no_device_memory():
+    assert device_memory(torch.device("cpu")) == {}
+
+
+RANKS = """
+import csv, os, sys
+import torch
+from pathlib import Path
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.loggers import CSVLogger
+from torch.utils.data import DataLoader
+from mml_diagnostics import ThroughputCallback
+
+rank = int(os.environ["LOCAL_RANK"])
+
+
+class Line(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch).sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Broken(ThroughputCallback):
+    def _count(self, batch, busy):
+        if BROKEN and rank == 1:
+            raise RuntimeError("broken on one rank")
+        super()._count(batch, busy)
+
+
+callback = Broken(every_n_steps=2)
+trainer = Trainer(
+    accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, callbacks=[callback],
+    logger=CSVLogger(sys.argv[1], name="csv", version=0), log_every_n_steps=1,
+    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    use_distributed_sampler=False, default_root_dir=sys.argv[1],
+)
+trainer.fit(Line(), DataLoader(torch.ones(8 * (rank + 1), 2), batch_size=2 * (rank + 1)))
+torch.save(callback.rank_summaries, Path(sys.argv[1]) / f"rank{rank}.pt")
+"""
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_two_ranks_are_added_up_and_none_waits_for_one_that_is_switched_off(tmp_path, on_two_ranks, broken):
+    script = tmp_path / "run.py"
+    script.write_text(f"BROKEN = {broken}\n" + RANKS)
+    on_two_ranks(script, tmp_path)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    assert first == second
+    assert [bool(rank) for rank in first] == [True, not broken]
+    with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as file:
+        row = [row for row in csv.DictReader(file) if row.get("throughput/global/structures_per_second")][-1]
+    total = sum(rank.get("structures_per_second", 0) for rank in first)
+    assert float(row["throughput/global/structures_per_second"]) == pytest.approx(total, rel=1e-5)

@@ -28,22 +28,9 @@ NOT_HERE: dict[str, str] = {
     "matsciml.datasets.utils.calculate_ase_periodic_shifts": "mml_graphs.find_edges",
     "matsciml.datasets.utils.calculate_periodic_shifts": "mml_graphs.find_edges",
     "matsciml.datasets.utils.element_types": "an encoder's own table, which knows all elements",
-    "matsciml.lightning.callbacks.CodeCarbonCallback": "codecarbon's EmissionsTracker around Trainer.fit",
-    "matsciml.lightning.callbacks.ExponentialMovingAverageCallback": (
-        "pytorch_lightning.callbacks.EMAWeightAveraging"
-    ),
     "matsciml.lightning.callbacks.ForwardNaNDetection": "GradientCheckCallback, which names the gradients",
-    "matsciml.lightning.callbacks.GarbageCallback": _STANDARD_CALLBACK,
-    "matsciml.lightning.callbacks.InferenceWriter": "`matsciml predict`",
     "matsciml.lightning.callbacks.LeanFormat": _STANDARD_CALLBACK,
-    "matsciml.lightning.callbacks.ManualGradientClip": "Trainer(gradient_clip_val=...)",
-    "matsciml.lightning.callbacks.ModelAutocorrelation": "TrainingHelperCallback, for other warning signs",
-    "matsciml.lightning.callbacks.MonitorGradients": "TrainingHelperCallback, which logs gradient norms",
-    "matsciml.lightning.callbacks.SAM": "torch's optimizers",
     "matsciml.lightning.callbacks.Timer": "mml_diagnostics.ThroughputCallback",
-    "matsciml.lightning.callbacks.UnusedParametersCallback": (
-        "TrainingHelperCallback, which names parameters without gradient"
-    ),
     "matsciml.models.TensorNet": "mml_models.SchNet or mml_models.EGNN",
     "matsciml.models.common.IrrepOutputBlock": "mml_tasks.OutputHead",
     "matsciml.models.common.OutputBlock": "mml_tasks.OutputHead",

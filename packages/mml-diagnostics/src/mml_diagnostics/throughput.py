@@ -1,10 +1,11 @@
 """ThroughputCallback: how fast a training runs, and how long it waits for data."""
 
+import math
 import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mml_diagnostics.batch_view import count_sizes
 from mml_diagnostics.loggers import log_scalars
 
 PARTS = ("structures", "atoms", "edges")
+SHARED = (*(f"{part}_per_second" for part in PARTS), "data_wait_share", "peak_rss_gib", "peak_device_gib")
 
 
 class ThroughputCallback(DiagnosticCallback):
@@ -23,13 +25,14 @@ class ThroughputCallback(DiagnosticCallback):
 
     Counts come from shapes and times from the host's clock, so nothing is waited for between reports; at a
     report an accelerator is waited for. Left out are the first batch of a fit, validation, and the writing of
-    checkpoints. The numbers are those of one rank.
+    checkpoints. The numbers are those of one rank; with several, rank zero also reports those of all.
 
     Parameters
     ----------
     every_n_steps
         Report every so many optimizer steps, as ``throughput/<name>``, to the trainer's loggers, not to the
-        progress bar.
+        progress bar; with several ranks also ``throughput/global/<name>``: rates added up, the largest
+        memory, and the largest share of time spent waiting.
 
     Attributes
     ----------
@@ -37,7 +40,10 @@ class ThroughputCallback(DiagnosticCallback):
         The same numbers over the whole run so far, resumed runs included, up to date at each report and when
         training ends: ``structures_per_second``, ``atoms_per_second``, ``edges_per_second`` (each where the
         batch tells), ``data_wait_share`` (0 to 1), ``peak_rss_gib`` (of this process, without its workers),
-        and ``batches`` and ``seconds`` (that were measured). Empty where nothing was measured.
+        ``peak_device_gib`` (allocated by torch on an accelerator, where the module is on one), and
+        ``batches`` and ``seconds`` (that were measured). Empty where nothing was measured.
+    rank_summaries
+        With several ranks, on all of them: what each rank measured between the last two reports.
 
     Raises
     ------
@@ -51,6 +57,9 @@ class ThroughputCallback(DiagnosticCallback):
         super().__init__()
         self.every_n_steps = every_n_steps
         self.summary: dict[str, float] = {}
+        self.rank_summaries: list[dict[str, float]] = []
+        self._latest: dict[str, float] = {}
+        self._batch_step = 0  # kept also by a rank that is switched off
         self._total: Counter[str] = Counter()
         self._window: Counter[str] = Counter()
         self._mark: float | None = None  # since when the next batch has been waited for; None: not known
@@ -63,32 +72,63 @@ class ThroughputCallback(DiagnosticCallback):
         self._mark = self._start = None
         self._window = Counter()
 
-    @never_fatal
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Start the clock of this batch."""
-        now = time.perf_counter()
-        self._step = trainer.global_step
-        self._start, self._wait = (None, 0.0) if self._mark is None else (now, now - self._mark)
+        self._batch_step = trainer.global_step
+        self._start_clock()
 
     @never_fatal
+    def _start_clock(self) -> None:
+        now = time.perf_counter()
+        self._step = self._batch_step
+        self._start, self._wait = (None, 0.0) if self._mark is None else (now, now - self._mark)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop the clock of this batch; report where it is time to."""
-        stepped = trainer.global_step != self._step
+        stepped = trainer.global_step != self._batch_step
         due = stepped and trainer.global_step % self.every_n_steps == 0
+        self._latest = {}
+        self._measure(trainer, pl_module, batch, due)
+        if due and trainer.world_size > 1:
+            # Not guarded: a rank that is switched off must still answer the others.
+            self._share(trainer, pl_module.device)
+        self._restart()
+
+    @never_fatal
+    def _measure(self, trainer: Trainer, pl_module: LightningModule, batch: Any, due: bool) -> None:
         if due and pl_module.device.type != "cpu":
             torch.accelerator.synchronize(pl_module.device)
         if self._start is not None:
             self._count(batch, time.perf_counter() - self._start)
         if due and self._window:
-            rates = _rates(self._window)
-            names = [name for name in rates if name not in ("batches", "seconds")]
-            log_scalars(trainer, {f"throughput/{name}": rates[name] for name in names}, self._step)
+            self._latest = _rates(self._window) | device_memory(pl_module.device)
+            names = [name for name in self._latest if name not in ("batches", "seconds")]
+            log_scalars(trainer, {f"throughput/{name}": self._latest[name] for name in names}, self._step)
             self._add_up()
+            self.summary |= device_memory(pl_module.device)
+
+    @never_fatal
+    def _restart(self) -> None:
         self._mark = time.perf_counter()
+
+    def _share(self, trainer: Trainer, device: torch.device) -> None:
+        mine = torch.tensor([self._latest.get(name, math.nan) for name in SHARED], device=device)
+        everyone = trainer.strategy.all_gather(mine).reshape(-1, len(SHARED)).cpu()
+        self.rank_summaries = [
+            {name: value for name, value in zip(SHARED, row, strict=True) if not math.isnan(value)}
+            for row in everyone.tolist()
+        ]
+        self._log_global(trainer)
+
+    @never_fatal
+    def _log_global(self, trainer: Trainer) -> None:
+        log_scalars(
+            trainer, {f"throughput/global/{k}": v for k, v in add_up(self.rank_summaries).items()}, self._step
+        )
 
     @never_fatal
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -136,6 +176,24 @@ def _rates(counts: Mapping[str, float]) -> dict[str, float]:
         "peak_rss_gib": peak_rss_bytes() / 2**30,
         "batches": counts["batches"],
         "seconds": seconds,
+    }
+
+
+def device_memory(device: torch.device) -> dict[str, float]:
+    """Return ``peak_device_gib``, the largest memory that torch held on ``device``; nothing for a CPU."""
+    if device.type == "cuda":
+        return {"peak_device_gib": torch.cuda.max_memory_allocated(device) / 2**30}
+    if device.type == "xpu":
+        return {"peak_device_gib": torch.xpu.max_memory_allocated(device) / 2**30}
+    return {}
+
+
+def add_up(ranks: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return rates of all ranks together, and of other numbers the largest of any rank."""
+    names = dict.fromkeys(name for rank in ranks for name in rank)
+    return {
+        name: (sum if name.endswith("_per_second") else max)(rank[name] for rank in ranks if name in rank)
+        for name in names
     }
 
 

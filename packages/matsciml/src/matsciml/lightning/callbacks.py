@@ -1,17 +1,41 @@
 """Callbacks of mml-diagnostics and mml-tasks, at the older toolkit's path: the same objects."""
 
-from mml_diagnostics import GradientCheckCallback, ThroughputCallback, TrainingHelperCallback
+from mml_diagnostics import (
+    SAM,
+    CodeCarbonCallback,
+    ExponentialMovingAverageCallback,
+    GarbageCallback,
+    GradientCheckCallback,
+    InferenceWriter,
+    LossSpikeDetection,
+    ManualGradientClip,
+    ModelAutocorrelation,
+    MonitorGradients,
+    ThroughputCallback,
+    TrainingHelperCallback,
+    UnusedParametersCallback,
+)
 from mml_tasks import LossScalingScheduler, SoftAdapt, UncertaintyWeighting
 
 from matsciml._not_here import missing_names
 
 __all__ = [
+    "SAM",
+    "CodeCarbonCallback",
+    "ExponentialMovingAverageCallback",
+    "GarbageCallback",
     "GradientCheckCallback",
+    "InferenceWriter",
     "LossScalingScheduler",
+    "LossSpikeDetection",
+    "ManualGradientClip",
+    "ModelAutocorrelation",
+    "MonitorGradients",
     "SoftAdapt",
     "ThroughputCallback",
     "TrainingHelperCallback",
     "UncertaintyWeighting",
+    "UnusedParametersCallback",
 ]
 
 __getattr__ = missing_names(__name__)

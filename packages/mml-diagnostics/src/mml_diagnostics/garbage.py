@@ -1,0 +1,37 @@
+"""GarbageCallback: Python's garbage collection every so many steps, at the same step on all ranks."""
+
+import gc
+from typing import Any
+
+from mml_diagnostics._lightning import Callback, LightningModule, Trainer
+
+
+class GarbageCallback(Callback):
+    """Collect garbage every ``frequency`` optimizer steps.
+
+    Parameters
+    ----------
+    frequency
+        Every so many steps.
+
+    Raises
+    ------
+    ValueError
+        For a ``frequency`` below one.
+    """
+
+    def __init__(self, frequency: int) -> None:
+        if frequency < 1:
+            raise ValueError(f"frequency is {frequency}; give a number of steps of at least 1.")
+        super().__init__()
+        self.frequency = frequency
+        self._step = -1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Collect, once a step."""
+        step = trainer.global_step
+        if step != self._step and step > 0 and step % self.frequency == 0:
+            gc.collect()
+        self._step = step

@@ -1,0 +1,185 @@
+"""LossSpikeDetection: batches whose loss stands out, by name; on request, steps without them."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mml_diagnostics._lightning import LightningModule, Trainer
+from mml_diagnostics.base import DiagnosticCallback, never_fatal
+from mml_diagnostics.batch_view import sample_ids_of
+from mml_diagnostics.finding import Problem
+
+FEWEST_LOSSES = 20
+MAX_SKIPS = 10  # in a row; after that the loss is not a spike but what it is
+
+
+def robust_z_score(value: float, history: Sequence[float]) -> float:
+    r"""Distance of ``value`` from the median of ``history``, in robust standard deviations.
+
+    .. math:: (x - \text{median}) / (1.4826 \, \text{MAD})
+
+    (Iglewicz, Hoaglin 1993, "How to Detect and Handle Outliers"), with a deviation of at least a hundredth of
+    the median, so that a history that hardly varies does not make everything an outlier.
+
+    Parameters
+    ----------
+    value
+        The value; infinite z-score where it is not finite.
+    history
+        Values to compare with; those that are not finite are left out.
+
+    Returns
+    -------
+    float
+        0 for a history without finite values.
+    """
+    if not math.isfinite(value):
+        return math.inf
+    past = torch.tensor([x for x in history if math.isfinite(x)], dtype=torch.float64)
+    if len(past) == 0:
+        return 0.0
+    median = past.quantile(0.5)
+    deviation = 1.4826 * (past - median).abs().quantile(0.5)
+    deviation = torch.maximum(deviation, 0.01 * median.abs()).clamp(min=torch.finfo(torch.float32).tiny)
+    return float((value - median) / deviation)
+
+
+class LossSpikeDetection(DiagnosticCallback):
+    """Find batches whose loss is far above what it was lately, and name their samples.
+
+    Losses stay on the device and are looked at every ``check_every_n_steps`` steps, which is soon enough to
+    say whose batch it was. To skip a spike it has to be seen before the optimizer steps: with ``skip=True``
+    one number is read from the device every step, and compared among ranks.
+
+    Parameters
+    ----------
+    threshold
+        Robust z-score from which on a loss is a spike; a loss that is not finite always is.
+    window
+        How many losses a loss is compared with, those before it.
+    skip
+        Leave out the optimizer step that a spike leads to, on all ranks if it is on any: gradients are
+        dropped, so that neither weights nor moments change. After ten in a row the loss is taken for what it
+        is.
+    check_every_n_steps
+        How often losses are looked at; every step with ``skip=True``.
+
+    Attributes
+    ----------
+    steps_skipped
+        How many optimizer steps were left out.
+
+    Raises
+    ------
+    ValueError
+        For a ``threshold`` that is not positive, a ``window`` below 20, or ``check_every_n_steps`` below 1.
+    """
+
+    def __init__(
+        self,
+        threshold: float = 10.0,
+        window: int = 100,
+        skip: bool = False,
+        check_every_n_steps: int = 10,
+    ) -> None:
+        if not threshold > 0:
+            raise ValueError(f"threshold is {threshold}; give a positive z-score.")
+        if window < FEWEST_LOSSES:
+            raise ValueError(f"window is {window}; give a number of losses of at least {FEWEST_LOSSES}.")
+        if check_every_n_steps < 1:
+            raise ValueError(f"check_every_n_steps is {check_every_n_steps}; give a number of at least 1.")
+        super().__init__()
+        self.threshold = threshold
+        self.window = window
+        self.skip = skip
+        self.check_every_n_steps = check_every_n_steps
+        self.steps_skipped = 0
+        self._history: deque[float] = deque(maxlen=window)
+        self._waiting: list[tuple[int, int, list[str] | None, Tensor]] = []
+        self._spiked = False  # in the batches of the step at hand
+        self._in_a_row = 0
+        self._batch: tuple[int, list[str] | None] = (0, None)
+
+    @never_fatal
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember whose batch it is."""
+        self._step = trainer.global_step
+        self._batch = batch_idx, sample_ids_of(batch)
+
+    @never_fatal
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Remember the loss (not its value, which would have to be waited for)."""
+        batch_idx, ids = self._batch
+        self._waiting.append((self._step, batch_idx, ids, loss.detach().float().mean()))
+        if self.skip or len(self._waiting) >= self.check_every_n_steps:
+            self._look()
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Drop the gradients of a step that a spike leads to, where that is asked for."""
+        if not self.skip:
+            return
+        # Not guarded: a rank that is switched off must still answer the others.
+        spiked = self._spiked
+        self._spiked = False
+        if trainer.world_size > 1:
+            flag = torch.tensor(float(spiked), device=pl_module.device)
+            spiked = bool(trainer.strategy.reduce(flag, reduce_op="max") > 0)
+        self._in_a_row = self._in_a_row + 1 if spiked else 0
+        if not spiked or self._in_a_row > MAX_SKIPS:
+            return
+        self.steps_skipped += 1
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    @never_fatal
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the losses that are left."""
+        self._look()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return findings, the losses to compare with, and how many steps were left out."""
+        return super().state_dict() | {"history": list(self._history), "steps_skipped": self.steps_skipped}
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """Go on where the resumed run was."""
+        super().load_state_dict(state_dict)
+        self._history = deque(state_dict["history"], maxlen=self.window)
+        self.steps_skipped = state_dict["steps_skipped"]
+
+    def _look(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        values = torch.stack([loss for *_, loss in waiting]).tolist()  # the one transfer
+        for (step, batch_idx, ids, _), value in zip(waiting, values, strict=True):
+            score = robust_z_score(value, self._history) if len(self._history) >= FEWEST_LOSSES else 0.0
+            if not math.isfinite(value) or score > self.threshold:
+                self._spiked = True
+                self.report(self._problem(step, batch_idx, ids, value, score), step)
+            if math.isfinite(value):
+                self._history.append(value)
+
+    def _problem(
+        self, step: int, batch_idx: int, ids: list[str] | None, value: float, score: float
+    ) -> Problem:
+        samples = f"samples {', '.join(ids)}" if ids else f"batch {batch_idx}"
+        usual = float(torch.tensor(list(self._history)).median()) if self._history else math.nan
+        return Problem(
+            check="loss_spike",
+            severity="warning",
+            message=f"The loss of batch {batch_idx} is {value:.3g}, {score:.3g} robust deviations above "
+            f"the median of {usual:.3g} of the {len(self._history)} losses before it.",
+            advice="Look at their labels and structures; where these are right, clip gradients or lower "
+            "the learning rate. skip=True leaves such steps out.",
+            where=samples,
+        )

@@ -1,0 +1,189 @@
+"""ModelAutocorrelation: how weights, gradients and updates move in time, and spikes before they come."""
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch.optim import Optimizer
+
+from mml_diagnostics._lightning import LightningModule, Trainer
+from mml_diagnostics.adam_instability import (
+    LayerState,
+    bimodal_updates,
+    decoupling_of,
+    oscillation,
+    unstable_preconditioner,
+)
+from mml_diagnostics.autocorrelation import Spectrum, summarize_autocorrelation
+from mml_diagnostics.base import DiagnosticCallback, never_fatal
+from mml_diagnostics.finding import Problem
+from mml_diagnostics.loggers import log_figure, log_scalars
+from mml_diagnostics.spectra import PNG_FILE, append_spectra, can_plot, plot_spectra
+from mml_diagnostics.step_recorder import StepRecorder, is_adam_like
+
+logger = logging.getLogger(__name__)
+
+FEWEST_STEPS = 25  # what the warnings need
+
+
+class ModelAutocorrelation(DiagnosticCallback):
+    r"""Watch how parameters, gradients and Adam's updates correlate in time, and warn before the loss spikes.
+
+    A fixed sample of the elements of all trained parameters is remembered over the last ``buffer_size``
+    optimizer steps, in float32 on the parameters' device: memory of ``buffer_size`` times sampled elements,
+    three times (for parameters, gradients, and the updates :math:`u_t = m_t / (\sqrt{v_t} + \epsilon)` of
+    Adam-like optimizers). Every ``analyze_every_n_steps`` the autocorrelation of each element with itself is
+    averaged over the elements and goes to ``autocorrelation.csv`` in the run's directory, and as scalars to
+    the trainer's loggers. When training ends, the last of them are drawn: ``autocorrelation.png``, and a
+    picture to the loggers. Between, nothing is read from the device.
+
+    Warnings come from :mod:`mml_diagnostics.adam_instability`: gradients far below Adam's v while alternating
+    steps grow, and updates that lost their bell shape in a layer whose :math:`\sqrt v` is close to
+    :math:`\epsilon`. They need gradients and an Adam-like optimizer. Only rank zero looks: under DDP all
+    ranks hold the same.
+
+    Parameters
+    ----------
+    buffer_size
+        How many optimizer steps are remembered.
+    sampled
+        Take a sample of the elements; False takes all.
+    sample_frac
+        Share of the elements that is taken, of each parameter at least one element.
+    analyze_grads
+        Remember gradients, too. Without them there are no warnings.
+    analyze_every_n_steps
+        Analyse every so many optimizer steps. A warning cannot come between: for a training that is known to
+        spike, 10 or fewer.
+
+    Attributes
+    ----------
+    spectra
+        The last analysis: ``"parameters"``, ``"gradients"``, ``"updates"`` to a
+        :class:`~mml_diagnostics.autocorrelation.Spectrum`.
+
+    Raises
+    ------
+    ValueError
+        For a ``buffer_size`` below 2, a ``sample_frac`` that is not above 0 and at most 1, or an
+        ``analyze_every_n_steps`` below 1.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int = 100,
+        sampled: bool = True,
+        sample_frac: float = 0.05,
+        analyze_grads: bool = True,
+        analyze_every_n_steps: int = 50,
+    ) -> None:
+        if buffer_size < 2:
+            raise ValueError(f"buffer_size is {buffer_size}; give a number of steps of at least 2.")
+        if not 0 < sample_frac <= 1:
+            raise ValueError(
+                f"sample_frac is {sample_frac}, which takes no elements or more than there are; "
+                "give a share above 0, at most 1."
+            )
+        if analyze_every_n_steps < 1:
+            raise ValueError(
+                f"analyze_every_n_steps is {analyze_every_n_steps}; give a number of steps of at least 1."
+            )
+        super().__init__()
+        self.buffer_size = buffer_size
+        self.sampled = sampled
+        self.sample_frac = sample_frac
+        self.analyze_grads = analyze_grads
+        self.analyze_every_n_steps = analyze_every_n_steps
+        self.spectra: dict[str, Spectrum] = {}
+        self._recorder: StepRecorder | None = None
+        self._active = False
+
+    @never_fatal
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what cannot be watched in this run."""
+        self.detach()
+        self._active = trainer.is_global_zero
+        optimizers = list(trainer.optimizers)
+        if not any(p.requires_grad for p in pl_module.parameters()):
+            self._skip("the module has no parameter that is trained")
+            self._active = False
+        elif not optimizers:
+            self._skip("there is no optimizer")
+            self._active = False
+        elif not any(is_adam_like(optimizer) for optimizer in optimizers):
+            names = ", ".join(type(optimizer).__name__ for optimizer in optimizers)
+            self._skip(f"{names} has no moments like Adam's, so that updates and warnings are left out")
+        elif not self.analyze_grads:
+            self._skip("analyze_grads is False, so that warnings are left out")
+        if self._active and not can_plot():
+            self._skip("there are no pictures without matplotlib (pip install mml-diagnostics[plots])")
+
+    @never_fatal
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Remember one step, of the first optimizer where there are several; analyse where it is time."""
+        if not self._active:
+            return
+        self._step = trainer.global_step
+        if self._recorder is None:  # here, where lazy parameters have their shapes
+            fraction = self.sample_frac if self.sampled else 1.0
+            recorder = StepRecorder(pl_module, optimizer, self.buffer_size, fraction, self.analyze_grads)
+            if recorder.sample.size == 0:
+                return
+            self._recorder = recorder
+        recorder = self._recorder
+        if optimizer is not recorder.optimizer:
+            return
+        due = self._step % self.analyze_every_n_steps == 0
+        if recorder.record() and due and len(recorder) >= min(FEWEST_STEPS, self.buffer_size):
+            self._analyze(trainer, recorder)
+
+    @never_fatal
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the last spectra; a picture at each analysis would cost more than the analysis."""
+        if not self.spectra or not can_plot():
+            return
+        figure = plot_spectra(self.spectra, self._step)
+        if self._run_dir is not None:
+            figure.savefig(Path(self._run_dir) / PNG_FILE)
+        log_figure(trainer, "autocorrelation/spectra", figure, self._step)
+
+    def detach(self) -> None:
+        """Let go of the parameters and of what was remembered."""
+        self._recorder = None
+
+    def _analyze(self, trainer: Trainer, recorder: StepRecorder) -> None:
+        rows = recorder.finite_rows()
+        if not len(rows["parameters"]):
+            return
+        self.spectra = {kind: summarize_autocorrelation(x) for kind, x in rows.items()}
+        layers = recorder.layers()
+        for problem in [*unstable_preconditioner(layers), *bimodal_updates(layers)]:
+            self.report(problem, self._step)
+        log_scalars(trainer, self._scalars(layers), self._step)
+        if self._run_dir is not None:
+            append_spectra(Path(self._run_dir), self.spectra, self._step)
+
+    def _scalars(self, layers: Mapping[str, LayerState]) -> dict[str, float]:
+        scalars = {}
+        for kind, spectrum in self.spectra.items():
+            scalars[f"autocorrelation/{kind}_time"] = float(spectrum.correlation_time)
+            if len(spectrum.mean) > 1:
+                scalars[f"autocorrelation/{kind}_lag1"] = float(spectrum.mean[1])
+        ratios = decoupling_of(layers)
+        if ratios:
+            scalars["adam/least_decoupling"] = min(ratios.values())
+        if (seen := oscillation(list(layers.values()))) is not None:
+            scalars["adam/sharpness"], scalars["adam/oscillation_growth"] = seen.sharpness, seen.growth
+        near = [r for layer in layers.values() if math.isfinite(r := layer.sqrt_v_over_eps)]
+        if near:
+            scalars["adam/least_sqrt_v_over_eps"] = min(near)
+        return scalars
+
+    def _skip(self, what: str) -> None:
+        problem = Problem("skipped_checks", "info", f"ModelAutocorrelation: {what}.", "", where=what)
+        self._log.add(problem, self._step)
+        if self._speaks:
+            logger.warning("%s", problem.message)

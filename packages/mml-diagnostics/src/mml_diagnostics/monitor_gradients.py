@@ -1,0 +1,111 @@
+"""MonitorGradients: gradient norms to the loggers, and gradients that are zero or do not change."""
+
+import logging
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mml_diagnostics._lightning import LightningModule, Trainer
+from mml_diagnostics.base import DiagnosticCallback, never_fatal
+from mml_diagnostics.console import speak_on_console
+from mml_diagnostics.finding import Problem
+from mml_diagnostics.loggers import log_histogram, log_scalars
+
+logger = logging.getLogger(__name__)
+
+
+class MonitorGradients(DiagnosticCallback):
+    """Log the norms of gradients every ``step_frequency`` steps, and find those that are zero or repeat.
+
+    The trainer's loggers get ``gradients/<child>`` (the norm over each child of the module),
+    ``gradients/total`` and a histogram ``gradients/norms`` of the parameters' norms. Between, nothing is read
+    from the device.
+
+    Parameters
+    ----------
+    step_frequency
+        Look every so many optimizer steps.
+    verbose
+        Print the norms to the console, without any logging set-up.
+    eps
+        Norms below this are zero, and gradients that differ by less from the last look repeat.
+
+    Raises
+    ------
+    ValueError
+        For a ``step_frequency`` below one or a negative ``eps``.
+    """
+
+    def __init__(self, step_frequency: int = 50, verbose: bool = False, eps: float = 1e-10) -> None:
+        if step_frequency < 1:
+            raise ValueError(f"step_frequency is {step_frequency}; give a number of steps of at least 1.")
+        if not eps >= 0:
+            raise ValueError(f"eps is {eps}; give a norm of at least 0.")
+        super().__init__()
+        self.step_frequency = step_frequency
+        self.verbose = verbose
+        self.eps = eps
+        self._last: dict[str, Tensor] = {}
+
+    @never_fatal
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the console where ``verbose`` asks for it."""
+        self._last = {}
+        if self.verbose and self._speaks:
+            speak_on_console()
+
+    @never_fatal
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Look, where it is time to."""
+        self._step = trainer.global_step
+        if self._step % self.step_frequency:
+            return
+        mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        gradients = {
+            name: p.grad.detach()
+            for name, p in pl_module.named_parameters()
+            if id(p) in mine and p.grad is not None
+        }
+        if not gradients:
+            return
+        norms = torch.stack([g.float().norm() for g in gradients.values()]).cpu()
+        names = list(gradients)
+        for name, norm in zip(names, norms.tolist(), strict=True):
+            if norm <= self.eps:
+                message = f"The gradient of {name} has norm {norm:.1e}."
+                advice = "Look for a loss that does not depend on it, or saturated units."
+                self.report(Problem("zero_gradient", "warning", message, advice, name), self._step)
+        self._compare(gradients)
+        scalars = {"gradients/total": float(norms.norm())}
+        children = [name.partition(".")[0] for name in names]
+        for child in dict.fromkeys(children):
+            mask = torch.tensor([other == child for other in children])
+            scalars[f"gradients/{child}"] = float(norms[mask].norm())
+        log_scalars(trainer, scalars, self._step)
+        log_histogram(trainer, "gradients/norms", norms, self._step)
+        if self.verbose and self._speaks:
+            shown = ", ".join(f"{key} {value:.3g}" for key, value in scalars.items())
+            logger.info("step %d: %s", self._step, shown)
+
+    def detach(self) -> None:
+        """Let go of the gradients of the last look."""
+        self._last = {}
+
+    def _compare(self, gradients: dict[str, Tensor]) -> None:
+        common = [name for name in gradients if name in self._last]
+        if common:
+            changes = [(gradients[name] - self._last[name]).abs().max() for name in common]
+            if float(torch.stack(changes).max()) <= self.eps:
+                self.report(
+                    Problem(
+                        check="repeated_gradients",
+                        severity="warning",
+                        message=f"All gradients are those of {self.step_frequency} steps before.",
+                        advice="Look whether every batch is the same and the learning rate is zero.",
+                    ),
+                    self._step,
+                )
+        self._last |= {name: gradient.clone() for name, gradient in gradients.items()}

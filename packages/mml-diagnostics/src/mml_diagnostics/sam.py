@@ -1,0 +1,214 @@
+"""SAM: sharpness-aware minimisation as a callback."""
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from mml_diagnostics._lightning import Callback, LightningModule, Trainer
+from mml_diagnostics.loggers import log_scalars
+
+logger = logging.getLogger(__name__)
+
+
+def ascent_step(
+    parameters: list[nn.Parameter], gradients: list[Tensor], rho: float, adaptive: bool
+) -> tuple[list[Tensor], Tensor]:
+    r"""Return the perturbation :math:`\rho\, g / |g|`, or of adaptive SAM :math:`\rho\, w^2 g / |w g|`.
+
+    Foret et al. 2021, "Sharpness-Aware Minimization" (arXiv:2010.01412), equation 2, and Kwon et al. 2021,
+    "ASAM" (arXiv:2102.11600), with :math:`T_w = |w|`. Norms are over all parameters together.
+
+    Returns
+    -------
+    tuple
+        One tensor a parameter, and the norm in the denominator.
+    """
+    scaled = [p.detach().abs() * g if adaptive else g for p, g in zip(parameters, gradients, strict=True)]
+    norm = nn.utils.get_total_norm(scaled)
+    factors = [p.detach().abs() if adaptive else 1.0 for p in parameters]
+    return [rho * factor * s / norm for factor, s in zip(factors, scaled, strict=True)], norm
+
+
+class SAM(Callback):
+    """Take the gradient not where the weights are, but where the loss is highest nearby.
+
+    When the optimizer is about to step, the weights are moved by ``rho`` along the gradient, all batches of
+    the step (several where gradients accumulate) are gone through again, and the weights are put back, bit
+    for bit; the optimizer then uses the second gradient. Clipping comes after, under DDP both gradients are
+    averaged among ranks, and where the second gradient is not finite on any rank, all go on with the first.
+    What a module logs, and batch norm's statistics, come from the first pass. A step costs twice as much.
+
+    Parameters
+    ----------
+    rho
+        Length of the move.
+    adaptive
+        Move each weight in proportion to its size (ASAM).
+    skip_step_count, skip_epoch_count
+        Ordinary steps before the first with SAM; both are waited for.
+    logging
+        Log ``sam/gradient_norm`` and ``sam/steps_fallen_back`` to the trainer's loggers.
+    log_level
+        Level of this module's log lines.
+
+    Attributes
+    ----------
+    steps_fallen_back
+        On how many steps the first gradient had to do.
+
+    Raises
+    ------
+    ValueError
+        For ``rho`` that is not positive and finite or negative counts; when a fit starts, for manual
+        optimization, a gradient scaler (precision 16-mixed), or FSDP.
+    """
+
+    def __init__(
+        self,
+        rho: float = 0.05,
+        adaptive: bool = False,
+        skip_step_count: int | None = None,
+        skip_epoch_count: int | None = None,
+        logging: bool = False,
+        log_level: str = "WARNING",
+    ) -> None:
+        if not (math.isfinite(rho) and rho > 0):
+            raise ValueError(f"rho is {rho}; give a positive finite length.")
+        for name, count in (("skip_step_count", skip_step_count), ("skip_epoch_count", skip_epoch_count)):
+            if count is not None and count < 0:
+                raise ValueError(f"{name} is {count}; give a number of at least 0, or None.")
+        super().__init__()
+        self.rho = rho
+        self.adaptive = adaptive
+        self.skip_step_count = skip_step_count or 0
+        self.skip_epoch_count = skip_epoch_count or 0
+        self.logging = logging
+        logger.setLevel(log_level)
+        self.steps_fallen_back = 0
+        self._batches: list[tuple[Any, int]] = []
+        self._step = -1
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse what SAM cannot be correct with."""
+        self._batches.clear()
+        if not pl_module.automatic_optimization:
+            raise ValueError("SAM needs automatic optimization; this module optimizes manually.")
+        if getattr(trainer.precision_plugin, "scaler", None) is not None:
+            raise ValueError("SAM does not go with a gradient scaler (16-mixed); use bf16-mixed or 32.")
+        if type(trainer.strategy).__name__ == "FSDPStrategy":
+            raise ValueError("SAM does not go with FSDP, whose gradients are in shards; use DDP.")
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the batches that the coming step is made from."""
+        if trainer.global_step != self._step:
+            self._batches.clear()
+        self._step = trainer.global_step
+        self._batches.append((batch, batch_idx))
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Replace the gradients by those at the perturbed weights."""
+        if trainer.global_step < self.skip_step_count or trainer.current_epoch < self.skip_epoch_count:
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        first = [p.grad.detach().clone() for p in parameters if p.grad is not None]
+        if not parameters:
+            return
+        moves, norm = ascent_step(parameters, first, self.rho, self.adaptive)
+        usable = bool(norm.isfinite() & (norm > 0))  # the same on all ranks, as gradients are
+        if usable:
+            usable = self._second_pass(trainer, pl_module, parameters, moves)
+        if not usable:
+            self.steps_fallen_back += 1
+            logger.info("step %d: no second gradient, the first is used", trainer.global_step)
+            for parameter, gradient in zip(parameters, first, strict=True):
+                parameter.grad = gradient
+        if self.logging:
+            scalars = {
+                "sam/gradient_norm": float(norm),
+                "sam/steps_fallen_back": float(self.steps_fallen_back),
+            }
+            log_scalars(trainer, scalars, trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Let go of the batches when their step is over."""
+        if trainer.global_step != self._step:
+            self._batches.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many steps fell back."""
+        return {"steps_fallen_back": self.steps_fallen_back}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.steps_fallen_back = state_dict["steps_fallen_back"]
+
+    def _second_pass(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        parameters: list[nn.Parameter],
+        moves: list[Tensor],
+    ) -> bool:
+        """Leave the gradients at the moved weights in place; False where they are missing or not finite."""
+        before = [p.detach().clone() for p in parameters]
+        try:
+            with torch.no_grad():
+                for parameter, move in zip(parameters, moves, strict=True):
+                    parameter.add_(move)
+                    parameter.grad = None
+            with _silent(pl_module), torch.enable_grad():
+                for i, (batch, batch_idx) in enumerate(self._batches):
+                    self._backward(trainer, batch, batch_idx, last=i == len(self._batches) - 1)
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(parameters, before, strict=True):
+                    parameter.copy_(value)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        return len(gradients) == len(parameters) and bool(nn.utils.get_total_norm(gradients).isfinite())
+
+    def _backward(self, trainer: Trainer, batch: Any, batch_idx: int, last: bool) -> None:
+        strategy: Any = trainer.strategy
+        block = getattr(strategy, "block_backward_sync", None)
+        with block() if block is not None and not last else nullcontext():
+            output = strategy.training_step(batch, batch_idx)
+            loss = output["loss"] if isinstance(output, dict) else output
+            if loss is None:
+                if trainer.world_size > 1:
+                    raise ValueError(
+                        f"training_step returned no loss for batch {batch_idx}; SAM under DDP needs one."
+                    )
+                return
+            (loss / trainer.accumulate_grad_batches).backward()
+
+
+@contextmanager
+def _silent(pl_module: LightningModule) -> Iterator[None]:
+    """Keep ``self.log`` and the statistics of batch norm out of a second pass."""
+    norms = [m for m in pl_module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    kept = [{name: b.detach().clone() for name, b in m.named_buffers(recurse=False)} for m in norms]
+    names = ("log", "log_dict")
+    own = {name: pl_module.__dict__[name] for name in names if name in pl_module.__dict__}
+    try:
+        for name in names:
+            pl_module.__dict__[name] = lambda *args, **kwargs: None
+        yield
+    finally:
+        for name in names:
+            del pl_module.__dict__[name]
+        pl_module.__dict__.update(own)
+        for module, buffers in zip(norms, kept, strict=True):
+            for name, value in buffers.items():
+                getattr(module, name).copy_(value)

@@ -1,0 +1,78 @@
+"""UnusedParametersCallback: parameters that no loss reaches, or that no optimizer has."""
+
+from typing import Any
+
+from torch.optim import Optimizer
+
+from mml_diagnostics._lightning import LightningModule, Trainer
+from mml_diagnostics.base import DiagnosticCallback, never_fatal
+from mml_diagnostics.finding import Problem
+
+
+class UnusedParametersCallback(DiagnosticCallback):
+    """Name the parameters that have no gradient when the optimizer steps, and those that no optimizer has.
+
+    Each is said once, and counted: the count of a finding is on how many of the looked-at steps it was
+    unused. Nothing is read from the device.
+
+    Parameters
+    ----------
+    num_steps
+        How many optimizer steps to look at; -1 looks at all.
+
+    Raises
+    ------
+    ValueError
+        For ``num_steps`` that is neither -1 nor positive.
+    """
+
+    def __init__(self, num_steps: int = -1) -> None:
+        if num_steps != -1 and num_steps < 1:
+            raise ValueError(f"num_steps is {num_steps}; give a positive number of steps, or -1 for all.")
+        super().__init__()
+        self.num_steps = num_steps
+        self.steps_checked = 0
+        self._names: dict[int, str] = {}
+
+    @never_fatal
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the module's parameters with those of the optimizers."""
+        self._names = {id(p): name for name, p in pl_module.named_parameters()}
+        optimizers: list[Optimizer] = trainer.optimizers
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        known = {id(p) for group in groups for p in group["params"]}
+        for name, parameter in pl_module.named_parameters():
+            if parameter.requires_grad and id(parameter) not in known:
+                message = f"{name} asks for a gradient, but no optimizer has it: it is not trained."
+                advice = "Give it to an optimizer in configure_optimizers, or freeze it."
+                self.report(Problem("parameter_without_optimizer", "warning", message, advice, name), 0)
+
+    @never_fatal
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Look for parameters of ``optimizer`` without a gradient."""
+        if self.num_steps != -1 and self.steps_checked >= self.num_steps:
+            return
+        self._step = trainer.global_step
+        self.steps_checked += 1
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None and parameter.requires_grad:
+                    name = self._names.get(id(parameter), "a parameter outside the module")
+                    message = f"{name} has no gradient: it takes no part in the loss."
+                    advice = "Use it, freeze it, or remove it; DDP would have to find unused parameters."
+                    self.report(Problem("unused_parameter", "warning", message, advice, name), self._step)
+
+    def detach(self) -> None:
+        """Let go of the module's parameter names."""
+        self._names.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return findings and the number of steps looked at."""
+        return super().state_dict() | {"steps_checked": self.steps_checked}
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """Go on counting where the resumed run was."""
+        super().load_state_dict(state_dict)
+        self.steps_checked = state_dict["steps_checked"]

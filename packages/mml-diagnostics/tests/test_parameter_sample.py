@@ -1,0 +1,71 @@
+"""The sample is fixed, evenly spread and of the right size; the buffer keeps the last rows in order."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_diagnostics.parameter_sample import ParameterSample, SeriesBuffer
+from torch import nn
+
+SHAPES = st.lists(st.lists(st.integers(0, 12), max_size=3), max_size=5)
+
+
+def make(shapes):
+    return [(f"p{i}", nn.Parameter(torch.randn(shape))) for i, shape in enumerate(shapes)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(SHAPES, st.sampled_from([1e-6, 0.05, 0.3, 1.0]), st.integers(0, 5))
+def test_sizes_elements_and_repeats(shapes, fraction, seed):
+    named = make(shapes)
+    sample = ParameterSample(named, fraction, seed)
+    full = [(n, p) for n, p in named if p.numel()]
+    assert sample.names == [n for n, _ in full]
+    out = torch.empty(sample.size)
+    sample.take(sample.parameters, out)
+    for (_, p), part, size in zip(full, out.split(sample.sizes) if full else [], sample.sizes, strict=True):
+        assert 1 <= size <= p.numel()
+        assert size <= p.numel() / round(1 / fraction) + 1
+        assert torch.isin(part, p.detach().flatten()).all()
+        assert part.unique().numel() == size  # random values: no element twice
+    again = torch.empty(sample.size)
+    ParameterSample(named, fraction, seed).take(sample.parameters, again)
+    assert torch.equal(out, again)
+
+
+def test_everything_is_everything():
+    named = make([[3, 4], [5], []])
+    sample = ParameterSample(named, 1.0)
+    out = torch.empty(sample.size)
+    sample.take(sample.parameters, out)
+    assert torch.equal(out, torch.cat([p.detach().flatten() for _, p in named]))
+
+
+@pytest.mark.parametrize("shape", [(128, 64), (60, 60), (1000, 20)])
+def test_every_column_of_a_matrix_gets_its_turn(shape):
+    p = nn.Parameter(torch.arange(shape[0] * shape[1], dtype=torch.float32).reshape(shape))
+    sample = ParameterSample([("w", p)], 0.05)
+    out = torch.empty(sample.size)
+    sample.take([p], out)
+    assert (out.long() % shape[1]).unique().numel() == shape[1]
+
+
+def test_missing_tensors_are_zeros_and_other_layouts_are_read_right():
+    p, q = nn.Parameter(torch.randn(4, 6)), nn.Parameter(torch.randn(3))
+    sample = ParameterSample([("p", p), ("q", q)], 1.0)
+    out = torch.empty(sample.size)
+    transposed = torch.randn(6, 4, dtype=torch.bfloat16).T
+    sample.take([transposed, None], out)
+    assert torch.equal(out, torch.cat([transposed.flatten().float(), torch.zeros(3)]))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 6), st.integers(0, 20))
+def test_the_last_rows_in_order(length, count):
+    buffer = SeriesBuffer(length, 2)
+    for i in range(count):
+        buffer.next_row.fill_(i)
+        buffer.advance()
+    kept = list(range(count))[-length:]
+    assert len(buffer) == len(kept)
+    assert buffer.rows[:, 0].tolist() == kept

@@ -1,0 +1,222 @@
+"""SAM against its formula written out, and what must not happen on the way."""
+
+import pytest
+import torch
+from mml_diagnostics import SAM, ManualGradientClip
+from pytorch_lightning import LightningModule
+from torch import nn
+from torch.utils.data import DataLoader
+
+
+class Quadratic(LightningModule):
+    """Loss w A w / 2 over the batch's matrices; plain gradient descent."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
+        self.norm = nn.BatchNorm1d(3, dtype=torch.float64)
+        self.norm.requires_grad_(False)
+        self.calls, self.used, self.logged = 0, [], 0
+
+    def training_step(self, batch, batch_idx):
+        self.calls += 1
+        self.norm(batch[0] if batch.ndim == 3 else batch)
+        self.log("calls", float(self.calls))
+        return self.w @ batch.mean(0) @ self.w / 2
+
+    def on_before_optimizer_step(self, optimizer):
+        pass
+
+    def optimizer_step(self, *args, **kwargs):
+        super().optimizer_step(*args, **kwargs)
+        self.used.append(self.w.grad.clone())
+
+    def configure_optimizers(self):
+        return torch.optim.SGD([self.w], lr=0.1)
+
+
+def matrices(count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randn(count, 2, 3, 3, generator=generator, dtype=torch.float64)
+    return a @ a.mT
+
+
+def by_hand(batches, rho, adaptive, clip=None, per_step=1):
+    """w after each step, with gradients of the quadratic written out."""
+    w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    out = []
+    for i in range(0, len(batches), per_step):
+        a = batches[i : i + per_step].mean((0, 1))
+        g = a @ w
+        e = rho * w.square() * g / (w.abs() * g).norm() if adaptive else rho * g / g.norm()
+        g = a @ (w + e)
+        if clip:
+            g = g * min(1.0, clip / (float(g.norm()) + 1e-6))
+        w = w - 0.1 * g
+        out.append(w)
+    return out
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize(
+    ("options", "extra"), [({}, ()), ({"gradient_clip_val": 0.3}, ()), ({}, (ManualGradientClip(0.3),))]
+)
+@pytest.mark.parametrize("per_step", [1, 2])
+def test_against_the_formula(make_trainer, adaptive, options, extra, per_step):
+    model, batches = Quadratic(), matrices(4)
+    clip = 0.3 if options or extra else None
+    callbacks = SAM(rho=0.1, adaptive=adaptive), *extra
+    trainer = make_trainer(*callbacks, accumulate_grad_batches=per_step, **options)
+    trainer.fit(model, DataLoader(batches, batch_size=None))
+    expected = by_hand(batches, 0.1, adaptive, clip, per_step)
+    assert torch.allclose(model.w, expected[-1], rtol=1e-6)
+    assert model.calls == 8
+    # the plain gradient leads elsewhere
+    assert not torch.allclose(model.w, by_hand(batches, 1e-9, adaptive, clip, per_step)[-1], rtol=1e-4)
+
+
+def test_logs_and_batch_norm_come_from_the_first_pass(make_trainer):
+    model, batches = Quadratic(), matrices(4)
+    trainer = make_trainer(SAM(), max_epochs=1)
+    trainer.fit(model, DataLoader(batches, batch_size=None))
+    assert trainer.callback_metrics["calls"] == 7.0  # passes 1, 3, 5, 7
+    assert int(model.norm.num_batches_tracked) == 4
+    assert "log" not in model.__dict__
+
+
+class InfiniteNearby(Quadratic):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss if self.calls % 2 else loss * torch.nan
+
+
+def test_a_second_loss_that_is_not_finite_leaves_an_ordinary_step(make_trainer):
+    model, batches = InfiniteNearby(), matrices(4)
+    callback = SAM(rho=0.1)
+    make_trainer(callback).fit(model, DataLoader(batches, batch_size=None))
+    assert callback.steps_fallen_back == 4
+    w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    for a in batches:
+        w = w - 0.1 * (a.mean(0) @ w)
+    assert torch.allclose(model.w, w, rtol=1e-12)
+
+
+def test_weights_are_put_back_where_the_second_pass_fails(make_trainer):
+    class Fails(Quadratic):
+        def training_step(self, batch, batch_idx):
+            if self.calls == 1:
+                raise RuntimeError("out of memory")
+            return super().training_step(batch, batch_idx)
+
+    model = Fails()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        make_trainer(SAM()).fit(model, DataLoader(matrices(2), batch_size=None))
+    assert torch.equal(model.w, torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
+
+
+def test_the_first_steps_are_ordinary(make_trainer):
+    model, batches = Quadratic(), matrices(4)
+    make_trainer(SAM(skip_step_count=3)).fit(model, DataLoader(batches, batch_size=None))
+    assert model.calls == 5
+    model = Quadratic()
+    make_trainer(SAM(skip_epoch_count=1), max_epochs=2).fit(model, DataLoader(batches, batch_size=None))
+    assert model.calls == 12
+
+
+def test_what_it_does_not_go_with(make_trainer):
+    class Manual(Quadratic):
+        automatic_optimization = False
+
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+
+    with pytest.raises(ValueError, match="manual"):
+        make_trainer(SAM()).fit(Manual(), DataLoader(matrices(1), batch_size=None))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rho": 0}, "rho is 0"),
+        ({"rho": float("nan")}, "rho is nan"),
+        ({"skip_step_count": -1}, "skip_step_count is -1"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        SAM(**options)
+
+
+RANKS = """
+import sys
+import torch
+from pathlib import Path
+from pytorch_lightning import LightningModule, Trainer
+from torch.utils.data import DataLoader
+from mml_diagnostics import SAM, LossSpikeDetection, ManualGradientClip
+
+rank = int(__import__("os").environ["LOCAL_RANK"])
+
+
+class Quadratic(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
+        self.passes = 0
+
+    def training_step(self, batch, batch_idx):
+        self.passes += 1
+        loss = self.w @ batch @ self.w / 2
+        if MODE == "second" and rank == 1 and self.passes == 4:
+            loss = loss * torch.nan  # the second pass of the second step, on one rank
+        if MODE == "skip" and rank == 1 and batch_idx == 1:
+            loss = loss * torch.nan
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+generator = torch.Generator().manual_seed(0)
+a = torch.randn(4, 3, 3, generator=generator, dtype=torch.float64)
+a = a @ a.mT
+model = Quadratic()
+callback = LossSpikeDetection(skip=True) if MODE == "skip" else SAM(rho=0.1)
+trainer = Trainer(
+    accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, callbacks=[callback], logger=False,
+    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    use_distributed_sampler=False, default_root_dir=sys.argv[1],
+)
+trainer.fit(model, DataLoader(a[rank::2], batch_size=None))
+steps = callback.steps_skipped if MODE == "skip" else callback.steps_fallen_back
+torch.save({"w": model.w.detach(), "steps": steps, "a": a}, Path(sys.argv[1]) / f"rank{rank}.pt")
+"""
+
+
+def descend(pairs, sam, skipped=()):
+    w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    for i, a in enumerate(pairs):
+        if i in skipped:
+            continue
+        g = a @ w
+        if sam[i]:
+            g = a @ (w + 0.1 * g / g.norm())
+        w = w - 0.1 * g
+    return w
+
+
+@pytest.mark.parametrize(
+    ("mode", "sam", "skipped"),
+    [("plain", (True, True), ()), ("second", (True, False), ()), ("skip", (False, False), (1,))],
+)
+def test_two_ranks_do_the_same(tmp_path, on_two_ranks, mode, sam, skipped):
+    script = tmp_path / "run.py"
+    script.write_text(f"MODE = {mode!r}\n" + RANKS)
+    on_two_ranks(script, tmp_path)
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    a = ranks[0]["a"]
+    expected = descend((a[0::2] + a[1::2]) / 2, sam, skipped)
+    for rank in ranks:
+        assert torch.allclose(rank["w"], expected, rtol=1e-9)
+        assert rank["steps"] == {"plain": 0, "second": 1, "skip": 1}[mode]
