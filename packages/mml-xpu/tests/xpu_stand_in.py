@@ -55,7 +55,7 @@ class XPUStandIn:
         return 4
 
     def get_device_properties(self, device) -> SimpleNamespace:
-        return SimpleNamespace(total_memory=6)
+        return SimpleNamespace(total_memory=6, name="a stand-in", max_compute_units=7, driver_version="1.2")
 
     def mem_get_info(self, device) -> tuple[int, int]:
         if not self.knows_free_memory:
