@@ -10,6 +10,12 @@ _spec.loader.exec_module(_module)
 
 
 @pytest.fixture
+def stand_in():
+    """The module xpu_stand_in.py."""
+    return _module
+
+
+@pytest.fixture
 def two_xpus(monkeypatch):
     """torch.xpu with two devices that do not exist: see xpu_stand_in.py for what this does not prove."""
     stand_in = _module.XPUStandIn(2)
@@ -44,6 +50,10 @@ def lightning(request):
 
     classes = import_module(f"mml_xpu.for_{request.param}")
     pl = import_module("lightning.pytorch" if request.param == "lightning" else request.param)
+    cpu_as_xpu = type("CPUAsXPU", (_module.CPUDevices, classes.XPUAccelerator), {})
     return SimpleNamespace(
-        pl=pl, classes=classes, **{name: getattr(classes, name) for name in classes.__all__}
+        pl=pl,
+        CPUAsXPU=cpu_as_xpu,
+        classes=classes,
+        **{name: getattr(classes, name) for name in classes.__all__},
     )

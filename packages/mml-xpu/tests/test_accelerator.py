@@ -47,7 +47,7 @@ def test_setup_makes_the_device_current_and_teardown_frees(lightning, two_xpus):
 
 def test_a_device_of_another_kind_is_refused(lightning, two_xpus):
     accelerator = lightning.XPUAccelerator()
-    with pytest.raises(accelerator.misconfiguration, match=r"device 'cpu'.*strategy='single_xpu'"):
+    with pytest.raises(accelerator.misconfiguration, match=r"device 'cpu'.*leave the strategy out"):
         accelerator.setup_device(torch.device("cpu"))
     with pytest.raises(accelerator.misconfiguration, match="device 'xpu:2' does not exist: torch sees 2"):
         accelerator.setup_device(torch.device("xpu", 2))
@@ -63,15 +63,16 @@ def test_device_stats(lightning, two_xpus):
     assert "xpu_memory_free" not in lightning.XPUAccelerator().get_device_stats(torch.device("xpu", 0))
 
 
-@pytest.mark.filterwarnings("ignore:.*GradScaler.*:UserWarning")
-def test_mixed_precision_runs_on_the_xpu_not_on_cuda(lightning, two_xpus):
+def test_mixed_precision_for_cuda_is_refused(lightning, two_xpus):
     mixed = lightning.pl.plugins.MixedPrecision
     accelerator = lightning.XPUAccelerator()
-    bf16, fp16 = mixed("bf16-mixed", "cuda"), mixed("16-mixed", "cuda")
-    given = mixed("bf16-mixed", "cpu")
-    for plugin in (bf16, fp16, given):
-        accelerator.setup(SimpleNamespace(precision_plugin=plugin))
-    assert (bf16.device, bf16.scaler) == ("xpu", None)
-    assert fp16.device == "xpu"
-    assert fp16.scaler._device == "xpu"
-    assert given.device == "cpu"
+    accelerator.setup(SimpleNamespace(precision_plugin=mixed("bf16-mixed", "xpu")))
+    accelerator.setup(SimpleNamespace(precision_plugin=mixed("bf16-mixed", "cpu")))
+    accelerator.setup(SimpleNamespace(precision_plugin=lightning.pl.plugins.Precision()))
+    with pytest.raises(accelerator.misconfiguration, match=r"pass Trainer\(precision='bf16-mixed'\)"):
+        accelerator.setup(SimpleNamespace(precision_plugin=mixed("bf16-mixed", "cuda")))
+
+
+def test_seed_everything_seeds_the_xpu(lightning, two_xpus):
+    lightning.pl.seed_everything(5, verbose=False)
+    assert ("manual_seed_all", 5) in two_xpus.calls

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mml_xpu import devices
 
 
 def test_the_trainer_hands_over_the_device_that_devices_names(lightning, two_xpus):
@@ -25,20 +26,13 @@ def test_spellings_of_the_device(lightning, device, index):
 
 
 def test_several_devices_are_refused(lightning, two_xpus):
-    with pytest.raises(ValueError, match=r"the Trainer has 2: pass devices=1, or strategy='ddp_with_xpu'"):
+    with pytest.raises(ValueError, match=r"the Trainer has 2: pass devices=1, or strategy='ddp'"):
         lightning.pl.Trainer(accelerator="xpu", devices=2, strategy="single_xpu", logger=False)
 
 
 def test_a_device_of_another_kind_is_refused(lightning):
     with pytest.raises(ValueError, match=r"SingleXPUStrategy\(device='cuda:0'\) is not an Intel GPU"):
         lightning.SingleXPUStrategy("cuda:0")
-
-
-def test_lightnings_cpu_fallback_for_one_device_is_an_error_not_a_cpu_run(lightning, two_xpus):
-    pl = lightning.pl
-    trainer = pl.Trainer(accelerator="xpu", devices=1, logger=False, enable_checkpointing=False)
-    with pytest.raises(lightning.XPUAccelerator.misconfiguration, match="strategy='single_xpu'"):
-        trainer.strategy.setup_environment()
 
 
 @pytest.mark.filterwarnings(
@@ -75,7 +69,6 @@ def test_a_fit_calls_the_accelerator_in_order(lightning, two_xpus, tmp_path, mon
     trainer = pl.Trainer(
         accelerator="xpu",
         devices=1,
-        strategy="single_xpu",
         max_steps=2,
         logger=False,
         enable_checkpointing=False,
@@ -91,3 +84,54 @@ def test_a_fit_calls_the_accelerator_in_order(lightning, two_xpus, tmp_path, mon
         ("step",),
         ("empty_cache",),
     ]
+
+
+def test_batches_are_moved_without_blocking(lightning, two_xpus):
+    moves = []
+
+    class Recorded(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, arguments=(), options=None):
+            if function is torch.Tensor.to:
+                moves.append((str(arguments[1]), options))
+                return arguments[0]
+            return super().__torch_function__(function, types, arguments, options or {})
+
+    batch = {"pos": torch.ones(2, 3).as_subclass(Recorded), "name": "Si"}
+    moved = lightning.SingleXPUStrategy("xpu:1").batch_to_device(batch)
+    assert moved["pos"] is batch["pos"]
+    assert moves == [("xpu:1", {"non_blocking": True})]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_model_trains_as_it_does_uncompiled(lightning, monkeypatch, tmp_path):
+    """Captured by torch.compile, without generating code; on CPU devices, with torch's own torch.xpu."""
+    monkeypatch.setattr(devices, "device_count", lambda: 1)
+    pl = lightning.pl
+
+    class Model(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer = torch.nn.Linear(3, 1)
+            self.losses = []
+
+        def training_step(self, batch, batch_idx):
+            loss = (self.layer(batch) - 1).square().mean()
+            self.losses.append(loss.detach())
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def fit(compiled):
+        module = Model()
+        options = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+        trainer = pl.Trainer(
+            accelerator=lightning.CPUAsXPU(), devices=1, max_epochs=2, default_root_dir=tmp_path, **options
+        )
+        data = torch.utils.data.DataLoader(torch.arange(24.0).view(8, 3) / 24, batch_size=4)
+        trainer.fit(torch.compile(module, backend="eager") if compiled else module, data)
+        return [float(loss) for loss in module.losses]
+
+    assert fit(compiled=True) == pytest.approx(fit(compiled=False))

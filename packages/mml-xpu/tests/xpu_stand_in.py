@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import torch
+
 
 class XPUStandIn:
     def __init__(self, count: int, *, knows_free_memory: bool = True) -> None:
         self.count = count
         self.knows_free_memory = knows_free_memory
         self.calls: list[tuple] = []
+        self.rng_state = torch.arange(8, dtype=torch.uint8)
 
     def is_available(self) -> bool:
         return self.count > 0
@@ -23,6 +26,18 @@ class XPUStandIn:
 
     def set_device(self, device) -> None:
         self.calls.append(("set_device", str(device)))
+
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+    def manual_seed_all(self, seed) -> None:
+        self.calls.append(("manual_seed_all", seed))
+
+    def get_rng_state(self, device) -> torch.Tensor:
+        return self.rng_state
+
+    def set_rng_state(self, state, device) -> None:
+        self.rng_state = state
 
     def empty_cache(self) -> None:
         self.calls.append(("empty_cache",))
@@ -40,9 +55,38 @@ class XPUStandIn:
         return 4
 
     def get_device_properties(self, device) -> SimpleNamespace:
-        return SimpleNamespace(total_memory=6)
+        return SimpleNamespace(total_memory=6, name="a stand-in", max_compute_units=7, driver_version="1.2")
 
     def mem_get_info(self, device) -> tuple[int, int]:
         if not self.knows_free_memory:
             raise RuntimeError("The device doesn't support querying the available free memory.")
         return 5, 6
+
+
+class CPUDevices:
+    """Mixed into an XPUAccelerator: its devices are CPU devices, so that a whole fit really runs."""
+
+    @staticmethod
+    def get_parallel_devices(devices) -> list[torch.device]:
+        return [torch.device("cpu") for _ in devices]
+
+    def setup_device(self, device) -> None:
+        assert device.type == "cpu"
+
+
+class TensorOfXPU(torch.Tensor):
+    """A tensor that says it is on an Intel GPU; its numbers are on the CPU, where `.cpu()` finds them."""
+
+    @staticmethod
+    def __new__(cls, values):
+        tensor = torch.Tensor._make_wrapper_subclass(
+            cls, values.shape, dtype=values.dtype, device=torch.device("xpu", 0)
+        )
+        tensor.values_on_cpu = values
+        return tensor
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, arguments=(), options=None):
+        if function is torch.ops.aten._to_copy.default and options["device"].type == "cpu":
+            return arguments[0].values_on_cpu
+        raise NotImplementedError(f"the stand-in tensor cannot {function}")

@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from mml_xpu import devices as xpu_devices
+from mml_xpu import tiles
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,8 @@ class XPUAcceleratorMixin:
     def parse_devices(cls, devices: int | str | Sequence[int]) -> list[int]:
         """Return the indices that `devices` asks for: see :func:`mml_xpu.devices.parse_devices`.
 
+        It warns where they leave a part of a card idle.
+
         Raises
         ------
         MisconfigurationException
@@ -63,10 +68,15 @@ class XPUAcceleratorMixin:
         TypeError
             Not a number, a string or a list of numbers.
         """
+        count = xpu_devices.device_count()
         try:
-            return xpu_devices.parse_devices(devices, xpu_devices.device_count())
+            indices = xpu_devices.parse_devices(devices, count)
+            found = tiles.places(tiles.read_cards(), count, os.environ)
         except ValueError as error:
             raise cls.misconfiguration(str(error)) from None
+        for sentence in tiles.half_idle(found, indices) if found else ():
+            rank_zero_warn(sentence)
+        return indices
 
     @staticmethod
     def get_parallel_devices(devices: Sequence[int]) -> list[torch.device]:
@@ -83,9 +93,9 @@ class XPUAcceleratorMixin:
         """
         if device.type != "xpu":
             raise self.misconfiguration(
-                f"accelerator 'xpu' was given the device {str(device)!r}: for one device Lightning chooses "
-                "its CPU strategy where it does not know the accelerator; pass Trainer(accelerator='xpu', "
-                "devices=1, strategy='single_xpu')."
+                f"accelerator 'xpu' was given the device {str(device)!r}, by a strategy for other "
+                "devices: leave the strategy out, or pass Trainer(accelerator='xpu', devices=1, "
+                "strategy='single_xpu')."
             )
         count = xpu_devices.device_count()
         if device.index is not None and device.index >= count:
@@ -95,16 +105,21 @@ class XPUAcceleratorMixin:
         torch.xpu.set_device(device)
 
     def setup(self, trainer: Any) -> None:
-        """Point automatic mixed precision at the XPU, before the model is moved there.
+        """Refuse mixed precision for CUDA: its autocast would do nothing here, without a word.
 
-        Lightning makes the plugin for "cuda" whatever the accelerator, and autocast for a device that is not
-        used does nothing at all. A plugin that the user made for another device is left alone.
+        Raises
+        ------
+        MisconfigurationException
+            The Trainer's precision plugin is one for CUDA.
         """
         plugin = trainer.precision_plugin
         if isinstance(plugin, self.mixed_precision) and plugin.device == "cuda":  # type: ignore[attr-defined]
-            plugin.device = "xpu"  # type: ignore[attr-defined]
-            if plugin.scaler is not None:  # type: ignore[attr-defined]
-                plugin.scaler = torch.amp.GradScaler("xpu")  # type: ignore[attr-defined]
+            precision = plugin.precision  # type: ignore[attr-defined]
+            raise self.misconfiguration(
+                f"accelerator 'xpu' with MixedPrecision({precision!r}, 'cuda'), which does nothing on an "
+                f"Intel GPU: pass Trainer(precision={precision!r}), or "
+                f"plugins=[MixedPrecision({precision!r}, 'xpu')]"
+            )
 
     def get_device_stats(self, device: str | torch.device | int) -> dict[str, Any]:
         """Return memory figures of `device`, in bytes.

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import Accelerator, AcceleratorRegistry
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.strategies import SingleDeviceStrategy, StrategyRegistry
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, StrategyRegistry
+from lightning.pytorch.trainer import trainer as trainer_module
 
 from mml_xpu.accelerator import XPUAcceleratorMixin
+from mml_xpu.ddp import DDPXPUStrategyMixin
 from mml_xpu.strategy import SingleXPUStrategyMixin
 
-__all__ = ["AcceleratorRegistry", "SingleXPUStrategy", "StrategyRegistry", "XPUAccelerator"]
+__all__ = [
+    "AcceleratorRegistry",
+    "DDPStrategy",
+    "DDPXPUStrategy",
+    "MisconfigurationException",
+    "MixedPrecision",
+    "SingleDeviceStrategy",
+    "SingleXPUStrategy",
+    "StrategyRegistry",
+    "XPUAccelerator",
+    "trainer_module",
+]
 
 
 class XPUAccelerator(XPUAcceleratorMixin, Accelerator):
@@ -24,3 +37,11 @@ class XPUAccelerator(XPUAcceleratorMixin, Accelerator):
 
 class SingleXPUStrategy(SingleXPUStrategyMixin, SingleDeviceStrategy):
     """One Intel GPU for `lightning.pytorch`: see :class:`mml_xpu.strategy.SingleXPUStrategyMixin`."""
+
+
+class DDPXPUStrategy(DDPXPUStrategyMixin, DDPStrategy):
+    """Several Intel GPUs for `lightning.pytorch`: see :class:`mml_xpu.ddp.DDPXPUStrategyMixin`."""
+
+    @classmethod
+    def register_strategies(cls, strategy_registry: Any) -> None:
+        """Do nothing: Lightning's own would register the names of its DDP again."""

@@ -1,4 +1,4 @@
-"""Entry of our names in the registries of every installed Lightning."""
+"""Entry of our names and choices in every installed Lightning."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import logging
 from types import ModuleType
 from typing import Any
 
+from mml_xpu import selection
 from mml_xpu._lightning import class_modules
 
 log = logging.getLogger(__name__)
 
 
 def register() -> None:
-    """Register accelerator `xpu` and strategy `single_xpu`; again is harmless, taken names are left alone."""
+    """Register accelerator `xpu` and strategy `single_xpu`, and let Trainers choose them by themselves.
+
+    Again is harmless; names that others have taken are left alone.
+    """
     for classes in class_modules():
         register_classes(classes)
+        selection.install(classes)
 
 
 def register_classes(classes: ModuleType) -> None:

@@ -6,20 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mml_xpu import ipex
+from mml_xpu.checkpoints import PortableCheckpointsMixin
+
 if TYPE_CHECKING:
     from pytorch_lightning.strategies import SingleDeviceStrategy as _Base
 else:
     _Base = object
 
 
-class SingleXPUStrategyMixin(_Base):
+class SingleXPUStrategyMixin(PortableCheckpointsMixin, _Base):
     """Strategy for one Intel GPU: `Trainer(accelerator="xpu", devices=1, strategy="single_xpu")`.
+
+    It is what `strategy="auto"` means for one Intel GPU.
 
     Parameters
     ----------
     device
         The device: an index, "xpu:1" or a `torch.device`. Left out, or plain "xpu": what the
         Trainer's `devices` names.
+    ipex_optimize
+        Let Intel's extension for PyTorch (extra `ipex`: torch 2.8 only) optimize the model and its optimizer
+        before `fit`. It is imported then, and not otherwise.
     **kwargs
         Arguments of Lightning's `SingleDeviceStrategy`: accelerator, checkpoint_io, precision_plugin.
 
@@ -27,11 +35,15 @@ class SingleXPUStrategyMixin(_Base):
     ------
     ValueError
         `device` is no Intel GPU, or the Trainer asks for more than one.
+    ImportError
+        `ipex_optimize` without the extension, or with one for another torch.
     """
 
     strategy_name = "single_xpu"
 
-    def __init__(self, device: int | str | torch.device | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, device: int | str | torch.device | None = None, *, ipex_optimize: bool = False, **kwargs: Any
+    ) -> None:
         if device is None or str(device) == "xpu":
             chosen = torch.device("xpu", 0)
         else:
@@ -40,7 +52,10 @@ class SingleXPUStrategyMixin(_Base):
             raise ValueError(
                 f"SingleXPUStrategy(device={str(chosen)!r}) is not an Intel GPU: pass 'xpu' or 'xpu:<index>'"
             )
+        if ipex_optimize:
+            ipex.check_installed()
         super().__init__(device=chosen, **kwargs)
+        self._ipex_optimize = ipex_optimize
         self._chosen = [] if device is None or str(device) == "xpu" else [chosen]
 
     @property
@@ -53,7 +68,15 @@ class SingleXPUStrategyMixin(_Base):
         if len(devices) != 1:
             raise ValueError(
                 f"strategy 'single_xpu' trains on one device, but the Trainer has {len(devices)}: pass "
-                "devices=1, or strategy='ddp_with_xpu' of mml-distributed under mpirun"
+                "devices=1, or strategy='ddp' (under mpirun 'ddp_with_xpu' of mml-distributed)"
             )
         self._chosen = list(devices)
         self._root_device = devices[0]
+
+    def setup_optimizers(self, trainer: Any) -> None:
+        """Make the optimizers, as the base class does, and let IPEX optimize where that was asked for."""
+        super().setup_optimizers(trainer)
+        if self._ipex_optimize:
+            module = self.lightning_module
+            assert module is not None  # the base class has just used it
+            ipex.optimize(module, self.optimizers, getattr(self.precision_plugin, "precision", "32-true"))

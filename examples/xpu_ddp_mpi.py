@@ -1,0 +1,82 @@
+"""Train on the Intel GPUs of several nodes, one process for each, started by an MPI launcher.
+
+    mpirun -n 12 -ppn 6 python examples/xpu_ddp_mpi.py
+    uv run mpiexec -n 2 python examples/xpu_ddp_mpi.py
+
+The second line is for a machine without Intel GPUs: it trains on CPUs, with the MPICH of this workspace.
+Without a launcher it trains in one process, and says how to start more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from mml_data import MatSciMLDataModule
+from mml_distributed import MPIEnvironment, read_launch
+from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
+from mml_models import EGNN
+from mml_tasks import ForceRegressionTask
+from mml_xpu import XPUAccelerator
+
+BATCH_SIZE = 16  # of each process
+LEARNING_RATE = 3e-3  # of one process
+
+
+def place() -> tuple[int, dict[str, Any]]:
+    """Return the number of processes, and where the Trainer trains.
+
+    A process takes the GPU of its rank on the node, so `devices` is the number of processes on a node.
+    """
+    accelerator = "xpu" if XPUAccelerator.is_available() else "cpu"
+    if not MPIEnvironment.detect():
+        print("no MPI launcher, so one process; for several: mpirun -n 2 python examples/xpu_ddp_mpi.py")
+        return 1, {"accelerator": accelerator, "devices": 1}
+    launch = read_launch()
+    local_size = launch.local_size or launch.size
+    return launch.size, {
+        "accelerator": accelerator,
+        "devices": local_size,
+        "num_nodes": launch.size // local_size,
+        "strategy": "ddp_with_xpu" if accelerator == "xpu" else "ddp_with_mpi",
+    }
+
+
+def main() -> None:
+    """Train on the embedded data set for a few steps; rank zero prints the validation errors of all ranks."""
+    pl.seed_everything(0, verbose=False)
+    processes, where = place()
+    data = MatSciMLDataModule.from_devset(
+        "emt",
+        batch_size=BATCH_SIZE,
+        transforms=[
+            PeriodicPropertiesTransform(4.0, adaptive_cutoff=True),
+            PointCloudToGraphTransform("pyg"),
+        ],
+    )
+    task = ForceRegressionTask(
+        EGNN(hidden_dim=32, output_dim=32, num_conv=2, cutoff=4.0),
+        normalize_kwargs="auto",
+        task_loss_scaling={"energy": 1.0, "force": 10.0},
+        # The batch grows with the number of processes, the noise of its gradient falls as the square root.
+        lr=LEARNING_RATE * processes**0.5,
+    )
+    trainer = pl.Trainer(
+        **where,
+        max_epochs=1,
+        limit_train_batches=40,
+        limit_val_batches=5,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(task, datamodule=data)
+    if trainer.is_global_zero:
+        print(f"{trainer.world_size} process(es), the first on {trainer.strategy.root_device}")
+        for name in ("val_energy_per_atom_mae", "val_force_mae"):
+            print(f"{name}: {float(trainer.callback_metrics[name]):.4f}")
+
+
+if __name__ == "__main__":
+    main()
