@@ -177,6 +177,17 @@ def test_two_nodes_with_uneven_and_with_round_robin_placement(mpiexec, tmp_path)
         assert table[0]["place"][0] == "n0", "rank 0's node, with nothing configured"
 
 
+def test_the_check_shows_every_rank_and_sums_correctly(mpiexec, tmp_path):
+    script = Path(mml_distributed.__file__).with_name("__main__.py")
+    status, output = mpiexec(2, script, "check", "--timeout", "60")
+    assert status == 0, output
+    assert "2 ranks on 1 node(s), met at 127.0.0.1:" in output
+    rows = [line.split() for line in output.splitlines() if line.split()[-1:] == ["cpu"]]
+    assert sorted(int(row[0]) for row in rows) == [0, 1]
+    assert "65536" in output
+    assert "nothing is wrong" in output
+
+
 def one_process(parameters, batches, rate):
     """Plain torch, no Lightning: the same least squares; (parameters, gradients of each step)."""
     weight, bias = (torch.tensor([[value]], requires_grad=True) for value in parameters)

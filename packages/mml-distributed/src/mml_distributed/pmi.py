@@ -35,8 +35,8 @@ def has_pmi(env: Mapping[str, str]) -> bool:
 def broadcast(env: Mapping[str, str], text: str, rank: int, timeout: float) -> str:
     """Give every rank the text of rank 0; every rank must call it, once a process.
 
-    The connection is not finalized: MPI_Init and oneCCL would fail after that. From here on Hydra takes a rank
-    that ends without `finalize` for failed, and ends the job.
+    The connection is not finalized: MPI_Init and oneCCL would fail after that. From here on Hydra takes a
+    rank that ends without `finalize` for failed, and ends the job.
 
     Parameters
     ----------
