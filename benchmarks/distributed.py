@@ -1,7 +1,7 @@
 """What mml-distributed costs: the rendezvous of 4 ranks, and training beside torchrun with Lightning's `ddp`.
 
 All on this machine's CPU, gloo on loopback, a thread a rank. The launcher is the mpiexec beside
-this Python (MPICH's wheel brings it). Both ways to train run in turn, the same script and backend; the rate is
+this Python (MPICH's wheel brings it). Both ways to train run in turn, same script and backend; the rate is
 that of the slowest rank, without the first fifth of the steps. Rates of 1 and 2 ranks with the same batch a
 rank are weak scaling.
 
