@@ -31,12 +31,16 @@ def recorded():
 @pytest.fixture
 def launched(monkeypatch):
     """Make this process look like one that a launcher started; undo what MPIEnvironment does to it."""
-    from mml_distributed import abort
+    from mml_distributed import abort, rendezvous
 
     # Restored at the end, whatever a test or a process group start puts there.
     monkeypatch.setattr(os, "environ", os.environ.copy())
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(sys, "exit", sys.exit)
     monkeypatch.setattr(abort, "_abort", None)
+    monkeypatch.setattr(abort, "_exit_code", None)
+    monkeypatch.setattr(abort.atexit, "register", lambda call: call)
+    monkeypatch.setattr(rendezvous, "_told", None)
 
     def launch(env):
         for name in list(os.environ):

@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -12,18 +14,25 @@ package = ModuleType("mml_distributed")
 package.__path__ = [sys.argv[1]]
 sys.modules["mml_distributed"] = package
 
-from mml_distributed.abort import abort_job_on_exception  # noqa: E402
+from mml_distributed.abort import abort_job_on_failure  # noqa: E402
 from mml_distributed.launchers import read_launch  # noqa: E402
 from mml_distributed.rendezvous import rendezvous  # noqa: E402
 
 launch = read_launch()
-abort_job_on_exception(launch, os.environ)
-if sys.argv[3] == "fail":
-    import time
-
-    if launch.rank == 1:
-        raise RuntimeError("rank 1 fails")
-    time.sleep(60)
+abort_job_on_failure(launch, os.environ)
+how, *more = sys.argv[3:]
+if "mpi" in more:
+    from mpi4py import MPI  # noqa: F401  (it starts MPI)
 place = rendezvous(launch, os.environ)
+if how == "late":
+    time.sleep(2 * launch.rank)
+elif how != "succeed":
+    if launch.rank == 1:
+        if how == "raise":
+            raise RuntimeError("rank 1 fails")
+        if how == "exit":
+            sys.exit(3)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
 table = asdict(launch) | {"place": place, "torch": "torch" in sys.modules, "mpi4py": "mpi4py" in sys.modules}
 Path(sys.argv[2], f"{launch.rank}.json").write_text(json.dumps(table))

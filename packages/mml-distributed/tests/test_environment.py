@@ -2,6 +2,8 @@ import os
 import socket
 
 import pytest
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from mml_distributed.environment import MPIEnvironmentMixin
 
 
@@ -100,3 +102,16 @@ def test_a_trainer_that_fits_the_launch(lightning, launched, recorded):
         for env in recorded[name]["ranks"]:
             launched(env | {"MASTER_ADDR": "n0", "MASTER_PORT": "29512"})
             lightning.MPIEnvironment().validate_settings(num_devices=devices, num_nodes=4 // devices)
+
+
+def test_fsdp_takes_the_environment(lightning, launched, recorded, monkeypatch):
+    """As far as ranks and addresses go: FSDP itself wants GPUs."""
+    monkeypatch.setattr(rank_zero_only, "rank", rank_zero_only.rank, raising=False)
+    launched(recorded["intel_mpi_two_nodes_round_robin"]["ranks"][3] | {"MASTER_ADDR": "n0"})
+    environment = lightning.MPIEnvironment(main_port=29512)
+    devices = [torch.device("cpu")] * 2
+    strategy = lightning.pl.strategies.FSDPStrategy(cluster_environment=environment, parallel_devices=devices)
+    strategy.num_nodes = 2
+    strategy.set_world_ranks()
+    assert (strategy.global_rank, strategy.local_rank, strategy.node_rank) == (3, 1, 1)
+    assert strategy.world_size == 4

@@ -1,7 +1,7 @@
 import logging
 
 import pytest
-from mml_distributed.launch import HYDRA, OPEN_MPI, SLURM
+from mml_distributed.launch import HYDRA, OPEN_MPI, SLURM, Launch, refuse_relaunch
 from mml_distributed.launchers import read_launch
 
 OMPI = {
@@ -74,3 +74,24 @@ def test_launchers_that_agree_are_one_launch_not_a_nested_one(recorded, caplog):
         for env in recorded[name]["ranks"]:
             assert read_launch(env, [process]) == read_launch(env, [])
     assert caplog.text == ""
+
+
+def test_a_process_that_lightning_started_inside_a_rank_is_refused():
+    launch = Launch(OPEN_MPI, "OMPI_COMM_WORLD_RANK", 0, 2, 0, 2)
+    for env in ({}, {"LOCAL_RANK": ""}, {"LOCAL_RANK": "0"}):
+        refuse_relaunch(launch, env)
+    with pytest.raises(ValueError, match=r"LOCAL_RANK='1': Lightning or torchrun .*strategy='ddp_with_mpi'"):
+        refuse_relaunch(launch, {"LOCAL_RANK": "1"})
+
+
+@pytest.mark.parametrize(
+    ("size", "local_size", "arguments"),
+    [(8, 4, (4, 2)), (4, 4, (4, 1)), (1, None, (1, 1)), (5, 2, None), (4, None, None)],
+)
+def test_a_trainer_is_told_devices_and_nodes(size, local_size, arguments):
+    launch = Launch(OPEN_MPI, "OMPI_COMM_WORLD_RANK", 0, size, 0, local_size)
+    if arguments is None:
+        with pytest.raises(ValueError, match="Lightning wants the same number on every node"):
+            launch.trainer_arguments()
+    else:
+        assert tuple(launch.trainer_arguments().values()) == arguments

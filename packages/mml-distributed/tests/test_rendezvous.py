@@ -1,4 +1,6 @@
 import socket
+import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -88,3 +90,63 @@ def test_a_taken_port_is_an_error_that_names_the_variable():
         with pytest.raises(RuntimeError, match=f"port {port} of rank 0's node is taken.*set MASTER_PORT"):
             check_free(port)
     check_free(port)
+
+
+def test_rank_zero_takes_a_port_that_is_free():
+    ports = {module.free_port() for _ in range(20)}
+    assert ports <= set(PORTS)
+    assert len(ports) > 1
+
+
+def test_mpi_in_use_with_other_ranks_than_the_launchers_is_refused(recorded, monkeypatch):
+    """mpi4py's answers stand in here; test_mpiexec.py has the real thing."""
+    for size, rank in ((1, 0), (4, 1)):
+        world = SimpleNamespace(Get_rank=lambda rank=rank: rank, Get_size=lambda size=size: size)
+        mpi = SimpleNamespace(
+            Is_initialized=lambda: True,
+            Is_finalized=lambda: False,
+            COMM_WORLD=world,
+            Get_library_version=lambda: "Some MPI 1.0\nmore\0",
+        )
+        monkeypatch.setitem(sys.modules, "mpi4py.MPI", mpi)
+        launch = read_launch(recorded["slurm_one_node"]["ranks"][3], [])
+        with pytest.raises(
+            RuntimeError, match=rf"mpi4py says rank {rank} of {size}: .*\(Some MPI 1.0\) than"
+        ):
+            rendezvous(launch, {"MASTER_ADDR": "n0", "MASTER_PORT": "29500"})
+
+
+def resolve(monkeypatch, *addresses):
+    def look_up(name, port):
+        if not addresses:
+            raise socket.gaierror("Name or service not known")
+        return [(2, 1, 6, "", (address, 0)) for address in addresses]
+
+    monkeypatch.setattr(module.socket, "getaddrinfo", look_up)
+
+
+@pytest.mark.parametrize("addresses", [["127.0.1.1"], ["127.0.1.1", "::1"], []])
+def test_gloo_on_a_node_whose_name_is_loopback_would_wait_for_ever(recorded, monkeypatch, addresses):
+    resolve(monkeypatch, *addresses)
+    several = read_launch(recorded["open_mpi_two_nodes_round_robin"]["ranks"][1], [])
+    with pytest.raises(RuntimeError, match="set GLOO_SOCKET_IFNAME on all ranks"):
+        module.check_gloo_interface(several, {})
+    module.check_gloo_interface(several, {"GLOO_SOCKET_IFNAME": "eth0"})
+    module.check_gloo_interface(read_launch(recorded["open_mpi_one_node"]["ranks"][1], []), {})
+    resolve(monkeypatch, "127.0.1.1", "10.0.0.7")
+    module.check_gloo_interface(several, {})
+
+
+def test_an_address_that_leads_nowhere_is_an_error_before_anything_starts(recorded, monkeypatch):
+    env = recorded["intel_mpi_two_nodes_round_robin"]["ranks"]
+    first, second = (read_launch(env[rank], []) for rank in (0, 1))
+    assert (first.node_rank, second.node_rank) == (0, 1)
+    resolve(monkeypatch)
+    with pytest.raises(RuntimeError, match=r"'n9', is not known on .*: set MASTER_ADDR"):
+        module.check_reachable(first, "n9")
+    resolve(monkeypatch, "127.0.1.1")
+    module.check_reachable(first, "n0")
+    with pytest.raises(RuntimeError, match=r"'n0', is 127.0.1.1 on .*, the node itself: set MASTER_ADDR"):
+        module.check_reachable(second, "n0")
+    resolve(monkeypatch, "10.0.0.7")
+    module.check_reachable(second, "n0")

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
+
+
+def has_oneccl() -> bool:
+    """Whether oneCCL's bindings for torch are installed."""
+    return find_spec("oneccl_bindings_for_pytorch") is not None
 
 
 def import_oneccl() -> None:

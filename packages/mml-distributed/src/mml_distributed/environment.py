@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 
 import torch
 
-from mml_distributed.abort import abort_job_on_exception
+from mml_distributed.abort import abort_job_on_failure
+from mml_distributed.launch import refuse_relaunch
 from mml_distributed.launchers import read_launch
-from mml_distributed.rendezvous import check_free, rendezvous
+from mml_distributed.rendezvous import DEFAULT_TIMEOUT, check_free, rendezvous
+from mml_distributed.threads import set_thread_count
 
 log = logging.getLogger(__name__)
 
@@ -22,32 +25,46 @@ log = logging.getLogger(__name__)
 class MPIEnvironmentMixin:
     """Rank, size, local rank and node from the variables of mpirun, mpiexec, srun or PALS, without mpi4py.
 
-    Address and port of the rendezvous are decided once, here. Under Hydra with several ranks, an uncaught
-    exception of one rank ends the whole job from now on (a `sys.excepthook`).
+    Address and port of the rendezvous are decided once, here; every rank must make one. From now on a rank
+    that fails ends the whole job (through `sys.excepthook` and `sys.exit`), and OMP_NUM_THREADS is this
+    rank's share of the node's cores, unless it is set.
 
     Parameters
     ----------
     main_address
         Host name or IP address of rank 0's node. Left out: MASTER_ADDR, else loopback where all ranks are on
-        one node.
+        one node, else rank 0's host name as the launcher knows it.
     main_port
-        Its port. Left out: MASTER_PORT, else one derived from the job's identity.
+        Its port. Left out: MASTER_PORT, else a free one that rank 0 tells the others, else one derived from
+        the job's identity.
+    timeout
+        How long to wait for the other ranks here.
 
     Raises
     ------
     RuntimeError
         No launcher started this process, or the rendezvous is not known; says what to set.
     ValueError
-        The launcher's variables are incomplete or contradict each other.
+        The launcher's variables are incomplete or contradict each other, or this process was started by
+        another program than the launcher.
     """
 
-    def __init__(self, main_address: str | None = None, main_port: int | None = None) -> None:
+    def __init__(
+        self,
+        main_address: str | None = None,
+        main_port: int | None = None,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+    ) -> None:
         super().__init__()
         self.launch = read_launch()
+        refuse_relaunch(self.launch, os.environ)
+        abort_job_on_failure(self.launch, os.environ)
+        set_thread_count(os.environ, self.launch.local_size)
         self._node_rank = 0 if self.launch.one_node else self.launch.node_rank
-        self._main_address, self._main_port = rendezvous(self.launch, os.environ, main_address, main_port)
+        self._main_address, self._main_port = rendezvous(
+            self.launch, os.environ, main_address, main_port, timeout
+        )
         self._port_is_checked = False
-        abort_job_on_exception(self.launch, os.environ)
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -147,7 +164,10 @@ class MPIEnvironmentMixin:
         elif launch.size % on_node:
             remedy = "start the same number of processes on every node"
         else:
-            remedy = f"pass devices={on_node}, num_nodes={launch.size // on_node}"
+            remedy = (
+                f"pass devices={on_node}, num_nodes={launch.size // on_node} "
+                "(or **mml_distributed.read_launch().trainer_arguments())"
+            )
         here = "" if on_node is None else f", {on_node} of them on this node"
         raise ValueError(
             f"{launch.launcher} started {launch.size} processes{here}, but Trainer(devices={num_devices}, "

@@ -57,6 +57,23 @@ class Launch:
         """Whether all processes are known to be on one node."""
         return self.size in (1, self.local_size)
 
+    def trainer_arguments(self) -> dict[str, int]:
+        """Return `devices` and `num_nodes` for a Trainer, as this launch has them.
+
+        Raises
+        ------
+        ValueError
+            The launcher does not say how many processes are on this node, or nodes differ in it.
+        """
+        on_node = 1 if self.size == 1 else self.local_size
+        if on_node is None or self.size % on_node:
+            found = "an unknown number" if on_node is None else str(on_node)
+            raise ValueError(
+                f"{self}, {found} of them on this node: Lightning wants the same number on every node; start "
+                "it so, or pass devices= and num_nodes= to the Trainer yourself"
+            )
+        return {"devices": on_node, "num_nodes": self.size // on_node}
+
     def __str__(self) -> str:
         return f"{self.launcher}: {self.rank_variable}={self.rank} of {self.size}"
 
@@ -101,6 +118,26 @@ def choose(
     launch = next((one for one in same if one.local_rank is not None or one.size == 1), same[0])
     _check(launch)
     return launch
+
+
+def refuse_relaunch(launch: Launch, env: Mapping[str, str]) -> None:
+    """Refuse a process that another program (Lightning, torchrun) started inside a rank of the launch.
+
+    It has inherited the launcher's variables and would take itself for that rank.
+
+    Raises
+    ------
+    ValueError
+        LOCAL_RANK, which those programs set, is not the launcher's local rank.
+    """
+    local = env.get("LOCAL_RANK")
+    if local and launch.local_rank is not None and local != str(launch.local_rank):
+        raise ValueError(
+            f"{launch}, local rank {launch.local_rank}, but LOCAL_RANK={local!r}: Lightning or torchrun has "
+            "started this process inside a rank of the MPI launch, and both would start processes; use "
+            f"strategy='ddp_with_mpi' with mpirun, or start with python or torchrun alone; unset LOCAL_RANK "
+            "where it was left over"
+        )
 
 
 def _innermost(

@@ -1,56 +1,175 @@
-"""Where the ranks meet: address and port of rank 0, the same on every rank without a word between them."""
+"""Where the ranks meet: address and port of rank 0, the same on every rank."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import random
 import re
 import socket
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from ipaddress import ip_address
 
+from mml_distributed import mpi, pmi
+from mml_distributed.abort import on_success
 from mml_distributed.ancestry import Process, ancestors
-from mml_distributed.launch import Launch
+from mml_distributed.launch import HYDRA, Launch
 from mml_distributed.launchers import MAKERS
 
+DEFAULT_TIMEOUT = timedelta(minutes=30)
 LOOPBACK = "127.0.0.1"
 PORTS = range(15000, 32768)
-"""Derived ports are below the range from which Linux takes those of outgoing connections."""
+"""Ports taken here are below the range from which Linux takes those of outgoing connections."""
+
+_told: str | None = None
+"""What rank 0 has told this process: it is asked once, however many environments a program makes."""
 
 
 def rendezvous(
-    launch: Launch, env: Mapping[str, str], main_address: str | None = None, main_port: int | None = None
+    launch: Launch,
+    env: Mapping[str, str],
+    main_address: str | None = None,
+    main_port: int | None = None,
+    timeout: timedelta = DEFAULT_TIMEOUT,
 ) -> tuple[str, int]:
-    """Decide address and port: arguments, else MASTER_ADDR and MASTER_PORT, else loopback and derived.
+    """Decide address and port.
+
+    Arguments count, then MASTER_ADDR and MASTER_PORT. What they leave open, rank 0 tells the others: by MPI
+    where the program has initialised it, by Hydra's key-value space, and on several nodes without either by
+    an MPI initialised for it. Without a word between the ranks it is loopback on one node, and a port derived
+    from the job's identity.
 
     Raises
     ------
     ValueError
         A port that is none.
     RuntimeError
-        Several nodes without an address, or a job without an identity of its own to derive the port from.
+        Several nodes without an address; a job without an identity of its own to derive the port from;
+        mpi4py with another MPI than the launcher's; ranks that do not come within the timeout.
     """
-    address = main_address or env.get("MASTER_ADDR")
-    if not address:
-        if not launch.one_node:
-            raise RuntimeError(
-                f"{launch}: the processes are on several nodes (or the launcher does not say that they are "
-                "not), and where rank 0 runs is not known: set MASTER_ADDR to the host name or IP address of "
-                "its node on all ranks (mpirun -genv MASTER_ADDR node0 with MPICH and Intel MPI, mpirun -x "
-                "MASTER_ADDR=node0 with Open MPI, export MASTER_ADDR=node0 before srun), or pass "
-                "MPIEnvironment(main_address='node0')"
-            )
-        address = LOOPBACK
+    running = mpi.initialised()
+    if running is not None:
+        mpi.check_agrees(running, launch)
+    address = main_address or env.get("MASTER_ADDR") or (LOOPBACK if launch.one_node else None)
+    port = None
     if main_port is not None:
-        return address, _port(main_port, "main_port")
-    if env.get("MASTER_PORT"):
-        return address, _port(env["MASTER_PORT"], "MASTER_PORT")
-    job = launch.job or (job_from_ancestors(ancestors()) if launch.one_node else None)
-    if job is None:
+        port = _port(main_port, "main_port")
+    elif env.get("MASTER_PORT"):
+        port = _port(env["MASTER_PORT"], "MASTER_PORT")
+    if address is not None and port is None and launch.size == 1:
+        port = free_port() if launch.job is None else derive_port(launch.job)
+    if address is None or port is None:
+        told = _ask_rank_zero(launch, env, timeout)
+        if told is not None:
+            return address or told[0], port or told[1]
+    if address is None:
         raise RuntimeError(
-            f"{launch}: the launcher gives no identity of the job that all ranks share, and so no port: set "
-            "MASTER_PORT to a free port of rank 0's node on all ranks, or pass MPIEnvironment(main_port=...)"
+            f"{launch}: the processes are on several nodes (or the launcher does not say that they are "
+            "not), and where rank 0 runs is not known: set MASTER_ADDR to the host name or IP address of "
+            "its node on all ranks (mpirun -genv MASTER_ADDR node0 with MPICH and Intel MPI, mpirun -x "
+            "MASTER_ADDR=node0 with Open MPI, export MASTER_ADDR=node0 before srun), install mpi4py and the "
+            "launcher's MPI, or pass MPIEnvironment(main_address='node0')"
         )
-    return address, derive_port(job)
+    if port is None:
+        job = launch.job or (job_from_ancestors(ancestors()) if launch.one_node else None)
+        if job is None:
+            raise RuntimeError(
+                f"{launch}: the launcher gives no identity of the job that all ranks share, and so no port: "
+                "set MASTER_PORT to a free port of rank 0's node on all ranks, or pass "
+                "MPIEnvironment(main_port=...)"
+            )
+        port = derive_port(job)
+    return address, port
+
+
+def _ask_rank_zero(launch: Launch, env: Mapping[str, str], timeout: timedelta) -> tuple[str, int] | None:
+    """Return host name and a free port of rank 0, as it tells; None where there is no way to ask it."""
+    global _told
+    if _told is None:
+        mine = f"{launch.host or socket.gethostname()}:{free_port()}" if launch.rank == 0 else ""
+        running = mpi.initialised()
+        if running is None and launch.launcher == HYDRA and pmi.has_pmi(env):
+            _told = pmi.broadcast(env, mine, launch.rank, timeout.total_seconds())
+            on_success(lambda: None if mpi.was_initialised() else pmi.finalize(env))
+        else:
+            if running is None and not launch.one_node:
+                running = mpi.initialise()
+            if running is None:
+                return None
+            mpi.check_agrees(running, launch)
+            _told = mpi.broadcast(running, mine)
+    host, _, port = _told.rpartition(":")
+    return host, int(port)
+
+
+def free_port() -> int:
+    """Return a port that is free on this node now, in 15000 to 32767."""
+    ports = random.SystemRandom().sample(PORTS, 100)
+    for port in ports:
+        try:
+            check_free(port)
+        except RuntimeError:
+            continue
+        return port
+    raise RuntimeError(
+        f"none of {len(ports)} ports in {PORTS.start} to {PORTS.stop - 1} is free on this node: set "
+        "MASTER_PORT on all ranks to one that is"
+    )
+
+
+def check_reachable(launch: Launch, address: str) -> None:
+    """Check before the process group starts that the address of rank 0 has a meaning on this node.
+
+    Raises
+    ------
+    RuntimeError
+        It does not resolve; or it is loopback on another node than rank 0's.
+    """
+    try:
+        found = {item[4][0] for item in socket.getaddrinfo(address, None)}
+    except OSError as error:
+        raise RuntimeError(
+            f"{launch}: the address of rank 0, {address!r}, is not known on {socket.gethostname()} "
+            f"({error}): set MASTER_ADDR on all ranks to a host name or IP address that every node knows"
+        ) from error
+    if not launch.one_node and launch.node_rank not in (None, 0) and all(map(_is_loopback, found)):
+        raise RuntimeError(
+            f"{launch}: the address of rank 0, {address!r}, is {', '.join(sorted(map(str, found)))} on "
+            f"{socket.gethostname()}, the node itself: set MASTER_ADDR on all ranks to the IP address of "
+            "rank 0's node"
+        )
+
+
+def check_gloo_interface(launch: Launch, env: Mapping[str, str]) -> None:
+    """Check that gloo would not listen where other nodes cannot reach it.
+
+    gloo listens at the address of the node's own host name (on loopback where that has none), and waits for
+    ever where that is loopback, as Debian's 127.0.1.1 in /etc/hosts.
+
+    Raises
+    ------
+    RuntimeError
+        Several nodes, a host name of that kind, and no GLOO_SOCKET_IFNAME.
+    """
+    if launch.one_node or env.get("GLOO_SOCKET_IFNAME"):
+        return
+    name = socket.gethostname()
+    try:
+        found = {str(item[4][0]) for item in socket.getaddrinfo(name, None)}
+    except OSError:
+        found = set()
+    if all(map(_is_loopback, found)):
+        others = ", ".join(name for _, name in socket.if_nameindex() if not name.startswith("lo")) or "none"
+        raise RuntimeError(
+            f"{launch}: the host name {name!r} of this node is {', '.join(sorted(found)) or 'unknown'} to "
+            "itself, where gloo would wait for other nodes for ever: set GLOO_SOCKET_IFNAME on all ranks to "
+            f"the network interface that the nodes share (here there are: {others}), or correct /etc/hosts"
+        )
+
+
+def _is_loopback(address: str | int) -> bool:
+    return ip_address(str(address).partition("%")[0]).is_loopback
 
 
 def derive_port(job: str) -> int:

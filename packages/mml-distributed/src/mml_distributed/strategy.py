@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import nullcontext
 from datetime import timedelta
@@ -11,15 +12,16 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from torch.nn.parallel import DistributedDataParallel
 
-from mml_distributed._optional import import_oneccl
+from mml_distributed import mpi
+from mml_distributed._optional import has_oneccl, import_oneccl
 from mml_distributed.environment import MPIEnvironmentMixin
+from mml_distributed.rendezvous import DEFAULT_TIMEOUT, check_gloo_interface, check_reachable
 
 if TYPE_CHECKING:
     from pytorch_lightning.strategies import DDPStrategy as _Base
 else:
     _Base = object
 
-DEFAULT_TIMEOUT = timedelta(minutes=30)
 BACKENDS = {"cuda": "nccl", "xpu": "xccl"}
 """Device type -> process group backend; gloo for all others."""
 
@@ -30,7 +32,8 @@ class MPIDDPStrategyMixin(_Base):
     Parameters
     ----------
     process_group_backend
-        Backend of torch.distributed. Left out: nccl on CUDA, xccl on Intel GPUs, else gloo.
+        Backend of torch.distributed. Left out: nccl on CUDA; xccl on Intel GPUs, or ccl where torch has no
+        xccl and oneCCL's bindings are installed; else gloo.
     cluster_environment
         Left out: `MPIEnvironment()`.
     timeout
@@ -68,7 +71,9 @@ class MPIDDPStrategyMixin(_Base):
             import_oneccl()
         # Made here, not by the Trainer: it would look for environments of its own and initialise MPI through
         # mpi4py.
-        environment = self.environment_class() if cluster_environment is None else cluster_environment
+        environment = cluster_environment
+        if environment is None:
+            environment = self.environment_class(timeout=timeout)
         super().__init__(
             cluster_environment=environment,
             process_group_backend=process_group_backend,
@@ -99,9 +104,23 @@ class MPIDDPStrategyMixin(_Base):
         super()._configure_launcher()
 
     def setup_distributed(self) -> None:
-        """Start the process group, and find out this node's index where the launcher gives none."""
-        super().setup_distributed()
+        """Start the process group, and find out this node's index where the launcher gives none.
+
+        Raises
+        ------
+        RuntimeError
+            The address of rank 0, or gloo's of this node, is one that other nodes cannot reach; or mpi4py, if
+            it is in use, has other ranks than the launcher.
+        """
         environment: Any = self.cluster_environment
+        if isinstance(environment, MPIEnvironmentMixin):
+            # Again, and not only when the environment is made: programs import mpi4py in between.
+            if (running := mpi.initialised()) is not None:
+                mpi.check_agrees(running, environment.launch)
+            check_reachable(environment.launch, environment.main_address)
+            if self._get_process_group_backend() == "gloo":
+                check_gloo_interface(environment.launch, os.environ)
+        super().setup_distributed()
         if isinstance(environment, MPIEnvironmentMixin) and environment.needs_hosts:
             hosts: list[Any] = [None] * environment.world_size()
             torch.distributed.all_gather_object(hosts, environment.launch.host or socket.gethostname())
@@ -128,6 +147,9 @@ def default_backend(device: torch.device) -> str:
     """
     backend = BACKENDS.get(device.type, "gloo")
     if backend == "xccl" and not torch.distributed.is_xccl_available():
+        if has_oneccl():
+            import_oneccl()
+            return "ccl"
         raise RuntimeError(
             f"torch {torch.__version__} has no xccl, the process group backend for Intel GPUs: install the "
             "XPU build (uv pip install --torch-backend=xpu torch), or use strategy='ddp_with_ccl' with "

@@ -1,0 +1,122 @@
+"""What mml-distributed costs: the rendezvous of 4 ranks, and training beside torchrun with Lightning's `ddp`.
+
+All on this machine's CPU, gloo on loopback, a thread a rank. The launcher is the mpiexec beside
+this Python (MPICH's wheel brings it). Both ways to train run in turn, same script and backend; the rate is
+that of the slowest rank, without the first fifth of the steps. Rates of 1 and 2 ranks with the same batch a
+rank are weak scaling.
+
+    uv run python benchmarks/distributed.py [--quick] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness import Timing, describe_machine, parse_arguments, write_json
+
+SCRIPT = Path(__file__).with_name("distributed_rank.py")
+BIN = Path(sys.executable).parent
+RENDEZVOUS_LIMIT = 1.0
+RATIO_LIMIT = 0.98
+DEADLINE_SECONDS = 180
+OUTER = ("MASTER_", "LOCAL_RANK", "PMI", "OMPI_COMM", "SLURM", "PALS", "HYDRA", "MPI_LOCAL", "NODE_RANK")
+
+
+def launch(command: list[str], *arguments: str) -> list[dict[str, Any]]:
+    """Run the script under a launcher; return the numbers of its ranks."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(OUTER)}
+    loopback = "lo" if sys.platform == "linux" else "lo0"
+    process = subprocess.Popen(
+        [*command, str(SCRIPT), *arguments],
+        env=env | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": loopback},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=DEADLINE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output}")
+    lines = [line.partition("RESULT ")[2] for line in output.splitlines() if "RESULT " in line]
+    return [json.loads(line) for line in lines]
+
+
+def mpiexec(ranks: int) -> list[str]:
+    """Return the beginning of a command line for our way."""
+    return [str(BIN / "mpiexec"), "-n", str(ranks), sys.executable]
+
+
+def torchrun(ranks: int) -> list[str]:
+    """Return the beginning of a command line for torch's way."""
+    return [
+        *(sys.executable, "-m", "torch.distributed.run", "--rdzv-backend=c10d"),
+        *("--rdzv-endpoint=127.0.0.1:0", f"--nproc-per-node={ranks}"),
+    ]
+
+
+def main() -> int:
+    """Measure, print the tables, and say with the exit status whether every limit holds."""
+    options = parse_arguments(__doc__)
+    if not (BIN / "mpiexec").exists():
+        print("no mpiexec beside this Python: uv pip install mpich")
+        return 1
+    about = describe_machine("torch", "pytorch-lightning", "mpich")
+    repeats, steps = (1, 50) if options.quick else (7, 400)
+
+    met, place, mpi4py = [], [], False
+    for _ in range(repeats):
+        ranks = launch(mpiexec(4), "meet")
+        # The ranks do not start at once: the last one to come waits for nobody.
+        met.append(min(rank["met"] for rank in ranks))
+        place.append(min(rank["place"] for rank in ranks))
+        mpi4py |= any(rank["mpi4py"] for rank in ranks)
+    met_timing = Timing.of(met)
+    print(f"rendezvous of 4 ranks, s, last to come:  {met_timing.show(digits=3)}")
+    print(f"  of it, to know address and port:       {Timing.of(place).show(digits=3)}")
+    print(f"mpi4py was imported: {'yes' if mpi4py else 'no'}")
+
+    ways = {
+        "1 rank, ddp_with_mpi": (mpiexec(1), "ddp_with_mpi", 1),
+        "2 ranks, ddp_with_mpi": (mpiexec(2), "ddp_with_mpi", 2),
+        "2 ranks, torchrun and ddp": (torchrun(2), "ddp", 2),
+    }
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    gradient_bytes = 0
+    for _ in range(repeats):
+        for way, (command, strategy, size) in ways.items():
+            ranks = launch(command, "fit", strategy, str(size), str(steps))
+            rates[way].append(min(rank["rate"] for rank in ranks))
+            gradient_bytes = ranks[0]["gradient_bytes"]
+    timings = {way: Timing.of(values) for way, values in rates.items()}
+    print(f"\n{'samples a second and rank':28} median (range); {gradient_bytes / 1e6:.1f} MB of gradients")
+    for way, timing in timings.items():
+        print(f"{way:28} {timing.show(digits=0)}")
+    one, ours, theirs = rates.values()
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    scaling = statistics.median(ours) / statistics.median(one)
+    print(f"weak scaling, 2 ranks to 1:  {scaling:.2f}")
+    print(f"ours to torchrun's:          {ratio:.3f}")
+    good = met_timing.median < RENDEZVOUS_LIMIT and ratio >= RATIO_LIMIT and not mpi4py
+    print(
+        f"limits: rendezvous under {RENDEZVOUS_LIMIT:g} s, at least {RATIO_LIMIT} of torchrun, no mpi4py: "
+        f"{'hold' if good else 'DO NOT HOLD'}"
+    )
+    write_json(
+        options.json, about, {"rendezvous": met_timing, **timings, "ratio": ratio, "weak scaling": scaling}
+    )
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

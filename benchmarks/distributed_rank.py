@@ -1,0 +1,87 @@
+"""A rank of benchmarks/distributed.py: the rendezvous alone, or steps of a fit; its numbers on one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from typing import Any
+
+BATCH, WIDTH, LAYERS = 64, 512, 4
+
+
+def meet() -> dict[str, Any]:
+    """Read the launch, find the place and meet there; importing torch and Lightning is not counted."""
+    import mml_distributed
+    import torch
+
+    began = time.perf_counter()
+    environment = mml_distributed.MPIEnvironment()
+    found = time.perf_counter()
+    method = f"tcp://{environment.main_address}:{environment.main_port}"
+    rank, size = environment.global_rank(), environment.world_size()
+    torch.distributed.init_process_group("gloo", init_method=method, rank=rank, world_size=size)
+    torch.distributed.barrier()
+    return {
+        "rank": rank,
+        "place": found - began,
+        "met": time.perf_counter() - began,
+        "mpi4py": "mpi4py" in sys.modules,
+    }
+
+
+def fit(strategy: str, ranks: int, steps: int) -> dict[str, Any]:
+    """Train a small network; return samples a second of one rank, without the first steps."""
+    import pytorch_lightning as pl
+    import torch
+
+    if strategy == "ddp_with_mpi":
+        import mml_distributed  # noqa: F401  (it registers the strategy)
+    warnings.filterwarnings("ignore")
+    torch.manual_seed(0)
+    warm_up = steps // 5
+
+    class Net(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            layers = [torch.nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS)]
+            self.net = torch.nn.Sequential(*[part for layer in layers for part in (layer, torch.nn.ReLU())])
+            self.times: list[float] = []
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            self.times.append(time.perf_counter())
+            loss: torch.Tensor = self.net(batch[0]).square().mean()
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+    samples = torch.utils.data.TensorDataset(torch.randn(BATCH * (steps + 1) * ranks, WIDTH))
+    model = Net()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=ranks,
+        strategy=strategy,
+        max_steps=steps,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, torch.utils.data.DataLoader(samples, batch_size=BATCH))
+    seconds = model.times[-1] - model.times[warm_up]
+    gradient_bytes = 4 * sum(parameter.numel() for parameter in model.parameters())
+    return {
+        "rank": trainer.global_rank,
+        "rate": BATCH * (len(model.times) - 1 - warm_up) / seconds,
+        "gradient_bytes": gradient_bytes,
+    }
+
+
+if __name__ == "__main__":
+    what, *rest = sys.argv[1:]
+    numbers = meet() if what == "meet" else fit(rest[0], int(rest[1]), int(rest[2]))
+    # One write: lines of several ranks would mix.
+    os.write(1, f"RESULT {json.dumps(numbers)}\n".encode())

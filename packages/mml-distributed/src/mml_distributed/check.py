@@ -1,0 +1,209 @@
+"""What `mml-distributed check` finds out: where the ranks are, whether they reach each other, how fast."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from mml_distributed import MPIEnvironment
+from mml_distributed._optional import import_oneccl
+from mml_distributed.rendezvous import check_gloo_interface, check_reachable
+from mml_distributed.strategy import default_backend
+
+SIZES = (1 << 10, 1 << 16, 1 << 20, 1 << 24, 1 << 26)
+"""Bytes of the tensors that are reduced."""
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rank is."""
+
+    rank: int
+    local_rank: int
+    node: int
+    host: str
+    cores: str
+    threads: int
+    device: str
+    devices: int
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """One all-reduce: bytes, median seconds, and whether the sum was right."""
+
+    size: int
+    seconds: float
+    correct: bool
+
+    def bandwidth(self, ranks: int) -> float:
+        """Return bytes a second over the slowest link of a ring: 2 (n - 1) / n of the size, by the time."""
+        return 2 * (ranks - 1) / ranks * self.size / self.seconds
+
+
+def check(backend: str | None, timeout: timedelta) -> tuple[str, bool]:
+    """Let the ranks of this launch meet; every rank must call it.
+
+    Returns
+    -------
+    tuple of str and bool
+        The report on rank 0 (empty on others), and whether something is wrong.
+
+    Raises
+    ------
+    RuntimeError, ValueError
+        No launcher, or no meeting: what `MPIEnvironment` and torch say.
+    ImportError
+        Backend ccl without oneCCL's bindings.
+    """
+    began = time.perf_counter()
+    environment = MPIEnvironment(timeout=timeout)
+    device, devices = device_of(environment.local_rank())
+    backend = backend or default_backend(device)
+    if backend == "ccl":
+        import_oneccl()
+    check_reachable(environment.launch, environment.main_address)
+    if backend == "gloo":
+        check_gloo_interface(environment.launch, os.environ)
+    if device.type != "cpu":
+        torch.get_device_module(device).set_device(device)
+    rank, size = environment.global_rank(), environment.world_size()
+    address = f"{environment.main_address}:{environment.main_port}"
+    dist.init_process_group(
+        backend, init_method=f"tcp://{address}", rank=rank, world_size=size, timeout=timeout
+    )
+    hosts: list[str] = [""] * size
+    dist.all_gather_object(hosts, environment.launch.host or socket.gethostname())
+    met = time.perf_counter() - began
+    place = Place(
+        rank,
+        environment.local_rank(),
+        list(dict.fromkeys(hosts)).index(hosts[rank]),
+        hosts[rank],
+        show_cores(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "?",
+        torch.get_num_threads(),
+        str(device),
+        devices,
+    )
+    places: list[Place] = [place] * size
+    dist.all_gather_object(places, place)
+    reductions = [reduce(size_in_bytes, device) for size_in_bytes in SIZES]
+    correct: list[list[bool]] = [[]] * size
+    dist.all_gather_object(correct, [one.correct for one in reductions])
+    faults = find_faults(places)
+    for reduction, *answers in zip(reductions, *correct, strict=True):
+        if not all(answers):
+            ranks = ", ".join(str(rank) for rank, right in enumerate(answers) if not right)
+            faults.append(
+                f"all-reduce of {reduction.size} bytes: wrong sum on rank {ranks}; try another backend"
+            )
+    if rank != 0:
+        return "", bool(faults)
+    lines = [
+        f"{environment.launch.launcher}, {size} ranks on {len(set(hosts))} node(s), met at {address} by "
+        f"{backend} in {met:.2f} s; torch {torch.__version__}",
+        "",
+        *table([[str(getattr(one, field)) for field in COLUMNS] for one in places], COLUMNS),
+        "",
+        *table(
+            [
+                [f"{one.size / 1024:g}", f"{one.seconds * 1e3:.3f}", f"{one.bandwidth(size) / 1e9:.3f}"]
+                for one in reductions
+            ],
+            ("all-reduce KB", "ms", "GB/s"),
+        ),
+        "",
+        *([f"WRONG: {fault}" for fault in faults] or ["nothing is wrong"]),
+    ]
+    return "\n".join(lines), bool(faults)
+
+
+COLUMNS = tuple(field.name for field in fields(Place) if field.name != "devices")
+
+
+def device_of(local_rank: int) -> tuple[torch.device, int]:
+    """Return the device that training gives a rank, and how many of its kind the rank sees."""
+    for kind, module in (("cuda", torch.cuda), ("xpu", torch.xpu)):
+        if module.is_available():
+            count = module.device_count()
+            return torch.device(kind, min(local_rank, count - 1)), count
+    return torch.device("cpu"), 0
+
+
+def reduce(size: int, device: torch.device) -> Reduction:
+    """Sum a tensor of `size` bytes over all ranks, in which rank r holds r + 1: n (n + 1) / 2 everywhere."""
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    expected, correct, seconds = ranks * (ranks + 1) / 2, True, []
+    for _ in range(REPEATS + 1):  # the first one sets up connections, and is not counted
+        tensor = torch.full((size // 4,), float(rank + 1), device=device)
+        dist.barrier()
+        began = time.perf_counter()
+        dist.all_reduce(tensor)
+        correct &= bool((tensor == expected).all())  # it also waits for the device
+        seconds.append(time.perf_counter() - began)
+    return Reduction(size, sorted(seconds[1:])[REPEATS // 2], correct)
+
+
+def find_faults(places: Sequence[Place]) -> list[str]:
+    """Return what is wrong with where the ranks are, one sentence each, with the remedy."""
+    faults = []
+    per_node = Counter(place.node for place in places)
+    if len(set(per_node.values())) > 1:
+        counts = ", ".join(f"{count} on node {node}" for node, count in sorted(per_node.items()))
+        faults.append(f"{counts}: Lightning wants the same number on every node (-ppn or --map-by ppr)")
+    for (node, host), device in sorted({((p.node, p.host), p.device) for p in places if p.devices}):
+        ranks = [p.rank for p in places if p.node == node and p.device == device]
+        if len(ranks) > 1:
+            faults.append(
+                f"ranks {', '.join(map(str, ranks))} share {device} of {host}: start at most as many on a "
+                "node as it has devices"
+            )
+    for node in sorted(per_node):
+        here = [place for place in places if place.node == node]
+        for cores in sorted({place.cores for place in here}):
+            alike = [place for place in here if place.cores == cores]
+            threads, count = sum(place.threads for place in alike), count_cores(cores)
+            if count and threads > count:
+                faults.append(
+                    f"ranks {', '.join(str(place.rank) for place in alike)} start {threads} threads on the "
+                    f"{count} core(s) {cores} of {here[0].host}: set OMP_NUM_THREADS to at most "
+                    f"{max(1, count // len(alike))}, or bind fewer ranks to these cores"
+                )
+    return faults
+
+
+def show_cores(cores: set[int]) -> str:
+    """Return a set of cores in the short form of Linux, as in 0-3,8."""
+    runs: list[list[int]] = []
+    for core in sorted(cores):
+        if runs and core == runs[-1][1] + 1:
+            runs[-1][1] = core
+        else:
+            runs.append([core, core])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def count_cores(text: str) -> int:
+    """Return how many cores the short form stands for; 0 where it is not known."""
+    if text == "?":
+        return 0
+    ends = [part.split("-") for part in text.split(",")]
+    return sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
+
+
+def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> list[str]:
+    """Return lines of a table with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    ]

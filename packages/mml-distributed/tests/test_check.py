@@ -1,0 +1,62 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mml_distributed.check import Place, Reduction, count_cores, find_faults, show_cores, table
+
+
+def place(rank, node=0, cores="0-7", threads=1, device="cpu", devices=0):
+    return Place(rank, rank, node, f"n{node}", cores, threads, device, devices)
+
+
+@given(st.sets(st.integers(0, 300), min_size=1))
+def test_the_short_form_of_cores_stands_for_them(cores):
+    text = show_cores(cores)
+    back = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        back |= set(range(int(first), int(last or first) + 1))
+    assert back == cores
+    assert count_cores(text) == len(cores)
+
+
+def test_cores_that_are_not_known():
+    assert count_cores("?") == 0
+    assert find_faults([place(0, cores="?", threads=99)]) == []
+
+
+def test_ranks_that_are_where_they_should_be():
+    assert find_faults([place(0), place(1), place(0, node=1), place(1, node=1)]) == []
+    gpus = [place(rank, device=f"cuda:{rank}", devices=2) for rank in range(2)]
+    assert find_faults(gpus + [dataclasses.replace(one, node=1, host="n1") for one in gpus]) == []
+
+
+@pytest.mark.parametrize(
+    ("places", "fault"),
+    [
+        ([place(0), place(1), place(2, node=1)], "2 on node 0, 1 on node 1: Lightning wants the same number"),
+        ([place(r, device="cuda:0", devices=1) for r in (0, 1)], "ranks 0, 1 share cuda:0 of n0: start at"),
+        (
+            [place(r, cores="0-3", threads=4) for r in (0, 1)],
+            "ranks 0, 1 start 8 threads on the 4 core(s) 0-3 of n0: set OMP_NUM_THREADS to at most 2",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_ranks_and_the_remedy(places, fault):
+    (found,) = find_faults(places)
+    assert found.startswith(fault)
+
+
+def test_bandwidth_is_that_of_a_ring():
+    # Rank by rank, a ring sends size / n in each of 2 (n - 1) steps.
+    for ranks in (1, 2, 4, 7):
+        sent = sum(1000 / ranks for _ in range(2 * (ranks - 1)))
+        assert Reduction(1000, 0.5, True).bandwidth(ranks) == pytest.approx(sent / 0.5)
+
+
+def test_columns_are_aligned():
+    assert table([["0", "long name", "x"]], ("rank", "host", "y")) == [
+        "rank  host       y",
+        "0     long name  x",
+    ]

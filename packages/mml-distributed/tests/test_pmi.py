@@ -1,0 +1,114 @@
+"""Against a proxy that answers by the protocol's rules; test_mpiexec.py has Hydra's own."""
+
+import os
+import socket
+import threading
+
+import pytest
+from mml_distributed import pmi
+from mml_distributed.pmi import PMIError
+
+
+class Proxy:
+    """Hydra's proxy for some ranks: a thread a rank, one key-value space, a barrier."""
+
+    def __init__(self, ranks):
+        self.pairs = [socket.socketpair() for _ in range(ranks)]
+        self.space, self.said = {}, []
+        self.barrier = threading.Barrier(ranks)
+        for theirs, _ in self.pairs:
+            threading.Thread(target=self.serve, args=(theirs,), daemon=True).start()
+
+    def env(self, rank):
+        return {"PMI_FD": str(self.pairs[rank][1].fileno())}
+
+    def serve(self, connection):
+        for line in connection.makefile():
+            fields = dict(part.split("=", 1) for part in line.split())
+            self.said.append(fields["cmd"])
+            connection.sendall((self.answer(fields) + "\n").encode())
+
+    def answer(self, fields):
+        match fields["cmd"]:
+            case "init":
+                return "cmd=response_to_init pmi_version=1 pmi_subversion=1 rc=0"
+            case "get_my_kvsname":
+                return "cmd=my_kvsname kvsname=kvs_7_0"
+            case "put":
+                self.space[fields["kvsname"], fields["key"]] = fields["value"]
+                return "cmd=put_result rc=0 msg=success"
+            case "barrier_in":
+                self.barrier.wait()
+                return "cmd=barrier_out"
+            case "get":
+                value = self.space.get((fields["kvsname"], fields["key"]))
+                return f"cmd=get_result rc=0 value={value}" if value else "cmd=get_result rc=-1"
+            case "finalize":
+                return "cmd=finalize_ack"
+
+    def close(self):
+        for pair in self.pairs:
+            for end in pair:
+                end.close()
+
+
+@pytest.fixture
+def proxy():
+    proxies = []
+
+    def start(ranks):
+        proxies.append(Proxy(ranks))
+        return proxies[-1]
+
+    yield start
+    for one in proxies:
+        one.close()
+
+
+def test_every_rank_hears_what_rank_zero_says(proxy):
+    hydra, heard = proxy(3), {}
+    ranks = [
+        threading.Thread(
+            target=lambda rank=rank: heard.update(
+                {rank: pmi.broadcast(hydra.env(rank), f"n{rank}:29500", rank, 10)}
+            )
+        )
+        for rank in (2, 1, 0)
+    ]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join()
+    assert heard == dict.fromkeys(range(3), "n0:29500")
+    assert "finalize" not in hydra.said
+    pmi.finalize(hydra.env(0))
+    assert hydra.said[-1] == "finalize"
+
+
+def test_ranks_that_do_not_come_are_waited_for_until_the_timeout(proxy):
+    with pytest.raises(PMIError, match=r"no answer to PMI command 'barrier_in' within 0.2 s: not every rank"):
+        pmi.broadcast(proxy(2).env(0), "n0:29500", 0, 0.2)
+
+
+def test_an_answer_that_the_protocol_does_not_have_is_quoted(proxy):
+    with pytest.raises(PMIError, match="answered 'cmd=get_result rc=-1' to PMI command 'get kvsname="):
+        pmi.broadcast(proxy(1).env(0), "nothing is put by a rank other than 0", 1, 10)
+
+
+def test_a_connection_that_is_closed(proxy):
+    hydra = proxy(1)
+    hydra.pairs[0][0].shutdown(socket.SHUT_RDWR)
+    with pytest.raises(PMIError, match=r"closed its connection|failed"):
+        pmi.broadcast(hydra.env(0), "n0:29500", 0, 10)
+
+
+def test_a_number_that_is_not_a_connection_is_none(proxy, tmp_path):
+    assert pmi.has_pmi(proxy(1).env(0))
+    assert not pmi.has_pmi({})
+    assert not pmi.has_pmi({"PMI_FD": "-1"})
+    with (tmp_path / "file").open("w") as file:
+        assert not pmi.has_pmi({"PMI_FD": str(file.fileno())})
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.close(writing)
+    assert not pmi.has_pmi({"PMI_FD": str(writing)})
