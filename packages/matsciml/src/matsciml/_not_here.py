@@ -28,7 +28,6 @@ NOT_HERE: dict[str, str] = {
     "matsciml.datasets.utils.calculate_ase_periodic_shifts": "mml_graphs.find_edges",
     "matsciml.datasets.utils.calculate_periodic_shifts": "mml_graphs.find_edges",
     "matsciml.datasets.utils.element_types": "an encoder's own table, which knows all elements",
-    "matsciml.lightning.callbacks.ForwardNaNDetection": "GradientCheckCallback, which names the gradients",
     "matsciml.lightning.callbacks.LeanFormat": _STANDARD_CALLBACK,
     "matsciml.lightning.callbacks.Timer": "mml_diagnostics.ThroughputCallback",
     "matsciml.models.TensorNet": "mml_models.SchNet or mml_models.EGNN",

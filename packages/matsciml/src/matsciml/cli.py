@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 HELP = """\
 usage: matsciml COMMAND [options]
@@ -17,8 +18,12 @@ commands:
              data set, ending in runs/fit/report.html
   validate   evaluate a checkpoint on the validation split
   test       evaluate a checkpoint on the test split and write its report
-  predict    write a checkpoint's predictions as JSON lines
+  predict    what a checkpoint says about structures in files, or about a split
   data       make data sets from files, and look at them
+  init       write a commented config for a data set, an encoder and a task
+  diagnose   say in seconds whether a config can learn
+  check      say what is installed, and what to install for what
+  completion print the completion script of a shell
 
 options:
   -h, --help     this text; `matsciml COMMAND --help` for a command's own
@@ -30,8 +35,9 @@ examples:
   matsciml fit --config my.yaml --trainer.max_epochs 100
   matsciml fit --ckpt_path last              continue the newest run
   matsciml test --ckpt_path best
-  matsciml fit --print_config > my.yaml
+  matsciml predict structures.cif --ckpt_path best
   matsciml data import structures.jsonl my-data
+  matsciml init mine --data my-data --encoder PaiNN
 """
 
 
@@ -70,17 +76,74 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
 
         print(f"matsciml {__version__}")  # noqa: T201
         return 0
-    if command == "data":
-        from matsciml.data_command import run_data
+    if command not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        meant = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {meant[0]!r}?" if meant else f"there are {known}"
+        print(f"matsciml: error: there is no command {command!r}; {hint}", file=sys.stderr)  # noqa: T201
+        return 2
+    return COMMANDS[command](command, rest, debug)
 
-        return run_data(rest)
-    if command in ("fit", "validate", "test", "predict"):
-        from matsciml.training import run_training
 
-        return run_training(command, rest, debug)
-    known = "fit, validate, test, predict, data"
-    print(f"matsciml: error: there is no command {command!r}; there are {known}", file=sys.stderr)  # noqa: T201
-    return 2
+def _train(command: str, rest: list[str], debug: bool) -> int:
+    from matsciml.training import run_training
+
+    return run_training(command, rest, debug)
+
+
+def _predict(command: str, rest: list[str], debug: bool) -> int:
+    """Predict files where there are some, else what the data module holds."""
+    from matsciml.predict_command import predict_files, prediction_parser
+
+    if not {"-h", "--help"} & set(rest):
+        options, unknown = prediction_parser().parse_known_intermixed_args(rest)
+        if options.files and not unknown:
+            return predict_files(options)
+    return _train(command, rest, debug)
+
+
+def _data(command: str, rest: list[str], debug: bool) -> int:
+    from matsciml.data_command import run_data
+
+    return run_data(rest)
+
+
+def _init(command: str, rest: list[str], debug: bool) -> int:
+    from matsciml.new_config import run_init
+
+    return run_init(rest)
+
+
+def _diagnose(command: str, rest: list[str], debug: bool) -> int:
+    from matsciml.diagnose_command import run_diagnose
+
+    return run_diagnose(rest, debug)
+
+
+def _check(command: str, rest: list[str], debug: bool) -> int:
+    from matsciml.environment_check import run_check
+
+    return run_check(rest)
+
+
+def _completion(command: str, rest: list[str], debug: bool) -> int:
+    from matsciml.completion import run_completion
+
+    return run_completion(rest)
+
+
+COMMANDS: dict[str, Callable[[str, list[str], bool], int]] = {
+    "fit": _train,
+    "validate": _train,
+    "test": _train,
+    "predict": _predict,
+    "data": _data,
+    "init": _init,
+    "diagnose": _diagnose,
+    "check": _check,
+    "completion": _completion,
+}
+"""Each command, and what runs it; its modules are imported only then."""
 
 
 def sentence(error: BaseException) -> str:

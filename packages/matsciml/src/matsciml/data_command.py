@@ -13,6 +13,8 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from matsciml.instances import instantiate
+
 DATASET = "a data set's directory, or the name of an embedded one"
 SPLITS = ("train", "val", "test")
 
@@ -40,6 +42,12 @@ def data_parser() -> argparse.ArgumentParser:
         description="Make data sets from files, look at them, divide them, and prepare them for training.",
         epilog="Under mpirun or srun, import and precompute share the work among the ranks.",
     )
+    add_data_commands(parser)
+    return parser
+
+
+def add_data_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the commands that follow ``data`` to a parser."""
     commands = parser.add_subparsers(metavar="COMMAND")
     parser.set_defaults(action=None)
     _add_import(commands)
@@ -80,7 +88,6 @@ def data_parser() -> argparse.ArgumentParser:
     )
     _add_writing(precompute)
     precompute.set_defaults(action=_precompute)
-    return parser
 
 
 def _add_import(commands: Any) -> None:
@@ -215,25 +222,12 @@ def _transforms(options: argparse.Namespace) -> list[Any]:
         listed = yaml.safe_load(options.transforms.read_text(encoding="utf-8"))
         if not isinstance(listed, list):
             raise ValueError(f"{options.transforms} must hold a list of class_path and init_args")
-        made += [_instance(item, options.transforms) for item in listed]
+        made += [instantiate(item, str(options.transforms)) for item in listed]
     if options.cutoff is not None:
         made.append(PeriodicPropertiesTransform(options.cutoff, adaptive_cutoff=options.adaptive))
     if not made:
         raise ValueError("say what to apply: --cutoff R, or --transforms FILE")
     return made
-
-
-def _instance(item: Any, file: Path) -> Any:
-    path = item.get("class_path") if isinstance(item, dict) else None
-    module, _, name = str(path or "").rpartition(".")
-    if not module:
-        raise ValueError(
-            f"{file}: {item!r} is no transform: give class_path, and init_args where it has some"
-        )
-    try:
-        return getattr(importlib.import_module(module), name)(**item.get("init_args", {}))
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ValueError(f"{file}: {path}: {error}") from error
 
 
 def _writing(options: argparse.Namespace) -> dict[str, Any]:

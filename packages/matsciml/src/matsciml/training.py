@@ -43,7 +43,7 @@ def run_training(command: str, arguments: list[str], debug: bool) -> int:
         Let messages of libraries through.
     """
     if not debug:
-        _quieten()
+        quieten()
     with as_file(files("matsciml") / "configs" / "emt.yaml") as default:
         plan = plan_run(command, arguments, default)
         try:
@@ -62,7 +62,7 @@ def run_training(command: str, arguments: list[str], debug: bool) -> int:
     return 0
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Leave out what libraries say about themselves; warnings about the user's own run stay."""
     for name in (
         "pytorch_lightning.utilities.rank_zero",

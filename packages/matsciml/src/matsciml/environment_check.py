@@ -1,0 +1,178 @@
+"""`matsciml check`: what is installed, what it can use here, and what to install for what."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+
+import torch
+from mml_distributed import read_launch
+from mml_xpu.devices import device_count, why_none
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = (
+    *("matsciml", "mml-graphs", "mml-data", "mml-models", "mml-tasks"),
+    *("mml-xpu", "mml-distributed", "mml-diagnostics"),
+)
+LIBRARIES = ("torch", "pytorch-lightning", "torch-geometric", "numpy", "pymatgen-core", "vesin", "lmdb")
+PURPOSE = {
+    "ase": "read what ASE reads, the calculator, extended XYZ",
+    "convert": "ASE's databases, .aselmdb files among them",
+    "dgl": "graphs of DGL (Python 3.11)",
+    "tensorboard": "log to TensorBoard",
+    "wandb": "log to Weights & Biases",
+    "zstd": "compressed data sets",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """An extra of `matsciml`.
+
+    Attributes
+    ----------
+    extra
+        Its name.
+    installed
+        ``name version`` of the libraries that are there.
+    missing
+        What is not there, or not in a version that is wanted.
+    """
+
+    extra: str
+    installed: list[str]
+    missing: list[str]
+
+
+def run_check(arguments: list[str]) -> int:
+    """Print the tables and return the exit status.
+
+    Parameters
+    ----------
+    arguments
+        What follows ``check`` on the command line.
+    """
+    if arguments and arguments != ["-h"] and arguments != ["--help"]:
+        raise ValueError(f"matsciml check takes no options, but got {' '.join(arguments)}")
+    if arguments:
+        print("usage: matsciml check\n\n" + str(__doc__).partition(": ")[2])  # noqa: T201
+        return 0
+    console = Console(highlight=False)
+    for title, rows in (
+        ("versions", versions()),
+        ("devices", devices()),
+        ("several processes", processes()),
+        ("optional parts", (_row(part) for part in optional_parts())),
+    ):
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print()
+    return 0
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """Yield the names and versions of our packages and of the libraries that they stand on."""
+    yield "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    for name in (*PACKAGES, *LIBRARIES):
+        yield name, _version(name) or "missing: pip install " + name
+
+
+def devices() -> Iterator[tuple[str, str]]:
+    """Yield what torch can compute on, and why it cannot on what is not there."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield "CPU", f"{cores} cores, torch uses {torch.get_num_threads()}"
+    if count := torch.cuda.device_count():
+        names = {torch.cuda.get_device_name(index) for index in range(count)}
+        yield "CUDA", f"{count} x {', '.join(sorted(names))}"
+    else:
+        built = torch.version.cuda or torch.version.hip
+        yield "CUDA", "none: " + ("no device is visible" if built else "this build of torch has no CUDA")
+    yield (
+        "Intel GPU",
+        f"{device_count()} devices (mml-xpu check)" if device_count() else f"none: {why_none()}",
+    )
+    if platform.system() == "Darwin":
+        yield "Apple GPU", "there" if torch.backends.mps.is_available() else "none"
+
+
+def processes() -> Iterator[tuple[str, str]]:
+    """Yield how this process was started, and what ranks can talk through."""
+    try:
+        launch = read_launch()
+        yield "launcher", f"{launch.launcher}: rank {launch.rank} of {launch.size}"
+    except RuntimeError:
+        yield "launcher", "none: this process was not started by mpirun, mpiexec or srun"
+    except ValueError as error:
+        yield "launcher", f"contradicts itself: {error}"
+    yield "mpi4py", _version("mpi4py") or "not installed, and not needed"
+    found = [name for name in ("gloo", "nccl", "xccl", "mpi") if _has_backend(name)]
+    yield "torch backends", ", ".join(found) or "none: this build of torch has no torch.distributed"
+
+
+def optional_parts() -> list[Part]:
+    """Return the extras of `matsciml`, with what is there of each."""
+    extras = metadata.metadata("matsciml").get_all("Provides-Extra") or []
+    return [_part(extra) for extra in sorted(extras)]
+
+
+def _part(extra: str) -> Part:
+    installed, missing = [], []
+    for requirement in _required("matsciml", extra):
+        version = _version(requirement.name)
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            missing.append(str(requirement).partition(";")[0].strip())
+        else:
+            installed.append(f"{requirement.name} {version}")
+    return Part(extra, installed, missing)
+
+
+def _required(package: str, extra: str) -> Iterator[Requirement]:
+    """Yield the libraries that an extra brings here, through the extras of our own packages."""
+    for requirement in map(Requirement, _requires(package)):
+        marker = requirement.marker
+        if marker is None or marker.evaluate({"extra": ""}) or not marker.evaluate({"extra": extra}):
+            continue
+        if requirement.name in PACKAGES:
+            for inner in sorted(requirement.extras):
+                yield from _required(requirement.name, inner)
+        else:
+            yield requirement
+
+
+def _requires(package: str) -> Iterable[str]:
+    try:
+        return metadata.requires(package) or ()
+    except metadata.PackageNotFoundError:
+        return ()
+
+
+def _row(part: Part) -> tuple[str, str]:
+    purpose = PURPOSE.get(part.extra, "")
+    purpose = f"{purpose}: " if purpose else ""
+    if part.missing:
+        return part.extra, f"{purpose}pip install 'matsciml\\[{part.extra}]'"
+    return part.extra, f"{purpose}{', '.join(part.installed) or 'nothing to install on this machine'}"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _has_backend(name: str) -> bool:
+    distributed = torch.distributed
+    if not distributed.is_available():
+        return False
+    available = getattr(distributed, f"is_{name}_available", None)
+    return bool(available and available())

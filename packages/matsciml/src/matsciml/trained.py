@@ -1,0 +1,88 @@
+"""A trained task out of a run's checkpoint, with the transforms that its training data went through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mml_tasks.hyperparameters import import_class
+from mml_tasks.pretrained import read_checkpoint
+from pytorch_lightning import LightningModule
+
+from matsciml.instances import instantiate
+
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A task with its weights, and what makes a graph of a sample for it.
+
+    Attributes
+    ----------
+    task
+        On the CPU, in evaluation mode.
+    transforms
+        Those of the training data, in order.
+    """
+
+    task: Any
+    transforms: list[Transform]
+
+
+def load_trained(checkpoint: str | Path, config: str | Path | None = None) -> Trained:
+    """Load what `matsciml fit` has trained.
+
+    Parameters
+    ----------
+    checkpoint
+        Of a run. It names the classes of task and encoder, which are imported: trust it as you trust code.
+    config
+        The run's ``config.yaml``, whose ``data`` say what the transforms are; default: the one two folders
+        above the checkpoint, where a run keeps it.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no checkpoint, or no config.
+    ValueError
+        The checkpoint was written by something else, or the config has no data module with transforms.
+    """
+    checkpoint = Path(checkpoint)
+    stored = read_checkpoint(checkpoint).get("hyper_parameters", {})
+    if "_class_path" not in stored:
+        raise ValueError(
+            f"{checkpoint} does not say which class its task is, as those of `matsciml fit` do: load it with "
+            "the task's own load_from_checkpoint"
+        )
+    transforms = read_transforms(checkpoint.parent.parent / "config.yaml" if config is None else Path(config))
+    task = import_class(stored["_class_path"], "_class_path of the checkpoint", LightningModule)
+    loaded = task.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    return Trained(loaded.eval(), transforms)
+
+
+def read_transforms(config: Path) -> list[Transform]:
+    """Return the transforms of the data module that a config describes.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It describes none.
+    """
+    if not config.is_file():
+        raise FileNotFoundError(
+            f"there is no {config}, which says what the transforms are: give the run's config"
+        )
+    read = yaml.safe_load(config.read_text(encoding="utf-8"))
+    data = read.get("data") if isinstance(read, dict) else None
+    listed = data.get("init_args", {}).get("transforms") if isinstance(data, dict) else None
+    if not isinstance(listed, list):
+        raise ValueError(
+            f"{config} has no data.init_args.transforms: give the config of a run of `matsciml fit`"
+        )
+    return [instantiate(item, str(config)) for item in listed]
