@@ -6,6 +6,7 @@ import torch
 from ase.build import bulk
 from ase.io import read, write
 from matsciml.cli import main
+from matsciml.interfaces.ase import load_calculator
 from matsciml.predict_command import _by_structure
 from matsciml.trained import load_trained
 from mml_data.convert import read_structures
@@ -96,6 +97,19 @@ def test_a_file_is_only_replaced_where_that_is_said(runs, files, tmp_path, monke
     assert (tmp_path / "predictions.extxyz").read_text() == "mine"
     assert main([*arguments, "--overwrite"]) == 0
     assert len(read("predictions.extxyz")) == 2
+
+
+def test_the_calculator_of_a_run_gives_what_is_predicted(runs, files):
+    alloy = read(files[0])
+    checkpoint = runs / "fit" / "checkpoints" / "best.ckpt"
+    trained = load_trained(checkpoint)
+    alloy.calc = load_calculator(checkpoint)
+    ((_, sample),) = read_structures(files[0])
+    for transform in trained.transforms:
+        sample = transform(sample)
+    assert alloy.get_potential_energy() == pytest.approx(
+        float(trained.task.predict(sample)["energy"]), abs=1e-4
+    )
 
 
 def test_what_has_no_transforms_or_no_class_is_no_run(runs, tmp_path):

@@ -7,7 +7,14 @@ from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.md.verlet import VelocityVerlet
-from mml_tasks import ForceRegressionTask, GradFreeForceRegressionTask, ScalarRegressionTask, _optional
+from mml_tasks import (
+    ForceRegressionTask,
+    GradFreeForceRegressionTask,
+    MultiTaskLitModule,
+    ScalarRegressionTask,
+    _optional,
+)
+from mml_tasks.ase_calculator import TaskCalculator
 from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
 
 NUMBERS = {"energy_per_atom_mean": -1.5, "force_std": 20.0}
@@ -175,6 +182,34 @@ def test_atoms_and_transforms_that_cannot_be(atoms, transforms, message):
 def test_a_transform_that_is_in_no_list_is_refused():
     with pytest.raises(TypeError, match=r"transforms must be a list, got <function .*write \[transform\]"):
         make_task().as_ase_calculator(graph_of_sample)
+
+
+def test_numbers_of_other_units_are_converted():
+    atoms, other, third = make_atoms(), make_atoms(), make_atoms()
+    atoms.calc = make_task().as_ase_calculator([graph_of_sample])
+    other.calc = make_task().as_ase_calculator([graph_of_sample], conversion_factor=units.Hartree)
+    third.calc = make_task().as_ase_calculator([graph_of_sample], conversion_factor={"energy": 2.0})
+    energy, forces, shares = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_potential_energies()
+    assert other.get_potential_energy() == pytest.approx(energy * units.Hartree)
+    np.testing.assert_allclose(other.get_forces(), forces * units.Hartree)
+    assert third.get_potential_energy() == pytest.approx(2 * energy)
+    np.testing.assert_allclose(third.get_potential_energies(), 2 * shares)
+    np.testing.assert_allclose(third.get_forces(), forces)
+
+
+def test_names_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match=r"predicts .*: a calculator needs a task that predicts 'energy'"):
+        make_task().as_ase_calculator([graph_of_sample], output_map={"energy": "total", "forces": "f"})
+    with pytest.raises(ValueError, match="has no property 'dipoles'; there are"):
+        make_task().as_ase_calculator([graph_of_sample], output_map={"dipoles": "dipole"})
+    with pytest.raises(ValueError, match="has no property 'mass'; there are"):
+        make_task().as_ase_calculator([graph_of_sample], conversion_factor={"mass": 2.0})
+
+
+def test_a_module_of_several_tasks_is_refused():
+    both = MultiTaskLitModule(("a", make_task()))
+    with pytest.raises(TypeError, match="a calculator is of one task, not of a MultiTaskLitModule"):
+        TaskCalculator(task_module=both, transforms=[graph_of_sample])
 
 
 def test_without_ase_the_install_command_is_said(monkeypatch):

@@ -116,3 +116,9 @@ def test_missing_labels_are_neither_learned_nor_counted(task_class, data, make_t
     assert logged["train_loss"] == pytest.approx(task.training_step(labelled, 0).item(), rel=1e-5)
     whole = task.validation_step(collate_samples(data.samples), 0)
     assert (whole["targets"][key] == -100).nonzero().view(-1).tolist() == [0, 3, 9]
+
+
+def test_an_encoder_is_frozen_under_the_older_toolkits_name():
+    task = CrystalSymmetryClassificationTask(ToyEncoder(), freeze_embedding=True)
+    assert task.freeze_encoder
+    assert not any(parameter.requires_grad for parameter in task.encoder.parameters())

@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mml_tasks import MultiTaskLitModule, ScalarRegressionTask
 from mml_tasks.encoder import embed, make_encoder
 from mml_tasks.testing import ToyEncoder
 from torch import nn
@@ -52,3 +53,12 @@ def test_embeddings_of_another_shape_are_refused(batch, name):
 def test_an_output_without_embeddings_is_refused(batch):
     with pytest.raises(TypeError, match="returned a SimpleNamespace without 'point_embedding'"):
         embed(Returns(system_embedding=torch.zeros(5, 4)), batch, "point_embedding")
+
+
+@pytest.mark.parametrize(
+    "make", [ScalarRegressionTask, lambda e, **o: MultiTaskLitModule(("a", ScalarRegressionTask(e)), **o)]
+)
+def test_a_task_that_is_asked_to_log_embeddings_says_what_does(make):
+    make(ToyEncoder(), log_embeddings=False, log_embeddings_every_n_steps=5)
+    with pytest.raises(ValueError, match=r"add the callback TrainingHelperCallback\(update_freq=5\)"):
+        make(ToyEncoder(), log_embeddings=True, log_embeddings_every_n_steps=5)

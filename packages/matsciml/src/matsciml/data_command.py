@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from matsciml.instances import instantiate
+from matsciml.lmdb_cli import add_lmdb_cli
 
 DATASET = "a data set's directory, or the name of an embedded one"
 SPLITS = ("train", "val", "test")
@@ -88,6 +89,7 @@ def add_data_commands(parser: argparse.ArgumentParser) -> None:
     )
     _add_writing(precompute)
     precompute.set_defaults(action=_precompute)
+    add_lmdb_cli(commands, _path)
 
 
 def _add_import(commands: Any) -> None:

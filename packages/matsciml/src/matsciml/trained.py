@@ -64,6 +64,27 @@ def load_trained(checkpoint: str | Path, config: str | Path | None = None) -> Tr
     return Trained(loaded.eval(), transforms)
 
 
+def load_calculator(checkpoint: str | Path, config: str | Path | None = None, **kwargs: Any) -> Any:
+    """Return the ASE calculator of what `matsciml fit` has trained.
+
+    Parameters
+    ----------
+    checkpoint, config
+        See `load_trained`.
+    **kwargs
+        Of `mml_tasks.ase_calculator.TaskCalculator`, such as ``conversion_factor``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `load_trained`; or the task predicts neither energy nor forces.
+    ImportError
+        If ASE is not installed; the message holds the install command.
+    """
+    trained = load_trained(checkpoint, config)
+    return trained.task.as_ase_calculator(trained.transforms, **kwargs)
+
+
 def read_transforms(config: Path) -> list[Transform]:
     """Return the transforms of the data module that a config describes.
 

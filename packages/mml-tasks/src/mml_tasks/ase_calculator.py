@@ -41,27 +41,55 @@ class TaskCalculator(Calculator):
 
     Parameters
     ----------
-    task
+    task_module
         A task that predicts ``energy`` or ``force``; it is used as it is, in evaluation mode.
     transforms
         What makes a graph of a sample ``{"atomic_numbers", "pos", "pbc"[, "cell"]}``, as in training.
+    conversion_factor
+        What the task's numbers are multiplied with, where it was trained in other units than ASE's: one
+        factor for all, or one by ASE's name of the property (``{"energy": 27.2114}``; 1.0 for the others).
+    output_map
+        ASE's name of a property to the name of the task's output, where they differ from ``energy``,
+        ``forces: force`` and ``stress``.
     **kwargs
         Of ASE's `Calculator`.
 
     Raises
     ------
     TypeError
-        If ``transforms`` is one transform and no list.
+        If ``task_module`` is no single task, or ``transforms`` is one transform and no list.
     ValueError
-        If the task predicts neither energy nor forces.
+        If the task predicts neither energy nor forces, or a factor or a name is of no property.
     """
 
     ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
 
-    def __init__(self, task: BaseTaskModule, transforms: Sequence[Transform] = (), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        task_module: BaseTaskModule,
+        transforms: Sequence[Transform] | None = None,
+        *,
+        conversion_factor: float | Mapping[str, float] = 1.0,
+        output_map: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        task = task_module
+        if not isinstance(task, BaseTaskModule):
+            raise TypeError(
+                f"a calculator is of one task, not of a {type(task).__name__}: give one task of it"
+            )
+        self.output_map = _OUTPUTS | dict(output_map or {})
+        if "energy" in (output_map or {}):
+            self.output_map["free_energy"] = self.output_map["energy"]
+        factors = conversion_factor if isinstance(conversion_factor, Mapping) else {}
+        if unknown := {*self.output_map, *factors} - {*_OUTPUTS, "energies"}:
+            raise ValueError(
+                f"a calculator has no property {sorted(unknown)[0]!r}; there are {[*_OUTPUTS, 'energies']}"
+            )
+        self.conversion_factor = conversion_factor
         outputs = {*task.output_heads, *task.normalizers}
-        if not outputs & {"energy", "force"}:
+        if not outputs & {self.output_map["energy"], self.output_map["forces"]}:
             raise ValueError(
                 f"{type(task).__name__} predicts {sorted(outputs) or 'nothing yet'}: a calculator needs a "
                 "task that predicts 'energy' or 'force'"
@@ -72,7 +100,7 @@ class TaskCalculator(Calculator):
                 f"transforms must be a list, got {transforms!r}: write [transform] for a single one"
             )
         self.transforms = list(transforms or ())
-        self.implemented_properties = [name for name, output in _OUTPUTS.items() if output in outputs]
+        self.implemented_properties = [name for name, output in self.output_map.items() if output in outputs]
         if hasattr(task, "node_energies"):
             self.implemented_properties.append("energies")
 
@@ -120,10 +148,16 @@ class TaskCalculator(Calculator):
             if "energies" in properties:
                 outputs["energies"] = self._node_energies(sample)
         self.results = {
-            name: _ase_value(name, outputs[output])
-            for name, output in (*_OUTPUTS.items(), ("energies", "energies"))
+            name: _ase_value(name, outputs[output]) * self._factor(name)
+            for name, output in (*self.output_map.items(), ("energies", "energies"))
             if output in outputs
         }
+
+    def _factor(self, name: str) -> float:
+        if not isinstance(self.conversion_factor, Mapping):
+            return self.conversion_factor
+        known = "energy" if name in ("free_energy", "energies") else name
+        return self.conversion_factor.get(name, self.conversion_factor.get(known, 1.0))
 
     def _node_energies(self, sample: Mapping[str, Any]) -> torch.Tensor:
         task: Any = self.task

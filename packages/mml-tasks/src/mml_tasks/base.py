@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from mml_tasks._optional import ase_calculator
 from mml_tasks.batches import as_batch, graph_of, missing_target, samples_of
-from mml_tasks.encoder import make_encoder
+from mml_tasks.encoder import check_log_embeddings, make_encoder
 from mml_tasks.heads import OutputHead
 from mml_tasks.hyperparameters import plain
 from mml_tasks.losses import complete_loss_scaling, make_losses, without_modules
@@ -69,6 +69,9 @@ class BaseTaskModule(TaskNormalization):
         ``"sum"`` only. Tasks that predict vectors of atoms reduce nothing.
     freeze_encoder
         Whether to keep the encoder as it is: its parameters are not trained, and it stays in evaluation mode.
+    log_embeddings, log_embeddings_every_n_steps
+        Of the older toolkit, whose tasks logged histograms of embeddings. Here the callback
+        ``TrainingHelperCallback(update_freq=...)`` of mml-diagnostics does, for any encoder: True is refused.
 
     Raises
     ------
@@ -112,8 +115,11 @@ class BaseTaskModule(TaskNormalization):
         lr_scaling: LrScaling | None = None,
         embedding_reduction_type: Literal["sum", "mean"] | None = None,
         freeze_encoder: bool = False,
+        log_embeddings: bool = False,
+        log_embeddings_every_n_steps: int = 50,
     ) -> None:
         super().__init__()
+        check_log_embeddings(log_embeddings, log_embeddings_every_n_steps)
         NormalizeOptions.of(normalize_kwargs)
         if lr_scaling is not None:
             check_lr_scaling(lr_scaling, "lr_scaling")

@@ -125,6 +125,8 @@ class CrystalSymmetryClassificationTask(ClassificationTask):
     num_classes
         Number of classes of targets with other names, whose labels then count from 0; or fewer classes of the
         two known ones, where the data has only the first of them.
+    freeze_embedding
+        The older toolkit's name for ``freeze_encoder=True``.
     **kwargs
         As in `BaseTaskModule`. ``task_keys`` defaults to the known targets that the data module has.
 
@@ -142,8 +144,11 @@ class CrystalSymmetryClassificationTask(ClassificationTask):
         *,
         num_classes: dict[str, int] | None = None,
         readout: Readout | None = None,
+        freeze_embedding: bool = False,
         **kwargs: Any,
     ) -> None:
+        if freeze_embedding:
+            kwargs["freeze_encoder"] = True
         # Before the base class builds the heads, which are as wide as this says.
         self.num_classes = {**CRYSTAL_SYMMETRY_CLASSES, **(num_classes or {})}
         super().__init__(encoder, readout=readout, **kwargs)

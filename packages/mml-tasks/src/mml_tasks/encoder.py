@@ -99,3 +99,12 @@ def _checked(encoder: nn.Module, embeddings: Any, name: str, expected: list[int]
     if list(embedding.shape) != expected:
         raise ValueError(f"{who} {name} of shape {list(embedding.shape)}, where {expected} was expected")
     return embedding
+
+
+def check_log_embeddings(log_embeddings: bool, every_n_steps: int) -> None:
+    """Say what logs embeddings, where a task is asked to."""
+    if log_embeddings:
+        raise ValueError(
+            "log_embeddings=True: tasks log no embeddings; add the callback TrainingHelperCallback("
+            f"update_freq={every_n_steps}) of mml-diagnostics, which logs their histograms"
+        )

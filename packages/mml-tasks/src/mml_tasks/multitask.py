@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mml_tasks.base import BaseTaskModule
+from mml_tasks.encoder import check_log_embeddings
 from mml_tasks.hyperparameters import class_path, import_class, plain
 from mml_tasks.losses import check_loss_scaling
 from mml_tasks.lr_scaling import LrScaling, check_lr_scaling, log_effective_batch, scale_lr_by_world_size
@@ -58,6 +59,8 @@ class MultiTaskLitModule(pl.LightningModule):
         task to a list.
     scheduler_kwargs, lr_scaling
         As in `BaseTaskModule`.
+    log_embeddings, log_embeddings_every_n_steps
+        Of the older toolkit: see `BaseTaskModule`.
     **encoder_opt_kwargs
         Options of AdamW for the encoder's parameters; ``lr`` and ``weight_decay`` are the first task's where
         they are not given.
@@ -88,9 +91,12 @@ class MultiTaskLitModule(pl.LightningModule):
         task_keys: Mapping[str, Sequence[str] | Mapping[str, Sequence[str]]] | None = None,
         scheduler_kwargs: dict[str, dict[str, Any]] | None = None,
         lr_scaling: LrScaling | None = None,
+        log_embeddings: bool = False,
+        log_embeddings_every_n_steps: int = 50,
         **encoder_opt_kwargs: Any,
     ) -> None:
         super().__init__()
+        check_log_embeddings(log_embeddings, log_embeddings_every_n_steps)
         check_tasks(tasks)
         if lr_scaling is not None:
             check_lr_scaling(lr_scaling, "lr_scaling")

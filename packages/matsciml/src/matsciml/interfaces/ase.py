@@ -1,8 +1,8 @@
-"""The ASE calculator of a task, at the older toolkit's path.
+"""The ASE calculator of a task, at the older toolkit's path, and that of a run.
 
-from matsciml.interfaces.ase import MatSciMLCalculator
+from matsciml.interfaces.ase import load_calculator
 
-atoms.calc = MatSciMLCalculator.from_checkpoint("best.ckpt")
+atoms.calc = load_calculator("runs/fit/checkpoints/best.ckpt")
 """
 
 from importlib.util import find_spec
@@ -14,6 +14,8 @@ if find_spec("ase") is None:
 
 from mml_tasks.ase_calculator import TaskCalculator as MatSciMLCalculator
 
-__all__ = ["MatSciMLCalculator"]
+from matsciml.trained import load_calculator
+
+__all__ = ["MatSciMLCalculator", "load_calculator"]
 
 __getattr__ = missing_names(__name__)
