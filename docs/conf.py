@@ -1,4 +1,21 @@
-"""Sphinx configuration."""
+"""Sphinx configuration, and two things of our own: the table of the older toolkit's names, and a check.
+
+Every public name of our packages must be in the reference: the build fails where one is not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from matsciml._not_here import NOT_HERE
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
 
 project = "matsciml"
 project_copyright = "2026, the matsciml developers"
@@ -11,3 +28,67 @@ myst_enable_extensions = ["colon_fence"]
 autodoc_typehints = "none"
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"
+
+PACKAGES = (
+    *("mml_graphs", "mml_data", "mml_models", "mml_tasks"),
+    *("mml_xpu", "mml_distributed", "mml_diagnostics"),
+)
+PUBLIC = {
+    f"{package}.{name}"
+    for package in PACKAGES
+    for name in importlib.import_module(package).__all__
+    if not name.startswith("__")
+}
+NAMES = Path(__file__).parent.parent / "packages" / "matsciml" / "public_names.toml"
+
+
+class OldNames(SphinxDirective):
+    """The names that the older toolkit documented, each with what it is here."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table, made of the frozen names and of those that are not here."""
+        rows = {f"{module}.{name}": f"{{py:obj}}`{_origin(module, name)}`" for module, name in _names()}
+        rows |= {path: f"not here; {instead}" for path, instead in NOT_HERE.items()}
+        lines = [f"| `{path}` | {text} |" for path, text in sorted(rows.items())]
+        return self.parse_text_to_nodes("\n".join(["| name | what it is |", "|---|---|", *lines]))
+
+
+def _names() -> list[tuple[str, str]]:
+    frozen = tomllib.loads(NAMES.read_text(encoding="utf-8"))
+    return [
+        (module, name)
+        for module, names in frozen.items()
+        for name in names
+        if not inspect.ismodule(getattr(importlib.import_module(module), name))
+    ]
+
+
+def _origin(module: str, name: str) -> str:
+    """Return where our packages have it: at their top, if it is public there."""
+    value = getattr(importlib.import_module(module), name)
+    top = f"{value.__module__.partition('.')[0]}.{value.__name__}"
+    return top if top in PUBLIC else f"{value.__module__}.{value.__name__}"
+
+
+def load_lazy_names() -> None:
+    """Put names that are imported on first use where autodoc sees them."""
+    for path in PUBLIC:
+        package, _, name = path.rpartition(".")
+        module = importlib.import_module(package)
+        setattr(module, name, getattr(module, name))
+
+
+def check_reference(app: Sphinx, error: Exception | None) -> None:
+    """Fail where the reference lacks a public name."""
+    if error is None and app.builder.name == "html":
+        described = {name for name, *_ in app.env.get_domain("py").get_objects()}
+        if missing := sorted(PUBLIC - described):
+            raise ExtensionError(f"docs/reference.md lacks {', '.join(missing)}")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register what is ours."""
+    load_lazy_names()
+    app.add_directive("old-names", OldNames)
+    app.connect("build-finished", check_reference)
+    return {"parallel_read_safe": True}

@@ -6,10 +6,16 @@ import sys
 import pytest
 import pytorch_lightning as pl
 from matsciml.datasets.transforms import PeriodicPropertiesTransform, PointCloudToGraphTransform
-from matsciml.lightning.callbacks import GradientCheckCallback, LossScalingScheduler, TrainingHelperCallback
+from matsciml.lightning.callbacks import (
+    GradientCheckCallback,
+    LossScalingScheduler,
+    ModelAutocorrelation,
+    TrainingHelperCallback,
+)
 from matsciml.lightning.data_utils import MatSciMLDataModule
 from matsciml.lightning.loss_scaling import LinearScalingSchedule
 from matsciml.models import ForceRegressionTask, ScalarRegressionTask, SchNet
+from mml_diagnostics.testing import read_wandb
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -56,6 +62,26 @@ def test_debugging_with_fast_dev_run():
     )
     model = task(task_loss_scaling={"energy": 1.0, "force": 10.0})
     pl.Trainer(fast_dev_run=10, callbacks=[scheduler], accelerator="cpu").fit(model, datamodule=data())
+
+
+def test_diagnostics_log_histograms_to_weights_and_biases(tmp_path, monkeypatch):
+    from pytorch_lightning.loggers import WandbLogger
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    logger = WandbLogger(offline=True, save_dir=tmp_path)
+    callbacks = [GradientCheckCallback(verbose=True), TrainingHelperCallback(), ModelAutocorrelation()]
+    options = {**QUIET, "logger": logger, "max_epochs": 1, "limit_train_batches": 3, "limit_val_batches": 1}
+    pl.Trainer(accelerator="cpu", callbacks=callbacks, **options).fit(task(), datamodule=data())
+    logger.experiment.finish()
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    logged = {key: value for row in read_wandb(file) for key, value in row.items() if isinstance(value, dict)}
+    histograms = {key for key, value in logged.items() if value.get("_type") == "histogram"}
+    assert histograms >= {
+        "diagnostics/gradient_norms",
+        "diagnostics/weight_norms",
+        "diagnostics/system_embedding",
+        "diagnostics/point_embedding",
+    }
 
 
 def test_normalisation_by_keyword_and_the_callbacks():

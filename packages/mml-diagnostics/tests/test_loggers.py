@@ -3,13 +3,13 @@
 import csv
 import json
 import logging
-import struct
 
 import numpy as np
 import pytest
 import torch
 from mml_diagnostics.histogram import histogram_of
 from mml_diagnostics.loggers import log_figure, log_histogram, log_scalars, log_table
+from mml_diagnostics.testing import read_wandb
 from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 VALUES = torch.linspace(-1, 3, 101) ** 3
@@ -34,34 +34,6 @@ def log_all(trainer):
 
 def quantiles(name, histogram=HISTOGRAM):
     return {f"{name}/{key}": value for key, value in histogram.scalars.items()}
-
-
-def read_wandb(path):
-    """Records of an offline run: protobufs in a LevelDB log of 32 KiB blocks."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, at, whole = path.read_bytes(), 7, b""
-    while at + 7 <= len(data):
-        left = 32768 - at % 32768
-        if left < 7:
-            at += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
-        whole += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a full record, or the last part of one
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(whole)
-            whole = b""
-            if record.HasField("history"):
-                row = {}
-                for item in record.history.item:
-                    *outer, last = list(item.nested_key) or [item.key]
-                    holder = row
-                    for key in outer:
-                        holder = holder.setdefault(key, {})
-                    holder[last] = json.loads(item.value_json)
-                yield row
 
 
 def test_weights_and_biases_offline_run_read_back(make_trainer, tmp_path, monkeypatch):
