@@ -28,8 +28,10 @@ def read_wandb(path: Path) -> Iterator[dict[str, Any]]:
     ImportError
         If wandb is not installed.
     """
+    import wandb
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
+    wandb.teardown()  # a process of its own writes the file, and may not be done when a run is finished
     data, at, whole = path.read_bytes(), _HEADER, b""
     while at + _HEADER <= len(data):
         left = _BLOCK - at % _BLOCK
