@@ -1,4 +1,4 @@
-"""A rank of benchmarks/distributed.py: the rendezvous alone, or steps of a fit; its numbers on one line."""
+"""A rank of benchmarks/distributed.py: the rendezvous, sums, or steps of a fit; its numbers on one line."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ def meet() -> dict[str, Any]:
         "met": time.perf_counter() - began,
         "mpi4py": "mpi4py" in sys.modules,
     }
+
+
+def reduce() -> dict[str, Any]:
+    """Meet and sum tensors of several sizes; the time of each."""
+    import torch
+    from mml_distributed.check import SIZES
+    from mml_distributed.check import reduce as reduce_size
+
+    numbers = meet()
+    return numbers | {"seconds": [reduce_size(size, torch.device("cpu")).seconds for size in SIZES]}
 
 
 def fit(strategy: str, ranks: int, steps: int) -> dict[str, Any]:
@@ -82,6 +92,10 @@ def fit(strategy: str, ranks: int, steps: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
-    numbers = meet() if what == "meet" else fit(rest[0], int(rest[1]), int(rest[2]))
+    numbers = (
+        fit(rest[0], int(rest[1]), int(rest[2]))
+        if what == "fit"
+        else {"meet": meet, "reduce": reduce}[what]()
+    )
     # One write: lines of several ranks would mix.
     os.write(1, f"RESULT {json.dumps(numbers)}\n".encode())
