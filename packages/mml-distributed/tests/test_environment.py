@@ -1,5 +1,7 @@
 import os
 import socket
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -48,6 +50,26 @@ def test_rank_zero_finds_a_taken_port(lightning, launched, recorded):
                     _ = environment.main_port
             else:
                 assert environment.main_port == port
+
+
+def test_mpi4py_that_a_program_imports_later_is_checked_before_anything_starts(
+    lightning, launched, recorded, monkeypatch
+):
+    """Its answers stand in here: every rank is 0 of 1, as with another MPI than the launcher's."""
+    launched(recorded["slurm_one_node"]["ranks"][1])
+    environment = lightning.MPIEnvironment()
+    world = SimpleNamespace(Get_rank=lambda: 0, Get_size=lambda: 1)
+    mpi = SimpleNamespace(
+        Is_initialized=lambda: True,
+        Is_finalized=lambda: False,
+        COMM_WORLD=world,
+        Get_library_version=lambda: "Some MPI 1.0",
+    )
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", mpi)
+    for strategy in (lightning.MPIDDPStrategy, lightning.pl.strategies.FSDPStrategy):
+        made = strategy(cluster_environment=environment)
+        with pytest.raises(RuntimeError, match="mpi4py says rank 0 of 1: it loaded another MPI"):
+            _ = made.cluster_environment.main_port
 
 
 def test_nodes_are_numbered_from_the_hosts_of_all_ranks(lightning, launched, recorded):

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import torch
 
+from mml_distributed import mpi
 from mml_distributed.abort import abort_job_on_failure
 from mml_distributed.launch import refuse_relaunch
 from mml_distributed.launchers import read_launch
@@ -80,14 +81,22 @@ class MPIEnvironmentMixin:
     def main_port(self) -> int:
         """Port of rank 0.
 
+        Every strategy asks for it right before it starts the process group: the last moment to find that it
+        cannot.
+
         Raises
         ------
         RuntimeError
-            On rank 0, before the process group exists: the port is taken.
+            Before the process group exists: mpi4py, if it is in use, has other ranks than the launcher; or,
+            on rank 0, the port is taken.
         """
-        if self.launch.rank == 0 and not self._port_is_checked and not torch.distributed.is_initialized():
-            check_free(self._main_port)
-            self._port_is_checked = True
+        if not torch.distributed.is_initialized():
+            # Again, and not only when the environment is made: programs import mpi4py in between.
+            if (running := mpi.initialised()) is not None:
+                mpi.check_agrees(running, self.launch)
+            if self.launch.rank == 0 and not self._port_is_checked:
+                check_free(self._main_port)
+                self._port_is_checked = True
         return self._main_port
 
     @staticmethod

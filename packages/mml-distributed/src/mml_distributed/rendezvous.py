@@ -36,9 +36,9 @@ def rendezvous(
     """Decide address and port.
 
     Arguments count, then MASTER_ADDR and MASTER_PORT. What they leave open, rank 0 tells the others: by MPI
-    where the program has initialised it, by Hydra's key-value space, and on several nodes without either by
-    an MPI initialised for it. Without a word between the ranks it is loopback on one node, and a port derived
-    from the job's identity.
+    where the program has initialised it, or by Hydra's key-value space. Without a word between the ranks it
+    is loopback on one node, the first node of the launcher's list on several (Slurm, PALS), and a port
+    derived from the job's identity. Where that is not enough, MPI is initialised for it.
 
     Raises
     ------
@@ -51,7 +51,9 @@ def rendezvous(
     running = mpi.initialised()
     if running is not None:
         mpi.check_agrees(running, launch)
-    address = main_address or env.get("MASTER_ADDR") or (LOOPBACK if launch.one_node else None)
+    address = main_address or env.get("MASTER_ADDR")
+    if not address and launch.one_node:
+        address = LOOPBACK
     port = None
     if main_port is not None:
         port = _port(main_port, "main_port")
@@ -60,9 +62,11 @@ def rendezvous(
     if address is not None and port is None and launch.size == 1:
         port = free_port() if launch.job is None else derive_port(launch.job)
     if address is None or port is None:
-        told = _ask_rank_zero(launch, env, timeout)
+        unknown = (address is None and launch.first_host is None) or (port is None and launch.job is None)
+        told = _ask_rank_zero(launch, env, timeout, start_mpi=unknown and not launch.one_node)
         if told is not None:
             return address or told[0], port or told[1]
+        address = address or _first_host(launch)
     if address is None:
         raise RuntimeError(
             f"{launch}: the processes are on several nodes (or the launcher does not say that they are "
@@ -83,7 +87,19 @@ def rendezvous(
     return address, port
 
 
-def _ask_rank_zero(launch: Launch, env: Mapping[str, str], timeout: timedelta) -> tuple[str, int] | None:
+def _first_host(launch: Launch) -> str | None:
+    """Return where the launcher says rank 0 is; rank 0 knows whether that is so."""
+    if launch.rank == 0 and None not in (launch.host, launch.first_host) and launch.host != launch.first_host:
+        raise RuntimeError(
+            f"{launch}: this is rank 0, on node {launch.host!r}, but the launcher's list of nodes has it on "
+            f"{launch.first_host!r}: set MASTER_ADDR to {launch.host!r} on all ranks, before the launcher"
+        )
+    return launch.first_host
+
+
+def _ask_rank_zero(
+    launch: Launch, env: Mapping[str, str], timeout: timedelta, *, start_mpi: bool
+) -> tuple[str, int] | None:
     """Return host name and a free port of rank 0, as it tells; None where there is no way to ask it."""
     global _told
     if _told is None:
@@ -93,7 +109,7 @@ def _ask_rank_zero(launch: Launch, env: Mapping[str, str], timeout: timedelta) -
             _told = pmi.broadcast(env, mine, launch.rank, timeout.total_seconds())
             on_success(lambda: None if mpi.was_initialised() else pmi.finalize(env))
         else:
-            if running is None and not launch.one_node:
+            if running is None and start_mpi:
                 running = mpi.initialise()
             if running is None:
                 return None

@@ -12,7 +12,6 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from torch.nn.parallel import DistributedDataParallel
 
-from mml_distributed import mpi
 from mml_distributed._optional import has_oneccl, import_oneccl
 from mml_distributed.environment import MPIEnvironmentMixin
 from mml_distributed.rendezvous import DEFAULT_TIMEOUT, check_gloo_interface, check_reachable
@@ -114,9 +113,6 @@ class MPIDDPStrategyMixin(_Base):
         """
         environment: Any = self.cluster_environment
         if isinstance(environment, MPIEnvironmentMixin):
-            # Again, and not only when the environment is made: programs import mpi4py in between.
-            if (running := mpi.initialised()) is not None:
-                mpi.check_agrees(running, environment.launch)
             check_reachable(environment.launch, environment.main_address)
             if self._get_process_group_backend() == "gloo":
                 check_gloo_interface(environment.launch, os.environ)
