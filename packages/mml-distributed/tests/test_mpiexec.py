@@ -171,13 +171,15 @@ def test_mpi4py_of_another_mpi_than_the_launchers_is_refused(wheel, mpiexec, tmp
 
 @pytest.mark.parametrize("wheel", ["mpich"], indirect=True)  # the others reach a second node by ssh only
 def test_two_nodes_with_uneven_and_with_round_robin_placement(mpiexec, tmp_path):
-    for name, per_node, local in (("even", 1, [0, 0, 1, 1]), ("uneven", 3, [0, 1, 2, 0])):
+    placements = (("even", 1, [0, 0, 1, 1], [0, 1, 0, 1]), ("uneven", 3, [0, 1, 2, 0], [0, 0, 0, 1]))
+    for name, per_node, local, nodes in placements:
         (tmp_path / name).mkdir()
         options = ("-launcher", "fork", "-hosts", "n0,n1", "-ppn", str(per_node))
         status, output = mpiexec(4, "rank_table.py", package(), tmp_path / name, "succeed", options=options)
         assert status == 0, output
         table = results(tmp_path / name, 4)
         assert [row["local_rank"] for row in table] == local
+        assert [row["node"] for row in table] == nodes, "MPICH does not number nodes: the ranks do"
         assert len({tuple(row["place"]) for row in table}) == 1
         assert table[0]["place"][0] == "n0", "rank 0's node, with nothing configured"
 
@@ -226,3 +228,24 @@ def test_a_fit_on_two_ranks_is_one_with_twice_the_batch(mpiexec, tmp_path):
     assert first["backend"] == "gloo"
     assert first["environment"] == "MPIEnvironment"
     assert first["address"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("wheel", ["mpich"], indirect=True)
+def test_parameters_in_parts_on_two_ranks_are_trained_as_in_one_process(mpiexec, tmp_path):
+    """torch's second FSDP, which runs on CPUs, by Lightning's ModelParallelStrategy."""
+    status, output = mpiexec(2, "sharded.py", tmp_path)
+    assert status == 0, output
+    first, second = results(tmp_path, 2)
+    torch.manual_seed(0)
+    alone = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(alone.parameters(), lr=0.1)
+    for _ in range(2):
+        for batch in (torch.arange(64.0).view(16, 4) / 64).split(4):
+            optimizer.zero_grad()
+            alone(batch).square().mean().backward()
+            optimizer.step()
+    parameters = [value for parameter in alone.parameters() for value in parameter.flatten().tolist()]
+    assert first["parameters"] == second["parameters"] == pytest.approx(parameters, abs=1e-6)
+    sizes = [parameter.numel() for parameter in alone.parameters()]
+    assert [mine + theirs for mine, theirs in zip(first["parts"], second["parts"], strict=True)] == sizes
+    assert first["parts"] != sizes, "no rank has all of it"
