@@ -9,6 +9,8 @@ trains in one process. `examples/xpu_ddp_mpi.py` does the same on Intel GPUs.
 
 from __future__ import annotations
 
+from typing import Any
+
 import mml_distributed
 import pytorch_lightning as pl
 from mml_data import MatSciMLDataModule
@@ -17,16 +19,15 @@ from mml_models import EGNN
 from mml_tasks import ScalarRegressionTask
 
 BATCH_SIZE = 8  # of each process: n of them make a batch of 8 n
-LEARNING_RATE = 3e-3  # of one process
+LEARNING_RATE = 3e-3  # of one process: the task multiplies it by the square root of their number
 
 
 def main() -> None:
     """Train on the embedded data set for a few steps; rank zero prints the validation error of all ranks."""
     pl.seed_everything(0, verbose=False)
-    processes, where = 1, {"devices": 1}
+    where: dict[str, Any] = {"devices": 1}
     if mml_distributed.MPIEnvironment.detect():
-        launch = mml_distributed.read_launch()
-        processes, where = launch.size, launch.trainer_arguments()
+        where = {"strategy": "ddp_with_mpi", **mml_distributed.read_launch().trainer_arguments()}
     data = MatSciMLDataModule.from_devset(
         "emt",
         batch_size=BATCH_SIZE,
@@ -39,12 +40,11 @@ def main() -> None:
         EGNN(hidden_dim=32, output_dim=32, num_conv=2, cutoff=4.0),
         task_keys=["energy"],
         normalize_kwargs="auto",
-        # The noise of the batch's gradient falls as the square root of the number of processes.
-        lr=LEARNING_RATE * processes**0.5,
+        lr=LEARNING_RATE,
+        lr_scaling="sqrt",
     )
     trainer = pl.Trainer(
         accelerator="cpu",
-        strategy="ddp_with_mpi" if processes > 1 else "auto",
         **where,
         max_epochs=1,
         limit_train_batches=40,
