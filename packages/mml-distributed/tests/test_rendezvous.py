@@ -45,7 +45,8 @@ def test_slurm_says_where_rank_zero_is_and_mpi_is_not_started_for_it(recorded, m
     env = recorded["slurm_with_cray_pmi"]["ranks"]
     for one in env:
         launch = read_launch(one, ["slurmstepd"])
-        assert rendezvous(launch, {}) == ("nid000001", derive_port("812.0"))
+        for nothing in ({}, {"MASTER_ADDR": "", "MASTER_PORT": ""}):
+            assert rendezvous(launch, nothing) == ("nid000001", derive_port("812.0"))
         assert rendezvous(launch, {"MASTER_ADDR": "n9", "MASTER_PORT": "29500"}) == ("n9", 29500)
     elsewhere = read_launch({**env[0], "SLURMD_NODENAME": "nid000002"}, ["slurmstepd"])
     with pytest.raises(

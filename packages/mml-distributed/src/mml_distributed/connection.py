@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch.distributed import DistNetworkError, DistStoreError
+import torch
 
 from mml_distributed.launch import Launch
 
@@ -21,7 +21,7 @@ def connecting(launch: Launch, address: str, port: int) -> Iterator[None]:
     """
     try:
         yield
-    except (DistNetworkError, DistStoreError) as error:
+    except (torch.distributed.DistNetworkError, torch.distributed.DistStoreError) as error:
         # The rest is torch's own stack.
         reason = str(error).partition("\n")[0].strip().rstrip(".")
         raise RuntimeError(

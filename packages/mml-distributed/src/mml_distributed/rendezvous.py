@@ -66,9 +66,7 @@ def rendezvous(
     running = mpi.initialised()
     if running is not None:
         mpi.check_agrees(running, launch)
-    address = main_address or env.get("MASTER_ADDR")
-    if not address and launch.one_node:
-        address = LOOPBACK
+    address = main_address or env.get("MASTER_ADDR") or (LOOPBACK if launch.one_node else None)
     port = None
     if main_port is not None:
         port = _port(main_port, "main_port")
