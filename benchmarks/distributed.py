@@ -3,9 +3,9 @@
 All on this machine's CPU, gloo on loopback, a thread a rank. The launcher is the mpiexec beside
 this Python (MPICH's wheel brings it). Both ways to train run in turn, same script and backend; the rate is
 that of the slowest rank, without the first fifth of the steps. Beside it stands the CPU time of a step, with
-that of gloo's threads, which hardly depends on what else the machine does. Rates of 1 and 2 ranks with the same
-batch a rank are weak scaling. From the time of 1 rank's step and from all-reduces of 2 ranks, a model (see
-`mml_distributed.scaling`) says what more ranks would reach if each link were like this loopback: it is no
+that of gloo's threads, which hardly depends on what else the machine does. Rates of 1 and 2 ranks with the
+same batch a rank are weak scaling. From the time of 1 rank's step and from all-reduces of 2 ranks, a model
+(see `mml_distributed.scaling`) says what more ranks would reach if each link were like this loopback: no
 measurement, and its line for 2 ranks is there to be held against the one that is. Some five minutes.
 
     uv run python benchmarks/distributed.py [--quick] [--json FILE]
