@@ -1,4 +1,4 @@
-"""A rank of benchmarks/distributed.py: the rendezvous alone, or steps of a fit; its numbers on one line."""
+"""A rank of benchmarks/distributed.py: the rendezvous, sums, or steps of a fit; its numbers on one line."""
 
 from __future__ import annotations
 
@@ -32,8 +32,18 @@ def meet() -> dict[str, Any]:
     }
 
 
+def reduce() -> dict[str, Any]:
+    """Meet and sum tensors of several sizes; the time of each."""
+    import torch
+    from mml_distributed.check import SIZES
+    from mml_distributed.check import reduce as reduce_size
+
+    numbers = meet()
+    return numbers | {"seconds": [reduce_size(size, torch.device("cpu")).seconds for size in SIZES]}
+
+
 def fit(strategy: str, ranks: int, steps: int) -> dict[str, Any]:
-    """Train a small network; return samples a second of one rank, without the first steps."""
+    """Train a small network; return samples a second and CPU seconds a step of one rank, later steps only."""
     import pytorch_lightning as pl
     import torch
 
@@ -49,9 +59,11 @@ def fit(strategy: str, ranks: int, steps: int) -> dict[str, Any]:
             layers = [torch.nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS)]
             self.net = torch.nn.Sequential(*[part for layer in layers for part in (layer, torch.nn.ReLU())])
             self.times: list[float] = []
+            self.cpu_times: list[float] = []
 
         def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
             self.times.append(time.perf_counter())
+            self.cpu_times.append(time.process_time())
             loss: torch.Tensor = self.net(batch[0]).square().mean()
             return loss
 
@@ -76,12 +88,17 @@ def fit(strategy: str, ranks: int, steps: int) -> dict[str, Any]:
     return {
         "rank": trainer.global_rank,
         "rate": BATCH * (len(model.times) - 1 - warm_up) / seconds,
+        "cpu": (model.cpu_times[-1] - model.cpu_times[warm_up]) / (len(model.times) - 1 - warm_up),
         "gradient_bytes": gradient_bytes,
     }
 
 
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
-    numbers = meet() if what == "meet" else fit(rest[0], int(rest[1]), int(rest[2]))
+    numbers = (
+        fit(rest[0], int(rest[1]), int(rest[2]))
+        if what == "fit"
+        else {"meet": meet, "reduce": reduce}[what]()
+    )
     # One write: lines of several ranks would mix.
     os.write(1, f"RESULT {json.dumps(numbers)}\n".encode())

@@ -20,32 +20,22 @@ from mml_tasks import ForceRegressionTask
 from mml_xpu import XPUAccelerator
 
 BATCH_SIZE = 16  # of each process
-LEARNING_RATE = 3e-3  # of one process
+LEARNING_RATE = 3e-3  # of one process: the task multiplies it by the square root of their number
 
 
-def place() -> tuple[int, dict[str, Any]]:
-    """Return the number of processes, and where the Trainer trains.
-
-    A process takes the GPU of its rank on the node, so `devices` is the number of processes on a node.
-    """
+def place() -> dict[str, Any]:
+    """Return where the Trainer trains: a process takes the GPU of its rank on the node."""
     accelerator = "xpu" if XPUAccelerator.is_available() else "cpu"
     if not MPIEnvironment.detect():
         print("no MPI launcher, so one process; for several: mpirun -n 2 python examples/xpu_ddp_mpi.py")
-        return 1, {"accelerator": accelerator, "devices": 1}
-    launch = read_launch()
-    local_size = launch.local_size or launch.size
-    return launch.size, {
-        "accelerator": accelerator,
-        "devices": local_size,
-        "num_nodes": launch.size // local_size,
-        "strategy": "ddp_with_xpu" if accelerator == "xpu" else "ddp_with_mpi",
-    }
+        return {"accelerator": accelerator, "devices": 1}
+    strategy = "ddp_with_xpu" if accelerator == "xpu" else "ddp_with_mpi"
+    return {"accelerator": accelerator, "strategy": strategy, **read_launch().trainer_arguments()}
 
 
 def main() -> None:
     """Train on the embedded data set for a few steps; rank zero prints the validation errors of all ranks."""
     pl.seed_everything(0, verbose=False)
-    processes, where = place()
     data = MatSciMLDataModule.from_devset(
         "emt",
         batch_size=BATCH_SIZE,
@@ -58,11 +48,11 @@ def main() -> None:
         EGNN(hidden_dim=32, output_dim=32, num_conv=2, cutoff=4.0),
         normalize_kwargs="auto",
         task_loss_scaling={"energy": 1.0, "force": 10.0},
-        # The batch grows with the number of processes, the noise of its gradient falls as the square root.
-        lr=LEARNING_RATE * processes**0.5,
+        lr=LEARNING_RATE,
+        lr_scaling="sqrt",
     )
     trainer = pl.Trainer(
-        **where,
+        **place(),
         max_epochs=1,
         limit_train_batches=40,
         limit_val_batches=5,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +48,29 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 def fit(*arguments: str, name: str = "fit", quick: list[str] = QUICK) -> int:
     """Run `matsciml fit` in this process, quickly, in the current directory."""
     return main(["fit", "--name", name, *quick, *arguments])
+
+
+def mpiexec(ranks: int, *arguments: object, folder: Path = ROOT, deadline: float = 240) -> tuple[int, str]:
+    """Run Python on several ranks of the launcher beside it: exit status and output."""
+    launcher = Path(sys.executable).with_name("mpiexec")
+    if not launcher.exists():
+        pytest.fail(f"{launcher} is not there: `uv sync` installs it (mpich, in the group test)")
+    outer = ("MASTER_", "LOCAL_RANK", "PMI", "OMPI_COMM", "SLURM", "PALS", "HYDRA", "MPI_LOCAL", "NODE_RANK")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
+    loopback = "lo" if sys.platform == "linux" else "lo0"
+    process = subprocess.Popen(
+        [str(launcher), "-n", str(ranks), sys.executable, *map(str, arguments)],
+        cwd=folder,
+        env=env | {"GLOO_SOCKET_IFNAME": loopback, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=deadline)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # its proxy then ends the ranks
+        pytest.fail(f"the job did not end within {deadline} s:\n{process.communicate()[0]}")
+    return process.returncode, output

@@ -1,7 +1,9 @@
 """Calls that the older toolkit documents, as its users have them in their scripts."""
 
+import os
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 import pytorch_lightning as pl
@@ -48,11 +50,52 @@ def test_an_accelerator_that_is_not_there_is_a_clear_error():
     assert "invalid accelerator name" not in last
 
 
-def test_a_strategy_without_launch_or_bindings_is_one_clear_error():
+BINDINGS = "oneccl_bindings_for_pytorch"
+SIXTEEN_RANKS = f"""
+import os, sys
+from types import ModuleType
+
+sys.modules["{BINDINGS}"] = ModuleType("{BINDINGS}")
+import pytorch_lightning as pl
+from matsciml.lightning import ddp
+
+quiet = dict(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+for rank in range(16):
+    node, local = rank % 4, rank // 4  # with -ppn 1, nodes take turns
+    os.environ |= dict(  # as Intel MPI was recorded to set them
+        PMI_RANK=str(rank), PMI_SIZE="16", MPI_LOCALRANKID=str(local), MPI_LOCALNRANKS="4", PMI_FD="9",
+        HYDRA_BSTRAP_NODE_ID=str(node), HYDRA_BSTRAP_LOCALHOST="n" + str(node),
+        I_MPI_HYDRA_UUID="57630000-ad60-47b9-f360-060039842632", MASTER_ADDR="n0",
+    )
+    trainer = pl.Trainer(strategy="ddp_with_ccl", devices=4, num_nodes=4, **quiet)
+    assert isinstance(trainer.strategy, ddp.MPIDDPStrategy)
+    assert trainer.strategy.process_group_backend == "ccl"
+    places = (trainer.global_rank, trainer.local_rank, trainer.node_rank, trainer.world_size)
+    assert places == (rank, local, node, 16), places
+    assert trainer.strategy.distributed_sampler_kwargs == dict(num_replicas=16, rank=rank)
+"""
+OUTER = ("MASTER_", "LOCAL_RANK", "PMI", "OMPI_COMM", "SLURM", "PALS", "HYDRA", "MPI_LOCAL", "NODE_RANK")
+
+
+def test_ccl_on_four_nodes_of_four_ranks():
+    """The bindings are not to be had: an empty module stands for them. Nothing is sent here."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(OUTER)}
+    command = [sys.executable, "-W", "ignore", "-c", SIXTEEN_RANKS]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ccl_without_bindings_or_without_a_launcher_says_which(monkeypatch):
     from matsciml.lightning import ddp
 
     assert ddp.MPIDDPStrategy is not None
-    with pytest.raises((ImportError, RuntimeError), match=r"oneccl|launcher|mpirun"):
+    for name in [name for name in os.environ if name.startswith(OUTER)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setitem(sys.modules, BINDINGS, None)
+    with pytest.raises(ImportError, match=f"'ccl' needs {BINDINGS}, which is not installed: pip install"):
+        pl.Trainer(strategy="ddp_with_ccl", devices=4, num_nodes=4, accelerator="cpu")
+    monkeypatch.setitem(sys.modules, BINDINGS, ModuleType(BINDINGS))
+    with pytest.raises(RuntimeError, match="no MPI launcher started this process"):
         pl.Trainer(strategy="ddp_with_ccl", devices=4, num_nodes=4, accelerator="cpu")
 
 

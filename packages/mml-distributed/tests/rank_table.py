@@ -16,7 +16,7 @@ sys.modules["mml_distributed"] = package
 
 from mml_distributed.abort import abort_job_on_failure  # noqa: E402
 from mml_distributed.launchers import read_launch  # noqa: E402
-from mml_distributed.rendezvous import rendezvous  # noqa: E402
+from mml_distributed.rendezvous import node_rank_told, rendezvous  # noqa: E402
 
 launch = read_launch()
 abort_job_on_failure(launch, os.environ)
@@ -34,5 +34,6 @@ elif how != "succeed":
             sys.exit(3)
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
-table = asdict(launch) | {"place": place, "torch": "torch" in sys.modules, "mpi4py": "mpi4py" in sys.modules}
+table = asdict(launch) | {"place": place, "node": node_rank_told()}
+table |= {name: name in sys.modules for name in ("torch", "mpi4py")}
 Path(sys.argv[2], f"{launch.rank}.json").write_text(json.dumps(table))

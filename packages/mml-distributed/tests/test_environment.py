@@ -1,10 +1,14 @@
 import os
 import socket
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from mml_distributed.environment import MPIEnvironmentMixin
+from mml_distributed.launch import refuse_relaunch
+from mml_distributed.launchers import read_launch
 
 
 def test_what_lightning_asks(lightning, launched, recorded):
@@ -50,13 +54,33 @@ def test_rank_zero_finds_a_taken_port(lightning, launched, recorded):
                 assert environment.main_port == port
 
 
+def test_mpi4py_that_a_program_imports_later_is_checked_before_anything_starts(
+    lightning, launched, recorded, monkeypatch
+):
+    """Its answers stand in here: every rank is 0 of 1, as with another MPI than the launcher's."""
+    launched(recorded["slurm_one_node"]["ranks"][1])
+    environment = lightning.MPIEnvironment()
+    world = SimpleNamespace(Get_rank=lambda: 0, Get_size=lambda: 1)
+    mpi = SimpleNamespace(
+        Is_initialized=lambda: True,
+        Is_finalized=lambda: False,
+        COMM_WORLD=world,
+        Get_library_version=lambda: "Some MPI 1.0",
+    )
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", mpi)
+    for strategy in (lightning.MPIDDPStrategy, lightning.pl.strategies.FSDPStrategy):
+        made = strategy(cluster_environment=environment)
+        with pytest.raises(RuntimeError, match="mpi4py says rank 0 of 1: it loaded another MPI"):
+            _ = made.cluster_environment.main_port
+
+
 def test_nodes_are_numbered_from_the_hosts_of_all_ranks(lightning, launched, recorded):
     place = {"MASTER_ADDR": "n0", "MASTER_PORT": "29512"}
     nodes = []
     for env in recorded["open_mpi_two_nodes_round_robin"]["ranks"]:
         launched(env | place)
         environment = lightning.MPIEnvironment()
-        with pytest.raises(RuntimeError, match="does not number the nodes: use strategy='ddp_with_mpi'"):
+        with pytest.raises(RuntimeError, match="which node this is: use strategy='ddp_with_mpi'"):
             environment.node_rank()
         launched(env | place | {"NODE_RANK": "7"})
         assert environment.node_rank() == 7
@@ -105,7 +129,7 @@ def test_a_trainer_that_fits_the_launch(lightning, launched, recorded):
 
 
 def test_fsdp_takes_the_environment(lightning, launched, recorded, monkeypatch):
-    """As far as ranks and addresses go: FSDP itself wants GPUs."""
+    """As far as ranks and addresses go: torch's first FSDP wants GPUs. test_mpiexec.py runs its second."""
     monkeypatch.setattr(rank_zero_only, "rank", rank_zero_only.rank, raising=False)
     launched(recorded["intel_mpi_two_nodes_round_robin"]["ranks"][3] | {"MASTER_ADDR": "n0"})
     environment = lightning.MPIEnvironment(main_port=29512)
@@ -115,3 +139,20 @@ def test_fsdp_takes_the_environment(lightning, launched, recorded, monkeypatch):
     strategy.set_world_ranks()
     assert (strategy.global_rank, strategy.local_rank, strategy.node_rank) == (3, 1, 1)
     assert strategy.world_size == 4
+
+
+def test_deepspeed_takes_the_environment(lightning, launched, recorded):
+    """What Lightning's strategy hands to DeepSpeed, by Lightning's own function: DeepSpeed is not here."""
+    launched(recorded["intel_mpi_two_nodes_round_robin"]["ranks"][3] | {"MASTER_ADDR": "n0"})
+    environment = lightning.MPIEnvironment(main_port=29512)
+    strategy = SimpleNamespace(
+        cluster_environment=environment,
+        global_rank=environment.global_rank(),
+        local_rank=environment.local_rank(),
+        world_size=environment.world_size(),
+    )
+    lightning.pl.strategies.DeepSpeedStrategy._set_node_environment_variables(strategy)
+    names = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK")
+    assert [os.environ[name] for name in names] == ["n0", "29512", "3", "4", "1"]
+    assert read_launch() == environment.launch, "and the launcher's variables still say the same"
+    refuse_relaunch(environment.launch, os.environ)

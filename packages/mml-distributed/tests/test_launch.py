@@ -1,7 +1,7 @@
 import logging
 
 import pytest
-from mml_distributed.launch import HYDRA, OPEN_MPI, SLURM, Launch, refuse_relaunch
+from mml_distributed.launch import HYDRA, OPEN_MPI, PALS, SLURM, Launch, refuse_relaunch
 from mml_distributed.launchers import read_launch
 
 OMPI = {
@@ -67,6 +67,16 @@ def test_impossible_local_ranks_are_refused():
     for change in ({"MPI_LOCALRANKID": "2"}, {"MPI_LOCALNRANKS": "3"}, {"MPI_LOCALRANKID": "-1"}):
         with pytest.raises(ValueError, match="on this node: impossible"):
             read_launch({**PMI, **change}, [])
+
+
+def test_slurm_with_the_variables_of_cray_pmi_is_one_launch(recorded, caplog):
+    for env in recorded["slurm_with_cray_pmi"]["ranks"]:
+        slurm, pals = read_launch(env, ["slurmstepd"]), read_launch(env, [])
+        assert (slurm.launcher, pals.launcher) == (SLURM, PALS)
+        for name in ("rank", "size", "local_rank", "local_size", "node_rank", "job"):
+            assert getattr(slurm, name) == getattr(pals, name)
+        assert (slurm.host, slurm.first_host) == (env["SLURMD_NODENAME"], "nid000001")
+    assert caplog.text == ""
 
 
 def test_launchers_that_agree_are_one_launch_not_a_nested_one(recorded, caplog):

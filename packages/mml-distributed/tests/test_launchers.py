@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_distributed.launchers import expand_tasks_per_node, read_launch
+from mml_distributed.launchers import expand_tasks_per_node, first_node, read_launch
 
 
 def test_recorded_launches_are_read_as_they_were(recording):
@@ -56,9 +56,35 @@ def test_rank_and_size_are_both_required(rank, size, more):
         read_launch({size: "2", **more}, [])
 
 
-def test_pals_takes_the_size_from_pmi():
-    with pytest.raises(ValueError, match="PALS_RANKID='1' is set, but PMI_SIZE is not"):
-        read_launch({"PALS_RANKID": "1"}, [])
+def test_pals_without_a_number_of_ranks_is_refused(tmp_path):
+    for more in ({}, {"PALS_APINFO": str(tmp_path / "none")}):
+        with pytest.raises(
+            ValueError, match=r"PALS_RANKID='1' is set, but PMI_SIZE is not.*mpiexec --pmi=cray"
+        ):
+            read_launch({"PALS_RANKID": "1", "PALS_LOCAL_RANKID": "1", "PALS_NODEID": "0", **more}, [])
+
+
+name_parts = st.lists(st.tuples(st.text("abn-", max_size=3), st.integers(0, 99)), min_size=1, max_size=2)
+
+
+@given(parts=name_parts, width=st.integers(1, 4), more=st.sampled_from(["", "-120", ",200", "-120,150"]))
+@settings(max_examples=50, deadline=None)
+def test_the_first_node_of_slurms_short_form(parts, width, more):
+    plain = "".join(f"{letters}{number:0{width}}" for letters, number in parts)
+    short = "".join(f"{letters}[{number:0{width}}{more}]" for letters, number in parts)
+    for others in ("", ",m[1-2],k"):
+        assert first_node(short + others) == first_node(plain + others) == plain
+
+
+def test_first_nodes():
+    assert first_node("") is None
+    assert first_node("rack[0-1]n[3,5],login") == "rack0n3"
+    assert first_node("nid[000001-000128]") == "nid000001"
+
+
+def test_tasks_that_the_user_places_may_start_on_any_node(recorded):
+    env = recorded["slurm_with_cray_pmi"]["ranks"][0]
+    assert read_launch({**env, "SLURM_DISTRIBUTION": "arbitrary"}, ["slurmstepd"]).first_host is None
 
 
 not_integers = st.text(st.characters(blacklist_characters="\0"), max_size=6).filter(

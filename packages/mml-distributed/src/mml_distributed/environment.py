@@ -13,10 +13,11 @@ from datetime import timedelta
 
 import torch
 
+from mml_distributed import mpi
 from mml_distributed.abort import abort_job_on_failure
 from mml_distributed.launch import refuse_relaunch
 from mml_distributed.launchers import read_launch
-from mml_distributed.rendezvous import DEFAULT_TIMEOUT, check_free, rendezvous
+from mml_distributed.rendezvous import DEFAULT_TIMEOUT, check_free, node_rank_told, rendezvous
 from mml_distributed.threads import set_thread_count
 
 log = logging.getLogger(__name__)
@@ -60,10 +61,12 @@ class MPIEnvironmentMixin:
         refuse_relaunch(self.launch, os.environ)
         abort_job_on_failure(self.launch, os.environ)
         set_thread_count(os.environ, self.launch.local_size)
-        self._node_rank = 0 if self.launch.one_node else self.launch.node_rank
         self._main_address, self._main_port = rendezvous(
             self.launch, os.environ, main_address, main_port, timeout
         )
+        self._node_rank = 0 if self.launch.one_node else self.launch.node_rank
+        if self._node_rank is None:
+            self._node_rank = node_rank_told()
         self._port_is_checked = False
 
     @property
@@ -80,14 +83,22 @@ class MPIEnvironmentMixin:
     def main_port(self) -> int:
         """Port of rank 0.
 
+        Every strategy asks for it right before it starts the process group: the last moment to find that it
+        cannot.
+
         Raises
         ------
         RuntimeError
-            On rank 0, before the process group exists: the port is taken.
+            Before the process group exists: mpi4py, if it is in use, has other ranks than the launcher; or,
+            on rank 0, the port is taken.
         """
-        if self.launch.rank == 0 and not self._port_is_checked and not torch.distributed.is_initialized():
-            check_free(self._main_port)
-            self._port_is_checked = True
+        if not torch.distributed.is_initialized():
+            # Again, and not only when the environment is made: programs import mpi4py in between.
+            if (running := mpi.initialised()) is not None:
+                mpi.check_agrees(running, self.launch)
+            if self.launch.rank == 0 and not self._port_is_checked:
+                check_free(self._main_port)
+                self._port_is_checked = True
         return self._main_port
 
     @staticmethod
@@ -123,16 +134,18 @@ class MPIEnvironmentMixin:
         Raises
         ------
         RuntimeError
-            Several nodes, under a launcher that does not number them (Open MPI, MPICH), before
-            `MPIDDPStrategy` has found it out from the others, and without NODE_RANK.
+            Several nodes, under a launcher that does not number them (Open MPI, MPICH), where the ranks have
+            not spoken to each other for want of an address or port, before `MPIDDPStrategy` has found it
+            out, and without NODE_RANK.
         """
         if self._node_rank is not None:
             return self._node_rank
         if os.environ.get("NODE_RANK", "").isdecimal():
             return int(os.environ["NODE_RANK"])
         raise RuntimeError(
-            f"{self.launch}: this launcher does not number the nodes: use strategy='ddp_with_mpi', which "
-            "finds the index out, or set NODE_RANK on each node"
+            f"{self.launch}: neither this launcher nor the other ranks have said which node this is: use "
+            "strategy='ddp_with_mpi', which finds it out; leave MASTER_ADDR and MASTER_PORT out, so that the "
+            "ranks speak to each other; or set NODE_RANK on each node"
         )
 
     @property

@@ -40,6 +40,8 @@ class Launch:
         Text that is the same on all ranks and differs between jobs; None where the launcher gives none.
     host
         The launcher's name for this node; None where it gives none.
+    first_host
+        The same for the node of rank 0.
     """
 
     launcher: str
@@ -51,6 +53,7 @@ class Launch:
     node_rank: int | None = None
     job: str | None = None
     host: str | None = None
+    first_host: str | None = None
 
     @property
     def one_node(self) -> bool:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from mml_distributed.ancestry import ancestors
+from mml_distributed.apinfo import read_application
 from mml_distributed.launch import HYDRA, OPEN_MPI, PALS, SLURM, Launch, choose
 
 MAKERS = {
@@ -87,18 +89,40 @@ def hydra(env: Mapping[str, str]) -> Launch | None:
 
 
 def pals(env: Mapping[str, str]) -> Launch | None:
-    """Read the variables of PALS, the launcher of HPE Cray systems; the size comes from its PMI."""
+    """Read the variables of PALS, the launcher of HPE Cray systems.
+
+    The number of ranks is among them with its own PMI only (`mpiexec --pmi=cray`); with PMIx it is in the
+    file that `apinfo.py` reads, and so are the host names.
+    """
     if "PALS_RANKID" not in env:
         return None
-    return _launch(
+    application = read_application(env)
+    if application is not None:
+        env = {"PMI_SIZE": str(len(application.nodes)), **env}
+    elif "PMI_SIZE" not in env:
+        raise ValueError(
+            f"PALS_RANKID={env['PALS_RANKID']!r} is set, but PMI_SIZE is not, and PALS_APINFO="
+            f"{env.get('PALS_APINFO', '')!r} does not say how many ranks there are either: start the program "
+            "with mpiexec --pmi=cray, or unset PALS_RANKID"
+        )
+    launch = _launch(
         env,
         PALS,
         rank="PALS_RANKID",
         size="PMI_SIZE",
         local_rank="PALS_LOCAL_RANKID",
-        local_size="PMI_LOCAL_SIZE",
+        local_size="PALS_LOCAL_SIZE" if "PALS_LOCAL_SIZE" in env else "PMI_LOCAL_SIZE",
         node_rank="PALS_NODEID",
         job=env.get("PALS_APID"),
+    )
+    if launch is None or application is None:
+        return launch
+    node = application.nodes[launch.rank]
+    return replace(
+        launch,
+        local_size=launch.local_size or application.nodes.count(node),
+        host=application.hosts[node],
+        first_host=application.host(0),
     )
 
 
@@ -116,6 +140,10 @@ def slurm(env: Mapping[str, str]) -> Launch | None:
         node_rank="SLURM_NODEID",
         job=f"{env['SLURM_JOB_ID']}.{step}" if "SLURM_JOB_ID" in env else None,
         host=env.get("SLURMD_NODENAME"),
+        # Task 0 is on the first node of the list, unless a host file of the user places the tasks.
+        first_host=None
+        if "arbitrary" in env.get("SLURM_DISTRIBUTION", "")
+        else first_node(env.get("SLURM_STEP_NODELIST", "")),
     )
     counts = env.get("SLURM_STEP_TASKS_PER_NODE")
     if launch is None or counts is None or launch.node_rank is None:
@@ -126,7 +154,17 @@ def slurm(env: Mapping[str, str]) -> Launch | None:
             f"SLURM_NODEID={launch.node_rank}, but SLURM_STEP_TASKS_PER_NODE={counts!r} counts "
             f"{len(per_node)} nodes: do not set Slurm's variables by hand"
         )
-    return Launch(**{**vars(launch), "local_size": per_node[launch.node_rank]})
+    return replace(launch, local_size=per_node[launch.node_rank])
+
+
+def first_node(text: str) -> str | None:
+    """Return the first name of a list of nodes in Slurm's short form: n01 of "n[01-03,7],m5"; None of ""."""
+    name = ""
+    rest = text
+    while match := re.match(r"([^\[\],]*)\[(\d+)[^\]]*\]", rest):
+        name += match[1] + match[2]
+        rest = rest[match.end() :]
+    return (name + rest.partition(",")[0]).strip() or None
 
 
 def expand_tasks_per_node(text: str) -> list[int]:
@@ -159,6 +197,7 @@ def _launch(
     node_rank: str | None = None,
     job: str | None = None,
     host: str | None = None,
+    first_host: str | None = None,
 ) -> Launch | None:
     if rank not in env and size not in env:
         return None
@@ -178,6 +217,7 @@ def _launch(
         node_rank=_optional_integer(env, node_rank, launcher),
         job=job,
         host=host,
+        first_host=first_host,
     )
 
 

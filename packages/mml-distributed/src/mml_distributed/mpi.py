@@ -57,3 +57,9 @@ def check_agrees(mpi: Any, launch: Launch) -> None:
 def broadcast(mpi: Any, text: str) -> str:
     """Give every rank the text of rank 0; every rank must call it."""
     return str(mpi.COMM_WORLD.bcast(text, root=0))
+
+
+def number_nodes(mpi: Any, host: str, rank: int) -> int:
+    """Return the index of this rank's node, by the first rank on it; every rank must call it."""
+    hosts = mpi.COMM_WORLD.allgather(host)
+    return list(dict.fromkeys(hosts)).index(hosts[rank])

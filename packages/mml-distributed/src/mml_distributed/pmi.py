@@ -7,13 +7,14 @@ speaks, too. (Its commands are those of the PMI-1 API of the MPICH project, `src
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 import stat
 import time
 from collections.abc import Mapping
 
-KEY = "mml_distributed_rendezvous"
+PREFIX = "mml_distributed"
 
 
 class PMIError(RuntimeError):
@@ -32,8 +33,8 @@ def has_pmi(env: Mapping[str, str]) -> bool:
         return False
 
 
-def broadcast(env: Mapping[str, str], text: str, rank: int, timeout: float) -> str:
-    """Give every rank the text of rank 0; every rank must call it, once a process.
+class Space:
+    """The key-value space of the job, and the barrier of its ranks; one a process.
 
     The connection is not finalized: MPI_Init and oneCCL would fail after that. From here on Hydra takes a
     rank that ends without `finalize` for failed, and ends the job.
@@ -42,25 +43,59 @@ def broadcast(env: Mapping[str, str], text: str, rank: int, timeout: float) -> s
     ----------
     env
         The environment, with `PMI_FD`.
-    text
-        What rank 0 says, without spaces, newlines and '='; that of other ranks is not looked at.
-    rank
-        Index of this process among all.
     timeout
         Seconds to wait for the other ranks.
 
     Raises
     ------
     PMIError
-        No answer in time, or one that the protocol does not have.
+        Here and later: no answer in time, or one that the protocol does not have.
     """
-    connection = _Connection(int(env["PMI_FD"]), timeout)
-    connection.ask("init pmi_version=1 pmi_subversion=1", "response_to_init")
-    space = connection.ask("get_my_kvsname", "my_kvsname")["kvsname"]
+
+    def __init__(self, env: Mapping[str, str], timeout: float) -> None:
+        self._connection = _Connection(int(env["PMI_FD"]), timeout)
+        self._connection.ask("init pmi_version=1 pmi_subversion=1", "response_to_init")
+        self._name = self._connection.ask("get_my_kvsname", "my_kvsname")["kvsname"]
+
+    def put(self, key: str, value: str) -> None:
+        """Give a key a value without spaces, newlines and '='; others can get it after the next barrier."""
+        self._connection.ask(f"put kvsname={self._name} key={key} value={value}", "put_result")
+
+    def get(self, key: str) -> str:
+        """Return the value of a key."""
+        return self._connection.ask(f"get kvsname={self._name} key={key}", "get_result")["value"]
+
+    def barrier(self) -> None:
+        """Wait until every rank has come here."""
+        self._connection.ask("barrier_in", "barrier_out")
+
+
+def broadcast(space: Space, text: str, rank: int) -> str:
+    """Give every rank the text of rank 0; every rank must call it."""
     if rank == 0:
-        connection.ask(f"put kvsname={space} key={KEY} value={text}", "put_result")
-    connection.ask("barrier_in", "barrier_out")
-    return connection.ask(f"get kvsname={space} key={KEY}", "get_result")["value"]
+        space.put(f"{PREFIX}_rendezvous", text)
+    space.barrier()
+    return space.get(f"{PREFIX}_rendezvous")
+
+
+def number_nodes(space: Space, host: str, rank: int, size: int) -> int:
+    """Return the index of this rank's node, by the first rank on it; every rank must call it.
+
+    Rank 0 asks for all hosts and numbers them, so that the others need not: two questions a rank.
+    """
+    space.put(f"{PREFIX}_host_{rank}", host)
+    space.barrier()
+    if rank == 0:
+        hosts = dict.fromkeys(space.get(f"{PREFIX}_host_{other}") for other in range(size))
+        for index, name in enumerate(hosts):
+            space.put(_node_key(name), str(index))
+    space.barrier()
+    return int(space.get(_node_key(host)))
+
+
+def _node_key(host: str) -> str:
+    # Hydra limits keys to 64 characters, which a host name may have by itself.
+    return f"{PREFIX}_node_{hashlib.sha256(host.encode()).hexdigest()[:32]}"
 
 
 def finalize(env: Mapping[str, str], timeout: float = 5.0) -> None:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from mml_distributed import mpi, pmi
 from mml_distributed.abort import on_success
@@ -22,8 +23,22 @@ LOOPBACK = "127.0.0.1"
 PORTS = range(15000, 32768)
 """Ports taken here are below the range from which Linux takes those of outgoing connections."""
 
-_told: str | None = None
-"""What rank 0 has told this process: it is asked once, however many environments a program makes."""
+
+class Told(NamedTuple):
+    """What the other ranks have told this one: rank 0's host name and free port, and this node's index."""
+
+    host: str
+    port: int
+    node_rank: int | None
+
+
+_told: Told | None = None
+"""The ranks speak once, however many environments a program makes."""
+
+
+def node_rank_told() -> int | None:
+    """Return the index of this node where the ranks have spoken to each other and the launcher gives none."""
+    return None if _told is None else _told.node_rank
 
 
 def rendezvous(
@@ -36,9 +51,9 @@ def rendezvous(
     """Decide address and port.
 
     Arguments count, then MASTER_ADDR and MASTER_PORT. What they leave open, rank 0 tells the others: by MPI
-    where the program has initialised it, by Hydra's key-value space, and on several nodes without either by
-    an MPI initialised for it. Without a word between the ranks it is loopback on one node, and a port derived
-    from the job's identity.
+    where the program has initialised it, or by Hydra's key-value space. Without a word between the ranks it
+    is loopback on one node, the first node of the launcher's list on several (Slurm, PALS), and a port
+    derived from the job's identity. Where that is not enough, MPI is initialised for it.
 
     Raises
     ------
@@ -60,9 +75,11 @@ def rendezvous(
     if address is not None and port is None and launch.size == 1:
         port = free_port() if launch.job is None else derive_port(launch.job)
     if address is None or port is None:
-        told = _ask_rank_zero(launch, env, timeout)
+        unknown = (address is None and launch.first_host is None) or (port is None and launch.job is None)
+        told = _ask_rank_zero(launch, env, timeout, start_mpi=unknown and not launch.one_node)
         if told is not None:
-            return address or told[0], port or told[1]
+            return address or told.host, port or told.port
+        address = address or _first_host(launch)
     if address is None:
         raise RuntimeError(
             f"{launch}: the processes are on several nodes (or the launcher does not say that they are "
@@ -83,24 +100,44 @@ def rendezvous(
     return address, port
 
 
-def _ask_rank_zero(launch: Launch, env: Mapping[str, str], timeout: timedelta) -> tuple[str, int] | None:
-    """Return host name and a free port of rank 0, as it tells; None where there is no way to ask it."""
+def _first_host(launch: Launch) -> str | None:
+    """Return where the launcher says rank 0 is; rank 0 knows whether that is so."""
+    if launch.rank == 0 and None not in (launch.host, launch.first_host) and launch.host != launch.first_host:
+        raise RuntimeError(
+            f"{launch}: this is rank 0, on node {launch.host!r}, but the launcher's list of nodes has it on "
+            f"{launch.first_host!r}: set MASTER_ADDR to {launch.host!r} on all ranks, before the launcher"
+        )
+    return launch.first_host
+
+
+def _ask_rank_zero(
+    launch: Launch, env: Mapping[str, str], timeout: timedelta, *, start_mpi: bool
+) -> Told | None:
+    """Let rank 0 tell where it is, and all ranks on which node; None where there is no way to."""
     global _told
     if _told is None:
-        mine = f"{launch.host or socket.gethostname()}:{free_port()}" if launch.rank == 0 else ""
-        running = mpi.initialised()
+        here = launch.host or socket.gethostname()
+        mine = f"{here}:{free_port()}" if launch.rank == 0 else ""
+        unnumbered = launch.node_rank is None and not launch.one_node
+        running, node_rank = mpi.initialised(), None
         if running is None and launch.launcher == HYDRA and pmi.has_pmi(env):
-            _told = pmi.broadcast(env, mine, launch.rank, timeout.total_seconds())
+            space = pmi.Space(env, timeout.total_seconds())
             on_success(lambda: None if mpi.was_initialised() else pmi.finalize(env))
+            text = pmi.broadcast(space, mine, launch.rank)
+            if unnumbered:
+                node_rank = pmi.number_nodes(space, here, launch.rank, launch.size)
         else:
-            if running is None and not launch.one_node:
+            if running is None and start_mpi:
                 running = mpi.initialise()
             if running is None:
                 return None
             mpi.check_agrees(running, launch)
-            _told = mpi.broadcast(running, mine)
-    host, _, port = _told.rpartition(":")
-    return host, int(port)
+            text = mpi.broadcast(running, mine)
+            if unnumbered:
+                node_rank = mpi.number_nodes(running, here, launch.rank)
+        host, _, port = text.rpartition(":")
+        _told = Told(host, int(port), node_rank)
+    return _told
 
 
 def free_port() -> int:

@@ -12,8 +12,8 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from torch.nn.parallel import DistributedDataParallel
 
-from mml_distributed import mpi
 from mml_distributed._optional import has_oneccl, import_oneccl
+from mml_distributed.connection import connecting
 from mml_distributed.environment import MPIEnvironmentMixin
 from mml_distributed.rendezvous import DEFAULT_TIMEOUT, check_gloo_interface, check_reachable
 
@@ -109,19 +109,19 @@ class MPIDDPStrategyMixin(_Base):
         Raises
         ------
         RuntimeError
-            The address of rank 0, or gloo's of this node, is one that other nodes cannot reach; or mpi4py, if
-            it is in use, has other ranks than the launcher.
+            The address of rank 0, or gloo's of this node, is one that other nodes cannot reach, or the ranks
+            have not met there in time; or mpi4py, if it is in use, has other ranks than the launcher.
         """
         environment: Any = self.cluster_environment
-        if isinstance(environment, MPIEnvironmentMixin):
-            # Again, and not only when the environment is made: programs import mpi4py in between.
-            if (running := mpi.initialised()) is not None:
-                mpi.check_agrees(running, environment.launch)
-            check_reachable(environment.launch, environment.main_address)
-            if self._get_process_group_backend() == "gloo":
-                check_gloo_interface(environment.launch, os.environ)
-        super().setup_distributed()
-        if isinstance(environment, MPIEnvironmentMixin) and environment.needs_hosts:
+        if not isinstance(environment, MPIEnvironmentMixin):
+            super().setup_distributed()
+            return
+        check_reachable(environment.launch, environment.main_address)
+        if self._get_process_group_backend() == "gloo":
+            check_gloo_interface(environment.launch, os.environ)
+        with connecting(environment.launch, environment.main_address, environment.main_port):
+            super().setup_distributed()
+        if environment.needs_hosts:
             hosts: list[Any] = [None] * environment.world_size()
             torch.distributed.all_gather_object(hosts, environment.launch.host or socket.gethostname())
             environment.set_hosts(hosts)

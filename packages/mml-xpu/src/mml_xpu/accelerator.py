@@ -33,6 +33,10 @@ class XPUAcceleratorMixin:
     """Lightning's MisconfigurationException: each Lightning has one of its own."""
     mixed_precision: ClassVar[type]
     """Lightning's MixedPrecision plugin."""
+    portable_checkpoint_io: ClassVar[type]
+    """What saves the checkpoints: see :class:`mml_xpu.checkpoints.PortableCheckpointIOMixin`."""
+    saving_strategies: ClassVar[tuple[type, ...]]
+    """Strategies that save through their `checkpoint_io`; FSDP and DeepSpeed have formats of their own."""
 
     def __init__(self) -> None:
         # Lightning, having made one, would only say that it "is not available": here the reason can be told.
@@ -105,7 +109,9 @@ class XPUAcceleratorMixin:
         torch.xpu.set_device(device)
 
     def setup(self, trainer: Any) -> None:
-        """Refuse mixed precision for CUDA: its autocast would do nothing here, without a word.
+        """Have checkpoints hold CPU tensors, and refuse mixed precision for CUDA.
+
+        The latter's autocast would do nothing here, without a word.
 
         Raises
         ------
@@ -120,6 +126,11 @@ class XPUAcceleratorMixin:
                 f"Intel GPU: pass Trainer(precision={precision!r}), or "
                 f"plugins=[MixedPrecision({precision!r}, 'xpu')]"
             )
+        strategy = trainer.strategy
+        if isinstance(strategy, self.saving_strategies):
+            io = strategy.checkpoint_io  # type: ignore[attr-defined]
+            if not isinstance(io, self.portable_checkpoint_io):
+                strategy.checkpoint_io = self.portable_checkpoint_io(io)  # type: ignore[attr-defined]
 
     def get_device_stats(self, device: str | torch.device | int) -> dict[str, Any]:
         """Return memory figures of `device`, in bytes.

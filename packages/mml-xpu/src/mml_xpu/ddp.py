@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from mml_xpu.checkpoints import PortableCheckpointsMixin
+from mml_xpu.checkpoints import RandomStateCheckpointsMixin
 
 if TYPE_CHECKING:
     from pytorch_lightning.strategies import DDPStrategy as _Base
@@ -15,7 +15,7 @@ else:
     _Base = object
 
 
-class DDPXPUStrategyMixin(PortableCheckpointsMixin, _Base):
+class DDPXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
     """Lightning's DDP on Intel GPUs; takes the arguments of Lightning's `DDPStrategy`.
 
     The backend is xccl if `process_group_backend` does not name another. Under an MPI launcher, use

@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import Accelerator, AcceleratorRegistry
-from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.plugins import CheckpointIO, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, StrategyRegistry
 from lightning.pytorch.trainer import trainer as trainer_module
 
 from mml_xpu.accelerator import XPUAcceleratorMixin
+from mml_xpu.checkpoints import PortableCheckpointIOMixin
 from mml_xpu.ddp import DDPXPUStrategyMixin
 from mml_xpu.strategy import SingleXPUStrategyMixin
 
@@ -20,6 +21,7 @@ __all__ = [
     "DDPXPUStrategy",
     "MisconfigurationException",
     "MixedPrecision",
+    "PortableCheckpointIO",
     "SingleDeviceStrategy",
     "SingleXPUStrategy",
     "StrategyRegistry",
@@ -28,11 +30,17 @@ __all__ = [
 ]
 
 
+class PortableCheckpointIO(PortableCheckpointIOMixin, CheckpointIO):
+    """Checkpoints for `lightning.pytorch`: see :class:`mml_xpu.checkpoints.PortableCheckpointIOMixin`."""
+
+
 class XPUAccelerator(XPUAcceleratorMixin, Accelerator):
     """Intel GPUs for `lightning.pytorch`: see :class:`mml_xpu.accelerator.XPUAcceleratorMixin`."""
 
     misconfiguration: ClassVar[type[Exception]] = MisconfigurationException
     mixed_precision: ClassVar[type] = MixedPrecision
+    portable_checkpoint_io: ClassVar[type] = PortableCheckpointIO
+    saving_strategies: ClassVar[tuple[type, ...]] = (SingleDeviceStrategy, DDPStrategy)
 
 
 class SingleXPUStrategy(SingleXPUStrategyMixin, SingleDeviceStrategy):

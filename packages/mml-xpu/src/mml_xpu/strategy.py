@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mml_xpu import ipex
-from mml_xpu.checkpoints import PortableCheckpointsMixin
+from mml_xpu.checkpoints import RandomStateCheckpointsMixin
 
 if TYPE_CHECKING:
     from pytorch_lightning.strategies import SingleDeviceStrategy as _Base
@@ -15,7 +15,7 @@ else:
     _Base = object
 
 
-class SingleXPUStrategyMixin(PortableCheckpointsMixin, _Base):
+class SingleXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
     """Strategy for one Intel GPU: `Trainer(accelerator="xpu", devices=1, strategy="single_xpu")`.
 
     It is what `strategy="auto"` means for one Intel GPU.

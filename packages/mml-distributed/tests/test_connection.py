@@ -1,0 +1,30 @@
+from datetime import timedelta
+
+import pytest
+import torch
+from mml_distributed.connection import connecting
+from mml_distributed.launch import SLURM, Launch
+from mml_distributed.rendezvous import free_port
+
+LAUNCH = Launch(SLURM, "SLURM_PROCID", 1, 2, 1, 2)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_ranks_that_do_not_meet_in_time_say_what_to_set(rank):
+    """torch's own store, really waited for: rank 0 for the other, rank 1 for a rank 0 that is not there."""
+    port = free_port()
+    with (
+        pytest.raises(
+            RuntimeError, match=r"SLURM_PROCID=1 of 2.* have not met at 127.0.0.1:.*MASTER_ADDR"
+        ) as error,
+        connecting(LAUNCH, "127.0.0.1", port),
+    ):
+        torch.distributed.TCPStore("127.0.0.1", port, 2, rank == 0, timedelta(seconds=1))
+    assert "frame #0" not in str(error.value), "torch's stack is in the error before it"
+
+
+def test_other_errors_and_none_pass():
+    with connecting(LAUNCH, "n0", 1):
+        pass
+    with pytest.raises(KeyError), connecting(LAUNCH, "n0", 1):
+        raise KeyError
