@@ -24,6 +24,7 @@ PURPOSE = {
     "ase": "read what ASE reads, the calculator, extended XYZ",
     "convert": "ASE's databases, .aselmdb files among them",
     "dgl": "graphs of DGL (Python 3.11)",
+    "mpi": "Open MPI on several nodes without MASTER_ADDR",
     "tensorboard": "log to TensorBoard",
     "wandb": "log to Weights & Biases",
     "zstd": "compressed data sets",
