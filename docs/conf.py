@@ -47,10 +47,17 @@ class OldNames(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the table, made of the frozen names and of those that are not here."""
-        rows = {f"{module}.{name}": f"{{py:obj}}`{_origin(module, name)}`" for module, name in _names()}
-        rows |= {path: f"not here; {instead}" for path, instead in NOT_HERE.items()}
-        lines = [f"| `{path}` | {text} |" for path, text in sorted(rows.items())]
-        return self.parse_text_to_nodes("\n".join(["| name | what it is |", "|---|---|", *lines]))
+        rows = {(module, name): f"{{py:obj}}`{_origin(module, name)}`" for module, name in _names()}
+        for path, instead in NOT_HERE.items():
+            module, _, name = path.rpartition(".")
+            rows[module, name] = f"not here; {instead}"
+        lines = []
+        for module in sorted({module for module, _ in rows}):
+            lines += ["", f"`{module}`", "", "| name | what it is |", "|---|---|"]
+            lines += [
+                f"| `{name}` | {rows[key]} |" for key in sorted(rows) if (name := key[1]) and key[0] == module
+            ]
+        return self.parse_text_to_nodes("\n".join(lines))
 
 
 def _names() -> list[tuple[str, str]]:
