@@ -4,15 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mml_models import EGNN
 from mml_models.edges import polynomial_envelope
-from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
+from mml_models.testing import crystal_batch, random_crystal
 from torch import nn
 
 CUTOFF = 4.0
-crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
 
 
 def small(**options):
@@ -23,24 +20,6 @@ def small(**options):
         if layer.displace is not None:
             nn.init.normal_(layer.displace[-1].weight, std=0.3)
     return encoder
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_passes_the_suite(name):
-    @settings(max_examples=15, deadline=None)
-    @given(crystals, st.integers(0, 1000))
-    def check(crystal, seed):
-        CHECKS[name](encoder, crystal, CUTOFF, seed)
-
-    encoder = small().double()
-    check()
-
-
-@pytest.mark.parametrize(
-    "options", [{"update_coords": False}, {"activation": "Tanh", "reduction": "mean"}, {"num_conv": 1}]
-)
-def test_passes_the_suite_with_other_options(options):
-    check_encoder(small(**options), random_crystal(2))
 
 
 def test_a_layer_is_equations_3_to_6_of_the_paper():
@@ -70,13 +49,6 @@ def test_displaced_atoms_let_it_see_more_than_distances_to_neighbours():
     for layer in encoder.layers[:-1]:
         nn.init.zeros_(layer.displace[-1].weight)
     assert not torch.allclose(moved, encoder(batch).point_embedding)
-
-
-def test_every_parameter_is_trained_by_the_energy():
-    encoder = small().double()
-    encoder(crystal_batch([random_crystal(0)], CUTOFF)).system_embedding.square().sum().backward()
-    unused = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
-    assert unused == []
 
 
 def test_it_needs_no_library_of_graphs():
