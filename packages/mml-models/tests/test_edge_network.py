@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mml_models import edge_network
+from mml_models import edge_rows as edge_rows_module
 from mml_models.activations import SiLU
 from mml_models.batch import read_graph
-from mml_models.edge_network import Weights, edge_rows, run_edge_network
+from mml_models.edge_network import Weights, run_edge_network
+from mml_models.edge_rows import edge_rows
 from mml_models.edges import Edges, edges_within
 from mml_models.pairs import Pairs, find_pairs
 from mml_models.testing import crystal_batch, random_crystal
@@ -17,7 +18,7 @@ WIDTH = 3
 @pytest.fixture(params=["paired", "one by one"])
 def rows(request, monkeypatch):
     """Edges in slices of a few, the last of them shorter."""
-    monkeypatch.setattr(edge_network, "_NUMBERS_IN_A_SLICE", 6 * WIDTH)
+    monkeypatch.setattr(edge_rows_module, "_NUMBERS_IN_A_SLICE", 6 * WIDTH)
     graph = read_graph(crystal_batch([random_crystal(0, 2), random_crystal(1, 1)], 4.4))
     edges = edges_within(graph, 4.4, torch.float64)
     pairs = find_pairs(edges)

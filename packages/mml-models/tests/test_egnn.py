@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mml_models import EGNN
-from mml_models.edges import polynomial_envelope
+from mml_models.edge_rows import edge_rows
+from mml_models.edges import Edges, polynomial_envelope
+from mml_models.pairs import Pairs
 from mml_models.testing import crystal_batch, random_crystal
 from torch import nn
 
@@ -29,7 +31,10 @@ def test_a_layer_is_equations_3_to_6_of_the_paper():
     r = torch.randn(7, 3, generator=generator, dtype=torch.float64)
     i, j = torch.randint(4, (2, 7), generator=generator)
     u = torch.rand(7, 1, generator=generator, dtype=torch.float64)
-    found_h, found_r = layer(h, r, i, j, a, u)
+    edges = Edges(i, j, r, r.norm(dim=1))
+    rows = edge_rows(edges, Pairs(None, None), 12)
+    assert rows.edge.tolist() == list(range(7))
+    found_h, found_r = layer(h, r, a, u, rows)
 
     first = torch.cat((layer.from_centre.weight, layer.from_neighbour.weight, layer.from_edge.weight), dim=1)
     m, x, c = torch.zeros(4, 12).double(), torch.zeros(4, 3).double(), layer.neighbour_norm

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mml_models.activations import activation_class
-from mml_models.edge_network import EdgeRows, Weights, edge_rows, run_edge_network
+from mml_models.edge_network import Weights, run_edge_network
+from mml_models.edge_rows import EdgeRows, edge_rows
 from mml_models.edges import Edges, GaussianBasis, polynomial_envelope
 from mml_models.elements import ElementEmbedding
 from mml_models.encoder import GraphEncoder, positive
@@ -87,6 +88,7 @@ class EGNN(GraphEncoder):
         )
         if not neighbour_norm > 0:
             raise ValueError(f"neighbour_norm is {neighbour_norm}: give a number above 0.")
+        self.hidden_dim = hidden_dim
         act = activation_class(activation)
         # Small, so that messages begin as nearly a term of the one element plus a term of the other, which
         # carries over to pairs that were not trained. Learns sooner than PyTorch's 1.
@@ -109,7 +111,7 @@ class EGNN(GraphEncoder):
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
         """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         pairs = find_pairs(edges)
-        rows = edge_rows(edges, pairs, self.layers[0].from_centre.out_features)
+        rows = edge_rows(edges, pairs, self.hidden_dim)
         distances = pairs.first(edges.distances)
         attributes = self.basis(distances)
         envelope = polynomial_envelope(distances, self.cutoff).unsqueeze(-1)
@@ -181,9 +183,10 @@ class EGNNLayer(nn.Module):
         """
         squared = vectors.index_select(0, rows.first).square().sum(dim=-1, keepdim=True)
         edge = self.from_edge(torch.cat((squared, attributes), dim=-1))
-        weights = Weights(*self.message[1].parameters())
+        weights = Weights(self.message.get_parameter("1.weight"), self.message.get_parameter("1.bias"))
         if self.displace is not None:
-            weights = Weights(*weights[:2], *self.displace[0].parameters(), self.displace[2].weight[0])
+            third, bias, last = self.displace.parameters()
+            weights = Weights(*weights[:2], third, bias, last[0])
         received, pulls = run_edge_network(
             self.from_centre(h), self.from_neighbour(h), edge, envelope, weights, self.message[0], rows
         )
