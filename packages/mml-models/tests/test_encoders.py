@@ -73,3 +73,67 @@ def test_every_parameter_is_trained(encoder, options):
     (found.system_embedding.square().sum() + found.point_embedding.square().sum()).backward()
     unused = [name for name, p in made.named_parameters() if p.grad is None or not p.grad.any()]
     assert unused == []
+
+
+def atom_outside(graph):
+    graph.atomic_numbers[4] = 101
+
+
+def edge_outside(graph):
+    graph.edge_index[1, -1] = 5
+
+
+def no_offsets(graph):
+    del graph.offsets
+
+
+def no_edge_index(graph):
+    del graph.edge_index
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (atom_outside, r"Element 101 in sample b is outside the encoder's 1..100: correct"),
+        (edge_outside, r"Edge \d+ in sample b joins atoms 4 and 5, but the graph has 5 atoms"),
+        (no_offsets, r"periodic \(it has a cell\) but has no 'offsets', so that distances"),
+        (no_edge_index, r"has no 'edge_index': add PeriodicPropertiesTransform before"),
+    ],
+)
+@every_encoder
+def test_refuses_a_graph_that_it_would_compute_nonsense_on(encoder, fault, message):
+    batch = crystal_batch([random_crystal(0, 2), random_crystal(1, 3)], CUTOFF)
+    fault(batch["graph"])
+    with pytest.raises(ValueError, match=message):
+        small(encoder)({**batch, "sample_id": ["a", "b"]})
+
+
+@every_encoder
+def test_refuses_a_graph_of_another_library(encoder):
+    with pytest.raises(TypeError, match=r"The graph is a builtins.dict, of neither PyG nor DGL: add Point"):
+        small(encoder)({"graph": {"nodes": [1, 2]}})
+
+
+@every_encoder
+def test_refuses_elements_that_were_not_named(encoder):
+    batch = crystal_batch(
+        [random_crystal(0, 2, elements=(13,)), random_crystal(1, 3, elements=(79,))], CUTOFF
+    )
+    with pytest.raises(
+        ValueError, match=r"Element 79 in structure 1 of the batch is not one of .* \[13, 29\]"
+    ):
+        small(encoder, elements=[13, 29])(batch)
+
+
+@pytest.mark.parametrize("name", ["hidden_dim", "output_dim", "num_conv", "num_atom_embedding"])
+@pytest.mark.parametrize("value", [0, -3])
+@every_encoder
+def test_refuses_sizes_that_cannot_be(encoder, name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value}: give at least 1"):
+        small(encoder, **{name: value})
+
+
+@every_encoder
+def test_refuses_a_graph_whose_edges_end_before_its_cutoff(encoder):
+    with pytest.raises(ValueError, match=r"edges up to 3 angstrom, but the encoder's cutoff is 4"):
+        small(encoder)(crystal_batch([random_crystal(0)], 3.0))
