@@ -5,6 +5,7 @@ The nine tensors are a, b, c, u, W, w, V, v', v of `run_edge_network`; the last 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -33,17 +34,18 @@ def forth(tensors: Any, rows: EdgeRows) -> tuple[Tensor, Any, State]:
     received = torch.zeros_like(a)
     pulls: Any = None if w3 is None else a.new_empty(count)
     with torch.autocast(a.device.type, enabled=False):
-        for some, those in rows.slices():
+        for some, those, (z, messages) in slices(rows, a, 2):
             centre = rows.centre[some]
-            z = a.index_select(0, centre).add_(b.index_select(0, rows.neighbour[some]))
+            torch.index_select(a, 0, centre, out=z)
+            z.add_(torch.index_select(b, 0, rows.neighbour[some], out=messages))
             by_pair(z, rows).add_(c[those])
             torch.mul(z, torch.sigmoid(z, out=s[0][some]), out=y[0][some])
-            z = torch.addmm(w2_bias, y[0][some], w2.t())
+            torch.addmm(w2_bias, y[0][some], w2.t(), out=z)
             torch.mul(z, torch.sigmoid(z, out=s[1][some]), out=y[1][some])
-            messages = (by_pair(y[1][some], rows) * u[those]).view(-1, width)
+            times_(messages.copy_(y[1][some]), u[those], rows)
             received.index_add_(0, centre, messages)
             if w3 is not None:
-                z = torch.addmm(w3_bias, messages, w3.t())
+                torch.addmm(w3_bias, messages, w3.t(), out=z)
                 torch.mul(z, torch.sigmoid(z, out=s[2][some]), out=y[2][some])
                 torch.mv(y[2][some], w4, out=pulls[some])
     if layers == 2:
@@ -61,33 +63,32 @@ def back(
 ) -> tuple[tuple[Tensor | None, ...], Tensor, Tensor]:
     """Return the gradients of the inputs, and of the messages and of y1 by rows."""
     a, b, c, u, w2, w2_bias, w3, w3_bias, w4 = tensors
-    width = a.shape[1]
     g_a, g_b, g_c, g_u, g_w2, g_w2_bias = (torch.zeros_like(x) for x in (a, b, c, u, w2, w2_bias))
     last: list[Any] = [None if x is None else torch.zeros_like(x) for x in (w3, w3_bias, w4)]
     g_w3, g_w3_bias, g_w4 = last
     g_messages, g_y1 = torch.empty_like(state.y1), torch.empty_like(state.y1)
     with torch.autocast(a.device.type, enabled=False):
-        for some, those in rows.slices():
+        for some, those, (g_z, work) in slices(rows, a, 2):
             centre = rows.centre[some]
             y1, y2, s1, s2 = (x[some] for x in (state.y1, state.y2, state.s1, state.s2))
             g_m = torch.index_select(to_received, 0, centre, out=g_messages[some])
             if w3 is not None:
                 y3, s3, pull = state.y3[some], state.s3[some], to_pulls[some]
-                g_z = _slope(y3, s3).mul_(w4).mul_(pull.unsqueeze(1))
+                _slope(y3, s3, g_z).mul_(w4).mul_(pull.unsqueeze(1))
                 if more[2] is not None:
                     g_z.add_(more[2][some])
                 g_m.addmm_(g_z, w3)
-                g_w3.addmm_(g_z.t(), (by_pair(y2, rows) * u[those]).view(-1, width))
+                g_w3.addmm_(g_z.t(), times_(work.copy_(y2), u[those], rows))
                 g_w3_bias.add_(g_z.sum(dim=0))
                 g_w4.addmv_(y3.t(), pull)
-            g_u[those] = sum_of_pairs((g_m * y2).sum(dim=1, keepdim=True), rows)
-            g_z = times_(_slope(y2, s2).mul_(g_m), u[those], rows)
+            g_u[those] = sum_of_pairs(torch.mul(g_m, y2, out=work).sum(dim=1, keepdim=True), rows)
+            times_(_slope(y2, s2, g_z).mul_(g_m), u[those], rows)
             if more[1] is not None:
                 g_z.add_(more[1][some])
             g_w2.addmm_(g_z.t(), y1)
             g_w2_bias.add_(g_z.sum(dim=0))
             torch.mm(g_z, w2, out=g_y1[some])
-            g_z = _slope(y1, s1).mul_(g_y1[some])
+            _slope(y1, s1, g_z).mul_(g_y1[some])
             if more[0] is not None:
                 g_z.add_(more[0][some])
             g_a.index_add_(0, centre, g_z)
@@ -113,48 +114,61 @@ def second(
     k1, k2 = torch.empty_like(state.y1), torch.empty_like(state.y1)
     k3: Any = None if w3 is None else torch.empty_like(state.y1)
     with torch.autocast(a.device.type, enabled=False):
-        for some, those in rows.slices():
+        for some, those, (h, slope, work, spare) in slices(rows, a, 4):
             centre = rows.centre[some]
             y1, y2, s1, s2, g_m, g_y1 = (
                 x[some] for x in (state.y1, state.y2, state.s1, state.s2, kept[0], kept[1])
             )
-            h = h_a.index_select(0, centre).add_(h_b.index_select(0, rows.neighbour[some]))
+            torch.index_select(h_a, 0, centre, out=h)
+            h.add_(torch.index_select(h_b, 0, rows.neighbour[some], out=work))
             by_pair(h, rows).add_(h_c[those])
-            slope = _slope(y1, s1)
-            torch.mul(_curvature(y1, s1, slope), h, out=k1[some]).mul_(g_y1)
+            _slope(y1, s1, slope)
+            _curvature(y1, s1, slope, k1[some]).mul_(h).mul_(g_y1)
             h.mul_(slope)  # of g_y1
-            slope = _slope(y2, s2)
-            g_z = times_(g_m * slope, u[those], rows)  # of the numbers before the second activation
+            _slope(y2, s2, slope)
+            g_z = times_(torch.mul(g_m, slope, out=work), u[those], rows)
             k_w2.addmm_(g_z.t(), h)
-            h = h @ w2.t()
-            k = times_(_curvature(y2, s2, slope).mul_(h), u[those], rows)
+            h, spare = torch.mm(h, w2.t(), out=spare), h
+            k = times_(_curvature(y2, s2, slope, k2[some]).mul_(h), u[those], rows)
             h.mul_(slope)  # of the gradient of y2
-            k_u[those] = sum_of_pairs((h * g_m).sum(dim=1, keepdim=True), rows)
+            k_u[those] = sum_of_pairs(torch.mul(h, g_m, out=work).sum(dim=1, keepdim=True), rows)
             by_pair(k, rows).addcmul_(by_pair(slope, rows), h_u[those])
-            torch.mul(k, g_m, out=k2[some])
+            k.mul_(g_m)
             times_(h, u[those], rows)
             by_pair(h, rows).addcmul_(by_pair(y2, rows), h_u[those])  # of the gradient of messages
             h_received.index_add_(0, centre, h)
             if w3 is not None:
                 y3, s3, pull = state.y3[some], state.s3[some], to_pulls[some]
-                slope = _slope(y3, s3)
-                curvature = _curvature(y3, s3, slope)
-                forces = torch.outer(pull, w4)
-                k_w3.addmm_((slope * forces).t(), h)
-                h = h @ w3.t()
-                torch.mul(curvature.mul_(forces), h, out=k3[some])
+                _slope(y3, s3, slope)
+                _curvature(y3, s3, slope, k3[some])
+                forces = torch.mul(pull.unsqueeze(1), w4, out=work)
+                k3[some].mul_(forces)
+                k_w3.addmm_(forces.mul_(slope).t(), h)
+                h, spare = torch.mm(h, w3.t(), out=spare), h
+                k3[some].mul_(h)
                 h.mul_(slope)
                 torch.mv(h, w4, out=h_pulls[some])
                 k_w4.addmv_(h.t(), pull)
     return h_received, h_pulls, k_u, k_w2, k_w3, k_w4, k1, k2, k3
 
 
-def _slope(y: Tensor, s: Tensor) -> Tensor:
-    """Return y' of ``y = z s(z)``."""
-    return (s + y).addcmul_(y, s, value=-1)
+def _slope(y: Tensor, s: Tensor, out: Tensor) -> Tensor:
+    """Write y' of ``y = z s(z)``."""
+    return torch.add(s, y, out=out).addcmul_(y, s, value=-1)
 
 
-def _curvature(y: Tensor, s: Tensor, slope: Tensor) -> Tensor:
-    """Return ``y'' = (1 - s) (y' + s - y s)``."""
-    result = (s + slope).addcmul_(y, s, value=-1)
-    return result.addcmul_(result, s, value=-1)
+def _curvature(y: Tensor, s: Tensor, slope: Tensor, out: Tensor) -> Tensor:
+    """Write ``y'' = (1 - s) (y' + s - y s)``."""
+    torch.add(s, slope, out=out).addcmul_(y, s, value=-1)
+    return out.addcmul_(out, s, value=-1)
+
+
+def slices(rows: EdgeRows, like: Tensor, count: int) -> Iterator[tuple[slice, slice, list[Tensor]]]:
+    """Yield the rows and the pairs of each slice, and `count` arrays to work in, the same for all slices.
+
+    New ones each time would have the system hand out memory, which takes longer than the arithmetic.
+    """
+    width, length = like.shape[1], min(rows.ways * rows.length, rows.edge.shape[0])
+    work = [like.new_empty(length, width) for _ in range(count)]
+    for some, those in rows.slices():
+        yield some, those, [array[: some.stop - some.start] for array in work]

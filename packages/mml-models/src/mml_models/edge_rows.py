@@ -11,8 +11,8 @@ from torch import Tensor
 from mml_models.edges import Edges
 from mml_models.pairs import Pairs
 
-_NUMBERS_IN_A_SLICE = 2**19
-"""So many of each array are worked on at once: what is computed of them mostly stays in the cache."""
+_NUMBERS_IN_A_SLICE = 2**18
+"""So many of each array are worked on at once: what is computed of them stays in the cache."""
 
 
 @dataclass(frozen=True)
