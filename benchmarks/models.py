@@ -37,6 +37,7 @@ CONTENDERS = (
     ("ours", HERE, "PaiNN"),
     ("schnetpack", "schnetpack", "PaiNN"),
     ("ours", HERE, "EGNN"),
+    ("ours", HERE, "MEGNet"),
 )
 # Of which, to which, at most.
 TIMES = (

@@ -65,15 +65,50 @@ def test_refuses_an_incomplete_graph(broken, message):
 
 @pytest.mark.parametrize("value", [-1, 5])
 def test_refuses_edges_that_point_outside(value):
-    found = batch()
-    found["graph"].edge_index[1, 0] = value
-    with pytest.raises(ValueError, match=f"point at atoms .*{value}.* has 5 atoms: build the edges again"):
+    found = {**batch(), "sample_id": ["emt/000001", "emt/000002"]}
+    found["graph"].edge_index[1, -1] = value
+    edge = found["graph"].edge_index.shape[1] - 1
+    message = f"Edge {edge} in sample emt/000002 joins atoms 4 and {value}, but the graph has 5 atoms, 0 to 4"
+    with pytest.raises(ValueError, match=message):
         read_graph(found)
 
 
-def test_refuses_a_graph_of_dgl():
-    graph = type("DGLGraph", (), {"__module__": "dgl.heterograph"})()
-    with pytest.raises(TypeError, match=r"DGLGraph of DGL, this encoder reads PyG: .*\(\"pyg\"\)"):
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("pos", lambda x: x[:, :2], r"'pos' has shape \[5, 2\], not \[5, 3\], with 5 atoms"),
+        ("pos", lambda x: x[:4], r"'pos' has shape \[4, 3\], not \[5, 3\]"),
+        ("pos", lambda x: x.long(), "'pos' holds torch.int64, not floats: convert it"),
+        ("atomic_numbers", lambda x: x.float(), "'atomic_numbers' hold torch.float32, not integers: convert"),
+        ("edge_index", lambda x: x[:, :4].T, r"'edge_index' has shape \[4, 2\], not \[2, 2\]"),
+        ("edge_index", lambda x: x.int(), "'edge_index' holds torch.int32, not torch.int64: convert it"),
+        ("offsets", lambda x: x[1:], r"'offsets' has shape \[.*, 3\], not \[.*, 3\], with 5 atoms and"),
+    ],
+)
+def test_refuses_arrays_of_other_shapes_and_types(name, change, message):
+    found = batch()
+    setattr(found["graph"], name, change(getattr(found["graph"], name)))
+    with pytest.raises(ValueError, match=message):
+        read_graph(found)
+
+
+def test_refuses_edges_between_structures():
+    found = {**batch(), "sample_id": ["emt/000001", "emt/000002"]}
+    found["graph"].edge_index[:, 1] = torch.tensor([1, 2])
+    with pytest.raises(ValueError, match=r"Edge 1 joins sample emt/000001 and sample emt/000002: build the"):
+        read_graph(found)
+
+
+def test_refuses_a_graph_in_place_of_a_batch():
+    with pytest.raises(
+        TypeError, match=r"The batch is a DataBatch: give a dict that holds the graph as 'graph'"
+    ):
+        read_graph(batch()["graph"])
+
+
+def test_refuses_a_graph_of_another_library():
+    graph = type("Graph", (), {"__module__": "networkx.classes.graph"})()
+    with pytest.raises(TypeError, match=r"a networkx.Graph, of neither PyG nor DGL: add PointCloudToGraph"):
         read_graph({"graph": graph})
 
 

@@ -43,5 +43,7 @@ def test_refuses_elements_that_are_not_listed():
 def test_refuses_a_list_that_cannot_be():
     with pytest.raises(ValueError, match=r"elements holds \[0, 120\], outside 1..100"):
         ElementEmbedding(4, 100, [0, 13, 120])
+    with pytest.raises(ValueError, match=r"elements holds \['Li'\]: give atomic numbers"):
+        ElementEmbedding(4, 100, ["Li", 13])
     with pytest.raises(ValueError, match="elements is empty"):
         ElementEmbedding(4, 100, [])

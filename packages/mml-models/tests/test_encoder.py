@@ -64,6 +64,8 @@ def test_names_the_sample_with_an_unknown_element():
         ({"reduction": "max"}, "reduction is 'max': give 'sum' or 'mean'"),
         ({"cutoff": 0.0}, "cutoff is 0.0: give a length in angstrom above 0"),
         ({"cutoff": float("nan")}, "cutoff is nan"),
+        ({"cutoff": float("inf")}, "cutoff is inf"),
+        ({"hidden_dim": 7.5}, "hidden_dim is 7.5: give a whole number"),
         ({"hidden_dim": 0}, "hidden_dim is 0: give at least 1"),
         ({"output_dim": -1}, "output_dim is -1: give at least 1"),
         ({"num_conv": 0}, "num_conv is 0: give at least 1"),

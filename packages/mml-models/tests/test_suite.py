@@ -257,6 +257,25 @@ class WrongWidth(Right):
         self.output_dim = 4
 
 
+class OtherwiseCompiled(Right):
+    def update(self, graph, own, received):
+        factor = 1.1 if torch.compiler.is_compiling() else 1.0
+        return super().update(graph, own, factor * received)
+
+
+class NotUnderAutocast(Right):
+    """Adds up what a linear map gives, which is bfloat16, in float32."""
+
+    def pool(self, points, graph):
+        total = torch.zeros(len(graph.ptr) - 1, 3, dtype=self.table.weight.dtype)
+        return total.index_add(0, graph.batch, points)
+
+
+class Noisy(Right):
+    def update(self, graph, own, received):
+        return super().update(graph, own, received * (1 + 1e-12 * torch.rand_like(received)))
+
+
 BROKEN = {
     AbsolutePositions: "translation",
     AlongZ: "rotation",
@@ -272,7 +291,10 @@ BROKEN = {
     MeanOfNeighbours: "cutoff",
     MeanOfSizes: "supercell",
     NoOffsets: "cell_choice",
+    Noisy: "deterministic",
     NotTrainable: "second_derivatives",
+    NotUnderAutocast: "autocast",
+    OtherwiseCompiled: "compile",
     OwnEdges: "given_edges",
     RandomCopy: "copies",
     RootPooling: "supercell",

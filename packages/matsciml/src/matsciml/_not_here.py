@@ -36,9 +36,9 @@ NOT_HERE: dict[str, str] = {
     "matsciml.models.dgl.CHGNet": "mml_models.SchNet or mml_models.EGNN",
     "matsciml.models.dgl.GalaPotential": "mml_models.SchNet or mml_models.EGNN",
     "matsciml.models.dgl.M3GNet": "mml_models.SchNet or mml_models.EGNN",
-    "matsciml.models.dgl.MEGNet": "mml_models.SchNet or mml_models.EGNN",
-    "matsciml.models.dgl.PLEGNNBackbone": "mml_models.EGNN, on PyG graphs",
-    "matsciml.models.dgl.SchNet": "mml_models.SchNet, on PyG graphs",
+    "matsciml.models.dgl.MEGNet": "mml_models.MEGNet, on graphs of either library",
+    "matsciml.models.dgl.PLEGNNBackbone": "mml_models.EGNN, on graphs of either library",
+    "matsciml.models.dgl.SchNet": "mml_models.SchNet, on graphs of either library",
     "matsciml.models.dgl.TensorNet": "mml_models.SchNet or mml_models.EGNN",
     "matsciml.models.inference.ParityData": "`matsciml test`, whose report compares predictions with labels",
     "matsciml.models.inference.ParityInferenceTask": (

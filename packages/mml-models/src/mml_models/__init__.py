@@ -4,9 +4,10 @@ from mml_models.egnn import EGNN
 from mml_models.embeddings import Embeddings
 from mml_models.encoder import GraphEncoder
 from mml_models.generic import GenericEncoder
+from mml_models.megnet import MEGNet
 from mml_models.painn import PaiNN
 from mml_models.schnet import SchNet
 
-__all__ = ["EGNN", "Embeddings", "GenericEncoder", "GraphEncoder", "PaiNN", "SchNet", "__version__"]
+__all__ = ["EGNN", "Embeddings", "GenericEncoder", "GraphEncoder", "MEGNet", "PaiNN", "SchNet", "__version__"]
 
 __version__ = "0.1.0"

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from mml_models.activations import activation_class
+from mml_models.edge_network import Weights, run_edge_network
+from mml_models.edge_rows import EdgeRows, edge_rows
 from mml_models.edges import Edges, GaussianBasis, polynomial_envelope
 from mml_models.elements import ElementEmbedding
 from mml_models.encoder import GraphEncoder, positive
+from mml_models.pairs import find_pairs
 
 
 class EGNN(GraphEncoder):
@@ -85,6 +88,7 @@ class EGNN(GraphEncoder):
         )
         if not neighbour_norm > 0:
             raise ValueError(f"neighbour_norm is {neighbour_norm}: give a number above 0.")
+        self.hidden_dim = hidden_dim
         act = activation_class(activation)
         # Small, so that messages begin as nearly a term of the one element plus a term of the other, which
         # carries over to pairs that were not trained. Learns sooner than PyTorch's 1.
@@ -106,18 +110,21 @@ class EGNN(GraphEncoder):
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
         """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
-        attributes = self.basis(edges.distances)
-        envelope = polynomial_envelope(edges.distances, self.cutoff).unsqueeze(-1)
-        vectors = edges.vectors / self.cutoff
+        pairs = find_pairs(edges)
+        rows = edge_rows(edges, pairs, self.hidden_dim)
+        distances = pairs.first(edges.distances)
+        attributes = self.basis(distances)
+        envelope = polynomial_envelope(distances, self.cutoff).unsqueeze(-1)
+        vectors = (edges.vectors / self.cutoff).index_select(0, rows.edge)
         h = self.elements(atomic_numbers)
         for layer in self.layers:
-            h, vectors = layer(h, vectors, edges.centre, edges.neighbour, attributes, envelope)
+            h, vectors = layer(h, vectors, attributes, envelope, rows)
         points: Tensor = self.readout(h)
         return points
 
 
 class EGNNLayer(nn.Module):
-    """One layer of `EGNN`: eq. 3 to 6 of Satorras et al. 2021, for N atoms and E edges.
+    """One layer of `EGNN`: eq. 3 to 6 of Satorras et al. 2021, for N atoms, E edges and P pairs.
 
     The first linear map of phi_e is the sum of three: of the centre, of the neighbour (both applied once an
     atom) and of the edge, which is the same map as on the concatenation at a fraction of the cost.
@@ -152,13 +159,7 @@ class EGNNLayer(nn.Module):
             self.displace = nn.Sequential(nn.Linear(hidden_dim, hidden_dim), activation(), last)
 
     def forward(
-        self,
-        h: Tensor,
-        vectors: Tensor,
-        centre: Tensor,
-        neighbour: Tensor,
-        attributes: Tensor,
-        envelope: Tensor,
+        self, h: Tensor, vectors: Tensor, attributes: Tensor, envelope: Tensor, rows: EdgeRows
     ) -> tuple[Tensor, Tensor]:
         """Update atom vectors and edge vectors.
 
@@ -167,30 +168,31 @@ class EGNNLayer(nn.Module):
         h
             [N, F], atoms.
         vectors
-            [E, 3], edges, in units of the cutoff.
-        centre, neighbour
-            [E] int64.
+            [E, 3], edges by rows, in units of the cutoff.
         attributes
-            [E, K], functions of the first distance.
+            [P, K], functions of the first distance of each pair.
         envelope
-            [E, 1].
+            [P, 1].
+        rows
+            The edges and their pairs.
 
         Returns
         -------
         tuple
             `h` and `vectors` of the next layer.
         """
-        squared = vectors.square().sum(dim=-1, keepdim=True)
+        squared = vectors.index_select(0, rows.first).square().sum(dim=-1, keepdim=True)
         edge = self.from_edge(torch.cat((squared, attributes), dim=-1))
-        ends = self.from_centre(h).index_select(0, centre) + self.from_neighbour(h).index_select(0, neighbour)
-        messages = self.message(ends + edge) * envelope
+        weights = Weights(self.message.get_parameter("1.weight"), self.message.get_parameter("1.bias"))
         if self.displace is not None:
-            pull = vectors * (self.displace(messages) * envelope)
-            shift = -self._sum(pull, centre, h.shape[0])
-            vectors = vectors + shift.index_select(0, neighbour) - shift.index_select(0, centre)
-        received = self._sum(messages, centre, h.shape[0])
+            third, bias, last = self.displace.parameters()
+            weights = Weights(*weights[:2], third, bias, last[0])
+        received, pulls = run_edge_network(
+            self.from_centre(h), self.from_neighbour(h), edge, envelope, weights, self.message[0], rows
+        )
+        received = received / self.neighbour_norm
+        if pulls is not None:
+            pull = vectors * pulls.unsqueeze(-1) * envelope[rows.pair]
+            shift = vectors.new_zeros(h.shape[0], 3).index_add(0, rows.centre, pull) / -self.neighbour_norm
+            vectors = vectors + shift.index_select(0, rows.neighbour) - shift.index_select(0, rows.centre)
         return h + self.update(torch.cat((h, received), dim=-1)), vectors
-
-    def _sum(self, values: Tensor, centre: Tensor, num_atoms: int) -> Tensor:
-        zeros = values.new_zeros(num_atoms, values.shape[1])
-        return zeros.index_add(0, centre, values) / self.neighbour_norm

@@ -28,7 +28,7 @@ class ElementEmbedding(nn.Module):
     Raises
     ------
     ValueError
-        Where `elements` holds a number outside 1..num_atom_embedding.
+        Where `elements` holds something else than numbers in 1..num_atom_embedding.
     """
 
     accepted: Tensor
@@ -37,6 +37,9 @@ class ElementEmbedding(nn.Module):
         super().__init__()
         if elements is not None and not elements:
             raise ValueError("elements is empty: name the atomic numbers to accept, or give None for all.")
+        unknown = [z for z in elements or () if not isinstance(z, int)]
+        if unknown:
+            raise ValueError(f"elements holds {unknown}: give atomic numbers, 3 for Li.")
         outside = [z for z in elements or () if not 1 <= z <= num_atom_embedding]
         if outside:
             raise ValueError(

@@ -14,7 +14,7 @@ class Embeddings:
     Parameters
     ----------
     system_embedding
-        [B, D], one vector a structure: the sum or the mean of its atoms' vectors.
+        [B, D], one vector a structure: mostly the sum or the mean of its atoms' vectors.
     point_embedding
         [N, D], one vector an atom, in the order of the batch.
     """

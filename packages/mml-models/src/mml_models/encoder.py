@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -56,7 +57,7 @@ class GraphEncoder(nn.Module, ABC):
             Where the graph is incomplete, holds an element that the encoder was not made for, or was built
             with a radius below the encoder's cutoff.
         TypeError
-            Where the graph belongs to DGL.
+            Where the graph is of no library that is known.
         """
         graph = read_graph(batch)
         self.elements.check(graph, batch)
@@ -87,13 +88,15 @@ def check_cutoff_and_reduction(cutoff: float, reduction: str) -> None:
     """Raise ValueError where one of them cannot be."""
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction is {reduction!r}: give 'sum' or 'mean'.")
-    if not cutoff > 0:
+    if not 0 < cutoff < math.inf:
         raise ValueError(f"cutoff is {cutoff}: give a length in angstrom above 0.")
 
 
 def positive(**sizes: int) -> None:
-    """Raise ValueError for the first of the named sizes that is below 1."""
+    """Raise ValueError for the first of the named sizes that is no whole number, or below 1."""
     for name, size in sizes.items():
+        if not isinstance(size, int):
+            raise ValueError(f"{name} is {size!r}: give a whole number.")
         if size < 1:
             raise ValueError(f"{name} is {size}: give at least 1.")
 

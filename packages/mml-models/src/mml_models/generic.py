@@ -68,7 +68,7 @@ class GenericEncoder(nn.Module):
             Where the graph is incomplete or was built with a radius below the cutoff, or where `fn` returns
             something else than [N, output_dim].
         TypeError
-            Where the graph belongs to DGL.
+            Where the graph is of no library that is known.
         """
         graph = read_graph(batch)
         check_radius(batch, self.cutoff)

@@ -1,6 +1,6 @@
 """Encoders of mml-models and tasks of mml-tasks, at the older toolkit's path: the same objects."""
 
-from mml_models import EGNN, GenericEncoder, PaiNN, SchNet
+from mml_models import EGNN, GenericEncoder, MEGNet, PaiNN, SchNet
 
 from matsciml._not_here import missing_names
 from matsciml.models.base import (
@@ -22,6 +22,7 @@ __all__ = [
     "ForceRegressionTask",
     "GenericEncoder",
     "GradFreeForceRegressionTask",
+    "MEGNet",
     "MultiTaskLitModule",
     "NodeDenoisingTask",
     "PaiNN",

@@ -1,0 +1,87 @@
+"""The order in which a network is run on edges: slice by slice, the two edges of a pair together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mml_models.edges import Edges
+from mml_models.pairs import Pairs
+
+_NUMBERS_IN_A_SLICE = 2**18
+"""So many of each array are worked on at once: what is computed of them stays in the cache."""
+
+
+@dataclass(frozen=True)
+class EdgeRows:
+    """E edges in the order in which they are worked on, those of a pair in the same slice.
+
+    Parameters
+    ----------
+    edge
+        [E] int64: the edge of each row.
+    centre, neighbour
+        [E] int64.
+    pair
+        [E] int64.
+    first
+        [P] int64: the row of the first edge of each pair.
+    ways
+        The number of edges of a pair: 2, or 1 where edges do not come in pairs.
+    length
+        The number of pairs of a slice. A slice has `ways` blocks of that many rows.
+    """
+
+    edge: Tensor
+    centre: Tensor
+    neighbour: Tensor
+    pair: Tensor
+    first: Tensor
+    ways: int
+    length: int
+
+    def slices(self) -> Iterator[tuple[slice, slice]]:
+        """Yield the rows and the pairs of each slice."""
+        num_pairs = self.first.shape[0]
+        for start in range(0, num_pairs, self.length):
+            end = min(start + self.length, num_pairs)
+            yield slice(self.ways * start, self.ways * end), slice(start, end)
+
+
+def edge_rows(edges: Edges, pairs: Pairs, width: int) -> EdgeRows:
+    """Put edges in the order in which a network of some width is run on them."""
+    device = edges.centre.device
+    ways = list(pairs.edges or (torch.arange(edges.centre.shape[0], device=device),))
+    num_pairs = ways[0].shape[0]
+    length = max(1, num_pairs)
+    if device.type == "cpu":
+        length = max(1, min(length, _NUMBERS_IN_A_SLICE // (len(ways) * width)))
+    number = torch.arange(num_pairs, device=device)
+    edge, pair = (_in_slices(parts, length) for parts in (ways, [number] * len(ways)))
+    before = number // length * length
+    first = number + (len(ways) - 1) * before
+    return EdgeRows(edge, edges.centre[edge], edges.neighbour[edge], pair, first, len(ways), length)
+
+
+def _in_slices(ways: list[Tensor], length: int) -> Tensor:
+    slices = zip(*(way.split(length) for way in ways), strict=True)
+    return torch.cat([part for parts in slices for part in parts])
+
+
+def by_pair(values: Tensor, rows: EdgeRows) -> Tensor:
+    """See the rows of a slice [R, F] as those of its pairs, once a way: [W, P, F]."""
+    return values.view(rows.ways, -1, values.shape[1])
+
+
+def times_(values: Tensor, factors: Tensor, rows: EdgeRows) -> Tensor:
+    """Multiply the rows of a slice [R, F] by the factors [P, 1] of their pairs, in place."""
+    by_pair(values, rows).mul_(factors)
+    return values
+
+
+def sum_of_pairs(values: Tensor, rows: EdgeRows) -> Tensor:
+    """Add up the rows of a slice [R, 1] over the edges of each pair: [P, 1]."""
+    return by_pair(values, rows).sum(dim=0)

@@ -1,0 +1,180 @@
+"""MEGNet: atoms, bonds and the structure as a whole each have a vector, and each sees the others'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mml_models.activations import ShiftedSoftplus
+from mml_models.batch import AtomGraph, read_graph
+from mml_models.edges import Edges, GaussianBasis, edges_within, polynomial_envelope
+from mml_models.elements import ElementEmbedding
+from mml_models.embeddings import Embeddings
+from mml_models.encoder import check_cutoff_and_reduction, check_radius, pool, positive
+from mml_models.pairs import find_pairs
+from mml_models.set2set import Set2Set
+
+
+class MEGNet(nn.Module):
+    """MatErials Graph Network of Chen et al. 2019 (arXiv 1812.05055) on periodic edges.
+
+    Atoms have vectors v, edges e and structures s. After two layers of its own for each, a block does, with
+    networks phi of three layers (eq. 1 to 6)::
+
+        e_ij <- e_ij + phi_e(v_i, v_j, e_ij, s)
+        v_i <- v_i + phi_v(mean_j e_ij, v_i, s)
+        s <- s + phi_s(mean_ij e_ij, mean_i v_i, s)
+
+    with phi_e's result, not the sum, in the means. Every activation is the softplus that is zero at zero.
+
+    Where the paper takes the mean over edges, here each edge is weighed by the polynomial envelope of its
+    distance, and the sum is divided by a constant number of neighbours: energies and forces stay continuous
+    where edges come and go. The mean over the edges of a structure is that over its atoms of their sums.
+
+    Because of s every atom of a structure sees every other: an energy is not a sum of local terms, and two
+    molecules far apart in one structure feel each other. Take another encoder where that matters.
+
+    Parameters
+    ----------
+    hidden_dim
+        Width F of the vectors of atoms, edges and structures; networks are twice as wide inside.
+    output_dim
+        Length of the embeddings.
+    num_conv
+        Number of blocks.
+    num_gaussians
+        Number of Gaussians that a distance is expanded in.
+    cutoff
+        Angstrom; edges as long as this or longer contribute nothing.
+    neighbour_norm
+        The constant that sums over neighbours are divided by.
+    num_atom_embedding
+        The largest atomic number that can be embedded.
+    reduction
+        How `system_embedding` is made: the "sum" or the "mean" of `point_embedding`, or "set2set", which
+        reads it out of atoms, edges and s, as the paper does. The last two do not grow with the structure.
+    elements
+        Atomic numbers to accept; all up to `num_atom_embedding` where None.
+
+    Raises
+    ------
+    ValueError
+        Where a size is not positive, or an option is not known.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int = 32,
+        output_dim: int = 64,
+        num_conv: int = 3,
+        num_gaussians: int = 32,
+        cutoff: float = 5.0,
+        neighbour_norm: float = 12.0,
+        num_atom_embedding: int = 100,
+        reduction: Literal["sum", "mean", "set2set"] = "sum",
+        elements: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        positive(hidden_dim=hidden_dim, output_dim=output_dim, num_conv=num_conv)
+        positive(num_atom_embedding=num_atom_embedding)
+        if reduction not in ("sum", "mean", "set2set"):
+            raise ValueError(f"reduction is {reduction!r}: give 'sum', 'mean' or 'set2set'.")
+        check_cutoff_and_reduction(cutoff, "sum")
+        if not neighbour_norm > 0:
+            raise ValueError(f"neighbour_norm is {neighbour_norm}: give a number above 0.")
+        self.output_dim = output_dim
+        self.cutoff = float(cutoff)
+        self.reduction = reduction
+        self.neighbour_norm = neighbour_norm
+        self.elements = ElementEmbedding(hidden_dim, num_atom_embedding, elements)
+        self.basis = GaussianBasis(num_gaussians, self.cutoff)
+        self.embed_edge = _layers(num_gaussians, 2 * hidden_dim, hidden_dim)
+        # Learned: in the paper s begins as zeros, of which a layer leaves its bias.
+        self.state = nn.Parameter(0.1 * torch.randn(hidden_dim))
+        self.blocks = nn.ModuleList(MEGNetBlock(hidden_dim) for _ in range(num_conv))
+        self.readout = nn.Sequential(
+            nn.Linear(2 * hidden_dim, hidden_dim), ShiftedSoftplus(), nn.Linear(hidden_dim, output_dim)
+        )
+        if reduction == "set2set":
+            self.read_atoms, self.read_edges = Set2Set(hidden_dim), Set2Set(hidden_dim)
+            self.join = nn.Linear(5 * hidden_dim, output_dim)
+
+    def forward(self, batch: Mapping[str, Any]) -> Embeddings:
+        """Embed a batch of B structures with N atoms in all.
+
+        Raises
+        ------
+        ValueError
+            Where the graph is incomplete, holds an element that the encoder was not made for, or was built
+            with a radius below the encoder's cutoff.
+        TypeError
+            Where the graph is of no library that is known.
+        """
+        graph = read_graph(batch)
+        self.elements.check(graph, batch)
+        check_radius(batch, self.cutoff)
+        edges = edges_within(graph, self.cutoff, self.elements.table.weight.dtype)
+        pairs = find_pairs(edges)
+        distances = pairs.first(edges.distances)
+        e = pairs.spread(self.embed_edge(self.basis(distances)))
+        weights = pairs.spread(polynomial_envelope(distances, self.cutoff).unsqueeze(-1))
+        v = self.elements(graph.atomic_numbers)
+        s = self.state.expand(graph.num_structures, -1)
+        for block in self.blocks:
+            v, e, s = block(v, e, s, weights / self.neighbour_norm, edges, graph)
+        points = self.readout(torch.cat((v, s.index_select(0, graph.structure)), dim=-1))
+        if self.reduction != "set2set":
+            return Embeddings(pool(points, graph, self.reduction), points)
+        counts = torch.bincount(graph.structure, minlength=graph.num_structures).to(v.dtype)
+        of_atoms = self.read_atoms(v, graph.structure, torch.ones_like(v[:, 0]), torch.zeros_like(counts))
+        owner = graph.structure.index_select(0, edges.centre)
+        of_edges = self.read_edges(e, owner, weights.squeeze(-1), counts)
+        return Embeddings(self.join(torch.cat((of_atoms, of_edges, s), dim=-1)), points)
+
+
+class MEGNetBlock(nn.Module):
+    """One block of `MEGNet`, for N atoms, E edges and B structures."""
+
+    def __init__(self, hidden_dim: int) -> None:
+        super().__init__()
+        wide = 2 * hidden_dim
+        self.prepare = nn.ModuleList(_layers(hidden_dim, wide, hidden_dim) for _ in range(3))
+        # The first layer of phi_e, as the sum of one of each of its inputs: the same map at a lower cost.
+        self.from_centre = nn.Linear(hidden_dim, wide)
+        self.from_neighbour = nn.Linear(hidden_dim, wide, bias=False)
+        self.from_edge = nn.Linear(hidden_dim, wide, bias=False)
+        self.from_state = nn.Linear(hidden_dim, wide, bias=False)
+        self.edge = nn.Sequential(ShiftedSoftplus(), _layers(wide, wide, hidden_dim))
+        self.atom = _layers(3 * hidden_dim, wide, wide, hidden_dim)
+        self.whole = _layers(3 * hidden_dim, wide, wide, hidden_dim)
+
+    def forward(
+        self, v: Tensor, e: Tensor, s: Tensor, weights: Tensor, edges: Edges, graph: AtomGraph
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Update the vectors of atoms [N, F], edges [E, F] and structures [B, F], with `weights` [E, 1]."""
+        v_in, e_in, s_in = (layers(x) for layers, x in zip(self.prepare, (v, e, s), strict=True))
+        centre = self.from_centre(v_in) + self.from_state(s_in).index_select(0, graph.structure)
+        messages = self.edge(
+            centre.index_select(0, edges.centre)
+            + self.from_neighbour(v_in).index_select(0, edges.neighbour)
+            + self.from_edge(e_in)
+        )
+        weighted = messages * weights
+        received = weighted.new_zeros(v.shape[0], e.shape[1]).index_add(0, edges.centre, weighted)
+        own = s_in.index_select(0, graph.structure)
+        atoms = self.atom(torch.cat((received, v_in, own), dim=-1))
+        means = (pool(received, graph, "mean"), pool(atoms, graph, "mean"), s_in)
+        return v + atoms, e + messages, s + self.whole(torch.cat(means, dim=-1))
+
+
+def _layers(*widths: int) -> nn.Sequential:
+    steps = [
+        step
+        for width_in, width_out in pairwise(widths)
+        for step in (nn.Linear(width_in, width_out), ShiftedSoftplus())
+    ]
+    return nn.Sequential(*steps)

@@ -1,0 +1,139 @@
+"""What holds for every encoder of the package."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_models import EGNN, MEGNet, PaiNN, SchNet
+from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
+from torch import nn
+
+CUTOFF = 4.0
+crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
+SIZES = {
+    EGNN: {"hidden_dim": 12, "num_gaussians": 8},
+    MEGNet: {"hidden_dim": 8, "num_conv": 2, "num_gaussians": 8},
+    PaiNN: {"hidden_dim": 10, "num_conv": 2, "num_radial": 6},
+    SchNet: {"hidden_dim": 12, "num_gaussians": 8},
+}
+OPTIONS = [
+    *((encoder, {"reduction": "mean"}) for encoder in SIZES),
+    *((encoder, {"num_conv": 1}) for encoder in SIZES),
+    (EGNN, {"update_coords": False}),
+    (EGNN, {"activation": "Tanh"}),
+    (MEGNet, {"reduction": "set2set"}),
+    (PaiNN, {"num_conv": 3}),
+]
+NOT_CLAIMED = {MEGNet: {"given_edges"}}  # every atom of a structure sees the others
+every_encoder = pytest.mark.parametrize("encoder", SIZES)
+
+
+def small(encoder, **options):
+    """A small one in float64, the atoms of an EGNN moving far, so that a fault in the displacements shows."""
+    torch.manual_seed(0)
+    made = encoder(**{"output_dim": 6, "cutoff": CUTOFF, **SIZES[encoder], **options}).double()
+    for name, parameter in made.named_parameters():
+        if "displace.2" in name:
+            nn.init.normal_(parameter, std=0.3)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [(x, name) for x in SIZES for name in CHECKS if name not in {"compile", *NOT_CLAIMED.get(x, ())}],
+)
+def test_passes_the_suite(encoder, name):
+    @settings(max_examples=15, deadline=None)
+    @given(crystals, st.integers(0, 1000))
+    def check(crystal, seed):
+        CHECKS[name](made, crystal, CUTOFF, seed)
+
+    made = small(encoder)
+    check()
+
+
+@every_encoder
+def test_compiled_it_is_the_same(encoder):
+    CHECKS["compile"](small(encoder), random_crystal(2), CUTOFF, 0)
+
+
+@pytest.mark.parametrize(("encoder", "options"), OPTIONS)
+def test_passes_the_suite_with_other_options(encoder, options):
+    check_encoder(
+        small(encoder, **options), random_crystal(2), skip={"compile", *NOT_CLAIMED.get(encoder, ())}
+    )
+
+
+@pytest.mark.parametrize(("encoder", "options"), [*((x, {}) for x in SIZES), *OPTIONS])
+def test_every_parameter_is_trained(encoder, options):
+    made = small(encoder, **options)
+    found = made(crystal_batch([random_crystal(0)], CUTOFF))
+    (found.system_embedding.square().sum() + found.point_embedding.square().sum()).backward()
+    unused = [name for name, p in made.named_parameters() if p.grad is None or not p.grad.any()]
+    assert unused == []
+
+
+def atom_outside(graph):
+    graph.atomic_numbers[4] = 101
+
+
+def edge_outside(graph):
+    graph.edge_index[1, -1] = 5
+
+
+def no_offsets(graph):
+    del graph.offsets
+
+
+def no_edge_index(graph):
+    del graph.edge_index
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (atom_outside, r"Element 101 in sample b is outside the encoder's 1..100: correct"),
+        (edge_outside, r"Edge \d+ in sample b joins atoms 4 and 5, but the graph has 5 atoms"),
+        (no_offsets, r"periodic \(it has a cell\) but has no 'offsets', so that distances"),
+        (no_edge_index, r"has no 'edge_index': add PeriodicPropertiesTransform before"),
+    ],
+)
+@every_encoder
+def test_refuses_a_graph_that_it_would_compute_nonsense_on(encoder, fault, message):
+    batch = crystal_batch([random_crystal(0, 2), random_crystal(1, 3)], CUTOFF)
+    fault(batch["graph"])
+    with pytest.raises(ValueError, match=message):
+        small(encoder)({**batch, "sample_id": ["a", "b"]})
+
+
+@every_encoder
+def test_refuses_a_graph_of_another_library(encoder):
+    with pytest.raises(TypeError, match=r"The graph is a builtins.dict, of neither PyG nor DGL: add Point"):
+        small(encoder)({"graph": {"nodes": [1, 2]}})
+
+
+@every_encoder
+def test_refuses_elements_that_were_not_named(encoder):
+    batch = crystal_batch(
+        [random_crystal(0, 2, elements=(13,)), random_crystal(1, 3, elements=(79,))], CUTOFF
+    )
+    with pytest.raises(
+        ValueError, match=r"Element 79 in structure 1 of the batch is not one of .* \[13, 29\]"
+    ):
+        small(encoder, elements=[13, 29])(batch)
+
+
+@pytest.mark.parametrize("name", ["hidden_dim", "output_dim", "num_conv", "num_atom_embedding"])
+@pytest.mark.parametrize("value", [0, -3])
+@every_encoder
+def test_refuses_sizes_that_cannot_be(encoder, name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value}: give at least 1"):
+        small(encoder, **{name: value})
+
+
+@every_encoder
+def test_refuses_a_graph_whose_edges_end_before_its_cutoff(encoder):
+    with pytest.raises(ValueError, match=r"edges up to 3 angstrom, but the encoder's cutoff is 4"):
+        small(encoder)(crystal_batch([random_crystal(0)], 3.0))
