@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mml_tasks.dgl_view import DGLView, is_dgl
+
 
 def graph_of(batch: Mapping[str, Any]) -> Any:
-    """Return the batch's graph.
+    """Return the batch's graph, one of DGL as a `DGLView`.
 
     Raises
     ------
@@ -23,7 +25,8 @@ def graph_of(batch: Mapping[str, Any]) -> Any:
             f"the batch has no 'graph' (its keys are {sorted(batch)}): add PointCloudToGraphTransform to the "
             "transforms of the data"
         )
-    return batch["graph"]
+    graph = batch["graph"]
+    return DGLView(graph) if is_dgl(graph) else graph
 
 
 def atom_counts(graph: Any) -> Tensor:
@@ -76,11 +79,16 @@ def private_copy(batch: Mapping[str, Any]) -> dict[str, Any]:
     Tensors that were made in inference mode cannot take part in autograd: these are cloned.
     """
     copied = {key: _normal(value) for key, value in batch.items()}
-    graph = copy.copy(graph_of(batch))
+    graph = graph_of(batch)
+    if isinstance(graph, DGLView):
+        copied["graph"] = graph = graph.graph.local_var()
+        for frame in (graph.ndata, graph.edata):
+            frame.update({name: _normal(value) for name, value in frame.items()})
+        return copied
+    copied["graph"] = graph = copy.copy(graph)
     for name, value in (graph.to_dict() if hasattr(graph, "to_dict") else dict(vars(graph))).items():
         if isinstance(value, Tensor) and value.is_inference():
             setattr(graph, name, value.clone())
-    copied["graph"] = graph
     return copied
 
 

@@ -78,5 +78,5 @@ class NodeDenoisingTask(AtomVectorTask):
                     f"{list(graph.pos.shape)}"
                 )
             batch = private_copy(batch)
-            batch["graph"].pos = noisy.to(graph.pos.dtype)
+            graph_of(batch).pos = noisy.to(graph.pos.dtype)
         return super().normalized_outputs(batch)
