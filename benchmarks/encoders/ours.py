@@ -6,7 +6,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from mml_models import EGNN, PaiNN, SchNet
+from mml_models import EGNN, PaiNN, SchNet, TensorNet
 from torch import Tensor, nn
 
 from encoders.face import CUTOFF, LAYERS, RADIAL, WIDTH, Batch, Contender
@@ -37,4 +37,5 @@ CONTENDERS = {
     "SchNet": partial(_make, SchNet, num_gaussians=RADIAL),
     "PaiNN": partial(_make, PaiNN, num_radial=RADIAL),
     "EGNN": partial(_make, EGNN, num_gaussians=RADIAL),
+    "TensorNet": partial(_make, TensorNet, num_gaussians=RADIAL),
 }

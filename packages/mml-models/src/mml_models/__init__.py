@@ -6,7 +6,17 @@ from mml_models.encoder import GraphEncoder
 from mml_models.generic import GenericEncoder
 from mml_models.painn import PaiNN
 from mml_models.schnet import SchNet
+from mml_models.tensornet import TensorNet
 
-__all__ = ["EGNN", "Embeddings", "GenericEncoder", "GraphEncoder", "PaiNN", "SchNet", "__version__"]
+__all__ = [
+    "EGNN",
+    "Embeddings",
+    "GenericEncoder",
+    "GraphEncoder",
+    "PaiNN",
+    "SchNet",
+    "TensorNet",
+    "__version__",
+]
 
 __version__ = "0.1.0"

@@ -97,7 +97,7 @@ class SchNetBlock(nn.Module):
     def forward(self, h: Tensor, gaussians: Tensor, envelope: Tensor, edges: Edges, pairs: Pairs) -> Tensor:
         """Update atom vectors `h` [N, F], given `gaussians` [P, K] and `envelope` [P, 1]."""
         filters = self.filter(gaussians) * envelope
-        received = convolve(self.mix(h), filters, edges, pairs)
+        received = convolve(self.mix(h).unsqueeze(1), filters.unsqueeze(1), edges, pairs).squeeze(1)
         updated: Tensor = h + self.update(received)
         return updated
 
