@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mml_models import convolution
 from mml_models.batch import read_graph
 from mml_models.convolution import convolve
 from mml_models.edges import Edges, edges_within
@@ -26,6 +27,13 @@ def setting(paired, seed=0):
     return values, filters, edges, pairs
 
 
+@pytest.fixture(params=[2**18, 12], ids=["in one piece", "in pieces"])
+def pieces(request, monkeypatch):
+    """Without and with cutting the edges into pieces: of two edges each, where 12 numbers are one."""
+    monkeypatch.setattr(convolution, "_CACHED", request.param)
+
+
+@pytest.mark.usefixtures("pieces")
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("seed", range(3))
 def test_it_is_the_sum_over_neighbours_one_by_one(paired, seed):
@@ -40,6 +48,7 @@ def test_it_is_the_sum_over_neighbours_one_by_one(paired, seed):
     torch.testing.assert_close(one.detach(), expected[:, :1])
 
 
+@pytest.mark.usefixtures("pieces")
 @pytest.mark.parametrize("paired", [True, False])
 def test_its_derivatives_are_right_to_the_third_order(paired):
     values, filters, edges, pairs = setting(paired)
