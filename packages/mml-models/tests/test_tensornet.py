@@ -135,6 +135,14 @@ def test_it_is_the_function_of_the_paper(group, seed):
     torch.testing.assert_close(found, by_the_paper(encoder, crystal))
 
 
+def test_atoms_see_one_neighbour_further_than_there_are_layers():
+    encoder = small().double()
+    assert encoder.receptive_field == 3 * CUTOFF
+    encoder.receptive_field = 2 * CUTOFF
+    with pytest.raises(AssertionError, match="receptive field of 8 angstrom"):
+        CHECKS["receptive_field"](encoder, random_crystal(0), CUTOFF, 0)
+
+
 def test_every_parameter_is_trained_by_the_energy():
     encoder = small().double()
     encoder(crystal_batch([random_crystal(0)], CUTOFF)).system_embedding.square().sum().backward()

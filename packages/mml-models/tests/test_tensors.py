@@ -64,6 +64,15 @@ def test_derivatives_of_products_are_right_to_the_third_order(function):
     assert torch.autograd.gradgradcheck(slopes, (x, y))
 
 
+def test_precisions_that_differ_meet_in_the_wider_one_and_autocast_leaves_the_basis_alone():
+    x, y = random(0, 4, 9, 3).float(), random(1, 4, 9, 3).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, single = product(x, y.bfloat16()), product(x, y)
+    assert mixed.dtype == single.dtype == torch.float32
+    torch.testing.assert_close(single, product(x, y))
+    torch.testing.assert_close(mixed, product(x, y.bfloat16().float()))
+
+
 @given(seeds)
 def test_the_tensor_of_a_direction_is_unit_cross_product_and_quadrupole(seed):
     e = torch.nn.functional.normalize(random(seed, 5, 3), dim=1)

@@ -69,6 +69,7 @@ class PaiNN(GraphEncoder):
         super().__init__(
             output_dim, cutoff, reduction, ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         )
+        self.receptive_field = num_conv * self.cutoff
         self.basis = BesselBasis(num_radial, self.cutoff)
         self.messages = nn.ModuleList(PaiNNMessage(hidden_dim, num_radial) for _ in range(num_conv))
         self.updates = nn.ModuleList(

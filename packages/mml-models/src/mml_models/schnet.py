@@ -67,6 +67,7 @@ class SchNet(GraphEncoder):
         super().__init__(
             output_dim, cutoff, reduction, ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         )
+        self.receptive_field = num_conv * self.cutoff
         self.basis = GaussianBasis(num_gaussians, self.cutoff)
         self.blocks = nn.ModuleList(SchNetBlock(hidden_dim, num_gaussians) for _ in range(num_conv))
         self.readout = _two_layers(hidden_dim, hidden_dim, output_dim)

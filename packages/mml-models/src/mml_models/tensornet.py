@@ -87,6 +87,7 @@ class TensorNet(GraphEncoder):
         super().__init__(
             output_dim, cutoff, reduction, ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         )
+        self.receptive_field = (num_conv + 1) * self.cutoff
         if group not in ("O(3)", "SO(3)"):
             raise ValueError(f"group is {group!r}: give 'O(3)' or 'SO(3)'.")
         self.group = group

@@ -70,8 +70,7 @@ def product(x: Tensor, y: Tensor) -> Tensor:
 
     The derivatives of a product are products with transposed factors, so that they are quick to any order.
     """
-    result: Tensor = _Product.apply(x, y, False)
-    return result
+    return _product(x, y, both=False)
 
 
 def anticommutator(x: Tensor, y: Tensor) -> Tensor:
@@ -80,7 +79,12 @@ def anticommutator(x: Tensor, y: Tensor) -> Tensor:
     Unlike those of ``X Y``, its scalar and symmetric parts do not change when space is inverted and vectors
     change sign, and its antisymmetric part changes sign as they do.
     """
-    result: Tensor = _Product.apply(x, y, True)
+    return _product(x, y, both=True)
+
+
+def _product(x: Tensor, y: Tensor, *, both: bool) -> Tensor:
+    dtype = torch.promote_types(x.dtype, y.dtype)  # they differ under autocast
+    result: Tensor = _Product.apply(x.to(dtype), y.to(dtype), both)
     return result
 
 
@@ -91,13 +95,14 @@ class _Product(Function):
     def forward(ctx: Any, x: Tensor, y: Tensor, both: bool) -> Tensor:
         ctx.save_for_backward(x, y)
         ctx.both = both
-        basis = basis_matrices(x).reshape(9, 9)
-        first, second = (torch.matmul(basis.T, t).unflatten(1, (3, 3)) for t in (x, y))
-        result = torch.zeros_like(first)
-        for a, b in ((first, second), (second, first))[: 1 + both]:
-            for k in range(3):
-                result.addcmul_(a[:, :, k].unsqueeze(2), b[:, k].unsqueeze(1))
-        return torch.matmul(basis, result.flatten(1, 2))
+        with torch.autocast(x.device.type, enabled=False):  # the basis is no matter of learning
+            basis = basis_matrices(x).reshape(9, 9)
+            first, second = (torch.matmul(basis.T, t).unflatten(1, (3, 3)) for t in (x, y))
+            result = torch.zeros_like(first)
+            for a, b in ((first, second), (second, first))[: 1 + both]:
+                for k in range(3):
+                    result.addcmul_(a[:, :, k].unsqueeze(2), b[:, k].unsqueeze(1))
+            return torch.matmul(basis, result.flatten(1, 2))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
