@@ -108,7 +108,7 @@ def by_the_paper(encoder, crystal):
         g = torch.cat((encoder.basis(d.reshape(1))[0], torch.ones(1).double()))
         for w, shape in zip(emb.radial, shapes, strict=True):
             x[i] += (pair * w(g) * envelope(d))[:, None, None] * shape
-    gates = emb.gates(frobenius(x)).reshape(num_atoms, 3, width)
+    gates = emb.gates(emb.norm(frobenius(x))).reshape(num_atoms, 3, width)
     mixed = zip(emb.mix.maps, parts(x), gates.unbind(1), strict=True)
     x = sum(torch.einsum("gf,nfab->ngab", m.weight, p) * g[..., None, None] for m, p, g in mixed)
     for layer in encoder.layers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -131,15 +132,12 @@ class TensorEmbedding(nn.Module):
         self.from_centre = nn.Linear(hidden_dim, hidden_dim)
         self.from_neighbour = nn.Linear(hidden_dim, hidden_dim, bias=False)
         # The last of the inputs is one: its weights are the biases.
-        self.radial = nn.ModuleList(nn.Linear(num_gaussians + 1, hidden_dim, bias=False) for _ in PARTS)
-        self.mix = PartwiseLinear(hidden_dim)
-        self.gates = nn.Sequential(
-            nn.LayerNorm(hidden_dim),
-            nn.Linear(hidden_dim, 2 * hidden_dim),
-            SiLU(),
-            nn.Linear(2 * hidden_dim, 3 * hidden_dim),
-            SiLU(),
+        self.radial = nn.ModuleList(
+            _linear(num_gaussians + 1, hidden_dim, std=0.2, bias=False) for _ in PARTS
         )
+        self.mix = PartwiseLinear(hidden_dim)
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.gates = _activated_layers(hidden_dim, 2 * hidden_dim, 3 * hidden_dim)
 
     def forward(
         self,
@@ -169,7 +167,7 @@ class TensorEmbedding(nn.Module):
         ends = ends + self.from_neighbour(elements).index_select(0, neighbour)
         messages = ends.unsqueeze(1) * mixed
         x = messages.new_zeros(elements.shape[0], 9, ends.shape[1]).index_add(0, centre, messages)
-        gates = self.gates(squared_norms(x)).unflatten(-1, (3, -1))
+        gates = self.gates(self.norm(squared_norms(x))).unflatten(-1, (3, -1))
         return self.mix(x) * _spread_parts(gates)
 
 
@@ -180,12 +178,10 @@ class TensorLayer(nn.Module):
         super().__init__()
         self.mirrored = mirrored
         self.filter = nn.Sequential(
-            nn.Linear(num_gaussians, hidden_dim),
+            # About two of the Gaussians are of order one, however many there are.
+            _linear(num_gaussians, hidden_dim, std=0.8),
             SiLU(),
-            nn.Linear(hidden_dim, 2 * hidden_dim),
-            SiLU(),
-            nn.Linear(2 * hidden_dim, 3 * hidden_dim),
-            SiLU(),
+            *_activated_layers(hidden_dim, 2 * hidden_dim, 3 * hidden_dim),
         )
         self.mix = PartwiseLinear(hidden_dim)
         self.update = PartwiseLinear(hidden_dim)
@@ -206,12 +202,34 @@ class PartwiseLinear(nn.Module):
 
     def __init__(self, hidden_dim: int) -> None:
         super().__init__()
-        self.maps = nn.ModuleList(nn.Linear(hidden_dim, hidden_dim, bias=False) for _ in PARTS)
+        self.maps = nn.ModuleList(
+            _linear(hidden_dim, hidden_dim, std=hidden_dim**-0.5, bias=False) for _ in PARTS
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix `x` [N, 9, F]."""
         parts = x.split(PARTS, dim=1)
         return torch.cat([linear(part) for linear, part in zip(self.maps, parts, strict=True)], dim=1)
+
+
+def _activated_layers(*widths: int) -> nn.Sequential:
+    """Linear maps, each followed by an activation that begins with outputs as large as its inputs.
+
+    Tensors are multiplied by each other and by these outputs: with PyTorch's defaults, which shrink numbers
+    at each step, the layers of a new network would change its tensors in the third digit at most.
+    """
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [_linear(before, after, std=1.6 * before**-0.5), SiLU()]
+    return nn.Sequential(*layers)
+
+
+def _linear(before: int, after: int, *, std: float, bias: bool = True) -> nn.Linear:
+    linear = nn.Linear(before, after, bias=bias)
+    nn.init.normal_(linear.weight, std=std)
+    if bias:
+        nn.init.zeros_(linear.bias)
+    return linear
 
 
 def _bounded(x: Tensor) -> Tensor:
