@@ -56,7 +56,7 @@ def tensors(encoder, crystal):
 
 @pytest.mark.parametrize(("group", "sign"), [("O(3)", 1), ("O(3)", -1), ("SO(3)", 1)])
 def test_tensors_turn_with_the_crystal(group, sign):
-    """Mirrored, the antisymmetric part changes sign as a vector does: the paper's section 3.1."""
+    """Mirrored, the antisymmetric part changes sign, as a vector does."""
     encoder = small(group=group).double()
     crystal = random_crystal(5, 3)
     generator = torch.Generator().manual_seed(0)

@@ -37,8 +37,8 @@ class TensorNet(GraphEncoder):
         D_i = L((Y_i M_i + M_i Y_i) / (1 + |Y_i M_i + M_i Y_i|^2))
         X_i <- X_i + D_i + D_i D_i
 
-    What comes out is a linear map of the normalised squared norms of the three parts. The paper leaves the
-    radial functions open; its own are exponentials, which are made for the short bonds of molecules.
+    What comes out is a linear map of the normalised squared norms of the three parts. The paper's radial
+    functions are evenly spaced in ``exp(-d)``, half of them below an angstrom; Gaussians are so in d.
 
     Atoms without neighbours have no tensor: all get the same embedding, of whatever element. Give the task
     reference energies where such atoms matter.
@@ -216,7 +216,7 @@ def _activated_layers(*widths: int) -> nn.Sequential:
     """Linear maps, each followed by an activation that begins with outputs as large as its inputs.
 
     Tensors are multiplied by each other and by these outputs: with PyTorch's defaults, which shrink numbers
-    at each step, the layers of a new network would change its tensors in the third digit at most.
+    at each step, the layers of a new network would change its tensors in the fourth digit.
     """
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):

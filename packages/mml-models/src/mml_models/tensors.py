@@ -39,8 +39,7 @@ def basis_matrices(like: Tensor) -> Tensor:
 def direction_tensors(directions: Tensor) -> Tensor:
     """Return the components of ``1 + [e]x + (e e^T - 1 / 3)`` for unit vectors e; [E, 3] -> [E, 9].
 
-    ``[e]x`` is the matrix of the cross product with e. Simeon and De Fabritiis 2023 (arXiv 2306.06482), eq. 4
-    to 6.
+    ``[e]x`` is the matrix of the cross product with e. Simeon and De Fabritiis 2023 (arXiv 2306.06482).
     """
     x, y, z = directions.unbind(-1)
     r = math.sqrt(2.0)
