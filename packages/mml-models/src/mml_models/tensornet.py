@@ -37,7 +37,7 @@ class TensorNet(GraphEncoder):
         D_i = L((Y_i M_i + M_i Y_i) / (1 + |Y_i M_i + M_i Y_i|^2))
         X_i <- X_i + D_i + D_i D_i
 
-    What comes out is a linear map of the normalised squared norms of the three parts. The paper's radial
+    What comes out is a function of the normalised squared norms of the three parts. The paper's radial
     functions are evenly spaced in ``exp(-d)``, half of them below an angstrom; Gaussians are so in d.
 
     Atoms without neighbours have no tensor: all get the same embedding, of whatever element. Give the task
@@ -92,12 +92,20 @@ class TensorNet(GraphEncoder):
         if group not in ("O(3)", "SO(3)"):
             raise ValueError(f"group is {group!r}: give 'O(3)' or 'SO(3)'.")
         self.group = group
+        # Small beside the constant v, so that atoms begin as nearly the same for all elements, which carries
+        # over to pairs that were not trained: of the first weights that were tried, forces learn soonest.
+        nn.init.normal_(self.elements.table.weight, std=0.3)
         self.basis = GaussianBasis(num_gaussians, self.cutoff)
         self.embedding = TensorEmbedding(hidden_dim, num_gaussians)
         self.layers = nn.ModuleList(
             TensorLayer(hidden_dim, num_gaussians, mirrored=group == "O(3)") for _ in range(num_conv)
         )
-        self.readout = nn.Sequential(nn.LayerNorm(3 * hidden_dim), nn.Linear(3 * hidden_dim, output_dim))
+        self.readout = nn.Sequential(
+            nn.LayerNorm(3 * hidden_dim),
+            nn.Linear(3 * hidden_dim, hidden_dim),
+            SiLU(),
+            nn.Linear(hidden_dim, output_dim),
+        )
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
         """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
@@ -130,10 +138,11 @@ class TensorEmbedding(nn.Module):
     def __init__(self, hidden_dim: int, num_gaussians: int) -> None:
         super().__init__()
         self.from_centre = nn.Linear(hidden_dim, hidden_dim)
+        nn.init.normal_(self.from_centre.bias)
         self.from_neighbour = nn.Linear(hidden_dim, hidden_dim, bias=False)
         # The last of the inputs is one: its weights are the biases.
         self.radial = nn.ModuleList(
-            _linear(num_gaussians + 1, hidden_dim, std=0.2, bias=False) for _ in PARTS
+            _linear(num_gaussians + 1, hidden_dim, std=0.1, bias=False) for _ in PARTS
         )
         self.mix = PartwiseLinear(hidden_dim)
         self.norm = nn.LayerNorm(hidden_dim)
