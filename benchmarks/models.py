@@ -3,8 +3,8 @@
 A batch of 16 LiPS frames (83 atoms each, edges up to 5 angstrom), energies and forces, so that gradients run
 through the encoder twice, float32, AdamW, 64 channels, 3 layers, 20 radial functions. Every encoder has a
 process of its own with 2 threads; they take turns, step by step. Memory is what the process grew by while it
-trained. Peers in environments of their own are made by `tools/peers schnetpack`; those that are not there are
-named.
+trained. Peers in environments of their own are made by `tools/peers schnetpack matgl`; those that are not
+there are named.
 
     uv run python benchmarks/models.py [--quick] [--json FILE]
 """
@@ -38,6 +38,8 @@ CONTENDERS = (
     ("schnetpack", "schnetpack", "PaiNN"),
     ("ours", HERE, "EGNN"),
     ("ours", HERE, "MEGNet"),
+    ("ours", HERE, "TensorNet"),
+    ("matgl", "matgl", "TensorNet"),
 )
 # Of which, to which, at most.
 TIMES = (
@@ -45,6 +47,7 @@ TIMES = (
     ("ours SchNet", "pyg SchNet", 0.7),
     ("ours PaiNN", "schnetpack PaiNN", 0.7),
     ("ours EGNN", "ours SchNet", 1.2),
+    ("ours TensorNet", "matgl TensorNet", 0.35),
 )
 MEMORY = (("ours SchNet", "schnetpack SchNet", 0.6),)
 

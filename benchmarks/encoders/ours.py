@@ -6,7 +6,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from mml_models import EGNN, MEGNet, PaiNN, SchNet
+from mml_models import EGNN, MEGNet, PaiNN, SchNet, TensorNet
 from torch import Tensor, nn
 
 from encoders.face import CUTOFF, LAYERS, RADIAL, WIDTH, Batch, Contender
@@ -38,4 +38,5 @@ CONTENDERS = {
     "PaiNN": partial(_make, PaiNN, num_radial=RADIAL),
     "EGNN": partial(_make, EGNN, num_gaussians=RADIAL),
     "MEGNet": partial(_make, MEGNet, num_gaussians=RADIAL),
+    "TensorNet": partial(_make, TensorNet, num_gaussians=RADIAL),
 }

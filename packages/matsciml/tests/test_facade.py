@@ -120,6 +120,7 @@ NOT_TAKEN = {
     "matsciml.common.types.Embeddings": {"reduction", "reduction_kwargs"},  # the encoder reduces
     "matsciml.datasets.SyntheticPointGroupDataset": {"max_types"},  # elements are as they were stored
     "matsciml.interfaces.ase.MatSciMLCalculator": {"multitask_strategy", "matsciml_model"},  # one task only
+    "matsciml.models.TensorNet": {"element_types"},  # symbols; ours takes atomic numbers, as `elements`
     "matsciml.models.common.OutputHead": {"norm", "act_last", "block_type"},
     "matsciml.models.pyg.EGNN": {"pool_norm"},
 }

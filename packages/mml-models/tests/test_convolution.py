@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mml_models import convolution
 from mml_models.batch import read_graph
 from mml_models.convolution import convolve
 from mml_models.edges import Edges, edges_within
 from mml_models.pairs import Pairs, find_pairs
 from mml_models.testing import crystal_batch, random_crystal
+
+PARTS = (1, 2)
 
 
 def setting(paired, seed=0):
@@ -18,29 +21,40 @@ def setting(paired, seed=0):
     pairs = find_pairs(edges) if paired else Pairs(None, None)
     assert (pairs.edges is not None) == paired
     generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(3, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    values = torch.randn(3, 3, 2, generator=generator, dtype=torch.float64, requires_grad=True)
     rows = len(pairs.first(edges.distances))
-    filters = torch.randn(rows, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    filters = torch.randn(rows, 2, 2, generator=generator, dtype=torch.float64, requires_grad=True)
     return values, filters, edges, pairs
 
 
+@pytest.fixture(params=[2**18, 12], ids=["in one piece", "in pieces"])
+def pieces(request, monkeypatch):
+    """Without and with cutting the edges into pieces: of two edges each, where 12 numbers are one."""
+    monkeypatch.setattr(convolution, "_CACHED", request.param)
+
+
+@pytest.mark.usefixtures("pieces")
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("seed", range(3))
 def test_it_is_the_sum_over_neighbours_one_by_one(paired, seed):
     values, filters, edges, pairs = setting(paired, seed)
-    expected = torch.zeros(3, 2, dtype=torch.float64)
+    expected = torch.zeros(3, 3, 2, dtype=torch.float64)
     for edge, (i, j) in enumerate(zip(edges.centre.tolist(), edges.neighbour.tolist(), strict=True)):
         row = edge if pairs.of_edge is None else int(pairs.of_edge[edge])
-        expected[i] += values[j].detach() * filters[row].detach()
-    torch.testing.assert_close(convolve(values, filters, edges, pairs).detach(), expected)
+        first, second = filters[row].detach()
+        expected[i] += values[j].detach() * torch.stack((first, second, second))
+    torch.testing.assert_close(convolve(values, filters, edges, pairs, PARTS).detach(), expected)
+    one = convolve(values[:, :1], filters[:, :1], edges, pairs)
+    torch.testing.assert_close(one.detach(), expected[:, :1])
 
 
+@pytest.mark.usefixtures("pieces")
 @pytest.mark.parametrize("paired", [True, False])
 def test_its_derivatives_are_right_to_the_third_order(paired):
     values, filters, edges, pairs = setting(paired)
 
     def function(x, w):
-        return convolve(x, w, edges, pairs)
+        return convolve(x, w, edges, pairs, PARTS)
 
     def slopes(x, w):
         total = function(x, w).sin().sum()
@@ -53,6 +67,8 @@ def test_its_derivatives_are_right_to_the_third_order(paired):
 
 def test_precisions_that_differ_meet_in_the_wider_one():
     values, filters, edges, pairs = setting(paired=True)
-    mixed = convolve(values.bfloat16(), filters.float(), edges, pairs)
+    mixed = convolve(values.bfloat16(), filters.float(), edges, pairs, PARTS)
     assert mixed.dtype == torch.float32
-    torch.testing.assert_close(mixed, convolve(values, filters, edges, pairs).float(), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(
+        mixed, convolve(values, filters, edges, pairs, PARTS).float(), rtol=0.05, atol=0.05
+    )

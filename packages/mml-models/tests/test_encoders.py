@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_models import EGNN, MEGNet, PaiNN, SchNet
+from mml_models import EGNN, MEGNet, PaiNN, SchNet, TensorNet
 from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
 from torch import nn
 
@@ -17,6 +17,7 @@ SIZES = {
     MEGNet: {"hidden_dim": 8, "num_conv": 2, "num_gaussians": 8},
     PaiNN: {"hidden_dim": 10, "num_conv": 2, "num_radial": 6},
     SchNet: {"hidden_dim": 12, "num_gaussians": 8},
+    TensorNet: {"hidden_dim": 10, "num_conv": 2, "num_gaussians": 6},
 }
 OPTIONS = [
     *((encoder, {"reduction": "mean"}) for encoder in SIZES),
@@ -25,6 +26,7 @@ OPTIONS = [
     (EGNN, {"activation": "Tanh"}),
     (MEGNet, {"reduction": "set2set"}),
     (PaiNN, {"num_conv": 3}),
+    (TensorNet, {"num_conv": 3}),
 ]
 NOT_CLAIMED = {MEGNet: {"given_edges"}}  # every atom of a structure sees the others
 every_encoder = pytest.mark.parametrize("encoder", SIZES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ class Right(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.output_dim = 3
-        self.cutoff = CUTOFF
+        self.cutoff = self.receptive_field = CUTOFF
         self.table = nn.Embedding(100, 3)
         self.mlp = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
 
@@ -251,6 +252,44 @@ class RandomCopy(Right):
         return other.double()
 
 
+class FarSighted(Right):
+    """Sees the neighbours of its neighbours, and says that it does not."""
+
+    def aggregate(self, messages, centre, num_atoms):
+        self.centre = centre
+        return super().aggregate(messages, centre, num_atoms)
+
+    def update(self, graph, own, received):
+        neighbour = self.edges(graph)[1]
+        second = torch.zeros_like(received).index_add(0, self.centre, received[neighbour])
+        return super().update(graph, own, received + second)
+
+
+class WithVectors(Right):
+    """Hands out the sum of the vectors to an atom's neighbours, twice as long in its second channel."""
+
+    def turned(self, vectors):
+        return vectors
+
+    def forward(self, batch):
+        graph = batch["graph"]
+        centre, neighbour, offsets = self.edges(graph)
+        vectors = self.vectors(graph, centre, neighbour, offsets)
+        vectors = vectors * self.envelope(vectors.norm(dim=1, keepdim=True))
+        sums = self.turned(torch.zeros_like(graph.pos).index_add(0, centre, vectors))
+        found = super().forward(batch)
+        return SimpleNamespace(
+            system_embedding=found.system_embedding,
+            point_embedding=found.point_embedding,
+            point_vectors=torch.stack((sums, 2 * sums), dim=-1),
+        )
+
+
+class LeftVectors(WithVectors):
+    def turned(self, vectors):
+        return vectors.flip(1)
+
+
 class WrongWidth(Right):
     def __init__(self) -> None:
         super().__init__()
@@ -284,10 +323,12 @@ BROKEN = {
     CosineBeyondCutoff: "longer_edges",
     CountsAtoms: "permutation",
     DetachedDistances: "forces",
+    FarSighted: "receptive_field",
     FrozenOffsets: "stress",
     Handed: "reflection",
     HardCutoff: "cutoff",
     KinkedCutoff: "cutoff",
+    LeftVectors: "vectors",
     MeanOfNeighbours: "cutoff",
     MeanOfSizes: "supercell",
     NoOffsets: "cell_choice",
@@ -315,6 +356,14 @@ def test_passes_a_right_encoder(seed):
 
 def test_passes_a_right_encoder_on_a_molecule():
     check_encoder(Right(), replace(random_crystal(3, 4), cell=None))
+
+
+def test_passes_a_right_encoder_with_vectors_and_one_that_says_nothing_of_its_reach():
+    check_encoder(WithVectors())
+    silent = FarSighted()
+    for reach in (None, math.inf):
+        silent.receptive_field = reach
+        CHECKS["receptive_field"](silent.double(), random_crystal(1), CUTOFF, 1)
 
 
 @pytest.mark.parametrize(("broken", "name"), BROKEN.items(), ids=lambda x: getattr(x, "__name__", x))

@@ -30,7 +30,6 @@ NOT_HERE: dict[str, str] = {
     "matsciml.datasets.utils.element_types": "an encoder's own table, which knows all elements",
     "matsciml.lightning.callbacks.LeanFormat": _STANDARD_CALLBACK,
     "matsciml.lightning.callbacks.Timer": "mml_diagnostics.ThroughputCallback",
-    "matsciml.models.TensorNet": "mml_models.SchNet or mml_models.EGNN",
     "matsciml.models.common.IrrepOutputBlock": "mml_tasks.OutputHead",
     "matsciml.models.common.OutputBlock": "mml_tasks.OutputHead",
     "matsciml.models.dgl.CHGNet": "mml_models.SchNet or mml_models.EGNN",
@@ -39,7 +38,7 @@ NOT_HERE: dict[str, str] = {
     "matsciml.models.dgl.MEGNet": "mml_models.MEGNet, on graphs of either library",
     "matsciml.models.dgl.PLEGNNBackbone": "mml_models.EGNN, on graphs of either library",
     "matsciml.models.dgl.SchNet": "mml_models.SchNet, on graphs of either library",
-    "matsciml.models.dgl.TensorNet": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.dgl.TensorNet": "mml_models.TensorNet, on graphs of either library",
     "matsciml.models.inference.ParityData": "`matsciml test`, whose report compares predictions with labels",
     "matsciml.models.inference.ParityInferenceTask": (
         "`matsciml test`, whose report compares predictions with labels"

@@ -86,6 +86,7 @@ class EGNN(GraphEncoder):
         super().__init__(
             output_dim, cutoff, reduction, ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         )
+        self.receptive_field = num_conv * self.cutoff
         if not neighbour_norm > 0:
             raise ValueError(f"neighbour_norm is {neighbour_norm}: give a number above 0.")
         self.hidden_dim = hidden_dim

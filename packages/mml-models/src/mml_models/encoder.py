@@ -32,7 +32,15 @@ class GraphEncoder(nn.Module, ABC):
         How `system_embedding` is made of `point_embedding`: "sum" (grows with the structure) or "mean".
     elements
         The module that embeds atomic numbers.
+
+    Attributes
+    ----------
+    receptive_field
+        How far away, in angstrom, an atom may be and still change another's embedding; None where it is not
+        stated. Set it to the number of layers times the cutoff: the suite then checks it.
     """
+
+    receptive_field: float | None = None
 
     def __init__(
         self, output_dim: int, cutoff: float, reduction: Literal["sum", "mean"], elements: ElementEmbedding

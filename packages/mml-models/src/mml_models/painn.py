@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mml_models.activations import SiLU
+from mml_models.convolution import convolve
 from mml_models.edges import BesselBasis, Edges, cosine_envelope
 from mml_models.elements import ElementEmbedding
 from mml_models.encoder import GraphEncoder, positive
@@ -69,6 +70,7 @@ class PaiNN(GraphEncoder):
         super().__init__(
             output_dim, cutoff, reduction, ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         )
+        self.receptive_field = num_conv * self.cutoff
         self.basis = BesselBasis(num_radial, self.cutoff)
         self.messages = nn.ModuleList(PaiNNMessage(hidden_dim, num_radial) for _ in range(num_conv))
         self.updates = nn.ModuleList(
@@ -118,15 +120,16 @@ class PaiNNMessage(nn.Module):
 
         Given are `sines` [P, K], `envelope` [P, 1] and `directions` [E, 3].
         """
-        filters = pairs.spread(self.filter(sines) * envelope)
-        messages = self.context(scalars).index_select(0, edges.neighbour) * filters
-        to_scalars, along_vectors, along_edges = messages.unsqueeze(1).chunk(3, dim=-1)
-        to_vectors = vectors.index_select(0, edges.neighbour) * along_vectors
-        to_vectors = to_vectors + directions.unsqueeze(-1) * along_edges
-        received = torch.cat((to_scalars, to_vectors), dim=1)
-        total = received.new_zeros(scalars.shape[0], *received.shape[1:])
-        total = total.index_add(0, edges.centre, received)
-        return scalars + total[:, 0], vectors + total[:, 1:]
+        filters = (self.filter(sines) * envelope).unflatten(-1, (3, -1))
+        to_scalars, along_vectors, along_edges = self.context(scalars).unsqueeze(1).chunk(3, dim=-1)
+        # What neighbours have is weighed by numbers of the edge alone: a convolution. Only the last term is
+        # not, which has the direction of the edge.
+        sent = torch.cat((to_scalars, vectors * along_vectors), dim=1)
+        received = convolve(sent, filters[:, :2], edges, pairs, (1, 3))
+        along = along_edges.squeeze(1).index_select(0, edges.neighbour) * pairs.spread(filters[:, 2])
+        pulls = directions.unsqueeze(-1) * along.unsqueeze(1)
+        pulled = pulls.new_zeros(vectors.shape).index_add(0, edges.centre, pulls)
+        return scalars + received[:, 0], vectors + received[:, 1:] + pulled
 
 
 class PaiNNUpdate(nn.Module):

@@ -67,6 +67,7 @@ class SchNet(GraphEncoder):
         super().__init__(
             output_dim, cutoff, reduction, ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         )
+        self.receptive_field = num_conv * self.cutoff
         self.basis = GaussianBasis(num_gaussians, self.cutoff)
         self.blocks = nn.ModuleList(SchNetBlock(hidden_dim, num_gaussians) for _ in range(num_conv))
         self.readout = _two_layers(hidden_dim, hidden_dim, output_dim)
@@ -97,7 +98,7 @@ class SchNetBlock(nn.Module):
     def forward(self, h: Tensor, gaussians: Tensor, envelope: Tensor, edges: Edges, pairs: Pairs) -> Tensor:
         """Update atom vectors `h` [N, F], given `gaussians` [P, K] and `envelope` [P, 1]."""
         filters = self.filter(gaussians) * envelope
-        received = convolve(self.mix(h), filters, edges, pairs)
+        received = convolve(self.mix(h).unsqueeze(1), filters.unsqueeze(1), edges, pairs).squeeze(1)
         updated: Tensor = h + self.update(received)
         return updated
 

@@ -1,6 +1,6 @@
 """Encoders of mml-models and tasks of mml-tasks, at the older toolkit's path: the same objects."""
 
-from mml_models import EGNN, GenericEncoder, MEGNet, PaiNN, SchNet
+from mml_models import EGNN, GenericEncoder, MEGNet, PaiNN, SchNet, TensorNet
 
 from matsciml._not_here import missing_names
 from matsciml.models.base import (
@@ -28,6 +28,7 @@ __all__ = [
     "PaiNN",
     "ScalarRegressionTask",
     "SchNet",
+    "TensorNet",
 ]
 
 __getattr__ = missing_names(__name__)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import torch
 
 from mml_models.testing.crystals import Crystal, crystal_batch
 from mml_models.testing.energy import Encoder, embed, position_gradient, require, require_close
+
+_ROUNDING = 1e-13
+"""What goes through several layers may be weak, but what does not arrive at all changes no digit."""
 
 
 def check_output(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
@@ -74,3 +80,28 @@ def check_isolated_atom(encoder: Encoder, crystal: Crystal, cutoff: float, seed:
         require(bool(getattr(found, name).isfinite().all()), f"{name} of an isolated atom is not finite.")
     gradient = position_gradient(encoder, batch, create_graph=True)
     require(not bool(gradient.any()), f"The force on an isolated atom is {gradient.tolist()}, not zero.")
+
+
+def check_receptive_field(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Move the end of a chain in which atoms see only the next ones: those beyond the field do not notice.
+
+    An atom ``receptive_field / cutoff`` edges away may, one further away may not. Encoders that do not state
+    their `receptive_field` are passed over, and those that see everything (infinity).
+    """
+    field = getattr(encoder, "receptive_field", None)
+    if field is None or math.isinf(field):
+        return
+    reach = round(field / cutoff)
+    length = reach + 3
+    pos = torch.zeros(length, 3, dtype=torch.float64)
+    pos[:, 0] = 0.6 * cutoff * torch.arange(length)
+    pos[::2, 1] = 0.1 * cutoff
+    before = Crystal(crystal.numbers[torch.arange(length) % len(crystal.numbers)], pos, None)
+    moved = pos.clone()
+    moved[-1] += cutoff * torch.tensor([-0.1, 0.05, 0.2], dtype=torch.float64)
+    found, expected = (
+        embed(encoder, [chain], cutoff).point_embedding[: -reach - 1]
+        for chain in (replace(before, pos=moved), before)
+    )
+    what = f"Atoms beyond the receptive field of {field:g} angstrom, before and after another moved"
+    require_close(found, expected, what, _ROUNDING)

@@ -19,9 +19,11 @@ CHECKS: dict[str, Check] = {
     "longer_edges": locality.check_longer_edges,
     "batch": locality.check_batch,
     "isolated_atom": locality.check_isolated_atom,
+    "receptive_field": locality.check_receptive_field,
     "translation": symmetry.check_translation,
     "rotation": symmetry.check_rotation,
     "reflection": symmetry.check_reflection,
+    "vectors": symmetry.check_vectors,
     "permutation": symmetry.check_permutation,
     "cell_choice": symmetry.check_cell_choice,
     "supercell": symmetry.check_supercell,
@@ -47,7 +49,9 @@ def check_encoder(
 ) -> None:
     """Check that an encoder is invariant, smooth, differentiable, extensive, and uses the edges it is given.
 
-    Works on a copy of the encoder in float64 and evaluation mode; the encoder itself is not touched.
+    Works on a copy of the encoder in float64 and evaluation mode; the encoder itself is not touched. Two
+    checks look at what an encoder may have: `receptive_field`, the distance in angstrom beyond which an atom
+    changes nothing, and `point_vectors` [N, 3, ...] of its output, which turn with the crystal.
 
     Parameters
     ----------

@@ -21,6 +21,23 @@ def check_reflection(encoder: Encoder, crystal: Crystal, cutoff: float, seed: in
     _check_orthogonal(encoder, crystal, cutoff, -_rotation(seed), "reflection")
 
 
+def check_vectors(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
+    """Turn the crystal: the `point_vectors` [N, 3, ...] of the output turn with it, if there are any."""
+    before = getattr(embed(encoder, [crystal], cutoff), "point_vectors", None)
+    if before is None:
+        return
+    shape = [len(crystal.numbers), 3]
+    require(
+        [*before.shape[:2]] == shape, f"point_vectors has shape {[*before.shape]}, not {shape} at its front."
+    )
+    matrix = _rotation(seed)
+    after = getattr(embed(encoder, [_moved(crystal, matrix)], cutoff), "point_vectors", None)
+    if after is None:
+        raise AssertionError("Turned, the crystal has no point_vectors any more.")
+    expected = torch.einsum("nx...,xy->ny...", before, matrix)
+    require_close(after, expected, "point_vectors after rotation")
+
+
 def check_translation(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
     """Shift all atoms by the same vector: embeddings stay."""
     shift = 3.0 * torch.randn(3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -78,10 +95,13 @@ def _rotation(seed: int) -> Tensor:
     return q * q.det()
 
 
+def _moved(crystal: Crystal, matrix: Tensor) -> Crystal:
+    cell = None if crystal.cell is None else crystal.cell @ matrix
+    return Crystal(crystal.numbers, crystal.pos @ matrix, cell)
+
+
 def _check_orthogonal(encoder: Encoder, crystal: Crystal, cutoff: float, matrix: Tensor, name: str) -> None:
-    turned = Crystal(
-        crystal.numbers, crystal.pos @ matrix, None if crystal.cell is None else crystal.cell @ matrix
-    )
+    turned = _moved(crystal, matrix)
     _check_same_points(encoder, crystal, turned, cutoff, name)
     expected = forces(encoder, crystal, cutoff) @ matrix
     require_close(forces(encoder, turned, cutoff), expected, f"Forces after {name}")

@@ -1,0 +1,246 @@
+"""What each encoder learns and what that costs: the same training of all, on three data sets.
+
+Energies and forces of the two that have them (`emt`, which is embedded, and the LiPS trajectory of ../shared,
+where it is there), the density of `prototypes`. Every encoder of mml-models that can be made here gets the
+same width, number of layers, cutoff, batches, optimizer, learning rates and number of epochs, with 2 threads;
+nothing is tuned to any of them. The error is the mean absolute one on the test part after the last epoch, the
+cost the median time of a training step. Beside the JSON file, the tables (.md) and the picture (.svg) are
+written.
+
+    uv run python benchmarks/accuracy.py [--quick] [--only DATA] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import sys
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import mml_models
+import pytorch_lightning as pl
+import torch
+from accuracy_picture import draw
+from harness import Timing, describe_machine, parse_arguments, write_json
+from mml_data import MatSciMLDataModule
+from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
+from mml_tasks import ForceRegressionTask, ScalarRegressionTask
+from torch.utils.data import Dataset
+
+THREADS = 2
+WIDTH = 32
+LAYERS = 2
+CUTOFF = 5.0  # angstrom
+RATE = 3e-3
+LIPS = Path(__file__).resolve().parents[2] / "shared" / "data" / "lips.jsonl"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A data set, how long it is trained on, and the metric that is compared."""
+
+    batch_size: int
+    epochs: int
+    metric: str
+    unit: str
+
+
+TRAININGS = {
+    "emt": Training(16, 20, "force_mae", "eV/angstrom"),
+    "prototypes": Training(32, 40, "density_mae", "g/cm^3"),
+    "lips": Training(4, 40, "force_mae", "eV/angstrom"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a training."""
+
+    parameters: int
+    step: Timing
+    errors: dict[str, float]
+
+
+class Frames(Dataset[dict[str, Any]]):
+    """The frames of the LiPS trajectory."""
+
+    def __init__(self, path: Path) -> None:
+        self.records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return a frame as a sample."""
+        record = self.records[index]
+        return {
+            "atomic_numbers": torch.tensor(record["atomic_numbers"]),
+            "pos": torch.tensor(record["positions"]),
+            "cell": torch.tensor([record["cell"]]),
+            "targets": {
+                "energy": record["targets"]["energy"],
+                "force": torch.tensor(record["targets"]["force"]),
+            },
+            "target_types": {"regression": ["energy", "force"]},
+        }
+
+
+class Clock(pl.Callback):
+    """Takes the time of each training step, without that of making its batch."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._started = 0.0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Start."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop."""
+        self.seconds.append(time.perf_counter() - self._started)
+
+
+def make_encoders() -> dict[str, mml_models.GraphEncoder]:
+    """Make every encoder of mml-models, and name those that cannot be made here."""
+    sizes: dict[str, Any] = {"hidden_dim": WIDTH, "output_dim": WIDTH, "num_conv": LAYERS, "cutoff": CUTOFF}
+    made = {}
+    for name in mml_models.__all__:
+        kind = getattr(mml_models, name)
+        if not (isinstance(kind, type) and issubclass(kind, mml_models.GraphEncoder)):
+            continue
+        if inspect.isabstract(kind):
+            continue
+        known = inspect.signature(kind).parameters
+        torch.manual_seed(0)
+        try:
+            made[name] = kind(**{key: value for key, value in sizes.items() if key in known})
+        except (ImportError, TypeError) as error:
+            print(f"{name} is left out: {error}")
+    return made
+
+
+def make_data(name: str) -> MatSciMLDataModule:
+    """Return the data module of a data set."""
+    options: dict[str, Any] = {
+        "batch_size": TRAININGS[name].batch_size,
+        "seed": 0,
+        "transforms": [
+            PeriodicPropertiesTransform(CUTOFF, adaptive_cutoff=True),
+            PointCloudToGraphTransform("pyg"),
+        ],
+    }
+    if name == "lips":
+        return MatSciMLDataModule(Frames(LIPS), val_split=0.1, test_split=0.1, **options)
+    return MatSciMLDataModule.from_devset(name, **options)
+
+
+def train(encoder: mml_models.GraphEncoder, name: str, epochs: int, steps: int | None) -> Outcome:
+    """Train an encoder on a data set; `steps` bounds the steps of an epoch and of the test."""
+    pl.seed_everything(0, verbose=False)
+    options: dict[str, Any] = {
+        "normalize_kwargs": "auto",
+        "lr": RATE,
+        "scheduler_kwargs": {"OneCycleLR": {}},
+    }
+    task: pl.LightningModule
+    if name == "prototypes":
+        task = ScalarRegressionTask(encoder, task_keys=["density"], **options)
+    else:
+        weights = {"energy": 10.0, "force": 1.0}
+        task = ForceRegressionTask(encoder, task_loss_scaling=weights, **options)
+    clock = Clock()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        limit_train_batches=steps,
+        limit_val_batches=0,
+        limit_test_batches=steps,
+        gradient_clip_val=10.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock],
+    )
+    data = make_data(name)
+    trainer.fit(task, datamodule=data)
+    (errors,) = trainer.test(task, datamodule=data, verbose=False)
+    return Outcome(
+        sum(p.numel() for p in encoder.parameters()),
+        Timing.of(clock.seconds),
+        {key.removeprefix("test_"): value for key, value in errors.items() if key.endswith("_mae")},
+    )
+
+
+def table(name: str, outcomes: dict[str, Outcome], about: dict[str, str], quick: bool) -> str:
+    """Return a data set's outcomes as Markdown."""
+    training = TRAININGS[name]
+    length = f"{training.epochs} epochs"
+    if quick:
+        length = "five steps, a trial of the command that says nothing of the encoders,"
+    shown = [key for key in next(iter(outcomes.values())).errors if key != "energy_mae"]
+    lines = [
+        f"**{name}**: {length} in batches of {training.batch_size}; {about['machine']}, "
+        f"torch {about['torch']}",
+        "",
+        "| encoder | parameters | step, ms | " + " | ".join(k.replace("_", " ") for k in shown) + " |",
+        "|---|---|---|" + "---|" * len(shown),
+    ]
+    for encoder, outcome in sorted(outcomes.items(), key=lambda item: item[1].errors[training.metric]):
+        errors = " | ".join(f"{outcome.errors[key]:.4g}" for key in shown)
+        lines.append(f"| {encoder} | {outcome.parameters:,} | {outcome.step.median * 1e3:.0f} | {errors} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_results(
+    path: Path, results: dict[str, dict[str, Outcome]], about: dict[str, str], quick: bool
+) -> None:
+    """Write the numbers to `path`, and tables and picture beside them."""
+    plain = {name: {key: asdict(value) for key, value in found.items()} for name, found in results.items()}
+    write_json(path, about, plain)
+    tables = [table(name, found, about, quick) for name, found in results.items()]
+    path.with_suffix(".md").write_text("\n".join(tables), encoding="utf-8")
+    panels = {}
+    for name, found in results.items():
+        metric, unit = TRAININGS[name].metric, TRAININGS[name].unit
+        panels[f"{name}: {metric.removesuffix('_mae')}, {unit}"] = {
+            encoder: (1e3 * outcome.step.median, outcome.errors[metric]) for encoder, outcome in found.items()
+        }
+    draw(panels, path.with_suffix(".svg"))
+
+
+def main() -> int:
+    """Train all, print the tables, and write them, the numbers and the picture."""
+    options = parse_arguments(__doc__, tuple(TRAININGS))
+    torch.set_num_threads(THREADS)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("mml_data").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    about = describe_machine("torch", "mml-models")
+    names = [options.only] if options.only else list(TRAININGS)
+    if not LIPS.is_file() and "lips" in names:
+        names.remove("lips")
+        print(f"{LIPS} is not there: left out")
+    results: dict[str, dict[str, Outcome]] = {}
+    for name in names:
+        epochs, steps = (1, 5) if options.quick else (TRAININGS[name].epochs, None)
+        results[name] = {}
+        for encoder_name, encoder in make_encoders().items():
+            started = time.perf_counter()
+            results[name][encoder_name] = train(encoder, name, epochs, steps)
+            print(f"{name}: {encoder_name} in {time.perf_counter() - started:.0f} s", flush=True)
+        print("\n" + table(name, results[name], about, options.quick), flush=True)
+    if options.json is not None:
+        write_results(options.json, results, about, options.quick)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""The picture of `accuracy.py`: error against the time of a step, a panel a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matsciml.plots import BLUE, STYLE
+
+
+def draw(panels: dict[str, dict[str, tuple[float, float]]], path: Path) -> None:
+    """Draw the points (milliseconds, error) of each encoder and write an SVG file."""
+    with rc_context(STYLE | {"svg.fonttype": "none"}):
+        figure = Figure(figsize=(3.6 * len(panels), 3.2), layout="constrained")
+        all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (title, points) in zip(all_axes, panels.items(), strict=True):
+            axes.set(title=title, xlabel="step, ms", ylabel="mean absolute error")
+            for name, (cost, error) in points.items():
+                axes.plot(cost, error, "o", color=BLUE)
+                axes.annotate(name, (cost, error), (5, 4), textcoords="offset points")
+            axes.set_xlim(0, 1.35 * max(cost for cost, _ in points.values()))  # with room for a name
+            axes.set_ylim(0, 1.15 * max(error for _, error in points.values()))
+        figure.savefig(path, format="svg", metadata={"Date": None})

@@ -1,0 +1,119 @@
+"""3 x 3 tensors as nine components: a scalar, an antisymmetric and a traceless symmetric part.
+
+With orthonormal basis matrices B_m, a tensor is ``X = sum_m x_m B_m`` and its squared Frobenius norm is
+``sum_m x_m^2``. Under a rotation the first component stays, the next three turn as a vector does, and the
+last five mix among themselves. Arrays are [N, 9, F]: N atoms, F channels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+PARTS = (1, 3, 5)
+"""How many components the scalar, the antisymmetric and the traceless symmetric part have."""
+
+_H, _S = math.sqrt(1 / 2), math.sqrt(1 / 6)
+_MATRICES = (
+    ((math.sqrt(1 / 3), 0.0, 0.0), (0.0, math.sqrt(1 / 3), 0.0), (0.0, 0.0, math.sqrt(1 / 3))),
+    ((0.0, 0.0, 0.0), (0.0, 0.0, -_H), (0.0, _H, 0.0)),
+    ((0.0, 0.0, _H), (0.0, 0.0, 0.0), (-_H, 0.0, 0.0)),
+    ((0.0, -_H, 0.0), (_H, 0.0, 0.0), (0.0, 0.0, 0.0)),
+    ((0.0, _H, 0.0), (_H, 0.0, 0.0), (0.0, 0.0, 0.0)),
+    ((0.0, 0.0, 0.0), (0.0, 0.0, _H), (0.0, _H, 0.0)),
+    ((0.0, 0.0, _H), (0.0, 0.0, 0.0), (_H, 0.0, 0.0)),
+    ((_H, 0.0, 0.0), (0.0, -_H, 0.0), (0.0, 0.0, 0.0)),
+    ((-_S, 0.0, 0.0), (0.0, -_S, 0.0), (0.0, 0.0, 2 * _S)),
+)
+
+
+def basis_matrices(like: Tensor) -> Tensor:
+    """Return the basis matrices B, [9, 3, 3], in the type and on the device of `like`."""
+    return torch.tensor(_MATRICES, dtype=like.dtype, device=like.device)
+
+
+def direction_tensors(directions: Tensor) -> Tensor:
+    """Return the components of ``1 + [e]x + (e e^T - 1 / 3)`` for unit vectors e; [E, 3] -> [E, 9].
+
+    ``[e]x`` is the matrix of the cross product with e. Simeon and De Fabritiis 2023 (arXiv 2306.06482).
+    """
+    x, y, z = directions.unbind(-1)
+    r = math.sqrt(2.0)
+    return torch.stack(
+        (
+            torch.full_like(x, math.sqrt(3.0)),
+            r * x,
+            r * y,
+            r * z,
+            r * x * y,
+            r * y * z,
+            r * x * z,
+            _H * (x * x - y * y),
+            _S * (2 * z * z - x * x - y * y),
+        ),
+        dim=-1,
+    )
+
+
+def squared_norms(x: Tensor) -> Tensor:
+    """Return ``tr(X^T X)``, [N, 9, F] -> [N, F]."""
+    return x.square().sum(dim=1)
+
+
+def product(x: Tensor, y: Tensor) -> Tensor:
+    """Return the components of the matrix products ``X Y``, [N, 9, F] each.
+
+    The derivatives of a product are products with transposed factors, so that they are quick to any order.
+    """
+    return _product(x, y, both=False)
+
+
+def anticommutator(x: Tensor, y: Tensor) -> Tensor:
+    """Return the components of ``X Y + Y X``, [N, 9, F] each.
+
+    Unlike those of ``X Y``, its scalar and symmetric parts do not change when space is inverted and vectors
+    change sign, and its antisymmetric part changes sign as they do.
+    """
+    return _product(x, y, both=True)
+
+
+def _product(x: Tensor, y: Tensor, *, both: bool) -> Tensor:
+    dtype = torch.promote_types(x.dtype, y.dtype)  # they differ under autocast
+    result: Tensor = _Product.apply(x.to(dtype), y.to(dtype), both)
+    return result
+
+
+class _Product(Function):
+    """``X Y``, or ``X Y + Y X`` where `both`, which is its own adjoint but for transposition."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, both: bool) -> Tensor:
+        ctx.save_for_backward(x, y)
+        ctx.both = both
+        with torch.autocast(x.device.type, enabled=False):  # the basis is no matter of learning
+            basis = basis_matrices(x).reshape(9, 9)
+            first, second = (torch.matmul(basis.T, t).unflatten(1, (3, 3)) for t in (x, y))
+            result = torch.zeros_like(first)
+            for a, b in ((first, second), (second, first))[: 1 + both]:
+                for k in range(3):
+                    result.addcmul_(a[:, :, k].unsqueeze(2), b[:, k].unsqueeze(1))
+            return torch.matmul(basis, result.flatten(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, y = ctx.saved_tensors
+        return (
+            _Product.apply(grad, _transposed(y), ctx.both),
+            _Product.apply(_transposed(x), grad, ctx.both),
+            None,
+        )
+
+
+def _transposed(x: Tensor) -> Tensor:
+    signs = x.new_ones(9)
+    signs[1:4] = -1
+    return x * signs.unsqueeze(-1)
