@@ -26,7 +26,6 @@ OPTIONS = [
     (EGNN, {"activation": "Tanh"}),
     (MEGNet, {"reduction": "set2set"}),
     (PaiNN, {"num_conv": 3}),
-    (TensorNet, {"num_conv": 3}),
 ]
 NOT_CLAIMED = {MEGNet: {"given_edges"}}  # every atom of a structure sees the others
 every_encoder = pytest.mark.parametrize("encoder", SIZES)
