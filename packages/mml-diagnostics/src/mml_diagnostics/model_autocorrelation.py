@@ -2,19 +2,13 @@
 
 import logging
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 from torch.optim import Optimizer
 
 from mml_diagnostics._lightning import LightningModule, Trainer
-from mml_diagnostics.adam_instability import (
-    LayerState,
-    bimodal_updates,
-    decoupling_of,
-    oscillation,
-    unstable_preconditioner,
-)
+from mml_diagnostics.adam_instability import bimodal_updates, sharpness, unstable_preconditioner
+from mml_diagnostics.adam_trace import AdamTrace, decoupling, sqrt_v_over_eps
 from mml_diagnostics.autocorrelation import Spectrum, summarize_autocorrelation
 from mml_diagnostics.base import DiagnosticCallback, never_fatal
 from mml_diagnostics.finding import Problem
@@ -24,7 +18,7 @@ from mml_diagnostics.step_recorder import StepRecorder, is_adam_like
 
 logger = logging.getLogger(__name__)
 
-FEWEST_STEPS = 25  # what the warnings need
+FEWEST_STEPS = 15  # what the warnings need
 
 
 class ModelAutocorrelation(DiagnosticCallback):
@@ -38,10 +32,10 @@ class ModelAutocorrelation(DiagnosticCallback):
     the trainer's loggers. When training ends, the last of them are drawn: ``autocorrelation.png``, and a
     picture to the loggers. Between, nothing is read from the device.
 
-    Warnings come from :mod:`mml_diagnostics.adam_instability`: gradients far below Adam's v while alternating
-    steps grow, and updates that lost their bell shape in a layer whose :math:`\sqrt v` is close to
-    :math:`\epsilon`. They need gradients and an Adam-like optimizer. Only rank zero looks: under DDP all
-    ranks hold the same.
+    Warnings come from :mod:`mml_diagnostics.adam_instability`: gradients far below Adam's v while curvature
+    has come close to the bound of stability, and updates that lost their bell shape in a layer whose
+    :math:`\sqrt v` is close to :math:`\epsilon`. They need gradients and an Adam-like optimizer. Only rank
+    zero looks: under DDP all ranks hold the same.
 
     Parameters
     ----------
@@ -155,35 +149,34 @@ class ModelAutocorrelation(DiagnosticCallback):
         self._recorder = None
 
     def _analyze(self, trainer: Trainer, recorder: StepRecorder) -> None:
-        rows = recorder.finite_rows()
+        rows = recorder.rows()
         if not len(rows["parameters"]):
             return
         self.spectra = {kind: summarize_autocorrelation(x) for kind, x in rows.items()}
-        layers = recorder.layers()
-        for problem in [*unstable_preconditioner(layers), *bimodal_updates(layers)]:
-            self.report(problem, self._step)
-        log_scalars(trainer, self._scalars(layers), self._step)
-        if self._run_dir is not None:
-            append_spectra(Path(self._run_dir), self.spectra, self._step)
-
-    def _scalars(self, layers: Mapping[str, LayerState]) -> dict[str, float]:
         scalars = {}
         for kind, spectrum in self.spectra.items():
             scalars[f"autocorrelation/{kind}_time"] = float(spectrum.correlation_time)
             if len(spectrum.mean) > 1:
                 scalars[f"autocorrelation/{kind}_lag1"] = float(spectrum.mean[1])
-        ratios = decoupling_of(layers)
-        if ratios:
-            scalars["adam/least_decoupling"] = min(ratios.values())
-        if (seen := oscillation(list(layers.values()))) is not None:
-            scalars["adam/sharpness"], scalars["adam/oscillation_growth"] = seen.sharpness, seen.growth
-        near = [r for layer in layers.values() if math.isfinite(r := layer.sqrt_v_over_eps)]
-        if near:
-            scalars["adam/least_sqrt_v_over_eps"] = min(near)
-        return scalars
+        if (trace := recorder.trace(rows)) is not None:
+            for problem in [*unstable_preconditioner(trace), *bimodal_updates(trace)]:
+                self.report(problem, self._step)
+            scalars |= _adam_scalars(trace)
+        log_scalars(trainer, scalars, self._step)
+        if self._run_dir is not None:
+            append_spectra(Path(self._run_dir), self.spectra, self._step)
 
     def _skip(self, what: str) -> None:
         problem = Problem("skipped_checks", "info", f"ModelAutocorrelation: {what}.", "", where=what)
         self._log.add(problem, self._step)
         if self._speaks:
             logger.warning("%s", problem.message)
+
+
+def _adam_scalars(trace: AdamTrace) -> dict[str, float]:
+    numbers = {
+        "adam/least_decoupling": float(decoupling(trace).nan_to_num(math.inf).min()),
+        "adam/sharpness": sharpness(trace),
+        "adam/least_sqrt_v_over_eps": float(sqrt_v_over_eps(trace).nan_to_num(math.inf).min()),
+    }
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}

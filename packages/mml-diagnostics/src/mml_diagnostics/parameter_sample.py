@@ -53,31 +53,56 @@ class ParameterSample:
         """Elements taken altogether."""
         return sum(self.sizes)
 
-    def take(self, tensors: Sequence[Tensor | None], out: Tensor) -> None:
-        """Copy the sampled elements of ``tensors``, one of the shape of each parameter, to ``out``.
+    def view(self, index: int, tensor: Tensor | None) -> Tensor:
+        """Return the sampled elements of a tensor that has the shape of ``parameters[index]``.
 
-        Parameters
-        ----------
-        tensors
-            In the order of ``parameters``; None counts as zeros.
-        out
-            [size].
+        A view of a contiguous tensor, else a copy; zeros for None.
         """
-        with torch.no_grad():
-            parts = [
-                out.new_zeros(size) if t is None else _every(t, cut, size, out)
-                for t, cut, size in zip(tensors, self._cuts, self.sizes, strict=True)
-            ]
-            if parts:
-                torch.cat(parts, out=out)
+        cut, size = self._cuts[index], self.sizes[index]
+        if tensor is None:
+            return torch.zeros(size, device=self.parameters[index].device)
+        if tensor.is_contiguous():  # one view instead of two
+            return tensor.as_strided((size,), (cut.step,), tensor.storage_offset() + cut.start)
+        return tensor.reshape(-1)[cut]
 
 
-def _every(tensor: Tensor, cut: slice, size: int, like: Tensor) -> Tensor:
-    if tensor.is_contiguous():  # one view instead of two: this runs for each parameter at each step
-        part = tensor.as_strided((size,), (cut.step,), tensor.storage_offset() + cut.start)
-    else:
-        part = tensor.reshape(-1)[cut]
-    return part if part.dtype == like.dtype and part.device == like.device else part.to(like)
+class LastingViews:
+    """Sampled elements of tensors that stay in their place during training: views are made only once.
+
+    Parameters
+    ----------
+    sample
+        Which elements.
+    """
+
+    def __init__(self, sample: ParameterSample) -> None:
+        self._sample = sample
+        self._places = [-1] * len(sample.parameters)
+        self._views: list[Tensor] = [torch.empty(0)] * len(sample.parameters)
+
+    def of(self, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+        """Return :meth:`ParameterSample.view` of each of ``tensors``, one for each parameter."""
+        for index, tensor in enumerate(tensors):
+            # A view holds the memory it looks at: no other tensor can be in the same place meanwhile.
+            place = 0 if tensor is None else tensor.data_ptr()
+            if place != self._places[index]:
+                self._views[index] = self._sample.view(index, tensor)
+                lasts = tensor is None or tensor.is_contiguous()
+                self._places[index] = place if lasts else -1
+        return self._views
+
+
+def copy_all(sources: Sequence[Tensor], targets: Sequence[Tensor], out: Tensor) -> None:
+    """Copy each of ``sources`` to its place in ``targets``, which are parts of ``out``, one after the other.
+
+    Of the two calls, the first is four times as fast on the CPU (27 views of 30 elements: 10 and 47 us), the
+    second is one kernel instead of one for each on a GPU.
+    """
+    with torch.no_grad():
+        if out.device.type == "cpu":
+            torch._foreach_copy_(list(targets), list(sources))
+        else:
+            torch.cat([s.to(out) for s in sources], out=out.view(-1))
 
 
 class SeriesBuffer:

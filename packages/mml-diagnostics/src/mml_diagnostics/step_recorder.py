@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mml_diagnostics.adam_instability import LayerState, adam_update
-from mml_diagnostics.parameter_sample import ParameterSample, SeriesBuffer
+from mml_diagnostics.adam_instability import adam_update
+from mml_diagnostics.adam_trace import AdamTrace
+from mml_diagnostics.parameter_sample import LastingViews, ParameterSample, SeriesBuffer, copy_all
 
 
 def is_adam_like(optimizer: Optimizer) -> bool:
@@ -36,8 +37,10 @@ class StepRecorder:
 
     Attributes
     ----------
-    buffers
-        ``"parameters"``, ``"gradients"``, ``"updates"`` (what there is of them) to what is remembered.
+    sample
+        Which elements are remembered.
+    kinds
+        What is remembered of ``"updates"``, ``"parameters"``, ``"gradients"``.
     """
 
     def __init__(
@@ -46,19 +49,22 @@ class StepRecorder:
         self.optimizer = optimizer
         group_of = {id(p): i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
         named = [(n, p) for n, p in module.named_parameters() if p.requires_grad and id(p) in group_of]
-        self.sample = ParameterSample(named, fraction)
-        self._group_of = [group_of[id(p)] for p in self.sample.parameters]
+        self.sample = sample = ParameterSample(named, fraction)
+        self._group_of = [group_of[id(p)] for p in sample.parameters]
         self._adam = is_adam_like(optimizer)
-        kinds = ["parameters", *["gradients"] * gradients, *["updates"] * self._adam]
-        device = self.sample.parameters[0].device if self.sample.size else torch.device("cpu")
-        self.buffers = {kind: SeriesBuffer(length, self.sample.size, device) for kind in kinds}
+        self.kinds = [*["updates"] * self._adam, "parameters", *["gradients"] * gradients]
+        device = sample.parameters[0].device if sample.size else torch.device("cpu")
+        self._buffer = SeriesBuffer(length, len(self.kinds) * sample.size, device)
+        # v, m, parameters and gradients of the step at hand, and where each parameter's part of them is
+        self._now = torch.zeros(2 * self._adam + 1 + gradients, sample.size, device=device)
+        self._parts = [part for row in self._now for part in row.split(sample.sizes)] if sample.size else []
+        self._parameters, self._m, self._v = (LastingViews(sample) for _ in range(3))
         if self._adam:
-            self._moments = torch.zeros(2, self.sample.size, device=device)
             eps = [float(optimizer.param_groups[i]["eps"]) for i in self._group_of]
-            self._eps = torch.tensor(eps).repeat_interleave(torch.tensor(self.sample.sizes)).to(device)
+            self._eps = torch.tensor(eps).repeat_interleave(torch.tensor(sample.sizes)).to(device)
 
     def __len__(self) -> int:
-        return len(self.buffers["parameters"])
+        return len(self._buffer)
 
     def record(self) -> bool:
         """Remember the coming step: call it when gradients are ready, before the optimizer steps.
@@ -68,51 +74,69 @@ class StepRecorder:
         bool
             Whether it was: before Adam's first step there are no moments, and nothing is remembered.
         """
-        sample, buffers = self.sample, self.buffers
+        sample, now = self.sample, self._now
+        sources: list[Tensor] = []
         if self._adam:
             states: list[Mapping[str, Any]] = [self.optimizer.state.get(p, {}) for p in sample.parameters]
             if not any("exp_avg" in state for state in states):
                 return False
-            m, v = self._moments
-            sample.take([state.get("exp_avg") for state in states], m)
-            sample.take([_second_moment(state) for state in states], v)
-            buffers["updates"].next_row.copy_(adam_update(m, v, self._eps))
-        sample.take(sample.parameters, buffers["parameters"].next_row)
-        if "gradients" in buffers:
-            sample.take([p.grad for p in sample.parameters], buffers["gradients"].next_row)
-        for buffer in buffers.values():
-            buffer.advance()
+            sources += self._v.of([_second_moment(state) for state in states])
+            sources += self._m.of([state.get("exp_avg") for state in states])
+        sources += self._parameters.of(sample.parameters)
+        if "gradients" in self.kinds:
+            sources += [sample.view(i, p.grad) for i, p in enumerate(sample.parameters)]
+        copy_all(sources, self._parts, now)
+        if self._adam:
+            now[1].copy_(adam_update(now[1], now[0], self._eps))
+        self._buffer.next_row.copy_(now[int(self._adam) :].view(-1))
+        self._buffer.advance()
         return True
 
-    def finite_rows(self) -> dict[str, Tensor]:
-        """Return kind -> [T, n], without the steps at which anything is not finite (an fp16 overflow)."""
-        rows = {kind: buffer.rows for kind, buffer in self.buffers.items()}
-        keep = torch.stack([x.isfinite().all(1) for x in rows.values()]).all(0)
-        return rows if bool(keep.all()) else {kind: x[keep] for kind, x in rows.items()}
+    def rows(self) -> dict[str, Tensor]:
+        """Return kind -> [T, n], the oldest step first, without steps at which anything is not finite.
 
-    def layers(self) -> dict[str, LayerState]:
-        """Return parameter name -> its last steps; empty without gradients or an Adam-like optimizer."""
-        if not self._adam or "gradients" not in self.buffers:
-            return {}
-        rows = self.finite_rows()
-        sizes, layers = self.sample.sizes, {}
-        split = {kind: x.split(sizes, dim=1) for kind, x in rows.items()}
-        moments = self._moments[1].split(sizes)
-        for i, (name, parameter) in enumerate(zip(self.sample.names, self.sample.parameters, strict=True)):
-            group = self.optimizer.param_groups[self._group_of[i]]
-            beta1, beta2 = (float(beta) for beta in group["betas"])
-            steps = float(self.optimizer.state.get(parameter, {}).get("step", 0))
-            correction = 1 - beta2**steps if steps > 0 else 1.0
-            layers[name] = LayerState(
-                gradients=split["gradients"][i],
-                parameters=split["parameters"][i],
-                updates=split["updates"][i],
-                v=moments[i] / correction if correction > 0 else moments[i],
-                lr=float(group["lr"]),
-                eps=float(group["eps"]),
-                beta1=beta1,
-            )
-        return layers
+        Where a gradient scaler (fp16) overflows, gradients are not finite, and the optimizer does not step.
+        """
+        rows = self._buffer.rows
+        keep = rows.isfinite().all(1)
+        rows = rows if bool(keep.all()) else rows[keep]
+        return dict(zip(self.kinds, rows.view(len(rows), len(self.kinds), -1).unbind(1), strict=True))
+
+    def trace(self, rows: Mapping[str, Tensor]) -> AdamTrace | None:
+        """Return what the warnings are made from; None without gradients or an Adam-like optimizer.
+
+        Parameters
+        ----------
+        rows
+            What :meth:`rows` returned, which is not made twice.
+        """
+        if not self._adam or "gradients" not in rows:
+            return None
+        groups = [self.optimizer.param_groups[i] for i in self._group_of]
+        steps = [float(self.optimizer.state.get(p, {}).get("step", 0)) for p in self.sample.parameters]
+        beta1, beta2 = ([float(group["betas"][i]) for group in groups] for i in range(2))
+        unbias = [1 - b**t if t > 0 and b < 1 else 1.0 for b, t in zip(beta2, steps, strict=True)]
+        sizes = torch.tensor(self.sample.sizes)
+        per_layer = torch.tensor(
+            [
+                [float(group["lr"]) for group in groups],
+                [float(group["eps"]) for group in groups],
+                beta1,
+                unbias,
+            ],
+            dtype=torch.float64,
+        )
+        return AdamTrace(
+            names=tuple(self.sample.names),
+            layer=torch.arange(len(sizes)).repeat_interleave(sizes),
+            gradients=rows["gradients"].cpu(),
+            parameters=rows["parameters"].cpu(),
+            updates=rows["updates"].cpu(),
+            v=self._now[0].cpu() / per_layer[3].repeat_interleave(sizes),
+            lr=per_layer[0],
+            eps=per_layer[1],
+            beta1=per_layer[2],
+        )
 
 
 def _second_moment(state: Mapping[str, Any]) -> Tensor | None:
