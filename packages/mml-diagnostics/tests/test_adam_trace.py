@@ -28,10 +28,10 @@ def random_trace(seed, sizes, steps):
         return values
 
     v = torch.randn(n, generator=generator).exp() * (torch.rand(n, generator=generator) < 0.8)
-    options = torch.rand(3, len(sizes), generator=generator, dtype=torch.float64)
+    options = torch.rand(5, len(sizes), generator=generator, dtype=torch.float64)
     layer = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     names = tuple(f"layer{i}" for i in range(len(sizes)))
-    return AdamTrace(names, layer, rows(), rows(), rows(), v, *options)
+    return AdamTrace(names, layer, rows(), rows(), rows(), v, *options, 1.0)
 
 
 def same(a, b):
@@ -62,7 +62,7 @@ def test_decoupling_is_a_ratio_over_elements_that_have_gradients():
     gradients[:, 2:] = 0.0
     option = torch.tensor([0.1], dtype=torch.float64)
     v = torch.tensor([1.0, 1.0, 50.0, 0.0])
-    trace = AdamTrace(("w",), torch.zeros(4, dtype=torch.long), *[gradients] * 3, v, option, option, option)
+    trace = AdamTrace(("w",), torch.zeros(4, dtype=torch.long), *[gradients] * 3, v, *[option] * 5, 1.0)
     assert float(decoupling(trace)) == pytest.approx(0.01)
 
 
@@ -70,7 +70,7 @@ def test_correlation_of_gradients_of_one_layer():
     t = torch.arange(40.0)
     gradients = torch.stack([(t / 10).sin(), (-1.0) ** t, torch.zeros(40)], dim=1)
     option = torch.ones(3, dtype=torch.float64)
-    trace = AdamTrace(tuple("abc"), torch.arange(3), *[gradients] * 3, torch.ones(3), option, option, option)
+    trace = AdamTrace(tuple("abc"), torch.arange(3), *[gradients] * 3, torch.ones(3), *[option] * 5, 1.0)
     assert gradient_correlation(trace, 0) > 0.9
     assert gradient_correlation(trace, 1) < -0.9
     assert math.isnan(gradient_correlation(trace, 2))

@@ -122,7 +122,12 @@ def test_files_and_loggers(make_trainer, make_task, samples, make_loader, tmp_pa
     with (directory / "metrics.csv").open() as file:
         logged = [r for r in csv.DictReader(file) if r.get("autocorrelation/updates_time")]
     assert [int(r["step"]) for r in logged] == [30, 60]
-    assert {"adam/least_decoupling", "adam/sharpness", "autocorrelation/gradients_lag1"} <= set(logged[0])
+    assert {
+        "adam/least_decoupling",
+        "adam/sharpness",
+        "adam/spike_height",
+        "autocorrelation/gradients_lag1",
+    } <= set(logged[0])
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam])
@@ -206,7 +211,7 @@ def test_steps_that_are_not_finite_are_left_out():
     rows = recorder.rows()
     assert {len(x) for x in rows.values()} == {6}
     assert all(x.isfinite().all() for x in rows.values())
-    assert len(recorder.trace(rows).gradients) == 6
+    assert len(recorder.trace(rows, 1.0).gradients) == 6
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,16 @@ Two ways in which steps :math:`-\eta m_t / (\sqrt{v_t} + \epsilon)` go wrong are
   the updates lose their bell shape (they pile up at two values), and the loss explodes.
 * Bai et al. 2025, "Adaptive Preconditioners Trigger Loss Spikes in Adam" (arXiv:2506.04805): where squared
   gradients are far below :math:`v` (decoupling), :math:`v` decays by itself and the preconditioned curvature
-  grows until it passes the bound of stability, and the loss spikes. The bound for Adam is that of Cohen et
-  al. 2022, "Adaptive Gradient Methods at the Edge of Stability" (arXiv:2207.14484). Curvature at the bound is
-  not enough: where :math:`v` follows the gradient, training goes on there for long without harm.
+  grows until it passes the bound of stability; steps that alternate in sign grow, and the loss spikes, before
+  :math:`v` has noticed. The bound for Adam is that of Cohen et al. 2022, "Adaptive Gradient Methods at the
+  Edge of Stability" (arXiv:2207.14484).
 
-What is not foreseen are spikes that come from elsewhere: from a bad batch, or where v follows the gradients
-(beta2 of 0.95 and less) and a spike comes and goes within some steps.
+Curvature at the bound is not enough for a warning, since training goes on there for long without harm while v
+follows the gradients. What tells the two apart is how high the loss would go: see :func:`oscillation`.
 """
 
 import math
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -29,8 +30,8 @@ from mml_diagnostics.adam_trace import (
 )
 from mml_diagnostics.finding import Problem
 
-DECOUPLED = 1e-2
 NEAR_BOUND = 0.9
+REACTION = 0.01  # of v in a step; see oscillation
 BIMODAL = 0.6
 CORRELATED = 0.5
 NEAR_EPS = 10.0
@@ -46,51 +47,82 @@ def stability_bound(beta1: Tensor) -> Tensor:
     return 2 * (1 + beta1) / (1 - beta1)
 
 
-def sharpness(trace: AdamTrace) -> float:
-    r"""Preconditioned curvature along the steps that change their sign, relative to the bound of stability.
+@dataclass(frozen=True)
+class Oscillation:
+    """The part of the steps that changes its sign from one step to the next.
+
+    Parameters
+    ----------
+    sharpness
+        Preconditioned curvature along it, relative to the bound of stability; NaN where nothing moves.
+    height
+        How many times the present loss it would add before v reacts, were it to grow; NaN where the loss is
+        not known, or zero.
+    """
+
+    sharpness: float
+    height: float
+
+
+def oscillation(trace: AdamTrace) -> Oscillation:
+    r"""Measure the oscillation that grows before a spike, while the loss still falls.
 
     At the bound, Adam with momentum is unstable to steps that alternate in sign. These are small at first,
-    beside the slow drift of the weights; third differences in time bring them out. With the steps s, the
-    changes y of the gradient along them (differenced twice more, which keeps y = H s) and :math:`D = \sqrt v
-    + \epsilon`,
+    beside the slow drift of the weights; third differences in time bring them out, eight times as large. With
+    the steps s, the changes y of the gradient along them (differenced twice more, which keeps y = H s) and
+    :math:`D = \sqrt v + \epsilon`,
 
-    .. math:: \frac{\sum y \cdot s}{\sum s \cdot D s / \eta} \Big/ \frac{2 (1 + \beta_1)}{1 - \beta_1},
+    .. math:: \text{sharpness} = \frac{\sum y s}{\sum D s^2 / \eta} \Big/ \frac{2 (1 + \beta_1)}{1 - \beta_1}
 
-    the median over the last 10 steps. Sums go over all sampled elements.
+    An oscillation that grows adds its energy :math:`E = \frac12 \sum y s / 8^2` to the loss. It is held up
+    only when its gradients, at the weights that count in the denominator above, raise v:
 
-    Returns
-    -------
-    float
-        NaN where fewer than 13 steps are known, or nothing moves.
+    .. math:: r = \frac{\sum D s^2 \, (1 - \beta_2) (y / 8)^2 / v}{\sum D s^2}
+
+    is by how much they do so in a step. While they grow by a few per cent in a step, v rises by a tenth (and
+    the curvature falls back by a twentieth) about when r has come to 0.01. Energy and r grow alike, so the
+    loss would then be higher by
+
+    .. math:: \text{height} = \frac{E}{|L|} \cdot \frac{0.01}{r}
+
+    of its present size \|L\|. Where the noise of mini-batches makes the steps, or v follows the gradients
+    (:math:`\beta_2` of 0.95 and less), r is large and the height below 1. All are medians over the last 10
+    steps; sums go over all sampled elements, and stand for those that are not sampled.
     """
     if len(trace.gradients) < WINDOW + 3:
-        return math.nan
-    scale = (stability_bound(trace.beta1) / trace.lr)[trace.layer]  # infinite for a learning rate of zero
-    d = trace.v.double().sqrt() + trace.eps[trace.layer]
-    live = (d > 0) & scale.isfinite()
+        return Oscillation(math.nan, math.nan)
+    # In units of the learning rate that is stable; infinite for a learning rate of zero.
+    scale = (stability_bound(trace.beta1) / trace.lr / trace.share)[trace.layer]
+    v = trace.v.double()
+    live = (v > 0) & scale.isfinite()
     s, y = (x[-WINDOW - 3 :, live].double().diff(n=3, dim=0) for x in (trace.parameters, trace.gradients))
-    allowed = (s * (d * scale)[live] * s).sum(1)
-    ratio = ((s * y).sum(1) / allowed)[allowed > 0]
-    return float(ratio.median()) if len(ratio) else math.nan
+    share, layer, v = trace.share[trace.layer[live]], trace.layer[live], v[live]
+    weight = (v.sqrt() + trace.eps[layer]) * scale[live] * s.square()
+    allowed, work = weight.sum(1), (y * s / share).sum(1)
+    moves = allowed > 0
+    if not bool(moves.any()):
+        return Oscillation(math.nan, math.nan)
+    reaction = (weight * (1 - trace.beta2[layer]) * (y / 8).square() / v).sum(1) / allowed
+    energy = work / 2 / 8**2
+    height = float((energy * REACTION / reaction)[moves].median()) / (abs(trace.loss) or math.nan)
+    return Oscillation(float((work / allowed)[moves].median()), height)
 
 
 def unstable_preconditioner(trace: AdamTrace) -> list[Problem]:
-    """Find gradients far below sqrt(v), which then shrinks by itself, and curvature close to the bound."""
-    ratios = decoupling(trace)
-    known = ratios[~ratios.isnan()]
-    if not len(known):
+    """Find curvature close to the bound, and v too slow to keep the loss from doubling."""
+    seen = oscillation(trace)
+    if not (seen.sharpness >= NEAR_BOUND and seen.height >= 1):
         return []
-    median, seen = float(known.median()), sharpness(trace)
-    if not (median <= DECOUPLED and seen >= NEAR_BOUND):
-        return []
-    worst = int(ratios.nan_to_num(math.inf).argmin())
+    ratios = decoupling(trace).nan_to_num(math.inf)
+    worst = int(ratios.argmin())
     return [
         Problem(
             check="adam_unstable_preconditioner",
             severity="warning",
-            message=f"A loss spike is likely: squared gradients are {median:.1e} of Adam's v (least in "
-            f"{trace.names[worst]}: {float(ratios[worst]):.1e}), so v shrinks by itself and steps grow; the "
-            f"curvature has come to {100 * seen:.0f} % of what they are stable for.",
+            message=f"A loss spike is likely: the curvature is at {100 * seen.sharpness:.0f} % of what "
+            f"Adam's steps are stable for, and v is slow to react (squared gradients in {trace.names[worst]} "
+            f"are {float(ratios[worst]):.1e} of it): the loss of {trace.loss:.1e} could rise "
+            f"{seen.height:.0e} times.",
             advice="Lower the learning rate (a schedule that decays does), lower beta2 so that v follows the "
             "gradient, or raise eps.",
         )

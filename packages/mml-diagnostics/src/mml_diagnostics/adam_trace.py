@@ -32,8 +32,12 @@ class AdamTrace:
         [T, n], the u of the steps before.
     v
         [n], the second moment, corrected for the first steps.
-    lr, eps, beta1
+    lr, eps, beta1, beta2
         [L], the optimizer's options for each layer.
+    share
+        [L], which share of the elements of each layer is sampled.
+    loss
+        Median of the last losses; NaN where they are not known.
     """
 
     names: tuple[str, ...]
@@ -45,6 +49,9 @@ class AdamTrace:
     lr: Tensor
     eps: Tensor
     beta1: Tensor
+    beta2: Tensor
+    share: Tensor
+    loss: float
 
     def add_up(self, values: Tensor) -> Tensor:
         """Sum [..., n] over the elements of each layer, to [..., L] float64."""

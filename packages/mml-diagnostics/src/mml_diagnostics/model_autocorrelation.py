@@ -2,13 +2,18 @@
 
 import logging
 import math
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from mml_diagnostics._lightning import LightningModule, Trainer
-from mml_diagnostics.adam_instability import bimodal_updates, sharpness, unstable_preconditioner
-from mml_diagnostics.adam_trace import AdamTrace, decoupling, sqrt_v_over_eps
+from mml_diagnostics.adam_instability import bimodal_updates, oscillation, unstable_preconditioner
+from mml_diagnostics.adam_trace import WINDOW, AdamTrace, decoupling, sqrt_v_over_eps
 from mml_diagnostics.autocorrelation import Spectrum, summarize_autocorrelation
 from mml_diagnostics.base import DiagnosticCallback, never_fatal
 from mml_diagnostics.finding import Problem
@@ -32,10 +37,11 @@ class ModelAutocorrelation(DiagnosticCallback):
     the trainer's loggers. When training ends, the last of them are drawn: ``autocorrelation.png``, and a
     picture to the loggers. Between, nothing is read from the device.
 
-    Warnings come from :mod:`mml_diagnostics.adam_instability`: gradients far below Adam's v while curvature
-    has come close to the bound of stability, and updates that lost their bell shape in a layer whose
-    :math:`\sqrt v` is close to :math:`\epsilon`. They need gradients and an Adam-like optimizer. Only rank
-    zero looks: under DDP all ranks hold the same.
+    Warnings come from :mod:`mml_diagnostics.adam_instability`: curvature close to the bound of stability
+    where Adam's v is too slow to keep the loss from rising, and updates that lost their bell shape in a layer
+    whose :math:`\sqrt v` is close to :math:`\epsilon`. They need gradients and an Adam-like optimizer, the
+    first also the loss that ``training_step`` returns. Only rank zero looks: under DDP all ranks hold the
+    same weights.
 
     Parameters
     ----------
@@ -92,6 +98,8 @@ class ModelAutocorrelation(DiagnosticCallback):
         self.spectra: dict[str, Spectrum] = {}
         self._recorder: StepRecorder | None = None
         self._active = False
+        self._losses: deque[Tensor] = deque(maxlen=WINDOW)
+        self._loss: Tensor | None = None  # of the step at hand, from the batches that it is made from
 
     @never_fatal
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -135,6 +143,20 @@ class ModelAutocorrelation(DiagnosticCallback):
             self._analyze(trainer, recorder)
 
     @never_fatal
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the loss (not its value, which would have to be waited for)."""
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if not self._active or not isinstance(loss, Tensor):
+            return
+        loss = loss.detach().float().mean()
+        self._loss = loss if self._loss is None else self._loss + loss  # Lightning has divided it already
+        if trainer.global_step > self._step:
+            self._losses.append(self._loss)
+            self._loss = None
+
+    @never_fatal
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the last spectra; a picture at each analysis would cost more than the analysis."""
         if not self.spectra or not can_plot():
@@ -146,7 +168,8 @@ class ModelAutocorrelation(DiagnosticCallback):
 
     def detach(self) -> None:
         """Let go of the parameters and of what was remembered."""
-        self._recorder = None
+        self._recorder = self._loss = None
+        self._losses.clear()
 
     def _analyze(self, trainer: Trainer, recorder: StepRecorder) -> None:
         rows = recorder.rows()
@@ -158,7 +181,8 @@ class ModelAutocorrelation(DiagnosticCallback):
             scalars[f"autocorrelation/{kind}_time"] = float(spectrum.correlation_time)
             if len(spectrum.mean) > 1:
                 scalars[f"autocorrelation/{kind}_lag1"] = float(spectrum.mean[1])
-        if (trace := recorder.trace(rows)) is not None:
+        loss = float(torch.stack(list(self._losses)).median()) if self._losses else math.nan
+        if (trace := recorder.trace(rows, loss)) is not None:
             for problem in [*unstable_preconditioner(trace), *bimodal_updates(trace)]:
                 self.report(problem, self._step)
             scalars |= _adam_scalars(trace)
@@ -174,9 +198,11 @@ class ModelAutocorrelation(DiagnosticCallback):
 
 
 def _adam_scalars(trace: AdamTrace) -> dict[str, float]:
+    seen = oscillation(trace)
     numbers = {
         "adam/least_decoupling": float(decoupling(trace).nan_to_num(math.inf).min()),
-        "adam/sharpness": sharpness(trace),
+        "adam/sharpness": seen.sharpness,
+        "adam/spike_height": seen.height,
         "adam/least_sqrt_v_over_eps": float(sqrt_v_over_eps(trace).nan_to_num(math.inf).min()),
     }
     return {name: value for name, value in numbers.items() if math.isfinite(value)}

@@ -102,40 +102,40 @@ class StepRecorder:
         rows = rows if bool(keep.all()) else rows[keep]
         return dict(zip(self.kinds, rows.view(len(rows), len(self.kinds), -1).unbind(1), strict=True))
 
-    def trace(self, rows: Mapping[str, Tensor]) -> AdamTrace | None:
+    def trace(self, rows: Mapping[str, Tensor], loss: float) -> AdamTrace | None:
         """Return what the warnings are made from; None without gradients or an Adam-like optimizer.
 
         Parameters
         ----------
         rows
             What :meth:`rows` returned, which is not made twice.
+        loss
+            Median of the last losses; NaN where they are not known.
         """
         if not self._adam or "gradients" not in rows:
             return None
         groups = [self.optimizer.param_groups[i] for i in self._group_of]
-        steps = [float(self.optimizer.state.get(p, {}).get("step", 0)) for p in self.sample.parameters]
+        parameters, sizes = self.sample.parameters, torch.tensor(self.sample.sizes)
+        lr, eps = ([float(group[key]) for group in groups] for key in ("lr", "eps"))
         beta1, beta2 = ([float(group["betas"][i]) for group in groups] for i in range(2))
-        unbias = [1 - b**t if t > 0 and b < 1 else 1.0 for b, t in zip(beta2, steps, strict=True)]
-        sizes = torch.tensor(self.sample.sizes)
-        per_layer = torch.tensor(
-            [
-                [float(group["lr"]) for group in groups],
-                [float(group["eps"]) for group in groups],
-                beta1,
-                unbias,
-            ],
-            dtype=torch.float64,
-        )
+        steps = [float(self.optimizer.state.get(p, {}).get("step", 0)) for p in parameters]
+        bias = [1 - b**t if t > 0 and b < 1 else 1.0 for b, t in zip(beta2, steps, strict=True)]
+        share = [size / p.numel() for size, p in zip(self.sample.sizes, parameters, strict=True)]
+        options = torch.tensor([lr, eps, beta1, beta2, share, bias], dtype=torch.float64)
+        layer = torch.arange(len(sizes)).repeat_interleave(sizes)
         return AdamTrace(
             names=tuple(self.sample.names),
-            layer=torch.arange(len(sizes)).repeat_interleave(sizes),
+            layer=layer,
             gradients=rows["gradients"].cpu(),
             parameters=rows["parameters"].cpu(),
             updates=rows["updates"].cpu(),
-            v=self._now[0].cpu() / per_layer[3].repeat_interleave(sizes),
-            lr=per_layer[0],
-            eps=per_layer[1],
-            beta1=per_layer[2],
+            v=self._now[0].cpu() / options[5, layer],
+            lr=options[0],
+            eps=options[1],
+            beta1=options[2],
+            beta2=options[3],
+            share=options[4],
+            loss=loss,
         )
 
 
