@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_diagnostics.parameter_sample import LastingViews, ParameterSample, SeriesBuffer, copy_all
+from mml_diagnostics.parameter_sample import ParameterSample, SeriesBuffer
 from torch import nn
 
 SHAPES = st.lists(st.lists(st.integers(0, 12), max_size=3), max_size=5)
@@ -60,28 +60,12 @@ def test_missing_tensors_are_zeros_and_other_layouts_are_read_right():
     )
 
 
-def test_lasting_views_follow_a_tensor_that_is_replaced_and_keep_one_that_is_not():
-    named = make([[4, 6], [3]])
-    sample = ParameterSample(named, 0.5)
-    lasting = LastingViews(sample)
-    tensors = [p for _, p in named]
-    first = list(lasting.of(tensors))
-    assert all(a is b for a, b in zip(first, lasting.of(tensors), strict=True))
-    with torch.no_grad():
-        tensors[0].mul_(2)  # as an optimizer does
-    assert torch.equal(torch.cat(lasting.of(tensors)), taken(sample, tensors))
-    for other in (torch.randn(4, 6), torch.randn(6, 4).T, torch.randn(6, 4).T, None, torch.randn(4, 6)):
-        tensors[0] = other
-        assert torch.equal(torch.cat(lasting.of(tensors)), taken(sample, tensors))
-
-
-@settings(deadline=None, max_examples=30)
-@given(SHAPES.filter(bool), st.sampled_from([torch.float32, torch.bfloat16, torch.float64]))
-def test_all_parts_are_copied_to_their_places(shapes, dtype):
-    sources = [torch.randn(shape).to(dtype).flatten() for shape in shapes]
-    out = torch.zeros(sum(s.numel() for s in sources))
-    copy_all(sources, out.split([s.numel() for s in sources]), out)
-    assert torch.equal(out, torch.cat([s.float() for s in sources]))
+def test_positions_and_views_name_the_same_elements():
+    sample = ParameterSample(make([[100, 60], [7], [3, 4]]), 0.05)
+    assert sample.num_small == 2
+    assert sample.names == ["p1", "p2", "p0"]
+    for i, p in enumerate(sample.parameters):
+        assert torch.equal(p.detach().flatten()[sample.positions(i)], sample.view(i, p).detach())
 
 
 @settings(deadline=None, max_examples=30)

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from mml_diagnostics.base import DiagnosticCallback, never_fatal
 from mml_diagnostics.finding import Problem
 from mml_diagnostics.loggers import log_figure, log_scalars
 from mml_diagnostics.spectra import PNG_FILE, append_spectra, can_plot, plot_spectra
+from mml_diagnostics.step_loss import loss_in
 from mml_diagnostics.step_recorder import StepRecorder, is_adam_like
 
 logger = logging.getLogger(__name__)
@@ -147,11 +147,10 @@ class ModelAutocorrelation(DiagnosticCallback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Remember the loss (not its value, which would have to be waited for)."""
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if not self._active or not isinstance(loss, Tensor):
+        loss = loss_in(outputs)
+        if not self._active or loss is None:
             return
-        loss = loss.detach().float().mean()
-        self._loss = loss if self._loss is None else self._loss + loss  # Lightning has divided it already
+        self._loss = loss if self._loss is None else self._loss + loss
         if trainer.global_step > self._step:
             self._losses.append(self._loss)
             self._loss = None
@@ -181,7 +180,7 @@ class ModelAutocorrelation(DiagnosticCallback):
             scalars[f"autocorrelation/{kind}_time"] = float(spectrum.correlation_time)
             if len(spectrum.mean) > 1:
                 scalars[f"autocorrelation/{kind}_lag1"] = float(spectrum.mean[1])
-        loss = float(torch.stack(list(self._losses)).median()) if self._losses else math.nan
+        loss = float(torch.stack([*self._losses]).float().median()) if self._losses else math.nan
         if (trace := recorder.trace(rows, loss)) is not None:
             for problem in [*unstable_preconditioner(trace), *bimodal_updates(trace)]:
                 self.report(problem, self._step)

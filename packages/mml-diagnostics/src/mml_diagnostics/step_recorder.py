@@ -9,7 +9,8 @@ from torch.optim import Optimizer
 
 from mml_diagnostics.adam_instability import adam_update
 from mml_diagnostics.adam_trace import AdamTrace
-from mml_diagnostics.parameter_sample import LastingViews, ParameterSample, SeriesBuffer, copy_all
+from mml_diagnostics.parameter_sample import ParameterSample, SeriesBuffer
+from mml_diagnostics.sample_reader import SampleReader
 
 
 def is_adam_like(optimizer: Optimizer) -> bool:
@@ -55,10 +56,8 @@ class StepRecorder:
         self.kinds = [*["updates"] * self._adam, "parameters", *["gradients"] * gradients]
         device = sample.parameters[0].device if sample.size else torch.device("cpu")
         self._buffer = SeriesBuffer(length, len(self.kinds) * sample.size, device)
-        # v, m, parameters and gradients of the step at hand, and where each parameter's part of them is
-        self._now = torch.zeros(2 * self._adam + 1 + gradients, sample.size, device=device)
-        self._parts = [part for row in self._now for part in row.split(sample.sizes)] if sample.size else []
-        self._parameters, self._m, self._v = (LastingViews(sample) for _ in range(3))
+        self._reader = SampleReader(sample, 2 * self._adam + 1 + gradients)
+        self._v = torch.zeros(sample.size, device=device)
         if self._adam:
             eps = [float(optimizer.param_groups[i]["eps"]) for i in self._group_of]
             self._eps = torch.tensor(eps).repeat_interleave(torch.tensor(sample.sizes)).to(device)
@@ -74,21 +73,24 @@ class StepRecorder:
         bool
             Whether it was: before Adam's first step there are no moments, and nothing is remembered.
         """
-        sample, now = self.sample, self._now
-        sources: list[Tensor] = []
+        parameters = self.sample.parameters
+        sources: list[list[Tensor | None]] = []
         if self._adam:
-            states: list[Mapping[str, Any]] = [self.optimizer.state.get(p, {}) for p in sample.parameters]
+            states: list[Mapping[str, Any]] = [self.optimizer.state.get(p, {}) for p in parameters]
             if not any("exp_avg" in state for state in states):
                 return False
-            sources += self._v.of([_second_moment(state) for state in states])
-            sources += self._m.of([state.get("exp_avg") for state in states])
-        sources += self._parameters.of(sample.parameters)
+            sources = [
+                [state.get("max_exp_avg_sq", state.get("exp_avg_sq")) for state in states],
+                [state.get("exp_avg") for state in states],
+            ]
+        sources.append([*parameters])
         if "gradients" in self.kinds:
-            sources += [sample.view(i, p.grad) for i, p in enumerate(sample.parameters)]
-        copy_all(sources, self._parts, now)
+            sources.append([p.grad for p in parameters])
+        now = self._reader.read(sources)
         if self._adam:
-            now[1].copy_(adam_update(now[1], now[0], self._eps))
-        self._buffer.next_row.copy_(now[int(self._adam) :].view(-1))
+            self._v, now = now[0], now[1:]
+            now[0].copy_(adam_update(now[0], self._v, self._eps))
+        self._buffer.next_row.copy_(now.view(-1))
         self._buffer.advance()
         return True
 
@@ -129,7 +131,7 @@ class StepRecorder:
             gradients=rows["gradients"].cpu(),
             parameters=rows["parameters"].cpu(),
             updates=rows["updates"].cpu(),
-            v=self._now[0].cpu() / options[5, layer],
+            v=self._v.cpu() / options[5, layer],
             lr=options[0],
             eps=options[1],
             beta1=options[2],
@@ -137,7 +139,3 @@ class StepRecorder:
             share=options[4],
             loss=loss,
         )
-
-
-def _second_moment(state: Mapping[str, Any]) -> Tensor | None:
-    return state.get("max_exp_avg_sq", state.get("exp_avg_sq"))

@@ -17,6 +17,7 @@ from mml_diagnostics.checks.runner import CheckRunner, NotApplicableError
 from mml_diagnostics.encoder_watch import EncoderWatch
 from mml_diagnostics.finding import Problem
 from mml_diagnostics.loggers import log_histogram, log_scalars
+from mml_diagnostics.step_loss import loss_in
 
 logger = logging.getLogger(__name__)
 
@@ -149,10 +150,8 @@ class TrainingHelperCallback(DiagnosticCallback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add up the loss; when a step that is looked at is over, look at the weights and the loss."""
-        value = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if isinstance(value, Tensor):
-            value = value.detach().float().mean()
-            self._loss_sum = value if self._loss_sum is None else self._loss_sum + value
+        if (value := loss_in(outputs)) is not None:
+            self._loss_sum = value.float() if self._loss_sum is None else self._loss_sum + value
             self._loss_count += 1
         if not self._live:
             return
