@@ -31,11 +31,12 @@ class ModelAutocorrelation(DiagnosticCallback):
 
     A fixed sample of the elements of all trained parameters is remembered over the last ``buffer_size``
     optimizer steps, in float32 on the parameters' device: memory of ``buffer_size`` times sampled elements,
-    three times (for parameters, gradients, and the updates :math:`u_t = m_t / (\sqrt{v_t} + \epsilon)` of
-    Adam-like optimizers). Every ``analyze_every_n_steps`` the autocorrelation of each element with itself is
-    averaged over the elements and goes to ``autocorrelation.csv`` in the run's directory, and as scalars to
-    the trainer's loggers. When training ends, the last of them are drawn: ``autocorrelation.png``, and a
-    picture to the loggers. Between, nothing is read from the device.
+    four times (for parameters, gradients, and the two moments of Adam-like optimizers, which the updates
+    :math:`u_t = m_t / (\sqrt{v_t} + \epsilon)` are made from). Every ``analyze_every_n_steps`` the
+    autocorrelation of each element with itself is averaged over the elements and goes to
+    ``autocorrelation.csv`` in the run's directory, and as scalars to the trainer's loggers. When training
+    ends, the last of them are drawn: ``autocorrelation.png``, and a picture to the loggers. Between, nothing
+    is read from the device.
 
     Warnings come from :mod:`mml_diagnostics.adam_instability`: curvature close to the bound of stability
     where Adam's v is too slow to keep the loss from rising, and updates that lost their bell shape in a layer
@@ -50,7 +51,7 @@ class ModelAutocorrelation(DiagnosticCallback):
     sampled
         Take a sample of the elements; False takes all.
     sample_frac
-        Share of the elements that is taken, of each parameter at least one element.
+        Share of the elements that is taken. Parameters of which this would be fewer than 4 are left out.
     analyze_grads
         Remember gradients, too. Without them there are no warnings.
     analyze_every_n_steps
@@ -174,7 +175,7 @@ class ModelAutocorrelation(DiagnosticCallback):
         rows = recorder.rows()
         if not len(rows["parameters"]):
             return
-        self.spectra = {kind: summarize_autocorrelation(x) for kind, x in rows.items()}
+        self.spectra = {kind: summarize_autocorrelation(x) for kind, x in rows.items() if kind != "v"}
         scalars = {}
         for kind, spectrum in self.spectra.items():
             scalars[f"autocorrelation/{kind}_time"] = float(spectrum.correlation_time)

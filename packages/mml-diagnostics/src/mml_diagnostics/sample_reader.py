@@ -24,40 +24,39 @@ class SampleReader:
 
     def __init__(self, sample: ParameterSample, kinds: int) -> None:
         self._sample = sample
-        self._kinds = kinds
-        device = sample.parameters[0].device if sample.parameters else torch.device("cpu")
-        self._out = torch.zeros(kinds, sample.size, device=device)
-        small = sample.num_small
+        self._small = small = sample.num_small
         self._width = sum(sample.sizes[:small])
+        device = sample.parameters[0].device if sample.parameters else torch.device("cpu")
         numbers = [p.numel() for p in sample.parameters[:small]]
         self._zeros = [torch.zeros(number, device=device) for number in numbers]
-        picked = [sample.positions(i) + sum(numbers[:i]) for i in range(small)]
-        if picked:
-            one = torch.cat(picked)
-            self._picked = torch.cat([one + kind * sum(numbers) for kind in range(kinds)]).to(device)
-        self._parts = [row[self._width :].split(sample.sizes[small:]) for row in self._out]
+        places = [sample.positions(i) + sum(numbers[:i]) for i in range(small)]
+        of_one = torch.cat(places) if places else torch.zeros(0, dtype=torch.long)
+        self._places = torch.cat([of_one + kind * sum(numbers) for kind in range(kinds)]).to(device)
 
-    def read(self, tensors: Sequence[Sequence[Tensor | None]]) -> Tensor:
-        """Return [kinds, size] float32, which the next call overwrites.
+    def read(self, tensors: Sequence[Sequence[Tensor | None]], out: Tensor) -> None:
+        """Copy the elements to ``out``.
 
         Parameters
         ----------
         tensors
             For each kind, one for each parameter and of its shape; None counts as zeros.
+        out
+            [kinds, size] float32.
         """
-        sample, small = self._sample, len(self._zeros)
+        small = self._small
         with torch.no_grad():
             if small:
-                joined = torch._utils._flatten_dense_tensors(
-                    [
-                        zero if t is None else t
-                        for row in tensors
-                        for t, zero in zip(row[:small], self._zeros, strict=True)
-                    ]
-                )
-                picked = joined.index_select(0, self._picked).view(self._kinds, -1)
-                self._out[:, : self._width].copy_(picked)
-            for row, parts in zip(tensors, self._parts, strict=True):
+                whole = [
+                    zeros if t is None else t
+                    for row in tensors
+                    for t, zeros in zip(row[:small], self._zeros, strict=True)
+                ]
+                joined = torch._utils._flatten_dense_tensors(whole).float()
+                if small == len(self._sample.parameters):
+                    torch.index_select(joined, 0, self._places, out=out.view(-1))
+                    return
+                out[:, : self._width].copy_(joined.index_select(0, self._places).view(len(out), -1))
+            for values, row in zip(out, tensors, strict=True):
+                parts = values[self._width :].split(self._sample.sizes[small:])
                 for i, part in enumerate(parts, start=small):
-                    part.copy_(sample.view(i, row[i]))
-        return self._out
+                    part.copy_(self._sample.view(i, row[i]))

@@ -1,6 +1,6 @@
 """What a sample of the elements of one optimizer's parameters did over its last steps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ def is_adam_like(optimizer: Optimizer) -> bool:
 
 
 class StepRecorder:
-    """Remembers sampled parameters, gradients and, of Adam-like optimizers, updates.
+    """Remembers sampled parameters, gradients and, of Adam-like optimizers, moments.
 
     Remembering reads nothing from a device.
 
@@ -40,8 +40,6 @@ class StepRecorder:
     ----------
     sample
         Which elements are remembered.
-    kinds
-        What is remembered of ``"updates"``, ``"parameters"``, ``"gradients"``.
     """
 
     def __init__(
@@ -53,14 +51,12 @@ class StepRecorder:
         self.sample = sample = ParameterSample(named, fraction)
         self._group_of = [group_of[id(p)] for p in sample.parameters]
         self._adam = is_adam_like(optimizer)
-        self.kinds = [*["updates"] * self._adam, "parameters", *["gradients"] * gradients]
-        device = sample.parameters[0].device if sample.size else torch.device("cpu")
-        self._buffer = SeriesBuffer(length, len(self.kinds) * sample.size, device)
-        self._reader = SampleReader(sample, 2 * self._adam + 1 + gradients)
-        self._v = torch.zeros(sample.size, device=device)
-        if self._adam:
-            eps = [float(optimizer.param_groups[i]["eps"]) for i in self._group_of]
-            self._eps = torch.tensor(eps).repeat_interleave(torch.tensor(sample.sizes)).to(device)
+        self._gradients = gradients
+        kinds = 2 * self._adam + 1 + gradients
+        device = sample.parameters[0].device if sample.parameters else torch.device("cpu")
+        self._buffer = SeriesBuffer(length, kinds * sample.size, device)
+        self._reader = SampleReader(sample, kinds)
+        self._moments: list[list[Tensor | None]] = []
 
     def __len__(self) -> int:
         return len(self._buffer)
@@ -74,35 +70,35 @@ class StepRecorder:
             Whether it was: before Adam's first step there are no moments, and nothing is remembered.
         """
         parameters = self.sample.parameters
-        sources: list[list[Tensor | None]] = []
+        tensors: list[Sequence[Tensor | None]] = []
         if self._adam:
-            states: list[Mapping[str, Any]] = [self.optimizer.state.get(p, {}) for p in parameters]
-            if not any("exp_avg" in state for state in states):
+            tensors += self._find_moments()
+            if not any(m is not None for m in tensors[1]):
                 return False
-            sources = [
-                [state.get("max_exp_avg_sq", state.get("exp_avg_sq")) for state in states],
-                [state.get("exp_avg") for state in states],
-            ]
-        sources.append([*parameters])
-        if "gradients" in self.kinds:
-            sources.append([p.grad for p in parameters])
-        now = self._reader.read(sources)
-        if self._adam:
-            self._v, now = now[0], now[1:]
-            now[0].copy_(adam_update(now[0], self._v, self._eps))
-        self._buffer.next_row.copy_(now.view(-1))
+        tensors.append(parameters)
+        if self._gradients:
+            tensors.append([p.grad for p in parameters])
+        self._reader.read(tensors, self._buffer.next_row.view(len(tensors), -1))
         self._buffer.advance()
         return True
 
     def rows(self) -> dict[str, Tensor]:
         """Return kind -> [T, n], the oldest step first, without steps at which anything is not finite.
 
-        Where a gradient scaler (fp16) overflows, gradients are not finite, and the optimizer does not step.
+        Kinds are ``"parameters"`` and, where they are remembered, ``"gradients"``; with an Adam-like
+        optimizer also ``"v"`` and ``"updates"``. Where a gradient scaler (fp16) overflows, gradients are not
+        finite, and the optimizer does not step.
         """
         rows = self._buffer.rows
         keep = rows.isfinite().all(1)
         rows = rows if bool(keep.all()) else rows[keep]
-        return dict(zip(self.kinds, rows.view(len(rows), len(self.kinds), -1).unbind(1), strict=True))
+        values = list(rows.view(len(rows), -1, self.sample.size).unbind(1)) if self.sample.size else [rows]
+        found: dict[str, Tensor] = {}
+        if self._adam:
+            v, m, *values = values
+            eps = self._per_element([float(group["eps"]) for group in self._groups])
+            found = {"v": v, "updates": adam_update(m, v, eps.to(v))}
+        return found | dict(zip(("parameters", "gradients"), values, strict=False))
 
     def trace(self, rows: Mapping[str, Tensor], loss: float) -> AdamTrace | None:
         """Return what the warnings are made from; None without gradients or an Adam-like optimizer.
@@ -116,7 +112,7 @@ class StepRecorder:
         """
         if not self._adam or "gradients" not in rows:
             return None
-        groups = [self.optimizer.param_groups[i] for i in self._group_of]
+        groups = self._groups
         parameters, sizes = self.sample.parameters, torch.tensor(self.sample.sizes)
         lr, eps = ([float(group[key]) for group in groups] for key in ("lr", "eps"))
         beta1, beta2 = ([float(group["betas"][i]) for group in groups] for i in range(2))
@@ -131,7 +127,7 @@ class StepRecorder:
             gradients=rows["gradients"].cpu(),
             parameters=rows["parameters"].cpu(),
             updates=rows["updates"].cpu(),
-            v=self._v.cpu() / options[5, layer],
+            v=rows["v"][-1].cpu() / options[5, layer],
             lr=options[0],
             eps=options[1],
             beta1=options[2],
@@ -139,3 +135,23 @@ class StepRecorder:
             share=options[4],
             loss=loss,
         )
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        return [self.optimizer.param_groups[i] for i in self._group_of]
+
+    def _per_element(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values).repeat_interleave(torch.tensor(self.sample.sizes))
+
+    def _find_moments(self) -> list[list[Tensor | None]]:
+        """Return v and m of each parameter, None where it has none yet."""
+        state = self.optimizer.state
+        if self._moments:  # a look at the first tells whether the state was loaded anew
+            first = state.get(self.sample.parameters[0], {})
+            if first.get("exp_avg") is self._moments[1][0]:
+                return self._moments
+        states: list[Mapping[str, Any]] = [state.get(p, {}) for p in self.sample.parameters]
+        m = [one.get("exp_avg") for one in states]
+        v = [one.get("max_exp_avg_sq", one.get("exp_avg_sq")) for one in states]
+        self._moments = [] if any(x is None for x in (*m, *v)) else [v, m]
+        return [v, m]
