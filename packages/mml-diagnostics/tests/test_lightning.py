@@ -66,8 +66,17 @@ assert d.replay(sys.argv[1] + "/dumps/step-00000002-rank0.pt", Module()).bad_gra
 ]
 
 x = torch.randn(8, 2)
+others = [d.SAM(rho=0.05), d.ManualGradientClip(1.0), d.GarbageCallback(2)]
 averaged = d.ExponentialMovingAverageCallback(decay=0.5)
-others = [d.SAM(rho=0.05), d.ManualGradientClip(1.0), d.GarbageCallback(2), averaged]
+if "pytorch_lightning" not in sys.modules:
+    others.append(averaged)
+else:
+    try:
+        fit(max_epochs=1, callbacks=[averaged])
+    except TypeError as error:
+        assert "Use EMAWeightAveraging from lightning.pytorch.callbacks" in str(error)
+    else:
+        raise AssertionError("a module of another Lightning was taken")
 module = fit(max_epochs=1, callbacks=others)
 assert all(bool(p.isfinite().all()) for p in module.parameters())
 print("pytorch_lightning" in sys.modules)
