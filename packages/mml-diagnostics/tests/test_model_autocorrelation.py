@@ -195,6 +195,30 @@ def test_lazy_parameters(make_trainer, make_task, task_class, samples, make_load
     assert not callback.switched_off
 
 
+def test_sparse_gradients_and_a_module_that_returns_no_loss(make_trainer, caplog):
+    class Manual(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+            self.table = nn.Embedding(10, 4, sparse=True)
+
+        def training_step(self, batch, batch_idx):
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(self.table(batch).square().mean())
+            optimizer.step()
+
+        def configure_optimizers(self):
+            return torch.optim.SparseAdam(self.parameters())
+
+    callback = ModelAutocorrelation(sampled=False, analyze_every_n_steps=10)
+    make_trainer(callback).fit(Manual(), DataLoader([torch.tensor([1, 2])] * 40, batch_size=None))
+    assert not callback.switched_off
+    assert callback.spectra["gradients"].num_series == 40
+    assert callback.spectra["gradients"].num_moving == 8
+    assert caplog.text.count("training_step returns no loss, so that spikes are not foreseen") == 1
+
+
 def test_steps_that_are_not_finite_are_left_out():
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)

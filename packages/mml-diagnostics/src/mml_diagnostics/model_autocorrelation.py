@@ -100,6 +100,7 @@ class ModelAutocorrelation(DiagnosticCallback):
         self._recorder: StepRecorder | None = None
         self._active = False
         self._losses: deque[Tensor] = deque(maxlen=WINDOW)
+        self._said_no_loss = False
         self._loss: Tensor | None = None  # of the step at hand, from the batches that it is made from
 
     @never_fatal
@@ -183,6 +184,9 @@ class ModelAutocorrelation(DiagnosticCallback):
                 scalars[f"autocorrelation/{kind}_lag1"] = float(spectrum.mean[1])
         loss = float(torch.stack([*self._losses]).float().median()) if self._losses else math.nan
         if (trace := recorder.trace(rows, loss)) is not None:
+            if not self._losses and not self._said_no_loss:
+                self._said_no_loss = True
+                self._skip("training_step returns no loss, so that spikes are not foreseen")
             for problem in [*unstable_preconditioner(trace), *bimodal_updates(trace)]:
                 self.report(problem, self._step)
             scalars |= _adam_scalars(trace)

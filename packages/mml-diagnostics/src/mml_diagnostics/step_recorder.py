@@ -77,7 +77,7 @@ class StepRecorder:
                 return False
         tensors.append(parameters)
         if self._gradients:
-            tensors.append([p.grad for p in parameters])
+            tensors.append([_dense(p.grad) for p in parameters])
         self._reader.read(tensors, self._buffer.next_row.view(len(tensors), -1))
         self._buffer.advance()
         return True
@@ -155,3 +155,7 @@ class StepRecorder:
         v = [one.get("max_exp_avg_sq", one.get("exp_avg_sq")) for one in states]
         self._moments = [] if any(x is None for x in (*m, *v)) else [v, m]
         return [v, m]
+
+
+def _dense(gradient: Tensor | None) -> Tensor | None:
+    return gradient if gradient is None or not gradient.is_sparse else gradient.to_dense()
