@@ -51,7 +51,7 @@ class ModelAutocorrelation(DiagnosticCallback):
     sampled
         Take a sample of the elements; False takes all.
     sample_frac
-        Share of the elements that is taken. Parameters of which this would be fewer than 4 are left out.
+        Share of the elements that is taken, of each parameter at least one element.
     analyze_grads
         Remember gradients, too. Without them there are no warnings.
     analyze_every_n_steps

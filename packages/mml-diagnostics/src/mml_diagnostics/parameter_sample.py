@@ -7,21 +7,17 @@ import torch
 from torch import Tensor, nn
 
 SMALL = 4096  # elements; such a tensor is copied whole sooner than a call for it alone is made
-FEWEST = 4  # sampled elements; fewer say little of a layer, and cost as much to read
 
 
 class ParameterSample:
     """Every k-th element of each parameter, from an offset that is drawn once. Small parameters come first.
-
-    Parameters of which fewer than 4 elements would be taken, such as short biases, are left out, unless there
-    are no others.
 
     Parameters
     ----------
     named_parameters
         Names and parameters; those without elements are left out.
     fraction
-        Share of the elements to take, above 0, at most 1.
+        Share of the elements to take, above 0, at most 1; of each parameter at least one.
     seed
         Of the offsets: the same on all ranks, and after a resume.
 
@@ -37,16 +33,12 @@ class ParameterSample:
         self, named_parameters: Iterable[tuple[str, nn.Parameter]], fraction: float, seed: int = 0
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
-        named = sorted(named_parameters, key=lambda pair: pair[1].numel() > SMALL)
-        cuts = [_cut(parameter, fraction, generator) for _, parameter in named]
-        sizes = [len(range(*cut.indices(p.numel()))) for (_, p), cut in zip(named, cuts, strict=True)]
-        # One that is so small altogether is no reason to leave it out where everything is asked for.
-        fewest = min(FEWEST if fraction < 1 else 1, max(sizes, default=0))
-        kept = [i for i, size in enumerate(sizes) if size >= max(fewest, 1)]
-        self.names = [named[i][0] for i in kept]
-        self.parameters = [named[i][1] for i in kept]
-        self.sizes = [sizes[i] for i in kept]
-        self._cuts = [cuts[i] for i in kept]
+        named = [(name, p) for name, p in named_parameters if p.numel()]
+        named.sort(key=lambda pair: pair[1].numel() > SMALL)
+        self.names = [name for name, _ in named]
+        self.parameters = [p for _, p in named]
+        self._cuts = [_cut(p, fraction, generator) for p in self.parameters]
+        self.sizes = [len(range(p.numel())[cut]) for p, cut in zip(self.parameters, self._cuts, strict=True)]
 
     @property
     def size(self) -> int:
@@ -77,8 +69,6 @@ class ParameterSample:
 
 def _cut(parameter: nn.Parameter, fraction: float, generator: torch.Generator) -> slice:
     numel = parameter.numel()
-    if numel == 0:
-        return slice(0, None, 1)
     stride = min(round(1 / fraction), numel)
     width = parameter.shape[-1] if parameter.ndim > 1 else 1
     while 1 < stride < numel and math.gcd(stride, width) > 1:
