@@ -64,7 +64,6 @@ def main() -> None:
     trainer = pl.Trainer(
         max_epochs=1,
         limit_train_batches=30,
-        limit_val_batches=0,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -74,7 +73,8 @@ def main() -> None:
         callbacks=[check],
     )
     model = EnergyModel()
-    trainer.fit(model, datamodule=data)
+    data.setup("fit")
+    trainer.fit(model, data.train_dataloader())
     (finding,) = [f for f in check.findings if f.severity == "error"]
     print(f"At fault: {finding.where}, first at step {finding.first_step}.")
     print(f"{finding.message} {finding.advice}")
