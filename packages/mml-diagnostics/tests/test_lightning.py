@@ -23,7 +23,7 @@ TRAIN = """
 import sys
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from mml_diagnostics import GradientCheckCallback, ThroughputCallback, TrainingHelperCallback
+import mml_diagnostics as d
 
 
 class Module(LightningModule):
@@ -35,21 +35,50 @@ class Module(LightningModule):
         return self.layer(batch[0]).square().mean()
 
     def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+        return torch.optim.Adam(self.parameters(), lr=0.1)
+
+
+def fit(**options):
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=sys.argv[1], **options,
+    )
+    module = Module()
+    trainer.fit(module, torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=2))
+    return module
 
 
 x = torch.randn(8, 2)
+assert d.diagnose(Module(), [x[:2]]).healthy
 x[5, 0] = torch.nan
-data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=2)
-callbacks = [GradientCheckCallback(), TrainingHelperCallback(update_freq=1), ThroughputCallback()]
-trainer = Trainer(
-    accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-    enable_model_summary=False, default_root_dir=sys.argv[1], callbacks=callbacks,
-)
-trainer.fit(Module(), data)
+callbacks = [
+    d.GradientCheckCallback(dump_dir=sys.argv[1] + "/dumps"), d.TrainingHelperCallback(update_freq=1),
+    d.ThroughputCallback(), d.ModelAutocorrelation(buffer_size=5, analyze_every_n_steps=1),
+    d.ForwardNaNDetection(), d.LossSpikeDetection(), d.UnusedParametersCallback(), d.MonitorGradients(),
+]
+fit(max_epochs=2, callbacks=callbacks)
 assert not any(callback.switched_off for callback in callbacks)
-assert callbacks[0].steps_non_finite == 1
-assert callbacks[2].summary["batches"] == 3
+assert callbacks[0].steps_non_finite == 2
+assert callbacks[2].summary["batches"] > 3
+assert set(callbacks[3].spectra) == {"parameters", "gradients", "updates"}
+assert d.replay(sys.argv[1] + "/dumps/step-00000002-rank0.pt", Module()).bad_gradients == [
+    "layer.weight", "layer.bias"
+]
+
+x = torch.randn(8, 2)
+others = [d.SAM(rho=0.05), d.ManualGradientClip(1.0), d.GarbageCallback(2)]
+averaged = d.ExponentialMovingAverageCallback(decay=0.5)
+if "pytorch_lightning" not in sys.modules:
+    others.append(averaged)
+else:
+    try:
+        fit(max_epochs=1, callbacks=[averaged])
+    except TypeError as error:
+        assert "Use EMAWeightAveraging from lightning.pytorch.callbacks" in str(error)
+    else:
+        raise AssertionError("a module of another Lightning was taken")
+module = fit(max_epochs=1, callbacks=others)
+assert all(bool(p.isfinite().all()) for p in module.parameters())
 print("pytorch_lightning" in sys.modules)
 """
 

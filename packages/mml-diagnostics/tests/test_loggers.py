@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from mml_diagnostics import ModelAutocorrelation
 from mml_diagnostics.histogram import histogram_of
 from mml_diagnostics.loggers import log_figure, log_histogram, log_scalars, log_table
 from mml_diagnostics.testing import read_wandb
@@ -159,3 +160,38 @@ def test_a_logger_that_fails_is_said_once_and_the_others_go_on(make_trainer, tmp
 def test_a_row_of_another_length_is_refused(make_trainer, tmp_path):
     with pytest.raises(ValueError, match="Row 1 of table t has 1 values for 2 columns"):
         log_table(make_trainer(logger=CSVLogger(tmp_path)), "t", ["a", "b"], [[1, 2], [3]], step=0)
+
+
+def test_spectra_of_a_run_in_all_loggers(
+    make_trainer, make_task, samples, make_loader, tmp_path, monkeypatch
+):
+    pytest.importorskip("matplotlib")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    wandb = WandbLogger(save_dir=tmp_path, offline=True, project="test")
+    board, table = TensorBoardLogger(tmp_path, name="board"), CSVLogger(tmp_path, name="csv")
+    callback = ModelAutocorrelation(analyze_every_n_steps=20)
+    trainer = make_trainer(callback, max_epochs=11, logger=[table, board, wandb], log_every_n_steps=1)
+    trainer.fit(make_task(), make_loader(samples))  # 44 steps, analysed at 20 and 40
+    wandb.experiment.finish()
+    assert not callback.switched_off
+    time = float(callback.spectra["updates"].correlation_time)
+
+    events = EventAccumulator(board.log_dir, size_guidance={"images": 0}).Reload()
+    scalars = events.Scalars("autocorrelation/updates_time")
+    assert [event.step for event in scalars] == [20, 40]
+    assert scalars[-1].value == time
+    (picture,) = events.Images("autocorrelation/spectra")
+    assert picture.encoded_image_string.startswith(b"\x89PNG")
+
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    rows = list(read_wandb(file))
+    key = "autocorrelation/updates_time"
+    assert [(r["trainer/global_step"], r[key]) for r in rows if key in r][-1] == (40, time)
+    (image,) = [r["autocorrelation/spectra"] for r in rows if "autocorrelation/spectra" in r]
+    stored = file.parent / "files" / image["path"]
+    assert stored.read_bytes().startswith(b"\x89PNG")
+
+    (picture,) = (tmp_path / "csv" / "version_0").glob("autocorrelation/spectra-*.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -95,7 +95,7 @@ def test_what_is_recorded_is_what_the_run_did(make_trainer, task_class, make_tas
 
     class Kept(ModelAutocorrelation):
         def on_train_end(self, trainer, pl_module):
-            self.kept = {kind: buffer.rows for kind, buffer in self._recorder.buffers.items()}
+            self.kept = self._recorder.rows()
 
     callback = Kept(buffer_size=5, sampled=False)
     make_trainer(callback, max_epochs=3).fit(make_task(Noted), make_loader(samples))
@@ -122,7 +122,12 @@ def test_files_and_loggers(make_trainer, make_task, samples, make_loader, tmp_pa
     with (directory / "metrics.csv").open() as file:
         logged = [r for r in csv.DictReader(file) if r.get("autocorrelation/updates_time")]
     assert [int(r["step"]) for r in logged] == [30, 60]
-    assert {"adam/least_decoupling", "adam/sharpness", "autocorrelation/gradients_lag1"} <= set(logged[0])
+    assert {
+        "adam/least_decoupling",
+        "adam/sharpness",
+        "adam/spike_height",
+        "autocorrelation/gradients_lag1",
+    } <= set(logged[0])
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam])
@@ -190,6 +195,30 @@ def test_lazy_parameters(make_trainer, make_task, task_class, samples, make_load
     assert not callback.switched_off
 
 
+def test_sparse_gradients_and_a_module_that_returns_no_loss(make_trainer, caplog):
+    class Manual(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+            self.table = nn.Embedding(10, 4, sparse=True)
+
+        def training_step(self, batch, batch_idx):
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(self.table(batch).square().mean())
+            optimizer.step()
+
+        def configure_optimizers(self):
+            return torch.optim.SparseAdam(self.parameters())
+
+    callback = ModelAutocorrelation(sampled=False, analyze_every_n_steps=10)
+    make_trainer(callback).fit(Manual(), DataLoader([torch.tensor([1, 2])] * 40, batch_size=None))
+    assert not callback.switched_off
+    assert callback.spectra["gradients"].num_series == 40
+    assert callback.spectra["gradients"].num_moving == 8
+    assert caplog.text.count("training_step returns no loss, so that spikes are not foreseen") == 1
+
+
 def test_steps_that_are_not_finite_are_left_out():
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)
@@ -203,10 +232,10 @@ def test_steps_that_are_not_finite_are_left_out():
         assert recorder.record() == (step > 0)
         if step != 5:  # a gradient scaler skips such a step
             optimizer.step()
-    rows = recorder.finite_rows()
+    rows = recorder.rows()
     assert {len(x) for x in rows.values()} == {6}
     assert all(x.isfinite().all() for x in rows.values())
-    assert all(len(state.gradients) == 6 for state in recorder.layers().values())
+    assert len(recorder.trace(rows, 1.0).gradients) == 6
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,11 @@ def make(shapes):
     return [(f"p{i}", nn.Parameter(torch.randn(shape))) for i, shape in enumerate(shapes)]
 
 
+def taken(sample, tensors):
+    parts = [sample.view(i, t) for i, t in enumerate(tensors)]
+    return torch.cat([p.detach().float() for p in parts]) if parts else torch.empty(0)
+
+
 @settings(deadline=None, max_examples=60)
 @given(SHAPES, st.sampled_from([1e-6, 0.05, 0.3, 1.0]), st.integers(0, 5))
 def test_sizes_elements_and_repeats(shapes, fraction, seed):
@@ -21,23 +26,20 @@ def test_sizes_elements_and_repeats(shapes, fraction, seed):
     sample = ParameterSample(named, fraction, seed)
     full = [(n, p) for n, p in named if p.numel()]
     assert sample.names == [n for n, _ in full]
-    out = torch.empty(sample.size)
-    sample.take(sample.parameters, out)
+    out = taken(sample, sample.parameters)
+    assert len(out) == sample.size
     for (_, p), part, size in zip(full, out.split(sample.sizes) if full else [], sample.sizes, strict=True):
         assert 1 <= size <= p.numel()
         assert size <= p.numel() / round(1 / fraction) + 1
         assert torch.isin(part, p.detach().flatten()).all()
         assert part.unique().numel() == size  # random values: no element twice
-    again = torch.empty(sample.size)
-    ParameterSample(named, fraction, seed).take(sample.parameters, again)
-    assert torch.equal(out, again)
+    assert torch.equal(out, taken(ParameterSample(named, fraction, seed), sample.parameters))
 
 
 def test_everything_is_everything():
     named = make([[3, 4], [5], []])
     sample = ParameterSample(named, 1.0)
-    out = torch.empty(sample.size)
-    sample.take(sample.parameters, out)
+    out = taken(sample, sample.parameters)
     assert torch.equal(out, torch.cat([p.detach().flatten() for _, p in named]))
 
 
@@ -45,18 +47,25 @@ def test_everything_is_everything():
 def test_every_column_of_a_matrix_gets_its_turn(shape):
     p = nn.Parameter(torch.arange(shape[0] * shape[1], dtype=torch.float32).reshape(shape))
     sample = ParameterSample([("w", p)], 0.05)
-    out = torch.empty(sample.size)
-    sample.take([p], out)
+    out = taken(sample, [p])
     assert (out.long() % shape[1]).unique().numel() == shape[1]
 
 
 def test_missing_tensors_are_zeros_and_other_layouts_are_read_right():
     p, q = nn.Parameter(torch.randn(4, 6)), nn.Parameter(torch.randn(3))
     sample = ParameterSample([("p", p), ("q", q)], 1.0)
-    out = torch.empty(sample.size)
     transposed = torch.randn(6, 4, dtype=torch.bfloat16).T
-    sample.take([transposed, None], out)
-    assert torch.equal(out, torch.cat([transposed.flatten().float(), torch.zeros(3)]))
+    assert torch.equal(
+        taken(sample, [transposed, None]), torch.cat([transposed.flatten().float(), torch.zeros(3)])
+    )
+
+
+def test_positions_and_views_name_the_same_elements():
+    sample = ParameterSample(make([[100, 60], [30], [6, 6]]), 0.2)
+    assert sample.num_small == 2
+    assert sample.names == ["p1", "p2", "p0"]
+    for i, p in enumerate(sample.parameters):
+        assert torch.equal(p.detach().flatten()[sample.positions(i)], sample.view(i, p).detach())
 
 
 @settings(deadline=None, max_examples=30)

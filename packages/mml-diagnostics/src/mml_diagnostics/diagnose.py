@@ -17,7 +17,7 @@ from mml_diagnostics.checks.runner import NotApplicableError
 from mml_diagnostics.finding import Problem
 from mml_diagnostics.non_finite import bad_inputs
 
-WIDTH = 100
+WIDTH = 80  # characters, as a terminal has
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,12 @@ class Diagnosis:
         return all(outcome.result in ("ok", "info", "skipped") for outcome in self.outcomes)
 
     def __str__(self) -> str:
-        width = max((len(outcome.check) for outcome in self.outcomes), default=0)
+        indent = " " * 9
         lines = []
         for outcome in self.outcomes:
-            texts = [f"{p.message} {p.advice}" for p in outcome.problems] or [outcome.note]
-            for index, text in enumerate(texts):
-                head = f"{outcome.check:<{width}}  {outcome.result:<7}  " if not index else " " * (width + 11)
-                lines += textwrap.wrap(
-                    text, WIDTH, initial_indent=head, subsequent_indent=" " * (width + 11)
-                ) or [head.rstrip()]
+            lines.append(f"{outcome.result:<8} {outcome.check}")
+            for text in [f"{p.message} {p.advice}" for p in outcome.problems] or [outcome.note]:
+                lines += textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
         return "\n".join(lines)
 
 
@@ -77,9 +74,10 @@ def diagnose(
     """Run the checks that need no trainer: seconds, not a training.
 
     Looked at are the batch (values that are not finite, positions, edges, duplicates, target outliers, size
-    of the targets), whether gradients reach every parameter, whether the output depends on orientation and
-    origin, whether one batch can be learned by heart, and, with a loader, the share of time spent waiting for
-    data. Works on a copy of the module: weights, gradients and torch's random state stay as they are.
+    of the targets), whether gradients reach every parameter, whether the output depends on orientation,
+    origin or the order of atoms, whether one batch can be learned by heart, and, with a loader, the share of
+    time spent waiting for data. Works on a copy of the module: weights, gradients and torch's random state
+    stay as they are.
 
     Parameters
     ----------

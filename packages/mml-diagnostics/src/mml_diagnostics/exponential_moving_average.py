@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from mml_diagnostics._lightning import EMAWeightAveraging
+from mml_diagnostics._lightning import EMAWeightAveraging, LightningModule, Trainer
 
 
 class ExponentialMovingAverageCallback(EMAWeightAveraging):
@@ -27,6 +27,9 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
         For a ``decay`` outside 0 to 1.
     ImportError
         With a Lightning before 2.6, which has none.
+    TypeError
+        At the start of a fit, for a module of ``lightning.pytorch`` where ``pytorch_lightning`` is installed,
+        too: Lightning's averaging knows only modules of its own kind.
     """
 
     def __init__(self, decay: float = 0.99, verbose: str = "WARN", **kwargs: Any) -> None:
@@ -38,3 +41,13 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
         logger = logging.getLogger(__name__)
         logger.setLevel(verbose)
         logger.info("Averaging weights with decay %g.", decay)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a module that Lightning's averaging would not know, then set up as it does."""
+        if not isinstance(pl_module, LightningModule):
+            raise TypeError(
+                f"{type(pl_module).__name__} is not a module of {LightningModule.__module__.split('.')[0]}, "
+                "which this average is made for. Use EMAWeightAveraging from lightning.pytorch.callbacks, or "
+                "one Lightning throughout."
+            )
+        super().setup(trainer, pl_module, stage)

@@ -13,10 +13,16 @@ from torch.optim import Optimizer
 
 from mml_diagnostics._lightning import LightningModule, Trainer
 from mml_diagnostics.base import DiagnosticCallback, never_fatal
-from mml_diagnostics.batch_view import sample_ids_of
 from mml_diagnostics.console import speak_on_console
 from mml_diagnostics.finding import Problem
-from mml_diagnostics.gradient_problems import bad_layer, bad_sample, shorten, small_gradients, stopped
+from mml_diagnostics.gradient_problems import (
+    bad_layer,
+    bad_sample,
+    describe_batches,
+    shorten,
+    small_gradients,
+    stopped,
+)
 from mml_diagnostics.non_finite import (
     bad_inputs,
     count_non_finite,
@@ -24,15 +30,10 @@ from mml_diagnostics.non_finite import (
     gradient_values,
     zero_non_finite,
 )
-from mml_diagnostics.replay import StepBatch, random_state, write_step
+from mml_diagnostics.replay import StepBatch, random_state
+from mml_diagnostics.step_dump import StepDump
 
 logger = logging.getLogger(__name__)
-
-MAX_DUMPS = 10  # of a run on a rank: a broken data set must not fill the disk
-
-
-# Under these the weights are gathered from all ranks: one that asks for them alone would wait for ever.
-SHARDED = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")
 
 
 class GradientCheckCallback(DiagnosticCallback):
@@ -96,8 +97,6 @@ class GradientCheckCallback(DiagnosticCallback):
             raise ValueError(f"num_steps is {num_steps}; give a positive number of steps, or -1 for all.")
         if patience is not None and patience < 1:
             raise ValueError(f"patience is {patience}; give a number of steps of at least 1, or None.")
-        if dump_dir is not None and Path(dump_dir).exists() and not Path(dump_dir).is_dir():
-            raise ValueError(f"dump_dir is {dump_dir}, which is a file; give a directory.")
         super().__init__()
         self.thres = thres
         self.num_steps = num_steps
@@ -110,24 +109,17 @@ class GradientCheckCallback(DiagnosticCallback):
         self.small_counts: Counter[str] = Counter()
         self._streaks: Counter[int] = Counter()  # index of an optimizer -> bad steps in a row
         self._batches: list[StepBatch] = []
-        self._dumped = 0
+        self._dump = StepDump(dump_dir)
         self._loss: Tensor | None = None
         self._names: dict[int, str] = {}
 
     @never_fatal
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the console where ``verbose`` asks for it."""
+        """Open the console where ``verbose`` asks for it; say where steps cannot be written down."""
         self._names.clear()
         if self.verbose and self._speaks:
             speak_on_console()
-        strategy = type(trainer.strategy)
-        if self.dump_dir is not None and any(cls.__name__ in SHARDED for cls in strategy.__mro__):
-            self._dumped = MAX_DUMPS
-            if self._speaks:
-                logger.warning(
-                    "dump_dir is not used: under %s no rank has the whole weights to write.",
-                    strategy.__name__,
-                )
+        self._dump.start(trainer, self._speaks)
 
     @never_fatal
     def on_train_batch_start(
@@ -139,7 +131,7 @@ class GradientCheckCallback(DiagnosticCallback):
         if trainer.global_step != self._step:
             self._batches.clear()
         self._step = trainer.global_step
-        state = {} if self.dump_dir is None else random_state(pl_module.device)
+        state = random_state(pl_module.device) if self._dump.wanted else {}
         self._batches.append(StepBatch(batch_idx, batch, state))
 
     @never_fatal
@@ -180,7 +172,7 @@ class GradientCheckCallback(DiagnosticCallback):
             self._streaks[index] = 0
         elif self._treat_non_finite(pl_module, parameters, gradients, scaler):
             self._streaks[index] += 1
-            self._dump(trainer, pl_module)
+            self._dump.write(trainer, pl_module, self._batches, self._step)
         self._note_small(pl_module, parameters, norms)
 
     @never_fatal
@@ -250,7 +242,9 @@ class GradientCheckCallback(DiagnosticCallback):
         names = [self._name(pl_module, p) for p, _, _ in bad]
         kinds = " and ".join(k for i, k in enumerate(("NaN", "Inf")) if any(c[i] for _, _, c in bad))
         seen = f"{kinds} in the gradients of {len(bad)} of {len(gradients)} parameters ({shorten(names)})"
-        self._report_non_finite(f"{seen} at step {self._step}, {self._describe_batches()}.", outcome, names)
+        self._report_non_finite(
+            f"{seen} at step {self._step}, {describe_batches(self._batches)}.", outcome, names
+        )
         return True
 
     @never_fatal
@@ -260,23 +254,6 @@ class GradientCheckCallback(DiagnosticCallback):
         self.report(
             stopped(streak, self._step, self.steps_non_finite, self.steps_checked, places), self._step
         )
-
-    def _dump(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.dump_dir is None or self._dumped >= MAX_DUMPS or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        self._dumped += 1
-        precision = str(trainer.precision)
-        try:
-            path = write_step(
-                self.dump_dir, pl_module, self._batches, self._step, trainer.global_rank, precision
-            )
-            last = " It is the last one." if self._dumped == MAX_DUMPS else ""
-            logger.warning("Step %d is written to %s, for mml_diagnostics.replay.%s", self._step, path, last)
-        except Exception:
-            self._dumped = MAX_DUMPS
-            logger.exception(
-                "Step %d could not be written to %s; no other is tried.", self._step, self.dump_dir
-            )
 
     def _report_non_finite(self, seen: str, outcome: str, names: Sequence[str]) -> None:
         suspects = [suspect for b in self._batches for suspect in bad_inputs(b.batch)]
@@ -298,13 +275,6 @@ class GradientCheckCallback(DiagnosticCallback):
         if scaler is None or (self._loss is not None and bool(self._loss.isnan().any())):
             return False
         return bool(scaler.get_scale() > 1.0)
-
-    def _describe_batches(self) -> str:
-        parts = []
-        for b in self._batches:
-            ids = sample_ids_of(b.batch)
-            parts.append(f"batch {b.batch_idx}" + (f" (samples {', '.join(ids)})" if ids else ""))
-        return ", ".join(parts) or "no batch"
 
     def _note_small(
         self, pl_module: LightningModule, parameters: Sequence[nn.Parameter], norms: Sequence[float]

@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from mml_diagnostics.batch_view import sample_ids_of
 from mml_diagnostics.finding import Problem
 from mml_diagnostics.non_finite import BadInput
+from mml_diagnostics.replay import StepBatch
 
 NAMES_SHOWN = 4
 
@@ -53,6 +55,15 @@ def small_gradients(steps: int, checked: int, thres: float, counts: Counter[str]
         f"most often (steps): {most_often}.",
         advice="Usual where training has converged; early on, look for saturated or unused layers.",
     )
+
+
+def describe_batches(batches: Sequence[StepBatch]) -> str:
+    """Name the batches of a step, with their samples where those have names."""
+    parts = []
+    for b in batches:
+        ids = sample_ids_of(b.batch)
+        parts.append(f"batch {b.batch_idx}" + (f" (samples {', '.join(ids)})" if ids else ""))
+    return ", ".join(parts) or "no batch"
 
 
 def shorten(names: Sequence[str]) -> str:

@@ -2,29 +2,28 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections import deque
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from mml_diagnostics._lightning import LightningModule, Trainer
-from mml_diagnostics.adam_instability import (
-    LayerState,
-    bimodal_updates,
-    decoupling_of,
-    oscillation,
-    unstable_preconditioner,
-)
+from mml_diagnostics.adam_instability import bimodal_updates, oscillation, unstable_preconditioner
+from mml_diagnostics.adam_trace import WINDOW, AdamTrace, decoupling, sqrt_v_over_eps
 from mml_diagnostics.autocorrelation import Spectrum, summarize_autocorrelation
 from mml_diagnostics.base import DiagnosticCallback, never_fatal
 from mml_diagnostics.finding import Problem
 from mml_diagnostics.loggers import log_figure, log_scalars
 from mml_diagnostics.spectra import PNG_FILE, append_spectra, can_plot, plot_spectra
+from mml_diagnostics.step_loss import loss_in
 from mml_diagnostics.step_recorder import StepRecorder, is_adam_like
 
 logger = logging.getLogger(__name__)
 
-FEWEST_STEPS = 25  # what the warnings need
+FEWEST_STEPS = 15  # what the warnings need
 
 
 class ModelAutocorrelation(DiagnosticCallback):
@@ -32,16 +31,18 @@ class ModelAutocorrelation(DiagnosticCallback):
 
     A fixed sample of the elements of all trained parameters is remembered over the last ``buffer_size``
     optimizer steps, in float32 on the parameters' device: memory of ``buffer_size`` times sampled elements,
-    three times (for parameters, gradients, and the updates :math:`u_t = m_t / (\sqrt{v_t} + \epsilon)` of
-    Adam-like optimizers). Every ``analyze_every_n_steps`` the autocorrelation of each element with itself is
-    averaged over the elements and goes to ``autocorrelation.csv`` in the run's directory, and as scalars to
-    the trainer's loggers. When training ends, the last of them are drawn: ``autocorrelation.png``, and a
-    picture to the loggers. Between, nothing is read from the device.
+    four times (for parameters, gradients, and the two moments of Adam-like optimizers, which the updates
+    :math:`u_t = m_t / (\sqrt{v_t} + \epsilon)` are made from). Every ``analyze_every_n_steps`` the
+    autocorrelation of each element with itself is averaged over the elements and goes to
+    ``autocorrelation.csv`` in the run's directory, and as scalars to the trainer's loggers. When training
+    ends, the last of them are drawn: ``autocorrelation.png``, and a picture to the loggers. Between, nothing
+    is read from the device.
 
-    Warnings come from :mod:`mml_diagnostics.adam_instability`: gradients far below Adam's v while alternating
-    steps grow, and updates that lost their bell shape in a layer whose :math:`\sqrt v` is close to
-    :math:`\epsilon`. They need gradients and an Adam-like optimizer. Only rank zero looks: under DDP all
-    ranks hold the same.
+    Warnings come from :mod:`mml_diagnostics.adam_instability`: curvature close to the bound of stability
+    where Adam's v is too slow to keep the loss from rising, and updates that lost their bell shape in a layer
+    whose :math:`\sqrt v` is close to :math:`\epsilon`. They need gradients and an Adam-like optimizer, the
+    first also the loss that ``training_step`` returns. Only rank zero looks: under DDP all ranks hold the
+    same weights.
 
     Parameters
     ----------
@@ -98,6 +99,9 @@ class ModelAutocorrelation(DiagnosticCallback):
         self.spectra: dict[str, Spectrum] = {}
         self._recorder: StepRecorder | None = None
         self._active = False
+        self._losses: deque[Tensor] = deque(maxlen=WINDOW)
+        self._said_no_loss = False
+        self._loss: Tensor | None = None  # of the step at hand, from the batches that it is made from
 
     @never_fatal
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -141,6 +145,19 @@ class ModelAutocorrelation(DiagnosticCallback):
             self._analyze(trainer, recorder)
 
     @never_fatal
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the loss (not its value, which would have to be waited for)."""
+        loss = loss_in(outputs)
+        if not self._active or loss is None:
+            return
+        self._loss = loss if self._loss is None else self._loss + loss
+        if trainer.global_step > self._step:
+            self._losses.append(self._loss)
+            self._loss = None
+
+    @never_fatal
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the last spectra; a picture at each analysis would cost more than the analysis."""
         if not self.spectra or not can_plot():
@@ -152,38 +169,44 @@ class ModelAutocorrelation(DiagnosticCallback):
 
     def detach(self) -> None:
         """Let go of the parameters and of what was remembered."""
-        self._recorder = None
+        self._recorder = self._loss = None
+        self._losses.clear()
 
     def _analyze(self, trainer: Trainer, recorder: StepRecorder) -> None:
-        rows = recorder.finite_rows()
+        rows = recorder.rows()
         if not len(rows["parameters"]):
             return
-        self.spectra = {kind: summarize_autocorrelation(x) for kind, x in rows.items()}
-        layers = recorder.layers()
-        for problem in [*unstable_preconditioner(layers), *bimodal_updates(layers)]:
-            self.report(problem, self._step)
-        log_scalars(trainer, self._scalars(layers), self._step)
-        if self._run_dir is not None:
-            append_spectra(Path(self._run_dir), self.spectra, self._step)
-
-    def _scalars(self, layers: Mapping[str, LayerState]) -> dict[str, float]:
+        self.spectra = {kind: summarize_autocorrelation(x) for kind, x in rows.items() if kind != "v"}
         scalars = {}
         for kind, spectrum in self.spectra.items():
             scalars[f"autocorrelation/{kind}_time"] = float(spectrum.correlation_time)
             if len(spectrum.mean) > 1:
                 scalars[f"autocorrelation/{kind}_lag1"] = float(spectrum.mean[1])
-        ratios = decoupling_of(layers)
-        if ratios:
-            scalars["adam/least_decoupling"] = min(ratios.values())
-        if (seen := oscillation(list(layers.values()))) is not None:
-            scalars["adam/sharpness"], scalars["adam/oscillation_growth"] = seen.sharpness, seen.growth
-        near = [r for layer in layers.values() if math.isfinite(r := layer.sqrt_v_over_eps)]
-        if near:
-            scalars["adam/least_sqrt_v_over_eps"] = min(near)
-        return scalars
+        loss = float(torch.stack([*self._losses]).float().median()) if self._losses else math.nan
+        if (trace := recorder.trace(rows, loss)) is not None:
+            if not self._losses and not self._said_no_loss:
+                self._said_no_loss = True
+                self._skip("training_step returns no loss, so that spikes are not foreseen")
+            for problem in [*unstable_preconditioner(trace), *bimodal_updates(trace)]:
+                self.report(problem, self._step)
+            scalars |= _adam_scalars(trace)
+        log_scalars(trainer, scalars, self._step)
+        if self._run_dir is not None:
+            append_spectra(Path(self._run_dir), self.spectra, self._step)
 
     def _skip(self, what: str) -> None:
         problem = Problem("skipped_checks", "info", f"ModelAutocorrelation: {what}.", "", where=what)
         self._log.add(problem, self._step)
         if self._speaks:
             logger.warning("%s", problem.message)
+
+
+def _adam_scalars(trace: AdamTrace) -> dict[str, float]:
+    seen = oscillation(trace)
+    numbers = {
+        "adam/least_decoupling": float(decoupling(trace).nan_to_num(math.inf).min()),
+        "adam/sharpness": seen.sharpness,
+        "adam/spike_height": seen.height,
+        "adam/least_sqrt_v_over_eps": float(sqrt_v_over_eps(trace).nan_to_num(math.inf).min()),
+    }
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}

@@ -1,4 +1,4 @@
-"""The same batch, turned and shifted: what an invariant output must not notice."""
+"""The same batch, turned, shifted, its atoms in another order: what an invariant output must not notice."""
 
 import copy
 from collections.abc import MutableMapping
@@ -7,7 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mml_diagnostics.non_finite import EDGE_KEYS
+
 TURNED = ("pos", "cell", "offsets")  # Cartesian vectors of the input
+ENDS = ("edge_index", "src_nodes", "dst_nodes")  # which name atoms by their index
+NOT_OF_ATOMS = (*ENDS, *EDGE_KEYS, "batch", "ptr", "natoms", "cell", "pbc")  # whatever their length is
 
 
 def random_rotation(seed: int = 0) -> Tensor:
@@ -49,6 +53,55 @@ def moved(batch: Any, rotation: Tensor, shift: Tensor) -> Any:
                 turned = (value.double() @ rotation.to(value.device).T).to(value.dtype)
                 _set(holder, key, turned + shift.to(turned) if key == "pos" else turned)
     return batch
+
+
+def random_order(structure_of: Tensor, seed: int = 0) -> Tensor:
+    """Return an order of atoms, [N] indices, in which those of a structure change places among themselves.
+
+    Parameters
+    ----------
+    structure_of
+        [N] the structure of each atom.
+    seed
+        Of the order.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(structure_of), generator=generator)
+    return shuffled[structure_of.cpu()[shuffled].argsort(stable=True)]
+
+
+def reordered(batch: Any, order: Tensor) -> Any:
+    """Return a copy of ``batch`` with its atoms in another order, and edges between the same atoms as before.
+
+    Of the batch and of its graph, tensors with a row for each atom are reordered, and the ends of edges
+    named anew; edges keep their order. Targets stay as they are.
+
+    Parameters
+    ----------
+    batch
+        A mapping, a graph, or a mapping with a graph under ``graph``.
+    order
+        [N] where each atom was before, as :func:`random_order` returns it.
+    """
+    batch = copy.deepcopy(batch)
+    graph = batch.get("graph") if isinstance(batch, MutableMapping) else None
+    now = order.argsort()
+    for holder in (batch, graph):
+        for key in _keys(holder):
+            value = _get(holder, key)
+            if not isinstance(value, Tensor) or value.ndim == 0:
+                continue
+            if key in ENDS:
+                _set(holder, key, now.to(value.device)[value])
+            elif key not in NOT_OF_ATOMS and len(value) == len(order):
+                _set(holder, key, value.detach()[order.to(value.device)])
+    return batch
+
+
+def _keys(holder: Any) -> list[str]:
+    if holder is None:
+        return []
+    return list(holder if isinstance(holder, MutableMapping) else holder.to_dict())
 
 
 def _get(holder: Any, key: str) -> Any:

@@ -54,9 +54,11 @@ def gradient_norms(gradients: list[Tensor], scale: Tensor | None = None) -> list
     """
     if not gradients:
         return []
-    norms = torch.stack(
-        [norm.to(gradients[0].device, torch.float32) for norm in torch._foreach_norm(gradients)]
-    )
+    device = gradients[0].device
+    each = list(torch._foreach_norm(gradients))
+    if any(n.dtype != torch.float32 or n.device != device for n in each):  # a call for each costs as much
+        each = [norm.to(device, torch.float32) for norm in each]  # as the norms do
+    norms = torch.stack(each)
     return (norms if scale is None else norms / scale).tolist()
 
 

@@ -1,14 +1,16 @@
 """A fixed sample of a module's parameters, and a memory of what its elements were over the last steps."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+SMALL = 4096  # elements; such a tensor is copied whole sooner than a call for it alone is made
+
 
 class ParameterSample:
-    """Every k-th element of each parameter, from an offset that is drawn once.
+    """Every k-th element of each parameter, from an offset that is drawn once. Small parameters come first.
 
     Parameters
     ----------
@@ -31,53 +33,47 @@ class ParameterSample:
         self, named_parameters: Iterable[tuple[str, nn.Parameter]], fraction: float, seed: int = 0
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.names: list[str] = []
-        self.parameters: list[nn.Parameter] = []
-        self.sizes: list[int] = []
-        self._cuts: list[slice] = []
-        for name, parameter in named_parameters:
-            if (numel := parameter.numel()) == 0:
-                continue
-            stride = min(round(1 / fraction), numel)
-            width = parameter.shape[-1] if parameter.ndim > 1 else 1
-            while 1 < stride < numel and math.gcd(stride, width) > 1:
-                stride += 1  # every column of a matrix gets its turn
-            start = int(torch.randint(min(stride, numel), (), generator=generator))
-            self.names.append(name)
-            self.parameters.append(parameter)
-            self._cuts.append(slice(start, None, stride))
-            self.sizes.append(len(range(start, numel, stride)))
+        named = [(name, p) for name, p in named_parameters if p.numel()]
+        named.sort(key=lambda pair: pair[1].numel() > SMALL)
+        self.names = [name for name, _ in named]
+        self.parameters = [p for _, p in named]
+        self._cuts = [_cut(p, fraction, generator) for p in self.parameters]
+        self.sizes = [len(range(p.numel())[cut]) for p, cut in zip(self.parameters, self._cuts, strict=True)]
 
     @property
     def size(self) -> int:
         """Elements taken altogether."""
         return sum(self.sizes)
 
-    def take(self, tensors: Sequence[Tensor | None], out: Tensor) -> None:
-        """Copy the sampled elements of ``tensors``, one of the shape of each parameter, to ``out``.
+    @property
+    def num_small(self) -> int:
+        """How many of the parameters, the first ones, have 4096 elements or fewer."""
+        return sum(p.numel() <= SMALL for p in self.parameters)
 
-        Parameters
-        ----------
-        tensors
-            In the order of ``parameters``; None counts as zeros.
-        out
-            [size].
+    def positions(self, index: int) -> Tensor:
+        """Return where the sampled elements are in ``parameters[index]`` when it is flattened."""
+        return torch.arange(self.parameters[index].numel())[self._cuts[index]]
+
+    def view(self, index: int, tensor: Tensor | None) -> Tensor:
+        """Return the sampled elements of a tensor that has the shape of ``parameters[index]``.
+
+        A view of a contiguous tensor, else a copy; zeros for None.
         """
-        with torch.no_grad():
-            parts = [
-                out.new_zeros(size) if t is None else _every(t, cut, size, out)
-                for t, cut, size in zip(tensors, self._cuts, self.sizes, strict=True)
-            ]
-            if parts:
-                torch.cat(parts, out=out)
+        cut, size = self._cuts[index], self.sizes[index]
+        if tensor is None:
+            return torch.zeros(size, device=self.parameters[index].device)
+        if tensor.is_contiguous():  # one view instead of two
+            return tensor.as_strided((size,), (cut.step,), tensor.storage_offset() + cut.start)
+        return tensor.reshape(-1)[cut]
 
 
-def _every(tensor: Tensor, cut: slice, size: int, like: Tensor) -> Tensor:
-    if tensor.is_contiguous():  # one view instead of two: this runs for each parameter at each step
-        part = tensor.as_strided((size,), (cut.step,), tensor.storage_offset() + cut.start)
-    else:
-        part = tensor.reshape(-1)[cut]
-    return part if part.dtype == like.dtype and part.device == like.device else part.to(like)
+def _cut(parameter: nn.Parameter, fraction: float, generator: torch.Generator) -> slice:
+    numel = parameter.numel()
+    stride = min(round(1 / fraction), numel)
+    width = parameter.shape[-1] if parameter.ndim > 1 else 1
+    while 1 < stride < numel and math.gcd(stride, width) > 1:
+        stride += 1  # every column of a matrix gets its turn
+    return slice(int(torch.randint(min(stride, numel), (), generator=generator)), None, stride)
 
 
 class SeriesBuffer:

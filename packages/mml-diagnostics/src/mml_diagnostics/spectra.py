@@ -47,5 +47,5 @@ def plot_spectra(spectra: Mapping[str, Spectrum], step: int) -> Any:
         axes.fill_between(lags, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     axes.axhline(0, color="black", linewidth=0.5)
     axes.set(xlabel="lag / steps", ylabel="autocorrelation", ylim=(-1.05, 1.05), title=f"step {step}")
-    axes.legend()
+    axes.legend(loc="upper right")  # "best" warns where finding it takes long
     return figure

@@ -1,14 +1,16 @@
 """What a sample of the elements of one optimizer's parameters did over its last steps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mml_diagnostics.adam_instability import LayerState, adam_update
+from mml_diagnostics.adam_instability import adam_update
+from mml_diagnostics.adam_trace import AdamTrace
 from mml_diagnostics.parameter_sample import ParameterSample, SeriesBuffer
+from mml_diagnostics.sample_reader import SampleReader
 
 
 def is_adam_like(optimizer: Optimizer) -> bool:
@@ -17,7 +19,7 @@ def is_adam_like(optimizer: Optimizer) -> bool:
 
 
 class StepRecorder:
-    """Remembers sampled parameters, gradients and, of Adam-like optimizers, updates.
+    """Remembers sampled parameters, gradients and, of Adam-like optimizers, moments.
 
     Remembering reads nothing from a device.
 
@@ -36,8 +38,8 @@ class StepRecorder:
 
     Attributes
     ----------
-    buffers
-        ``"parameters"``, ``"gradients"``, ``"updates"`` (what there is of them) to what is remembered.
+    sample
+        Which elements are remembered.
     """
 
     def __init__(
@@ -46,19 +48,18 @@ class StepRecorder:
         self.optimizer = optimizer
         group_of = {id(p): i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
         named = [(n, p) for n, p in module.named_parameters() if p.requires_grad and id(p) in group_of]
-        self.sample = ParameterSample(named, fraction)
-        self._group_of = [group_of[id(p)] for p in self.sample.parameters]
+        self.sample = sample = ParameterSample(named, fraction)
+        self._group_of = [group_of[id(p)] for p in sample.parameters]
         self._adam = is_adam_like(optimizer)
-        kinds = ["parameters", *["gradients"] * gradients, *["updates"] * self._adam]
-        device = self.sample.parameters[0].device if self.sample.size else torch.device("cpu")
-        self.buffers = {kind: SeriesBuffer(length, self.sample.size, device) for kind in kinds}
-        if self._adam:
-            self._moments = torch.zeros(2, self.sample.size, device=device)
-            eps = [float(optimizer.param_groups[i]["eps"]) for i in self._group_of]
-            self._eps = torch.tensor(eps).repeat_interleave(torch.tensor(self.sample.sizes)).to(device)
+        self._gradients = gradients
+        kinds = 2 * self._adam + 1 + gradients
+        device = sample.parameters[0].device if sample.parameters else torch.device("cpu")
+        self._buffer = SeriesBuffer(length, kinds * sample.size, device)
+        self._reader = SampleReader(sample, kinds)
+        self._moments: list[list[Tensor | None]] = []
 
     def __len__(self) -> int:
-        return len(self.buffers["parameters"])
+        return len(self._buffer)
 
     def record(self) -> bool:
         """Remember the coming step: call it when gradients are ready, before the optimizer steps.
@@ -68,52 +69,93 @@ class StepRecorder:
         bool
             Whether it was: before Adam's first step there are no moments, and nothing is remembered.
         """
-        sample, buffers = self.sample, self.buffers
+        parameters = self.sample.parameters
+        tensors: list[Sequence[Tensor | None]] = []
         if self._adam:
-            states: list[Mapping[str, Any]] = [self.optimizer.state.get(p, {}) for p in sample.parameters]
-            if not any("exp_avg" in state for state in states):
+            tensors += self._find_moments()
+            if not any(m is not None for m in tensors[1]):
                 return False
-            m, v = self._moments
-            sample.take([state.get("exp_avg") for state in states], m)
-            sample.take([_second_moment(state) for state in states], v)
-            buffers["updates"].next_row.copy_(adam_update(m, v, self._eps))
-        sample.take(sample.parameters, buffers["parameters"].next_row)
-        if "gradients" in buffers:
-            sample.take([p.grad for p in sample.parameters], buffers["gradients"].next_row)
-        for buffer in buffers.values():
-            buffer.advance()
+        tensors.append(parameters)
+        if self._gradients:
+            tensors.append([_dense(p.grad) for p in parameters])
+        self._reader.read(tensors, self._buffer.next_row.view(len(tensors), -1))
+        self._buffer.advance()
         return True
 
-    def finite_rows(self) -> dict[str, Tensor]:
-        """Return kind -> [T, n], without the steps at which anything is not finite (an fp16 overflow)."""
-        rows = {kind: buffer.rows for kind, buffer in self.buffers.items()}
-        keep = torch.stack([x.isfinite().all(1) for x in rows.values()]).all(0)
-        return rows if bool(keep.all()) else {kind: x[keep] for kind, x in rows.items()}
+    def rows(self) -> dict[str, Tensor]:
+        """Return kind -> [T, n], the oldest step first, without steps at which anything is not finite.
 
-    def layers(self) -> dict[str, LayerState]:
-        """Return parameter name -> its last steps; empty without gradients or an Adam-like optimizer."""
-        if not self._adam or "gradients" not in self.buffers:
-            return {}
-        rows = self.finite_rows()
-        sizes, layers = self.sample.sizes, {}
-        split = {kind: x.split(sizes, dim=1) for kind, x in rows.items()}
-        moments = self._moments[1].split(sizes)
-        for i, (name, parameter) in enumerate(zip(self.sample.names, self.sample.parameters, strict=True)):
-            group = self.optimizer.param_groups[self._group_of[i]]
-            beta1, beta2 = (float(beta) for beta in group["betas"])
-            steps = float(self.optimizer.state.get(parameter, {}).get("step", 0))
-            correction = 1 - beta2**steps if steps > 0 else 1.0
-            layers[name] = LayerState(
-                gradients=split["gradients"][i],
-                parameters=split["parameters"][i],
-                updates=split["updates"][i],
-                v=moments[i] / correction if correction > 0 else moments[i],
-                lr=float(group["lr"]),
-                eps=float(group["eps"]),
-                beta1=beta1,
-            )
-        return layers
+        Kinds are ``"parameters"`` and, where they are remembered, ``"gradients"``; with an Adam-like
+        optimizer also ``"v"`` and ``"updates"``. Where a gradient scaler (fp16) overflows, gradients are not
+        finite, and the optimizer does not step.
+        """
+        rows = self._buffer.rows
+        keep = rows.isfinite().all(1)
+        rows = rows if bool(keep.all()) else rows[keep]
+        values = list(rows.view(len(rows), -1, self.sample.size).unbind(1)) if self.sample.size else [rows]
+        found: dict[str, Tensor] = {}
+        if self._adam:
+            v, m, *values = values
+            eps = self._per_element([float(group["eps"]) for group in self._groups])
+            found = {"v": v, "updates": adam_update(m, v, eps.to(v))}
+        return found | dict(zip(("parameters", "gradients"), values, strict=False))
+
+    def trace(self, rows: Mapping[str, Tensor], loss: float) -> AdamTrace | None:
+        """Return what the warnings are made from; None without gradients or an Adam-like optimizer.
+
+        Parameters
+        ----------
+        rows
+            What :meth:`rows` returned, which is not made twice.
+        loss
+            Median of the last losses; NaN where they are not known.
+        """
+        if not self._adam or "gradients" not in rows:
+            return None
+        groups = self._groups
+        parameters, sizes = self.sample.parameters, torch.tensor(self.sample.sizes)
+        lr, eps = ([float(group[key]) for group in groups] for key in ("lr", "eps"))
+        beta1, beta2 = ([float(group["betas"][i]) for group in groups] for i in range(2))
+        steps = [float(self.optimizer.state.get(p, {}).get("step", 0)) for p in parameters]
+        bias = [1 - b**t if t > 0 and b < 1 else 1.0 for b, t in zip(beta2, steps, strict=True)]
+        share = [size / p.numel() for size, p in zip(self.sample.sizes, parameters, strict=True)]
+        options = torch.tensor([lr, eps, beta1, beta2, share, bias], dtype=torch.float64)
+        layer = torch.arange(len(sizes)).repeat_interleave(sizes)
+        return AdamTrace(
+            names=tuple(self.sample.names),
+            layer=layer,
+            gradients=rows["gradients"].cpu(),
+            parameters=rows["parameters"].cpu(),
+            updates=rows["updates"].cpu(),
+            v=rows["v"][-1].cpu() / options[5, layer],
+            lr=options[0],
+            eps=options[1],
+            beta1=options[2],
+            beta2=options[3],
+            share=options[4],
+            loss=loss,
+        )
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        return [self.optimizer.param_groups[i] for i in self._group_of]
+
+    def _per_element(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values).repeat_interleave(torch.tensor(self.sample.sizes))
+
+    def _find_moments(self) -> list[list[Tensor | None]]:
+        """Return v and m of each parameter, None where it has none yet."""
+        state = self.optimizer.state
+        if self._moments:  # a look at the first tells whether the state was loaded anew
+            first = state.get(self.sample.parameters[0], {})
+            if first.get("exp_avg") is self._moments[1][0]:
+                return self._moments
+        states: list[Mapping[str, Any]] = [state.get(p, {}) for p in self.sample.parameters]
+        m = [one.get("exp_avg") for one in states]
+        v = [one.get("max_exp_avg_sq", one.get("exp_avg_sq")) for one in states]
+        self._moments = [] if any(x is None for x in (*m, *v)) else [v, m]
+        return [v, m]
 
 
-def _second_moment(state: Mapping[str, Any]) -> Tensor | None:
-    return state.get("max_exp_avg_sq", state.get("exp_avg_sq"))
+def _dense(gradient: Tensor | None) -> Tensor | None:
+    return gradient if gradient is None or not gradient.is_sparse else gradient.to_dense()

@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from mml_diagnostics._lightning import LightningModule, Trainer
 from mml_diagnostics.base import DiagnosticCallback, never_fatal
-from mml_diagnostics.batch_view import BatchView, name_sample, sample_ids_of, view_batch
-from mml_diagnostics.checks import data, embeddings, gradients, loss, targets, weights
+from mml_diagnostics.batch_view import BatchView, sample_ids_of, view_batch
+from mml_diagnostics.checks import data, gradients, loss, targets, weights
 from mml_diagnostics.checks.runner import CheckRunner, NotApplicableError
+from mml_diagnostics.encoder_watch import EncoderWatch
 from mml_diagnostics.finding import Problem
 from mml_diagnostics.loggers import log_histogram, log_scalars
+from mml_diagnostics.step_loss import loss_in
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +87,13 @@ class TrainingHelperCallback(DiagnosticCallback):
         self.loss_history: list[float] = []
         self._inspected = -1  # the last step that was looked at
         self._live = False  # whether the step at hand is looked at
-        self._handle: RemovableHandle | None = None
-        self._view: BatchView | None = None
-        self._sample_ids: list[str] | None = None
         self._before: dict[str, Tensor] = {}
         self._groups: list[dict[str, float]] = []  # learning rates
         self._gradient_norms: dict[str, float] = {}
-        self._embeddings: dict[str, Tensor] = {}
         self._loss_sum: Tensor | None = None
         self._loss_count = 0
         self._checks = CheckRunner()
+        self._encoder = EncoderWatch(self._checks, self._run)
 
     @never_fatal
     def on_train_batch_start(
@@ -108,14 +106,14 @@ class TrainingHelperCallback(DiagnosticCallback):
         self._step = self._inspected = step
         self._forget()
         self._live = True
-        self._view, self._sample_ids = view_batch(batch), sample_ids_of(batch)
+        view = view_batch(batch)
         for check in DATA_CHECKS:
-            self._run(check.__name__, _with_view(check), self._view)
+            self._run(check.__name__, _with_view(check), view)
         self._run("target_outliers", targets.target_outliers, batch)
         if self.encoder_hook:
             encoder = getattr(pl_module, "encoder", None)
             if isinstance(encoder, nn.Module):
-                self._handle = encoder.register_forward_hook(self._on_encoder_output)
+                self._encoder.arm(encoder, self._on_encoder_output, view, sample_ids_of(batch))
             else:
                 self._checks.skip("embeddings", "the module has no encoder")
 
@@ -152,14 +150,12 @@ class TrainingHelperCallback(DiagnosticCallback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add up the loss; when a step that is looked at is over, look at the weights and the loss."""
-        value = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if isinstance(value, Tensor):
-            value = value.detach().float().mean()
-            self._loss_sum = value if self._loss_sum is None else self._loss_sum + value
+        if (value := loss_in(outputs)) is not None:
+            self._loss_sum = value.float() if self._loss_sum is None else self._loss_sum + value
             self._loss_count += 1
         if not self._live:
             return
-        self._remove_hook()
+        self._encoder.remove()
         if trainer.global_step == self._step:  # gradients are still accumulated
             return
         self._check_weights(trainer, pl_module)
@@ -173,7 +169,6 @@ class TrainingHelperCallback(DiagnosticCallback):
 
     def detach(self) -> None:
         """Remove the forward hook, and let go of the batch and the weights that were kept."""
-        self._remove_hook()
         self._forget()
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,32 +187,7 @@ class TrainingHelperCallback(DiagnosticCallback):
 
     @never_fatal
     def _on_encoder_output(self, module: nn.Module, args: Any, output: Any) -> None:
-        if not self._live or self._handle is None:
-            return
-        self._remove_hook()  # the first call of the step is looked at
-        system = output if isinstance(output, Tensor) else getattr(output, "system_embedding", None)
-        point = getattr(output, "point_embedding", None)
-        view = self._view
-        found = False
-        with torch.no_grad():
-            if isinstance(system, Tensor) and system.ndim == 2:
-                found = True
-                self._look_at(
-                    "system", system, self._name_structure, embeddings.count_compositions(view, len(system))
-                )
-            if isinstance(point, Tensor) and point.ndim == 2:
-                found = True
-                self._look_at("point", point, self._name_atom, embeddings.count_elements(view, len(point)))
-        if not found:
-            self._checks.skip(
-                "embeddings", "the encoder's output has no system_embedding or point_embedding matrix"
-            )
-
-    def _look_at(self, level: str, x: Tensor, name: Callable[[int], str], num_kinds: int) -> None:
-        x = x.detach()
-        self._embeddings[level] = x
-        self._run(f"exploding_embeddings/{level}", embeddings.exploding_embeddings, x, level, name)
-        self._run(f"collapsed_embeddings/{level}", embeddings.collapsed_embeddings, x, level, num_kinds)
+        self._encoder.look(output)
 
     def _check_weights(self, trainer: Trainer, pl_module: LightningModule) -> None:
         parts = {part: getattr(pl_module, part, None) for part in ("encoder", "output_heads")}
@@ -249,7 +219,7 @@ class TrainingHelperCallback(DiagnosticCallback):
         for name, values in {
             "gradient_norms": torch.tensor(list(self._gradient_norms.values())),
             "weight_norms": torch.tensor(norms),
-            **{f"{level}_embedding": x for level, x in self._embeddings.items()},
+            **{f"{level}_embedding": x for level, x in self._encoder.embeddings.items()},
         }.items():
             if len(values):
                 log_histogram(trainer, f"diagnostics/{name}", values, self._step)
@@ -257,8 +227,8 @@ class TrainingHelperCallback(DiagnosticCallback):
     def _forget(self) -> None:
         """Let go of what belongs to the step that was looked at."""
         self._live = False
-        self._view = None
-        self._before, self._groups, self._gradient_norms, self._embeddings = {}, [], {}, {}
+        self._encoder.forget()
+        self._before, self._groups, self._gradient_norms = {}, [], {}
 
     def _check_loss(self) -> None:
         if self._loss_sum is None:
@@ -271,22 +241,6 @@ class TrainingHelperCallback(DiagnosticCallback):
     def _run(self, name: str, check: Callable[..., list[Problem]], *args: Any) -> None:
         for problem in self._checks.run(name, check, *args):
             self.report(problem, self._step)
-
-    def _remove_hook(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
-
-    def _name_structure(self, row: int) -> str:
-        return name_sample(self._sample_ids, row)
-
-    def _name_atom(self, row: int) -> str:
-        if self._view is None or row >= len(self._view.structure_of):
-            return f"row {row}"
-        structure = int(self._view.structure_of[row])
-        return (
-            f"atom {row - int((self._view.structure_of < structure).sum())} of {self._view.name(structure)}"
-        )
 
 
 def _with_view(check: Callable[[BatchView], list[Problem]]) -> Callable[[BatchView | None], list[Problem]]:

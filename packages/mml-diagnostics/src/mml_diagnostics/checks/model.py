@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mml_diagnostics.batch_view import count_sizes, look_up
+from mml_diagnostics.batch_view import count_sizes, look_up, view_batch
 from mml_diagnostics.checks.runner import NotApplicableError
 from mml_diagnostics.checks.targets import targets_of
 from mml_diagnostics.finding import Problem
-from mml_diagnostics.moved import moved, random_rotation
+from mml_diagnostics.moved import moved, random_order, random_rotation, reordered
 
 
 def loss_of(module: Any, batch: Any) -> Tensor:
@@ -73,7 +73,8 @@ def invariant_output(module: Any, batch: Any, tolerance: float = 1e-3) -> list[P
     """Find out whether what should not depend on orientation and origin does.
 
     Compared are the system embeddings of ``module.encoder``, or else what the module returns for the batch,
-    of the structures as they are and turned and shifted (positions, cells and offsets).
+    of the structures as they are and turned and shifted (positions, cells and offsets), and with their atoms
+    in another order where edges tell between which they are.
 
     Raises
     ------
@@ -90,11 +91,17 @@ def invariant_output(module: Any, batch: Any, tolerance: float = 1e-3) -> list[P
     before = _system(part, moved(batch, torch.eye(3, dtype=torch.float64), torch.zeros(3)))
     size = float((before - before.mean(dim=0)).abs().max())
     size = size or float(before.abs().max()) or 1.0
-    problems = []
-    for other, how, remedy in (
+    others = [
         (turned, "turned", "absolute coordinates or components of vectors are used as numbers"),
         (shifted, "shifted", "absolute coordinates are used as numbers, or offsets are left out"),
-    ):
+    ]
+    graph = look_up(batch, "graph")
+    view = view_batch(batch)
+    if view is not None and (graph is None or isinstance(getattr(graph, "edge_index", None), Tensor)):
+        other = reordered(batch, random_order(view.structure_of))
+        others.append((other, "given in another order of atoms", "the index of an atom plays a part"))
+    problems = []
+    for other, how, remedy in others:
         change = float((_system(part, other) - before).abs().max()) / size
         if not change <= tolerance:
             problems.append(

@@ -189,7 +189,7 @@ class BaseScalingSchedule(ABC):
         ax.plot(fractions, [self.value_at(fraction) for fraction in fractions], label=self.key)
         ax.set_xlabel("progress of the run")
         ax.set_ylabel("loss weight")
-        ax.legend()
+        ax.legend(loc="upper right")  # "best" warns where finding it takes long
         return ax
 
     def __repr__(self) -> str:

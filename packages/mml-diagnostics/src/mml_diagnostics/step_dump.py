@@ -1,0 +1,69 @@
+"""Steps that a gradient went bad on, written down during a run for :func:`mml_diagnostics.replay`."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from mml_diagnostics._lightning import LightningModule, Trainer
+from mml_diagnostics.replay import StepBatch, write_step
+
+logger = logging.getLogger(__name__)
+
+MAX_DUMPS = 10  # of a run on a rank: a broken data set must not fill the disk
+
+# Under these the weights are gathered from all ranks: one that asks for them alone would wait for ever.
+SHARDED = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")
+
+
+class StepDump:
+    """Writes the first ten bad steps of a rank. A step that cannot be written ends the writing, not the run.
+
+    Parameters
+    ----------
+    directory
+        Where to; None writes nothing.
+
+    Raises
+    ------
+    ValueError
+        Where ``directory`` is a file.
+    """
+
+    def __init__(self, directory: str | Path | None) -> None:
+        if directory is not None and Path(directory).exists() and not Path(directory).is_dir():
+            raise ValueError(f"dump_dir is {directory}, which is a file; give a directory.")
+        self.directory = directory
+        self._left = MAX_DUMPS
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a bad step would be written."""
+        return self.directory is not None and self._left > 0
+
+    def start(self, trainer: Trainer, speaks: bool) -> None:
+        """Give up, and say so, where the strategy shards the weights over ranks."""
+        strategy = type(trainer.strategy)
+        if self.directory is None or not any(cls.__name__ in SHARDED for cls in strategy.__mro__):
+            return
+        self._left = 0
+        if speaks:
+            logger.warning(
+                "dump_dir is not used: under %s no rank has the whole weights to write.", strategy.__name__
+            )
+
+    def write(
+        self, trainer: Trainer, module: LightningModule, batches: Sequence[StepBatch], step: int
+    ) -> None:
+        """Write the step that ``batches`` make, before the optimizer steps. Not in ``fast_dev_run``."""
+        if self.directory is None or not self.wanted or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        self._left -= 1
+        try:
+            path = write_step(
+                self.directory, module, batches, step, trainer.global_rank, str(trainer.precision)
+            )
+            last = "" if self._left else " It is the last one."
+            logger.warning("Step %d is written to %s, for mml_diagnostics.replay.%s", step, path, last)
+        except Exception:
+            self._left = 0
+            logger.exception("Step %d could not be written to %s; no other is tried.", step, self.directory)
