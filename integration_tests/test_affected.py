@@ -7,11 +7,10 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import ROOT, tool
+from support import ROOT
+from workspace import affected, reached, read_projects, release_order, siblings
 
-AFFECTED = tool("affected")
-affected, release_order, siblings = (AFFECTED[name] for name in ("affected", "release_order", "siblings"))
-PROJECTS = AFFECTED["read_projects"](ROOT)
+PROJECTS = read_projects(ROOT)
 WANTS = siblings(PROJECTS)
 
 
@@ -35,6 +34,12 @@ def test_exactly_the_changed_packages_and_those_that_reach_them(wants, data):
     )
     found = affected([*(f"packages/{name}/src/{name}/a.py" for name in changed), *others], wants)
     assert set(found) == {name for name in wants if any(reaches(wants, name, goal) for goal in changed)}
+
+
+@given(workspaces())
+def test_what_a_package_needs_is_what_it_reaches(wants):
+    for name in wants:
+        assert reached(name, wants) == {goal for goal in wants if goal != name and reaches(wants, name, goal)}
 
 
 @given(workspaces())
