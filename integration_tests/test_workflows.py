@@ -1,4 +1,4 @@
-"""CI runs the steps of `tools/check`, all of them; nothing is published that the release's check has not made."""
+"""CI runs the steps of `tools/check`, all of them, and publishes only what the release's check has made."""
 
 import re
 import subprocess
@@ -83,7 +83,7 @@ def test_help_is_the_head_of_the_script():
     done = subprocess.run([CHECK, "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("What CI runs, here and anywhere")
     assert all(len(line) <= 110 for line in done.stdout.splitlines())
-    for step in known_steps() - set(refusal("x").partition("real")[0].split()):
+    for step in ("integration", "dgl", "lowest", "release"):  # those that do not run by themselves
         assert step in done.stdout
 
 
