@@ -3,6 +3,7 @@
 import runpy
 import shutil
 import subprocess
+import tomllib
 import zipfile
 
 import pytest
@@ -142,6 +143,31 @@ def test_uv_looks_for_the_package_in_the_local_index_only(tmp_path, dry_run):
     done = uv_lock(tmp_path, text)
     assert done.returncode != 0
     assert "iniconfig" in done.stderr
+
+
+def add_wheel(index, name, version, requires=""):
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(index / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        required = f"Requires-Dist: {requires}\n" if requires else ""
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{required}"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+
+
+def test_uv_looks_for_siblings_there_too(tmp_path, dry_run):
+    """Though it is the package that requires them, and not the project that requires the package."""
+    index = tmp_path / "index"
+    index.mkdir()
+    add_wheel(index, "one", "0.1.0", requires="iniconfig")
+    text = dry_run["project_file"](Release("one", "0.1.0", tagged=False), [], {"one", "iniconfig"}, index, [])
+    assert uv_lock(tmp_path, text).returncode != 0
+    add_wheel(index, "iniconfig", "0.0.7")
+    done = uv_lock(tmp_path, text)
+    assert done.returncode == 0, done.stderr
+    packages = tomllib.loads((tmp_path / "uv.lock").read_text())["package"]
+    assert {package["name"]: package["version"] for package in packages}["iniconfig"] == "0.0.7"
 
 
 @pytest.fixture(scope="module")
