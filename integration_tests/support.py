@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -39,11 +38,6 @@ class SignalAtStep(Callback):
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         if trainer.global_step == self.step:
             os.kill(os.getpid(), self.signum)
-
-
-def tool(name: str) -> dict[str, Any]:
-    """Return the functions of a script in `tools/`, by their names."""
-    return runpy.run_path(str(ROOT / "tools" / name))
 
 
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
