@@ -12,6 +12,14 @@ rates = st.floats(1e-8, 10.0)
 sizes = st.integers(1, 4096)
 
 
+@pytest.fixture
+def log(caplog, monkeypatch):
+    """What is logged through Lightning, which may keep it from pytest where it was imported first."""
+    monkeypatch.setattr(logging.getLogger("pytorch_lightning"), "propagate", True)
+    with caplog.at_level(logging.INFO):
+        yield caplog
+
+
 @given(lr=rates, first=sizes, second=sizes)
 def test_rules_multiply(lr, first, second):
     for rule, power in (("sqrt", 0.5), ("linear", 1.0)):
@@ -42,16 +50,15 @@ def test_what_cannot_be_is_refused(arguments, message):
         scale_lr_by_world_size(*arguments)
 
 
-def test_a_task_scales_and_says_what_an_optimizer_step_sees(data, make_trainer, monkeypatch, caplog):
+def test_a_task_scales_and_says_what_an_optimizer_step_sees(data, make_trainer, monkeypatch, log):
     task = ScalarRegressionTask(ToyEncoder(), task_keys=["band_gap"], lr=0.01, lr_scaling="sqrt")
     trainer = make_trainer(accumulate_grad_batches=2)
     monkeypatch.setattr(type(trainer), "world_size", property(lambda trainer: 16))
-    with caplog.at_level(logging.INFO):
-        trainer.fit(task, data)
+    trainer.fit(task, data)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.04)
     assert trainer.callback_metrics["lr/scaled"].item() == pytest.approx(0.04)
     assert trainer.callback_metrics["effective_batch_size"].item() == 4 * 16 * 2
-    assert "0.01 is scaled to 0.04 by the rule 'sqrt'; an optimizer step sees 128 structures" in caplog.text
+    assert "0.01 is scaled to 0.04 by the rule 'sqrt'; an optimizer step sees 128 structures" in log.text
 
 
 class Batches:
@@ -64,13 +71,12 @@ class Batches:
         return iter(self.batches)
 
 
-def test_a_loader_without_a_batch_size(data, make_trainer, caplog):
+def test_a_loader_without_a_batch_size(data, make_trainer, log):
     task = ScalarRegressionTask(ToyEncoder(), task_keys=["band_gap"], lr_scaling="linear")
     trainer, batches = make_trainer(), list(data.loader())
-    with caplog.at_level(logging.INFO):
-        trainer.fit(task, Batches(batches), Batches(batches))
+    trainer.fit(task, Batches(batches), Batches(batches))
     assert "effective_batch_size" not in trainer.callback_metrics
-    assert "an unknown number of structures (the loader has no batch_size)" in caplog.text
+    assert "an unknown number of structures (the loader has no batch_size)" in log.text
 
 
 def test_a_scheduler_starts_from_the_scaled_rate(data, make_trainer, monkeypatch):

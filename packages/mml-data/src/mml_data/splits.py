@@ -76,6 +76,9 @@ def read_numbers(directory: Path, entry: FileEntry, *, check: bool = False) -> n
         indices = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"the file {str(file)!r} is missing or damaged: {error}") from error
+    if not isinstance(indices, np.ndarray):  # what is in a zip archive, numpy takes for several arrays
+        indices.close()
+        raise ValueError(f"the file {str(file)!r} is a zip archive, not an array")
     if indices.dtype != np.dtype("<i8") or indices.shape != (entry.count,):
         raise ValueError(
             f"the file {str(file)!r} is {list(indices.shape)} {indices.dtype}, not [{entry.count}] int64"

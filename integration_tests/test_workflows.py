@@ -1,0 +1,101 @@
+"""CI runs the steps of `tools/check`, all of them, and publishes only what the release's check has made."""
+
+import re
+import subprocess
+
+import pytest
+import yaml
+from support import ROOT
+from workspace import read_projects, release_order, siblings
+
+CHECK = ROOT / "tools/check"
+WORKFLOWS = {p.stem: yaml.safe_load(p.read_text("utf-8")) for p in (ROOT / ".github/workflows").glob("*.yml")}
+PROJECTS = read_projects(ROOT)
+# What needs files that are not in the repository.
+NOT_IN_CI = {"real"}
+
+
+def refusal(*steps):
+    done = subprocess.run([CHECK, *steps], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    return done.stderr
+
+
+def known_steps():
+    return set(refusal("no-such-step").partition("there are: ")[2].split())
+
+
+def steps_that_ci_runs():
+    """Names of the steps in all jobs, those that come from a matrix too."""
+    found = set()
+    for job in WORKFLOWS["ci"]["jobs"].values():
+        commands = " ".join(step.get("run", "") for step in job["steps"])
+        for line in re.findall(r"(?:tools/check|\.ci/run)((?: [a-z]+\b)*)", commands):
+            found |= set(line.split())
+        if '"$STEP"' in commands:
+            name = job["env"]["STEP"].partition(":")[0]
+            found |= set(job["strategy"]["matrix"]["versions"]) if "matrix.versions" in name else {name}
+    return found
+
+
+def test_ci_runs_every_step_that_there_is_and_no_other():
+    assert steps_that_ci_runs() - {"tests"} == known_steps() - {"tests"} - NOT_IN_CI
+    assert "tests" in known_steps()
+
+
+def test_one_job_waits_for_all_others():
+    jobs = WORKFLOWS["ci"]["jobs"]
+    assert set(jobs["all-green"]["needs"]) == set(jobs) - {"all-green"}
+    assert jobs["all-green"]["if"] == "always()"
+
+
+def test_the_oldest_and_the_newest_python():
+    requires = {project["project"]["requires-python"] for project in PROJECTS.values()}
+    assert requires == {">=3.11,<3.14"}
+    for job in ("package", "integration"):
+        assert WORKFLOWS["ci"]["jobs"][job]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+
+
+def test_the_steps_of_packages_know_all_of_them():
+    listed = refusal("alone:no-such-package").partition("there are: ")[2].split()
+    assert sorted(listed) == sorted(PROJECTS)
+    wants = siblings(PROJECTS)
+    assert all(wants[name] <= set(listed[:i]) for i, name in enumerate(listed)), release_order(wants)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("lints", "no step lints"),
+        ("say", "no step say"),
+        ("", "no step ;"),
+        ("alone:", "no package ;"),
+        ("alone:mml-", "no package mml-;"),
+        ("lint:mml-xpu", "the step lint is not one of a package: say lint"),
+        ("--list", "no step --list"),
+    ],
+)
+def test_a_step_that_is_not_there_is_refused_before_anything_runs(step, message):
+    assert message in refusal("siblings", step)
+
+
+def test_help_is_the_head_of_the_script():
+    done = subprocess.run([CHECK, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("What CI runs, here and anywhere")
+    assert all(len(line) <= 110 for line in done.stdout.splitlines())
+    for step in ("integration", "dgl", "lowest", "release"):  # those that do not run by themselves
+        assert step in done.stdout
+
+
+def test_nothing_is_published_but_what_the_release_check_left():
+    jobs = WORKFLOWS["release"]["jobs"]
+    assert WORKFLOWS["release"]["permissions"] == {}
+    runs = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    assert runs["build"] == ['tools/release_dry_run "$GITHUB_REF_NAME" --published-siblings --out dist']
+    assert (jobs["publish"]["needs"], jobs["announce"]["needs"]) == ("build", "publish")
+    assert runs["publish"] == ["uv publish --trusted-publishing always dist/*.whl dist/*.tar.gz"]
+    assert {name: job["permissions"] for name, job in jobs.items()} == {
+        "build": {"contents": "read"},
+        "publish": {"id-token": "write"},
+        "announce": {"contents": "write"},
+    }
