@@ -10,6 +10,8 @@ from mml_models import MACE, ScaleShiftMACE
 from mml_models.optional import is_installed
 from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
 
+# e3nn's scripted functions can be neither traced nor run in half precision.
+NOT_CLAIMED = {"autocast", "compile"}
 pytestmark = pytest.mark.skipif(not is_installed("mace"), reason="mml-models[mace] is not installed")
 
 CUTOFF = 4.0
@@ -34,7 +36,7 @@ def encoder():
     return small().double()
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", sorted(set(CHECKS) - NOT_CLAIMED))
 def test_passes_the_suite(name, encoder):
     @settings(max_examples=2, deadline=None)
     @given(st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 3)), st.integers(0, 1000))
@@ -53,7 +55,7 @@ def test_passes_the_suite(name, encoder):
     ],
 )
 def test_passes_the_suite_with_other_options(kind, options):
-    check_encoder(small(kind, **options), random_crystal(2))
+    check_encoder(small(kind, **options), random_crystal(2), skip=NOT_CLAIMED & set(CHECKS))
 
 
 @pytest.mark.parametrize("kind", [MACE, ScaleShiftMACE])

@@ -8,6 +8,8 @@ from mml_models import Allegro, NequIP
 from mml_models.optional import is_installed
 from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
 
+# torch.compile cannot trace what the number of edges decides; e3nn's products want one precision.
+NOT_CLAIMED = {NequIP: {"autocast", "compile"}, Allegro: {"compile"}}
 pytestmark = pytest.mark.skipif(not is_installed("nequip"), reason="mml-models[nequip] is not installed")
 
 CUTOFF = 4.0
@@ -23,6 +25,9 @@ def small(kind, **options):
 @BOTH
 @pytest.mark.parametrize("name", CHECKS)
 def test_passes_the_suite(name, kind):
+    if name in NOT_CLAIMED[kind]:
+        pytest.skip("not claimed")
+
     @settings(max_examples=2, deadline=None)
     @given(st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 3)), st.integers(0, 1000))
     def check(crystal, seed):
@@ -40,7 +45,7 @@ def test_passes_the_suite(name, kind):
     ],
 )
 def test_passes_the_suite_with_other_options(kind, options):
-    check_encoder(small(kind, **options), random_crystal(2))
+    check_encoder(small(kind, **options), random_crystal(2), skip=NOT_CLAIMED[kind])
 
 
 @BOTH

@@ -28,7 +28,8 @@ class MACE(Adapter):
     or, with ``output="energy"``, the energy of each atom, that of its element included, so that a pretrained
     model can be used as it is. Where they are the scalars, the model's readouts are not trained.
 
-    `from_file` and `from_model` make an encoder of a model that others trained.
+    `from_file` and `from_model` make an encoder of a model that others trained. e3nn's scripted functions
+    cannot be traced by `torch.compile`, nor run under autocast: the suite's checks of these are left out.
 
     Parameters
     ----------

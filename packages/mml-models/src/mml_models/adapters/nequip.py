@@ -115,7 +115,8 @@ class NequIPAdapter(Adapter):
 class NequIP(NequIPAdapter):
     """NequIP of Batzner et al. 2021 (arXiv 2101.03164): the model of nequip.
 
-    Embeddings are the scalars of atoms after the last layer; the model's readout is not trained.
+    Embeddings are the scalars of atoms after the last layer; the model's readout is not trained. It cannot
+    be traced by `torch.compile` here, nor run under autocast: the suite's checks of these are left out.
 
     Parameters
     ----------
