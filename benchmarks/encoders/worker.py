@@ -1,7 +1,7 @@
 """The process of one encoder: `python -P -m encoders.worker MODULE NAME BATCH.npz THREADS`.
 
-Answers with one line of JSON: first what it is, then, for each line it reads, the seconds of a step. When its
-input ends it says its peak memory.
+Answers with one line of JSON: first what it is, then, for each line it reads, the seconds of a step, on the
+clock and of the processor. When its input ends it says its peak memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 
@@ -38,9 +38,10 @@ def main() -> None:
     parameters = sum(p.numel() for p in contender.module.parameters())
     print(json.dumps({"about": about, "parameters": parameters}), file=answers)
     for _ in sys.stdin:
-        started = perf_counter()
+        started, busy = perf_counter(), process_time()
         loss = step()
-        print(json.dumps({"seconds": perf_counter() - started, "loss": loss}), file=answers)
+        answer = {"seconds": perf_counter() - started, "cpu": process_time() - busy, "loss": loss}
+        print(json.dumps(answer), file=answers)
     print(json.dumps({"bytes": _peak_memory() - before}), file=answers)
 
 

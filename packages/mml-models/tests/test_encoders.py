@@ -27,7 +27,10 @@ OPTIONS = [
     (MEGNet, {"reduction": "set2set"}),
     (PaiNN, {"num_conv": 3}),
 ]
-NOT_CLAIMED = {MEGNet: {"given_edges"}}  # every atom of a structure sees the others
+NOT_CLAIMED = {
+    MEGNet: {"given_edges"},  # every atom of a structure sees the others
+    TensorNet: {"autocast"},  # its forces are off by some 10 % in bfloat16, see its docstring
+}
 every_encoder = pytest.mark.parametrize("encoder", SIZES)
 
 

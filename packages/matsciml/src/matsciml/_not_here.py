@@ -32,9 +32,9 @@ NOT_HERE: dict[str, str] = {
     "matsciml.lightning.callbacks.Timer": "mml_diagnostics.ThroughputCallback",
     "matsciml.models.common.IrrepOutputBlock": "mml_tasks.OutputHead",
     "matsciml.models.common.OutputBlock": "mml_tasks.OutputHead",
-    "matsciml.models.dgl.CHGNet": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.dgl.CHGNet": "mml_models.CHGNet",
     "matsciml.models.dgl.GalaPotential": "mml_models.SchNet or mml_models.EGNN",
-    "matsciml.models.dgl.M3GNet": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.dgl.M3GNet": "mml_models.M3GNet",
     "matsciml.models.dgl.MEGNet": "mml_models.MEGNet, on graphs of either library",
     "matsciml.models.dgl.PLEGNNBackbone": "mml_models.EGNN, on graphs of either library",
     "matsciml.models.dgl.SchNet": "mml_models.SchNet, on graphs of either library",
@@ -43,12 +43,12 @@ NOT_HERE: dict[str, str] = {
     "matsciml.models.inference.ParityInferenceTask": (
         "`matsciml test`, whose report compares predictions with labels"
     ),
-    "matsciml.models.pyg.DimeNetPlusPlusWrap": "mml_models.SchNet or mml_models.EGNN",
-    "matsciml.models.pyg.DimeNetWrap": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.pyg.DimeNetPlusPlusWrap": "mml_models.DimeNetPlusPlus",
+    "matsciml.models.pyg.DimeNetWrap": "mml_models.DimeNetPlusPlus",
     "matsciml.models.pyg.FAENet": "mml_models.SchNet or mml_models.EGNN",
-    "matsciml.models.pyg.MACEWrapper": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.pyg.MACEWrapper": "mml_models.MACE",
     "matsciml.models.pyg.SchNetWrap": "mml_models.SchNet",
-    "matsciml.models.pyg.mace.MACEWrapper": "mml_models.SchNet or mml_models.EGNN",
+    "matsciml.models.pyg.mace.MACEWrapper": "mml_models.MACE",
 }
 """Documented name to the nearest thing that exists."""
 

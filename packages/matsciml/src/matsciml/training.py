@@ -10,6 +10,7 @@ import warnings
 from importlib.resources import as_file, files
 from typing import Any
 
+import mml_models  # noqa: F401  a config may name its encoders by their class names alone
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint

@@ -1,4 +1,4 @@
-"""One learned vector an element, and a clear word on elements that it was not made for."""
+"""One learned vector an element, and a clear word on elements that an encoder was not made for."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ from torch import Tensor, nn
 from mml_models.batch import AtomGraph, sample_name
 
 
-class ElementEmbedding(nn.Module):
-    """Atomic numbers [N] -> vectors [N, dim].
+class KnownElements(nn.Module):
+    """Which elements an encoder was made for.
 
     Parameters
     ----------
-    dim
-        Length of the vectors.
     num_atom_embedding
-        The largest atomic number that has a vector.
+        The largest atomic number that is accepted.
     elements
-        The atomic numbers that are accepted; all from 1 to `num_atom_embedding` where None. Give the
-        elements of the training set to have others refused, instead of embedded by vectors that were never
-        trained.
+        The atomic numbers that are accepted; all from 1 to `num_atom_embedding` where None.
 
     Raises
     ------
@@ -33,7 +29,7 @@ class ElementEmbedding(nn.Module):
 
     accepted: Tensor
 
-    def __init__(self, dim: int, num_atom_embedding: int, elements: Sequence[int] | None = None) -> None:
+    def __init__(self, num_atom_embedding: int, elements: Sequence[int] | None = None) -> None:
         super().__init__()
         if elements is not None and not elements:
             raise ValueError("elements is empty: name the atomic numbers to accept, or give None for all.")
@@ -51,15 +47,9 @@ class ElementEmbedding(nn.Module):
         accepted = torch.zeros(num_atom_embedding + 1, dtype=torch.bool)
         accepted[torch.tensor(self.elements or range(1, num_atom_embedding + 1))] = True
         self.register_buffer("accepted", accepted, persistent=False)
-        self.table = nn.Embedding(num_atom_embedding + 1, dim)
-
-    def forward(self, atomic_numbers: Tensor) -> Tensor:
-        """Look the vectors up; `check` says whether they are there."""
-        vectors: Tensor = self.table(atomic_numbers)
-        return vectors
 
     def check(self, graph: AtomGraph, batch: Mapping[str, Any]) -> None:
-        """Raise ValueError where `graph` has an element that this embedding was not made for."""
+        """Raise ValueError where `graph` has an element that the encoder was not made for."""
         z = graph.atomic_numbers
         inside = (z >= 1) & (z <= self.num_atom_embedding)
         known = inside & self.accepted[torch.where(inside, z, 0)]
@@ -76,3 +66,33 @@ class ElementEmbedding(nn.Module):
             f"Element {int(z[atom])} in {where} is outside the encoder's 1..{self.num_atom_embedding}: "
             "correct the atomic numbers, or raise num_atom_embedding if they are meant."
         )
+
+
+class ElementEmbedding(KnownElements):
+    """Atomic numbers [N] -> vectors [N, dim].
+
+    Parameters
+    ----------
+    dim
+        Length of the vectors.
+    num_atom_embedding
+        The largest atomic number that has a vector.
+    elements
+        The atomic numbers that are accepted; all from 1 to `num_atom_embedding` where None. Give the
+        elements of the training set to have others refused, instead of embedded by vectors that were never
+        trained.
+
+    Raises
+    ------
+    ValueError
+        Where `elements` is empty or holds a number outside 1..num_atom_embedding.
+    """
+
+    def __init__(self, dim: int, num_atom_embedding: int, elements: Sequence[int] | None = None) -> None:
+        super().__init__(num_atom_embedding, elements)
+        self.table = nn.Embedding(num_atom_embedding + 1, dim)
+
+    def forward(self, atomic_numbers: Tensor) -> Tensor:
+        """Look the vectors up; `check` says whether they are there."""
+        vectors: Tensor = self.table(atomic_numbers)
+        return vectors

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mml_models.batch import AtomGraph, read_graph
 from mml_models.edges import Edges, edges_within
-from mml_models.elements import ElementEmbedding
+from mml_models.elements import KnownElements
 from mml_models.embeddings import Embeddings
 
 
@@ -31,7 +31,7 @@ class GraphEncoder(nn.Module, ABC):
     reduction
         How `system_embedding` is made of `point_embedding`: "sum" (grows with the structure) or "mean".
     elements
-        The module that embeds atomic numbers.
+        The elements that are accepted; most encoders give the module that embeds them.
 
     Attributes
     ----------
@@ -40,10 +40,11 @@ class GraphEncoder(nn.Module, ABC):
         stated. Set it to the number of layers times the cutoff: the suite then checks it.
     """
 
+    elements: Any  # KnownElements; an ElementEmbedding where the encoder has a table of its own
     receptive_field: float | None = None
 
     def __init__(
-        self, output_dim: int, cutoff: float, reduction: Literal["sum", "mean"], elements: ElementEmbedding
+        self, output_dim: int, cutoff: float, reduction: Literal["sum", "mean"], elements: KnownElements
     ) -> None:
         super().__init__()
         check_cutoff_and_reduction(cutoff, reduction)
@@ -70,7 +71,7 @@ class GraphEncoder(nn.Module, ABC):
         graph = read_graph(batch)
         self.elements.check(graph, batch)
         check_radius(batch, self.cutoff)
-        edges = edges_within(graph, self.cutoff, self.elements.table.weight.dtype)
+        edges = edges_within(graph, self.cutoff, next(self.parameters()).dtype)
         points = self.embed_atoms(graph.atomic_numbers, edges)
         return Embeddings(pool(points, graph, self.reduction), points)
 

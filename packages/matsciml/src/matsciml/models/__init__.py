@@ -1,6 +1,21 @@
 """Encoders of mml-models and tasks of mml-tasks, at the older toolkit's path: the same objects."""
 
-from mml_models import EGNN, GenericEncoder, MEGNet, PaiNN, SchNet, TensorNet
+from mml_models import (
+    EGNN,
+    MACE,
+    Allegro,
+    CHGNet,
+    DimeNetPlusPlus,
+    GenericEncoder,
+    M3GNet,
+    MEGNet,
+    NequIP,
+    PaiNN,
+    ScaleShiftMACE,
+    SchNet,
+    TensorNet,
+    ViSNet,
+)
 
 from matsciml._not_here import missing_names
 from matsciml.models.base import (
@@ -16,19 +31,27 @@ from matsciml.models.base import (
 
 __all__ = [
     "EGNN",
+    "MACE",
+    "Allegro",
     "BaseTaskModule",
     "BinaryClassificationTask",
+    "CHGNet",
     "CrystalSymmetryClassificationTask",
+    "DimeNetPlusPlus",
     "ForceRegressionTask",
     "GenericEncoder",
     "GradFreeForceRegressionTask",
+    "M3GNet",
     "MEGNet",
     "MultiTaskLitModule",
+    "NequIP",
     "NodeDenoisingTask",
     "PaiNN",
     "ScalarRegressionTask",
+    "ScaleShiftMACE",
     "SchNet",
     "TensorNet",
+    "ViSNet",
 ]
 
 __getattr__ = missing_names(__name__)

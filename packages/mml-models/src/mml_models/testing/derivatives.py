@@ -96,7 +96,7 @@ def check_second_derivatives(encoder: Encoder, crystal: Crystal, cutoff: float, 
     """
     generator = torch.Generator().manual_seed(seed)
     batch = crystal_batch([crystal], cutoff)
-    parameters = dict(encoder.named_parameters()) if isinstance(encoder, nn.Module) else {}
+    parameters = {name: p for name, p in _parameters(encoder) if p.requires_grad}
     gradient = position_gradient(encoder, batch, create_graph=True)
     if not gradient.requires_grad:
         raise AssertionError("The forces have no gradient: the encoder cannot be trained on them.")
@@ -124,13 +124,17 @@ def _direction(gradient: Tensor, generator: torch.Generator) -> Tensor:
     return gradient / gradient.norm().clamp(min=1e-12) + noise / noise.norm()
 
 
+def _parameters(encoder: Encoder) -> list[tuple[str, nn.Parameter]]:
+    return list(encoder.named_parameters()) if isinstance(encoder, nn.Module) else []
+
+
 def _force_square(
     encoder: Encoder, batch: dict[str, Any], pos: Tensor, directions: list[Tensor], step: float
 ) -> Tensor:
     shifted = deepcopy(encoder)
-    if isinstance(shifted, nn.Module):
-        with torch.no_grad():
-            for parameter, direction in zip(shifted.parameters(), directions[1:], strict=True):
-                parameter.add_(direction, alpha=step)
+    trained = [parameter for _, parameter in _parameters(shifted) if parameter.requires_grad]
+    with torch.no_grad():
+        for parameter, direction in zip(trained, directions[1:], strict=True):
+            parameter.add_(direction, alpha=step)
     batch["graph"].pos = pos + step * directions[0]
     return position_gradient(shifted, batch, create_graph=False).square().sum()

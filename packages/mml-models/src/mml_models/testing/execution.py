@@ -80,7 +80,8 @@ def _points_and_forces(
 def _force_loss_gradients(encoder: Encoder, crystal: Crystal, cutoff: float) -> tuple[Tensor, ...]:
     batch = crystal_batch([crystal], cutoff)
     gradient = position_gradient(encoder, batch, create_graph=True)
-    inputs = [batch["graph"].pos, *(encoder.parameters() if isinstance(encoder, nn.Module) else ())]
+    parameters = encoder.parameters() if isinstance(encoder, nn.Module) else ()
+    inputs = [batch["graph"].pos, *(parameter for parameter in parameters if parameter.requires_grad)]
     return torch.autograd.grad(gradient.square().sum(), inputs, allow_unused=True, materialize_grads=True)
 
 

@@ -1,0 +1,103 @@
+"""What an adapter's training step costs beside that of the model that it is around.
+
+Four LiPS frames (83 atoms each, edges up to 5 angstrom), energies and forces, so that gradients run through
+the model twice, float32, AdamW. An adapter and its bare model have a process each, in the environment of the
+library, and take turns. Compared are the seconds of processor time, which other processes on the machine
+disturb less than those on the clock. Environments are made by `tools/peers mace-torch matgl nequip`.
+
+    uv run python benchmarks/adapters.py [--quick] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from encoders.face import Batch
+from harness import Timing, describe_machine, parse_arguments, write_json
+from models import HERE, PEERS, THREADS, plain_batch, start
+
+PAIRS = (
+    ("ViSNet", HERE),
+    ("DimeNetPlusPlus", HERE),
+    ("MACE", "mace-torch"),
+    ("M3GNet", "matgl"),
+    ("CHGNet", "matgl"),
+    ("NequIP", "nequip"),
+)
+LIMIT = 1.03
+FRAMES = 4
+
+
+def first_frames(batch: Batch, count: int) -> Batch:
+    """Return the first structures of a batch."""
+    atoms = int((batch.structure < count).sum())
+    edges = batch.edges[0] < atoms
+    return Batch(
+        numbers=batch.numbers[:atoms],
+        positions=batch.positions[:atoms],
+        force=batch.force[:atoms],
+        edges=batch.edges[:, edges],
+        offsets=batch.offsets[edges],
+        structure=batch.structure[:atoms],
+        energy=batch.energy[:count],
+    )
+
+
+def compare(name: str, python: str | Path, path: Path, repeats: int) -> tuple[list[float], list[float]]:
+    """Return the seconds of processor time of the adapter's steps and of the bare model's, in turn."""
+    runners = [start("adapters", python, kind, path) for kind in (name, f"bare-{name}")]
+    try:
+        for repeat in range(3 + repeats):
+            for runner in runners:
+                seconds = runner.ask()["cpu"]
+                if repeat >= 3:  # the first ones warm up
+                    runner.seconds.append(seconds)
+    finally:
+        for runner in runners:
+            runner.process.kill()
+    return runners[0].seconds, runners[1].seconds
+
+
+def main() -> int:
+    """Measure, print the table, and say with the exit status whether every limit holds."""
+    options = parse_arguments(__doc__)
+    torch.set_num_threads(THREADS)
+    about = describe_machine("torch", "mml-models")
+    results: dict[str, Any] = {}
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "batch.npz"
+        frames = 1 if options.quick else FRAMES
+        batch = first_frames(plain_batch(), frames)
+        batch.save(path)
+        print(
+            f"{frames} structures, {len(batch.numbers)} atoms, {batch.edges.shape[1]} edges; "
+            f"{THREADS} threads"
+        )
+        print("\n| adapter | step, ms of processor time | bare model | ratio |\n|---|---|---|---|")
+        for name, environment in PAIRS[:1] if options.quick else PAIRS:
+            python = PEERS / environment / "bin" / "python" if environment else sys.executable
+            if environment and not Path(python).exists():
+                print(f"| {name} | not there: tools/peers {environment} | | |")
+                continue
+            ours, theirs = compare(name, python, path, 7 if options.quick else 21)
+            ratio = statistics.median(ours) / statistics.median(theirs)
+            good &= ratio <= LIMIT
+            timings = Timing.of(ours), Timing.of(theirs)
+            print(
+                f"| {name} | {timings[0].show(1e3, 0)} | {timings[1].show(1e3, 0)} | {ratio:.2f} |",
+                flush=True,
+            )
+            results |= {name: timings[0], f"{name}: bare": timings[1], f"{name}: ratio": ratio}
+    print(f"\nlimit: ratio at most {LIMIT}: {'holds' if good else 'DOES NOT HOLD'}")
+    write_json(options.json, about, results)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,11 @@
+"""Encoders around models that others keep; their libraries are imported on first use."""
+
+from mml_models.adapters.allegro import Allegro
+from mml_models.adapters.chgnet import CHGNet
+from mml_models.adapters.dimenet import DimeNetPlusPlus
+from mml_models.adapters.m3gnet import M3GNet
+from mml_models.adapters.mace import MACE, ScaleShiftMACE
+from mml_models.adapters.nequip import NequIP
+from mml_models.adapters.visnet import ViSNet
+
+__all__ = ["MACE", "Allegro", "CHGNet", "DimeNetPlusPlus", "M3GNet", "NequIP", "ScaleShiftMACE", "ViSNet"]

@@ -1,0 +1,152 @@
+"""What encoders around models of matgl have in common."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, Literal, Self
+
+from torch import Tensor, nn
+
+from mml_models.adapters.adapter import Adapter
+from mml_models.adapters.element_types import ElementTypes
+from mml_models.adapters.weights import load_weights
+from mml_models.edges import Edges
+from mml_models.optional import import_library, quiet
+
+_FILES = ("model.json", "model.pt", "state.pt")
+
+
+class MatGLAdapter(Adapter):
+    """An encoder around a model of matgl.
+
+    Embeddings are the features of atoms after the last block; the model's readouts are not trained.
+    """
+
+    library = "matgl"
+    extra = "matgl"
+    model_class: ClassVar[str]
+    feature: ClassVar[str]  # what matgl calls the features of atoms
+
+    @classmethod
+    def from_file(cls, folder: str | Path, reduction: Literal["sum", "mean"] = "sum") -> Self:
+        """Make an encoder of a model, or of the model of a `Potential`, that matgl saved to a local folder.
+
+        matgl reads its files without running what may be pickled in them.
+
+        Raises
+        ------
+        ValueError
+            Where the folder lacks a file, or holds a model of another class.
+        """
+        paths = {name: Path(folder) / name for name in _FILES}
+        missing = [name for name, path in paths.items() if not path.is_file()]
+        if missing:
+            raise ValueError(
+                f"{folder} has no {', '.join(missing)}: give a folder that matgl's save() wrote."
+            )
+        models, potentials = cls.import_module("models"), cls.import_module("apps.pes")
+        kind = json.loads(paths["model.json"].read_text(encoding="utf-8")).get("@class")
+        if kind not in (cls.model_class, "Potential"):
+            raise ValueError(f"{folder} holds a {kind} of matgl, not a {cls.model_class}.")
+        owner = potentials.Potential if kind == "Potential" else getattr(models, cls.model_class)
+        with quiet():
+            model = owner.load(paths)
+        return cls.from_model(model.model if kind == "Potential" else model, reduction)
+
+    @classmethod
+    def from_model(cls, model: nn.Module, reduction: Literal["sum", "mean"] = "sum") -> Self:
+        """Make an encoder of a model of matgl, which is not copied.
+
+        Raises
+        ------
+        TypeError
+            Where `model` is of another class.
+        """
+        known = getattr(cls.import_module("models"), cls.model_class)
+        if not isinstance(model, known):
+            raise TypeError(
+                f"{cls.__name__} is made of a {known.__name__} of matgl, not of a {type(model).__name__}."
+            )
+        encoder = cls.__new__(cls)
+        encoder._wrap(model, reduction)
+        return encoder
+
+    def _make(
+        self, elements: Sequence[int] | None, options: dict[str, Any], weights: str | Path | None
+    ) -> nn.Module:
+        numbers = sorted(set(range(1, 90) if elements is None else elements))
+        ElementTypes(numbers)  # refuses what is no element
+        models = self.import_module("models")
+        symbols = import_library("ase.data", type(self).__name__, self.extra).chemical_symbols
+        with quiet():
+            model = getattr(models, self.model_class)(
+                element_types=tuple(symbols[number] for number in numbers), is_intensive=False, **options
+            )
+        if weights is not None:
+            load_weights(model, weights)
+        return model
+
+    def _wrap(self, model: Any, reduction: Literal["sum", "mean"]) -> None:
+        known = import_library("ase.data", type(self).__name__, self.extra).atomic_numbers
+        elements = ElementTypes([known[symbol] for symbol in model.element_types])
+        width = self.element_vectors(model).embedding_dim
+        super().__init__(width, float(model.cutoff), reduction, elements)
+        self.model = model
+        for part in self.unused(model):
+            if isinstance(part, nn.Module):
+                part.requires_grad_(False)
+
+    @staticmethod
+    @abstractmethod
+    def element_vectors(model: Any) -> nn.Embedding:
+        """Return the part of matgl's model that embeds elements."""
+
+    @staticmethod
+    @abstractmethod
+    def unused(model: Any) -> list[Any]:
+        """Return the parts of matgl's model that the features of atoms do not depend on."""
+
+    @staticmethod
+    @abstractmethod
+    def bonds(edges: Edges) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the edges as the model wants them: its edge_index, vectors, and lattice translations."""
+
+    def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
+        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        bonds, vectors, images = self.bonds(edges)
+        graph = SimpleNamespace(
+            # All atoms at one place: its bond vectors are then the shifts alone, which are ours.
+            pos=vectors.new_zeros(len(atomic_numbers), 3),
+            edge_index=bonds,
+            pbc_offshift=vectors,
+            pbc_offset=images,
+            node_type=self.elements(atomic_numbers),
+        )
+        self.model(graph)
+        features: Tensor = self.model.feature_dict[f"gc_{self.model.n_blocks}"][self.feature]
+        self.model.feature_dict = {}  # else it holds the graph of this step, and cannot be copied
+        return features
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep what matgl's model is made from in place of it: its functions cannot be pickled."""
+        state = {**self.__dict__, "_modules": {**self._modules}}
+        model: Any = state["_modules"].pop("model")
+        trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        state["_saved"] = (type(model), model._init_args, model.state_dict(), trained, model.training)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make matgl's model anew."""
+        kind, arguments, weights, trained, training = state.pop("_saved")
+        super().__setstate__(state)
+        with quiet():
+            model = kind(**arguments)
+        some = next(value for value in weights.values() if value.is_floating_point())
+        model.to(device=some.device, dtype=some.dtype).load_state_dict(weights)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in trained)
+        self.model = model.train(training)

@@ -1,0 +1,138 @@
+"""ViSNet of PyTorch Geometric on the edges of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mml_models.adapters.adapter import Adapter
+from mml_models.adapters.weights import load_weights
+from mml_models.edges import Edges
+from mml_models.elements import KnownElements
+from mml_models.encoder import positive
+
+
+class ViSNet(Adapter):
+    """ViSNet of Wang et al. 2022 (arXiv 2210.16518): the representation model of PyTorch Geometric.
+
+    Atoms carry scalars beside spherical harmonics of the directions to their neighbours. PyG's model builds
+    a radius graph without periodic images, and takes an edge from an atom to an image of its own for a self
+    loop; its blocks are given the batch's edges here, and one self loop an atom, as they have it. Embeddings
+    are the scalars, `hidden_dim` of them.
+
+    Energies of a trained ViSNet are not quite continuous where an edge reaches the cutoff: the layer that
+    makes vectors of messages has a bias (``s_proj`` of its blocks, zero at first), which no envelope
+    multiplies. That is the model's own.
+
+    Parameters
+    ----------
+    hidden_dim
+        Number of scalars, and length of the embeddings; a multiple of `num_heads`.
+    num_conv
+        Number of layers; `num_layers` of PyG's model.
+    num_heads
+        Number of attention heads.
+    num_radial
+        Number of radial functions; `num_rbf` of PyG's model.
+    lmax
+        Largest degree of the spherical harmonics, 1 or 2.
+    vertex
+        Whether to use PyG's vertex features, too.
+    cutoff
+        Angstrom; edges as long as this or longer contribute nothing.
+    num_atom_embedding
+        The largest atomic number that can be embedded; `max_z` of PyG's model is one more.
+    reduction
+        How atoms are pooled into `system_embedding`: "sum" or "mean".
+    elements
+        Atomic numbers to accept; all up to `num_atom_embedding` where None.
+    weights
+        A local file with the state_dict of PyG's `ViSNet` or `ViSNetBlock`; weights are random where None.
+
+    Raises
+    ------
+    ValueError
+        Where a size is not positive, an option is not known, or the weights do not fit.
+    """
+
+    library = "torch_geometric"
+
+    def __init__(
+        self,
+        hidden_dim: int = 128,
+        num_conv: int = 6,
+        num_heads: int = 8,
+        num_radial: int = 32,
+        lmax: Literal[1, 2] = 1,
+        vertex: bool = False,
+        cutoff: float = 5.0,
+        num_atom_embedding: int = 99,
+        reduction: Literal["sum", "mean"] = "sum",
+        elements: Sequence[int] | None = None,
+        weights: str | Path | None = None,
+    ) -> None:
+        positive(hidden_dim=hidden_dim, num_conv=num_conv, num_heads=num_heads, num_radial=num_radial)
+        positive(num_atom_embedding=num_atom_embedding)
+        if hidden_dim % num_heads:
+            raise ValueError(
+                f"hidden_dim is {hidden_dim}: give a multiple of num_heads, which is {num_heads}."
+            )
+        if lmax not in (1, 2):
+            raise ValueError(f"lmax is {lmax}: give 1 or 2.")
+        super().__init__(hidden_dim, cutoff, reduction, KnownElements(num_atom_embedding, elements))
+        pyg = self.import_module("nn.models.visnet")
+        self.model = pyg.ViSNetBlock(
+            lmax=lmax,
+            num_heads=num_heads,
+            num_layers=num_conv,
+            hidden_channels=hidden_dim,
+            num_rbf=num_radial,
+            max_z=num_atom_embedding + 1,
+            cutoff=self.cutoff,
+            vertex=vertex,
+        )
+        # Only the vectors that leave the last layer depend on it, and those leave no more.
+        self.model.vis_mp_layers[-1].s_proj.requires_grad_(False)
+        if weights is not None:
+            load_weights(self.model, weights, "representation_model.")
+
+    def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
+        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, hidden_dim]."""
+        model: Any = self.model
+        between = torch.stack((edges.neighbour, edges.centre))
+        radial = model.distance_expansion(edges.distances)
+        scalars = self._see_neighbours(atomic_numbers, between, edges.distances, radial)
+        atoms = torch.arange(len(atomic_numbers), device=atomic_numbers.device)
+        index = torch.cat((between, atoms.expand(2, -1)), dim=1)
+        distances = torch.cat((edges.distances, edges.distances.new_zeros(len(atoms))))
+        directions = edges.vectors / edges.distances.unsqueeze(-1)
+        directions = model.sphere(torch.cat((directions, directions.new_zeros(len(atoms), 3))))
+        messages = model.edge_embedding(index, model.distance_expansion(distances), scalars)
+        vectors = scalars.new_zeros(len(atoms), directions.shape[1], scalars.shape[1])
+        for layer in model.vis_mp_layers:
+            change, vector_change, message_change = layer(
+                scalars, vectors, index, distances, messages, directions
+            )
+            scalars, vectors = scalars + change, vectors + vector_change
+            if message_change is not None:
+                messages = messages + message_change
+        points: Tensor = model.out_norm(scalars)
+        return points
+
+    def _see_neighbours(
+        self, atomic_numbers: Tensor, index: Tensor, distances: Tensor, radial: Tensor
+    ) -> Tensor:
+        """Embed atoms with the elements around them, as PyG's `NeighborEmbedding` does.
+
+        Not by its forward, which leaves out edges from an atom to an image of its own.
+        """
+        model: Any = self.model
+        block = model.neighbor_embedding
+        weights = block.distance_proj(radial) * block.cutoff(distances).unsqueeze(-1)
+        around = block.propagate(index, x=block.embedding(atomic_numbers), W=weights)
+        scalars: Tensor = block.combine(torch.cat((model.embedding(atomic_numbers), around), dim=1))
+        return scalars

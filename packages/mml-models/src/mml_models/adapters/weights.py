@@ -1,0 +1,58 @@
+"""Weights of a library's model from a local file, without running what may be pickled in it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+def load_weights(model: nn.Module, path: str | Path, prefix: str = "") -> None:
+    """Load into `model` what ``torch.save(library_model.state_dict(), path)`` wrote.
+
+    Parameters
+    ----------
+    model
+        A model of the library, or the part of one that is used here.
+    path
+        A local file.
+    prefix
+        The name of that part in the library's model, with a dot at its end; where no key of the file begins
+        with it, the file is taken to hold the part alone.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the file holds something else than tensors by name, or tensors that do not fit the model; all
+        that is missing, left over, or of another shape is named.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} does not hold weights alone but pickled objects, which run code when they are loaded, "
+            "or is damaged: load it where you trust it, and save model.state_dict() to a file of its own."
+        ) from error
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError(
+            f"{path} holds a {type(found).__name__} that is not a state_dict, names with tensors: save "
+            "model.state_dict()."
+        )
+    if any(key.startswith(prefix) for key in found):
+        found = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+    own = model.state_dict()
+    wrong = [f"{key} is missing" for key in own if key not in found]
+    wrong += [f"{key} is left over" for key in found if key not in own]
+    wrong += [
+        f"{key} has shape {[*found[key].shape]}, not {[*own[key].shape]}"
+        for key in own
+        if key in found and found[key].shape != own[key].shape
+    ]
+    if wrong:
+        raise ValueError(f"The weights in {path} are of another model: {', '.join(wrong)}.")
+    model.load_state_dict(found)

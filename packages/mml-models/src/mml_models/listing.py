@@ -1,0 +1,58 @@
+"""Which encoders there are, and which of them can be used here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from mml_models.adapters.adapter import Adapter
+from mml_models.encoder import GraphEncoder
+from mml_models.optional import is_installed
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """An encoder.
+
+    Attributes
+    ----------
+    name
+        Of the class in `mml_models`, and its short name in a config.
+    about
+        What it is, in a sentence.
+    install
+        The command that installs what it needs.
+    is_installed
+        Whether that is there.
+    """
+
+    name: str
+    about: str
+    install: str
+    is_installed: bool
+
+    def __str__(self) -> str:
+        missing = "" if self.is_installed else f" [not installed: {self.install}]"
+        return f"{self.name}: {self.about}{missing}"
+
+
+def list_encoders() -> list[EncoderInfo]:
+    """Return all encoders of this package by name; the libraries that some need are not imported."""
+    import mml_models
+
+    found = []
+    for name in mml_models.__all__:
+        encoder = getattr(mml_models, name)
+        if isinstance(encoder, type) and issubclass(encoder, nn.Module) and encoder is not GraphEncoder:
+            found.append(_describe(encoder))
+    return sorted(found, key=lambda info: info.name)
+
+
+def _describe(encoder: type[nn.Module]) -> EncoderInfo:
+    about = (encoder.__doc__ or "").strip().partition("\n")[0]
+    extra, library = "", "torch"
+    if issubclass(encoder, Adapter):
+        extra, library = encoder.extra, encoder.library
+    package = f"'mml-models[{extra}]'" if extra else "mml-models"
+    return EncoderInfo(encoder.__name__, about, f"pip install {package}", is_installed(library))

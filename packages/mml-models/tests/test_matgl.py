@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_models import CHGNet, M3GNet
+from mml_models.optional import import_library, is_installed
+from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
+
+pytestmark = pytest.mark.skipif(not is_installed("matgl"), reason="mml-models[matgl] is not installed")
+
+CUTOFF = 4.0
+SMALL = {"hidden_dim": 8, "num_conv": 2, "cutoff": CUTOFF, "threebody_cutoff": 3.5, "elements": [13, 29, 79]}
+# matgl's CHGNet ends with a slope at the cutoff, as the class's documentation says.
+SKIP = {M3GNet: [], CHGNet: ["cutoff"]}
+BOTH = pytest.mark.parametrize("kind", [M3GNet, CHGNet])
+
+
+def small(kind, **options):
+    torch.manual_seed(0)
+    return kind(**{**SMALL, **options})
+
+
+@BOTH
+@pytest.mark.parametrize("name", CHECKS)
+def test_passes_the_suite(name, kind):
+    if name == "compile":
+        pytest.skip("matgl finds its angles in NumPy, which torch.compile cannot trace")
+    if name in SKIP[kind]:
+        with pytest.raises(AssertionError, match="Forces jump"):
+            check_encoder(small(kind), skip=set(CHECKS) - {name})
+        return
+
+    @settings(max_examples=2, deadline=None)
+    @given(st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 3)), st.integers(0, 1000))
+    def check(crystal, seed):
+        CHECKS[name](encoder, crystal, CUTOFF, seed)
+
+    encoder = small(kind).double()
+    check()
+
+
+@BOTH
+def test_features_are_those_of_the_model(kind):
+    encoder = small(kind).double()
+    batch = crystal_batch([random_crystal(0, 2), random_crystal(1, 3)], CUTOFF)
+    graph = batch["graph"]
+    # matgl's own way: centre and neighbour, and lattice translations of the neighbour.
+    theirs = SimpleNamespace(
+        pos=graph.pos,
+        edge_index=graph.edge_index,
+        pbc_offshift=graph.offsets,
+        pbc_offset=graph.images,
+        node_type=encoder.elements(graph.atomic_numbers),
+        batch=graph.batch,
+        num_graphs=2,
+    )
+    found = encoder(batch).point_embedding
+    encoder.model(theirs)
+    torch.testing.assert_close(found, encoder.model.feature_dict["gc_2"][encoder.feature])
+
+
+@BOTH
+def test_the_order_of_edges_does_not_matter(kind):
+    encoder = small(kind).double()
+    batch = crystal_batch([random_crystal(0)], CUTOFF)
+    expected = encoder(batch).point_embedding
+    graph = batch["graph"]
+    order = torch.randperm(graph.edge_index.shape[1], generator=torch.Generator().manual_seed(0))
+    graph.edge_index, graph.offsets = graph.edge_index[:, order], graph.offsets[order]
+    torch.testing.assert_close(encoder(batch).point_embedding, expected)
+
+
+@BOTH
+def test_every_parameter_that_is_trained_is_trained_by_the_energy(kind):
+    encoder = small(kind, num_conv=3).double()
+    encoder(crystal_batch([random_crystal(0)], CUTOFF)).system_embedding.square().sum().backward()
+    unused = [n for n, p in encoder.named_parameters() if p.requires_grad and p.grad is None]
+    assert unused == []
+    assert any(not p.requires_grad for p in encoder.parameters())
+
+
+@BOTH
+@pytest.mark.parametrize("potential", [False, True])
+def test_loads_what_matgl_saved(tmp_path, kind, potential):
+    source = small(kind)
+    saved = import_library("matgl.apps.pes", "test").Potential(source.model) if potential else source.model
+    saved.save(tmp_path / "saved")
+    torch.save(source.model.state_dict(), tmp_path / "weights.pt")
+    batch = crystal_batch([random_crystal(0)], CUTOFF)
+    expected = source.double()(batch).point_embedding
+    torch.manual_seed(5)
+    loaded = kind.from_file(tmp_path / "saved").double()
+    weighted = kind(**SMALL, weights=tmp_path / "weights.pt").double()
+    for encoder in (loaded, weighted, kind.from_model(source.model)):
+        assert torch.equal(encoder(batch).point_embedding, expected)
+    other = CHGNet if kind is M3GNet else M3GNet
+    with pytest.raises(TypeError, match=f"{other.__name__} is made of a {other.__name__} of matgl, not of a"):
+        other.from_model(source.model)
+    if not potential:
+        with pytest.raises(
+            ValueError, match=f"saved holds a {kind.__name__} of matgl, not a {other.__name__}"
+        ):
+            other.from_file(tmp_path / "saved")
+
+
+def test_a_folder_that_matgl_did_not_write_is_refused(tmp_path):
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"has no model\.pt, state\.pt: give a folder that matgl's save\(\) wrote"
+    ):
+        M3GNet.from_file(tmp_path)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_conv": 0}, "num_conv is 0"),
+        ({"elements": []}, "elements is empty"),
+        ({"reduction": "max"}, "reduction is 'max': give 'sum' or 'mean'"),
+    ],
+)
+def test_refuses_options_that_cannot_be(kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        small(kind, **options)
+
+
+def test_radial_functions_that_are_not_smooth_make_forces_jump():
+    with pytest.raises(AssertionError, match="Forces jump"):
+        check_encoder(small(M3GNet, use_smooth=False), skip=set(CHECKS) - {"cutoff"})

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_models.adapters.triplets import find_triplets
+from mml_models.batch import read_graph
+from mml_models.edges import Edges, edges_within
+from mml_models.testing import crystal_batch, random_crystal
+
+CUTOFF = 3.5
+
+
+def by_brute_force(edges):
+    """Try every pair of edges."""
+    found = set()
+    for second in range(len(edges.centre)):
+        for first in range(len(edges.centre)):
+            chained = edges.centre[first] == edges.neighbour[second]
+            returns = (
+                edges.neighbour[first] == edges.centre[second]
+                and (edges.vectors[first] + edges.vectors[second]).norm() < 1e-6
+            )
+            if chained and not returns:
+                found.add((second, first))
+    return found
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 3)), min_size=1, max_size=2))
+def test_are_those_that_brute_force_finds_in_any_order_of_edges(crystals):
+    graph = read_graph(crystal_batch(crystals, CUTOFF))
+    edges = edges_within(graph, CUTOFF, torch.float64)
+    order = torch.randperm(len(edges.centre), generator=torch.Generator().manual_seed(len(edges.centre)))
+    for e in (edges, Edges(*(value[order] for value in vars(edges).values()))):
+        second, first = find_triplets(e)
+        assert set(zip(second.tolist(), first.tolist(), strict=True)) == by_brute_force(e)
+        assert len(second) == len(by_brute_force(e))
+
+
+def test_an_image_of_the_centre_is_another_place():
+    """One atom in a chain: from each of its two edges one goes on in the same direction, and one returns."""
+    ahead = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+    zero = torch.zeros(2, dtype=torch.int64)
+    second, first = find_triplets(Edges(zero, zero, ahead, torch.ones(2)))
+    assert second.tolist() == first.tolist() == [0, 1]
+
+
+def test_no_edges_have_no_triplets():
+    none = torch.zeros(0, dtype=torch.int64)
+    second, first = find_triplets(Edges(none, none, torch.zeros(0, 3), torch.zeros(0)))
+    assert second.shape == first.shape == (0,)
