@@ -43,7 +43,7 @@ def labels(tmp_path):
         ),
     ],
 )
-@pytest.mark.parametrize("encoder", ["SchNet", "EGNN", "PaiNN"])
+@pytest.mark.parametrize("encoder", ["SchNet", "EGNN", "MEGNet", "PaiNN", "TensorNet"])
 def test_a_config_that_was_made_trains(tmp_path, monkeypatch, options, task, targets, encoder):
     monkeypatch.chdir(tmp_path)
     text = make_config("mine", encoder=encoder, **options)

@@ -12,6 +12,7 @@ from mml_data import Manifest, devset_path
 from mml_data.devsets import DEVSETS
 from mml_tasks.classification import CRYSTAL_SYMMETRY_CLASSES
 from rich.console import Console
+from torch import nn
 
 TASKS = {
     "force": "ForceRegressionTask",
@@ -209,11 +210,14 @@ def make_config(
 
 
 def _is_encoder(name: str) -> bool:
+    """Say whether this is an encoder of our own: those of other libraries have options of their own."""
     value = getattr(mml_models, name)
-    base = mml_models.GraphEncoder
-    return (
-        isinstance(value, type) and issubclass(value, base) and value not in (base, mml_models.GenericEncoder)
-    )
+    if not isinstance(value, type) or value.__module__.startswith("mml_models.adapters"):
+        return False
+    return issubclass(value, nn.Module) and value not in _NO_ENCODERS
+
+
+_NO_ENCODERS = (mml_models.GraphEncoder, mml_models.GenericEncoder)
 
 
 def _learnable(task: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:

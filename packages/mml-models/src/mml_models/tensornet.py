@@ -41,8 +41,8 @@ class TensorNet(GraphEncoder):
     functions are evenly spaced in ``exp(-d)``, half of them below an angstrom; Gaussians are so in d.
 
     Atoms without neighbours have no tensor: all get the same embedding, of whatever element. Give the task
-    reference energies where such atoms matter. Under autocast to bfloat16 forces are off by some 10 %, as each
-    layer multiplies tensors with one another three times: train in float32, or look at what it costs.
+    reference energies where such atoms matter. Under autocast to bfloat16 forces are off by some 10 %, as
+    each layer multiplies tensors with one another three times: train in float32, or look at what it costs.
 
     Parameters
     ----------
