@@ -11,7 +11,7 @@ def own_folder(tmp_path, monkeypatch):
 
 
 def lines(shown):
-    return {line.split()[0]: line.split()[1] for line in shown.splitlines() if not line.startswith(" ")}
+    return {line.split()[1]: line.split()[0] for line in shown.splitlines() if not line.startswith(" ")}
 
 
 def test_the_default_config_is_healthy_and_nothing_is_written(own_folder, capsys):
