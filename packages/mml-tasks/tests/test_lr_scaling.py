@@ -14,7 +14,7 @@ sizes = st.integers(1, 4096)
 
 @pytest.fixture
 def log(caplog, monkeypatch):
-    """What is logged through Lightning, which keeps it from pytest, and which `matsciml fit` makes quieter."""
+    """What Lightning logs, which it keeps from pytest, and which `matsciml fit` makes quieter."""
     monkeypatch.setattr(logging.getLogger("pytorch_lightning"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="pytorch_lightning.utilities.rank_zero"):
         yield caplog
