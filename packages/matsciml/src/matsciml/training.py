@@ -126,13 +126,11 @@ class MatSciMLCLI(LightningCLI):
         config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
         quick = bool(config.get("fast_dev_run"))
         own: list[Callback] = [self.collector]
+        loggers = config.get("logger")
+        others = loggers if isinstance(loggers, list) else [loggers]
+        # A quick run has Lightning put a dummy in the place of each.
+        config["logger"] = [RunLogger(self.plan.run), *(x for x in others if not isinstance(x, bool | None))]
         if not quick:
-            loggers = config.get("logger")
-            others = loggers if isinstance(loggers, list) else [loggers]
-            config["logger"] = [
-                RunLogger(self.plan.run),
-                *(x for x in others if not isinstance(x, bool | None)),
-            ]
             config["default_root_dir"] = str(self.plan.run)
         if self.subcommand == "fit" and not quick:
             given = config.get("callbacks") or []
