@@ -37,6 +37,16 @@ def test_forces_are_compared_by_length_and_only_worth_knowing():
     assert (problem.where, problem.severity) == ("sample s4", "info")
 
 
+def test_labels_that_nobody_learns_are_not_looked_at():
+    stress = torch.linspace(-1, 1, 16)[:, None]
+    stress[3] = 1e4
+    batch = batch_of(torch.linspace(-1, 1, 16), stress=stress)
+    assert [problem.where for problem in target_outliers(batch)] == ["sample s3"]
+    assert target_outliers(batch, learned=["energy"]) == []
+    with pytest.raises(NotApplicableError):
+        target_outliers(batch, learned=["force"])
+
+
 def test_what_tells_nothing_is_no_problem():
     assert target_outliers(batch_of(torch.tensor([0.0, 0.0, 1e9]))) == []  # too few
     assert target_outliers(batch_of(torch.ones(16))) == []  # all the same

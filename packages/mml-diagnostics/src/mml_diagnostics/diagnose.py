@@ -112,7 +112,7 @@ def diagnose(
     checks: dict[str, Callable[[Any], list[Problem]]] = {
         "finite_batch": lambda _: _finite_batch(batch),
         "positions_and_edges": lambda _: _structures(batch),
-        "target_outliers": lambda _: targets.target_outliers(batch),
+        "target_outliers": lambda it: targets.target_outliers(batch, learned=getattr(it, "task_keys", None)),
         "normalised_targets": partial(model.normalised_targets, batch=batch),
         "gradients_reach_parameters": partial(_gradients, batch=batch),
         "invariant_output": partial(_invariant, batch=batch),

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -109,7 +110,8 @@ class TrainingHelperCallback(DiagnosticCallback):
         view = view_batch(batch)
         for check in DATA_CHECKS:
             self._run(check.__name__, _with_view(check), view)
-        self._run("target_outliers", targets.target_outliers, batch)
+        learned = getattr(pl_module, "task_keys", None)
+        self._run("target_outliers", partial(targets.target_outliers, learned=learned), batch)
         if self.encoder_hook:
             encoder = getattr(pl_module, "encoder", None)
             if isinstance(encoder, nn.Module):

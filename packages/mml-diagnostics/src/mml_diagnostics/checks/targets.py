@@ -25,7 +25,7 @@ def targets_of(batch: Any) -> dict[str, Tensor]:
     }
 
 
-def target_outliers(batch: Any, limit: float = 20.0) -> list[Problem]:
+def target_outliers(batch: Any, limit: float = 20.0, learned: Any = None) -> list[Problem]:
     """Find samples whose target lies far from those of the rest of the batch.
 
     Distance is that from the median, in units of 1.4826 times the median of all such distances (the standard
@@ -38,13 +38,15 @@ def target_outliers(batch: Any, limit: float = 20.0) -> list[Problem]:
         With ``targets`` (name -> tensor, one row per structure or atom), or ``y``.
     limit
         Largest distance that is reasonable.
+    learned
+        Names of the targets that the module learns (its ``task_keys``); None looks at all.
 
     Raises
     ------
     NotApplicableError
         Where the batch has no float targets.
     """
-    targets = targets_of(batch)
+    targets = {name: x for name, x in targets_of(batch).items() if learned is None or name in learned}
     if not targets:
         raise NotApplicableError("the batch has no targets of floats")
     ids = sample_ids_of(batch)
