@@ -287,6 +287,7 @@ trainer.fit(module, datamodule=MatSciMLDataModule(train_path=stored, **options),
             weights_only=True)
 text = json.dumps([module.seen, module.validated, module.weight.item()])
 (folder / f"seen-{os.environ['RANK']}").write_text(text)
+torch.distributed.destroy_process_group()
 """
 
 

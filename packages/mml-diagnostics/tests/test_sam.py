@@ -194,6 +194,7 @@ for mode in ("plain", "second", "skip"):
     steps = callback.steps_skipped if mode == "skip" else callback.steps_fallen_back
     results[mode] = {"w": model.w.detach(), "steps": steps}
 torch.save(results, Path(sys.argv[1]) / f"rank{rank}.pt")
+torch.distributed.destroy_process_group()
 """
 
 

@@ -193,6 +193,7 @@ for version, broken in enumerate((False, True)):
     )
     trainer.fit(Line(), DataLoader(torch.ones(8 * (rank + 1), 2), batch_size=2 * (rank + 1)))
     torch.save(callback.rank_summaries, Path(sys.argv[1]) / f"{version}-rank{rank}.pt")
+torch.distributed.destroy_process_group()
 """
 
 
