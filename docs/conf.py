@@ -20,11 +20,17 @@ from sphinx.util.docutils import SphinxDirective
 project = "matsciml"
 project_copyright = "2026, the matsciml developers"
 author = "the matsciml developers"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = "matsciml"
 exclude_patterns = ["_build", "encoders-results.md"]
 myst_enable_extensions = ["colon_fence"]
+# The tutorials run when the docs are built; an error in a cell, or a word on stderr, fails the build.
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+nb_output_stderr = "remove-warn"
 autodoc_typehints = "none"
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"

@@ -3,7 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+from matsciml.cli import main
 from mml_models import list_encoders
+
+# GenericEncoder needs a function.
+NAMES = [info.name for info in list_encoders() if info.name != "GenericEncoder"]
+INSTALLED = [info.name for info in list_encoders() if info.is_installed and info.name in NAMES]
 
 SCRIPT = """
 import sys
@@ -20,10 +26,9 @@ for name in sys.argv[1:]:
 
 
 def test_every_encoder_has_a_short_name():
-    names = [info.name for info in list_encoders() if info.name != "GenericEncoder"]  # which needs a function
-    assert {"SchNet", "ViSNet", "MACE"} <= set(names)
+    assert {"SchNet", "ViSNet", "MACE"} <= set(NAMES)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SCRIPT, *names], capture_output=True, text=True, check=False
+        [sys.executable, "-W", "ignore", "-c", SCRIPT, *NAMES], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -36,3 +41,21 @@ def test_an_encoder_whose_library_is_missing_says_how_to_install_it():
     assert done.returncode != 0
     assert missing[0].install in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_every_encoder_that_is_installed_trains(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    quick = ["--trainer.fast_dev_run=true", "--trainer.enable_progress_bar=false"]
+    # By its path: after other tests, PyG's class of the same name may have been imported.
+    status = main(["fit", f"--model.encoder=mml_models.{name}", "--data.init_args.batch_size=2", *quick])
+    assert status == 0, capsys.readouterr().err
+
+
+def test_a_name_that_two_libraries_have_is_asked_for_in_full(capsys):
+    from torch_geometric.nn.models import ViSNet
+
+    assert main(["fit", f"--model.encoder={ViSNet.__name__}"]) == 1
+    said = capsys.readouterr().err
+    assert "Give the full class path" in said
+    assert "mml_models.ViSNet" in said

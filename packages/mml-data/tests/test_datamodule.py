@@ -66,6 +66,18 @@ def test_validate_test_and_predict_see_their_parts(stored):
         )
 
 
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 2}, {"batch_size": 2, "num_workers": 1}, {"max_atoms": 9}]
+)
+@pytest.mark.parametrize("run", ["validate", "test", "predict"])
+def test_loaders_can_be_given_by_themselves(stored, run, options):
+    """Lightning makes those that it predicts from anew, with a batch sampler that remembers indices."""
+    data = MatSciMLDataModule(train_path=stored, **options)
+    model = Model()
+    getattr(trainer(), run)(model, data.val_dataloader())
+    assert [one for batch in model.seen for one in batch] == [f"toy/{index:06d}" for index in (4, 6, 8)]
+
+
 @pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
 def test_a_fit_needs_no_validation_part(unsplit):
     trainer(max_epochs=1).fit(Model(), datamodule=MatSciMLDataModule(train_path=unsplit))

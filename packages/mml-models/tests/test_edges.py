@@ -90,6 +90,7 @@ def test_gaussians_are_one_at_their_centres():
     torch.testing.assert_close(values.diagonal(), torch.ones(5))
     torch.testing.assert_close(values[0, 1], torch.tensor(math.exp(-0.5)))
 
+
 @pytest.mark.parametrize("number", [5, 20, 50, 300])
 def test_gaussians_and_their_derivatives_are_never_subnormal(number):
     """Matrix products of such numbers take ten times as long."""
@@ -106,7 +107,6 @@ def test_gaussians_are_those_of_the_formula_to_double_precision():
     width = 5.0 / 19
     expected = torch.exp(-((distances.unsqueeze(-1) - basis.centres) ** 2) / (2 * width**2))
     torch.testing.assert_close(basis(distances), expected, rtol=1e-13, atol=1e-17)
-
 
 
 def test_one_gaussian_is_refused():

@@ -86,8 +86,14 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
 
 
 def _train(command: str, rest: list[str], debug: bool) -> int:
+    if {"-h", "--help"} & set(rest):
+        from matsciml.training_help import training_help
+
+        print(training_help(command), end="")  # noqa: T201
+        return 0
     from matsciml.training import run_training
 
+    rest = ["--help" if argument == "--help-all" else argument for argument in rest]
     return run_training(command, rest, debug)
 
 

@@ -26,12 +26,14 @@ def raise_readable(command: str) -> Iterator[None]:
     Parameters
     ----------
     command
-        The command whose ``--help`` is recommended.
+        The command whose ``--help-all`` is recommended.
     """
     try:
         yield
     except argparse.ArgumentError as error:
-        raise ValueError(f"{explain(str(error))}; `matsciml {command} --help` lists what there is") from error
+        raise ValueError(
+            f"{explain(str(error))}; `matsciml {command} --help-all` lists all options"
+        ) from error
     except (TypeError, ValueError) as error:
         # What a class of the config refuses in its constructor comes back inside the same tree.
         if "Does not validate against any of the Union subtypes" not in str(error):
@@ -62,12 +64,13 @@ def explain(report: str) -> str:
         return f"config key {place}: {owner or 'it'} has no option {name!r}{_meant(name, _options(owner))}"
     lines = [line.strip().lstrip("- ") for line in report.splitlines()]
     reasons = [line for line in lines if line and not STRUCTURE.match(line)] or [lines[-1]]
-    named = [line for line in reasons if re.search(r"has no attribute|No module named", line)]
+    clear = r"has no attribute|No module named|Multiple subclasses with name"
+    named = [line for line in reasons if re.search(clear, line)]
     reason = re.sub(r"^Parser key \"[^\"]+\": ", "", (named or reasons)[0])
     given = re.search(r"Given value: (.*)", report)
     if reason.startswith("Expected a") and "Got value" not in reason and given:
         reason = f"{reason}, got {given[1]}"
-    reason = re.sub(r"<class '([^']+)'>", r"\1", reason)
+    reason = re.sub(r"<class '([^']+)'>", r"\1", reason).rstrip(".")
     owner = f" ({classes[-1]})" if classes else ""
     return f"config key {place}{owner}: {reason}" if place else reason
 

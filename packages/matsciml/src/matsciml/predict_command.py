@@ -31,9 +31,7 @@ def prediction_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="matsciml predict",
         allow_abbrev=False,
-        description="Predict the structures in files with a trained model.",
-        epilog="Without files it predicts what the config's data module holds, with the options of "
-        "`matsciml fit`; `matsciml predict --help` shows those.",
+        add_help=False,  # `training_help` has it, with the options of predicting without files
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="CIF, POSCAR, extended XYZ, ...")
     parser.add_argument(

@@ -58,10 +58,13 @@ class ResumableDataLoader(DataLoader[Any]):
         position: Callable[[], tuple[int, int]] | None = None,
         **kwargs: Any,
     ) -> None:
-        if sampler is None or isinstance(sampler, SequentialSampler):
+        if kwargs.get("batch_sampler") is not None:
+            # Lightning's, with which it makes a loader anew that it predicts from. That one is never resumed.
+            sampler = None
+        elif sampler is None or isinstance(sampler, SequentialSampler):
             # Lightning puts a SequentialSampler in where overfit_batches is asked for.
             sampler = make_sampler(dataset, batch_size, budgets, shuffle=False)
-        if not isinstance(sampler, EpochSampler):
+        elif not isinstance(sampler, EpochSampler):
             raise TypeError(f"sampler must be an EpochSampler, this is a {type(sampler).__name__}")
         # A generator of its own: drawing the seeds of workers must not change the random numbers of training.
         kwargs.setdefault("generator", torch.Generator())
@@ -81,6 +84,9 @@ class ResumableDataLoader(DataLoader[Any]):
         return cast(EpochSampler, self.sampler)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        if not isinstance(self.sampler, EpochSampler):
+            yield from map(unpacked, super().__iter__())
+            return
         # A generator: nothing below runs before the first batch is asked for, as Lightning makes the iterator
         # before it knows the epoch. (After some checkpoints it tells samplers a wrong one: hence `position`.)
         sampler = self.epoch_sampler

@@ -2,6 +2,7 @@
 
 from mml_models.adapters import (
     MACE,
+    QET,
     Allegro,
     CHGNet,
     DimeNetPlusPlus,
@@ -23,6 +24,7 @@ from mml_models.tensornet import TensorNet
 __all__ = [
     "EGNN",
     "MACE",
+    "QET",
     "Allegro",
     "CHGNet",
     "DimeNetPlusPlus",

@@ -57,6 +57,10 @@ class GraphEncoder(nn.Module, ABC):
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
         """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
 
+    def embed_graph(self, graph: AtomGraph, edges: Edges) -> Tensor:
+        """Embed the N atoms of a batch, for encoders that have to know which of them are in one structure."""
+        return self.embed_atoms(graph.atomic_numbers, edges)
+
     def forward(self, batch: Mapping[str, Any]) -> Embeddings:
         """Embed a batch of B structures with N atoms in all.
 
@@ -72,7 +76,7 @@ class GraphEncoder(nn.Module, ABC):
         self.elements.check(graph, batch)
         check_radius(batch, self.cutoff)
         edges = edges_within(graph, self.cutoff, next(self.parameters()).dtype)
-        points = self.embed_atoms(graph.atomic_numbers, edges)
+        points = self.embed_graph(graph, edges)
         return Embeddings(pool(points, graph, self.reduction), points)
 
 

@@ -3,6 +3,7 @@
 from mml_models import (
     EGNN,
     MACE,
+    QET,
     Allegro,
     CHGNet,
     DimeNetPlusPlus,
@@ -47,6 +48,7 @@ __all__ = [
     "NequIP",
     "NodeDenoisingTask",
     "PaiNN",
+    "QET",
     "ScalarRegressionTask",
     "ScaleShiftMACE",
     "SchNet",

@@ -6,6 +6,17 @@ from mml_models.adapters.dimenet import DimeNetPlusPlus
 from mml_models.adapters.m3gnet import M3GNet
 from mml_models.adapters.mace import MACE, ScaleShiftMACE
 from mml_models.adapters.nequip import NequIP
+from mml_models.adapters.qet import QET
 from mml_models.adapters.visnet import ViSNet
 
-__all__ = ["MACE", "Allegro", "CHGNet", "DimeNetPlusPlus", "M3GNet", "NequIP", "ScaleShiftMACE", "ViSNet"]
+__all__ = [
+    "MACE",
+    "QET",
+    "Allegro",
+    "CHGNet",
+    "DimeNetPlusPlus",
+    "M3GNet",
+    "NequIP",
+    "ScaleShiftMACE",
+    "ViSNet",
+]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mml_models.adapters.matgl import MatGLAdapter
 from mml_models.edges import Edges
@@ -55,7 +55,6 @@ class CHGNet(MatGLAdapter):
     """
 
     model_class = "CHGNet"
-    feature = "atom_feat"
 
     def __init__(
         self,
@@ -87,9 +86,15 @@ class CHGNet(MatGLAdapter):
         self._wrap(self._make(elements, options, weights), reduction)
 
     @staticmethod
-    def element_vectors(model: Any) -> nn.Embedding:
-        """Return the part of matgl's model that embeds elements."""
-        return model.atom_embedding
+    def width(model: Any) -> int:
+        """Return the length of the features of atoms."""
+        return int(model.atom_embedding.embedding_dim)
+
+    def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
+        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        found = self.run(self.graph(atomic_numbers, edges))
+        features: Tensor = found[f"gc_{self.model.n_blocks}"]["atom_feat"]
+        return features
 
     @staticmethod
     def unused(model: Any) -> list[Any]:

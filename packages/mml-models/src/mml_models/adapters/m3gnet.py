@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mml_models.adapters.matgl import MatGLAdapter
 from mml_models.edges import Edges
@@ -52,7 +52,6 @@ class M3GNet(MatGLAdapter):
     """
 
     model_class = "M3GNet"
-    feature = "node_feat"
 
     def __init__(
         self,
@@ -84,9 +83,15 @@ class M3GNet(MatGLAdapter):
         self._wrap(self._make(elements, options, weights), reduction)
 
     @staticmethod
-    def element_vectors(model: Any) -> nn.Embedding:
-        """Return the part of matgl's model that embeds elements."""
-        return model.embedding.layer_node_embedding
+    def width(model: Any) -> int:
+        """Return the length of the features of atoms."""
+        return int(model.embedding.layer_node_embedding.embedding_dim)
+
+    def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
+        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        found = self.run(self.graph(atomic_numbers, edges))
+        features: Tensor = found[f"gc_{self.model.n_blocks}"]["node_feat"]
+        return features
 
     @staticmethod
     def unused(model: Any) -> list[Any]:

@@ -29,7 +29,6 @@ class MatGLAdapter(Adapter):
     library = "matgl"
     extra = "matgl"
     model_class: ClassVar[str]
-    feature: ClassVar[str]  # what matgl calls the features of atoms
 
     @classmethod
     def from_file(cls, folder: str | Path, reduction: Literal["sum", "mean"] = "sum") -> Self:
@@ -93,8 +92,7 @@ class MatGLAdapter(Adapter):
     def _wrap(self, model: Any, reduction: Literal["sum", "mean"]) -> None:
         known = import_library("ase.data", type(self).__name__, self.extra).atomic_numbers
         elements = ElementTypes([known[symbol] for symbol in model.element_types])
-        width = self.element_vectors(model).embedding_dim
-        super().__init__(width, float(model.cutoff), reduction, elements)
+        super().__init__(self.width(model), float(model.cutoff), reduction, elements)
         self.model = model
         for part in self.unused(model):
             if isinstance(part, nn.Module):
@@ -102,8 +100,8 @@ class MatGLAdapter(Adapter):
 
     @staticmethod
     @abstractmethod
-    def element_vectors(model: Any) -> nn.Embedding:
-        """Return the part of matgl's model that embeds elements."""
+    def width(model: Any) -> int:
+        """Return the length of the features of atoms."""
 
     @staticmethod
     @abstractmethod
@@ -115,10 +113,10 @@ class MatGLAdapter(Adapter):
     def bonds(edges: Edges) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the edges as the model wants them: its edge_index, vectors, and lattice translations."""
 
-    def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+    def graph(self, atomic_numbers: Tensor, edges: Edges) -> SimpleNamespace:
+        """Return what matgl's models read of a graph."""
         bonds, vectors, images = self.bonds(edges)
-        graph = SimpleNamespace(
+        return SimpleNamespace(
             # All atoms at one place: its bond vectors are then the shifts alone, which are ours.
             pos=vectors.new_zeros(len(atomic_numbers), 3),
             edge_index=bonds,
@@ -126,10 +124,13 @@ class MatGLAdapter(Adapter):
             pbc_offset=images,
             node_type=self.elements(atomic_numbers),
         )
+
+    def run(self, graph: SimpleNamespace) -> dict[str, Any]:
+        """Run the model and return the features that it made on the way."""
         self.model(graph)
-        features: Tensor = self.model.feature_dict[f"gc_{self.model.n_blocks}"][self.feature]
+        found: dict[str, Any] = self.model.feature_dict
         self.model.feature_dict = {}  # else it holds the graph of this step, and cannot be copied
-        return features
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep what matgl's model is made from in place of it: its functions cannot be pickled."""
