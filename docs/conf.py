@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_merge_streams = True
 nb_output_stderr = "remove-warn"
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm would like to draw widgets in notebooks
 autodoc_typehints = "none"
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"

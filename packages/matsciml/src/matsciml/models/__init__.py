@@ -33,6 +33,7 @@ from matsciml.models.base import (
 __all__ = [
     "EGNN",
     "MACE",
+    "QET",
     "Allegro",
     "BaseTaskModule",
     "BinaryClassificationTask",
@@ -48,7 +49,6 @@ __all__ = [
     "NequIP",
     "NodeDenoisingTask",
     "PaiNN",
-    "QET",
     "ScalarRegressionTask",
     "ScaleShiftMACE",
     "SchNet",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from copy import deepcopy
 from typing import Any
@@ -24,6 +25,14 @@ def check_compile(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) 
     It takes seconds, more than all other checks.
     """
     torch.compiler.reset()
+    logging.disable(logging.WARNING)  # dynamo names every line where it has to ask for a number
+    try:
+        _compare_with_compiled(encoder, crystal, cutoff)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _compare_with_compiled(encoder: Encoder, crystal: Crystal, cutoff: float) -> None:
     compiled: Encoder = torch.compile(encoder, backend="aot_eager")
     for crystals in ([crystal], [crystal, crystal]):  # another size: traced again, or with a size left open
         batch = crystal_batch(crystals, cutoff)
