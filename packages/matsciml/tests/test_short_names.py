@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from matsciml.cli import main
@@ -50,6 +51,34 @@ def test_every_encoder_that_is_installed_trains(name, tmp_path, monkeypatch, cap
     # By its path: after other tests, PyG's class of the same name may have been imported.
     status = main(["fit", f"--model.encoder=mml_models.{name}", "--data.init_args.batch_size=2", *quick])
     assert status == 0, capsys.readouterr().err
+
+
+OWN = """
+import torch
+
+class Neighbours(torch.nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.elements = torch.nn.Embedding(101, width)
+
+    def forward(self, z, pos, edge_index, edge_vectors, batch):
+        centre, neighbour = edge_index
+        decay = torch.exp(-edge_vectors.norm(dim=1, keepdim=True))
+        return self.elements(z).index_add(0, centre, decay * self.elements(z[neighbour]))
+"""
+
+
+def test_a_config_names_a_class_of_ones_own_in_the_current_folder(tmp_path):
+    (tmp_path / "own_encoder.py").write_text(OWN)
+    encoder = "{class_path: own_encoder.Neighbours, init_args: {width: 8}}"
+    command = [Path(sys.executable).with_name("matsciml"), "fit", "--trainer.fast_dev_run=true"]
+    command += [
+        "--model.encoder=GenericEncoder",
+        f"--model.encoder.fn={encoder}",
+        "--model.encoder.output_dim=8",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_name_that_two_libraries_have_is_asked_for_in_full(capsys):

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 HELP = """\
 usage: matsciml COMMAND [options]
@@ -52,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(
+            here
+        )  # for the classes of a config that the user wrote; what is installed goes before
     try:
         return _dispatch(arguments, debug)
     except KeyboardInterrupt:

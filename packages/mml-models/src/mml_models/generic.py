@@ -46,7 +46,7 @@ class GenericEncoder(nn.Module):
 
     def __init__(
         self,
-        fn: AtomFunction,
+        fn: nn.Module | AtomFunction,
         output_dim: int,
         cutoff: float = 5.0,
         reduction: Literal["sum", "mean"] = "sum",
