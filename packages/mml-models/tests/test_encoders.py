@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mml_models import EGNN, MEGNet, PaiNN, SchNet, TensorNet
 from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
 from torch import nn
+from torch._dynamo.utils import counters
 
 CUTOFF = 4.0
 crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
@@ -61,6 +62,21 @@ def test_passes_the_suite(encoder, name):
 @every_encoder
 def test_compiled_it_is_the_same(encoder):
     CHECKS["compile"](small(encoder), random_crystal(2), CUTOFF, 0)
+
+
+@every_encoder
+@pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor that is not a leaf")
+def test_is_compiled_for_two_sizes_of_batch_and_then_no_more(encoder):
+    """For the first one with its sizes, for the second with sizes left open."""
+    torch.compiler.reset()
+    counters.clear()
+    compiled = torch.compile(small(encoder), backend="aot_eager")
+    graphs = []
+    for count in range(1, 7):
+        compiled(crystal_batch([random_crystal(seed, 2 + seed % 3) for seed in range(count)], CUTOFF))
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert 0 < graphs[0] < graphs[1]
+    assert len(set(graphs[1:])) == 1
 
 
 @pytest.mark.parametrize(("encoder", "options"), OPTIONS)
