@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_tasks import ForceRegressionTask
+from mml_tasks.force import _check_volumes
 from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
 
 NORMALIZE = {"energy_per_atom_mean": -3.0, "energy_per_atom_std": 1.7}
@@ -249,6 +250,19 @@ def test_a_cell_without_volume_is_refused_with_its_sample(batch, make_trainer, d
         ValueError, match=r"sample 'toy/000002' has a cell of volume .*: stress needs periodic"
     ):
         make_trainer().fit(ForceRegressionTask(ToyEncoder(), compute_stress=True), data)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("seed", range(20))
+def test_flat_cells_are_refused_whatever_rounding_leaves_of_their_volume(batch, seed, dtype):
+    generator = torch.Generator().manual_seed(seed)
+    cell = 5 * torch.randn(5, 3, 3, generator=generator, dtype=torch.float64)
+    batch["graph"].cell = cell.to(dtype)
+    _check_volumes(batch)  # skewed as they come, but with a volume
+    cell[3, 2] = 0.3 * cell[3, 0] - 1.7 * cell[3, 1]
+    batch["graph"].cell = cell.to(dtype)
+    with pytest.raises(ValueError, match=r"has a cell of volume .*: stress needs periodic"):
+        _check_volumes(batch)
 
 
 class Blind(ToyEncoder):
