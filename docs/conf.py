@@ -29,9 +29,10 @@ myst_enable_extensions = ["colon_fence"]
 # The tutorials run when the docs are built; an error in a cell, or a word on stderr, fails the build.
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
-nb_execution_timeout = 300
+nb_execution_timeout = 900
 nb_merge_streams = True
 nb_output_stderr = "remove-warn"
+os.environ["OMP_NUM_THREADS"] = "1"  # on a busy machine, threads wait for each other
 os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm would like to draw widgets in notebooks
 autodoc_typehints = "none"
 napoleon_use_ivar = True

@@ -51,7 +51,7 @@ def explain(report: str) -> str:
     """
     if unknown := re.search(r"does not accept option '([^']+)'", report):
         return _unknown_top(unknown[1])
-    if unknown := re.search(r"unrecognized arguments: (.*)", report, re.DOTALL):
+    if unknown := re.search(r"[Uu]nrecognized arguments: (.*)", report, re.DOTALL):
         first = unknown[1].split()[0].lstrip("-").split("=")[0]
         return _unknown_top(first, "--")
     place = ".".join(re.findall(r'Parser key "([^"]+)"', report))
