@@ -53,10 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
+    # A config may name classes that the user wrote in this folder; what is installed goes before them.
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(
-            here
-        )  # for the classes of a config that the user wrote; what is installed goes before
+        sys.path.append(here)
     try:
         return _dispatch(arguments, debug)
     except KeyboardInterrupt:

@@ -25,11 +25,12 @@ def check_compile(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) 
     It takes seconds, more than all other checks.
     """
     torch.compiler.reset()
-    logging.disable(logging.WARNING)  # dynamo names every line where it has to ask for a number
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))  # dynamo names every line where it has to ask for a number
     try:
         _compare_with_compiled(encoder, crystal, cutoff)
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)
 
 
 def _compare_with_compiled(encoder: Encoder, crystal: Crystal, cutoff: float) -> None:
