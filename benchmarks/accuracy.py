@@ -4,8 +4,10 @@ Energies and forces of the two that have them (`emt`, which is embedded, and the
 where it is there), the density of `prototypes`. Every encoder of mml-models that can be made here gets the
 same width, number of layers, cutoff, batches, optimizer, learning rates and number of epochs, with 2 threads;
 nothing is tuned to any of them. The error is the mean absolute one on the test part after the last epoch, the
-cost the median time of a training step. Beside the JSON file, the tables (.md) and the picture (.svg) are
-written.
+cost the median time of a training step. An encoder whose first steps foretell more than a quarter of an hour
+on a data set is not trained on it, and named. Beside the JSON file, the tables (.md) and the picture (.svg)
+are written, after each training anew; what the file holds of the same machine and the same versions is kept,
+so that a run that was ended goes on, and encoders that need an environment of their own add theirs.
 
     uv run python benchmarks/accuracy.py [--quick] [--only DATA] [--json FILE]
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import statistics
 import sys
 import time
 import warnings
@@ -37,6 +40,7 @@ WIDTH = 32
 LAYERS = 2
 CUTOFF = 5.0  # angstrom
 RATE = 3e-3
+PATIENCE = 900  # seconds that the training of an encoder on a data set may take
 LIPS = Path(__file__).resolve().parents[2] / "shared" / "data" / "lips.jsonl"
 
 
@@ -66,6 +70,13 @@ class Outcome:
     errors: dict[str, float]
 
 
+Results = dict[str, dict[str, Outcome]]
+
+
+class TooSlowError(Exception):
+    """The first steps of a training foretell that it takes longer than `PATIENCE`."""
+
+
 class Frames(Dataset[dict[str, Any]]):
     """The frames of the LiPS trajectory."""
 
@@ -92,7 +103,7 @@ class Frames(Dataset[dict[str, Any]]):
 
 
 class Clock(pl.Callback):
-    """Takes the time of each training step, without that of making its batch."""
+    """Takes the time of each training step, without that of making its batch; ends what takes too long."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -102,9 +113,13 @@ class Clock(pl.Callback):
         """Start."""
         self._started = time.perf_counter()
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Stop."""
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Stop, and after ten steps foretell the whole."""
         self.seconds.append(time.perf_counter() - self._started)
+        if len(self.seconds) == 10:
+            step = statistics.median(self.seconds)
+            if step * trainer.estimated_stepping_batches > PATIENCE:
+                raise TooSlowError(f"{step:.1f} s a step")
 
 
 def make_encoders() -> dict[str, mml_models.GraphEncoder]:
@@ -179,6 +194,20 @@ def train(encoder: mml_models.GraphEncoder, name: str, epochs: int, steps: int |
     )
 
 
+def read_results(path: Path, about: dict[str, str]) -> Results:
+    """Return the outcomes that a file holds of the same machine and the same versions."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if found.get("about") != about:
+        return {}
+    return {
+        name: {
+            encoder: Outcome(outcome["parameters"], Timing(**outcome["step"]), outcome["errors"])
+            for encoder, outcome in outcomes.items()
+        }
+        for name, outcomes in found["results"].items()
+    }
+
+
 def table(name: str, outcomes: dict[str, Outcome], about: dict[str, str], quick: bool) -> str:
     """Return a data set's outcomes as Markdown."""
     training = TRAININGS[name]
@@ -199,9 +228,7 @@ def table(name: str, outcomes: dict[str, Outcome], about: dict[str, str], quick:
     return "\n".join(lines) + "\n"
 
 
-def write_results(
-    path: Path, results: dict[str, dict[str, Outcome]], about: dict[str, str], quick: bool
-) -> None:
+def write_results(path: Path, results: Results, about: dict[str, str], quick: bool) -> None:
     """Write the numbers to `path`, and tables and picture beside them."""
     plain = {name: {key: asdict(value) for key, value in found.items()} for name, found in results.items()}
     write_json(path, about, plain)
@@ -228,17 +255,26 @@ def main() -> int:
     if not LIPS.is_file() and "lips" in names:
         names.remove("lips")
         print(f"{LIPS} is not there: left out")
-    results: dict[str, dict[str, Outcome]] = {}
+    about["training"] = "five steps" if options.quick else "whole"
+    results: Results = {} if options.json is None else read_results(options.json, about)
     for name in names:
         epochs, steps = (1, 5) if options.quick else (TRAININGS[name].epochs, None)
-        results[name] = {}
+        outcomes = results.get(name, {})
         for encoder_name, encoder in make_encoders().items():
+            if encoder_name in outcomes:
+                continue
             started = time.perf_counter()
-            results[name][encoder_name] = train(encoder, name, epochs, steps)
+            try:
+                outcomes[encoder_name] = train(encoder, name, epochs, steps)
+            except TooSlowError as error:
+                print(f"{name}: {encoder_name} is left out: {error}", flush=True)
+                continue
             print(f"{name}: {encoder_name} in {time.perf_counter() - started:.0f} s", flush=True)
-        print("\n" + table(name, results[name], about, options.quick), flush=True)
-    if options.json is not None:
-        write_results(options.json, results, about, options.quick)
+            results[name] = outcomes
+            if options.json is not None:
+                write_results(options.json, results, about, options.quick)
+        if outcomes:
+            print("\n" + table(name, outcomes, about, options.quick), flush=True)
     return 0
 
 
