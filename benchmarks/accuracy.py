@@ -32,7 +32,9 @@ from accuracy_picture import draw
 from harness import Timing, describe_machine, parse_arguments, write_json
 from mml_data import MatSciMLDataModule
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
+from mml_models import list_encoders
 from mml_tasks import ForceRegressionTask, ScalarRegressionTask
+from torch import nn
 from torch.utils.data import Dataset
 
 THREADS = 2
@@ -122,22 +124,20 @@ class Clock(pl.Callback):
                 raise TooSlowError(f"{step:.1f} s a step")
 
 
-def make_encoders() -> dict[str, mml_models.GraphEncoder]:
-    """Make every encoder of mml-models, and name those that cannot be made here."""
+def make_encoders() -> dict[str, nn.Module]:
+    """Make every encoder of mml-models that can be made here and needs no function of the user's."""
     sizes: dict[str, Any] = {"hidden_dim": WIDTH, "output_dim": WIDTH, "num_conv": LAYERS, "cutoff": CUTOFF}
     made = {}
-    for name in mml_models.__all__:
-        kind = getattr(mml_models, name)
-        if not (isinstance(kind, type) and issubclass(kind, mml_models.GraphEncoder)):
+    for info in list_encoders():
+        if info.name == "GenericEncoder":
             continue
-        if inspect.isabstract(kind):
+        if not info.is_installed:
+            print(f"{info.name} is left out: {info.install}")
             continue
+        kind = getattr(mml_models, info.name)
         known = inspect.signature(kind).parameters
         torch.manual_seed(0)
-        try:
-            made[name] = kind(**{key: value for key, value in sizes.items() if key in known})
-        except (ImportError, TypeError) as error:
-            print(f"{name} is left out: {error}")
+        made[info.name] = kind(**{key: value for key, value in sizes.items() if key in known})
     return made
 
 
@@ -156,7 +156,7 @@ def make_data(name: str) -> MatSciMLDataModule:
     return MatSciMLDataModule.from_devset(name, **options)
 
 
-def train(encoder: mml_models.GraphEncoder, name: str, epochs: int, steps: int | None) -> Outcome:
+def train(encoder: nn.Module, name: str, epochs: int, steps: int | None) -> Outcome:
     """Train an encoder on a data set; `steps` bounds the steps of an epoch and of the test."""
     pl.seed_everything(0, verbose=False)
     options: dict[str, Any] = {

@@ -27,7 +27,9 @@ PAIRS = (
     ("MACE", "mace-torch"),
     ("M3GNet", "matgl"),
     ("CHGNet", "matgl"),
+    ("QET", "matgl"),
     ("NequIP", "nequip"),
+    ("Allegro", "nequip"),
 )
 LIMIT = 1.03
 FRAMES = 4

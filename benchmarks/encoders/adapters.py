@@ -31,6 +31,7 @@ def _options(name: str, batch: Batch) -> dict[str, Any]:
         "MACE": {"hidden_irreps": "16x0e + 16x1o", "correlation": 2, "max_ell": 2, **elements},
         "M3GNet": elements,
         "CHGNet": elements,
+        "QET": elements,
         "NequIP": {"num_conv": 2, **elements},
         "Allegro": {"num_conv": 1, **elements},
     }[name]
@@ -179,7 +180,9 @@ BARE: dict[str, Callable[[Batch], Contender]] = {
     "MACE": _mace,
     "M3GNet": partial(_matgl, "M3GNet"),
     "CHGNet": partial(_matgl, "CHGNet"),
+    "QET": partial(_matgl, "QET"),
     "NequIP": partial(_nequip, "NequIP"),
+    "Allegro": partial(_nequip, "Allegro"),
 }
 CONTENDERS = {name: partial(_adapter, name) for name in BARE} | {
     f"bare-{name}": bare for name, bare in BARE.items()
