@@ -48,19 +48,18 @@ LIPS = Path(__file__).resolve().parents[2] / "shared" / "data" / "lips.jsonl"
 
 @dataclass(frozen=True)
 class Training:
-    """A data set, how long it is trained on, the metric that is compared, and how atoms are pooled."""
+    """A data set, how long it is trained on, and the metric that is compared."""
 
     batch_size: int
     epochs: int
     metric: str
     unit: str
-    reduction: str
 
 
 TRAININGS = {
-    "emt": Training(16, 20, "force_mae", "eV/angstrom", "sum"),
-    "prototypes": Training(32, 40, "density_mae", "g/cm^3", "mean"),
-    "lips": Training(4, 40, "force_mae", "eV/angstrom", "sum"),
+    "emt": Training(16, 20, "force_mae", "eV/angstrom"),
+    "prototypes": Training(32, 40, "density_mae", "g/cm^3"),
+    "lips": Training(4, 40, "force_mae", "eV/angstrom"),
 }
 
 
@@ -125,15 +124,9 @@ class Clock(pl.Callback):
                 raise TooSlowError(f"{step:.1f} s a step")
 
 
-def make_encoders(reduction: str) -> dict[str, nn.Module]:
+def make_encoders() -> dict[str, nn.Module]:
     """Make every encoder of mml-models that can be made here and needs no function of the user's."""
-    options: dict[str, Any] = {
-        "hidden_dim": WIDTH,
-        "output_dim": WIDTH,
-        "num_conv": LAYERS,
-        "cutoff": CUTOFF,
-        "reduction": reduction,
-    }
+    sizes: dict[str, Any] = {"hidden_dim": WIDTH, "output_dim": WIDTH, "num_conv": LAYERS, "cutoff": CUTOFF}
     made = {}
     for info in list_encoders():
         if info.name == "GenericEncoder":
@@ -144,7 +137,7 @@ def make_encoders(reduction: str) -> dict[str, nn.Module]:
         kind = getattr(mml_models, info.name)
         known = inspect.signature(kind).parameters
         torch.manual_seed(0)
-        made[info.name] = kind(**{key: value for key, value in options.items() if key in known})
+        made[info.name] = kind(**{key: value for key, value in sizes.items() if key in known})
     return made
 
 
@@ -268,7 +261,7 @@ def main() -> int:
     for name in names:
         epochs, steps = (1, 5) if options.quick else (TRAININGS[name].epochs, None)
         outcomes = results.get(name, {})
-        for encoder_name, encoder in make_encoders(TRAININGS[name].reduction).items():
+        for encoder_name, encoder in make_encoders().items():
             if encoder_name in outcomes:
                 continue
             started = time.perf_counter()
