@@ -60,6 +60,17 @@ def test_passes_the_suite(encoder, name):
 
 
 @every_encoder
+def test_first_weights_let_distances_through_to_the_embeddings(encoder):
+    """Else it learns no forces: through many layers that each shrink it, a signal does not arrive."""
+    torch.manual_seed(0)
+    batch = crystal_batch([random_crystal(seed, 4) for seed in range(6)], 5.0)
+    positions = batch["graph"].pos.requires_grad_()
+    points = encoder().double()(batch).point_embedding
+    (slope,) = torch.autograd.grad((points * torch.randn_like(points)).sum(), positions)
+    assert slope.pow(2).mean().sqrt() > 0.02 * points.pow(2).mean().sqrt()
+
+
+@every_encoder
 def test_compiled_it_is_the_same(encoder):
     CHECKS["compile"](small(encoder), random_crystal(2), CUTOFF, 0)
 

@@ -96,9 +96,7 @@ class MEGNet(nn.Module):
         # Learned: in the paper s begins as zeros, of which a layer leaves its bias.
         self.state = nn.Parameter(0.1 * torch.randn(hidden_dim))
         self.blocks = nn.ModuleList(MEGNetBlock(hidden_dim) for _ in range(num_conv))
-        self.readout = nn.Sequential(
-            nn.Linear(2 * hidden_dim, hidden_dim), ShiftedSoftplus(), nn.Linear(hidden_dim, output_dim)
-        )
+        self.readout = nn.Sequential(*_layers(2 * hidden_dim, hidden_dim), nn.Linear(hidden_dim, output_dim))
         if reduction == "set2set":
             self.read_atoms, self.read_edges = Set2Set(hidden_dim), Set2Set(hidden_dim)
             self.join = nn.Linear(5 * hidden_dim, output_dim)
@@ -148,6 +146,8 @@ class MEGNetBlock(nn.Module):
         self.from_neighbour = nn.Linear(hidden_dim, wide, bias=False)
         self.from_edge = nn.Linear(hidden_dim, wide, bias=False)
         self.from_state = nn.Linear(hidden_dim, wide, bias=False)
+        for part in (self.from_centre, self.from_neighbour, self.from_edge, self.from_state):
+            _initialize(part, summands=4)
         self.edge = nn.Sequential(ShiftedSoftplus(), _layers(wide, wide, hidden_dim))
         self.atom = _layers(3 * hidden_dim, wide, wide, hidden_dim)
         self.whole = _layers(3 * hidden_dim, wide, wide, hidden_dim)
@@ -175,6 +175,18 @@ def _layers(*widths: int) -> nn.Sequential:
     steps = [
         step
         for width_in, width_out in pairwise(widths)
-        for step in (nn.Linear(width_in, width_out), ShiftedSoftplus())
+        for step in (_initialize(nn.Linear(width_in, width_out)), ShiftedSoftplus())
     ]
     return nn.Sequential(*steps)
+
+
+def _initialize(linear: nn.Linear, summands: int = 1) -> nn.Linear:
+    """Draw weights that keep the size of what passes the layer, one of `summands`, and a softplus after it.
+
+    The softplus takes numbers of variance 1 to a mean square of 0.28. A distance passes eleven of them or
+    more on its way to an energy: with torch's own weights, nothing of it arrives and forces are not learned.
+    """
+    nn.init.normal_(linear.weight, std=(0.28 * linear.in_features * summands) ** -0.5)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
+    return linear
