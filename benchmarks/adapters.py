@@ -5,7 +5,7 @@ the model twice, float32, AdamW. An adapter and its bare model have a process ea
 library, and take turns. Compared are the seconds of processor time, which other processes on the machine
 disturb less than those on the clock. Environments are made by `tools/peers mace-torch matgl nequip`.
 
-    uv run python benchmarks/adapters.py [--quick] [--json FILE]
+    uv run python benchmarks/adapters.py [--quick] [--only ADAPTER] [--json FILE]
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def compare(name: str, python: str | Path, path: Path, repeats: int) -> tuple[li
 
 def main() -> int:
     """Measure, print the table, and say with the exit status whether every limit holds."""
-    options = parse_arguments(__doc__)
+    options = parse_arguments(__doc__, tuple(name for name, _ in PAIRS))
     torch.set_num_threads(THREADS)
     about = describe_machine("torch", "mml-models")
     results: dict[str, Any] = {}
@@ -82,7 +82,10 @@ def main() -> int:
             f"{THREADS} threads"
         )
         print("\n| adapter | step, ms of processor time | bare model | ratio |\n|---|---|---|---|")
-        for name, environment in PAIRS[:1] if options.quick else PAIRS:
+        wanted = options.only or (PAIRS[0][0] if options.quick else None)
+        for name, environment in PAIRS:
+            if wanted not in (name, None):
+                continue
             python = PEERS / environment / "bin" / "python" if environment else sys.executable
             if environment and not Path(python).exists():
                 print(f"| {name} | not there: tools/peers {environment} | | |")
