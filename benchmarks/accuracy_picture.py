@@ -16,9 +16,11 @@ def draw(panels: dict[str, dict[str, tuple[float, float]]], path: Path) -> None:
         all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, points) in zip(all_axes, panels.items(), strict=True):
             axes.set(title=title, xlabel="step, ms", ylabel="mean absolute error")
-            for name, (cost, error) in points.items():
+            by_cost = sorted(points.items(), key=lambda point: point[1])
+            for number, (name, (cost, error)) in enumerate(by_cost):
                 axes.plot(cost, error, "o", color=BLUE)
-                axes.annotate(name, (cost, error), (5, 4), textcoords="offset points")
+                below = number % 2  # names of neighbours would lie on each other
+                axes.annotate(name, (cost, error), (5, -11 if below else 4), textcoords="offset points")
             axes.set_xlim(0, 1.35 * max(cost for cost, _ in points.values()))  # with room for a name
             axes.set_ylim(0, 1.15 * max(error for _, error in points.values()))
         figure.savefig(path, format="svg", metadata={"Date": None})
