@@ -6,10 +6,11 @@ same width, number of layers, cutoff, batches, optimizer, learning rates and num
 nothing is tuned to any of them. The error is the mean absolute one on the test part after the last epoch, the
 cost the median time of a training step. An encoder whose first steps foretell more than ten minutes
 on a data set is not trained on it, and named. Beside the JSON file, the tables (.md) and the picture (.svg)
-are written, after each training anew; what the file holds of the same machine and the same versions is kept,
-so that a run that was ended goes on, and encoders that need an environment of their own add theirs.
+are written, after each training anew. With `--keep`, what the file holds of such a machine and of the same
+versions stays and only the rest is trained: a run that was ended goes on, and encoders that need an
+environment of their own add theirs. Without it everything is trained, as it must be when an encoder changed.
 
-    uv run python benchmarks/accuracy.py [--quick] [--only DATA] [--json FILE]
+    uv run python benchmarks/accuracy.py [--quick] [--only DATA] [--json FILE [--keep]]
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from accuracy_picture import draw
 from harness import Timing, describe_machine, parse_arguments, write_json
 from mml_data import MatSciMLDataModule
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
-from mml_models import list_encoders
 from mml_tasks import ForceRegressionTask, ScalarRegressionTask
 from torch import nn
 from torch.utils.data import Dataset
@@ -128,7 +128,7 @@ def make_encoders() -> dict[str, nn.Module]:
     """Make every encoder of mml-models that can be made here and needs no function of the user's."""
     sizes: dict[str, Any] = {"hidden_dim": WIDTH, "output_dim": WIDTH, "num_conv": LAYERS, "cutoff": CUTOFF}
     made = {}
-    for info in list_encoders():
+    for info in mml_models.list_encoders():
         if info.name == "GenericEncoder":
             continue
         if not info.is_installed:
@@ -246,7 +246,7 @@ def write_results(path: Path, results: Results, about: dict[str, str], quick: bo
 
 def main() -> int:
     """Train all, print the tables, and write them, the numbers and the picture."""
-    options = parse_arguments(__doc__, tuple(TRAININGS))
+    options = parse_arguments(__doc__, tuple(TRAININGS), keeps=True)
     torch.set_num_threads(THREADS)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("mml_data").setLevel(logging.WARNING)
@@ -257,7 +257,7 @@ def main() -> int:
         names.remove("lips")
         print(f"{LIPS} is not there: left out")
     about["training"] = "five steps" if options.quick else "whole"
-    results: Results = {} if options.json is None else read_results(options.json, about)
+    results: Results = read_results(options.json, about) if options.json and options.keep else {}
     for name in names:
         epochs, steps = (1, 5) if options.quick else (TRAININGS[name].epochs, None)
         outcomes = results.get(name, {})

@@ -34,13 +34,17 @@ class Timing:
         return f"{median} ({low} - {high})"
 
 
-def parse_arguments(description: str | None, parts: Sequence[str] = ()) -> argparse.Namespace:
-    """Return the two options that every benchmark has, and `only` where it consists of parts."""
+def parse_arguments(
+    description: str | None, parts: Sequence[str] = (), keeps: bool = False
+) -> argparse.Namespace:
+    """Return the options of every benchmark, `only` where it has parts, `keep` where it can go on."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="fewer repeats: done within a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to a file, too")
+    if keeps:
+        parser.add_argument("--keep", action="store_true", help="measure what the file of --json lacks only")
     if parts:
         parser.add_argument("--only", choices=parts, metavar="PART", help=f"one of {', '.join(parts)}")
     return parser.parse_args()
