@@ -30,11 +30,11 @@ def test_a_sample_is_what_was_written(stored, samples):
         assert got["cell"].shape == (1, 3, 3)
         assert got["pbc"].dtype == torch.bool
         targets = got["targets"]
-        assert targets["energy"].dtype == targets["force"].dtype == torch.float32
+        assert targets["energy"].dtype == targets["force"].dtype == torch.float64
         assert targets["energy"].shape == targets["system"].shape == ()
         assert targets["system"].dtype == torch.int64
         np.testing.assert_array_equal(targets["force"], given["targets"]["force"])
-        assert float(targets["energy"]) == np.float32(given["targets"]["energy"])
+        assert float(targets["energy"]) == given["targets"]["energy"]
         assert got["target_types"] == given["target_types"]
         assert set(got) == {*given, "sample_id"}
 

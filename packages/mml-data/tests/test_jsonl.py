@@ -60,7 +60,11 @@ def check_equal(sample, line):
             assert torch.isnan(stored)
         else:
             assert name in sample["target_types"][kind]
-            expected = torch.tensor(int(value) if isinstance(value, bool) else value)
+            expected = (
+                torch.tensor(int(value))
+                if isinstance(value, bool)
+                else torch.tensor(value, dtype=torch.float64)
+            )
             assert stored.dtype == expected.dtype
             torch.testing.assert_close(stored, expected, rtol=0, atol=0)
 

@@ -15,6 +15,7 @@ SAMPLE = {
         "label": 3,
         "flag": True,
         "force": np.ones((2, 3)),
+        "coarse": np.ones((2, 3), np.float32),
         "deep": {"list": [1, 2.5]},
     },
     "extra": {"count": 4, "note": "x", "values": np.arange(2, dtype=np.int16)},
@@ -38,13 +39,17 @@ def test_dtypes(default):
     }  # fmt: skip
     targets = sample["targets"]
     assert (targets["energy"].dtype, targets["label"].dtype, targets["flag"].dtype) == (
-        default,
+        torch.float64,
         torch.int64,
         torch.bool,
     )
     assert targets["energy"].shape == ()
-    assert float(targets["energy"]) == pytest.approx(0.1, rel=1e-2)
-    assert [value.item() for value in targets["deep"]["list"]] == [1, 2.5]
+    assert targets["force"].dtype == targets["coarse"].dtype == torch.float64
+    assert float(targets["energy"]) == 0.1
+    assert [(value.item(), value.dtype) for value in targets["deep"]["list"]] == [
+        (1, torch.int64),
+        (2.5, torch.float64),
+    ]
     assert (sample["extra"]["count"], sample["extra"]["note"]) == (4, "x")
     assert sample["extra"]["values"].dtype == torch.int64
     assert sample["empty"].shape == (0, 3)

@@ -23,8 +23,9 @@ __all__ = ["LMDBDataset"]
 class LMDBDataset(Dataset[dict[str, Any]]):
     """The samples of a data set directory, as dicts of tensors.
 
-    Integers come as int64 and floats in torch's default dtype, but positions and lattices in the precision
-    in which they are stored. Numbers under ``targets`` become tensors of no dimension. ``sample_id`` is
+    Integers become int64. Floats under ``targets`` become float64; other floats become torch's default dtype,
+    but positions and lattices keep the precision in which they are stored. Numbers under ``targets`` become
+    tensors without dimensions. ``sample_id`` is
     ``"<name>/<index>"`` where the stored sample has none. Files are opened in each process when the first
     sample is read, so that a data set may be pickled, forked and sent to workers.
 

@@ -169,7 +169,8 @@ def _place(dataset: "LMDBDataset", index: int) -> str:
 def _exact(sample: dict[str, Any], read: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sample with what the transforms left alone in the precision in which it is stored.
 
-    Reading a sample gives floats in torch's default dtype; storing those would lose digits of energies.
+    Reading a sample gives floats in torch's default dtype, and float32 labels as float64: storing those would
+    lose digits, or take more space.
     """
     exact: dict[str, Any] = {}
     for key, value in sample.items():

@@ -1,4 +1,4 @@
-"""Reference energies of the elements, by least squares, from sums over structures."""
+"""Reference energies of the elements, by least squares, in one pass over blocks of structures."""
 
 from typing import Any, Self
 
@@ -8,43 +8,44 @@ from mml_data.elements import SYMBOLS
 
 __all__ = ["ReferenceFit"]
 
+# Singular values below this share of the largest are rounding errors: compositions are whole numbers.
+_RANK = 1e-10
+# Residuals below this share of the energies are rounding errors.
+_EXACT = 1e-13
+
 
 class ReferenceFit:
     """Least squares for ``energy = sum over elements of (number of atoms * reference energy)``.
 
-    Only the normal equations are kept, so that structures can be shown one block after the other, and fits of
-    parts can be merged. Where the compositions do not determine all references, as where every structure has
-    the same one, the solution is that of the smallest norm.
+    Structures can be shown one block after the other, and fits of parts can be merged: only the triangular
+    factors of a QR decomposition are kept. Unlike the normal equations, they do not square the energies, so
+    that a spread of 1 meV is still resolved for all-electron energies of 500,000 eV an atom. If the
+    compositions do not determine all references, for example because all structures have the same one, the
+    solution is that of the smallest norm.
     """
 
     def __init__(self) -> None:
-        size = len(SYMBOLS)
-        self.gram = np.zeros((size, size))
-        self.moment = np.zeros(size)
-        # The same, per atom: what is left over once the references are known is an error per atom.
-        self.gram_per_atom = np.zeros((size, size))
-        self.moment_per_atom = np.zeros(size)
-        self.square_per_atom = 0.0
+        self._totals = _Triangle()
+        # The same, per atom: the residual is an error per atom.
+        self._per_atom = _Triangle()
         self.count = 0
 
     def add(self, composition: np.ndarray, energy: np.ndarray) -> None:
         """Take in structures: atoms of each element [B, 119] by atomic number, and energies [B]."""
+        if not len(energy):
+            return
         seen = np.flatnonzero(composition.any(axis=0))
         atoms = composition[:, seen].astype(np.float64)
         natoms = atoms.sum(axis=1)
-        shares, per_atom = atoms / natoms[:, None], energy / natoms
-        block = np.ix_(seen, seen)
-        self.gram[block] += atoms.T @ atoms
-        self.moment[seen] += atoms.T @ energy
-        self.gram_per_atom[block] += shares.T @ shares
-        self.moment_per_atom[seen] += shares.T @ per_atom
-        self.square_per_atom += float(np.square(per_atom).sum())
+        self._totals.add(seen, np.column_stack([atoms, energy]))
+        self._per_atom.add(seen, np.column_stack([atoms / natoms[:, None], energy / natoms]))
         self.count += len(energy)
 
     def merge(self, other: Self) -> None:
         """Take in what `other` has seen."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
+        self._totals.add(other._totals.columns, other._totals.factor)
+        self._per_atom.add(other._per_atom.columns, other._per_atom.factor)
+        self.count += other.count
 
     def result(self) -> dict[str, Any]:
         """Return the fit, fit for JSON.
@@ -55,23 +56,42 @@ class ReferenceFit:
             ``reference_energies`` by symbol, ``reference_rank`` (how many of them the compositions determine)
             and ``per_atom_residual_std`` (rms of the energy per atom that is left).
         """
-        seen = np.flatnonzero(self.gram.diagonal())
-        block = np.ix_(seen, seen)
-        values, vectors = np.linalg.eigh(self.gram[block])
-        # Eigenvalues are squares of singular values: below this they are rounding errors.
-        kept = values > values.max(initial=0.0) * 1e-11
-        inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
-        solution = vectors @ (inverse * (vectors.T @ self.moment[seen]))
-        left = (
-            solution @ self.gram_per_atom[block] @ solution
-            - 2 * solution @ self.moment_per_atom[seen]
-            + self.square_per_atom
-        )
-        exact = left <= 1e-12 * self.square_per_atom  # nothing but rounding errors
+        seen, factor = self._totals.columns, self._totals.factor
+        solution, _, rank, _ = np.linalg.lstsq(factor[:, :-1], factor[:, -1], rcond=_RANK)
+        per_atom = self._per_atom.factor
+        left = np.linalg.norm(per_atom[:, -1] - per_atom[:, :-1] @ solution)
+        exact = left <= _EXACT * np.linalg.norm(per_atom[:, -1])
         return {
             "reference_energies": {
                 SYMBOLS[number]: float(energy) for number, energy in zip(seen, solution, strict=True)
             },
-            "reference_rank": int(kept.sum()),
-            "per_atom_residual_std": 0.0 if exact else float(np.sqrt(left / self.count)),
+            "reference_rank": int(rank),
+            "per_atom_residual_std": 0.0 if exact else float(left / np.sqrt(self.count)),
         }
+
+
+class _Triangle:
+    """The triangular factor of a QR decomposition of all rows so far.
+
+    Attributes
+    ----------
+    columns
+        The n elements that were seen, ascending atomic numbers.
+    factor
+        [at most n + 1, n + 1]: it has the same scalar products between columns as the rows. The last column
+        is that of the energies.
+    """
+
+    def __init__(self) -> None:
+        self.columns = np.zeros(0, dtype=np.int64)
+        self.factor = np.zeros((0, 1))
+
+    def add(self, columns: np.ndarray, rows: np.ndarray) -> None:
+        """Take in rows [B, m + 1] of m elements and the energy."""
+        union = np.union1d(self.columns, columns)
+        stacked = np.zeros((len(self.factor) + len(rows), len(union) + 1))
+        for some, where, start in ((self.factor, self.columns, 0), (rows, columns, len(self.factor))):
+            places = np.append(np.searchsorted(union, where), len(union))
+            stacked[start : start + len(some), places] = some
+        self.columns = union
+        self.factor = np.linalg.qr(stacked, mode="r")

@@ -16,13 +16,15 @@ _FLOATS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float64: np.dtype(np.float64),
 }
 _INT64: np.dtype[Any] = np.dtype(np.int64)
+_FLOAT64: np.dtype[Any] = np.dtype(np.float64)
 
 
 def read_tensors(record: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Decode a record; arrays become tensors, views of one copy of the record where the dtype stays.
 
-    Integers come as int64 and floats in torch's default dtype, but positions and lattices as they are stored;
-    numbers under ``targets`` become tensors of no dimension.
+    Integers become int64. Floats under ``targets`` become float64, whatever torch's default dtype is; other
+    floats become the default dtype, but positions and lattices keep the dtype in which they are stored.
+    Numbers under ``targets`` become tensors without dimensions.
 
     Raises
     ------
@@ -49,8 +51,7 @@ def _tensors(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> 
     for node, key, index in numbers:
         value = rest[index]
         if isinstance(value, float):
-            number = from_numpy(np.array(value, _float(default)))
-            made[node][key] = number if number.dtype is default else number.to(default)
+            made[node][key] = from_numpy(np.array(value, _FLOAT64))
         elif isinstance(value, bool):
             made[node][key] = torch.tensor(value)
         elif isinstance(value, int):
@@ -65,11 +66,12 @@ def _plan(layout: Layout, default: torch.dtype) -> tuple[list[Any], list[Any], l
 
     The arrays that go to a smaller dtype come apart.
     """
-    views = [
-        (*view, None if (wanted := _dtype(view.key, view.dtype, default)) == view.dtype else wanted)
-        for view in layout.views
-    ]
     targets = _nodes_of_targets(layout)
+    views = []
+    for view in layout.views:
+        is_target = view.node in targets or (view.node == 0 and view.key == "targets")
+        wanted = _dtype(view.key, view.dtype, default, is_target=is_target)
+        views.append((*view, None if wanted == view.dtype else wanted))
     numbers = [
         value for value in layout.values if value[0] in targets or (value[0] == 0 and value[1] == "targets")
     ]
@@ -77,9 +79,11 @@ def _plan(layout: Layout, default: torch.dtype) -> tuple[list[Any], list[Any], l
     return [view for view in views if view not in narrowed], narrowed, numbers
 
 
-def _dtype(key: Any, stored: np.dtype[Any], default: torch.dtype) -> np.dtype[Any]:
+def _dtype(key: Any, stored: np.dtype[Any], default: torch.dtype, *, is_target: bool) -> np.dtype[Any]:
     if stored.kind in "iu":
         return _INT64
+    if stored.kind == "f" and is_target:
+        return _FLOAT64  # a label loses digits if it is rounded before its reference energy is subtracted
     if stored.kind == "b" or key in GEOMETRY_KEYS:
         return stored.newbyteorder("=")
     return _float(default)
@@ -103,4 +107,6 @@ def _numbers_to_torch(value: Any) -> Any:
         return {name: _numbers_to_torch(item) for name, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
         return [_numbers_to_torch(item) for item in value]
-    return torch.tensor(value) if isinstance(value, int | float) else value
+    if isinstance(value, float):
+        return torch.tensor(value, dtype=torch.float64)
+    return torch.tensor(value) if isinstance(value, int) else value

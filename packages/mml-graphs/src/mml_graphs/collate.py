@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
 
 from mml_graphs import graph_libraries
+from mml_graphs._labels import exact
 from mml_graphs.padding import pad
 
 INDEX_KEYS = ("src_nodes", "dst_nodes")
@@ -26,6 +28,9 @@ def collate_samples(
     (``pbc`` [3] to [B, 3], ``cell`` [3, 3] or [1, 3, 3] to [B, 3, 3]); ``src_nodes`` and ``dst_nodes`` are
     shifted to the atoms of the batch; nested dicts are collated key by key; ``extra``, free notes of a
     structure, and strings and unknown objects become lists of B; ``target_types`` is kept once.
+
+    Floats under ``targets`` become float64, whatever torch's default dtype is: a label keeps its digits until
+    a reference energy or a mean is subtracted from it. All other arrays keep their dtype.
 
     Parameters
     ----------
@@ -161,10 +166,12 @@ def _merge(key: str, values: list[Any], names: list[str], natoms: list[int | Non
             raise ValueError(f"{path!r}: {error}") from error
     if kinds[0] == "dict" and path != "extra":
         return _collate(values, names, natoms, path + ".")
+    is_target = path.startswith("targets.")
     if kinds[0] == "number":
-        return _numbers(values)
+        return _numbers([exact(value) for value in values] if is_target else values)
     if kinds[0] == "array":
-        return _arrays(path, [torch.as_tensor(value) for value in values], names, natoms)
+        tensors = [torch.as_tensor(value) for value in values]
+        return _arrays(path, [exact(each) for each in tensors] if is_target else tensors, names, natoms)
     return values
 
 
@@ -182,8 +189,10 @@ def _kind(value: Any) -> str:
 
 
 def _numbers(values: list[Any]) -> torch.Tensor:
-    if isinstance(values[0], torch.Tensor):
-        return torch.stack([torch.as_tensor(value) for value in values]).reshape(-1, 1)
+    if any(isinstance(value, torch.Tensor) for value in values):
+        tensors = [torch.as_tensor(value) for value in values]
+        dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+        return torch.stack([tensor.to(dtype) for tensor in tensors]).reshape(-1, 1)
     return torch.tensor([value.item() if hasattr(value, "item") else value for value in values]).reshape(
         -1, 1
     )

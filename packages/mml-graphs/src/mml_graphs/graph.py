@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mml_graphs import graph_libraries
+from mml_graphs._labels import exact
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.edges import GRAPH_KEYS, graph_parts, is_periodic
 from mml_graphs.graph_data import EDGE_KEYS, GraphData
@@ -186,7 +187,7 @@ def _find(sample: Mapping[str, Any], kind: str, key: str) -> Any:
         return sample[key]
     targets = sample.get("targets", {})
     if key in targets:
-        return targets[key]
+        return exact(targets[key])
     raise ValueError(f"{kind} key {key!r} is missing; it is neither in the sample nor in its 'targets'")
 
 

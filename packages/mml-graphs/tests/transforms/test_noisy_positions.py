@@ -29,6 +29,8 @@ def test_noise_is_the_target_and_edges_stay_periodic(library, edge_vectors, crys
     noisy = NoisyPositions(scale, normalize)(sample)
     data = take_apart(noisy["graph"])
     noise = noisy["targets"]["denoise"] * (scale if normalize else 1)
+    assert noise.dtype == torch.float64
+    noise = noise.to(data.nodes["pos"].dtype)
     torch.testing.assert_close(data.nodes["noisy_pos"], data.nodes["pos"] + noise)
     assert torch.equal(noisy["noisy_pos"], data.nodes["noisy_pos"])
     assert torch.equal(data.nodes["pos"], sample["pos"])
@@ -50,7 +52,7 @@ def test_noise_is_gaussian_of_the_scale(normalize):
     assert abs(target.mean()) < 0.03
     assert abs(target.std() - 1) < 0.03
     assert abs((target**4).mean() - 3) < 0.2
-    torch.testing.assert_close(noisy["noisy_pos"], target * 0.2)
+    torch.testing.assert_close(noisy["noisy_pos"], (target * 0.2).float())
 
 
 def test_before_and_after_the_graph(library):

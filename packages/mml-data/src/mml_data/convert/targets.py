@@ -90,7 +90,8 @@ class TargetKinds:
         """Convert the targets of one structure of `natoms` atoms.
 
         Numbers become float, labels (true, false) int, lists float or int64 arrays; ``stress`` [3, 3] becomes
-        [1, 3, 3]; what is missing becomes NaN.
+        [1, 3, 3]; missing values become NaN. Lists with a row for each atom keep float32 if the source has
+        it; all other floats become float64.
 
         Raises
         ------
@@ -124,7 +125,7 @@ class TargetKinds:
         if wanted.kind in (NUMBER, LABEL):
             return float(value) if wanted.kind == NUMBER else int(value)
         array = _to_array(value)
-        array = array.astype(np.int64 if wanted.kind == LABELS else _float(array.dtype))
+        array = array.astype(np.int64 if wanted.kind == LABELS else _float(name, array.dtype, wanted))
         return array[None] if name == "stress" and array.shape == (3, 3) else array
 
     def _missing(self, name: str, wanted: TargetKind, natoms: int) -> Any:
@@ -211,8 +212,10 @@ _REMEDY = (
 )
 
 
-def _float(dtype: np.dtype[Any]) -> type:
-    return np.float32 if dtype == np.float32 else np.float64
+def _float(name: str, dtype: np.dtype[Any], kind: TargetKind) -> type:
+    """Return float32 for per-atom arrays of that dtype, which take most of the space, and else float64."""
+    per_atom = kind.rows is None and name != "stress"
+    return np.float32 if dtype == np.float32 and per_atom else np.float64
 
 
 def _to_array(value: Any) -> np.ndarray:

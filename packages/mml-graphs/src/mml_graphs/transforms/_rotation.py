@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mml_graphs.sample import read_structure
-from mml_graphs.transforms._arrays import floats
+from mml_graphs.transforms._arrays import floats, tensor
 from mml_graphs.transforms._graphs import update_graph
 
 VECTORS = ("pos", "noisy_pos", "denoise", "cell", "offsets", "force", "forces")
@@ -52,7 +52,7 @@ def rotated(sample: Mapping[str, Any], rotation: torch.Tensor) -> dict[str, Any]
     -------
     dict
         With ``pos``, ``noisy_pos``, ``cell``, ``offsets``, ``force``, ``forces``, the target ``denoise``, and
-        ``stress`` ([3, 3], [1, 3, 3], or Voigt [6], [1, 6]) turned.
+        ``stress`` ([3, 3], [1, 3, 3], or Voigt [6], [1, 6]) turned; those under ``targets`` are float64.
 
     Raises
     ------
@@ -74,7 +74,13 @@ def rotated(sample: Mapping[str, Any], rotation: torch.Tensor) -> dict[str, Any]
             result["cell"] = sample.get("cell", torch.tensor(structure.cell[None]))
     result |= turned(result)
     if "targets" in sample:
-        result["targets"] = {**sample["targets"], **turned(sample["targets"])}
+        targets = sample["targets"]
+        exact = {
+            key: tensor(key, value).to(torch.float64)
+            for key, value in targets.items()
+            if key in VECTORS or key == STRESS
+        }
+        result["targets"] = {**targets, **turned(exact)}
     if "graph" in sample:
         result["graph"] = update_graph(sample["graph"], nodes=turned, edges=turned, whole=turned)
     return result

@@ -18,9 +18,9 @@ class NoisyPositions:
     """Add noisy positions beside the true ones, and the noise as a target, for denoising.
 
     Gaussian noise of ``scale`` on every coordinate gives ``noisy_pos`` [N, 3] in the graph, and in the sample
-    where it has positions of its own. The noise goes to ``targets["denoise"]`` [N, 3], and ``"denoise"`` to
-    ``target_types["pretraining"]``. The method is that of Zaidi et al., "Pre-training via Denoising for
-    Molecular Property Prediction", ICLR 2023.
+    where it has positions of its own. The noise goes to ``targets["denoise"]`` [N, 3] float64, and
+    ``"denoise"`` to ``target_types["pretraining"]``. The method is that of Zaidi et al., "Pre-training via
+    Denoising for Molecular Property Prediction", ICLR 2023.
 
     ``pos`` and the edges stay those of the true structure. ``images`` and ``offsets`` are translations of the
     lattice, so ``noisy_pos[dst] + offsets - noisy_pos[src]`` is the noisy edge vector; ``distances`` and
@@ -69,7 +69,7 @@ class NoisyPositions:
             types = dict(sample.get("target_types", {}))
             pretraining = [name for name in types.get("pretraining", ()) if name != "denoise"]
             types["pretraining"] = [*pretraining, "denoise"]
-            target = (unit if self.normalize else noise).to(_dtype(holder))
+            target = unit if self.normalize else noise
             result["targets"] = {**sample.get("targets", {}), "denoise": target}
             result["target_types"] = types
             return result

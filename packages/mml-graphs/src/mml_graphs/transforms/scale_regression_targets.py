@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.transforms._arrays import floats
+from mml_graphs.transforms._arrays import tensor
 from mml_graphs.transforms._errors import finite, naming
 from mml_graphs.transforms._graphs import update_graph
 
@@ -16,8 +16,8 @@ from mml_graphs.transforms._graphs import update_graph
 class ScaleRegressionTargets:
     """Multiply the regression targets by constants, for example to change their unit.
 
-    What ``target_types["regression"]`` names is scaled in ``targets``, and in the graph where it holds an
-    array of that name. Whoever reads predictions must divide by the same constants.
+    The targets that ``target_types["regression"]`` names are scaled, in ``targets`` in float64, and in the
+    graph if it holds an array of that name. Predictions must be divided by the same constants.
 
     Parameters
     ----------
@@ -92,4 +92,4 @@ def _regression_targets(sample: Mapping[str, Any]) -> list[str]:
 def _scaled(name: str, value: Any, factor: float) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value * factor
-    return floats(f"targets.{name}", value) * factor
+    return tensor(f"targets.{name}", value).to(torch.float64) * factor

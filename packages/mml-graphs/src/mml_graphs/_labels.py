@@ -1,0 +1,21 @@
+"""Labels in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def exact(value: Any) -> Any:
+    """Return a float, or an array of floats, as a float64 tensor, and anything else unchanged.
+
+    Total energies are large and their differences small: a label that is rounded to float32 before a
+    reference energy is subtracted from it is off by up to several eV.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.to(torch.float64) if value.is_floating_point() else value
+    if isinstance(value, (float, np.floating)) or (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+        return torch.tensor(value, dtype=torch.float64)
+    return value
