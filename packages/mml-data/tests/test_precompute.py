@@ -49,6 +49,14 @@ def test_it_gives_what_the_transforms_give(tmp_path, jobs):
     assert stored.manifest.schema["targets.energy"]["units"] == "eV"
 
 
+def test_transforms_of_the_data_set_itself_are_stored(tmp_path, stored):
+    dataset = LMDBDataset(stored, [Shift(), InPlace()])
+    made = dataset.precompute([add_note], tmp_path / "out")
+    for left, right in zip(dataset, made, strict=True):
+        assert torch.equal(left["pos"], right["pos"])
+        assert left["targets"]["energy"] == right["targets"]["energy"]
+
+
 def test_what_transforms_leave_alone_keeps_its_digits(tmp_path, stored):
     made = LMDBDataset(stored).precompute([Shift(), InPlace()], tmp_path / "out")
     for left, right in zip(range(20), range(20), strict=True):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sized
 
 import numpy as np
 
-from mml_data.sampler import EpochSampler, epoch_order
+from mml_data.sampler import EpochIndex, EpochSampler, epoch_order
 
 __all__ = ["BudgetSampler", "pack"]
 
@@ -114,7 +114,8 @@ class BudgetSampler(EpochSampler):
         self._number = -(-first // self.num_replicas) * self.num_replicas
 
     def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
-        return iter(self.batches()[self.start :])
+        epoch = self.epoch
+        return iter([[EpochIndex(index, epoch) for index in batch] for batch in self.batches()[self.start :]])
 
     def __len__(self) -> int:
         return self._number // self.num_replicas

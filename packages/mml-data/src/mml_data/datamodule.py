@@ -60,8 +60,9 @@ class MatSciMLDataModule(ResumableDataModule):
     pred_split
         The same for prediction; without one, and without a recorded split ``predict``, the test part.
     seed
-        Seed of random splits and of the order of training samples; default: what Lightning's
-        ``seed_everything`` was given, or 0. It is saved in checkpoints: a fit that goes on keeps it.
+        Seed of random splits, of the order of training samples and of random transforms; default: what
+        Lightning's ``seed_everything`` was given, or 0. It is saved in checkpoints: a fit that goes on keeps
+        it.
     dset_kwargs
         Further arguments of the data set.
     persistent_workers
@@ -71,9 +72,11 @@ class MatSciMLDataModule(ResumableDataModule):
         `batch_size` structures; see `mml_data.budget.BudgetSampler`. Edges are known of samples that hold
         them, as `LMDBDataset.precompute` stores them.
     transforms
-        Callables, dict to dict, applied in order to a sample when it is read. Where the last two are
-        ``PeriodicPropertiesTransform`` and ``PointCloudToGraphTransform``, batches are made by
-        `mml_graphs.GraphCollate`, which gives the same in less time.
+        Callables, dict to dict, applied in order to a sample when it is read. Random numbers that they draw
+        depend on seed, epoch and sample only; in evaluation they are the same in every epoch (see
+        `mml_data.seeded.SeededSamples`). If the last two are ``PeriodicPropertiesTransform`` and
+        ``PointCloudToGraphTransform``, batches are made by `mml_graphs.GraphCollate`, which gives the same in
+        less time.
 
     Raises
     ------
@@ -209,7 +212,7 @@ class MatSciMLDataModule(ResumableDataModule):
         # No sampler of ours: Lightning has one for prediction, which repeats nothing and knows no budgets.
         part, collate = self._batching("predict")
         options = self._loader_options() | {"batch_size": self.batch_size}
-        return DataLoader(part, generator=torch.Generator(), collate_fn=collate, **options)
+        return DataLoader(self._fixed(part), generator=torch.Generator(), collate_fn=collate, **options)
 
     def target_statistics(self) -> dict[str, dict[str, Any]]:
         """Return statistics of each target over the training part, as it is stored: without transforms.
@@ -296,7 +299,7 @@ class MatSciMLDataModule(ResumableDataModule):
         part, collate = self._batching(name)
         # Of our kind, which can be made again with the same budgets, as Lightning does to overfit batches.
         return ResumableDataLoader(
-            part,
+            self._fixed(part),
             sampler=self._sampler(part, shuffle=False),
             budgets=self._budgets or None,
             collate_fn=collate,

@@ -121,7 +121,11 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         return self.manifest.num_samples if self._indices is None else len(self._indices)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return apply_transforms(self._read(index, read_tensors), self.transforms)
+        return apply_transforms(self.untransformed(index), self.transforms)
+
+    def untransformed(self, index: int) -> dict[str, Any]:
+        """Return sample `index` as a dict of tensors, before any transform; raises as `stored` does."""
+        return self._read(index, read_tensors)
 
     def stored(self, index: int) -> dict[str, Any]:
         """Return sample `index` as it is stored, with its ``sample_id``: numpy arrays and Python numbers.

@@ -89,8 +89,8 @@ class MultiDataModule(ResumableDataModule):
     persistent_workers
         Whether workers live on between epochs; default: yes, where there are workers.
     seed
-        Seed of the order of training samples; default: what Lightning's ``seed_everything`` was given, or 0.
-        It is saved in checkpoints: a fit that goes on keeps it.
+        Seed of the order of training samples and of random transforms; default: what Lightning's
+        ``seed_everything`` was given, or 0. It is saved in checkpoints: a fit that goes on keeps it.
 
     Raises
     ------
@@ -140,7 +140,7 @@ class MultiDataModule(ResumableDataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """Batches of the prediction data sets, in order."""
         dataset = self._dataset("predict")
-        return DataLoader(dataset, generator=torch.Generator(), **self._options())
+        return DataLoader(self._fixed(dataset), generator=torch.Generator(), **self._options())
 
     def target_statistics(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Return statistics of the targets of each training data set, by its name."""
@@ -153,7 +153,8 @@ class MultiDataModule(ResumableDataModule):
 
     def _evaluation_loader(self, part: str) -> ResumableDataLoader:
         dataset = self._dataset(part)
-        return ResumableDataLoader(dataset, sampler=self._sampler(dataset, shuffle=False), **self._options())
+        sampler = self._sampler(dataset, shuffle=False)
+        return ResumableDataLoader(self._fixed(dataset), sampler=sampler, **self._options())
 
     def _sampler(self, dataset: MultiDataset, *, shuffle: bool) -> EpochSampler:
         ranks = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None

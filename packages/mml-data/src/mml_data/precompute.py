@@ -14,6 +14,7 @@ from mml_data.convert.source import Item, Part, balanced
 from mml_data.convert.write_parts import Progress, write_parts
 from mml_data.fingerprint import describe_transforms, fingerprint
 from mml_data.manifest import Manifest
+from mml_data.seeded import random_state_kept, seed_sample
 from mml_data.transforms import Transform, apply_transforms
 
 if TYPE_CHECKING:
@@ -151,13 +152,16 @@ class _Samples:
 
     def _sample(self, index: int) -> dict[str, Any] | Exception:
         try:
-            sample = apply_transforms(self.dataset[index], self.transforms)
+            with random_state_kept():
+                # The same in whatever process, and after an interruption; what the data set itself draws too.
+                seed_sample(0, 0, index)
+                sample = apply_transforms(self.dataset[index], self.transforms)
             if "graph" in sample:
                 raise ValueError(
                     "a graph cannot be stored: leave PointCloudToGraphTransform to be applied on reading, "
                     "which takes a fraction of the time that finding neighbours takes"
                 )
-            return _exact(sample, self.dataset[index], self.dataset.stored(index))
+            return _exact(sample, self.dataset.untransformed(index), self.dataset.stored(index))
         except Exception as error:
             return ValueError(str(error))
 

@@ -94,4 +94,4 @@ class _Triangle:
             places = np.append(np.searchsorted(union, where), len(union))
             stacked[start : start + len(some), places] = some
         self.columns = union
-        self.factor = np.linalg.qr(stacked, mode="r")
+        self.factor = np.asarray(np.linalg.qr(stacked, mode="r"))

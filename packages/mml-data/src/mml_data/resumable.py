@@ -8,6 +8,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import Dataset
 
 from mml_data.loader import ResumableDataLoader
+from mml_data.seeded import with_seeds
 
 __all__ = ["ResumableDataModule"]
 
@@ -20,8 +21,8 @@ class ResumableDataModule(LightningDataModule):
     Parameters
     ----------
     seed
-        Seed of random splits and of the order of training samples; default: what Lightning's
-        ``seed_everything`` was given, or 0.
+        Seed of random splits, of the order of training samples and of random transforms; default: what
+        Lightning's ``seed_everything`` was given, or 0.
 
     Raises
     ------
@@ -72,11 +73,16 @@ class ResumableDataModule(LightningDataModule):
     def _training_loader(self, dataset: Dataset[Any], **options: Any) -> ResumableDataLoader:
         """Make the training loader, which begins where a checkpoint says."""
         position = self._position if self.trainer is not None else None
-        self._loader = ResumableDataLoader(dataset, position=position, **options)
+        samples = with_seeds(dataset, self.seed)
+        self._loader = ResumableDataLoader(samples, position=position, **options)
         if self._loader_state is not None:
             self._loader.load_state_dict(self._loader_state)
             self._loader_state = None
         return self._loader
+
+    def _fixed(self, dataset: Dataset[Any]) -> Dataset[Any]:
+        """Return what an evaluation reads: random transforms do the same to a sample every time."""
+        return with_seeds(dataset, self.seed, fixed=True)
 
     def _position(self) -> tuple[int, int]:
         trainer = cast(Trainer, self.trainer)

@@ -1,17 +1,36 @@
 """The order of a data set in an epoch, for one of several ranks."""
 
 from collections.abc import Iterator, Sized
+from typing import Self
 
 import numpy as np
 import torch.distributed as dist
 from torch.utils.data.distributed import DistributedSampler
 
-__all__ = ["EpochSampler", "epoch_order"]
+__all__ = ["EpochIndex", "EpochSampler", "epoch_order"]
 
 
 def epoch_order(size: int, seed: int, epoch: int) -> np.ndarray:
     """Return a permutation of ``range(size)`` that is a pure function of its arguments: [size] int64."""
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(size)
+
+
+class EpochIndex(int):
+    """The index of a sample, and the epoch in which it is read: what a random transform may depend on.
+
+    The epoch travels with the index because workers that live on between epochs do not hear of a new one.
+    """
+
+    epoch: int
+
+    def __new__(cls, index: int, epoch: int) -> Self:
+        """Make the index of an epoch."""
+        made = super().__new__(cls, index)
+        made.epoch = epoch
+        return made
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, int]]:
+        return type(self), (int(self), self.epoch)
 
 
 class EpochSampler(DistributedSampler[int]):
@@ -20,7 +39,7 @@ class EpochSampler(DistributedSampler[int]):
     Unlike torch's `DistributedSampler`, whose place it takes (Lightning leaves it where it is because it is
     one), it does not repeat samples to give each rank as many. Ranks must make the same number of steps,
     though: where they would not, because less than one sample a rank is left over after full batches, a
-    rank without one repeats a sample.
+    rank without one repeats a sample. The indices that it yields hold the epoch, see `EpochIndex`.
 
     Parameters
     ----------
@@ -67,7 +86,8 @@ class EpochSampler(DistributedSampler[int]):
         self.start = 0
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.indices()[self.start :].tolist())
+        epoch = self.epoch
+        return iter([EpochIndex(index, epoch) for index in self.indices()[self.start :].tolist()])
 
     def __len__(self) -> int:
         return len(self._share(np.arange(len(self.dataset))))  # type: ignore[arg-type]

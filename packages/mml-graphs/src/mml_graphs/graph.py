@@ -56,6 +56,8 @@ class PointCloudToGraphTransform:
         If the graph library is not installed; the message holds the install command.
     """
 
+    is_random = False
+
     def __init__(
         self,
         backend: Library = "pyg",
@@ -129,6 +131,8 @@ class GraphToPointCloudTransform:
     ValueError
         On an unknown backend, or a sample without one graph of that library.
     """
+
+    is_random = False
 
     def __init__(self, backend: Library = "pyg", full_pairwise: bool = True) -> None:
         graph_libraries.check_library(backend)

@@ -83,6 +83,8 @@ class PeriodicPropertiesTransform:
         If the backend is not installed; the message holds the install command.
     """
 
+    is_random = False
+
     def __init__(
         self,
         cutoff_radius: float,

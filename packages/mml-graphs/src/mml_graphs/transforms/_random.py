@@ -23,10 +23,10 @@ def check_seed(seed: int | None) -> int | None:
 def generator_for(positions: torch.Tensor, seed: int | None) -> torch.Generator:
     """Return a generator of its own for one call of a random transform.
 
-    Without a seed, its seed is one draw from torch's global generator, which a `DataLoader` seeds differently
-    in every worker and epoch, and ``torch.manual_seed`` makes repeatable. With a seed, the positions of the
-    sample and the seed decide alone: the same sample gets the same numbers in every epoch, in whatever order
-    and worker, and the global generator is not touched.
+    Without a seed, its seed is one draw from torch's global generator, which the data modules of mml-data
+    seed for each sample and epoch, and ``torch.manual_seed`` makes repeatable. With a seed, only the
+    positions of the sample and the seed matter: the same sample gets the same numbers in every epoch, in any
+    order and worker, and the global generator is not touched.
 
     Parameters
     ----------

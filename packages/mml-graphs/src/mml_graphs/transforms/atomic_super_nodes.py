@@ -38,6 +38,8 @@ class AtomicSuperNodes:
         the message names the sample and the key.
     """
 
+    is_random = False
+
     def __init__(self, atom_max_embedding: int) -> None:
         if type(atom_max_embedding) is not int or atom_max_embedding < 1:
             raise ValueError(f"atom_max_embedding is {atom_max_embedding!r}, expected a positive integer")

@@ -62,6 +62,8 @@ class COMShift:
         If a key is missing or its values cannot be; the message names the sample and the key.
     """
 
+    is_random = False
+
     def __init__(self, pos_key: str = "pos", mass_key: str | None = "atomic_numbers") -> None:
         self.pos_key = key_name("pos_key", pos_key)
         self.mass_key = None if mass_key is None else key_name("mass_key", mass_key)

@@ -39,6 +39,8 @@ class CoordinateScaling:
         If the factor cannot be, or the key is missing; the message names the sample and the key.
     """
 
+    is_random = False
+
     def __init__(self, value: float, key: str = "pos") -> None:
         self.value = positive("value", value)
         self.key = key_name("key", key)

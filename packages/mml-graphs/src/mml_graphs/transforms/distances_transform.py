@@ -32,6 +32,8 @@ class DistancesTransform:
         key.
     """
 
+    is_random = False
+
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with lengths and reduced masses."""
         with naming(sample):

@@ -86,6 +86,12 @@ class FrameAveraging:
         self.seed = check_seed(seed)
         self.on_degenerate = _known("on_degenerate", on_degenerate, ON_DEGENERATE)
 
+    @property
+    def is_random(self) -> bool:
+        """Whether calls draw from torch's global generator."""
+        draws = self.frame_averaging == "DA" or self.fa_method.endswith("stochastic")
+        return bool(self.frame_averaging) and draws and self.seed is None
+
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with frames, or turned."""
         if not self.frame_averaging:

@@ -43,6 +43,8 @@ class GraphReordering:
         names the sample.
     """
 
+    is_random = False
+
     def __init__(
         self,
         node_algo: str | None = None,

@@ -37,6 +37,8 @@ class GraphSuperNodes:
         already; the message names the sample and the key.
     """
 
+    is_random = False
+
     def __init__(self, atom_max_embed_index: int) -> None:
         if type(atom_max_embed_index) is not int or atom_max_embed_index < 1:
             raise ValueError(f"atom_max_embed_index is {atom_max_embed_index!r}, expected a positive integer")

@@ -42,6 +42,8 @@ class GraphVariablesTransform:
         If there is no graph of one structure, or it lacks an array; the message names the sample and the key.
     """
 
+    is_random = False
+
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with the features of its graph."""
         with naming(sample):

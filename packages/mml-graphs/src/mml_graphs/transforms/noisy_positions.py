@@ -33,9 +33,10 @@ class NoisyPositions:
     normalize
         Give the noise in units of ``scale`` as the target, instead of in angstrom.
     seed
-        None draws from torch's random numbers, anew every time: repeatable after ``torch.manual_seed``,
-        different in every worker of a `DataLoader`. With a seed, a sample gets the same noise every time, in
-        any order and worker, which suits a validation set.
+        None draws from torch's global generator, anew every time. In training with a data module of mml-data
+        the noise then depends on the module's seed, the epoch and the sample only; in its evaluation it is
+        the same in every epoch. With a seed, a sample gets the same noise every time, in any order and
+        worker.
 
     Raises
     ------
@@ -47,6 +48,11 @@ class NoisyPositions:
         self.scale = positive("scale", scale)
         self.normalize = normalize
         self.seed = check_seed(seed)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether calls draw from torch's global generator."""
+        return self.seed is None
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with noisy positions and the noise."""

@@ -33,6 +33,8 @@ class RemoveTagZeroNodes:
         the sample.
     """
 
+    is_random = False
+
     def __init__(self, overwrite: bool = True) -> None:
         self.overwrite = overwrite
 

@@ -33,6 +33,8 @@ class ScaleRegressionTargets:
         the message names the sample and the key.
     """
 
+    is_random = False
+
     def __init__(self, value: float | None = None, values: Mapping[str, float] | None = None) -> None:
         if value is None and not values:
             raise ValueError("there is nothing to scale by; give value, or values for each target")

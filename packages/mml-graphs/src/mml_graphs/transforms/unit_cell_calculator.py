@@ -36,6 +36,8 @@ class UnitCellCalculator:
         message names the sample and the key.
     """
 
+    is_random = False
+
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the sample with its cell."""
         with naming(sample):
