@@ -66,10 +66,78 @@ def test_a_resumed_run_goes_on_from_the_raw_weights(make_trainer, tmp_path):
     assert resumed.trained[0] == 3.0
 
 
+class Constants(Line):
+    """Has buffers that must not be averaged, and running statistics, which are."""
+
+    def __init__(self):
+        super().__init__()
+        energies = -1e5 * torch.rand(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        self.register_buffer("energies", energies)
+        self.register_buffer("single", energies.float())
+        self.register_buffer("missing", torch.full((2,), torch.inf))
+        self.register_buffer("flags", torch.tensor([True, False]))
+        self.register_buffer("grid", torch.linspace(0, 5, 100), persistent=False)
+        self.norm = nn.BatchNorm1d(1)
+
+    def training_step(self, batch, batch_idx):
+        self.norm(torch.tensor([[0.0], [4.0]]))
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        self.validated.append((float(self.w), int(self.norm.num_batches_tracked)))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.997, 1.0])
+def test_constants_and_counts_are_not_averaged(make_trainer, decay):
+    model, untouched = Constants(), Constants()
+    callback = ExponentialMovingAverageCallback(decay)
+    trainer = make_trainer(callback, num_sanity_val_steps=0, max_epochs=20)
+    trainer.fit(model, DataLoader(torch.zeros(4, 1)), DataLoader(torch.zeros(1, 1)))
+    for name in ("energies", "single", "missing", "flags", "grid"):
+        assert torch.equal(getattr(model, name), getattr(untouched, name)), name
+        assert getattr(model, name).dtype == getattr(untouched, name).dtype
+    assert [count for _, count in model.validated] == list(range(4, 84, 4))
+    mean, raw = 0.2, 0.2  # of batch norm: a tenth of the batch's mean, 2, at the first step
+    for _ in range(79):
+        raw = 0.9 * raw + 0.1 * 2
+        mean = decay * mean + (1 - decay) * raw
+    assert model.norm.running_mean.item() == pytest.approx(mean, rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
+def test_the_average_has_at_least_single_precision(make_trainer, tmp_path, precision):
+    """Its steps are lost in half precision, and float64 weights need a float64 average."""
+    data = DataLoader(torch.zeros(4, 1))
+    trainer = make_trainer(ExponentialMovingAverageCallback(0.99), precision=precision)
+    trainer.fit(model := Line(), data)
+    dtype = {"64-true": torch.float64}.get(precision, torch.float32)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["state_dict"]["w"].dtype == dtype
+    assert saved["state_dict"]["w"].item() == pytest.approx(average(4, 0.99), rel=1e-6)
+    assert saved["current_model_state"]["w"].item() == 4.0
+    assert torch.equal(model.w.detach(), saved["state_dict"]["w"].to(model.w.dtype))
+
+
+def test_training_ends_with_live_weights_before_the_start(make_trainer):
+    model = Line()
+    trainer = make_trainer(ExponentialMovingAverageCallback(0.5, update_starting_at_step=4))
+    trainer.fit(model, DataLoader(torch.zeros(4, 1)))
+    assert model.w.item() == 4.0
+
+
 @pytest.mark.parametrize("decay", [-0.1, 1.1, float("nan")])
 def test_decay_out_of_range(decay):
     with pytest.raises(ValueError, match="decay is"):
         ExponentialMovingAverageCallback(decay)
+
+
+@pytest.mark.parametrize(
+    "name", ["update_every_n_steps", "update_starting_at_step", "update_starting_at_epoch"]
+)
+def test_numbers_out_of_range(name):
+    with pytest.raises(ValueError, match=f"{name} is -1"):
+        ExponentialMovingAverageCallback(**{name: -1})
 
 
 def test_unknown_level():

@@ -1,9 +1,13 @@
 """SAM against its formula written out, and what must not happen on the way."""
 
+import copy
+from types import SimpleNamespace
+
 import pytest
 import torch
+import torchmetrics
 from mml_diagnostics import SAM, ManualGradientClip
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -16,10 +20,15 @@ class Quadratic(LightningModule):
         self.w = nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
         self.norm = nn.BatchNorm1d(3, dtype=torch.float64)
         self.norm.requires_grad_(False)
-        self.calls, self.used, self.logged = 0, [], 0
+        self.counter = SimpleNamespace(passes=0)  # numbers of the module itself are put back
+        self.used = []
+
+    @property
+    def calls(self):
+        return self.counter.passes
 
     def training_step(self, batch, batch_idx):
-        self.calls += 1
+        self.counter.passes += 1
         self.norm(batch[0] if batch.ndim == 3 else batch)
         self.log("calls", float(self.calls))
         return self.w @ batch.mean(0) @ self.w / 2
@@ -82,6 +91,74 @@ def test_logs_and_batch_norm_come_from_the_first_pass(make_trainer):
     assert trainer.callback_metrics["calls"] == 7.0  # passes 1, 3, 5, 7
     assert int(model.norm.num_batches_tracked) == 4
     assert "log" not in model.__dict__
+
+
+class Remembers(LightningModule):
+    """Keeps what modules keep: metrics of all kinds, lists, numbers, tensors, buffers; and has dropout."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.dropout = nn.Linear(3, 1), nn.Dropout(0.5)
+        self.metrics = nn.ModuleDict(
+            {
+                "mean": torchmetrics.MeanMetric(),
+                "cat": torchmetrics.CatMetric(),
+                "running": torchmetrics.RunningMean(window=2),
+            }
+        )
+        self.collection = torchmetrics.MetricCollection([torchmetrics.MeanSquaredError()])
+        self.register_buffer("scale", torch.ones(1))
+        self.losses, self.last_losses, self.steps, self.total = [], {}, 0, torch.zeros(())
+        self.masks = SimpleNamespace(seen=[])
+
+    def training_step(self, batch, batch_idx):
+        x = self.dropout(batch)
+        self.masks.seen.append((x == 0).tolist())
+        y = self.layer(x)
+        loss = y.square().mean() + y.mean()
+        for metric in self.metrics.values():
+            metric.update(loss.detach())
+        self.collection(y.detach(), torch.zeros_like(y))
+        self.scale.mul_(1.1)
+        self.losses.append(loss.item())
+        self.last_losses["all"] = loss.item()
+        self.total += loss.detach()
+        self.steps += 1
+        self.log("loss", self.metrics["mean"], on_step=False, on_epoch=True)
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)  # so that steps see the same weights
+
+    def state(self):
+        metrics = [*self.metrics.values(), *self.collection.values()]
+        numbers = [(m.update_count, torch.as_tensor(m.compute()).flatten().tolist()) for m in metrics]
+        return numbers, self.losses, self.last_losses, self.steps, float(self.total), float(self.scale)
+
+
+@pytest.mark.filterwarnings("ignore:.*``compute`` method of metric .* was called before")
+@pytest.mark.parametrize("per_step", [1, 2])
+def test_the_second_pass_leaves_no_trace(make_trainer, per_step):
+    ends = []
+    for callbacks in ([], [SAM(rho=1.0)]):
+        model = Remembers()
+        seen = []
+
+        class See(Callback):
+            def on_train_batch_end(self, trainer, pl_module, *args, seen=seen):
+                seen.append(copy.deepcopy(pl_module.state()))
+
+        trainer = make_trainer(*callbacks, See(), accumulate_grad_batches=per_step)
+        data = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(1))
+        trainer.fit(model, DataLoader(data, batch_size=None))
+        ends.append((seen, trainer.callback_metrics["loss"].item(), torch.rand(1).item()))
+        masks = model.masks.seen
+    assert ends[0] == ends[1]
+    assert len(masks) == 8  # each step's batches go through with the masks of the first pass
+    for start in range(0, 8, 2 * per_step):
+        assert masks[start : start + per_step] == masks[start + per_step : start + 2 * per_step]
+    assert masks[0] != masks[2 * per_step]
 
 
 class InfiniteNearby(Quadratic):
@@ -152,6 +229,7 @@ RANKS = """
 import sys
 import torch
 from pathlib import Path
+from types import SimpleNamespace
 from pytorch_lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader
 from mml_diagnostics import SAM, LossSpikeDetection
@@ -163,12 +241,12 @@ class Quadratic(LightningModule):
     def __init__(self, mode):
         super().__init__()
         self.w = torch.nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
-        self.mode, self.passes = mode, 0
+        self.mode, self.counter = mode, SimpleNamespace(passes=0)
 
     def training_step(self, batch, batch_idx):
-        self.passes += 1
+        self.counter.passes += 1
         loss = self.w @ batch @ self.w / 2
-        if self.mode == "second" and rank == 1 and self.passes == 4:
+        if self.mode == "second" and rank == 1 and self.counter.passes == 4:
             loss = loss * torch.nan  # the second pass of the second step, on one rank
         if self.mode == "skip" and rank == 1 and batch_idx == 1:
             loss = loss * torch.nan

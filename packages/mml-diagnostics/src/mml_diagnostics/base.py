@@ -92,10 +92,10 @@ class DiagnosticCallback(Callback):
     def detach(self) -> None:
         """Remove what the diagnostic attached to the module. Called when a fit ends, in whatever way."""
 
-    @never_fatal
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find out where the run's directory is (on all ranks: Lightning broadcasts it)."""
+        """Find out where the run's directory is."""
         if stage == "fit":
+            # Not guarded: Lightning broadcasts it, and a rank that is switched off must still take part.
             self._speaks = trainer.is_global_zero
             self._world_size = trainer.world_size
             directory = trainer.log_dir or trainer.default_root_dir

@@ -16,6 +16,7 @@ from mml_diagnostics.checks import data, gradients, model, targets
 from mml_diagnostics.checks.runner import NotApplicableError
 from mml_diagnostics.finding import Problem
 from mml_diagnostics.non_finite import bad_inputs
+from mml_diagnostics.replay import random_state_kept
 
 WIDTH = 80  # characters, as a terminal has
 
@@ -76,8 +77,8 @@ def diagnose(
     Looked at are the batch (values that are not finite, positions, edges, duplicates, target outliers, size
     of the targets), whether gradients reach every parameter, whether the output depends on orientation,
     origin or the order of atoms, whether one batch can be learned by heart, and, with a loader, the share of
-    time spent waiting for data. Works on a copy of the module: weights, gradients and torch's random state
-    stay as they are.
+    time spent waiting for data. Works on a copy of the module: weights, gradients and the random
+    states of torch, NumPy and Python stay as they are.
 
     Parameters
     ----------
@@ -125,7 +126,8 @@ def diagnose(
 
 def _outcome(name: str, check: Callable[[Any], list[Problem]], module: Any, seed: int) -> Outcome:
     try:
-        with _undisturbed(seed):
+        device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        with _undisturbed(seed, device):
             problems = tuple(check(copy.deepcopy(module).train()))
     except NotApplicableError as reason:
         return Outcome(name, "skipped", note=f"{str(reason)[:1].upper()}{str(reason)[1:]}.")
@@ -190,8 +192,8 @@ def _invariant(module: Any, batch: Any) -> list[Problem]:
 
 
 @contextmanager
-def _undisturbed(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings():
+def _undisturbed(seed: int, device: torch.device) -> Iterator[None]:
+    with random_state_kept(device), torch.enable_grad(), warnings.catch_warnings():
         # A module that logs says that it has no trainer: that is how it is here.
         warnings.filterwarnings("ignore", message=".*self.trainer.* reference is not registered.*")
         torch.manual_seed(seed)

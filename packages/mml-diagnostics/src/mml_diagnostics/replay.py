@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mml_diagnostics.non_finite import gradient_values
+from mml_diagnostics.unseen import unseen
 
 AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -74,6 +75,16 @@ def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
         torch.get_device_module(device).set_rng_state(state["device"].cpu(), device)
 
 
+@contextmanager
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """Leave the generators as they were, whatever is drawn inside."""
+    before = random_state(device)
+    try:
+        yield
+    finally:
+        set_random_state(before, device)
+
+
 def write_step(
     directory: str | Path,
     module: nn.Module,
@@ -126,7 +137,8 @@ def replay(path: str | Path, module: Any, weights_only: bool = True) -> Replay:
     """Go through a step again that ``GradientCheckCallback(dump_dir=...)`` wrote down.
 
     The module gets the weights of that time and the same random numbers; the batches go through its
-    ``training_step`` and backwards, on the device that the module is on. Gradients stay on the parameters.
+    ``training_step`` and backwards, on the device that the module is on. Gradients stay on the parameters;
+    metrics, buffers and other attributes of the module are as they were before the steps.
     Wrap the call in ``torch.autograd.detect_anomaly()`` to be led to the operation at fault.
 
     Parameters
@@ -164,7 +176,7 @@ def replay(path: str | Path, module: Any, weights_only: bool = True) -> Replay:
     module.zero_grad(set_to_none=True)
     step_takes_index = "batch_idx" in inspect.signature(module.training_step).parameters
     losses = []
-    with _random_state_kept(device), _precision(content["precision"], device):
+    with random_state_kept(device), _precision(content["precision"], device), unseen(module):
         for batch_idx, batch, state in content["batches"]:
             set_random_state(state, device)
             output = module.training_step(*((batch, batch_idx) if step_takes_index else (batch,)))
@@ -199,15 +211,6 @@ def _load(path: Path, device: torch.device, weights_only: bool) -> dict[str, Any
     if not isinstance(content, dict) or not {"step", "precision", "weights", "batches"} <= content.keys():
         raise ValueError(strange)
     return content
-
-
-@contextmanager
-def _random_state_kept(device: torch.device) -> Iterator[None]:
-    before = random_state(device)
-    try:
-        yield
-    finally:
-        set_random_state(before, device)
 
 
 @contextmanager

@@ -2,17 +2,17 @@
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from mml_diagnostics._lightning import Callback, LightningModule, Trainer
 from mml_diagnostics.loggers import log_scalars
+from mml_diagnostics.replay import StepBatch, random_state, set_random_state
+from mml_diagnostics.unseen import unseen
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,11 @@ class SAM(Callback):
     the step (several where gradients accumulate) are gone through again, and the weights are put back, bit
     for bit; the optimizer then uses the second gradient. Clipping comes after, under DDP both gradients are
     averaged among ranks, and where the second gradient is not finite on any rank, all go on with the first.
-    What a module logs, and batch norm's statistics, come from the first pass. A step costs twice as much.
+
+    The second pass leaves no trace: what a module logs, its torchmetrics metrics, its buffers (batch norm's
+    statistics) and the attributes that it sets in ``training_step`` are those of the first pass. It draws the
+    same random numbers from ``on_train_batch_start`` on, so that dropout masks are the same, and afterwards
+    the random state is that of a step without SAM. A step costs twice as much.
 
     Parameters
     ----------
@@ -92,7 +96,7 @@ class SAM(Callback):
         self.logging = logging
         logger.setLevel(log_level)
         self.steps_fallen_back = 0
-        self._batches: list[tuple[Any, int]] = []
+        self._batches: list[StepBatch] = []
         self._step = -1
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -112,7 +116,7 @@ class SAM(Callback):
         if trainer.global_step != self._step:
             self._batches.clear()
         self._step = trainer.global_step
-        self._batches.append((batch, batch_idx))
+        self._batches.append(StepBatch(batch_idx, batch, random_state(pl_module.device)))
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -164,15 +168,18 @@ class SAM(Callback):
     ) -> bool:
         """Leave the gradients at the moved weights in place; False where they are missing or not finite."""
         before = [p.detach().clone() for p in parameters]
+        after_first = random_state(pl_module.device)
         try:
             with torch.no_grad():
                 for parameter, move in zip(parameters, moves, strict=True):
                     parameter.add_(move)
                     parameter.grad = None
-            with _silent(pl_module), torch.enable_grad():
-                for i, (batch, batch_idx) in enumerate(self._batches):
-                    self._backward(trainer, batch, batch_idx, last=i == len(self._batches) - 1)
+            with unseen(pl_module), torch.enable_grad():
+                for i, one in enumerate(self._batches):
+                    set_random_state(one.random_state, pl_module.device)
+                    self._backward(trainer, one.batch, one.batch_idx, last=i == len(self._batches) - 1)
         finally:
+            set_random_state(after_first, pl_module.device)
             with torch.no_grad():
                 for parameter, value in zip(parameters, before, strict=True):
                     parameter.copy_(value)
@@ -192,23 +199,3 @@ class SAM(Callback):
                     )
                 return
             (loss / trainer.accumulate_grad_batches).backward()
-
-
-@contextmanager
-def _silent(pl_module: LightningModule) -> Iterator[None]:
-    """Keep ``self.log`` and the statistics of batch norm out of a second pass."""
-    norms = [m for m in pl_module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    kept = [{name: b.detach().clone() for name, b in m.named_buffers(recurse=False)} for m in norms]
-    names = ("log", "log_dict")
-    own = {name: pl_module.__dict__[name] for name in names if name in pl_module.__dict__}
-    try:
-        for name in names:
-            pl_module.__dict__[name] = lambda *args, **kwargs: None
-        yield
-    finally:
-        for name in names:
-            del pl_module.__dict__[name]
-        pl_module.__dict__.update(own)
-        for module, buffers in zip(norms, kept, strict=True):
-            for name, value in buffers.items():
-                getattr(module, name).copy_(value)
