@@ -78,7 +78,7 @@ def test_a_missing_target_lists_the_known_ones(batch):
 def test_one_number_a_structure_needs_no_second_dimension():
     output = torch.zeros(3, 1)
     assert align_target("energy", torch.arange(3), output).shape == (3, 1)
-    assert align_target("energy", torch.arange(3), output).dtype == torch.float32
+    assert align_target("energy", torch.arange(3), output).dtype == torch.float64
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (1, 3), (2,), (3, 1, 1)])

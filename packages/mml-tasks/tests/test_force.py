@@ -173,10 +173,16 @@ def test_targets_default_to_what_is_computed():
     assert list(make_task().output_heads) == ["energy"]
 
 
-def test_outputs_that_are_no_targets_are_predicted_but_not_learned(batch):
-    result = make_task(task_keys=["energy"]).validation_step(batch, 0)
-    assert set(result["predictions"]) == {"energy", "force"}
-    assert set(result["targets"]) == {"energy"}
+def test_forces_are_computed_only_if_they_are_wanted(batch, monkeypatch):
+    task = make_task(task_keys=["energy"])
+    assert set(task.predict(batch)) >= {"energy", "force"}
+    result = task.validation_step(batch, 0)
+    assert set(result["predictions"]) == set(result["targets"]) == {"energy"}
+    expected = make_task(task_keys=["energy", "force"], task_loss_scaling={"force": 0.0})
+    expected.load_state_dict(task.state_dict(), strict=False)
+    torch.testing.assert_close(task.training_step(batch, 0), expected.training_step(batch, 0))
+    monkeypatch.setattr(torch.autograd, "grad", None)
+    task.training_step(batch, 0)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ class MeanSquare(nn.Module):
 
 
 def mean(terms: LossTerms) -> torch.Tensor:
-    return combine({"x": terms})["x"]
+    return combine({"x": terms})[0]["x"]
 
 
 @settings(max_examples=30, deadline=None)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mml_tasks import Normalizer
 from mml_tasks.normalization import Scale
 from mml_tasks.normalizer import Normalizers
+from torch import nn
 
 moderate = st.floats(-1e3, 1e3)
 
@@ -111,11 +112,31 @@ def test_elements_without_a_reference_are_named():
     assert Normalizer(1.0).unknown_elements(torch.tensor([300])) == []
 
 
-def test_numbers_stay_in_single_precision_where_a_module_goes_below():
-    normalizer = Normalizer(-3.2001, 0.7003, per_atom=True).to(torch.bfloat16)
-    assert normalizer.mean.dtype == normalizer.std.dtype == torch.float32
-    assert normalizer.mean.item() == pytest.approx(-3.2001)
-    assert normalizer.double().mean.dtype == torch.float64
+@pytest.mark.parametrize("change", [nn.Module.half, nn.Module.float, nn.Module.double, nn.Module.bfloat16])
+def test_numbers_stay_in_float64(change):
+    normalizer = change(Normalizer(-3.2001, 0.7003, per_atom=True))
+    assert normalizer.mean.dtype == normalizer.std.dtype == torch.float64
+    assert normalizer.mean.item() == -3.2001
+
+
+@pytest.mark.parametrize("options", [{"references": {79: -5e5}}, {"mean": -5e5, "per_atom": True}])
+def test_large_energies_keep_their_small_differences(options):
+    natoms = torch.tensor([100])
+    numbers = torch.full((100,), 79)
+    energy = torch.tensor([[-5e7 + 1e-3]], dtype=torch.float64)
+    normalizer = Normalizer(std=1e-2, **options)
+    normalized = normalizer.norm(energy, natoms, numbers)
+    assert normalized.item() == pytest.approx(0.1, abs=1e-5)
+    found = normalizer.denorm(normalized.float(), natoms, numbers)
+    assert found.dtype == torch.float64
+    assert found.item() + 5e7 == pytest.approx(1e-3, abs=1e-7)
+
+
+def test_numbers_stay_on_the_host_if_the_device_has_no_float64(monkeypatch):
+    monkeypatch.setattr("mml_tasks.normalizer.supports_float64", lambda device: device.type == "cpu")
+    normalizer = Normalizer(-3.0, 2.0).to("meta")
+    assert normalizer.mean.device.type == "cpu"
+    assert normalizer.norm(torch.ones(1, 1)).item() == 2.0
 
 
 def test_checkpoints_of_before_there_were_references_load():

@@ -10,17 +10,25 @@ from torch import nn
 from torchmetrics import Metric
 
 from mml_tasks._optional import ase_calculator
+from mml_tasks.accumulation import read_windows_ahead, stop_reading_ahead
 from mml_tasks.batches import as_batch, graph_of, missing_target, samples_of
+from mml_tasks.compiled import use_original_names
 from mml_tasks.encoder import check_log_embeddings, make_encoder
+from mml_tasks.epoch_sums import CHECKPOINT_KEY as EPOCH_SUMS
+from mml_tasks.epoch_sums import EpochSums
 from mml_tasks.heads import OutputHead
 from mml_tasks.hyperparameters import plain
+from mml_tasks.lightning_flavor import hint_at_other_lightning
+from mml_tasks.loss_weights import final_weights
 from mml_tasks.losses import complete_loss_scaling, make_losses, without_modules
 from mml_tasks.lr_scaling import LrScaling, check_lr_scaling, log_effective_batch, scale_lr_by_world_size
 from mml_tasks.metrics import MeanLoss, regression_metrics
 from mml_tasks.normalization import NormalizeOptions
 from mml_tasks.optimization import make_optimizers
+from mml_tasks.precision import check_precision, give_back_labels, keep_labels, matched_to
 from mml_tasks.prediction import predict_batch
-from mml_tasks.pretrained import EncoderReport, load_encoder, pretrained_arguments
+from mml_tasks.pretrained import EncoderReport, load_encoder, load_weights, pretrained_arguments
+from mml_tasks.resume import ResumeSchedule, check_horizon, is_over, resume_optimization
 from mml_tasks.task_normalization import TaskNormalization
 from mml_tasks.task_scope import TaskScope
 from mml_tasks.weight_averaging import copy_again
@@ -93,7 +101,14 @@ class BaseTaskModule(TaskNormalization):
     """What `from_pretrained_encoder` loaded."""
 
     scope: TaskScope | None = None
-    """Where the task stands, if it is part of a `MultiTaskLitModule`."""
+    """The task's place in a `MultiTaskLitModule`, if it is part of one."""
+
+    resume_schedule: ResumeSchedule | None = None
+    """How a run that continues from a checkpoint treats a learning-rate schedule of another length or other
+    options of the optimizer, see `mml_tasks.resume.resume_optimization`; None refuses them."""
+
+    steps_before_schedule: int = 0
+    """Optimizer steps that are done before the learning-rate schedule begins."""
 
     def __init__(
         self,
@@ -119,6 +134,8 @@ class BaseTaskModule(TaskNormalization):
         log_embeddings_every_n_steps: int = 50,
     ) -> None:
         super().__init__()
+        hint_at_other_lightning(self)
+        use_original_names(self)
         check_log_embeddings(log_embeddings, log_embeddings_every_n_steps)
         NormalizeOptions.of(normalize_kwargs)
         if lr_scaling is not None:
@@ -155,6 +172,8 @@ class BaseTaskModule(TaskNormalization):
         self.normalize_kwargs = normalize_kwargs
         self.task_keys = None
         self.task_loss_scaling = dict(task_loss_scaling or {})
+        self.final_loss_scaling = {}
+        self._start: tuple[Path, Literal["keep", "refit"]] | None = None
         self.output_heads = nn.ModuleDict()
         self.losses = nn.ModuleDict()
         self.metrics = nn.ModuleDict()
@@ -211,9 +230,11 @@ class BaseTaskModule(TaskNormalization):
                 for stage in ("val", "test")
             }
         )
+        stages = ("train", "val", "test")
+        names = [f"{stage}_{kind}" for stage in stages for kind in ("loss", "weighted_loss")]
         self.loss_metrics = nn.ModuleDict(
-            {f"{stage}_loss": MeanLoss(len(keys)) for stage in ("train", "val", "test")}
-            | {f"train_{key}_loss": MeanLoss(1) for key in keys}
+            {name: MeanLoss(len(keys)) for name in names}
+            | {name: MeanLoss(1) for name in ("train_minimized_loss", *(f"train_{k}_loss" for k in keys))}
         )
         width: int = cast("Any", self.encoder).output_dim
         for key in self.head_keys(keys):
@@ -240,6 +261,11 @@ class BaseTaskModule(TaskNormalization):
             If the data has no statistics where they are needed, or lacks a target.
         """
         super().setup(stage)
+        if self.scope is None:
+            keep_labels(self.trainer)
+            if stage == "fit":
+                check_precision(self.trainer)
+                read_windows_ahead(self.trainer)
         if stage == "predict" and self.task_keys is not None:
             return
         statistics = self._statistics()
@@ -267,9 +293,19 @@ class BaseTaskModule(TaskNormalization):
                         f"target {key!r} is missing in every sample of the training data: take it out of "
                         "task_keys, or label some samples"
                     )
+        if stage == "fit" or not self.final_loss_scaling:
+            self.final_loss_scaling = final_weights(self)
+        if self._start is not None and stage == "fit":
+            self._load_start(*self._start)
         if stage == "fit":
             self._fill_normalizers()
         copy_again(self.trainer, self, stage)
+
+    def teardown(self, stage: str) -> None:
+        """Leave the trainer as it was."""
+        if self.scope is None:
+            give_back_labels(self.trainer)
+            stop_reading_ahead(self.trainer)
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         """Log as Lightning does; as part of another module, through that and under the task's name there."""
@@ -280,6 +316,9 @@ class BaseTaskModule(TaskNormalization):
 
     def _statistics(self) -> Mapping[str, Mapping[str, Any]] | None:
         return super()._statistics() if self.scope is None else self.scope.statistics()
+
+    def _name(self) -> str:
+        return "" if self.scope is None else self.scope.name
 
     def _own_loader(self, loaders: Any) -> Any:
         return loaders if self.scope is None else self.scope.loader_of(loaders)
@@ -301,18 +340,74 @@ class BaseTaskModule(TaskNormalization):
         return make_optimizers(
             [parameter for parameter in self.parameters() if parameter.requires_grad],
             self.scheduler_kwargs,
-            lambda: self.trainer.estimated_stepping_batches,
+            lambda: self.trainer.estimated_stepping_batches - self.steps_before_schedule,
             lr=lr,
             weight_decay=self.weight_decay,
         )
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Step a learning-rate scheduler, unless its schedule is over and the last rate is to be kept."""
+        if self.resume_schedule != "keep" or not is_over(scheduler):
+            super().lr_scheduler_step(scheduler, metric)
+
     def on_train_start(self) -> None:
-        """Check the normalisers against the data's, and say what ``lr_scaling`` came to."""
+        """Check normalizers and learning-rate schedules against the checkpoint's, and log ``lr_scaling``."""
         super().on_train_start()
+        if self.scope is None:
+            if self._resumes:
+                resume_optimization(self, self.resume_schedule)
+            if self.resume_schedule != "keep":
+                check_horizon(self)
         if self.freeze_encoder:
             self.encoder.eval()  # not when it is made: before this, Lightning warns of it
         if self.lr_scaling is not None:
             log_effective_batch(self, self.lr, self.lr_scaling)
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write the numbers of the normalizers in plain types, and the sums of an epoch that is not over."""
+        super().on_save_checkpoint(checkpoint)
+        if self._trainer is not None and self.trainer.state.fn == "fit":
+            checkpoint[EPOCH_SUMS] = EpochSums.of(self.loss_metrics, self._missing["train"])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the numbers of the normalizers, and the sums of the epoch; see `TaskNormalization`."""
+        super().on_load_checkpoint(checkpoint)
+        self._epoch_sums.keep(checkpoint.get(EPOCH_SUMS))
+
+    def start_from(self, checkpoint_path: str | Path, normalizer: Literal["keep", "refit"]) -> None:
+        """Begin the next fit with the weights of a checkpoint, but a new optimizer and a new schedule.
+
+        Parameters
+        ----------
+        checkpoint_path
+            Checkpoint of a task with the same encoder and targets; it is read with ``weights_only=True``.
+        normalizer
+            ``"keep"`` takes the numbers of the normalizers from the checkpoint, so that the weights mean what
+            they meant. ``"refit"`` computes them from the new data, so that outputs are shifted and scaled.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If ``normalizer`` is neither; when the fit begins, if the names or shapes of weights differ.
+        """
+        if normalizer not in ("keep", "refit"):
+            raise ValueError(f"normalizer must be 'keep' or 'refit', got {normalizer!r}")
+        if not Path(checkpoint_path).is_file():
+            raise FileNotFoundError(f"there is no checkpoint {checkpoint_path}")
+        self._start = (Path(checkpoint_path), normalizer)
+
+    def continues_as_new_run(self) -> None:
+        """Treat a checkpoint that was loaded as the start of a new run, which may have other data."""
+        super().continues_as_new_run()
+        self._epoch_sums.keep(None)
+
+    def _load_start(self, path: Path, normalizer: Literal["keep", "refit"]) -> None:
+        load_weights(self, path, with_normalizers=normalizer == "keep")
+        self._start = None
 
     # ---------------------------------------------------------------- prediction
 
@@ -339,7 +434,7 @@ class BaseTaskModule(TaskNormalization):
                 f"the normalisers of {self.normalizers.unset()} have no numbers yet: train the task, or load "
                 "a checkpoint"
             )
-        batch = as_batch(batch)
+        batch = matched_to(self, as_batch(batch))
         self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
         result = predict_batch(self, batch)
         return result["predictions"] | {name: result[name] for name in ("natoms", "sample_id")}

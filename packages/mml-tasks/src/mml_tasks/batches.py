@@ -119,7 +119,7 @@ def missing_target(key: str, known: Collection[str], where: str) -> ValueError:
 
 
 def align_target(key: str, target: Tensor, output: Tensor) -> Tensor:
-    """Return ``target`` in the shape and floating type of ``output``; [B] is taken as [B, 1].
+    """Return ``target`` in the shape of ``output``, as floating-point numbers; [B] is taken as [B, 1].
 
     Raises
     ------
@@ -132,8 +132,8 @@ def align_target(key: str, target: Tensor, output: Tensor) -> Tensor:
                 f"target {key!r} has shape {list(target.shape)} in this batch, where the task predicts "
                 f"{list(output.shape)}"
             )
-        target = target.view_as(output)
-    return target.to(output.dtype)
+        target = target.view(output.shape)
+    return target if target.is_floating_point() else target.to(torch.float64)
 
 
 def check_not_infinite(key: str, target: Tensor, batch: Mapping[str, Any]) -> None:

@@ -63,6 +63,10 @@ class ClassificationTask(StructureTask):
                 f"{type(self).__name__} takes labels from {first} to {last}"
             )
 
+    def window_target(self, key: str, target: Tensor) -> Tensor:
+        """Return class indices."""
+        return self.target_of(key, target, target.reshape(-1))
+
     def target_of(self, key: str, target: Tensor, output: Tensor) -> Tensor:
         """Return class indices, [B] int64, from labels [B, 1] or [B]; `IGNORED` where one is NaN.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -22,6 +21,7 @@ from mml_tasks.batches import (
     structure_index,
     sum_by_structure,
 )
+from mml_tasks.compiled import compiled_part
 from mml_tasks.encoder import embed
 from mml_tasks.normalization import Scale, flatten, provenance, rms_from_statistics
 
@@ -66,6 +66,7 @@ class ForceRegressionTask(BaseTaskModule):
     """
 
     extensive_keys: ClassVar[frozenset[str]] = frozenset({"energy"})
+    progress_keys: ClassVar[tuple[str, ...]] = ("energy", "force")
     reductions: ClassVar[tuple[str, ...]] = ("sum",)
 
     def __init__(
@@ -146,17 +147,6 @@ class ForceRegressionTask(BaseTaskModule):
                 "with the strategy ddp, or take GradFreeForceRegressionTask"
             )
 
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Go backward through the forces; say what to do where a compiled encoder cannot.
-
-        Raises
-        ------
-        RuntimeError
-            If the encoder was compiled by a backend whose code has one derivative only.
-        """
-        with _second_derivatives():
-            super().backward(loss, *args, **kwargs)
-
     def check_batch(self, batch: Mapping[str, Any]) -> None:
         """Refuse targets that cannot be learned from, and cells without volume where stress is wanted."""
         super().check_batch(batch)
@@ -174,9 +164,23 @@ class ForceRegressionTask(BaseTaskModule):
             self._node_energies(batch), atom_counts(graph), graph.atomic_numbers
         )
 
+    def training_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the outputs that are learned, in the units of the loss: no derivatives for energies alone."""
+        if self.task_keys != ["energy"]:
+            return self.normalized_outputs(batch)
+        return {"energy": sum_by_structure(self._node_energies(batch), graph_of(batch))}
+
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return energy [B, 1], force [N, 3] and perhaps stress [B, 3, 3] in the units of the loss."""
+        """Return energy [B, 1], force [N, 3] and perhaps stress [B, 3, 3] in the units of the loss.
+
+        Raises
+        ------
+        ValueError
+            If a part of the task is compiled and gradients of the outputs are wanted for training.
+        """
         differentiable = torch.is_grad_enabled()
+        if differentiable and self.training:
+            _refuse_compiled(self)
         with torch.inference_mode(False), torch.enable_grad():
             batch = private_copy(batch)
             graph = graph_of(batch)
@@ -184,8 +188,7 @@ class ForceRegressionTask(BaseTaskModule):
             if self.compute_stress:
                 wrt.append(_track_strain(graph))
             energy = sum_by_structure(self._node_energies(batch), graph)
-            with _second_derivatives():
-                gradients = _gradients(energy, wrt, differentiable)
+            gradients = _gradients(energy, wrt, differentiable)
             outputs = {"energy": energy, "force": -gradients[0]}
             if self.compute_stress:
                 scale = self.normalizers.of("energy").std / self.normalizers.of("stress").std
@@ -254,19 +257,14 @@ def _track_strain(graph: Any) -> Tensor:
     return strain
 
 
-@contextmanager
-def _second_derivatives() -> Iterator[None]:
-    """Say what to do where torch finds that compiled code has no second derivatives."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not any(words in str(error) for words in ("double backward", "donated buffers")):
-            raise
-        raise RuntimeError(
-            "the encoder is compiled by a backend whose code has one derivative only, but a loss of forces "
-            'needs two: compile it with encoder.compile(backend="eager"), or train it as it is and compile '
-            "it for prediction"
-        ) from error
+def _refuse_compiled(task: torch.nn.Module) -> None:
+    """Refuse to train forces through compiled code, whose second derivatives can be wrong without an error."""
+    part = compiled_part(task)
+    if part is not None:
+        raise ValueError(
+            f"{part} is compiled, and a loss of forces needs second derivatives, which compiled code does not "
+            "have or can get wrong without an error: train without torch.compile, and compile for prediction"
+        )
 
 
 def _gradients(energy: Tensor, wrt: Sequence[Tensor], differentiable: bool) -> list[Tensor]:

@@ -39,6 +39,7 @@ class GradFreeForceRegressionTask(AtomVectorTask):
     """
 
     extensive_keys: ClassVar[frozenset[str]] = frozenset({"energy"})
+    progress_keys: ClassVar[tuple[str, ...]] = ("energy", "force")
     reductions: ClassVar[tuple[str, ...]] = ("sum",)
 
     def __init__(self, encoder: nn.Module | None = None, **kwargs: Any) -> None:

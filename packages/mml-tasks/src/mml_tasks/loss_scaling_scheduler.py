@@ -90,6 +90,10 @@ class LossScalingScheduler(LossWeightCallback):
         self._plan: TrainingPlan
         self._last: tuple[int, int] | None = None
 
+    def final_weights(self) -> dict[str, float]:
+        """Return the weights of the last step, with which ``val_loss`` is computed in every epoch."""
+        return {schedule.key: schedule.value_at(1.0) for schedule in self.schedules}
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Find out how long the run is."""
         _logger.setLevel(self.log_level)

@@ -6,12 +6,14 @@ and the count of its elements are kept apart, and the division comes last, by th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mml_tasks.accumulation import Window
 from mml_tasks.loss_modules import TargetLoss
 from mml_tasks.ranks import sum_over_ranks, world_size
 
@@ -20,13 +22,23 @@ IGNORED = -100
 
 
 class LossTerms(NamedTuple):
-    """The loss of one target in one batch: ``total / weight`` is its mean; both are scalars.
+    """The loss of one target in one batch.
 
-    The weight is the number of labelled elements or rows, or the sum of their class weights.
+    Parameters
+    ----------
+    total
+        Sum of the loss, a scalar.
+    weight
+        Number of labelled elements or rows, or the sum of their class weights, a scalar; ``total / weight`` is
+        the mean loss.
+    weight_of
+        Returns the weight of other targets of the same kind, such as those of another batch. None if each
+        batch has the same weight.
     """
 
     total: Tensor
     weight: Tensor
+    weight_of: Callable[[Tensor], Tensor] | None = None
 
 
 def labelled(target: Tensor) -> Tensor:
@@ -83,7 +95,7 @@ def loss_terms(
     if isinstance(loss, TargetLoss):
         filled = _fill(target, output, known)
         elements = loss.elements(output, filled, known=known, natoms=natoms, physical=physical)
-        return _terms(elements, labelled_elements(elements, known), output)
+        return _terms(elements, labelled_elements(elements, known))
     reduction = getattr(loss, "reduction", None)
     if reduction not in ("mean", "sum"):
         return _opaque_terms(loss, output, target, known)
@@ -96,31 +108,59 @@ def loss_terms(
         return _opaque_terms(loss, output, target, known)
     mask = labelled_elements(elements, known)
     if reduction == "sum":
-        total = _terms(elements, mask, output).total
+        total = _terms(elements, mask).total
         # The sum over all ranks: the counts of the ranks add up to one.
         return LossTerms(total, torch.full_like(total.detach(), 1.0 / world_size()))
-    return _terms(elements, mask, output, _class_weights(loss, target, mask))
+    if isinstance(loss, _CLASS_LOSSES) and not target.is_floating_point():
+        return _terms(elements, mask, lambda classes: _class_weights(loss, classes), target)
+    return _terms(elements, mask)
 
 
-def combine(terms: Mapping[str, LossTerms], across_ranks: bool = True) -> dict[str, Tensor]:
-    """Return each target's loss, such that their mean over ranks is the mean over all ranks' elements.
+def combine(
+    terms: Mapping[str, LossTerms],
+    window: Window | None = None,
+    extra: Tensor | None = None,
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Return each target's loss, whose mean over ranks and batches is the mean over all labels of the step.
 
-    DDP averages gradients over ranks. So a rank's loss is its own sum, times the number of ranks, divided by
-    the count of all of them: one reduction of one number a target. A target that no rank has a label of has
-    a loss of zero, and a gradient of zero.
+    DDP averages gradients over ranks, and Lightning divides each loss by ``accumulate_grad_batches``. The loss
+    of a batch is therefore its own sum times both numbers, divided by the weight of all batches of the step on
+    all ranks: one reduction of one number per target. If no rank has a label of a target, its loss and
+    gradient are zero.
 
     Parameters
     ----------
     terms
-        Those of this rank, by target; the same targets on every rank.
-    across_ranks
-        Whether every rank calls this for its own part of one step.
+        Those of this rank's batch by target, in the units of the loss; the same targets on every rank.
+    window
+        The batches of the optimizer step, see `mml_tasks.accumulation`; None for one batch.
+    extra
+        Further numbers to be summed over ranks on the same occasion, in float64 on the CPU or the device.
+
+    Returns
+    -------
+    tuple
+        The losses by target, and the sums of ``extra``.
     """
-    counts = torch.stack([each.weight for each in terms.values()])
-    if across_ranks and world_size() > 1:
-        counts = sum_over_ranks(counts) / world_size()
-    counts = torch.where(counts > 0, counts, torch.ones_like(counts))
-    return {key: each.total / count for (key, each), count in zip(terms.items(), counts, strict=True)}
+    weights = torch.stack([_step_weight(key, each, window) for key, each in terms.items()])
+    numbers = weights if extra is None else torch.cat([weights, extra.to(weights)])
+    ranks = world_size()
+    if ranks > 1:
+        numbers = sum_over_ranks(numbers)
+    weights, sums = numbers[: len(terms)], None if extra is None else numbers[len(terms) :]
+    factor = ranks if window is None else ranks * window.factor
+    weights = torch.where(weights > 0, weights, torch.ones_like(weights)) / factor
+    losses = {key: each.total / weight for (key, each), weight in zip(terms.items(), weights, strict=True)}
+    return losses, sums
+
+
+def _step_weight(key: str, terms: LossTerms, window: Window | None) -> Tensor:
+    """Return the weight of all batches of this rank's window."""
+    if window is None or window.factor == 1 or terms.weight_of is None:
+        return terms.weight
+    if window.targets is None:  # as if each batch had as many labels as this one
+        return terms.weight * window.batches
+    return torch.stack([terms.weight_of(targets[key]) for targets in window.targets]).sum().to(terms.weight)
 
 
 def _fill(target: Tensor, output: Tensor, known: Tensor) -> Tensor:
@@ -130,22 +170,37 @@ def _fill(target: Tensor, output: Tensor, known: Tensor) -> Tensor:
     return torch.where(known, target, torch.zeros_like(target))
 
 
-def _terms(elements: Tensor, mask: Tensor, output: Tensor, weights: Tensor | None = None) -> LossTerms:
+_CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss)
+
+
+def _terms(
+    elements: Tensor,
+    mask: Tensor,
+    weight_of: Callable[[Tensor], Tensor] | None = None,
+    target: Tensor | None = None,
+) -> LossTerms:
+    """Sum the loss, and count its elements or rows; with ``weight_of`` weigh the target instead."""
     dtype = torch.promote_types(elements.dtype, torch.float32)
     total = torch.where(mask, elements, torch.zeros_like(elements)).sum(dtype=dtype)
-    count = mask.sum(dtype=dtype) if weights is None else weights.sum(dtype=dtype)
-    return LossTerms(total, count.detach())
+    if weight_of is not None and target is not None:
+        return LossTerms(total, weight_of(target).to(dtype), weight_of)
+    return LossTerms(total, mask.sum(dtype=dtype).detach(), partial(_labels, dims=elements.dim()))
 
 
-def _class_weights(loss: nn.Module, target: Tensor, mask: Tensor) -> Tensor | None:
-    """Return what torch divides a weighted cross entropy by, element by element."""
-    if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or target.is_floating_point():
-        return None
-    mask = mask & (target != loss.ignore_index)
-    if loss.weight is None:
-        return mask
-    weights = loss.weight[torch.where(mask, target, torch.zeros_like(target))]
-    return torch.where(mask, weights, torch.zeros_like(weights))
+def _labels(target: Tensor, dims: int) -> Tensor:
+    """Return how many labelled elements a target has, or rows if the loss has one number for each."""
+    known = labelled(target)
+    return (known.flatten(dims).all(-1) if known.dim() > dims else known).sum()
+
+
+def _class_weights(loss: nn.Module, classes: Tensor) -> Tensor:
+    """Return what torch divides a cross entropy by: the number of labels, or the sum of their weights."""
+    weight: Tensor | None = loss.weight  # type: ignore[assignment]
+    known = labelled(classes) & (classes != loss.ignore_index)
+    if weight is None:
+        return known.sum()
+    classes = classes.to(weight.device)
+    return weight[classes[known.to(weight.device)]].sum()
 
 
 def _opaque_terms(loss: nn.Module, output: Tensor, target: Tensor, known: Tensor) -> LossTerms:
@@ -154,9 +209,10 @@ def _opaque_terms(loss: nn.Module, output: Tensor, target: Tensor, known: Tensor
     if not rows.all():
         output, target = output[rows], target[rows]
     count = torch.full((), float(output.shape[0]), device=output.device, dtype=torch.float32)
+    weight_of = partial(_labels, dims=1)
     if output.shape[0] == 0:
-        return LossTerms(output.sum().to(torch.float32), count)
+        return LossTerms(output.sum().to(torch.float32), count, weight_of)
     value = loss(output, target)
     if value.dim() != 0:
         raise ValueError(f"the loss has shape {list(value.shape)}: it must be one number")
-    return LossTerms(value * count, count)
+    return LossTerms(value * count, count, weight_of)

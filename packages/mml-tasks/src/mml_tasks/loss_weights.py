@@ -46,6 +46,10 @@ class LossWeightCallback(Callback):
                         f"{sorted(shared)}: leave each to one callback"
                     )
 
+    def final_weights(self) -> dict[str, float]:
+        """Return the weights that this callback is going to end with, by target, if they are known."""
+        return {}
+
     def keys_of(self, pl_module: pl.LightningModule) -> list[str]:
         """Return the targets of the module whose weight is set here."""
         return list(weights_of(pl_module)) if self.keys is None else self.keys
@@ -63,6 +67,18 @@ class LossWeightCallback(Callback):
 def weights_of(pl_module: pl.LightningModule) -> dict[str, Any]:
     """Return the live weights of a module."""
     weights: dict[str, Any] = pl_module.task_loss_scaling  # type: ignore[assignment]
+    return weights
+
+
+def final_weights(pl_module: pl.LightningModule) -> dict[str, float]:
+    """Return the weights of the losses that are compared across epochs.
+
+    They are those that schedules end with, and for the other targets those that the module has now.
+    """
+    weights = {key: float(value) for key, value in weights_of(pl_module).items()}
+    for callback in pl_module.trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, LossWeightCallback):
+            weights |= {key: value for key, value in callback.final_weights().items() if key in weights}
     return weights
 
 

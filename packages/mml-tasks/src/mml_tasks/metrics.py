@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torchmetrics import Metric
 
 from mml_tasks.loss_terms import LossTerms, labelled
@@ -37,8 +38,9 @@ class MaskedMean(Metric):
 
     def update(self, values: Tensor, known: Tensor) -> None:
         """Add numbers where ``known``, a bool tensor of their shape, holds."""
-        self.total = self.total + torch.where(known, values, torch.zeros_like(values)).sum()
-        self.count = self.count + known.sum()
+        found = torch.where(known, values, torch.zeros_like(values)).sum()
+        self.total = self.total + found.to(self.total)
+        self.count = self.count + known.sum().to(self.count)
 
     def compute(self) -> Tensor:
         """Divide."""
@@ -64,15 +66,25 @@ class MeanLoss(Metric):
         self.add_state("totals", torch.zeros(targets), dist_reduce_fx="sum")
         self.add_state("weights_seen", torch.zeros(targets), dist_reduce_fx="sum")
 
-    def update(self, terms: Sequence[LossTerms], weights: Sequence[Any]) -> None:
-        """Add a batch's terms, each times the weight that it has now."""
+    def update(self, terms: Sequence[LossTerms], weights: Sequence[Any], first: int = 0) -> None:
+        """Add the terms of a batch, each times its weight; ``first`` is the index of the first target."""
         totals = [weight * term.total.detach() for term, weight in zip(terms, weights, strict=True)]
-        self.totals = self.totals + torch.stack(totals)
-        self.weights_seen = self.weights_seen + torch.stack([term.weight for term in terms])
+        padding = (first, len(self.totals) - first - len(totals))
+        self.totals = self.totals + pad(torch.stack(totals).to(self.totals), padding)
+        seen = torch.stack([term.weight for term in terms])
+        self.weights_seen = self.weights_seen + pad(seen.to(self.weights_seen), padding)
 
     def compute(self) -> Tensor:
         """Divide and add up; a target without any label adds nothing."""
         return (self.totals / torch.where(self.weights_seen > 0, self.weights_seen, 1.0)).sum()
+
+    def sums(self) -> Tensor:
+        """Return the state of this rank, [2, targets], see `restore`."""
+        return torch.stack([self.totals, self.weights_seen])
+
+    def restore(self, sums: Tensor) -> None:
+        """Continue from sums that `sums` has returned."""
+        self.totals, self.weights_seen = sums.to(self.totals).unbind()
 
 
 def regression_metrics(key: str, extensive: bool) -> dict[str, Metric]:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerStatus
 from torch import Tensor, nn
 
+from mml_tasks.accumulation import read_windows_ahead, stop_reading_ahead
 from mml_tasks.base import BaseTaskModule
+from mml_tasks.compiled import use_original_names
 from mml_tasks.encoder import check_log_embeddings
+from mml_tasks.epoch_sums import CHECKPOINT_KEY as EPOCH_SUMS
+from mml_tasks.epoch_sums import EpochSums
 from mml_tasks.hyperparameters import class_path, import_class, plain
+from mml_tasks.lightning_flavor import hint_at_other_lightning
+from mml_tasks.loss_weights import final_weights
 from mml_tasks.losses import check_loss_scaling
 from mml_tasks.lr_scaling import LrScaling, check_lr_scaling, log_effective_batch, scale_lr_by_world_size
+from mml_tasks.metrics import MeanLoss
+from mml_tasks.missing_labels import MissingLabels
 from mml_tasks.multitask_arguments import (
     check_options,
     check_tasks,
@@ -24,9 +34,13 @@ from mml_tasks.multitask_arguments import (
 )
 from mml_tasks.multitask_batches import batches_by_dataset
 from mml_tasks.optimization import make_optimizers
-from mml_tasks.pretrained import read_checkpoint
+from mml_tasks.precision import check_precision, give_back_labels, keep_labels
+from mml_tasks.pretrained import load_weights, read_checkpoint
+from mml_tasks.resume import ResumeSchedule, check_horizon, is_over, resume_optimization
 from mml_tasks.task_scope import TaskScope
 from mml_tasks.weight_averaging import copy_again
+
+logger = logging.getLogger(__name__)
 
 Stage = Literal["train", "val", "test", "predict"]
 
@@ -84,6 +98,12 @@ class MultiTaskLitModule(pl.LightningModule):
     not in every batch, DDP needs ``find_unused_parameters``.
     """
 
+    resume_schedule: ResumeSchedule | None = None
+    """See `BaseTaskModule.resume_schedule`."""
+
+    steps_before_schedule: int = 0
+    """Optimizer steps that are done before the learning-rate schedule begins."""
+
     def __init__(
         self,
         *tasks: tuple[str, BaseTaskModule],
@@ -96,6 +116,8 @@ class MultiTaskLitModule(pl.LightningModule):
         **encoder_opt_kwargs: Any,
     ) -> None:
         super().__init__()
+        hint_at_other_lightning(self)
+        use_original_names(self)
         check_log_embeddings(log_embeddings, log_embeddings_every_n_steps)
         check_tasks(tasks)
         if lr_scaling is not None:
@@ -114,6 +136,13 @@ class MultiTaskLitModule(pl.LightningModule):
         self.lr_scaling = lr_scaling
         self.encoder_opt_kwargs = encoder_opt_kwargs
         self.task_loss_scaling = task_weights(task_scaling, list(self.tasks))
+        self.final_loss_scaling: dict[str, float] = {}
+        self.loss_metrics = nn.ModuleDict()
+        self._weights_change = False
+        self._seen: dict[str, list[str]] = {stage: [] for stage in ("train", "val", "test")}
+        self._epoch_sums = EpochSums()
+        self._resumes = False
+        self._start: tuple[Path, Literal["keep", "refit"]] | None = None
         set_task_keys(self.task_map, task_keys or {})
         first = tasks[0][1].hparams
         self.save_hyperparameters(
@@ -144,27 +173,32 @@ class MultiTaskLitModule(pl.LightningModule):
         return {name: task(part) for name, task, part in self._for_prediction(batch)}
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        """Return this rank's loss of a batch, whose mean over ranks is the loss of the step."""
-        losses = {
-            name: task.training_step(part, batch_idx) for name, task, part in self._parts(batch, "train")
-        }
+        """Return this rank's loss of a batch, whose mean over ranks and batches is the loss of the step."""
+        if self._runs() and (stored := self._epoch_sums.take()) is not None and batch_idx > 0:
+            self._epoch_sums.restore(stored, self.loss_metrics, MissingLabels())
+        losses = {}
+        for name, task, part in self._parts(batch, "train"):
+            losses[name] = task.training_step(part, batch_idx)
+            self._add_terms("train", name, task)
         check_loss_scaling(self.task_loss_scaling, self.tasks)
         weighted = [self.task_loss_scaling.get(name, 1.0) * loss for name, loss in losses.items()]
-        return torch.stack(weighted).sum()
+        total = torch.stack(weighted).sum()
+        if self._runs():
+            options: dict[str, Any] = {"on_step": True, "on_epoch": False, "prog_bar": True}
+            self.log("train_loss_step", total.detach(), batch_size=1, **options)
+        return total
 
     def validation_step(
         self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, dict[str, Any]]:
         """Log errors; return what each task returns."""
-        parts = self._parts(batch, "val", dataloader_idx)
-        return {name: task.validation_step(part, batch_idx) for name, task, part in parts}
+        return self._evaluate(batch, batch_idx, "val", dataloader_idx)
 
     def test_step(
         self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, dict[str, Any]]:
         """Log errors; return what each task returns."""
-        parts = self._parts(batch, "test", dataloader_idx)
-        return {name: task.test_step(part, batch_idx) for name, task, part in parts}
+        return self._evaluate(batch, batch_idx, "test", dataloader_idx)
 
     def predict_step(
         self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
@@ -176,6 +210,16 @@ class MultiTaskLitModule(pl.LightningModule):
     def predict(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Predict outside a trainer, see `BaseTaskModule.predict`; by task, all for an unnamed batch."""
         return {name: task.predict(part) for name, task, part in self._for_prediction(batch)}
+
+    def _evaluate(
+        self, batch: Any, batch_idx: int, stage: Literal["val", "test"], dataloader_idx: int
+    ) -> dict[str, dict[str, Any]]:
+        found = {}
+        for name, task, part in self._parts(batch, stage, dataloader_idx):
+            step = task.validation_step if stage == "val" else task.test_step
+            found[name] = step(part, batch_idx)
+            self._add_terms(stage, name, task)
+        return found
 
     def _parts(
         self, batch: Any, stage: Stage, dataloader_idx: int = 0
@@ -206,8 +250,13 @@ class MultiTaskLitModule(pl.LightningModule):
             if trainer.testing
             else "val"
         )
-        for _, task, part in self._parts(batch, stage, dataloader_idx):
+        for name, task, part in self._parts(batch, stage, dataloader_idx):
             task.check_batch(part)
+            dataset = name.rpartition("/")[0]
+            if "graph" in batch:
+                batch = task.prepare_batch(batch)
+            else:
+                batch = {**batch, dataset: task.prepare_batch(batch[dataset])}
         return super()._on_before_batch_transfer(batch, dataloader_idx)
 
     # ---------------------------------------------------------------- hooks that tasks have
@@ -217,11 +266,36 @@ class MultiTaskLitModule(pl.LightningModule):
         for task in self.tasks.values():
             task.trainer = self.trainer
             task.setup(stage)
+        self.loss_metrics = nn.ModuleDict(
+            {
+                f"{each}_{kind}": MeanLoss(sum(len(task.task_keys or ()) for task in self.tasks.values()))
+                for each in ("train", "val", "test")
+                for kind in ("loss", "weighted_loss")
+            }
+        )
+        keep_labels(self.trainer)
+        if stage == "fit":
+            check_precision(self.trainer)
+            read_windows_ahead(self.trainer)
+        if stage == "fit" or not self.final_loss_scaling:
+            self.final_loss_scaling = final_weights(self)
+        if self._start is not None and stage == "fit":
+            load_weights(self, self._start[0], with_normalizers=self._start[1] == "keep")
+            self._start = None
         copy_again(self.trainer, self, stage)
 
+    def teardown(self, stage: str) -> None:
+        """Leave the trainer as it was."""
+        give_back_labels(self.trainer)
+        stop_reading_ahead(self.trainer)
+
     def on_train_start(self) -> None:
-        """Let tasks check their normalisers, and say what ``lr_scaling`` came to."""
+        """Let tasks check their normalizers, check learning-rate schedules, and log ``lr_scaling``."""
         self._each("on_train_start")
+        if self._resumes:
+            resume_optimization(self, self.resume_schedule)
+        if self.resume_schedule != "keep":
+            check_horizon(self)
         if self.lr_scaling is not None:
             log_effective_batch(self, self._encoder_options()["lr"], self.lr_scaling)
 
@@ -238,33 +312,68 @@ class MultiTaskLitModule(pl.LightningModule):
         self._each("on_predict_start")
 
     def on_train_epoch_end(self) -> None:
-        """Log the weighted loss of the epoch."""
+        """Let tasks report missing labels; log the weighted loss of the epoch."""
         self._each("on_train_epoch_end")
         self._log_loss("train")
 
     def on_validation_epoch_end(self) -> None:
-        """Log the weighted loss of the epoch."""
+        """Let tasks report missing labels; log the weighted loss, and which data sets ``val_loss`` leaves out."""
         self._each("on_validation_epoch_end")
         self._log_loss("val")
+        self._say_left_out("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the weighted loss of the epoch."""
+        """Let tasks report missing labels; log the weighted loss, and which data sets ``test_loss`` leaves out."""
         self._each("on_test_epoch_end")
         self._log_loss("test")
+        self._say_left_out("test")
 
     def _each(self, hook: str) -> None:
         for task in self.tasks.values():
             getattr(task, hook)()
 
+    def _runs(self) -> bool:
+        return self._trainer is not None and self._trainer.state.status == TrainerStatus.RUNNING
+
+    def _add_terms(self, stage: str, name: str, task: BaseTaskModule) -> None:
+        """Add the loss of a task's batch to that of the epoch."""
+        if not self._runs():
+            return
+        if name not in self._seen[stage]:
+            self._seen[stage].append(name)
+        first = 0
+        for other, each in self.tasks.items():
+            if other == name:
+                break
+            first += len(each.task_keys or ())
+        metrics, terms = self.loss_metrics, task.last_terms
+        final, now = self.final_loss_scaling.get(name, 1.0), self.task_loss_scaling.get(name, 1.0)
+        weights = [final * task.final_loss_scaling[key] for key in terms]
+        weights_now = [now * task.task_loss_scaling.get(key, 1.0) for key in terms]
+        found = list(terms.values())
+        cast("MeanLoss", metrics[f"{stage}_loss"]).update(found, weights, first)
+        cast("MeanLoss", metrics[f"{stage}_weighted_loss"]).update(found, weights_now, first)
+        self._weights_change |= any(isinstance(w, Tensor) for w in weights_now) or weights != weights_now
+
     def _log_loss(self, stage: str) -> None:
-        losses = []
-        for name, task in self.tasks.items():
-            metric: Any = task.loss_metrics[f"{stage}_loss"]
-            if metric.update_called:
-                losses.append(self.task_loss_scaling.get(name, 1.0) * metric.compute())
-        if losses:
-            # The metrics are over all ranks already; sync_dist tells Lightning so.
-            self.log(f"{stage}_loss", torch.stack(losses).sum(), prog_bar=True, sync_dist=True)
+        """Log the weighted loss of the epoch; Lightning computes it, when all ranks are there."""
+        names = [f"{stage}_loss"] + [f"{stage}_weighted_loss"] * self._weights_change
+        for name in names:
+            in_bar = name in ("val_loss", "test_loss")
+            self.log(name, cast("MeanLoss", self.loss_metrics[name]), prog_bar=in_bar, batch_size=1)
+
+    def _say_left_out(self, stage: str) -> None:
+        left_out = [name for name in self.tasks if name not in self._seen[stage]]
+        self._seen[stage] = []
+        if left_out and not self.trainer.sanity_checking:
+            logger.warning(
+                "%s_loss leaves out %s: no batch of their data was evaluated. Check limit_%s_batches, which "
+                "applies to each data set, and that each has a %s split",
+                stage,
+                ", ".join(left_out),
+                stage,
+                stage,
+            )
 
     # ---------------------------------------------------------------- optimisation
 
@@ -282,8 +391,13 @@ class MultiTaskLitModule(pl.LightningModule):
         return make_optimizers(
             [group for group in groups if group["params"]],
             self.scheduler_kwargs,
-            lambda: self.trainer.estimated_stepping_batches,
+            lambda: self.trainer.estimated_stepping_batches - self.steps_before_schedule,
         )
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Step a learning-rate scheduler, unless its schedule is over and the last rate is to be kept."""
+        if self.resume_schedule != "keep" or not is_over(scheduler):
+            super().lr_scheduler_step(scheduler, metric)
 
     def _encoder_options(self) -> dict[str, Any]:
         first = next(iter(self.tasks.values()))
@@ -303,6 +417,8 @@ class MultiTaskLitModule(pl.LightningModule):
                 "kept": kept,
             }
         checkpoint[CHECKPOINT_KEY] = described
+        if self._trainer is not None and self.trainer.state.fn == "fit":
+            checkpoint[EPOCH_SUMS] = EpochSums.of(self.loss_metrics, MissingLabels())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Give each task what it kept.
@@ -312,6 +428,8 @@ class MultiTaskLitModule(pl.LightningModule):
         ValueError
             If the checkpoint is of other tasks.
         """
+        self._resumes = self._trainer is not None
+        self._epoch_sums.keep(checkpoint.get(EPOCH_SUMS))
         described = _described(checkpoint)
         if set(described) != set(self.tasks):
             raise ValueError(
@@ -323,6 +441,21 @@ class MultiTaskLitModule(pl.LightningModule):
             # What a task puts in place of the checkpoint's numbers.
             prefix = f"task_map.{name.replace('/', '.')}."
             checkpoint["state_dict"] |= {prefix + key: value for key, value in state.items()}
+
+    def start_from(self, checkpoint_path: str | Path, normalizer: Literal["keep", "refit"]) -> None:
+        """Begin the next fit with the weights of a checkpoint, see `BaseTaskModule.start_from`."""
+        if normalizer not in ("keep", "refit"):
+            raise ValueError(f"normalizer must be 'keep' or 'refit', got {normalizer!r}")
+        if not Path(checkpoint_path).is_file():
+            raise FileNotFoundError(f"there is no checkpoint {checkpoint_path}")
+        self._start = (Path(checkpoint_path), normalizer)
+
+    def continues_as_new_run(self) -> None:
+        """Treat a checkpoint that was loaded as the start of a new run, which may have other data."""
+        self._resumes = False
+        self._epoch_sums.keep(None)
+        for task in self.tasks.values():
+            task.continues_as_new_run()
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

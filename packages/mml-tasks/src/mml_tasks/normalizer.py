@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from mml_tasks.elements import SYMBOLS
 from mml_tasks.normalization import Number, Scale
+from mml_tasks.precision import supports_float64, widened
 
 
 class Normalizer(nn.Module):
     """Shift and scale one target: ``norm(x) = (x - shift) / std``, ``denorm(y) = y * std + shift``.
 
     The shift is ``mean``; or ``natoms * mean`` where ``per_atom`` is set, which keeps an extensive target
-    extensive; or the sum of the atoms' ``references``. All numbers are buffers: they follow the module to its
-    device and are part of its checkpoint.
+    extensive; or the sum of the atoms' ``references``. All numbers are buffers in float64: they follow the
+    module to its device and are part of its checkpoint. Values are computed in float64, whatever the type of
+    ``x``, on the device of ``x`` if that supports it, else on the CPU.
 
     Parameters
     ----------
@@ -53,11 +55,11 @@ class Normalizer(nn.Module):
         references: Mapping[int, float] | None = None,
     ) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("std", torch.ones(()))
+        self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("std", torch.ones((), dtype=torch.float64))
         self.register_buffer("per_atom", torch.tensor(False))
         # By atomic number, infinite for elements that have none; empty where the mean is the shift.
-        self.register_buffer("references", torch.zeros(0))
+        self.register_buffer("references", torch.zeros(0, dtype=torch.float64))
         # False until numbers were given: "auto" fills them in once, and never over those of a checkpoint.
         self.register_buffer("is_set", torch.tensor(False))
         # The host's copies of what reading the buffers would wait for the device for.
@@ -102,7 +104,7 @@ class Normalizer(nn.Module):
         _read_flags(self)
 
     def norm(self, x: Tensor, natoms: Tensor | None = None, atomic_numbers: Tensor | None = None) -> Tensor:
-        """Return physical ``x`` in normalised units.
+        """Return physical ``x`` in normalized units, in float64.
 
         Parameters
         ----------
@@ -119,14 +121,17 @@ class Normalizer(nn.Module):
         ValueError
             If one that is needed was not given, or arrays of numbers do not fit ``x``.
         """
+        x = widened(x).to(self.mean.device)
         return (x - self._shift(x, natoms, atomic_numbers)) / self._fitting("std", x)
 
     def denorm(self, x: Tensor, natoms: Tensor | None = None, atomic_numbers: Tensor | None = None) -> Tensor:
-        """Return normalised ``x`` in physical units; the inverse of `norm`, with its arguments."""
+        """Return normalized ``x`` in physical units; the inverse of `norm`, with its arguments."""
+        x = widened(x).to(self.mean.device)
         return x * self._fitting("std", x) + self._shift(x, natoms, atomic_numbers)
 
     def denorm_nodes(self, x: Tensor, natoms: Tensor, atomic_numbers: Tensor) -> Tensor:
         """Return the shares of the atoms, [N, 1], whose sums are the `denorm` of the sums of ``x``."""
+        x, natoms = widened(x).to(self.mean.device), natoms.to(self.mean.device)
         if self.has_references:
             shift = self._energies(atomic_numbers)
         elif self._per_atom:
@@ -162,7 +167,7 @@ class Normalizer(nn.Module):
         return self.references.shape[0] > 0
 
     def _energies(self, atomic_numbers: Tensor) -> Tensor:
-        return self.references[atomic_numbers]
+        return self.references[atomic_numbers.to(self.references.device)]
 
     def _shift(self, x: Tensor, natoms: Tensor | None, atomic_numbers: Tensor | None) -> Tensor:
         if not (self._per_atom or self.has_references):
@@ -172,6 +177,7 @@ class Normalizer(nn.Module):
             raise ValueError(
                 f"this normaliser's shift is a sum over atoms: give {needed}, the atoms of each structure"
             )
+        natoms = natoms.to(self.mean.device)
         if self.has_references:
             energies = self._energies(cast("Tensor", atomic_numbers))
             structure = torch.arange(len(natoms), device=natoms.device).repeat_interleave(
@@ -214,13 +220,13 @@ class Normalizer(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Normalizer:
-        kept = {name: getattr(self, name) for name in ("mean", "std", "references")}
-        super()._apply(fn, recurse)
-        for name, before in kept.items():
-            after: Tensor = getattr(self, name)
-            if torch.finfo(after.dtype).bits < 32:
-                # A module in half precision still has targets that these numbers must fit.
-                setattr(self, name, before.to(after.device))
+        # The numbers follow the module to its device if that supports float64, and never change their type:
+        # in single precision, a sum of reference energies could not be subtracted without rounding the rest.
+        device = fn(torch.zeros(1, device=self.is_set.device)).device
+        if not supports_float64(device):
+            device = torch.device("cpu")
+        for name, value in self._buffers.items():
+            self._buffers[name] = None if value is None else value.to(device)
         return self
 
     def extra_repr(self) -> str:

@@ -166,6 +166,53 @@ def load_encoder(
     return report
 
 
+def load_weights(task: Any, path: str | Path, *, with_normalizers: bool) -> None:
+    """Copy all weights of a checkpoint into a task that is about to be trained.
+
+    Parameters
+    ----------
+    task
+        A task, or a module of several, whose heads were made.
+    path
+        The checkpoint.
+    with_normalizers
+        Whether to take the numbers of the normalizers as well.
+
+    Raises
+    ------
+    ValueError
+        If the names or shapes of weights differ; they are named.
+    """
+    checkpoint, own = read_checkpoint(path), task.state_dict()
+    if with_normalizers:
+        task.on_load_checkpoint(checkpoint)
+        task.continues_as_new_run()
+    stored = {name.replace(_COMPILED, ""): value for name, value in checkpoint["state_dict"].items()}
+    if not with_normalizers:
+        own, stored = ({n: v for n, v in each.items() if not _is_normalizer(n)} for each in (own, stored))
+    wrong = [f"it lacks {name}" for name in own if name not in stored]
+    wrong += [f"it has {name}, which the model does not have" for name in stored if name not in own]
+    wrong += [
+        f"{name} has shape {list(stored[name].shape)} in it and {list(value.shape)} in the model"
+        for name, value in own.items()
+        if name in stored and stored[name].shape != value.shape and not _is_normalizer(name)
+    ]
+    if wrong:
+        raise ValueError(
+            f"{path} has other weights than {type(task).__name__}: {'; '.join(wrong[:5])}"
+            f"{f'; and {len(wrong) - 5} more' if len(wrong) > 5 else ''}. Use the encoder and the targets of "
+            "that run, or from_pretrained_encoder to take the encoder's weights only"
+        )
+    task.load_state_dict(stored, strict=False)
+    logger.info(
+        "%d weights from %s, normalizers %s", len(own), path, "kept" if with_normalizers else "refitted"
+    )
+
+
+def _is_normalizer(name: str) -> bool:
+    return "normalizers" in name.split(".")
+
+
 def _encoder_of(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     """Return the arguments that a checkpoint says its encoder was made with."""
     stored = checkpoint.get("hyper_parameters", {})

@@ -12,13 +12,16 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from mml_tasks.accumulation import Window, warn_of_unknown_window, window_of
 from mml_tasks.batches import align_target, atom_counts, check_not_infinite, find_target, graph_of, samples_of
+from mml_tasks.epoch_sums import EpochSums
 from mml_tasks.loss_modules import TargetLoss
 from mml_tasks.loss_terms import LossTerms, combine, loss_terms
 from mml_tasks.losses import check_loss_scaling
 from mml_tasks.metrics import update_regression
 from mml_tasks.missing_labels import MissingLabels
 from mml_tasks.normalizer import Normalizers
+from mml_tasks.precision import HostLabels, matched_to, supports_float64
 
 logger = logging.getLogger(__name__)
 
@@ -26,29 +29,43 @@ logger = logging.getLogger(__name__)
 class TaskSteps(pl.LightningModule):
     """The steps of every task; `BaseTaskModule` builds what they work with.
 
-    The loss is ``sum(task_loss_scaling[key] * loss[key](output, target))`` over ``task_keys``, in normalised
-    units; each target's is the mean over the labelled atoms or structures of all ranks' batches of the step.
-    Predictions and metrics are in physical units and unweighted.
+    The loss of a training step is ``sum(task_loss_scaling[key] * loss[key](output, target))`` over
+    ``task_keys``, in normalized units. The loss of each target is the mean over the labeled atoms or structures
+    of the optimizer step: of all batches whose gradients are accumulated, on all ranks. Predictions and
+    metrics are in physical units and unweighted.
+
+    ``train_loss``, ``val_loss`` and ``test_loss`` are the same sum over an epoch with ``final_loss_scaling``,
+    so that they can be compared across epochs while weights change.
     """
 
     extensive_keys: ClassVar[frozenset[str]] = frozenset()
     """Targets that grow with the number of atoms; their loss is taken per atom."""
 
+    progress_keys: ClassVar[tuple[str, ...]] = ()
+    """Targets whose error is logged at training steps and shown in the progress bar."""
+
     task_keys: list[str] | None
     task_loss_scaling: dict[str, float]
+    final_loss_scaling: dict[str, float]
+    """Weights in ``train_loss``, ``val_loss`` and ``test_loss``: the final weights of schedules, and for other
+    targets the weights in ``task_loss_scaling`` when a fit begins."""
     normalizers: Normalizers
     losses: nn.ModuleDict
     metrics: nn.ModuleDict
     loss_metrics: nn.ModuleDict
     last_losses: dict[str, Tensor]
     """Each target's unweighted loss of the last training batch; for callbacks such as `SoftAdapt`."""
+    last_terms: dict[str, LossTerms]
+    """Each target's loss of the last batch of a run, without gradient."""
     loss_weighting: nn.Module | None
-    """What makes one number of the scaled losses in training, if not their sum; see `UncertaintyLoss`."""
+    """Combines the scaled losses in training, if it is not their sum; see `UncertaintyLoss`."""
 
     def __init__(self) -> None:
         super().__init__()
         self._from_first_batch = False
         self._missing = {stage: MissingLabels() for stage in ("train", "val", "test")}
+        self._epoch_sums = EpochSums()
+        self.last_terms = {}
 
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return every output of the batch in the units of the loss."""
@@ -72,6 +89,14 @@ class TaskSteps(pl.LightningModule):
         """Return output and target, in the units of the loss, in the shapes that the loss module takes."""
         return output, target
 
+    def training_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the outputs that the loss needs, in its units; by default all of them."""
+        return self.normalized_outputs(batch)
+
+    def window_target(self, key: str, target: Tensor) -> Tensor:
+        """Return a target as the batch has it in the form in which the loss counts its labels."""
+        return target
+
     def check_batch(self, batch: Mapping[str, Any]) -> None:
         """Refuse what cannot be learned or predicted from; called while the batch is on the host."""
         if self.trainer.predicting or self.trainer.testing:
@@ -89,10 +114,30 @@ class TaskSteps(pl.LightningModule):
                 missing.add(key, target)
 
     def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        # Here looking at values waits for no device. The public hook of this name would not do: where there
-        # is a data module, Lightning warns that both could have one, and calls only one of them.
+        # Here looking at values waits for no device. The public hook of this name would not do: if there is a
+        # data module, Lightning warns that both could have one, and calls only one of them.
         self.check_batch(batch)
-        return super()._on_before_batch_transfer(batch, dataloader_idx)
+        return super()._on_before_batch_transfer(self.prepare_batch(batch), dataloader_idx)
+
+    def prepare_batch(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a batch on the host as it goes to the device.
+
+        Its graph has the precision of 64-bit weights. If the device does not support float64, labels stay on
+        the host, and are normalized there.
+        """
+        batch = matched_to(self, batch)
+        if supports_float64(self.device) or "targets" not in batch:
+            return batch
+        normalized = dict(batch.get("normalized_targets", {}))
+        if not self.trainer.predicting:
+            normalized[self._name()] = self._normalized_targets(batch)
+        labels = batch["targets"]
+        labels = labels if isinstance(labels, HostLabels) else HostLabels(labels)
+        return {**batch, "targets": labels, "normalized_targets": normalized}
+
+    def _name(self) -> str:
+        """Return the name under which this task's own entries of a batch are kept."""
+        return ""
 
     # ---------------------------------------------------------------- steps
 
@@ -108,16 +153,27 @@ class TaskSteps(pl.LightningModule):
         return self._denormalize(self.normalized_outputs(batch), batch)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        """Return this rank's loss of a batch, whose mean over ranks is the loss of the step."""
-        self._from_first_batch |= batch_idx == 0  # not so where a run goes on within an epoch
-        outputs = self.normalized_outputs(batch)
-        terms = self.loss_terms(outputs, self._targets(batch, outputs), batch)
-        losses = combine(terms)
+        """Return this rank's loss of a batch, whose mean over ranks and batches is the loss of the step."""
+        runs = self._runs()
+        if runs:
+            self._begin_step(batch_idx)
+        outputs = self.training_outputs(batch)
+        targets = self._targets(batch, outputs)
+        goals = self._goals(outputs, targets, batch)
+        terms = self.loss_terms(outputs, goals, targets, batch)
+        keys = list(targets)
+        window, counts = None, None
+        if runs:
+            window, counts = self._window(batch, batch_idx), self._missing["train"].of_batch(keys)
+        losses, counts = combine(terms, window, counts)
+        if counts is not None:
+            self._missing["train"].add_sums(counts)
         self.last_losses = {key: loss.detach() for key, loss in losses.items()}
         total = self.total_loss(losses, self.loss_weighting)
-        if self._runs():
+        if runs:
             structures = len(atom_counts(graph_of(batch)))
             self._log_losses("train", terms, structures, total if self.loss_weighting else None)
+            self._log_progress(terms, outputs, goals, batch)
         return total
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
@@ -138,37 +194,39 @@ class TaskSteps(pl.LightningModule):
         }
 
     def loss_terms(
-        self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], batch: Mapping[str, Any]
+        self,
+        outputs: Mapping[str, Tensor],
+        goals: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
+        batch: Mapping[str, Any],
     ) -> dict[str, LossTerms]:
         """Return the sum of each target's loss over the batch's labels, unweighted, and their count.
 
         Parameters
         ----------
-        outputs
-            By name, in the units of the loss.
+        outputs, goals
+            Outputs and targets by name, in the units of the loss.
         targets
-            By name, in physical units, NaN where a label is missing.
+            Targets in physical units, NaN if a label is missing.
         batch
-            Where they come from.
+            The batch that they belong to.
 
         Raises
         ------
         ValueError
-            If a loss gives neither one number nor one for each element or row of its target.
+            If a loss returns neither one number nor one for each element or row of its target.
         """
-        graph = graph_of(batch)
-        natoms = atom_counts(graph)
+        natoms = atom_counts(graph_of(batch))
         found = {}
-        for key, physical in targets.items():
+        for key, goal in goals.items():
             output, loss = outputs[key], self.losses[key]
             extensive = key in self.extensive_keys
-            target = self.normalizers.norm(key, physical, natoms, graph.atomic_numbers)
             if extensive and not (isinstance(loss, TargetLoss) and loss.takes_totals):
                 atoms = natoms.view(-1, 1)
-                output, target = output / atoms, target / atoms
-            output, target = self.loss_arguments(key, output, target)
+                output, goal = output / atoms, goal / atoms
+            output, goal = self.loss_arguments(key, output, goal)
             try:
-                found[key] = loss_terms(loss, output, target, natoms, physical)
+                found[key] = loss_terms(loss, output, goal, natoms, targets[key].to(output.device))
             except ValueError as error:
                 raise ValueError(f"target {key!r}: {error}") from error
         return found
@@ -194,18 +252,38 @@ class TaskSteps(pl.LightningModule):
 
     # ---------------------------------------------------------------- inside
 
+    def _begin_step(self, batch_idx: int) -> None:
+        """Take up the sums of an epoch that a resumed run continues."""
+        self._from_first_batch |= batch_idx == 0  # false if a run continues within an epoch
+        stored = self._epoch_sums.take()
+        if stored is not None and batch_idx > 0:
+            self._epoch_sums.restore(stored, self.loss_metrics, self._missing["train"])
+
+    def _window(self, batch: Mapping[str, Any], batch_idx: int) -> Window | None:
+        window = window_of(self.trainer, batch, batch_idx)
+        if window.factor == 1:
+            return None
+        if window.targets is None:
+            if batch_idx == 0 and self.trainer.current_epoch == 0:
+                warn_of_unknown_window(self.trainer)
+            return window
+        keys = self.task_keys or []
+        targets = [{key: self.window_target(key, each[key]) for key in keys} for each in window.targets]
+        return window._replace(targets=targets)
+
     def _evaluate(self, batch: Mapping[str, Any], stage: str) -> dict[str, Any]:
-        outputs = {key: value.detach() for key, value in self.normalized_outputs(batch).items()}
+        outputs = {key: value.detach() for key, value in self.training_outputs(batch).items()}
         natoms = atom_counts(graph_of(batch))
         targets = self._targets(batch, outputs)
-        terms = self.loss_terms(outputs, targets, batch)
+        terms = self.loss_terms(outputs, self._goals(outputs, targets, batch), targets, batch)
         check_loss_scaling(self.task_loss_scaling, targets)
         predictions = self._denormalize(outputs, batch)
         if self._runs():
             self._log_losses(stage, terms, len(natoms))
             for key in targets:
                 metrics = dict(cast("Any", self.metrics)[stage][key].items())
-                self.update_metrics(metrics, key, predictions[key], targets[key], natoms)
+                atoms = natoms.to(predictions[key].device)
+                self.update_metrics(metrics, key, predictions[key], targets[key], atoms)
                 logged = {f"{stage}_{name}": metric for name, metric in metrics.items()}
                 self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(natoms))
         return {
@@ -220,26 +298,56 @@ class TaskSteps(pl.LightningModule):
     ) -> None:
         """Log the loss of the epoch, and while training each target's: sums, divided once at its end.
 
-        The ``total`` of another weighting than the sum is not made of these; of it, steps are averaged.
+        The weighted loss of the moment is logged as well if its weights are not the final ones. If another
+        ``total`` than the weighted sum is minimized, it is the mean over steps.
         """
+        self.last_terms = {key: LossTerms(term.total.detach(), term.weight) for key, term in terms.items()}
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": structures}
         metrics: Any = self.loss_metrics
-        if total is None:
-            loss = metrics[f"{stage}_loss"]
-            loss.update(list(terms.values()), [self._weight(key) for key in terms])
-            self.log(f"{stage}_loss", loss, prog_bar=True, **options)
-        else:
-            self.log(f"{stage}_loss", total.detach(), prog_bar=True, sync_dist=True, **options)
+        found = list(terms.values())
+        metrics[f"{stage}_loss"].update(found, [self.final_loss_scaling[key] for key in terms])
+        # Not in the progress bar while training: there, rank zero alone would compute it, a reduction.
+        self.log(f"{stage}_loss", metrics[f"{stage}_loss"], prog_bar=stage != "train", **options)
+        name = f"{stage}_weighted_loss"
+        if total is not None:
+            metrics[f"{stage}_minimized_loss"].update([LossTerms(total, torch.ones_like(total))], [1.0])
+            self.log(name, metrics[f"{stage}_minimized_loss"], **options)
+        elif any(
+            isinstance(w, Tensor) or w != self.final_loss_scaling[k] for k, w in self._weights().items()
+        ):
+            metrics[name].update(found, [self._weight(key) for key in terms])
+            self.log(name, metrics[name], **options)
         if stage == "train":
             for key, term in terms.items():
                 metrics[f"train_{key}_loss"].update([term], [1.0])
             logged = {name: metrics[name] for name in (f"train_{key}_loss" for key in terms)}
             self.log_dict(logged, **options)
 
+    def _log_progress(
+        self,
+        terms: Mapping[str, LossTerms],
+        outputs: Mapping[str, Tensor],
+        goals: Mapping[str, Tensor],
+        batch: Mapping[str, Any],
+    ) -> None:
+        """Log the weighted loss of this rank's batch, and errors of it in physical units: plain numbers."""
+        means = {key: t.total.detach() / torch.clamp(t.weight, min=1e-30) for key, t in terms.items()}
+        logged = {"train_loss_step": self.total_loss(means, self.loss_weighting).detach()}
+        natoms = atom_counts(graph_of(batch)).view(-1, 1)
+        for key in (key for key in self.progress_keys if key in goals):
+            error = (outputs[key].detach() - goals[key]) * self.normalizers.of(key).std.to(outputs[key])
+            if key in self.extensive_keys:
+                key, error = f"{key}_per_atom", error / natoms
+            logged[f"train_{key}_mae_step"] = error.abs().nanmean()
+        options: dict[str, Any] = {"on_step": True, "on_epoch": False, "prog_bar": True}
+        self.log_dict(logged, batch_size=len(natoms), **options)
+
     def _report_missing(self, stage: str) -> None:
         if self.trainer.sanity_checking or not self.task_keys:
             return
-        counts = self._missing[stage].take(self.task_keys, self.device)
+        missing = self._missing[stage]
+        training = stage == "train"
+        counts = missing.take_sums(self.task_keys) if training else missing.take(self.task_keys, self.device)
         for key, (missing, rows) in counts.items():
             if not missing:
                 continue
@@ -267,6 +375,9 @@ class TaskSteps(pl.LightningModule):
     def _weight(self, key: str) -> Any:
         return self.task_loss_scaling.get(key, 1.0)
 
+    def _weights(self) -> dict[str, Any]:
+        return {key: self._weight(key) for key in self.task_keys or []}
+
     def _runs(self) -> bool:
         """Whether a trainer runs, and not the user called a step: then there is nobody to log to."""
         return self._trainer is not None and self._trainer.state.status == TrainerStatus.RUNNING
@@ -277,6 +388,35 @@ class TaskSteps(pl.LightningModule):
                 f"{type(self).__name__} has no task_keys yet: name them, or train with a data module"
             )
         return {key: self.target_of(key, find_target(batch, key), outputs[key]) for key in self.task_keys}
+
+    def _normalized_targets(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the targets of a batch in the units of the loss, in the shapes that the batch has."""
+        graph = graph_of(batch)
+        natoms, dtype = atom_counts(graph), torch.get_default_dtype()
+        found = {}
+        for key in self.task_keys or []:
+            target = find_target(batch, key)
+            if key in self.normalizers:
+                target = self.normalizers.norm(key, target, natoms, graph.atomic_numbers).to(dtype)
+            found[key] = target
+        return found
+
+    def _goals(
+        self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], batch: Mapping[str, Any]
+    ) -> dict[str, Tensor]:
+        """Return the targets in the units of the loss, and in the shape and dtype of the outputs."""
+        graph = graph_of(batch)
+        natoms, stored = atom_counts(graph), batch.get("normalized_targets", {}).get(self._name())
+        found = {}
+        for key, target in targets.items():
+            if stored is not None:
+                found[key] = self.target_of(key, stored[key], outputs[key]).to(outputs[key].dtype)
+            elif key in self.normalizers:
+                found[key] = self.normalizers.norm(key, target, natoms, graph.atomic_numbers)
+                found[key] = found[key].to(outputs[key].dtype)
+            else:
+                found[key] = target
+        return found
 
     def _denormalize(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Any]) -> dict[str, Tensor]:
         graph = graph_of(batch)

@@ -205,6 +205,10 @@ class TaskNormalization(TaskSteps):
                 normalizer = self.normalizers.of(key)
                 normalizer.source, normalizer.count = stored[key]["source"], stored[key]["count"]
 
+    def continues_as_new_run(self) -> None:
+        """Treat a checkpoint that was loaded as the start of a new run, which may have other data."""
+        self._resumes = False
+
     def on_train_start(self) -> None:
         """Compare the numbers that a checkpoint brought with those that the data say now.
 

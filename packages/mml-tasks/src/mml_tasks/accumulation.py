@@ -1,0 +1,173 @@
+"""Accumulated gradients that equal those of one large batch.
+
+Lightning divides the loss of each batch by ``accumulate_grad_batches`` and adds up the gradients. The mean of
+the means of uneven batches is not the mean, so each batch of a window (the batches of one optimizer step) has
+to be divided by the labels of the whole window, which must be known before its first batch is used. While
+gradients are accumulated, batches are therefore read one window ahead, on the host.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import CombinedLoader
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+WINDOW_KEY = "accumulation_window"
+"""Key of a batch: the targets of every batch of its window, as NumPy arrays, which no hook converts."""
+
+
+class Window(NamedTuple):
+    """The batches of one optimizer step, as one of them sees it.
+
+    Parameters
+    ----------
+    factor
+        Lightning's divisor, ``accumulate_grad_batches``.
+    batches
+        Number of batches; fewer than ``factor`` at the end of an epoch.
+    targets
+        The targets of each of them by name; None if they are not known.
+    """
+
+    factor: int = 1
+    batches: int = 1
+    targets: Sequence[Mapping[str, Tensor]] | None = None
+
+
+def window_of(trainer: pl.Trainer, batch: Mapping[str, Any], batch_idx: int) -> Window:
+    """Return the window of a training batch."""
+    factor = trainer.accumulate_grad_batches
+    if factor == 1 or not trainer.training or trainer.strategy.handles_gradient_accumulation:
+        return Window()
+    arrays = batch.get(WINDOW_KEY)
+    if arrays is not None:
+        targets = [{key: torch.from_numpy(value) for key, value in each.items()} for each in arrays]
+        return Window(factor, len(targets), targets)
+    return Window(factor, _batches_of_window(trainer, batch_idx - batch_idx % factor))
+
+
+def _batches_of_window(trainer: pl.Trainer, first: int) -> int:
+    """Return how many batches the window that begins with this batch of the epoch has."""
+    total = trainer.num_training_batches
+    return int(min(trainer.accumulate_grad_batches, max(total - first, 1)))
+
+
+class WindowedLoader(CombinedLoader):
+    """Batches of training loaders, each with the targets of all batches of its window.
+
+    Parameters
+    ----------
+    loaders
+        What a trainer takes as training loaders, or a ``CombinedLoader`` of them.
+    trainer
+        The trainer, which knows how many batches it accumulates in the current epoch.
+    """
+
+    def __init__(self, loaders: Any, trainer: pl.Trainer) -> None:
+        if isinstance(loaders, CombinedLoader):
+            super().__init__(loaders.iterables, loaders._mode)
+        else:
+            super().__init__(loaders, "max_size_cycle")
+        self._trainer = trainer
+        self._ahead: deque[tuple[Any, int, int]] = deque()
+        self._next: int | None = None
+
+    def __iter__(self) -> WindowedLoader:
+        super().__iter__()
+        self._ahead.clear()
+        self._next = None
+        return self
+
+    def __next__(self) -> tuple[Any, int, int]:
+        if not self._ahead:
+            self._read_window()
+        assert self._next is not None
+        self._next += 1
+        return self._ahead.popleft()
+
+    def reset(self) -> None:
+        """Drop the batches that were read ahead, and shut down workers."""
+        super().reset()
+        self._ahead.clear()
+
+    def _read_window(self) -> None:
+        if self._next is None:  # not 0 if a run continues in the middle of an epoch
+            self._next = self._trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        factor = self._trainer.accumulate_grad_batches
+        if factor == 1:
+            self._ahead.append(super().__next__())
+            return
+        first = self._next - self._next % factor
+        read = []
+        for _ in range(first + _batches_of_window(self._trainer, first) - self._next):
+            try:
+                read.append(super().__next__())
+            except StopIteration:
+                break
+        if not read:
+            raise StopIteration
+        batches = _with_windows([batch for batch, _, _ in read])
+        self._ahead.extend((batch, *rest) for batch, (_, *rest) in zip(batches, read, strict=True))
+
+
+def read_windows_ahead(trainer: pl.Trainer) -> None:
+    """Make a trainer read windows ahead, if it accumulates gradients in any epoch.
+
+    Lightning has no hook between a loader and its batches, so this replaces ``dataloader`` of the trainer's
+    training source, for this fit. `stop_reading_ahead` undoes it.
+    """
+    source: Any = getattr(trainer.fit_loop, "_data_source", None)
+    accumulates = trainer.accumulate_grad_batches > 1 or any(
+        max(getattr(callback, "scheduling", {0: 1}).values()) > 1
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        if isinstance(callback, pl.callbacks.GradientAccumulationScheduler)
+    )
+    if not accumulates or source is None or "dataloader" in vars(source):
+        return
+    request = source.dataloader
+    source.dataloader = lambda: WindowedLoader(request(), trainer)
+
+
+def stop_reading_ahead(trainer: pl.Trainer) -> None:
+    """Undo `read_windows_ahead`."""
+    source = getattr(trainer.fit_loop, "_data_source", None)
+    if source is not None:
+        vars(source).pop("dataloader", None)
+
+
+def _with_windows(batches: Sequence[Any]) -> list[Any]:
+    """Return copies of the batches of a window that hold the targets of all, also for each data set."""
+    mappings = [batch for batch in batches if isinstance(batch, Mapping)]
+    if len(mappings) < len(batches):
+        return list(batches)
+    if any("targets" in batch for batch in mappings):
+        window = [_as_numpy(batch.get("targets", {})) for batch in mappings]
+        return [{**batch, WINDOW_KEY: window} for batch in mappings]
+    names = {name for batch in mappings for name, part in batch.items() if isinstance(part, Mapping)}
+    found = [dict(batch) for batch in mappings]
+    for name in names:
+        present = [batch for batch in found if isinstance(batch.get(name), Mapping)]
+        for batch, part in zip(present, _with_windows([batch[name] for batch in present]), strict=True):
+            batch[name] = part
+    return found
+
+
+def _as_numpy(targets: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.numpy() for key, value in targets.items() if isinstance(value, Tensor)}
+
+
+def warn_of_unknown_window(trainer: pl.Trainer) -> None:
+    """Log that accumulated batches are weighted alike whatever their number of labels."""
+    logger.warning(
+        "accumulate_grad_batches=%d: the batches of an optimizer step could not be read ahead, so each counts "
+        "the same, however many labels it has. Batches with equal numbers of atoms and labels are unaffected",
+        trainer.accumulate_grad_batches,
+    )

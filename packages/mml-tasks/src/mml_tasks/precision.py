@@ -1,0 +1,122 @@
+"""Precision of labels, batches and predictions, whatever the trainer's precision is.
+
+Energies of all-electron codes are of the order of 1e5 eV per atom, errors of the order of 1e-3 eV: single
+precision cannot hold both. Labels therefore stay in float64 until a reference energy or a mean is subtracted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from mml_tasks.batches import graph_of, private_copy
+from mml_tasks.dgl_view import DGLView
+
+
+def supports_float64(device: torch.device) -> bool:
+    """Return whether a device computes in float64: Apple's GPUs and some Intel GPUs do not."""
+    if device.type == "xpu":
+        return bool(torch.xpu.get_device_properties(device).has_fp64)
+    return device.type != "mps"
+
+
+def widened(values: Tensor) -> Tensor:
+    """Return floating-point values in float64, on the CPU if their device does not support it."""
+    if not supports_float64(values.device):
+        values = values.cpu()
+    return values.to(torch.float64)
+
+
+class HostLabels:
+    """Labels by name that stay on the host when their batch is moved, which looks into mappings only."""
+
+    def __init__(self, labels: Mapping[str, Tensor]) -> None:
+        self._labels = labels
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._labels[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._labels
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._labels)
+
+
+def keep_labels(trainer: pl.Trainer) -> None:
+    """Exempt ``targets`` from the conversion that a trainer's precision plugin applies to every batch.
+
+    ``bf16-mixed`` and ``16-mixed`` convert a batch to float32, and ``bf16-true`` to bfloat16, before any hook
+    of the module sees it. `give_back_labels` undoes this.
+    """
+    plugin: Any = trainer.precision_plugin
+    if "convert_input" not in vars(plugin):
+        plugin.convert_input = partial(_convert_all_but_targets, plugin.convert_input)
+
+
+def give_back_labels(trainer: pl.Trainer) -> None:
+    """Undo `keep_labels`."""
+    vars(trainer.precision_plugin).pop("convert_input", None)
+
+
+def _convert_all_but_targets(convert: Any, batch: Any) -> Any:
+    converted = convert(batch)
+    if not isinstance(batch, Mapping) or not isinstance(converted, Mapping):
+        return converted
+    if "targets" in batch:
+        return {**converted, "targets": batch["targets"]}
+    parts = {name: part for name, part in batch.items() if isinstance(part, Mapping) and "targets" in part}
+    return {**converted, **{k: {**converted[k], "targets": part["targets"]} for k, part in parts.items()}}
+
+
+def matched_to(module: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a batch whose graph is in float64 if the module's parameters are; else the batch as it is.
+
+    Lightning's ``64-true`` converts the tensors of a batch, but does not look into graphs.
+    """
+    parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if parameter is None or parameter.dtype != torch.float64 or "graph" not in batch:
+        return batch
+    graph = graph_of(batch)
+    if isinstance(graph, DGLView):
+        frames = (graph.graph.ndata, graph.graph.edata)
+        if all(not v.is_floating_point() or v.dtype == torch.float64 for f in frames for v in f.values()):
+            return batch
+        copied = private_copy(batch)
+        for frame in (copied["graph"].ndata, copied["graph"].edata):
+            frame.update({name: _double(value) for name, value in frame.items()})
+        return copied
+    values = dict(graph.to_dict() if hasattr(graph, "to_dict") else vars(graph))
+    narrow = {name: _double(value) for name, value in values.items() if _double(value) is not value}
+    if not narrow:
+        return batch
+    copied = private_copy(batch)
+    for name, value in narrow.items():
+        setattr(copied["graph"], name, value)
+    return copied
+
+
+def _double(value: Any) -> Any:
+    floating = isinstance(value, Tensor) and value.is_floating_point()
+    return value.to(torch.float64) if floating else value
+
+
+def check_precision(trainer: pl.Trainer) -> None:
+    """Refuse a precision in which a fit cannot succeed.
+
+    Raises
+    ------
+    ValueError
+        If weights are to be trained in float16: AdamW's epsilon of 1e-8 is zero there, and gradients overflow
+        without a scaler, so that weights become NaN.
+    """
+    if str(trainer.precision) == "16-true":
+        raise ValueError(
+            "precision='16-true' trains weights in float16, which makes them NaN: gradients overflow without "
+            "a scaler, and AdamW's epsilon is zero in float16. Use '16-mixed', 'bf16-mixed' or 'bf16-true'"
+        )

@@ -1,0 +1,199 @@
+"""Optimizers and learning-rate schedules of a run that continues from a checkpoint.
+
+A checkpoint brings the state of the optimizer and of the schedulers, which contains their options: without
+further ado, what a resumed run was configured with would be recorded and ignored, and a schedule would end, or
+turn back, where the first run was planned to end.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import pytorch_lightning as pl
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+
+logger = logging.getLogger(__name__)
+
+ResumeSchedule = Literal["restart", "stretch", "keep"]
+
+_HORIZONS = {"total_steps", "T_max", "_schedule_phases", "_milestones", "milestones", "total_iters"}
+"""Entries of a scheduler's state that depend on the length of the run."""
+_PROGRESS = {
+    "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial", "best",
+    "num_bad_epochs", "cooldown_counter", "T_cur", "T_i", "verbose",
+}  # fmt: skip
+"""Entries of a scheduler's state that change from step to step."""
+
+
+def resume_optimization(module: pl.LightningModule, mode: ResumeSchedule | None) -> None:
+    """Compare what a resumed run was configured with to what the checkpoint brought, and act on ``mode``.
+
+    Called when training starts. ``"restart"`` begins the configured schedule anew over the remaining steps,
+    ``"stretch"`` puts the run where it would be on the configured schedule of its new length, and ``"keep"``
+    follows the checkpoint's schedule to its end and then keeps the learning rate. The first two apply the
+    configured options of the optimizer as well.
+
+    Parameters
+    ----------
+    module
+        The module that is trained, whose ``configure_optimizers`` returns new optimizers each time.
+    mode
+        None refuses any difference.
+
+    Raises
+    ------
+    ValueError
+        If there are differences that ``mode`` does not settle, or ``mode`` is unknown.
+    """
+    if mode not in (None, *get_args(ResumeSchedule)):
+        raise ValueError(f"resume_schedule must be one of {list(get_args(ResumeSchedule))}, got {mode!r}")
+    trainer = module.trainer
+    old_optimizers, old_schedulers = trainer.optimizers, _schedulers_of(trainer)
+    new_optimizers, new_schedulers = _configured(module)
+    if len(new_optimizers) != len(old_optimizers) or len(new_schedulers) != len(old_schedulers):
+        return
+    options = [
+        line
+        for old, new in zip(old_optimizers, new_optimizers, strict=True)
+        for line in _different_options(old, new, new_schedulers)
+    ]
+    horizons: list[str] = []
+    for old, new in zip(old_schedulers, new_schedulers, strict=True):
+        name = type(old).__name__
+        options += _differences(old.state_dict(), new.state_dict(), name, _HORIZONS | _PROGRESS)
+        horizons += _differences(old.state_dict(), new.state_dict(), name, _PROGRESS)
+    horizons = [line for line in horizons if line not in options and "_schedule_phases" not in line]
+    if (options and mode in (None, "keep")) or (horizons and mode is None):
+        raise ValueError(_refusal(options, horizons, mode))
+    if mode == "restart":
+        _, new_schedulers = _configured(module, steps_done=trainer.global_step)
+        new_optimizers = [scheduler.optimizer for scheduler in new_schedulers] or new_optimizers
+    elif mode == "stretch":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch expects a step of the optimizer before each
+            for old, new in zip(old_schedulers, new_schedulers, strict=True):
+                if not isinstance(new, ReduceLROnPlateau):
+                    for _ in range(old.last_epoch):
+                        new.step()
+    if mode in ("restart", "stretch"):
+        for old, new in zip(old_optimizers, new_optimizers, strict=False):
+            for group, fresh in zip(old.param_groups, new.param_groups, strict=True):
+                group.update({name: value for name, value in fresh.items() if name != "params"})
+        for old, new in zip(old_schedulers, new_schedulers, strict=True):
+            old.load_state_dict(new.state_dict())
+    if mode is not None and trainer.is_global_zero:
+        rates = [group["lr"] for optimizer in old_optimizers for group in optimizer.param_groups]
+        logger.info("learning-rate schedule: %s, from step %d with lr %s", mode, trainer.global_step, rates)
+
+
+def check_horizon(module: pl.LightningModule) -> None:
+    """Refuse a one-cycle schedule that is shorter than the run, before it fails in the middle.
+
+    Raises
+    ------
+    ValueError
+        If a ``OneCycleLR`` has fewer steps than the trainer is going to take.
+    """
+    trainer = module.trainer
+    for config in trainer.lr_scheduler_configs:
+        scheduler = config.scheduler
+        if not isinstance(scheduler, OneCycleLR) or config.interval != "step":
+            continue
+        planned = trainer.estimated_stepping_batches
+        if planned > scheduler.total_steps * config.frequency:
+            raise ValueError(
+                f"OneCycleLR has total_steps={scheduler.total_steps}, but the run takes {planned:g} steps: "
+                "leave total_steps out, or train for fewer epochs"
+            )
+
+
+def is_over(scheduler: Any) -> bool:
+    """Return whether a schedule of known length has come to its end."""
+    parts = getattr(scheduler, "_schedulers", None)
+    if parts:
+        return is_over(parts[-1])
+    horizon = getattr(scheduler, "total_steps", None) or getattr(scheduler, "T_max", None)
+    return horizon is not None and scheduler.last_epoch >= horizon
+
+
+def _configured(module: Any, steps_done: int = 0) -> tuple[list[Optimizer], list[Any]]:
+    """Return new optimizers and schedulers, for a run whose first steps are done."""
+    module.steps_before_schedule = steps_done
+    try:
+        made = module.configure_optimizers()
+    finally:
+        module.steps_before_schedule = 0
+    if isinstance(made, Optimizer):
+        return [made], []
+    if isinstance(made, Mapping):
+        made = ([made["optimizer"]], [made["lr_scheduler"]] if "lr_scheduler" in made else [])
+    if not (isinstance(made, Sequence) and len(made) == 2 and isinstance(made[0], Sequence)):
+        return [], []
+    schedulers = [each["scheduler"] if isinstance(each, Mapping) else each for each in made[1]]
+    return list(made[0]), schedulers
+
+
+def _schedulers_of(trainer: pl.Trainer) -> list[Any]:
+    return [config.scheduler for config in trainer.lr_scheduler_configs]
+
+
+def _different_options(old: Optimizer, new: Optimizer, schedulers: Sequence[Any]) -> list[str]:
+    """Describe the options of an optimizer that the checkpoint replaced."""
+    found: list[str] = []
+    if len(old.param_groups) != len(new.param_groups):
+        return found  # a callback has added parameters
+    for before, now in zip(old.param_groups, new.param_groups, strict=True):
+        changing = {"params", "lr"} if "initial_lr" in now else {"params"}
+        if any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in schedulers):
+            changing.add("lr")
+        if "max_momentum" in now:
+            changing |= {"betas", "momentum"}
+        found += _differences(before, now, type(new).__name__, changing)
+    return list(dict.fromkeys(found))
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str, without: set[str]) -> list[str]:
+    """Describe the entries that differ, apart from some; schedulers within schedulers are looked into."""
+    found: list[str] = []
+    for name, value in new.items():
+        if name in without or name not in old:
+            continue
+        if name == "_schedulers":
+            for i, (before, now) in enumerate(zip(old[name], value, strict=False)):
+                found += _differences(before, now, f"{where}[{i}]", without)
+        elif not _equal(old[name], value):
+            found.append(f"{where} {name} is {old[name]} in the checkpoint and {value} in the config")
+    return found
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
+        return bool(torch.equal(torch.as_tensor(a), torch.as_tensor(b)))
+    return bool(a == b)
+
+
+def _refusal(options: Sequence[str], horizons: Sequence[str], mode: str | None) -> str:
+    remedy = (
+        "choose what to do with --schedule (resume_schedule of the task): restart begins the configured "
+        "schedule anew over the remaining steps, stretch continues on the configured schedule of the new "
+        "length"
+    )
+    if not options:
+        return (
+            "the learning-rate schedule of the checkpoint was made for a run of another length: "
+            f"{'; '.join(horizons)}. To continue, {remedy}, keep follows the old schedule to its end and keeps "
+            "the learning rate from there"
+        )
+    kept = " keep cannot apply them." if mode == "keep" else ""
+    return (
+        "the checkpoint has other options of the optimizer, which would be used in place of the configured "
+        f"ones: {'; '.join([*options, *horizons])}.{kept} Leave the options out to continue as before; or "
+        f"{remedy}; or begin a new run from the weights alone with --init_from (start_from of the task)"
+    )
