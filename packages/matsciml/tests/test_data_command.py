@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from matsciml.cli import main
+from mml_data import Manifest
 
 
 @pytest.mark.parametrize("name", ["emt", "prototypes"])
@@ -33,6 +35,50 @@ def test_import_writes_a_data_set_and_says_what_is_in_it(tmp_path, monkeypatch, 
     assert "salt" in capsys.readouterr().err
     assert main(["data", "import", "salt.jsonl", "salt", "--overwrite", "--splits", "0.5", "0.3", "0.2"]) == 0
     assert "5 train, 3 val, 2 test" in capsys.readouterr().out
+
+
+def test_the_full_command_is_recorded(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "my files"
+    folder.mkdir()
+    line = {"atomic_numbers": [11], "positions": [[0, 0, 0]]}
+    lines = [json.dumps(line | {"targets": {"energy": float(i), "gap": 1.0}}) for i in range(10)]
+    (folder / "salt.jsonl").write_text("\n".join(lines) + "\n")
+    typed = [
+        "import",
+        "my files/salt.jsonl",
+        "./salt",
+        "--targets",
+        "energy",
+        "--splits",
+        *["0.5", "0.3", "0.2"],
+    ]
+    assert main(["data", *typed, "--seed=3"]) == 0
+    command = "matsciml data " + shlex.join([*typed, "--seed=3"])
+    assert Manifest.read("salt").source["command"] == command
+    assert "'my files/salt.jsonl'" in command
+    monkeypatch.setenv("COLUMNS", "300")
+    capsys.readouterr()
+    assert main(["data", "info", "salt"]) == 0
+    assert command in capsys.readouterr().out
+    # What is recorded makes the same data set again.
+    before = Manifest.read("salt")
+    shutil.rmtree("salt")
+    assert main(shlex.split(command)[1:]) == 0
+    assert Manifest.read("salt") == before
+
+
+def test_missing_labels_are_shown_by_structure(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    force = [[0.0, 0.0, 1.0]] * 2
+    line = {"atomic_numbers": [11, 17], "positions": [[0, 0, 0], [2.8, 0, 0]]}
+    lines = [
+        json.dumps(line | {"targets": {"energy": -6.0, "force": force if i else None}}) for i in range(10)
+    ]
+    (tmp_path / "salt.jsonl").write_text("\n".join(lines) + "\n")
+    assert main(["data", "import", "salt.jsonl", "salt"]) == 0
+    (row,) = (text for text in capsys.readouterr().out.splitlines() if text.startswith("force"))
+    assert row.split()[-3:] == ["54", "1", "structure"]
 
 
 def test_without_a_command_the_help_is_shown(capsys):

@@ -5,17 +5,28 @@ from types import SimpleNamespace
 
 import pytest
 from matsciml.interruption import GracefulInterruption, TrainingInterrupted
+from matsciml.run_checkpoints import LastCheckpoint
 
 
 def trainer(**changes):
     """Stands in for a Trainer between two steps, and writes down what is saved."""
     saved = []
+
+    def save(path, weights_only):
+        saved.append(path.with_suffix(".ckpt"))
+        path.touch()
+
     given = {
         "world_size": 1,
         "val_check_batch": math.inf,
+        "check_val_every_n_epoch": 1,
+        "accumulate_grad_batches": 1,
+        "is_global_zero": True,
+        "loggers": [],
+        "strategy": SimpleNamespace(barrier=lambda name: None),
         "is_last_batch": False,
         "global_step": 5,
-        "save_checkpoint": saved.append,
+        "save_checkpoint": save,
         "saved": saved,
     }
     return SimpleNamespace(**given | changes)
@@ -24,7 +35,7 @@ def trainer(**changes):
 @pytest.fixture
 def callback(tmp_path):
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    callback = GracefulInterruption(tmp_path / "last.ckpt")
+    callback = GracefulInterruption(LastCheckpoint(tmp_path / "last.ckpt"))
     callback.on_train_start(trainer(), None)
     yield callback
     callback.teardown(trainer(), None, "fit")
@@ -38,8 +49,18 @@ def test_a_signal_waits_for_the_step_then_saves_and_stops(callback, signum):
     os.kill(os.getpid(), signum)
     with pytest.raises(TrainingInterrupted, match=f"{signal.Signals(signum).name} after step 5") as stop:
         callback.on_train_batch_end(asked := trainer(), None, None, None, 1)
-    assert asked.saved == [callback.checkpoint]
+    assert asked.saved == [callback.last.path]
+    assert callback.last.path.is_file()
     assert stop.value.signum == signum
+
+
+def test_the_end_of_an_accumulation_window_is_waited_for(callback):
+    os.kill(os.getpid(), signal.SIGTERM)
+    for batch_idx in (0, 1):
+        callback.on_train_batch_end(here := trainer(accumulate_grad_batches=3), None, None, None, batch_idx)
+        assert here.saved == []
+    with pytest.raises(TrainingInterrupted):
+        callback.on_train_batch_end(trainer(accumulate_grad_batches=3), None, None, None, 2)
 
 
 @pytest.mark.parametrize("due", [{"is_last_batch": True}, {"val_check_batch": 4}])
@@ -51,10 +72,12 @@ def test_where_a_validation_is_due_it_comes_first(callback, due):
         callback.on_train_batch_end(trainer(val_check_batch=4), None, None, None, 4)
 
 
-def test_validating_after_every_step_does_not_put_it_off_for_ever(callback):
+@pytest.mark.parametrize("window", [1, 2])
+def test_validating_after_every_step_does_not_put_it_off_for_ever(callback, window):
+    often = trainer(val_check_batch=window, accumulate_grad_batches=window)
     os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(TrainingInterrupted):
-        callback.on_train_batch_end(trainer(val_check_batch=1), None, None, None, 0)
+        callback.on_train_batch_end(often, None, None, None, window - 1)
 
 
 def test_a_second_signal_stops_at_once(callback):
@@ -64,6 +87,9 @@ def test_a_second_signal_stops_at_once(callback):
 
 
 def test_all_ranks_stop_when_one_was_asked(callback):
-    strategy = SimpleNamespace(reduce_boolean_decision=lambda asked, all: True)  # noqa: A006
+    strategy = SimpleNamespace(
+        reduce_boolean_decision=lambda asked, all: True,  # noqa: A006
+        barrier=lambda name: None,
+    )
     with pytest.raises(TrainingInterrupted):
         callback.on_train_batch_end(trainer(world_size=2, strategy=strategy), None, None, None, 0)

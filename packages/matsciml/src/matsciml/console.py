@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,8 +27,18 @@ def say(text: str) -> None:
     Console(highlight=False, soft_wrap=True).print(text, markup=False)
 
 
-def say_start(trainer: Trainer, model: LightningModule, datamodule: Any, plan: RunPlan) -> None:
-    """Say what is trained on what, and where it goes."""
+def say_start(
+    trainer: Trainer, model: LightningModule, datamodule: Any, plan: RunPlan, notes: Sequence[str] = ()
+) -> None:
+    """Say what is trained on what, and where it goes.
+
+    Parameters
+    ----------
+    trainer, model, datamodule, plan
+        Of the fit.
+    notes
+        More lines.
+    """
     encoder = getattr(model, "encoder", None)
     inner = f"({type(encoder).__name__})" if encoder is not None else ""
     parameters = sum(
@@ -45,7 +56,18 @@ def say_start(trainer: Trainer, model: LightningModule, datamodule: Any, plan: R
         f"  data    {_data_line(datamodule)}\n"
         f"  model   {type(model).__name__}{inner}, {parameters:,} parameters\n"
         f"  device  {device.type}{threads}; at most {_length(trainer)}"
+        + "".join(f"\n  {line}" for line in [*_start(plan), *notes])
     )
+
+
+def _start(plan: RunPlan) -> list[str]:
+    """Describe the checkpoint that a fit starts from."""
+    if plan.checkpoint:
+        schedule = f", --schedule {plan.schedule}" if plan.schedule else ""
+        return [f"from    {plan.checkpoint}{schedule}"]
+    if plan.init_from:
+        return [f"from    the weights of {plan.init_from}, --normalizer {plan.normalizer}"]
+    return []
 
 
 def _data_line(datamodule: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ def run_data(arguments: list[str]) -> int:
     """
     parser = data_parser()
     options = parser.parse_args(arguments)
+    options.command = shlex.join(["matsciml", "data", *arguments])
     if options.action is None:
         parser.print_help()
         return 0
@@ -152,7 +154,7 @@ def _import(options: argparse.Namespace) -> int:
             on_error=options.on_error,
             reader=options.reader,
             trust_pickle=options.trust_pickle,
-            about={"command": f"matsciml data import {options.source.name} {options.dest.name}"},
+            about={"command": options.command},
             progress=progress,
             **_writing(options),
         )

@@ -132,19 +132,29 @@ def _pairs(facts: Mapping[str, str]) -> Table:
 
 
 def _targets(manifest: Manifest, split: str) -> Table:
+    targets = manifest.statistics[split]["targets"]
+    lacking = any("missing" in numbers for numbers in targets.values())
     table = Table(box=None, pad_edge=False)
-    for column in ("target", "unit", "mean", "std", "min", "max", "values"):
+    for column in ("target", "unit", "mean", "std", "min", "max", "values", *["missing in"] * lacking):
         table.add_column(column, justify="left" if column in ("target", "unit") else "right")
-    for name, numbers in manifest.statistics[split]["targets"].items():
+    for name, numbers in targets.items():
+        missing = [_missing(numbers)] * lacking
         if "classes" in numbers:
-            table.add_row(
-                Text(name), Text(f"{len(numbers['classes'])} classes"), *[""] * 4, f"{numbers['count']:,}"
-            )
+            classes = f"{len(numbers['classes'])} classes"
+            table.add_row(Text(name), Text(classes), *[""] * 4, f"{numbers['count']:,}", *missing)
             continue
         unit = manifest.schema.get(f"targets.{name}", {}).get("units") or ""
         values = [f"{numbers[key]:.4g}" if key in numbers else "-" for key in ("mean", "std", "min", "max")]
-        table.add_row(Text(name), Text(unit), *values, f"{numbers['count']:,}")
+        table.add_row(Text(name), Text(unit), *values, f"{numbers['count']:,}", *missing)
     return table
+
+
+def _missing(numbers: Mapping[str, Any]) -> str:
+    """Return in how many structures a target is missing; older manifests count its components only."""
+    if "missing" not in numbers:
+        return ""
+    count = numbers.get("missing_structures")
+    return "some structures" if count is None else f"{count:,} structure{'s' if count > 1 else ''}"
 
 
 def _bars(title: str, counts: Mapping[str, int]) -> Table:

@@ -11,6 +11,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from matsciml.run_checkpoints import LastCheckpoint, within_window
+
 
 class TrainingInterrupted(Exception):  # noqa: N818  it is asked for, not an error
     """A fit was asked to stop and has saved its state.
@@ -19,30 +21,36 @@ class TrainingInterrupted(Exception):  # noqa: N818  it is asked for, not an err
     ----------
     signum : int
         The signal that asked.
-    checkpoint : Path
-        Where the state is.
+    checkpoint : Path or None
+        Where the state is; None if checkpoints are switched off.
     """
 
-    def __init__(self, signum: int, step: int, checkpoint: Path) -> None:
+    def __init__(self, signum: int, step: int, checkpoint: Path | None) -> None:
         self.signum = signum
         self.checkpoint = checkpoint
-        super().__init__(f"{signal.Signals(signum).name} after step {step}: state saved in {checkpoint}")
+        saved = (
+            f"state saved in {checkpoint}"
+            if checkpoint
+            else "nothing is saved, as trainer.enable_checkpointing is false"
+        )
+        super().__init__(f"{signal.Signals(signum).name} after step {step}: {saved}")
 
 
 class GracefulInterruption(Callback):
     """Turns the first SIGINT or SIGTERM into "finish this step, save, stop"; a second one ends at once.
 
     The step is finished first because a state between two steps is the only one from which a continued run
-    equals an uninterrupted one. All ranks stop after the same step.
+    equals an uninterrupted one. If gradients are accumulated over several batches, a step ends with the last
+    of them. All ranks stop after the same step.
 
     Parameters
     ----------
-    checkpoint
-        Where the state is saved.
+    last
+        Saves the state; None to stop without.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, last: LastCheckpoint | None) -> None:
+        self.last = last
         self._signum: int | None = None
         self._previous: dict[int, Any] = {}
 
@@ -60,15 +68,17 @@ class GracefulInterruption(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop if a signal has come; where a validation is due now, one step after it."""
-        if _validation_follows(trainer, batch_idx):
+        """Save and stop if a signal has come; if a validation is due now, one step after it."""
+        if within_window(trainer, batch_idx) or _validation_follows(trainer, batch_idx):
             return
         asked = self._signum is not None
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked:
-            trainer.save_checkpoint(self.checkpoint)
-            raise TrainingInterrupted(self._signum or signal.SIGTERM, trainer.global_step, self.checkpoint)
+            if self.last is not None:
+                self.last.save(trainer)
+            path = self.last.path if self.last is not None else None
+            raise TrainingInterrupted(self._signum or signal.SIGTERM, trainer.global_step, path)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the signals back."""
@@ -85,7 +95,17 @@ class GracefulInterruption(Callback):
 
 
 def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
-    """Say whether Lightning validates after this batch: it would not do so again when the fit goes on."""
+    """Say whether Lightning validates after this batch: it would not do so again when the fit goes on.
+
+    If a validation follows every optimizer step, waiting for another step would never end.
+    """
     every = trainer.val_check_batch
-    between = every is not None and 1 < every < math.inf and (batch_idx + 1) % int(every) == 0
+    if trainer.check_val_every_n_epoch is None:
+        batch_idx = trainer.fit_loop.total_batch_idx
+    between = (
+        every is not None
+        and every < math.inf
+        and trainer.accumulate_grad_batches % int(every) != 0
+        and (batch_idx + 1) % int(every) == 0
+    )
     return bool(trainer.is_last_batch or between)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from matsciml.run_directory import find_checkpoint, new_run
+from matsciml.run_directory import checkpoint_of, find_checkpoint, new_run, runs_named
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,23 @@ class RunPlan:
     command
         ``fit``, ``validate``, ``test`` or ``predict``.
     arguments
-        The rest of the command line, completed for Lightning's parser.
+        The rest of the command line, with the config that it does not give.
+    given
+        The keys that the command line itself gives, such as ``trainer.max_epochs``.
     run
         The run's directory; it is made when the work starts, so that a mistake leaves nothing behind.
     checkpoint
         The checkpoint that is going to be loaded.
+    init_from
+        The checkpoint whose weights a new fit starts from.
+    normalizer
+        ``keep`` or ``refit``, with ``init_from``.
+    schedule
+        What becomes of the learning-rate schedule of a run that is continued, if that was given.
+    untrained
+        Whether random weights are to be evaluated.
+    config
+        The config of which options are overridden, or the configs.
     name
         What ``--name`` or a config calls the run.
     continued
@@ -33,14 +46,23 @@ class RunPlan:
 
     command: str
     arguments: list[str]
+    given: frozenset[str]
     run: Path
     checkpoint: Path | None
+    init_from: Path | None
+    normalizer: str | None
+    schedule: str | None
+    untrained: bool
+    config: str
     name: str | None
     continued: bool
 
 
 def plan_run(command: str, arguments: list[str], default_config: Path) -> RunPlan:
     """Read the few options that must be known early.
+
+    ``test``, ``validate`` and ``predict`` take the best checkpoint of the newest run with the name, unless
+    another one is given or an untrained model is asked for.
 
     Parameters
     ----------
@@ -56,56 +78,165 @@ def plan_run(command: str, arguments: list[str], default_config: Path) -> RunPla
     FileNotFoundError
         The checkpoint is not there.
     ValueError
-        A config is no YAML, or the name no directory name.
+        A config is no YAML, the name no directory name, or options contradict each other.
     """
+    given = frozenset(_keys(arguments))
     known = _own_options(arguments)
-    runs, checkpoint = Path(known.runs_dir), _find(known)
-    config = _config_of(checkpoint) if checkpoint else None
+    known.help = any(key in ("h", "help", "print_config") or key.endswith(".help") for key in given)
+    _check_options(command, known, given)
+    runs = Path(known.runs_dir)
+    if command != "fit" and not (known.ckpt_path or known.untrained or known.help):
+        known.ckpt_path, known.by_default = "best", True
+    checkpoint, init_from = _find(runs, known), _find_init(runs, known)
+    source = checkpoint or init_from
+    config = _config_of(source) if source else None
+    if known.untrained and (named := runs_named(runs, known.name or "fit")):
+        config = next((c for run in reversed(named) if (c := run / "config.yaml").is_file()), None)
     by_name = known.ckpt_path in ("last", "best")
     continued = by_name and command == "fit"
     if checkpoint and continued:
         run = checkpoint.parent.parent
+    elif command == "fit":
+        run = new_run(runs, known.name or command)
     elif checkpoint and by_name:
         run = new_run(runs, f"{checkpoint.parent.parent.name}-{command}")
     else:
-        run = new_run(runs, known.name or command)
-    if not (known.config or known.help):
-        arguments = ["--config", str(config or default_config), *arguments]
-    if by_name:
-        arguments = [*arguments, "--ckpt_path", str(checkpoint)]
-    return RunPlan(command, arguments, run, checkpoint, known.name, continued)
+        run = new_run(runs, f"{known.name}-{command}" if known.name else command)
+    chosen = known.config
+    if not (known.config or "help" in given or "h" in given):
+        chosen = [str(config or default_config)]
+        arguments = ["--config", chosen[0], *arguments]
+    return RunPlan(
+        command,
+        arguments,
+        given,
+        run,
+        checkpoint,
+        init_from,
+        known.normalizer if init_from else None,
+        known.schedule if checkpoint else None,
+        known.untrained,
+        "the default config" if chosen == [str(default_config)] else ", ".join(chosen),
+        known.name,
+        continued,
+    )
+
+
+def _keys(arguments: list[str]) -> list[str]:
+    """Return the names of the options on a command line."""
+    return [a.lstrip("-").partition("=")[0].rstrip("+") for a in arguments if a.startswith("-")]
 
 
 def _own_options(arguments: list[str]) -> argparse.Namespace:
     """Read the options that decide on the run directory, before Lightning's parser runs."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action="append", default=[])
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--ckpt_path")
-    parser.add_argument("--name")
-    parser.add_argument("--runs_dir")
+    for option in ("ckpt_path", "init_from", "normalizer", "schedule", "name", "runs_dir"):
+        parser.add_argument(f"--{option}")
+    parser.add_argument("--untrained", action="store_true")
     known, _ = parser.parse_known_args(arguments)
-    for path in map(Path, known.config):
+    known.cli_ckpt_path, known.by_default = known.ckpt_path, False
+    written = _read(known.config)
+    if known.init_from is None:
+        known.ckpt_path = known.ckpt_path or written.get("ckpt_path")
+        if not known.cli_ckpt_path:
+            known.schedule = known.schedule or written.get("schedule")
+    if known.ckpt_path is None:
+        known.init_from = known.init_from or written.get("init_from")
+        known.normalizer = known.normalizer or written.get("normalizer")
+    known.untrained = known.untrained or bool(written.get("untrained"))
+    known.name = known.name or written.get("name")
+    known.runs_dir = known.runs_dir or written.get("runs_dir") or "runs"
+    return known
+
+
+def _read(configs: list[str]) -> dict[str, Any]:
+    """Return the top level of configs; later ones win, as in Lightning's parser."""
+    found: dict[str, Any] = {}
+    for path in map(Path, configs):
         try:
             written = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
         except yaml.YAMLError as error:
             raise ValueError(f"--config {path} is not valid YAML: {error}") from error
         if isinstance(written, dict):
-            known.name = known.name or written.get("name")
-            known.runs_dir = known.runs_dir or written.get("runs_dir")
-    known.runs_dir = known.runs_dir or "runs"
-    return known
+            found |= {key: value for key, value in written.items() if value is not None}
+    return found
 
 
-def _find(known: argparse.Namespace) -> Path | None:
+def _check_options(command: str, known: argparse.Namespace, given: frozenset[str]) -> None:
+    """Refuse options that would be ignored or contradict each other."""
+    if command == "fit":
+        if "untrained" in given:
+            raise ValueError("--untrained evaluates random weights: it is for test, validate and predict")
+        if known.ckpt_path and "init_from" in given:
+            raise ValueError(
+                "--ckpt_path continues a run with its optimizer, --init_from starts a new one from weights "
+                "alone: give one of the two"
+            )
+        if "schedule" in given and not known.ckpt_path:
+            raise ValueError(
+                "--schedule says what becomes of the learning-rate schedule when a run is continued: give "
+                "--ckpt_path last, best or FILE with it"
+            )
+        if known.init_from and known.normalizer not in ("keep", "refit"):
+            found = f", got {known.normalizer!r}" if known.normalizer else ""
+            raise ValueError(
+                f"--init_from needs --normalizer keep or refit{found}. With keep, the mean and spread of the "
+                "checkpoint stay, with which its weights were trained. With refit, they are computed from "
+                "the training data of the new run"
+            )
+        if "normalizer" in given and not known.init_from:
+            raise ValueError("--normalizer is for a run that starts from weights: give --init_from with it")
+        return
+    for option in ("schedule", "init_from", "normalizer", "optimizer", "lr_scheduler"):
+        if any(key == option or key.startswith(f"{option}.") for key in given):
+            raise ValueError(f"--{option} says how to train, and {command} does not train: leave it out")
+    if "return_predictions" in given:
+        raise ValueError("--return_predictions has no effect: predictions are written to a file")
+    if known.untrained and known.cli_ckpt_path:
+        raise ValueError("--untrained evaluates random weights, --ckpt_path those of a checkpoint: give one")
+    if known.ckpt_path and not known.cli_ckpt_path and not known.help:
+        raise ValueError(
+            f"the config says ckpt_path: {known.ckpt_path}, which may be where its fit started: say which "
+            f"checkpoint to {command} with --ckpt_path best, last or FILE"
+        )
+
+
+def _find(runs: Path, known: argparse.Namespace) -> Path | None:
     """Return the checkpoint that the options name."""
     if known.ckpt_path in ("last", "best"):
-        return find_checkpoint(Path(known.runs_dir), known.name or "fit", known.ckpt_path)
-    if known.ckpt_path and not Path(known.ckpt_path).is_file():
+        if known.by_default:
+            return _best_of(runs, known)
+        return find_checkpoint(runs, known.name or "fit", known.ckpt_path)
+    return _file("--ckpt_path", known.ckpt_path)
+
+
+def _best_of(runs: Path, known: argparse.Namespace) -> Path:
+    """Return the best checkpoint for a command that was not told which one to evaluate."""
+    name = known.name or "fit"
+    try:
+        return find_checkpoint(runs, name, known.ckpt_path)
+    except FileNotFoundError:
+        newest = [run for run in runs_named(runs, name) if checkpoint_of(run, "last").is_file()]
+        hint = f"; {newest[-1]} has a last.ckpt: --ckpt_path last" if newest else ""
         raise FileNotFoundError(
-            f"--ckpt_path {known.ckpt_path}: no such file; give a checkpoint, 'last' or 'best'"
-        )
-    return Path(known.ckpt_path) if known.ckpt_path else None
+            f"no run named {name!r} under {runs} has a {known.ckpt_path}.ckpt{hint}. Train one with "
+            "`matsciml fit`, give the --name of a run or --ckpt_path FILE, or evaluate random weights with "
+            "--untrained"
+        ) from None
+
+
+def _find_init(runs: Path, known: argparse.Namespace) -> Path | None:
+    """Return the checkpoint whose weights a new run starts from."""
+    if known.init_from in ("last", "best"):
+        return find_checkpoint(runs, known.name or "fit", known.init_from, "--init_from")
+    return _file("--init_from", known.init_from)
+
+
+def _file(option: str, path: str | None) -> Path | None:
+    if path and not Path(path).is_file():
+        raise FileNotFoundError(f"{option} {path}: no such file; give a checkpoint, 'last' or 'best'")
+    return Path(path) if path else None
 
 
 def _config_of(checkpoint: Path) -> Path | None:

@@ -44,8 +44,10 @@ def new_run(runs: Path, name: str) -> Path:
     return runs / f"{name}-{int(last) + 1 if last else 2}"
 
 
-def find_checkpoint(runs: Path, name: str, which: str) -> Path:
+def find_checkpoint(runs: Path, name: str, which: str, option: str = "--ckpt_path") -> Path:
     """Return the ``last`` or ``best`` checkpoint of the newest run called `name` that has one.
+
+    Errors name the option that asked for it.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def find_checkpoint(runs: Path, name: str, which: str) -> Path:
         if (path := checkpoint_of(run, which)).is_file():
             return path
     raise FileNotFoundError(
-        f"--ckpt_path {which}: no run named {name!r} under {runs} has a checkpoint {which}.ckpt; give the "
+        f"{option} {which}: no run named {name!r} under {runs} has a checkpoint {which}.ckpt; give the "
         "path of a checkpoint, or the run's --name and --runs_dir"
     )
 
@@ -90,6 +92,8 @@ class _ContinuingWriter(ExperimentWriter):
 class RunLogger(CSVLogger):
     """Writes `<run>/metrics.csv`, and goes on with the file that is there.
 
+    Each row is written when it is logged, so that a run that is killed has all of them.
+
     Parameters
     ----------
     run
@@ -97,7 +101,7 @@ class RunLogger(CSVLogger):
     """
 
     def __init__(self, run: Path) -> None:
-        super().__init__(save_dir=run.parent, name=run.name, version="", flush_logs_every_n_steps=50)
+        super().__init__(save_dir=run.parent, name=run.name, version="", flush_logs_every_n_steps=1)
         self._run = run
 
     @property

@@ -1,13 +1,41 @@
-"""config.yaml of a run."""
+"""config.yaml of a run: it states what ran, and runs again what ran."""
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 
+from matsciml.run_directory import trim_metrics
+
+START = ("ckpt_path", "schedule", "init_from", "normalizer")
+"""Keys that say how a run began: a run that is continued in its directory keeps them."""
+
 
 class SaveConfigAtStart(SaveConfigCallback):
-    """Writes config.yaml when the work starts, not while it is set up: a refused run leaves nothing."""
+    """Writes config.yaml when the work starts, not while it is set up: a refused run leaves nothing.
+
+    Parameters
+    ----------
+    parser, config, **kwargs
+        Of Lightning's `SaveConfigCallback`.
+    directory
+        The run's.
+    notes
+        What the keys do not say; comments at the top of the file.
+    """
+
+    def __init__(
+        self, parser: Any, config: Any, *, directory: Path, notes: Sequence[str] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(parser, config, **kwargs)
+        self.path = directory / self.config_filename
+        self.notes = list(notes)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Wait: targets and data are still being checked."""
@@ -29,3 +57,92 @@ class SaveConfigAtStart(SaveConfigCallback):
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().setup(trainer, pl_module, "")
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Put the notes above the config that was just written."""
+        if self.notes:
+            notes = "".join(f"# {note}\n" for note in self.notes)
+            _write(self.path, notes + self.path.read_text(encoding="utf-8"))
+
+
+class SaveConfigOfContinued(SaveConfigAtStart):
+    """Continues the records of a run: its metrics.csv, and its config.yaml with what changed, and when.
+
+    It waits for the first batch, because a run that is refused before, such as for another learning-rate
+    schedule, must stay as it was. It must come before callbacks that log when a batch starts.
+    """
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait."""
+
+    on_train_start = on_sanity_check_start
+    on_validation_start = on_sanity_check_start
+    on_test_start = on_sanity_check_start
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Write before the first batch."""
+        if self.already_saved:
+            return
+        before = _read(self.path)
+        effective = self.config
+        self.config = effective.clone()
+        for key in START:
+            if key in before:
+                self.config[key] = before[key]
+        if trainer.is_global_zero:
+            trim_metrics(self.path.parent, trainer.global_step)
+            self.notes = [*_notes(self.path), *self.notes]
+            now = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+            changes = [f"{key}: {old} -> {new}" for key, old, new in changed(before, now)]
+            with_schedule = f", --schedule {effective['schedule']}" if effective.get("schedule") else ""
+            today = datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+            self.notes.append(
+                f"{today}: continued from {Path(effective['ckpt_path']).name} at step {trainer.global_step}"
+                f"{with_schedule}{'; ' + '; '.join(changes) if changes else ''}"
+            )
+        self._save(trainer, pl_module)
+
+
+def changed(
+    before: Mapping[Any, Any], now: Mapping[Any, Any], place: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield key, old and new value of all that is another in two configs.
+
+    Parameters
+    ----------
+    before, now
+        Nested mappings.
+    place
+        What to put before the keys.
+    """
+    for key in dict.fromkeys([*before, *now]):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from changed(old, new, f"{place}{key}.")
+        elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+            yield from changed(dict(enumerate(old)), dict(enumerate(new)), f"{place}{key}.")
+        elif old != new:
+            yield f"{place}{key}", old, new
+
+
+def _notes(path: Path) -> list[str]:
+    """Return the notes of earlier continuations."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [
+        line[2:] for line in lines if line.startswith("# ") and not line.startswith("# pytorch_lightning")
+    ]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -42,6 +42,7 @@ def write_results(
     datamodule: Any,
     collector: PredictionCollector,
     plan: RunPlan,
+    checkpoint: object,
     seconds: float,
 ) -> None:
     """Write summary.json and report.html into the run's directory and print the table.
@@ -56,6 +57,8 @@ def write_results(
         The predictions.
     plan
         Where the run is.
+    checkpoint
+        Path of the checkpoint whose weights were tested; empty or None if they are in none.
     seconds
         How long it took.
     """
@@ -67,6 +70,7 @@ def write_results(
         "test": results,
         "run": plan.run.name,
         "command": plan.command,
+        "checkpoint": _relative(checkpoint),
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "seconds": round(seconds, 1),
@@ -81,6 +85,15 @@ def write_results(
     write_json(plan.run / "summary.json", summary)
     write_report(plan.run, summary, quantities)
     console.show_results(results, plan.run)
+
+
+def _relative(path: object) -> str | None:
+    """Return a path relative to the current directory if it is below, as paths of a run are given."""
+    if not path:
+        return None
+    absolute = Path(str(path)).resolve()
+    here = Path.cwd().resolve()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,24 +8,32 @@ import shutil
 import time
 import warnings
 from importlib.resources import as_file, files
-from typing import Any
+from typing import Any, Literal
 
 import mml_models  # noqa: F401  a config may name its encoders by their class names alone
-from lightning_utilities.core.rank_zero import rank_zero_only
+import torch
+from jsonargparse.typing import register_type
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 import matsciml  # noqa: F401  registers accelerators and strategies
 from matsciml import console
+from matsciml.checkpoint_names import prepare_names
 from matsciml.checkpoints import check_checkpoint
 from matsciml.config_errors import raise_readable
 from matsciml.interruption import GracefulInterruption, TrainingInterrupted
+from matsciml.optimizer_options import add_late_parameters, check_optimizer
 from matsciml.plan import RunPlan, plan_run
 from matsciml.predictions import PredictionCollector, PredictionWriter
-from matsciml.run_directory import RUN_VARIABLE, RunLogger, checkpoint_of, trim_metrics
-from matsciml.save_config import SaveConfigAtStart
+from matsciml.random_state import RandomState
+from matsciml.run_checkpoints import BestCheckpoint, LastCheckpoint
+from matsciml.run_directory import RUN_VARIABLE, RunLogger, checkpoint_of
+from matsciml.save_config import SaveConfigAtStart, SaveConfigOfContinued
 from matsciml.summary import write_results
+from matsciml.weight_averaging import check_averaging, swapped_in, without_averaging
+
+# Without it, config.yaml says "Unable to serialize instance cpu" for StochasticWeightAveraging's device.
+register_type(torch.device, str, torch.device, fail_already_registered=False)
 
 # Errors come back to us, and the beginning of an option's name is not taken for the option.
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
@@ -47,6 +55,7 @@ def run_training(command: str, arguments: list[str], debug: bool) -> int:
         quieten()
     with as_file(files("matsciml") / "configs" / "emt.yaml") as default:
         plan = plan_run(command, arguments, default)
+        say_source(plan)
         try:
             MatSciMLCLI(plan)
         except RuntimeError as error:
@@ -56,11 +65,25 @@ def run_training(command: str, arguments: list[str], debug: bool) -> int:
             raise ValueError(text) from error
         except TrainingInterrupted as stop:
             option = f" --name {plan.name}" if plan.name else ""
-            console.say(f"{stop}\ncontinue with: matsciml fit{option} --ckpt_path last")
+            more = f"\ncontinue with: matsciml fit{option} --ckpt_path last" if stop.checkpoint else ""
+            console.say(f"{stop}{more}")
             return 128 + stop.signum
         finally:
             os.environ.pop(RUN_VARIABLE, None)
     return 0
+
+
+def say_source(plan: RunPlan) -> None:
+    """Say in one line which weights are evaluated, and with which config.
+
+    Parameters
+    ----------
+    plan
+        Of any command; nothing is said of a fit, whose first lines say more.
+    """
+    if plan.command != "fit" and (plan.checkpoint or plan.untrained):
+        weights = plan.checkpoint or "untrained, random weights"
+        console.say(f"matsciml {plan.command}: {weights}, config {plan.config}")
 
 
 def quieten() -> None:
@@ -78,6 +101,7 @@ def quieten() -> None:
     warnings.filterwarnings(
         "ignore", message=".*callbacks used to create the checkpoint need to be provided.*"
     )
+    warnings.filterwarnings("ignore", message=".*configure_optimizers` will be overridden by.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")  # Lightning 2.6 with torch 2.15
 
 
@@ -100,16 +124,20 @@ class MatSciMLCLI(LightningCLI):
                 LightningDataModule,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
-                save_config_callback=SaveConfigAtStart,
-                save_config_kwargs={"overwrite": True},
+                save_config_callback=None,  # `instantiate_trainer` adds it, in its place
                 seed_everything_default=0,
                 parser_kwargs={"prog": "matsciml", **_STRICT, plan.command: _STRICT},
                 args=[plan.command, *plan.arguments],
             )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, without Lightning's warning that arguments came from a list."""
+        """Parse, without Lightning's warning that arguments came from a list; then state what will run."""
         self.config = parser.parse_args(args)
+        plan, config = self.plan, self.config[self.plan.command]
+        config["ckpt_path"] = str(plan.checkpoint) if plan.checkpoint else None
+        config["init_from"] = str(plan.init_from) if plan.init_from else None
+        config["normalizer"], config["schedule"] = plan.normalizer, plan.schedule
+        config["untrained"] = plan.untrained
 
     def _parse_ckpt_path(self) -> None:
         """Leave the model to the config: a checkpoint of another model is an error, not another model."""
@@ -120,11 +148,68 @@ class MatSciMLCLI(LightningCLI):
             "--name", type=str | None, default=None, help="The run is kept under RUNS_DIR/NAME."
         )
         parser.add_argument("--runs_dir", type=str, default="runs", help="Where the runs are kept.")
+        parser.add_argument(
+            "--schedule",
+            type=Literal["restart", "stretch", "keep"] | None,
+            default=None,
+            help="What becomes of the learning-rate schedule of a fit that is continued differently.",
+        )
+        parser.add_argument(
+            "--init_from",
+            type=str | None,
+            default=None,
+            help="Checkpoint (best, last or a file) whose weights a new fit starts from.",
+        )
+        parser.add_argument(
+            "--normalizer",
+            type=Literal["keep", "refit"] | None,
+            default=None,
+            help="With --init_from: keep the checkpoint's mean and spread, or refit them to the data.",
+        )
+        parser.add_argument(
+            "--untrained",
+            action="store_true",
+            help="Evaluate random weights (test, validate, predict).",
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse options that would be recorded and ignored."""
+        config = self.config[self.plan.command]
+        trainer = config["trainer"]
+        if trainer.get("logger") is False:
+            raise ValueError(
+                "trainer.logger false cannot be used: every run writes metrics.csv, which its report reads; "
+                "leave it out"
+            )
+        if trainer.get("default_root_dir"):
+            raise ValueError(
+                f"trainer.default_root_dir {trainer['default_root_dir']} cannot be used: a run is kept in "
+                "RUNS_DIR/NAME; give --runs_dir and --name"
+            )
+        if trainer.get("barebones"):
+            raise ValueError(
+                "trainer.barebones true cannot be used: a run writes metrics and checkpoints; leave it out"
+            )
+        self.notes: list[str] = []
+        if self.plan.command == "fit":
+            unused = check_optimizer(config, self.plan.given)
+            self.notes = [unused] if unused else []
+
+    @staticmethod
+    def configure_optimizers(
+        lightning_module: LightningModule, optimizer: Any, lr_scheduler: Any = None
+    ) -> Any:
+        """Return the optimizer of the command line, for all parameters that the module has by now."""
+        add_late_parameters(lightning_module, optimizer)
+        return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer write into the run directory, and add the callbacks that every run has."""
         config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
         quick = bool(config.get("fast_dev_run"))
+        given = config.get("callbacks") or []
+        given = list(given) if isinstance(given, list | tuple) else [given]
+        first: list[Callback] = []
         own: list[Callback] = [self.collector]
         loggers = config.get("logger")
         others = loggers if isinstance(loggers, list) else [loggers]
@@ -132,32 +217,53 @@ class MatSciMLCLI(LightningCLI):
         config["logger"] = [RunLogger(self.plan.run), *(x for x in others if not isinstance(x, bool | None))]
         if not quick:
             config["default_root_dir"] = str(self.plan.run)
-        if self.subcommand == "fit" and not quick:
-            given = config.get("callbacks") or []
-            given = given if isinstance(given, list) else [given]
-            if not any(isinstance(callback, ModelCheckpoint) for callback in given):
-                folder = checkpoint_of(self.plan.run, "best").parent
-                own.append(
-                    ModelCheckpoint(
-                        folder,
-                        "best",
-                        monitor="val_loss",
-                        save_last=True,
-                        enable_version_counter=False,
-                        auto_insert_metric_name=False,
-                    )
+            kind = SaveConfigOfContinued if self.plan.continued else SaveConfigAtStart
+            first.append(
+                kind(
+                    self._parser(self.subcommand),
+                    self.config[self.subcommand],
+                    directory=self.plan.run,
+                    notes=self.notes,
+                    overwrite=True,
                 )
-            own.append(GracefulInterruption(checkpoint_of(self.plan.run, "last")))
+            )
+        if self.subcommand == "fit":
+            check_averaging(given)
+            first.insert(0, RandomState())
+        else:
+            given = without_averaging(given)
+        if self.subcommand == "fit" and not quick:
+            self.best, last = None, None
+            if config.get("enable_checkpointing") is not False:
+                best_path = checkpoint_of(self.plan.run, "best")
+                prepare_names(given, best_path.parent)
+                self.best, last = (
+                    BestCheckpoint(best_path),
+                    LastCheckpoint(checkpoint_of(self.plan.run, "last")),
+                )
+                own += [self.best, last]
+            own.append(GracefulInterruption(last))
         if self.subcommand == "predict":
             own.append(PredictionWriter(self.plan.run / "predictions.jsonl"))
-        return self._instantiate_trainer(config, own)
+        config["callbacks"] = [*first, *given, *own]
+        return self._instantiate_trainer(config, [])
 
     def after_instantiate_classes(self) -> None:
         """Check the checkpoint against the model before anything is written."""
         if self.plan.checkpoint:
-            step = check_checkpoint(self.plan.checkpoint, self.model)
-            if self.plan.continued:
-                rank_zero_only(trim_metrics)(self.plan.run, step)
+            check_checkpoint(self.plan.checkpoint, self.model)
+        if self.plan.schedule:
+            if not hasattr(self.model, "resume_schedule"):
+                raise ValueError(
+                    f"--schedule {self.plan.schedule}: {type(self.model).__name__} has no attribute "
+                    "resume_schedule, as the tasks of mml-tasks have; leave out --schedule"
+                )
+            self.model.resume_schedule = self.plan.schedule
+        if self.plan.init_from and not hasattr(self.model, "start_from"):
+            raise ValueError(
+                f"--init_from: {type(self.model).__name__} has no method start_from, as the tasks of "
+                "mml-tasks have; use one of them, or load the weights in its constructor"
+            )
         os.environ[RUN_VARIABLE] = str(self.plan.run)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -165,7 +271,7 @@ class MatSciMLCLI(LightningCLI):
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
         if kwargs.get("weights_only") is None:
             kwargs["weights_only"] = True
-        if subcommand == "test":
+        if subcommand == "test" and "verbose" not in self.plan.given:
             kwargs["verbose"] = False  # our table follows
         return kwargs
 
@@ -182,14 +288,26 @@ class MatSciMLCLI(LightningCLI):
             raise
 
     def before_fit(self) -> None:
-        """Say what is going to happen."""
-        console.say_start(self.trainer, self.model, self.datamodule, self.plan)
+        """Start from the weights of another run, if that is asked for, and say what is going to happen."""
+        if self.plan.init_from:
+            self.model.start_from(self.plan.init_from, normalizer=self.plan.normalizer)
+        console.say_start(self.trainer, self.model, self.datamodule, self.plan, self.notes)
 
     def after_fit(self) -> None:
-        """Evaluate the best model on held-out data and write the report."""
+        """Evaluate the weights of the best checkpoint on held-out data and write the report."""
         if self._get(self.config_init, "trainer")["fast_dev_run"]:
             return
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        averaged = swapped_in(self.trainer)
+        # What is evaluated from here on are the weights in a checkpoint's state_dict, or those of the module.
+        self.trainer.callbacks = without_averaging(self.trainer.callbacks)  # type: ignore[attr-defined]
+        if averaged and self.best is not None:
+            self._compare_average(self.best)
+        best = self.best.best_model_path if self.best is not None else ""
+        if self.best is None:
+            console.say(
+                "trainer.enable_checkpointing is false: no checkpoint is kept, and the weights of the last "
+                "step are tested"
+            )
         if self.datamodule is not None and _has_test_data(self.datamodule):
             self.trainer.test(
                 self.model,
@@ -198,17 +316,39 @@ class MatSciMLCLI(LightningCLI):
                 verbose=False,
                 weights_only=True,
             )
-        self._write_results()
+        self._write_results(best)
 
-    def _write_results(self) -> None:
+    def _compare_average(self, best: BestCheckpoint) -> None:
+        """Make the average of `StochasticWeightAveraging` the best checkpoint if its validation is best."""
+        score = best.best_model_score
+        if score is None:
+            best.take_over(self.trainer, float("inf"))
+            console.say(
+                "averaged weights (StochasticWeightAveraging): saved as best.ckpt, without validation"
+            )
+            return
+        self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+        value = float(self.trainer.callback_metrics["val_loss"])
+        text = (
+            f"averaged weights (StochasticWeightAveraging): val_loss {value:.4g}, best.ckpt has {score:.4g}"
+        )
+        if value < score:
+            best.take_over(self.trainer, value)
+            console.say(f"{text}; they are best.ckpt now")
+        else:
+            console.say(f"{text}, which stays")
+
+    def _write_results(self, checkpoint: object) -> None:
         """Write summary.json and the report, and print the table."""
         if self.trainer.is_global_zero:
             seconds = time.monotonic() - self.started
-            write_results(self.trainer, self.model, self.datamodule, self.collector, self.plan, seconds)
+            write_results(
+                self.trainer, self.model, self.datamodule, self.collector, self.plan, checkpoint, seconds
+            )
 
     def after_test(self) -> None:
         """Write the report of an evaluation."""
-        self._write_results()
+        self._write_results(self.plan.checkpoint)
 
     def predict(self, **kwargs: Any) -> None:
         """Predict, keeping nothing in memory."""

@@ -1,0 +1,66 @@
+"""File names of a config's own `ModelCheckpoint` callbacks, which write beside those of the run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from matsciml.run_directory import BEST, LAST
+
+logger = logging.getLogger(__name__)
+
+_FIELD = re.compile(r"\{([^{}:]*)([^{}]*)\}")
+
+
+def prepare_names(callbacks: Iterable[Callback], folder: Path) -> None:
+    """Keep the names of other checkpoints apart from the run's, and free of accidental folders.
+
+    Parameters
+    ----------
+    callbacks
+        Of the config; each `ModelCheckpoint` among them is changed in place.
+    folder
+        Where the run keeps ``best.ckpt`` and ``last.ckpt``.
+
+    Raises
+    ------
+    ValueError
+        If a callback would overwrite ``best.ckpt`` or ``last.ckpt`` of the run.
+    """
+    for callback in callbacks:
+        if not isinstance(callback, ModelCheckpoint):
+            continue
+        _flatten(callback)
+        if callback.dirpath is not None and Path(callback.dirpath) != Path(os.path.realpath(folder)):
+            continue
+        name = f"{callback.filename}{callback.FILE_EXTENSION}"
+        if name in (BEST, LAST):
+            raise ValueError(
+                f"ModelCheckpoint(filename={callback.filename!r}) would overwrite {name} of the run, which "
+                "every run keeps by itself: give another filename or dirpath"
+            )
+        if callback.save_last and f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}" == LAST:
+            callback.CHECKPOINT_NAME_LAST = "last-saved"
+            logger.info(
+                "ModelCheckpoint(save_last=...) writes last-saved.ckpt: last.ckpt is the run's newest state"
+            )
+
+
+def _flatten(callback: ModelCheckpoint) -> None:
+    """Replace slashes in the names of metrics, which Lightning would make folders of."""
+    before = callback.filename
+    fields = _FIELD.findall(before or "")
+    if not before or not callback.auto_insert_metric_name or not any("/" in name for name, _ in fields):
+        return
+    equals = callback.CHECKPOINT_EQUALS_CHAR
+    callback.filename = _FIELD.sub(
+        lambda field: f"{field[1].replace('/', '_')}{equals}{{{field[1]}{field[2]}}}", before
+    )
+    callback.auto_insert_metric_name = False
+    logger.info("checkpoints are named %s, as %s would make folders", callback.filename, before)

@@ -1,0 +1,67 @@
+"""Averaged weights: the weights that a run reports are those in the checkpoint that it hands over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mml_diagnostics import ExponentialMovingAverageCallback
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import StochasticWeightAveraging, WeightAveraging
+
+AVERAGING = (WeightAveraging, StochasticWeightAveraging, ExponentialMovingAverageCallback)
+
+
+def check_averaging(callbacks: Iterable[Callback]) -> None:
+    """Raise if an average of Lightning's starts late: before, it validates and saves the initial weights.
+
+    Parameters
+    ----------
+    callbacks
+        Of the config.
+
+    Raises
+    ------
+    ValueError
+        If a `WeightAveraging` does not update the average with the first step.
+    """
+    for callback in callbacks:
+        if isinstance(callback, ExponentialMovingAverageCallback) or not isinstance(
+            callback, WeightAveraging
+        ):
+            continue
+        if not callback.should_update(step_idx=0):
+            raise ValueError(
+                f"{type(callback).__name__} starts to average after the first step; until then, Lightning "
+                "validates and saves the weights from before training instead of the trained ones. Use "
+                "mml_diagnostics.ExponentialMovingAverageCallback, which takes the same options, or start "
+                "with the first step"
+            )
+
+
+def without_averaging(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return the callbacks that do not average weights.
+
+    An evaluation uses the weights in ``state_dict`` of a checkpoint, which are the averaged ones. Lightning's
+    callbacks would replace them by the raw ones.
+
+    Parameters
+    ----------
+    callbacks
+        Of a trainer.
+    """
+    return [callback for callback in callbacks if not isinstance(callback, AVERAGING)]
+
+
+def swapped_in(trainer: Trainer) -> bool:
+    """Return whether `StochasticWeightAveraging` has put its average into the module at the end of the fit.
+
+    Parameters
+    ----------
+    trainer
+        Whose fit has ended.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, StochasticWeightAveraging) and callback.n_averaged is not None:
+            ended = trainer.current_epoch - 1
+            return bool(trainer.max_epochs == -1 or ended >= callback.swa_end)
+    return False
