@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchmetrics
 from mml_diagnostics import GradientCheckCallback, replay
 from mml_diagnostics.replay import random_state, set_random_state
 from pytorch_lightning.strategies import SingleDeviceStrategy
@@ -48,6 +49,29 @@ def test_the_step_is_gone_through_again(
     assert replayed.losses == losses
     assert replayed.bad_gradients == ["encoder.message.weight"]
     assert replayed.batches[1]["sample_id"][5] == "test/000013"
+
+
+def test_metrics_and_lists_of_the_module_are_left_alone(
+    samples, make_loader, make_task, make_trainer, task_class, tmp_path
+):
+    class Remembers(task_class):
+        def __init__(self):
+            super().__init__()
+            self.metric, self.losses = torchmetrics.MeanMetric(), []
+
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.metric.update(loss.detach())
+            self.losses.append(float(loss.detach()))
+            return loss
+
+    samples[0]["targets"]["energy"].fill_(torch.nan)
+    make_trainer(GradientCheckCallback(dump_dir=tmp_path)).fit(
+        task := make_task(Remembers), make_loader(samples[:8])
+    )
+    (file,) = tmp_path.glob("step-*.pt")
+    assert len(replay(file, task).losses) == 1
+    assert task.metric.update_count == len(task.losses) == 1
 
 
 def test_at_most_ten_are_written(samples, make_loader, make_task, make_trainer, tmp_path, caplog):
