@@ -37,6 +37,25 @@ def energies(path):
     return [int(sample["targets"]["energy"]) for sample in LMDBDataset(path)]
 
 
+def test_the_manifest_holds_the_call(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_lines(tmp_path / "a b.jsonl", 10)
+    manifest = import_source("a b.jsonl", tmp_path / "out", about={"license": "MIT"}, progress=True)
+    assert manifest.source["command"] == "mml_data.convert.import_source('a b.jsonl', 'out')"
+    assert manifest.source["license"] == "MIT"
+    options = {"splits": [0.5, 0.5, 0], "targets": {"energy"}, "units": {"targets.energy": "eV"}}
+    manifest = import_source("a b.jsonl", "again", seed=3, jobs=2, **options)
+    command = manifest.source["command"]
+    assert command == (
+        "mml_data.convert.import_source('a b.jsonl', 'again', splits=[0.5, 0.5, 0], seed=3, "
+        "targets=['energy'], units={'targets.energy': 'eV'})"
+    )
+    shutil.rmtree("again")
+    exec(f"import mml_data.convert\n{command}", {})
+    assert LMDBDataset("again").manifest.source == manifest.source
+    assert import_source("a b.jsonl", "mine", about={"command": "mine"}).source["command"] == "mine"
+
+
 @pytest.mark.parametrize("jobs", [2, 3])
 def test_processes_give_the_same_data_set_in_more_shards(tmp_path, jobs):
     source = write_lines(tmp_path / "in.jsonl", 50, bad=(7, 30, 49))

@@ -194,8 +194,8 @@ class TestMissing:
         assert [bool(torch.isnan(dataset[i]["targets"]["energy"])) for i in range(3)] == [True, True, False]
         assert manifest.statistics["all"]["targets"]["energy"]["missing"] == 2
         assert [dataset[0]["target_types"]] * 2 == [dataset[1]["target_types"], dataset[9]["target_types"]]
-        assert "target 'energy' is missing in 2 structure(s)" in caplog.text
-        assert "target 'is_metal' is missing in 1 structure(s)" in caplog.text
+        assert "target 'energy' is missing in 2 of 10 structures" in caplog.text
+        assert "target 'is_metal' is missing in 1 of 10 structures" in caplog.text
 
     @pytest.mark.parametrize("value", [None, float("nan")])
     def test_can_be_refused(self, tmp_path, file, value):
@@ -203,8 +203,11 @@ class TestMissing:
         with pytest.raises(ValueError, match=r"in\.jsonl:2: target 'energy' is missing .*allow_missing=True"):
             import_jsonl(source, tmp_path / "out", allow_missing=False)
 
-    def test_a_missing_list_is_nan_in_the_shape_of_the_others(self, tmp_path, file):
-        import_jsonl(file(with_targets(force=None), *[COPPER] * 9), tmp_path / "out")
+    def test_a_missing_list_is_nan_in_the_shape_of_the_others(self, tmp_path, file, caplog):
+        manifest = import_jsonl(file(with_targets(force=None), *[COPPER] * 9), tmp_path / "out")
+        about = manifest.statistics["all"]["targets"]["force"]
+        assert (about["missing"], about["missing_structures"], about["count"]) == (6, 1, 54)
+        assert "target 'force' is missing in 1 of 10 structures" in caplog.text
         force = LMDBDataset(tmp_path / "out")[0]["targets"]["force"]
         assert force.shape == (2, 3)
         assert torch.isnan(force).all()

@@ -111,13 +111,33 @@ def test_labels_that_are_missing_in_some_structures_are_classes_still():
         "class_counts": [1, 2],
         "count": 3,
         "missing": 1,
+        "missing_structures": 1,
     }
 
 
 def test_missing_values_are_counted_and_left_out():
     targets = statistics([one(gap=float("nan")), one(gap=2.0), one()])["targets"]
     assert (targets["gap"]["mean"], targets["gap"]["count"], targets["gap"]["missing"]) == (2.0, 1, 1)
-    assert statistics([one(gap=float("nan"))])["targets"]["gap"] == {"count": 0, "missing": 1}
+    assert statistics([one(gap=float("nan"))])["targets"]["gap"] == {
+        "count": 0,
+        "missing": 1,
+        "missing_structures": 1,
+    }
+
+
+def test_structures_with_missing_components_are_counted_once():
+    forces = [np.full((natoms, 3), float(natoms)) for natoms in (1, 2, 3, 4)]
+    forces[1][0, 2] = forces[3][:] = np.nan
+    samples = [one(natoms=len(force), force=force) for force in forces]
+    first, second = DatasetStatistics(), DatasetStatistics()
+    for sample in samples[:2]:
+        first.add(sample)
+    for sample in samples[2:]:
+        second.add(sample)
+    first.merge(second)
+    for about in (statistics(samples), first.result()):
+        force = about["targets"]["force"]
+        assert (force["count"], force["missing"], force["missing_structures"]) == (17, 13, 2)
 
 
 def test_a_target_with_a_row_for_each_atom_has_no_value_per_atom():

@@ -8,6 +8,7 @@ from mml_graphs import adaptive
 from mml_graphs.adaptive import adaptive_edges, first_step, isolated_atoms, nearest_distances
 from mml_graphs.lattice import complete_cell
 from mml_graphs.neighbors import find_edges, search
+from mml_graphs.search import BACKENDS
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 
 NONE = (False, False, False)
@@ -76,16 +77,33 @@ def test_one_hundred_angstrom_are_the_last_step(length, enough):
         assert adaptive_edges(np.zeros((1, 3)), cell, 6.3, "auto")[1] == enough
 
 
-def test_what_no_cutoff_helps_is_an_error_naming_the_atoms():
-    with pytest.raises(
-        ValueError, match="atom 0 has no neighbour within 100 angstrom; there is no other atom"
-    ):
-        adaptive_edges(np.zeros((1, 3)), complete_cell(None, NONE), 6.0, "auto")
-    positions = np.array([[0, 0, 0], [1, 0, 0], [0, 300, 0], [0, 0, 550.0]])
-    with pytest.raises(
-        ValueError, match=r"2 atoms \(2, 3\) have no neighbour .* a cutoff of 550.00 angstrom"
-    ):
-        adaptive_edges(positions, complete_cell(None, NONE), 6.0, "auto")
+@pytest.mark.parametrize("few", [adaptive.FEW, 0])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("positions", "radius", "degrees"),
+    [
+        ([[0, 0, 0]], 6.0, [0]),
+        ([[0, 0, 0], [0, 300, 0], [0, 0, 550]], 6.0, [0, 0, 0]),
+        ([[0, 0, 0], [1, 0, 0], [0, 300, 0], [0, 0, 550]], 6.0, [1, 1, 0, 0]),
+        ([[0, 300, 0], [0, 0, 0], [9.2, 0, 0], [0, 0, 20.2]], 20.5, [0, 2, 1, 1]),
+        ([[0, 0, 0], [100, 0, 0]], 100.0, [1, 1]),
+    ],
+)
+def test_free_atoms_have_no_edges_and_the_cutoff_does_not_grow_for_them(
+    monkeypatch, few, backend, positions, radius, degrees
+):
+    monkeypatch.setattr(adaptive, "FEW", few)
+    positions = np.array(positions, dtype=float)
+    edges, found = adaptive_edges(positions, complete_cell(None, NONE), 6.0, backend)
+    assert found == radius
+    assert np.bincount(edges.src, minlength=len(positions)).tolist() == degrees
+    assert_same_edges(edges, brute_force_edges(positions, None, NONE, radius))
+
+
+def test_a_periodic_structure_still_has_to_be_within_reach():
+    positions, cell = np.array([[0.0, 0, 0], [1, 0, 0], [0, 300, 0]]), np.diag([1000.0, 1000, 1000])
+    with pytest.raises(ValueError, match=r"atom 2 has no neighbour .* a cutoff of 300.00 angstrom"):
+        adaptive_edges(positions, complete_cell(cell, (True, False, False)), 6.0, "auto")
 
 
 @given(st.floats(0.01, 120), st.floats(0.01, 120))

@@ -218,7 +218,6 @@ def test_repr_and_pickle():
          "the 2 parts that atoms 0, 1 are in are not connected .* cutoff of 160.00 "),
         ([[0, 0, 0], [1, 0, 0]], np.array([[160.0, 0, 0], [0, 140.0, 0], [1600, 1400, 3]]), ALL,
          "atom 0 is not connected to its images along a and b and c within 100 .* cutoff of 159.00 "),
-        ([[0, 0, 0]], None, NONE, "sample 's': atom 0 has no neighbour within 100 angstrom; there is no"),
     ],
 )  # fmt: skip
 def test_what_no_cutoff_connects_is_said(positions, cell, pbc, message):

@@ -125,6 +125,54 @@ def test_structures_of_all_sizes_in_any_order(monkeypatch, portion, adaptive_cut
     assert batch["cutoff_radius"][10].item() == pytest.approx(14.0 if adaptive_cutoff else 6.0)
 
 
+HELIUM = {"atomic_numbers": [2], "pos": [[7.0, 0, 0]]}
+DIMER = {"atomic_numbers": [2, 2], "pos": [[0.0, 0, 0], [0, 0, 6.2]]}
+NEAR = {"atomic_numbers": [8, 1, 1], "pos": [[0.0, 0, 0], [0.76, 0.59, 0], [30.0, 0, 0]]}
+FAR = {"atomic_numbers": [8, 1, 1], "pos": [[0.0, 0, 0], [0.76, 0.59, 0], [300.0, 0, 0]]}
+SPARSE = {"atomic_numbers": [3], "pos": [[0.0, 0, 0]], "cell": np.eye(3) * 7.2}
+
+
+@pytest.mark.parametrize("connectivity", ["atoms", "graph"])
+@pytest.mark.parametrize("backend", ["auto", "numpy", "pymatgen", "vesin", "ase"])
+def test_free_atoms_have_no_edges(library, backend, connectivity, caplog):
+    neighbors = PeriodicPropertiesTransform(
+        5.0, adaptive_cutoff=True, backend=backend, connectivity=connectivity
+    )
+    graph = PointCloudToGraphTransform(library)
+    far = [FAR] if connectivity == "atoms" else []
+    samples = [HELIUM, DIMER, SPARSE, NEAR, COPPER, HELIUM, *far]
+    samples = [{**sample, "sample_id": f"s{index}"} for index, sample in enumerate(samples)]
+    batch = GraphCollate(neighbors, graph)(samples)
+    radii = batch["cutoff_radius"].flatten().tolist()
+    assert radii[:4] + radii[5:6] == [5.0, 6.5, 7.5, 29.5, 5.0]
+    degrees = torch.bincount(batch["src_nodes"], minlength=len(batch["pos"])).split(batch["natoms"].tolist())
+    assert [each.tolist() for each in degrees[:4]] == [[0], [1, 1], [6], [1, 2, 1]]
+    assert degrees[5].tolist() == [0]
+    if library == "pyg":
+        assert_same_batch(batch, one_by_one(neighbors, graph, samples))
+        assert batch["graph"].num_graphs == len(samples)
+    # Only an atom that has no neighbour although it has company is mentioned.
+    told = [message for message in caplog.messages if "have no neighbour" in message or "has no" in message]
+    if far:
+        assert degrees[6].tolist() == [1, 1, 0]
+        assert radii[6] == 5.0
+        assert all("sample 's6': atom 2 has no neighbour within 100 angstrom" in text for text in told)
+        strict = PeriodicPropertiesTransform(5.0, adaptive_cutoff=True, backend=backend, on_isolated="raise")
+        with pytest.raises(ValueError, match=r"atom 2 has no neighbour within 100 .*; check the positions"):
+            strict(FAR)
+        assert not len(strict(HELIUM)["src_nodes"])
+    else:
+        assert not told
+
+
+def test_a_batch_of_nothing_but_free_atoms(library):
+    neighbors = PeriodicPropertiesTransform(5.0, adaptive_cutoff=True)
+    batch = GraphCollate(neighbors, PointCloudToGraphTransform(library))([HELIUM] * 3)
+    assert batch["src_nodes"].shape == (0,)
+    assert batch["offsets"].shape == (0, 3)
+    assert batch["natoms"].tolist() == [1, 1, 1]
+
+
 def test_each_structure_grows_until_it_is_connected():
     neighbors = PeriodicPropertiesTransform(3.0, adaptive_cutoff=True, connectivity="graph")
     slab = {"atomic_numbers": np.array([6]), "pos": np.zeros((1, 3)), "cell": np.diag([2.0, 2.0, 9.0])}

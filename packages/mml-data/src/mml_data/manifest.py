@@ -57,7 +57,8 @@ class Manifest:
         For ``all`` and each split: ``count``, ``natoms``, ``elements`` and ``targets``, see
         `mml_data.statistics`.
     source
-        What it was made from: free text fields such as ``origin``, ``command``, ``license``, ``notes``.
+        What it was made from: free text fields such as ``origin``, ``license``, ``notes``, and ``command``,
+        the complete command line or call of the import.
     """
 
     name: str

@@ -97,7 +97,9 @@ class DatasetStatistics:
     energy by its name, ``reference_energies`` by symbol, ``reference_rank`` and ``per_atom_residual_std``
     (see `mml_data.references.ReferenceFit`). A target that ``target_types`` names under
     ``classification``, or an integer or boolean one that they do not name under ``regression``, has
-    ``classes``, ``class_counts`` and ``count`` instead. NaN counts as ``missing`` (given where there is any).
+    ``classes``, ``class_counts`` and ``count`` instead. If there is NaN, ``missing`` is the number of missing
+    components, as ``count`` is that of the known ones, and ``missing_structures`` the number of structures in
+    which any component is missing.
     """
 
     def __init__(self) -> None:
@@ -184,6 +186,7 @@ class _Target:
         self.has_fractions = False
         self.classes: Counter[int] = Counter()
         self.missing = 0
+        self.missing_structures = 0
 
     @property
     def is_label(self) -> bool:
@@ -198,7 +201,10 @@ class _Target:
         if self.is_label:
             labels, counts = np.unique(flat[known].astype(np.int64), return_counts=True)
             self.classes.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
-        self.missing += int(flat.size - known.sum())
+        if missing := int(flat.size - known.sum()):
+            self.missing += missing
+            structure = np.repeat(np.arange(len(values)), [value.size for value in values])
+            self.missing_structures += np.unique(structure[~known]).size
         self.values.add(flat[known])
         self.one_a_structure = self.one_a_structure and all(
             value.size == 1 and value.ndim <= 1 for value in values
@@ -219,6 +225,7 @@ class _Target:
         self.has_fractions = self.has_fractions or other.has_fractions
         self.classes.update(other.classes)
         self.missing += other.missing
+        self.missing_structures += other.missing_structures
 
     def result(self) -> dict[str, Any]:
         if self.is_label:
@@ -228,11 +235,16 @@ class _Target:
                 "class_counts": [self.classes[label] for label in labels],
                 "count": sum(self.classes.values()),
             }
-            return counted | ({"missing": self.missing} if self.missing else {})
+            return counted | self._missing()
         result: dict[str, Any] = dict(self.values.result())
         if self.one_a_structure and result["count"]:
             per_atom = self.per_atom.result()
             result |= {"per_atom_mean": per_atom["mean"], "per_atom_std": per_atom["std"]}
             if self.fit is not None:
                 result |= self.fit.result()
-        return result | ({"missing": self.missing} if self.missing else {})
+        return result | self._missing()
+
+    def _missing(self) -> dict[str, int]:
+        if not self.missing:
+            return {}
+        return {"missing": self.missing, "missing_structures": self.missing_structures}

@@ -48,6 +48,9 @@ def adaptive_edges(
     other, but the distance to the nearest neighbours is estimated first, so that mostly one further search
     is enough.
 
+    In a structure without periodic directions, atoms with no other atom within the last step are free: they
+    have no edges, and the cutoff does not grow for them. A single free atom keeps the nominal cutoff.
+
     Parameters
     ----------
     positions
@@ -67,26 +70,35 @@ def adaptive_edges(
     Raises
     ------
     ValueError
-        If 100 angstrom (or a larger nominal cutoff) are not enough.
+        If the structure is periodic, and 100 angstrom (or a larger nominal cutoff) are not enough.
     """
     edges = search(positions, cell, cutoff, backend)
     lonely = at_first = isolated_atoms(edges, len(positions))
+    is_periodic = any(cell.pbc)
     radius = cutoff
     while lonely.size:
         if radius >= LIMIT:
-            raise ValueError(_too_far(positions, cell, lonely, radius))
+            if is_periodic:
+                raise ValueError(_too_far(positions, cell, lonely, radius))
+            break
         if lonely.size * len(positions) * 27 <= FEW:
-            needed = float(nearest_distances(positions, cell, lonely).max())
+            nearest = nearest_distances(positions, cell, lonely)
+            if not is_periodic:
+                nearest = nearest[nearest <= LIMIT]
+                if not nearest.size:
+                    break
+            needed = float(nearest.max())
         else:
             needed = radius * 1.26  # twice the volume: all searches before the last cost as much as that one
         radius = first_step(cutoff, max(needed, math.nextafter(radius, math.inf)))
         edges = search(positions, cell, radius, backend)
         lonely = isolated_atoms(edges, len(positions))
-    if at_first.size:
+    if radius > cutoff:
         edges = with_exact_lengths(positions, cell, edges)
-        degrees = np.bincount(edges.src, minlength=len(positions))
-        nearest = np.minimum.reduceat(edges.distances, np.cumsum(degrees) - degrees)
-        enough = first_step(cutoff, float(nearest[at_first].max()))
+        nearest = np.full(len(positions), math.inf)
+        np.minimum.at(nearest, edges.src, edges.distances)
+        helped = nearest[at_first][np.isfinite(nearest[at_first])]
+        enough = first_step(cutoff, float(helped.max(initial=0.0)))
         if enough < radius:
             radius = enough
             edges = edges.take(edges.distances <= radius)

@@ -34,7 +34,7 @@ def connected_edges(
         If 100 angstrom (or a larger nominal cutoff) are not enough; the message says what is not connected.
     """
     if len(positions) == 1 and not any(cell.pbc):
-        return adaptive_edges(positions, cell, cutoff, backend)  # has no neighbour, and says so
+        return adaptive_edges(positions, cell, cutoff, backend)  # a free atom, without edges
     found = unconnected(len(positions))
     radius, bound = cutoff, math.inf
     while True:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mml_graphs._notices import counted, once
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.adaptive import adaptive_edges, isolated_atoms, name_atoms
+from mml_graphs.adaptive import LIMIT, adaptive_edges, isolated_atoms, name_atoms
 from mml_graphs.connected import connected_edges
 from mml_graphs.lattice import Cell, complete_cell
 from mml_graphs.neighbors import Edges, check_backend, check_cutoff, search, with_exact_lengths, wrap
@@ -42,8 +42,10 @@ class PeriodicPropertiesTransform:
     cutoff_radius
         Largest distance of an edge, angstrom, inclusive.
     adaptive_cutoff
-        Where an atom has no neighbour, grow the cutoff in steps of 0.5 angstrom to the first at which every
-        atom has one, 100 angstrom at most. The value reached is in ``cutoff_radius``.
+        If an atom has no neighbour, grow the cutoff in steps of 0.5 angstrom to the first at which every
+        atom has one, 100 angstrom at most. The value reached is in ``cutoff_radius``. Without periodic
+        directions, atoms with no other atom within 100 angstrom have no edges, and the cutoff does not grow
+        for them: a single free atom keeps the nominal cutoff.
     backend
         Neighbour search: ``"auto"`` (the fastest for each structure), ``"numpy"``, ``"pymatgen"``,
         ``"vesin"`` or ``"ase"``. All give the same edges.
@@ -65,8 +67,8 @@ class PeriodicPropertiesTransform:
     tie_tolerance
         Lengths that differ by less tie, angstrom.
     on_isolated
-        What to do with atoms without a neighbour where the cutoff is not adaptive: ``"warn"`` in the log,
-        ``"raise"``, ``"allow"``.
+        What to do with atoms without a neighbour: ``"warn"`` in the log, ``"raise"``, ``"allow"``. With an
+        adaptive cutoff, a single free atom is always allowed.
     connectivity
         Until what the adaptive cutoff grows: ``"atoms"``, each has a neighbour; ``"graph"``, the graph of the
         infinite crystal is connected too, so that layers, chains and molecules have edges to one another, and
@@ -191,10 +193,12 @@ class PeriodicPropertiesTransform:
         if self.adaptive_cutoff:
             grow = connected_edges if self.connectivity == "graph" else adaptive_edges
             edges, cutoff = grow(positions, cell, self.cutoff_radius, self.backend)
+            is_free = n_atoms == 1 and not any(cell.pbc)
         else:
             edges, cutoff = search(positions, cell, self.cutoff_radius, self.backend), self.cutoff_radius
-            if self.on_isolated != "allow":
-                self._report_isolated(sample, isolated_atoms(edges, n_atoms))
+            is_free = False
+        if self.on_isolated != "allow" and not is_free:
+            self._report_isolated(sample, isolated_atoms(edges, n_atoms))
         if self.max_neighbors is not None:
             symmetric = self.symmetric or self.is_undirected
             edges = with_exact_lengths(positions, cell, edges)
@@ -208,9 +212,15 @@ class PeriodicPropertiesTransform:
     def _report_isolated(self, sample: Mapping[str, Any], atoms: NDArray[np.int64]) -> None:
         if not atoms.size:
             return
-        found = f"{name_atoms(atoms)} no neighbour within {self.cutoff_radius:g} angstrom"
+        reach = max(self.cutoff_radius, LIMIT) if self.adaptive_cutoff else self.cutoff_radius
+        found = f"{name_atoms(atoms)} no neighbour within {reach:g} angstrom"
         if self.on_isolated == "raise":
-            raise ValueError(f"{found}; take a larger cutoff_radius, or adaptive_cutoff=True")
+            remedy = (
+                "check the positions, or say on_isolated='allow'"
+                if self.adaptive_cutoff
+                else "take a larger cutoff_radius, or adaptive_cutoff=True"
+            )
+            raise ValueError(f"{found}; {remedy}")
         counted(logger, "samples with isolated atoms", f"{sample_name(sample)}: {found}")
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from mml_data.splits import random_split
 __all__ = ["import_source"]
 
 logger = logging.getLogger(__name__)
+
+_NO_DATA = ("about", "jobs", "overwrite", "progress", "resume")
 
 
 def import_source(
@@ -73,7 +76,9 @@ def import_source(
     units
         Units of targets, such as ``{"targets.band_gap": "eV"}``.
     about
-        Further facts of the source, for the manifest: ``license``, ``notes``, ``command``.
+        Further facts of the source, for the manifest: ``license``, ``notes``, ``command``. The default of
+        ``command`` is this call, with all arguments that matter and are not the default ones; of absolute
+        paths it has the last part.
     progress
         True logs every 10,000 structures; a function is called with the number of structures that are done.
 
@@ -96,6 +101,7 @@ def import_source(
     ImportError
         Where a library is missing that reads it.
     """
+    given = dict(locals())
     shares = check_shares(splits)
     held_out = {name: share for name, share in shares.items() if name != "train" and share > 0}
     if on_error not in ("stop", "skip"):
@@ -119,7 +125,7 @@ def import_source(
         dest,
         kinds=kinds,
         splits=lambda count: random_split(np.arange(count), held_out, seed) if held_out else _all(count),
-        about={"split": {"shares": shares, "seed": seed}, **(about or {})},
+        about={"split": {"shares": shares, "seed": seed}, "command": _call(given), **(about or {})},
         on_error=on_error,
         jobs=jobs,
         resume=resume,
@@ -129,11 +135,38 @@ def import_source(
         progress=progress,
     )
     for name, numbers in manifest.statistics["all"]["targets"].items():
-        if (missing := numbers.get("missing")) and Ranks().rank == 0:
+        if (missing := numbers.get("missing_structures")) and Ranks().rank == 0:
             logger.warning(
-                "%s: target %r is missing in %d structure(s), stored as NaN", source, name, missing
+                "%s: target %r is missing in %d of %d structures, stored as NaN",
+                source,
+                name,
+                missing,
+                manifest.num_samples,
             )
     return manifest
+
+
+def _call(given: Mapping[str, Any]) -> str:
+    """Return the call of `import_source` with these arguments.
+
+    Left out are those that change no data, and the directories of absolute paths, which are this machine's.
+    """
+    paths = [Path(given[name]) for name in ("source", "dest")]
+    arguments = [repr(path.name if path.is_absolute() else str(path)) for path in paths]
+    for name, parameter in signature(import_source).parameters.items():
+        if parameter.kind is Parameter.KEYWORD_ONLY and name not in _NO_DATA:
+            value, default = given[name], parameter.default
+            is_default = list(value) == list(default) if name == "splits" else value == default
+            if not is_default:
+                arguments.append(f"{name}={_plain(value)!r}")
+    return f"mml_data.convert.import_source({', '.join(arguments)})"
+
+
+def _plain(value: Any) -> Any:
+    """Return a collection as one that is written as it is in Python."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value if value is None or isinstance(value, str | bool | int) else list(value)
 
 
 def check_shares(splits: Sequence[float]) -> dict[str, float]:
