@@ -28,6 +28,7 @@ OPTIONS = [
     (MEGNet, {"reduction": "set2set"}),
     (PaiNN, {"num_conv": 3}),
 ]
+COMPILED = {"compile", "compiled_second_derivatives"}  # they take seconds: one example each, below
 NOT_CLAIMED = {
     MEGNet: {"given_edges"},  # every atom of a structure sees the others
     TensorNet: {"autocast"},  # its forces are off by some 10 % in bfloat16, see its docstring
@@ -47,7 +48,7 @@ def small(encoder, **options):
 
 @pytest.mark.parametrize(
     ("encoder", "name"),
-    [(x, name) for x in SIZES for name in CHECKS if name not in {"compile", *NOT_CLAIMED.get(x, ())}],
+    [(x, name) for x in SIZES for name in CHECKS if name not in {*COMPILED, *NOT_CLAIMED.get(x, ())}],
 )
 def test_passes_the_suite(encoder, name):
     @settings(max_examples=15, deadline=None)
@@ -76,6 +77,13 @@ def test_compiled_it_is_the_same(encoder):
 
 
 @every_encoder
+def test_compiled_it_trains_on_forces_as_in_eager_mode(encoder):
+    """With as few layers as run every kernel: EGNN and PaiNN leave parts out of their last one."""
+    layers = 2 if encoder in (EGNN, PaiNN) else 1
+    CHECKS["compiled_second_derivatives"](small(encoder, num_conv=layers), random_crystal(2), CUTOFF, 0)
+
+
+@every_encoder
 @pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor that is not a leaf")
 def test_is_compiled_for_two_sizes_of_batch_and_then_no_more(encoder):
     """For the first one with its sizes, for the second with sizes left open."""
@@ -93,7 +101,7 @@ def test_is_compiled_for_two_sizes_of_batch_and_then_no_more(encoder):
 @pytest.mark.parametrize(("encoder", "options"), OPTIONS)
 def test_passes_the_suite_with_other_options(encoder, options):
     check_encoder(
-        small(encoder, **options), random_crystal(2), skip={"compile", *NOT_CLAIMED.get(encoder, ())}
+        small(encoder, **options), random_crystal(2), skip={*COMPILED, *NOT_CLAIMED.get(encoder, ())}
     )
 
 

@@ -9,7 +9,8 @@ from mml_models.optional import is_installed
 from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
 
 # torch.compile cannot trace what the number of edges decides; e3nn's products want one precision.
-NOT_CLAIMED = {NequIP: {"autocast", "compile"}, Allegro: {"compile"}}
+COMPILED = {"compile", "compiled_second_derivatives"}
+NOT_CLAIMED = {NequIP: {"autocast", *COMPILED}, Allegro: COMPILED}
 pytestmark = pytest.mark.skipif(not is_installed("nequip"), reason="mml-models[nequip] is not installed")
 
 CUTOFF = 4.0

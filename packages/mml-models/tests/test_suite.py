@@ -12,6 +12,7 @@ import torch
 from mml_models import Embeddings
 from mml_models.testing import CHECKS, check_encoder, random_crystal
 from mml_models.testing.crystals import Crystal, neighbours
+from mml_models.traced import forbid_second_derivatives
 from torch import nn
 
 CUTOFF = 4.0
@@ -211,6 +212,42 @@ class WrongSecondDerivative(Right):
         return _Square.apply(super().aggregate(messages, centre, num_atoms))
 
 
+class _TracedSquare(torch.autograd.Function):
+    """x^2 with right derivatives, which Dynamo makes a constant of after the first."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return 2 * grad * x
+
+
+class LosesSecondDerivative(Right):
+    def aggregate(self, messages, centre, num_atoms):
+        return _TracedSquare.apply(super().aggregate(messages, centre, num_atoms))
+
+
+class DeclaredInVain(LosesSecondDerivative):
+    """Declares that it cannot be trained when compiled, and then is trained wrongly without an error."""
+
+    compiled_second_derivatives = False
+
+
+class Declared(LosesSecondDerivative):
+    compiled_second_derivatives = False
+
+    def update(self, graph, own, received):
+        return forbid_second_derivatives(super().update(graph, own, received))
+
+
+class NotDeclared(Declared):
+    compiled_second_derivatives = True
+
+
 class NotTrainable(Right):
     """Forces are right, but as constants."""
 
@@ -329,6 +366,7 @@ BROKEN = {
     HardCutoff: "cutoff",
     KinkedCutoff: "cutoff",
     LeftVectors: "vectors",
+    LosesSecondDerivative: "compiled_second_derivatives",
     MeanOfNeighbours: "cutoff",
     MeanOfSizes: "supercell",
     NoOffsets: "cell_choice",
@@ -371,6 +409,23 @@ def test_a_check_finds_its_fault(broken, name):
     encoder = broken().double()
     with pytest.raises(AssertionError):
         CHECKS[name](encoder, random_crystal(1), CUTOFF, 1)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_an_encoder_without_compiled_second_derivatives_declares_it_and_raises(declared):
+    """Its forces are right nevertheless."""
+    encoder = (Declared if declared else DeclaredInVain)().double()
+    CHECKS["compile"](encoder, random_crystal(1), CUTOFF, 1)
+    if declared:
+        CHECKS["compiled_second_derivatives"](encoder, random_crystal(1), CUTOFF, 1)
+        return
+    with pytest.raises(AssertionError, match=r"raises no exception. The relative error of its gradient is 0"):
+        CHECKS["compiled_second_derivatives"](encoder, random_crystal(1), CUTOFF, 1)
+
+
+def test_an_encoder_that_raises_when_compiled_must_declare_it():
+    with pytest.raises(AssertionError, match=r"or declare compiled_second_derivatives = False"):
+        CHECKS["compiled_second_derivatives"](NotDeclared().double(), random_crystal(1), CUTOFF, 1)
 
 
 def test_every_check_has_a_fault_to_find():

@@ -24,7 +24,7 @@ def small(**options):
 
 
 def test_passes_the_suite_with_three_layers():
-    check_encoder(small(num_conv=3), random_crystal(2), skip=["autocast"])
+    check_encoder(small(num_conv=3), random_crystal(2), skip=["autocast", "compiled_second_derivatives"])
 
 
 def test_the_group_of_rotations_alone_tells_left_from_right():

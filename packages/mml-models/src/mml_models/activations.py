@@ -1,4 +1,4 @@
-"""Activation functions for models whose forces are trained: smooth, and quick to differentiate twice."""
+"""Smooth activation functions with fast second derivatives, for models that are trained on forces."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from mml_models.traced import traced_as
+
 
 class SiLU(nn.Module):
-    """``x sigmoid(x)``, quick to differentiate twice, and differentiable to any order.
+    """``x sigmoid(x)`` with a fast second derivative, differentiable to any order.
 
-    The same numbers as `torch.nn.SiLU`, whose second derivative is put together from a dozen operations, each
-    a pass over memory; here it takes five.
+    It equals `torch.nn.SiLU`, whose second derivative takes a dozen operations, each a pass over memory; this
+    one takes five.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to each number of `x`, of any shape."""
-        y: Tensor = _SiLU.apply(x)
-        return y
+        """Apply the function to each number of `x`, of any shape."""
+        return silu(x)
 
 
 class ShiftedSoftplus(nn.Module):
-    """``ln(1 + exp(x)) - ln 2``, which is zero at zero; quick to differentiate twice, and to any order.
+    """``ln(1 + exp(x)) - ln 2`` with a fast second derivative, differentiable to any order.
 
     Schuett et al. 2017 (arXiv 1706.08566), section 4.2.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to each number of `x`, of any shape."""
-        y: Tensor = _ShiftedSoftplus.apply(x)
-        return y
+        """Apply the function to each number of `x`, of any shape."""
+        return shifted_softplus(x)
 
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -47,15 +47,41 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 def activation_class(name: str) -> type[nn.Module]:
     """Return the class of an activation by its name in `torch.nn`.
 
+    All known activations have continuous second derivatives. With a kink, such as that of ReLU, forces would
+    jump.
+
     Raises
     ------
     ValueError
-        Where it is not one of the known ones, which all have continuous second derivatives: with a kink, as
-        that of ReLU, forces would jump.
+        If the name is unknown.
     """
     if name not in _ACTIVATIONS:
         raise ValueError(f"activation is {name!r}: give one of {', '.join(_ACTIVATIONS)}, which are smooth.")
     return _ACTIVATIONS[name]
+
+
+def silu_plain(x: Tensor) -> Tensor:
+    """Compute `silu` with PyTorch's own function."""
+    return nn.functional.silu(x)
+
+
+@traced_as(silu_plain)
+def silu(x: Tensor) -> Tensor:
+    """Return ``x sigmoid(x)`` of each number; `torch.compile` traces `silu_plain`."""
+    y: Tensor = _SiLU.apply(x)
+    return y
+
+
+def shifted_softplus_plain(x: Tensor) -> Tensor:
+    """Compute `shifted_softplus` with PyTorch's own softplus, whose slope is 1 above 20: off by 2e-9."""
+    return nn.functional.softplus(x) - math.log(2.0)
+
+
+@traced_as(shifted_softplus_plain)
+def shifted_softplus(x: Tensor) -> Tensor:
+    """Return ``ln(1 + exp(x)) - ln 2`` of each number; `torch.compile` traces `shifted_softplus_plain`."""
+    y: Tensor = _ShiftedSoftplus.apply(x)
+    return y
 
 
 class _SiLU(Function):
@@ -87,7 +113,7 @@ class _SiLUGradient(Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad, x, y, s, slope = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a third derivative is to come: every step must be in the graph
+        if torch.is_grad_enabled():  # for third derivatives, every step must be in the graph
             s = torch.sigmoid(x)
             y = x * s
             slope = s + y - y * s
@@ -124,7 +150,7 @@ class _TimesSigmoid(Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor]:
         grad, x, s = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a third derivative is to come: every step must be in the graph
+        if torch.is_grad_enabled():  # for third derivatives, every step must be in the graph
             s = torch.sigmoid(x)
             return grad_out * s, grad_out * grad * (s - s * s)
         slope = torch.addcmul(s, s, s, value=-1)

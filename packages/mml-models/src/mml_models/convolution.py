@@ -1,4 +1,4 @@
-"""Continuous-filter convolution: sums over neighbours, each channel weighed by a filter of its own."""
+"""Continuous-filter convolution: sums over neighbours, each channel multiplied by a filter."""
 
 from __future__ import annotations
 
@@ -11,33 +11,49 @@ from torch.autograd import Function
 
 from mml_models.edges import Edges
 from mml_models.pairs import Pairs
+from mml_models.traced import traced_as
 
 _CACHED = 2**18
-"""Numbers that a piece holds: a megabyte in float32, what a core's own cache holds today."""
+"""Size of a piece in numbers: a megabyte in float32, about the cache of one core."""
 
 
+def convolve_plain(
+    values: Tensor, filters: Tensor, edges: Edges, pairs: Pairs, parts: tuple[int, ...] = (1,)
+) -> Tensor:
+    """Compute `convolve` in plain operations: take the neighbours' values, multiply them, add them up.
+
+    It keeps arrays of [E, C, F] for the backward pass.
+    """
+    messages = values.index_select(0, edges.neighbour).split(parts, dim=1)
+    weights = pairs.spread(filters).split(1, dim=1)
+    products = torch.cat([part * weight for part, weight in zip(messages, weights, strict=True)], dim=1)
+    return products.new_zeros(values.shape).index_add(0, edges.centre, products)
+
+
+@traced_as(convolve_plain)
 def convolve(
     values: Tensor, filters: Tensor, edges: Edges, pairs: Pairs, parts: tuple[int, ...] = (1,)
 ) -> Tensor:
     """Return ``y_i = sum_j x_j * W_ij`` over the neighbours j of each atom i.
 
     Schuett et al. 2017 (arXiv 1706.08566), eq. 2. It is linear in both arguments, and so are its
-    derivatives, which are put together from itself and from `_FilterGradient`, to any order. Where edges
-    come in pairs, W is the same both ways: the sum is then its own adjoint, every sum runs over edges in
-    their given order, and nothing of [E, C, F] is kept for the way back.
+    derivatives, which are combinations of itself and of `_FilterGradient`, to any order. If edges come in
+    pairs, W is the same in both directions: the sum is then its own adjoint, every sum runs over edges in
+    their given order, and no array of [E, C, F] is kept for the backward pass. `torch.compile` traces
+    `convolve_plain`.
 
     Parameters
     ----------
     values
-        [N, C, F], atoms: C components of F channels.
+        [N, C, F]: C components of F channels for each atom.
     filters
-        [P, G, F], one for each of G groups of components and each pair.
+        [P, G, F]: one filter for each pair and each of G groups of components.
     edges
-        E edges.
+        The E edges.
     pairs
-        Those edges in pairs, from `find_pairs`.
+        The pairs of those edges, from `find_pairs`.
     parts
-        How many components share each of the G filters, in order: C in all.
+        Number of consecutive components that share each of the G filters; they add up to C.
 
     Returns
     -------
@@ -128,13 +144,14 @@ class _FilterGradient(Function):
 
 
 def _chunks(index: Tensor, values: Tensor) -> Iterator[slice]:
-    """Cut what runs over `index` into pieces that stay in a processor's cache; values are [N, C, F].
+    """Yield slices of `index` so short that their rows of `values` [N, C, F] stay in a processor's cache.
 
-    Written to memory and read again, messages take five times as long. Other devices get all in one piece.
+    Messages that are written to memory and read again take five times as long. Other devices than CPUs get
+    a single slice.
     """
     count = int(index.shape[0])
     size = max(1, _CACHED // values[0].numel())
-    if values.device.type != "cpu" or torch.compiler.is_compiling() or count <= size:
+    if values.device.type != "cpu" or count <= size:
         yield slice(None)
         return
     for start in range(0, count, size):
@@ -142,7 +159,7 @@ def _chunks(index: Tensor, values: Tensor) -> Iterator[slice]:
 
 
 def _weigh(messages: Tensor, filters: Tensor, parts: tuple[int, ...]) -> None:
-    """Multiply [E, C, F] in place by filters [E, G, F]."""
+    """Multiply messages [E, C, F] in place by filters [E, G, F]."""
     for group, part in enumerate(messages.split(parts, dim=1)):
         part.mul_(filters[:, group : group + 1])
 

@@ -11,10 +11,11 @@ from torch.autograd import Function
 from mml_models.activations import SiLU
 from mml_models.edge_network_kernels import State, back, forth, second
 from mml_models.edge_rows import EdgeRows
+from mml_models.traced import traced_as
 
 
 class Weights(NamedTuple):
-    """Of the layers after the first; the last three where edges also pull."""
+    """The weights of the layers after the first; the last three are None if edges do not pull."""
 
     second: Tensor
     second_bias: Tensor
@@ -23,7 +24,7 @@ class Weights(NamedTuple):
     last: Tensor | None = None
 
 
-def run_edge_network(
+def run_plain(
     from_centre: Tensor,
     from_neighbour: Tensor,
     from_pair: Tensor,
@@ -32,56 +33,7 @@ def run_edge_network(
     activation: nn.Module,
     rows: EdgeRows,
 ) -> tuple[Tensor, Tensor | None]:
-    """Sum messages over the neighbours of each atom, and say how strongly each edge pulls.
-
-    With p the pair of the edge from i to j::
-
-        m_ij = f(W f(a_i + b_j + c_p) + w) u_p
-        y_i = sum_j m_ij
-        t_ij = v . f(V m_ij + v')
-
-    Satorras et al. 2021 (arXiv 2102.09844): phi_e and phi_x after their first linear map.
-
-    Where f is `SiLU`, the network is run on slices of edges that fit in the processor's cache, and both
-    derivatives are there in closed form; third ones are taken of the plain operations.
-
-    Parameters
-    ----------
-    from_centre, from_neighbour
-        a and b, [N, F].
-    from_pair
-        c, [P, F].
-    envelope
-        u, [P, 1].
-    weights
-        W [F, F], w [F], and V [F, F], v' [F], v [F] where edges pull.
-    activation
-        f.
-    rows
-        The E edges.
-
-    Returns
-    -------
-    tuple
-        y [N, F], and t [E] by rows, or None.
-    """
-    if not isinstance(activation, SiLU) or torch.compiler.is_compiling():
-        return _plain(from_centre, from_neighbour, from_pair, envelope, weights, activation, rows)
-    dtype = weights.second.dtype  # under autocast, others come in half precision
-    inputs = (part.to(dtype) for part in (from_centre, from_neighbour, from_pair, envelope))
-    received, pulls, *_ = _EdgeNetwork.apply(*inputs, *weights, rows)
-    return received, pulls
-
-
-def _plain(
-    from_centre: Tensor,
-    from_neighbour: Tensor,
-    from_pair: Tensor,
-    envelope: Tensor,
-    weights: Weights,
-    activation: nn.Module,
-    rows: EdgeRows,
-) -> tuple[Tensor, Tensor | None]:
+    """Compute `run_edge_network` in plain operations, with arrays of [E, F] for all edges at once."""
     first = from_centre.index_select(0, rows.centre) + from_neighbour.index_select(0, rows.neighbour)
     hidden = activation(first + from_pair.index_select(0, rows.pair))
     hidden = activation(nn.functional.linear(hidden, weights.second, weights.second_bias))
@@ -95,8 +47,60 @@ def _plain(
     return received, nn.functional.linear(hidden, weights.last.unsqueeze(0)).squeeze(-1)
 
 
+@traced_as(run_plain)
+def run_edge_network(
+    from_centre: Tensor,
+    from_neighbour: Tensor,
+    from_pair: Tensor,
+    envelope: Tensor,
+    weights: Weights,
+    activation: nn.Module,
+    rows: EdgeRows,
+) -> tuple[Tensor, Tensor | None]:
+    """Sum messages over the neighbours of each atom, and compute how strongly each edge pulls.
+
+    With p the pair of the edge from i to j::
+
+        m_ij = f(W f(a_i + b_j + c_p) + w) u_p
+        y_i = sum_j m_ij
+        t_ij = v . f(V m_ij + v')
+
+    Satorras et al. 2021 (arXiv 2102.09844): phi_e and phi_x after their first linear map.
+
+    If f is `SiLU`, the network runs on slices of edges that fit in the processor's cache, and its first and
+    second derivatives are in closed form; third derivatives are those of `run_plain`. With other activations
+    `run_plain` is used, and `torch.compile` traces it.
+
+    Parameters
+    ----------
+    from_centre, from_neighbour
+        a and b, [N, F].
+    from_pair
+        c, [P, F].
+    envelope
+        u, [P, 1].
+    weights
+        W [F, F], w [F], and V [F, F], v' [F], v [F] if edges pull.
+    activation
+        f.
+    rows
+        The E edges.
+
+    Returns
+    -------
+    tuple
+        y [N, F], and t [E] by rows, or None.
+    """
+    if not isinstance(activation, SiLU):
+        return run_plain(from_centre, from_neighbour, from_pair, envelope, weights, activation, rows)
+    dtype = weights.second.dtype  # under autocast, others come in half precision
+    inputs = (part.to(dtype) for part in (from_centre, from_neighbour, from_pair, envelope))
+    received, pulls, *_ = _EdgeNetwork.apply(*inputs, *weights, rows)
+    return received, pulls
+
+
 class _EdgeNetwork(Function):
-    """The network; its outputs y1, y2, y3 carry back what second derivatives add to the slopes before them.
+    """The network; through its outputs y1, y2, y3, terms of second derivatives go back to earlier layers.
 
     The gradient of "y1" is by convention that of the numbers that the first activation is applied to, and so
     on: there the terms of the second derivative join those of the first, and go back together.
@@ -155,15 +159,15 @@ class _EdgeNetworkGradient(Function):
 def _differentiate_plain(
     to_received: Tensor, to_pulls: Tensor | None, tensors: Any, outer: Any, rows: EdgeRows
 ) -> list[Tensor | None]:
-    """Differentiate the gradients of `_plain`, such that it can be done again."""
+    """Differentiate the gradients of `run_plain`; the result can be differentiated again."""
     again = torch.is_grad_enabled()
     given = (to_received, to_pulls, *tensors)
     with torch.enable_grad():
-        # Views: what these depend on among themselves is no part of it.
+        # Views, so that dependencies among the inputs themselves are left out.
         inputs: list[Any] = [None if x is None else x.view_as(x) for x in given]
         inputs = [x if x is None or x.requires_grad else x.requires_grad_() for x in inputs]
         a, b, c, u = inputs[2:6]
-        outputs = _plain(a, b, c, u, Weights(*inputs[6:]), SiLU(), rows)
+        outputs = run_plain(a, b, c, u, Weights(*inputs[6:]), SiLU(), rows)
         some = [x for x in inputs[2:] if x is not None]
         gradients = torch.autograd.grad(
             [x for x in outputs if x is not None],

@@ -1,4 +1,4 @@
-"""What all encoders of this package have in common: a batch in, embeddings out."""
+"""The base class of the encoders of this package: a batch in, embeddings out."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from mml_models.batch import AtomGraph, read_graph
 from mml_models.edges import Edges, edges_within
 from mml_models.elements import KnownElements
 from mml_models.embeddings import Embeddings
+from mml_models.traced import forbid_second_derivatives
 
 
 class GraphEncoder(nn.Module, ABC):
-    """Base of encoders that pass messages along the edges they are given.
+    """Base class of encoders that pass messages along the edges of the batch.
 
-    A subclass embeds atoms (`embed_atoms`); reading the batch, leaving out edges beyond the cutoff,
-    refusing unknown elements and the sum over atoms are here.
+    A subclass embeds atoms (`embed_atoms`). This class reads the batch, leaves out edges beyond the cutoff,
+    refuses unknown elements and pools the atoms.
 
     Parameters
     ----------
@@ -29,19 +30,24 @@ class GraphEncoder(nn.Module, ABC):
     cutoff
         Edges as long as this or longer contribute nothing, angstrom.
     reduction
-        How `system_embedding` is made of `point_embedding`: "sum" (grows with the structure) or "mean".
+        How atoms are pooled into `system_embedding`: "sum" (grows with the structure) or "mean".
     elements
-        The elements that are accepted; most encoders give the module that embeds them.
+        The accepted elements; most encoders pass the module that embeds them.
 
     Attributes
     ----------
     receptive_field
-        How far away, in angstrom, an atom may be and still change another's embedding; None where it is not
-        stated. Set it to the number of layers times the cutoff: the suite then checks it.
+        Distance in angstrom beyond which an atom does not change another's embedding; None if it is unknown.
+        Set it to the number of layers times the cutoff: the suite then checks it.
+    compiled_second_derivatives
+        Whether the encoder can be trained on forces after ``encoder.compile(backend="eager")``. The suite
+        compares its gradients with those in eager mode. Set it to False if `torch.compile` cannot trace the
+        encoder's second derivatives: training the compiled encoder on forces then raises a RuntimeError.
     """
 
-    elements: Any  # KnownElements; an ElementEmbedding where the encoder has a table of its own
+    elements: Any  # KnownElements, or ElementEmbedding if the encoder has its own table
     receptive_field: float | None = None
+    compiled_second_derivatives: bool = True
 
     def __init__(
         self, output_dim: int, cutoff: float, reduction: Literal["sum", "mean"], elements: KnownElements
@@ -67,16 +73,18 @@ class GraphEncoder(nn.Module, ABC):
         Raises
         ------
         ValueError
-            Where the graph is incomplete, holds an element that the encoder was not made for, or was built
-            with a radius below the encoder's cutoff.
+            If the graph is incomplete, has an element that the encoder does not accept, or was built with a
+            radius below the encoder's cutoff.
         TypeError
-            Where the graph is of no library that is known.
+            If the graph is of an unknown library.
         """
         graph = read_graph(batch)
         self.elements.check(graph, batch)
         check_radius(batch, self.cutoff)
         edges = edges_within(graph, self.cutoff, next(self.parameters()).dtype)
         points = self.embed_graph(graph, edges)
+        if not self.compiled_second_derivatives:
+            points = forbid_second_derivatives(points)
         return Embeddings(pool(points, graph, self.reduction), points)
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from mml_models.traced import traced_as
+
 PARTS = (1, 3, 5)
 """How many components the scalar, the antisymmetric and the traceless symmetric part have."""
 
@@ -67,7 +69,7 @@ def squared_norms(x: Tensor) -> Tensor:
 def product(x: Tensor, y: Tensor) -> Tensor:
     """Return the components of the matrix products ``X Y``, [N, 9, F] each.
 
-    The derivatives of a product are products with transposed factors, so that they are quick to any order.
+    The derivatives of a product are products with transposed factors, so that they are fast to any order.
     """
     return _product(x, y, both=False)
 
@@ -81,6 +83,20 @@ def anticommutator(x: Tensor, y: Tensor) -> Tensor:
     return _product(x, y, both=True)
 
 
+def product_plain(x: Tensor, y: Tensor, *, both: bool) -> Tensor:
+    """Compute ``X Y``, or ``X Y + Y X`` if `both`, as products of 3 x 3 matrices."""
+    dtype = torch.promote_types(x.dtype, y.dtype)  # they differ under autocast
+    with torch.autocast(x.device.type, enabled=False):
+        basis = basis_matrices(x.to(dtype)).reshape(9, 9)
+        # [N, 9, F] -> [N, F, 3, 3]
+        first, second = (torch.matmul(t.to(dtype).mT, basis).unflatten(2, (3, 3)) for t in (x, y))
+        matrices = torch.matmul(first, second)
+        if both:
+            matrices = matrices + torch.matmul(second, first)
+        return torch.matmul(basis, matrices.flatten(2).mT)
+
+
+@traced_as(product_plain)
 def _product(x: Tensor, y: Tensor, *, both: bool) -> Tensor:
     dtype = torch.promote_types(x.dtype, y.dtype)  # they differ under autocast
     result: Tensor = _Product.apply(x.to(dtype), y.to(dtype), both)
@@ -88,13 +104,13 @@ def _product(x: Tensor, y: Tensor, *, both: bool) -> Tensor:
 
 
 class _Product(Function):
-    """``X Y``, or ``X Y + Y X`` where `both`, which is its own adjoint but for transposition."""
+    """``X Y``, or ``X Y + Y X`` if `both`; it is its own adjoint, except for transposition."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, both: bool) -> Tensor:
         ctx.save_for_backward(x, y)
         ctx.both = both
-        with torch.autocast(x.device.type, enabled=False):  # the basis is no matter of learning
+        with torch.autocast(x.device.type, enabled=False):  # the basis is constant
             basis = basis_matrices(x).reshape(9, 9)
             first, second = (torch.matmul(basis.T, t).unflatten(1, (3, 3)) for t in (x, y))
             result = torch.zeros_like(first)

@@ -20,8 +20,8 @@ from mml_models.testing.energy import (
     require_close,
 )
 
-# Angstrom. So small that no edge crosses the cutoff on the way, where derivatives beyond the forces may jump.
-_STEP = 1e-6
+STEP = 1e-6
+"""Angstrom. It is so small that no edge crosses the cutoff, where derivatives beyond the forces may jump."""
 
 
 def check_forces(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
@@ -31,10 +31,10 @@ def check_forces(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -
     for _ in range(3):
         direction = torch.randn(crystal.pos.shape, generator=generator, dtype=torch.float64)
         up, down = (
-            energy(encoder, replace(crystal, pos=crystal.pos + sign * _STEP * direction), cutoff)
+            energy(encoder, replace(crystal, pos=crystal.pos + sign * STEP * direction), cutoff)
             for sign in (1.0, -1.0)
         )
-        difference = torch.tensor((down - up) / (2 * _STEP), dtype=torch.float64)
+        difference = torch.tensor((down - up) / (2 * STEP), dtype=torch.float64)
         require_close((found * direction).sum(), difference, "Forces and finite differences", 1e-4)
 
 
@@ -51,11 +51,11 @@ def check_stress(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -
     (gradient,) = torch.autograd.grad(readout(encoder(batch).point_embedding) + 0.0 * strain.sum(), strain)
     ends = []
     for sign in (1.0, -1.0):
-        matrix = torch.eye(3, dtype=torch.float64) + sign * _STEP * direction
+        matrix = torch.eye(3, dtype=torch.float64) + sign * STEP * direction
         ends.append(
             energy(encoder, Crystal(crystal.numbers, crystal.pos @ matrix, crystal.cell @ matrix), cutoff)
         )
-    difference = torch.tensor((ends[0] - ends[1]) / (2 * _STEP), dtype=torch.float64)
+    difference = torch.tensor((ends[0] - ends[1]) / (2 * STEP), dtype=torch.float64)
     require_close(
         (gradient * direction).sum(), difference, "Derivative by strain and finite differences", 1e-4
     )
@@ -109,17 +109,17 @@ def check_second_derivatives(encoder: Encoder, crystal: Crystal, cutoff: float, 
         require(bool(grad.isfinite().all()), "A gradient of the forces is not finite.")
     for what, chosen in (("positions", slice(0, 1)), ("parameters", slice(1, None))):
         directions = [torch.zeros_like(grad) for grad in found]
-        directions[chosen] = [_direction(grad, generator) for grad in found[chosen]]
+        directions[chosen] = [direction_of(grad, generator) for grad in found[chosen]]
         slope = torch.stack([(g * d).sum() for g, d in zip(found, directions, strict=True)]).sum()
         up, down = (
-            _force_square(encoder, batch, pos.detach(), directions, sign * _STEP) for sign in (1.0, -1.0)
+            _force_square(encoder, batch, pos.detach(), directions, sign * STEP) for sign in (1.0, -1.0)
         )
-        difference = (up - down) / (2 * _STEP)
+        difference = (up - down) / (2 * STEP)
         require_close(slope, difference, f"Gradient of a force loss by {what} and finite differences", 1e-4)
 
 
-def _direction(gradient: Tensor, generator: torch.Generator) -> Tensor:
-    """Along the gradient, so that there is something to compare, and across it, so that nothing is missed."""
+def direction_of(gradient: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the unit vector along the gradient, where the slope is not zero, plus a random unit vector."""
     noise = torch.randn(gradient.shape, generator=generator, dtype=torch.float64)
     return gradient / gradient.norm().clamp(min=1e-12) + noise / noise.norm()
 

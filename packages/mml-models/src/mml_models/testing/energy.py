@@ -65,6 +65,17 @@ def forces(encoder: Encoder, crystal: Crystal, radius: float) -> Tensor:
     return -position_gradient(encoder, batch, create_graph=False)
 
 
+def points_and_forces(
+    encoder: Encoder, batch: dict[str, Any], *, create_graph: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return the embeddings of atoms and minus the gradient of their energy, from one run."""
+    pos = batch["graph"].pos = batch["graph"].pos.detach().requires_grad_(True)
+    points = encoder(batch).point_embedding
+    total = readout(points) + 0.0 * pos.sum()
+    (gradient,) = torch.autograd.grad(total, pos, create_graph=create_graph)
+    return points.detach(), -gradient
+
+
 def position_gradient(encoder: Encoder, batch: dict[str, Any], *, create_graph: bool) -> Tensor:
     """Return the gradient of the batch's energy with respect to its positions, [N, 3]."""
     graph = batch["graph"]

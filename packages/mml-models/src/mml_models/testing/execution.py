@@ -1,9 +1,7 @@
-"""Checks that an encoder gives the same however it is run: compiled, in half precision, deterministically."""
+"""Checks of an encoder in half precision and with deterministic algorithms."""
 
 from __future__ import annotations
 
-import logging
-import warnings
 from copy import deepcopy
 from typing import Any
 
@@ -11,39 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mml_models.testing.crystals import Crystal, crystal_batch
-from mml_models.testing.energy import Encoder, position_gradient, readout, require, require_close
+from mml_models.testing.energy import Encoder, points_and_forces, position_gradient, require, require_close
 
 _BFLOAT16 = 0.1
 """Relative to the largest number: a dozen roundings at 8 bits of mantissa, some of which add up."""
-
-
-def check_compile(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Trace the encoder with `torch.compile`: embeddings and forces are those of the encoder as it is.
-
-    The backend is "aot_eager", which goes through everything but the writing of kernels, so that no C++
-    compiler is needed. Forces are differentiated once: PyTorch has no second derivative of a compiled graph.
-    It takes seconds, more than all other checks.
-    """
-    torch.compiler.reset()
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))  # dynamo names every line where it has to ask for a number
-    try:
-        _compare_with_compiled(encoder, crystal, cutoff)
-    finally:
-        logging.disable(before)
-
-
-def _compare_with_compiled(encoder: Encoder, crystal: Crystal, cutoff: float) -> None:
-    compiled: Encoder = torch.compile(encoder, backend="aot_eager")
-    for crystals in ([crystal], [crystal, crystal]):  # another size: traced again, or with a size left open
-        batch = crystal_batch(crystals, cutoff)
-        with warnings.catch_warnings():
-            # Dynamo looks at `.grad` of the tensors that it meets, and torch 2.15 warns of it.
-            warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf")
-            found = _points_and_forces(compiled, batch)
-        expected = _points_and_forces(encoder, batch)
-        require_close(found[0], expected[0], "Point embeddings, compiled and not")
-        require_close(found[1], expected[1], "Forces, compiled and not")
 
 
 def check_autocast(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
@@ -51,10 +20,10 @@ def check_autocast(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int)
     if not isinstance(encoder, nn.Module):
         return
     single, batch = deepcopy(encoder).float(), _in_float32(crystal_batch([crystal], cutoff))
-    expected = _points_and_forces(single, batch)
+    expected = points_and_forces(single, batch)
     try:
         with torch.autocast("cpu", torch.bfloat16):
-            found = _points_and_forces(single, batch, create_graph=True)
+            found = points_and_forces(single, batch, create_graph=True)
         found[1].square().sum().backward()
     except RuntimeError as error:
         raise AssertionError(f"The encoder cannot be run under autocast to bfloat16: {error}") from error
@@ -74,17 +43,6 @@ def check_deterministic(encoder: Encoder, crystal: Crystal, cutoff: float, seed:
         torch.use_deterministic_algorithms(before)
     same = all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     require(same, "Two runs with deterministic algorithms give different gradients.")
-
-
-def _points_and_forces(
-    encoder: Encoder, batch: dict[str, Any], *, create_graph: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Return the embeddings of atoms and minus the gradient of their energy, of one run."""
-    pos = batch["graph"].pos = batch["graph"].pos.detach().requires_grad_(True)
-    points = encoder(batch).point_embedding
-    total = readout(points) + 0.0 * pos.sum()
-    (gradient,) = torch.autograd.grad(total, pos, create_graph=create_graph)
-    return points.detach(), -gradient
 
 
 def _force_loss_gradients(encoder: Encoder, crystal: Crystal, cutoff: float) -> tuple[Tensor, ...]:

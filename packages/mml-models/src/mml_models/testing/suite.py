@@ -7,7 +7,7 @@ from copy import deepcopy
 
 from torch import nn
 
-from mml_models.testing import derivatives, execution, locality, state, symmetry
+from mml_models.testing import compiled, derivatives, execution, locality, state, symmetry
 from mml_models.testing.crystals import Crystal, neighbours, random_crystal
 from mml_models.testing.energy import Encoder
 
@@ -33,7 +33,8 @@ CHECKS: dict[str, Check] = {
     "second_derivatives": derivatives.check_second_derivatives,
     "copies": state.check_copies,
     "state_dict": state.check_state_dict,
-    "compile": execution.check_compile,
+    "compile": compiled.check_compile,
+    "compiled_second_derivatives": compiled.check_compiled_second_derivatives,
     "autocast": execution.check_autocast,
     "deterministic": execution.check_deterministic,
 }

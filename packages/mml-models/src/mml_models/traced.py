@@ -1,0 +1,99 @@
+"""What `torch.compile` traces: plain operations in place of functions with hand-written derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Kernel(NamedTuple):
+    """Two implementations of one function.
+
+    Parameters
+    ----------
+    fast
+        Built on a `torch.autograd.Function`; used in eager mode.
+    plain
+        The reference: differentiable PyTorch operations only; used while `torch.compile` or `torch.export`
+        traces.
+    """
+
+    fast: Callable[..., Any]
+    plain: Callable[..., Any]
+
+
+KERNELS: dict[str, Kernel] = {}
+"""Every kernel of the package by name, so that one test can compare the two implementations of each."""
+
+
+def traced_as(plain: Callable[P, T]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Replace the decorated function by `plain` while `torch.compile` traces it.
+
+    Dynamo traces the backward of a `torch.autograd.Function` between ``_set_grad_enabled(False)`` and
+    ``_set_grad_enabled(True)``, as if it were decorated with `once_differentiable`. ``create_graph=True`` has
+    no effect on that backward: its result is a constant, and a loss of forces loses the gradient that flows
+    through it. PyTorch reports no error, so no `torch.autograd.Function` may reach Dynamo. Decorate every
+    function that calls one.
+
+    Parameters
+    ----------
+    plain
+        A function with the same signature and the same result, made of PyTorch operations that are
+        differentiable to any order.
+    """
+
+    def decorate(fast: Callable[P, T]) -> Callable[P, T]:
+        @wraps(fast)
+        def kernel(*args: P.args, **kwargs: P.kwargs) -> T:
+            return plain(*args, **kwargs) if torch.compiler.is_compiling() else fast(*args, **kwargs)
+
+        KERNELS[f"{fast.__module__}.{fast.__qualname__}"] = Kernel(fast, plain)
+        return kernel
+
+    return decorate
+
+
+def forbid_second_derivatives(values: Tensor) -> Tensor:
+    """Return `values`; if they are compiled, differentiating them with ``create_graph=True`` raises.
+
+    It is for encoders whose second derivatives `torch.compile` would get wrong.
+
+    Raises
+    ------
+    RuntimeError
+        In the backward pass, if the values were computed under `torch.compile` and the backward pass is to
+        be differentiated itself.
+    """
+    return _once_differentiable(values) if torch.compiler.is_compiling() else values
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _once_differentiable(values: Tensor) -> Tensor:
+    result: Tensor = _OnceDifferentiable.apply(values)
+    return result
+
+
+class _OnceDifferentiable(Function):
+    """The identity; `once_differentiable` would raise only if the incoming gradient has a graph."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "The compiled encoder has no second derivatives (compiled_second_derivatives is False in its "
+                "class), and training on forces needs them. Train the encoder without torch.compile, and "
+                "compile it for inference."
+            )
+        return grad
