@@ -1,6 +1,5 @@
 """The weights of a run with averaging: the same ones are validated, saved, tested and left in the module."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from mml_diagnostics import ExponentialMovingAverageCallback
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 from mml_tasks import ForceRegressionTask
 from pytorch_lightning.callbacks import ModelCheckpoint
-from support import fit, main, weights
+from support import weights
 
 DECAY = 0.9
 ENCODER = {"hidden_dim": 16, "output_dim": 16, "num_conv": 1, "cutoff": 4.0}
@@ -302,15 +301,3 @@ def test_weights_alone_are_refused_since_they_would_be_the_live_ones(make_traine
     trainer = make_trainer(average(), every_epoch(save_weights_only=True))
     with pytest.raises(ValueError, match="save_weights_only=True"):
         trainer.fit(make_task(), make_data())
-
-
-def test_the_final_test_of_a_fit_is_that_of_its_best_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert fit("--trainer.callbacks+=mml_diagnostics.ExponentialMovingAverageCallback") == 0
-    run = Path("runs/fit")
-    reported = json.loads((run / "summary.json").read_text())
-    best = str(run / "checkpoints" / "best.ckpt")
-    arguments = ["--ckpt_path", best, "--trainer.limit_test_batches=3", "--trainer.enable_progress_bar=false"]
-    assert main(["test", "--name", "again", *arguments]) == 0
-    again = json.loads(Path("runs/again/summary.json").read_text())
-    assert reported["test"] == again["test"]
