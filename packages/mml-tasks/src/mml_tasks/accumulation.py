@@ -167,7 +167,7 @@ def _as_numpy(targets: Mapping[str, Any]) -> dict[str, Any]:
 def warn_of_unknown_window(trainer: pl.Trainer) -> None:
     """Log that accumulated batches are weighted alike whatever their number of labels."""
     logger.warning(
-        "accumulate_grad_batches=%d: the batches of an optimizer step could not be read ahead, so each counts "
-        "the same, however many labels it has. Batches with equal numbers of atoms and labels are unaffected",
+        "accumulate_grad_batches=%d: the batches of an optimizer step could not be read ahead, so each "
+        "counts the same, however many labels it has; batches with equal numbers of labels are unaffected",
         trainer.accumulate_grad_batches,
     )

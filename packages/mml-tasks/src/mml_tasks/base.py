@@ -356,7 +356,7 @@ class BaseTaskModule(TaskNormalization):
         if self.scope is None:
             if self._resumes:
                 resume_optimization(self, self.resume_schedule)
-            if self.resume_schedule != "keep":
+            else:
                 check_horizon(self)
         if self.freeze_encoder:
             self.encoder.eval()  # not when it is made: before this, Lightning warns of it

@@ -165,7 +165,7 @@ class ForceRegressionTask(BaseTaskModule):
         )
 
     def training_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the outputs that are learned, in the units of the loss: no derivatives for energies alone."""
+        """Return the outputs that are learned, in the units of the loss: no forces for energies alone."""
         if self.task_keys != ["energy"]:
             return self.normalized_outputs(batch)
         return {"energy": sum_by_structure(self._node_energies(batch), graph_of(batch))}
@@ -258,12 +258,13 @@ def _track_strain(graph: Any) -> Tensor:
 
 
 def _refuse_compiled(task: torch.nn.Module) -> None:
-    """Refuse to train forces through compiled code, whose second derivatives can be wrong without an error."""
+    """Refuse to train forces through compiled code: its second derivatives may be wrong."""
     part = compiled_part(task)
     if part is not None:
         raise ValueError(
-            f"{part} is compiled, and a loss of forces needs second derivatives, which compiled code does not "
-            "have or can get wrong without an error: train without torch.compile, and compile for prediction"
+            f"{part} is compiled, and a loss of forces needs second derivatives, which compiled code does "
+            "not have or can get wrong without an error: train without torch.compile, and compile for "
+            "prediction"
         )
 
 

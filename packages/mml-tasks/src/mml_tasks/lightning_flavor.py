@@ -11,8 +11,7 @@ def hint_at_other_lightning(task: object) -> None:
     """Warn if the script uses ``lightning.pytorch``, whose trainer does not accept this package's tasks.
 
     ``lightning.pytorch`` and ``pytorch_lightning`` each have classes of their own: a task is a
-    ``pytorch_lightning.LightningModule``, and the other package's trainer refuses it as no ``LightningModule``
-    at all.
+    ``pytorch_lightning.LightningModule``, which the trainer of the other package does not recognize.
     """
     names = vars(sys.modules["__main__"]) if "__main__" in sys.modules else {}
     other = [name for name, value in names.items() if _is_of_other(value)]

@@ -29,8 +29,8 @@ class LossTerms(NamedTuple):
     total
         Sum of the loss, a scalar.
     weight
-        Number of labelled elements or rows, or the sum of their class weights, a scalar; ``total / weight`` is
-        the mean loss.
+        Number of labeled elements or rows, or the sum of their class weights, a scalar; ``total / weight``
+        is the mean loss.
     weight_of
         Returns the weight of other targets of the same kind, such as those of another batch. None if each
         batch has the same weight.
@@ -123,10 +123,10 @@ def combine(
 ) -> tuple[dict[str, Tensor], Tensor | None]:
     """Return each target's loss, whose mean over ranks and batches is the mean over all labels of the step.
 
-    DDP averages gradients over ranks, and Lightning divides each loss by ``accumulate_grad_batches``. The loss
-    of a batch is therefore its own sum times both numbers, divided by the weight of all batches of the step on
-    all ranks: one reduction of one number per target. If no rank has a label of a target, its loss and
-    gradient are zero.
+    DDP averages gradients over ranks, and Lightning divides each loss by ``accumulate_grad_batches``. The
+    loss of a batch is therefore its own sum times both numbers, divided by the weight of all batches of the
+    step on all ranks: one reduction of one number per target. If no rank has a label of a target, its loss
+    and gradient are zero.
 
     Parameters
     ----------

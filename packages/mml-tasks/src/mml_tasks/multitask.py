@@ -294,7 +294,7 @@ class MultiTaskLitModule(pl.LightningModule):
         self._each("on_train_start")
         if self._resumes:
             resume_optimization(self, self.resume_schedule)
-        if self.resume_schedule != "keep":
+        else:
             check_horizon(self)
         if self.lr_scaling is not None:
             log_effective_batch(self, self._encoder_options()["lr"], self.lr_scaling)
@@ -317,13 +317,13 @@ class MultiTaskLitModule(pl.LightningModule):
         self._log_loss("train")
 
     def on_validation_epoch_end(self) -> None:
-        """Let tasks report missing labels; log the weighted loss, and which data sets ``val_loss`` leaves out."""
+        """Let tasks report missing labels; log the weighted loss and the data sets that it leaves out."""
         self._each("on_validation_epoch_end")
         self._log_loss("val")
         self._say_left_out("val")
 
     def on_test_epoch_end(self) -> None:
-        """Let tasks report missing labels; log the weighted loss, and which data sets ``test_loss`` leaves out."""
+        """Let tasks report missing labels; log the weighted loss and the data sets that it leaves out."""
         self._each("on_test_epoch_end")
         self._log_loss("test")
         self._say_left_out("test")

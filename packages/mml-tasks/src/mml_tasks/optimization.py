@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.optim import lr_scheduler
 
 _HORIZONS = ("total_steps", "T_max")
+_COMPOSITE = ("SequentialLR", "ChainedScheduler")
+_WARM_UPS = ("LinearLR", "ConstantLR", "PolynomialLR")
+"""Their ``total_iters`` within a sequence defaults to the steps until the next milestone."""
 _LIGHTNING_NAMES = ("interval", "frequency", "monitor")
 
 
@@ -63,61 +67,136 @@ def make_scheduler(
     lr: float | list[float],
     estimate_steps: Callable[[], float],
 ) -> dict[str, Any]:
-    """Build one scheduler and say how Lightning steps it.
+    """Build one scheduler and the options with which Lightning steps it.
 
-    A scheduler that needs to know the length of the run (``total_steps`` of ``OneCycleLR``, ``T_max`` of
-    ``CosineAnnealingLR``) and is not told gets the run's number of optimizer steps, and is stepped once for
-    each of them. So is every ``OneCycleLR``, whose ``max_lr`` defaults to the task's ``lr``. All others count
-    epochs, as Lightning does, unless ``interval`` is among their arguments.
+    A scheduler that needs the length of the run (``total_steps`` of ``OneCycleLR``, ``T_max`` of
+    ``CosineAnnealingLR``) and is not given it gets the run's number of optimizer steps, and is stepped once
+    for each of them. The same holds for every ``OneCycleLR``, whose ``max_lr`` defaults to the task's ``lr``,
+    and for ``SequentialLR`` and ``ChainedScheduler``. All others count epochs, as in Lightning, unless
+    ``interval`` is among their arguments.
+
+    ``SequentialLR`` and ``ChainedScheduler`` take ``schedulers``, a list of dicts such as this function takes
+    them, each with one name and its arguments. ``milestones`` of ``SequentialLR`` are steps, or fractions of
+    the run if they are below 1; a scheduler between two milestones that needs a length gets the number of
+    steps between them. Warm-up and decay, for example::
+
+        {"SequentialLR": {
+            "schedulers": [{"LinearLR": {"start_factor": 0.01}}, {"CosineAnnealingLR": {}}],
+            "milestones": [0.05],
+        }}
 
     Parameters
     ----------
     name
         A class of ``torch.optim.lr_scheduler``.
     kwargs
-        Its arguments; ``interval``, ``frequency`` and ``monitor`` go to Lightning instead.
+        Its arguments; ``interval``, ``frequency`` and ``monitor`` are passed to Lightning instead.
     optimizer
-        What it schedules.
+        The optimizer that it schedules.
     lr
         The task's learning rate, or one for each of the optimizer's groups of parameters.
     estimate_steps
-        Returns the number of optimizer steps of the run; called only where it is needed.
+        Returns the number of optimizer steps of the run; called only if it is needed.
 
     Raises
     ------
     ValueError
-        If the scheduler is unknown, its arguments do not fit, or the run has no end to be told of.
+        If the scheduler is unknown, its arguments do not fit, or the run has no end and a length is needed.
     """
-    if name not in known_schedulers():
-        raise ValueError(
-            f"scheduler_kwargs names the unknown scheduler {name!r}; known are {known_schedulers()}"
-        )
-    scheduler_class = getattr(lr_scheduler, name)
-    parameters = inspect.signature(scheduler_class).parameters
     lightning = {key: kwargs[key] for key in _LIGHTNING_NAMES if key in kwargs}
     arguments = {key: value for key, value in kwargs.items() if key not in _LIGHTNING_NAMES}
-    unknown = sorted(set(arguments) - set(parameters))
-    if unknown:
-        known = sorted((set(parameters) - {"optimizer"}) | set(_LIGHTNING_NAMES))
-        raise ValueError(f"scheduler_kwargs[{name!r}] has unknown arguments {unknown}; known are {known}")
-    horizon = next((key for key in _HORIZONS if key in parameters), None)
-    per_step = name == "OneCycleLR"
-    if per_step:
-        arguments.setdefault("max_lr", lr)
-    if horizon is not None and horizon not in arguments and "epochs" not in arguments:
-        steps = estimate_steps()
-        if not math.isfinite(steps):
-            raise ValueError(
-                f"scheduler_kwargs[{name!r}] needs {horizon}, which cannot be inferred from a trainer "
-                "without an end: give it, or set the trainer's max_epochs or max_steps"
-            )
-        arguments[horizon] = int(steps)
-        per_step = True
-    try:
-        scheduler = scheduler_class(optimizer, **arguments)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"scheduler_kwargs[{name!r}] does not fit: {error}") from error
+    where = f"scheduler_kwargs[{name!r}]"
+    if name in _COMPOSITE:
+        scheduler, per_step = _compose(name, arguments, optimizer, lr, estimate_steps), True
+    else:
+        scheduler, per_step = _build(name, arguments, optimizer, lr, estimate_steps, where)
     config: dict[str, Any] = {"scheduler": scheduler, "interval": "step" if per_step else "epoch"}
     if name == "ReduceLROnPlateau":
         config["monitor"] = "val_loss"
     return config | lightning
+
+
+def _build(
+    name: str,
+    arguments: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
+    lr: float | list[float],
+    length: Callable[[], float],
+    where: str,
+) -> tuple[Any, bool]:
+    """Return a scheduler, and whether it counts steps."""
+    if name not in known_schedulers():
+        raise ValueError(f"{where} names the unknown scheduler {name!r}; known are {known_schedulers()}")
+    scheduler_class = getattr(lr_scheduler, name)
+    parameters = inspect.signature(scheduler_class).parameters
+    unknown = sorted(set(arguments) - set(parameters))
+    if unknown:
+        known = sorted((set(parameters) - {"optimizer"}) | set(_LIGHTNING_NAMES))
+        raise ValueError(f"{where} has unknown arguments {unknown}; known are {known}")
+    per_step = name == "OneCycleLR"
+    if per_step:
+        arguments.setdefault("max_lr", lr)
+    horizon = next((key for key in _HORIZONS if key in parameters), None)
+    if horizon is not None and horizon not in arguments and "epochs" not in arguments:
+        arguments[horizon] = _finite(length(), where, horizon)
+        per_step = True
+    try:
+        return scheduler_class(optimizer, **arguments), per_step
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where} does not fit: {error}") from error
+
+
+def _compose(
+    name: str,
+    arguments: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
+    lr: float | list[float],
+    estimate_steps: Callable[[], float],
+) -> Any:
+    """Return a scheduler of schedulers, which counts steps."""
+    where = f"scheduler_kwargs[{name!r}]"
+    parts = arguments.get("schedulers")
+    known = {"schedulers", "milestones"} if name == "SequentialLR" else {"schedulers"}
+    if unknown := sorted(set(arguments) - known):
+        raise ValueError(f"{where} has unknown arguments {unknown}; known are {sorted(known)}")
+    if not isinstance(parts, Sequence) or not all(isinstance(p, Mapping) and len(p) == 1 for p in parts):
+        raise ValueError(
+            f"{where} needs 'schedulers', a list of dicts with one name each, such as "
+            f"[{{'LinearLR': {{'start_factor': 0.1}}}}, {{'CosineAnnealingLR': {{}}}}], got {parts!r}"
+        )
+    bounds: list[int] = []
+    if name == "SequentialLR":
+        milestones = arguments.get("milestones", [])
+        if len(milestones) != len(parts) - 1:
+            raise ValueError(
+                f"{where} needs one milestone fewer than schedulers, got {len(milestones)} for {len(parts)}"
+            )
+        bounds = [
+            round(m * _finite(estimate_steps(), where, "the length of the run")) if 0 < m < 1 else int(m)
+            for m in milestones
+        ]
+    made = []
+    for i, part in enumerate(parts):
+        ((kind, options),) = part.items()
+        first = bounds[i - 1] if i and bounds else 0
+        last: Callable[[], float] = estimate_steps if i >= len(bounds) else (lambda i=i: bounds[i])  # type: ignore[misc]
+        steps: Callable[[], float] = lambda first=first, last=last: last() - first  # type: ignore[misc]  # noqa: E731
+        options = dict(options or {})
+        if kind in _WARM_UPS and "total_iters" not in options:
+            options["total_iters"] = _finite(steps(), where, "total_iters")
+        made.append(_build(kind, options, optimizer, lr, steps, f"{where}.schedulers[{i}]")[0])
+    with warnings.catch_warnings():
+        # torch 2.15 warns of its own use of an argument of step() that is deprecated.
+        warnings.filterwarnings("ignore", message=".*epoch parameter in `scheduler.step\\(\\)`.*")
+        if name == "SequentialLR":
+            return lr_scheduler.SequentialLR(optimizer, made, bounds)
+        return lr_scheduler.ChainedScheduler(made, optimizer)
+
+
+def _finite(steps: float, where: str, horizon: str) -> int:
+    if not math.isfinite(steps):
+        raise ValueError(
+            f"{where} needs {horizon}, which cannot be inferred from a trainer without an end: give it, or "
+            "set the trainer's max_epochs or max_steps"
+        )
+    return max(int(steps), 1)

@@ -1,8 +1,8 @@
 """Optimizers and learning-rate schedules of a run that continues from a checkpoint.
 
-A checkpoint brings the state of the optimizer and of the schedulers, which contains their options: without
-further ado, what a resumed run was configured with would be recorded and ignored, and a schedule would end, or
-turn back, where the first run was planned to end.
+The state of optimizers and schedulers in a checkpoint contains their options. Restored as it is, it
+replaces the options that the resumed run was configured with, and a schedule ends, or turns back, at the
+planned end of the first run.
 """
 
 from __future__ import annotations
@@ -86,9 +86,24 @@ def resume_optimization(module: pl.LightningModule, mode: ResumeSchedule | None)
                 group.update({name: value for name, value in fresh.items() if name != "params"})
         for old, new in zip(old_schedulers, new_schedulers, strict=True):
             old.load_state_dict(new.state_dict())
+    elif mode == "keep":
+        for scheduler in old_schedulers:
+            _settle(scheduler)
     if mode is not None and trainer.is_global_zero:
         rates = [group["lr"] for optimizer in old_optimizers for group in optimizer.param_groups]
         logger.info("learning-rate schedule: %s, from step %d with lr %s", mode, trainer.global_step, rates)
+
+
+def _settle(scheduler: Any) -> None:
+    """Set the last rate of a one-cycle schedule that is over: torch's last step goes beyond its end."""
+    if not isinstance(scheduler, OneCycleLR) or scheduler.last_epoch < scheduler.total_steps:
+        return
+    for group in scheduler.optimizer.param_groups:
+        group["lr"] = group["min_lr"]
+        if "max_momentum" in group and "betas" in group:
+            group["betas"] = (group["max_momentum"], *group["betas"][1:])
+        elif "max_momentum" in group:
+            group["momentum"] = group["max_momentum"]
 
 
 def check_horizon(module: pl.LightningModule) -> None:
@@ -188,8 +203,8 @@ def _refusal(options: Sequence[str], horizons: Sequence[str], mode: str | None) 
     if not options:
         return (
             "the learning-rate schedule of the checkpoint was made for a run of another length: "
-            f"{'; '.join(horizons)}. To continue, {remedy}, keep follows the old schedule to its end and keeps "
-            "the learning rate from there"
+            f"{'; '.join(horizons)}. To continue, {remedy}, keep follows the old schedule to its end and "
+            "keeps the learning rate from there"
         )
     kept = " keep cannot apply them." if mode == "keep" else ""
     return (

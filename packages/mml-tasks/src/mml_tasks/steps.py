@@ -30,9 +30,9 @@ class TaskSteps(pl.LightningModule):
     """The steps of every task; `BaseTaskModule` builds what they work with.
 
     The loss of a training step is ``sum(task_loss_scaling[key] * loss[key](output, target))`` over
-    ``task_keys``, in normalized units. The loss of each target is the mean over the labeled atoms or structures
-    of the optimizer step: of all batches whose gradients are accumulated, on all ranks. Predictions and
-    metrics are in physical units and unweighted.
+    ``task_keys``, in normalized units. The loss of each target is the mean over the labeled atoms or
+    structures of the optimizer step: of all batches whose gradients are accumulated, on all ranks.
+    Predictions and metrics are in physical units and unweighted.
 
     ``train_loss``, ``val_loss`` and ``test_loss`` are the same sum over an epoch with ``final_loss_scaling``,
     so that they can be compared across epochs while weights change.
@@ -47,8 +47,8 @@ class TaskSteps(pl.LightningModule):
     task_keys: list[str] | None
     task_loss_scaling: dict[str, float]
     final_loss_scaling: dict[str, float]
-    """Weights in ``train_loss``, ``val_loss`` and ``test_loss``: the final weights of schedules, and for other
-    targets the weights in ``task_loss_scaling`` when a fit begins."""
+    """Weights in ``train_loss``, ``val_loss`` and ``test_loss``: the final weights of schedules, and for
+    other targets the weights in ``task_loss_scaling`` when a fit begins."""
     normalizers: Normalizers
     losses: nn.ModuleDict
     metrics: nn.ModuleDict
@@ -345,9 +345,9 @@ class TaskSteps(pl.LightningModule):
     def _report_missing(self, stage: str) -> None:
         if self.trainer.sanity_checking or not self.task_keys:
             return
-        missing = self._missing[stage]
+        labels = self._missing[stage]
         training = stage == "train"
-        counts = missing.take_sums(self.task_keys) if training else missing.take(self.task_keys, self.device)
+        counts = labels.take_sums(self.task_keys) if training else labels.take(self.task_keys, self.device)
         for key, (missing, rows) in counts.items():
             if not missing:
                 continue

@@ -139,7 +139,8 @@ class TaskNormalization(TaskSteps):
                 'normalize_kwargs="auto" needs a data module with target_statistics(), and the trainer has '
                 f"none: give numbers in normalize_kwargs for {self.normalizers.unset()}, or load a checkpoint"
             )
-        loader = self._own_loader(self.trainer.fit_loop._data_source.dataloader())
+        loaders = self.trainer.fit_loop._data_source.dataloader()
+        loader = self._own_loader(getattr(loaders, "iterables", loaders))  # of a CombinedLoader
         if isinstance(loader, (Mapping, list, tuple)):
             raise ValueError(
                 'normalize_kwargs="auto" looks at one training loader, and there are several: give the '
