@@ -43,6 +43,21 @@ def test_what_is_wrong_with_the_data_is_found(own_folder, capsys):
     assert not (own_folder / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--ckpt_path=last",
+        "--name=mine",
+        "--schedule=keep",
+        "--trainer.devices=2",
+        "--trainer.callbacks+=Timer",
+    ],
+)
+def test_options_without_effect_are_refused(option, capsys):
+    assert main(["diagnose", option]) == 1
+    assert f"{option.partition('=')[0].rstrip('+')} has no effect on diagnose" in capsys.readouterr().err
+
+
 def test_mistakes_are_said_as_those_of_fit(capsys):
     assert main(["diagnose", "--trainer.max_epoch", "3"]) == 1
     assert "did you mean 'trainer.max_epochs'" in capsys.readouterr().err

@@ -44,6 +44,7 @@ def test_structures_in_files_are_predicted_one_like_the_other(runs, files, tmp_p
     shown = capsys.readouterr().out
     assert "energy (eV)" in shown
     assert "4 predictions in" in shown
+    assert f"{runs}/fit/checkpoints/best.ckpt, config {runs}/fit/config.yaml" in shown
     assert max(map(len, shown.splitlines()[:5])) <= 80
 
     trained = load_trained(runs / "fit" / "checkpoints" / "best.ckpt")
@@ -77,8 +78,10 @@ def test_structures_in_files_are_predicted_one_like_the_other(runs, files, tmp_p
         (["none.cif"], "there is no file none.cif to predict"),
         (["--device", "potato"], "--device potato cannot be used"),
         (["--name", "other"], "no run named 'other'"),
-        (["--ckpt_path", "none.ckpt"], "there is no checkpoint none.ckpt"),
         (["--config", "none.yaml"], "there is no none.yaml, which says what the transforms are"),
+        (["--ckpt_path", "none.ckpt", "--name", "a"], "--name and --runs_dir would be ignored"),
+        (["--trainer.devices", "1"], "predict FILE has no option --trainer.devices"),
+        (["--untrained"], "predict FILE has no option --untrained"),
     ],
 )
 def test_mistakes_are_said_and_leave_no_file(runs, files, tmp_path, monkeypatch, capsys, more, said):

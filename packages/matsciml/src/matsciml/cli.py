@@ -17,9 +17,9 @@ Train graph neural networks on crystals and molecules.
 commands:
   fit        train a model; without options: energies and forces on the embedded
              data set, ending in runs/fit/report.html
-  validate   evaluate a checkpoint on the validation split
-  test       evaluate a checkpoint on the test split and write its report
-  predict    what a checkpoint says about structures in files, or about a split
+  validate   evaluate the best checkpoint of a run on the validation split
+  test       evaluate it on the test split and write its report
+  predict    predict structures in files, or a split, with it
   data       make data sets from files, and look at them
   init       write a commented config for a data set, an encoder and a task
   diagnose   say in seconds whether a config can learn
@@ -35,8 +35,8 @@ examples:
   matsciml fit
   matsciml fit --config my.yaml --trainer.max_epochs 100
   matsciml fit --ckpt_path last              continue the newest run
-  matsciml test --ckpt_path best
-  matsciml predict structures.cif --ckpt_path best
+  matsciml test
+  matsciml predict structures.cif
   matsciml data import structures.jsonl my-data
   matsciml init mine --data my-data --encoder PaiNN
 """
@@ -109,6 +109,10 @@ def _predict(command: str, rest: list[str], debug: bool) -> int:
         options, unknown = prediction_parser().parse_known_intermixed_args(rest)
         if options.files and not unknown:
             return predict_files(options)
+        if any(file.is_file() for file in options.files):
+            raise ValueError(
+                f"predict FILE has no option {unknown[0]}: `matsciml predict --help` lists those it has"
+            )
     return _train(command, rest, debug)
 
 

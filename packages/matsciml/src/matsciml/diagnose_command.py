@@ -7,9 +7,10 @@ from typing import Any
 
 from mml_diagnostics import Diagnosis, diagnose
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.cli import LightningArgumentParser
 
 from matsciml import console
-from matsciml.plan import plan_run
+from matsciml.plan import option_keys, plan_run
 from matsciml.training import MatSciMLCLI, quieten
 
 USAGE = """\
@@ -18,13 +19,29 @@ usage: matsciml diagnose [--config FILE] [options of `matsciml fit`]
 Look at a config's data and model before training: are the numbers of the data
 finite and plausible, do gradients reach every parameter, is the output
 invariant, are the targets normalised, can one batch be learned by heart in 50
-steps, does training wait for data. Nothing is written. The exit status is 0
-where all is well, and 1 where there is a warning or an error.
+steps, does training wait for data. It is one process without the callbacks and
+loggers of the config, and nothing is written. The exit status is 0 if all is
+well, and 1 if there is a warning or an error.
 
 examples:
   matsciml diagnose
   matsciml diagnose --config my.yaml --data.init_args.batch_size 64
 """
+
+
+REPLACED: dict[str, Any] = {
+    "fast_dev_run": 1,
+    "logger": False,
+    "callbacks": None,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+    "default_root_dir": None,
+    "devices": 1,
+    "num_nodes": 1,
+    "strategy": "auto",
+}
+"""Options of the trainer that a diagnosis gives in place of the config's."""
 
 
 def run_diagnose(arguments: list[str], debug: bool) -> int:
@@ -42,12 +59,29 @@ def run_diagnose(arguments: list[str], debug: bool) -> int:
         return 0
     if not debug:
         quieten()
+    _check_options(arguments)
     with as_file(files("matsciml") / "configs" / "emt.yaml") as default:
         diagnosis = _DiagnoseCLI(plan_run("fit", arguments, default)).watch.diagnosis
     if diagnosis is None:
         raise RuntimeError("training did not begin, so there is no batch to look at")
     console.say(str(diagnosis))
     return 0 if diagnosis.healthy else 1
+
+
+def _check_options(arguments: list[str]) -> None:
+    """Refuse options of ``fit`` that would have no effect here."""
+    own = ("ckpt_path", "init_from", "normalizer", "schedule", "untrained", "name", "runs_dir")
+    for key in option_keys(arguments):
+        if key in own:
+            raise ValueError(
+                f"--{key} has no effect on diagnose, which looks at a new training and writes nothing: "
+                "leave it out"
+            )
+        if key.partition(".")[0] == "trainer" and key.split(".")[1:2] and key.split(".")[1] in REPLACED:
+            raise ValueError(
+                f"--{key} has no effect on diagnose, which runs a single batch in one process, without "
+                "callbacks and loggers: leave it out"
+            )
 
 
 class _Watch(Callback):
@@ -72,17 +106,16 @@ class _DiagnoseCLI(MatSciMLCLI):
         """Make a trainer that writes nothing, with no callback but ours."""
         self.watch = _Watch()
         config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
-        config |= {
-            "fast_dev_run": 1,
-            "logger": False,
-            "callbacks": None,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "devices": 1,
-            "num_nodes": 1,
-            "strategy": "auto",
-        }
+        config |= REPLACED
         return self._instantiate_trainer(config, [self.watch])
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Look at a new training, also if the config is of a run that continued another."""
+        super().parse_arguments(parser, args)
+        self.config["fit"]["ckpt_path"] = None
+
+    def after_instantiate_classes(self) -> None:
+        """Nothing is loaded, and nothing written."""
 
     def before_fit(self) -> None:
         """Say nothing."""

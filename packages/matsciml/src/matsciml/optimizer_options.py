@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from pytorch_lightning import LightningModule
+from pytorch_lightning.cli import LightningCLI, instantiate_class
 
 _IGNORED = ("scheduler_kwargs", "lr_scaling", "weight_decay")
 
@@ -59,19 +60,19 @@ def check_optimizer(config: Any, given: Collection[str]) -> str | None:
     return None
 
 
-def add_late_parameters(module: LightningModule, optimizer: Any) -> None:
-    """Give an optimizer that was made early the parameters that the module got since.
+def configure_optimizers(module: LightningModule, optimizer: Any, scheduler: Any) -> Any:
+    """Return new optimizers and schedulers of the command line, for the parameters that the module has now.
 
-    Lightning's command line makes the optimizer before the module has seen the data. Heads of targets that
-    are found in the data would never be trained.
+    Lightning's command line makes them once, before the module has seen the data: heads of targets that are
+    found in the data would never be trained, and options of a run that is continued could not be compared.
 
     Parameters
     ----------
     module
-        The module that is going to be trained.
-    optimizer
-        Of the module's parameters so far.
+        The module that is trained.
+    optimizer, scheduler
+        Class path and arguments; the scheduler may be None.
     """
-    known = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    late = [p for p in module.parameters() if id(p) not in known]
-    optimizer.param_groups[0]["params"].extend(late)
+    made = instantiate_class([p for p in module.parameters() if p.requires_grad], optimizer)
+    schedule = instantiate_class(made, scheduler) if scheduler else None
+    return LightningCLI.configure_optimizers(module, made, schedule)

@@ -80,7 +80,7 @@ def plan_run(command: str, arguments: list[str], default_config: Path) -> RunPla
     ValueError
         A config is no YAML, the name no directory name, or options contradict each other.
     """
-    given = frozenset(_keys(arguments))
+    given = frozenset(option_keys(arguments))
     known = _own_options(arguments)
     known.help = any(key in ("h", "help", "print_config") or key.endswith(".help") for key in given)
     _check_options(command, known, given)
@@ -122,8 +122,14 @@ def plan_run(command: str, arguments: list[str], default_config: Path) -> RunPla
     )
 
 
-def _keys(arguments: list[str]) -> list[str]:
-    """Return the names of the options on a command line."""
+def option_keys(arguments: list[str]) -> list[str]:
+    """Return the names of the options on a command line.
+
+    Parameters
+    ----------
+    arguments
+        What follows the command.
+    """
     return [a.lstrip("-").partition("=")[0].rstrip("+") for a in arguments if a.startswith("-")]
 
 

@@ -37,8 +37,8 @@ def prediction_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ckpt_path", default="best", metavar="FILE", help="a checkpoint, best or last (default: best)"
     )
-    parser.add_argument("--name", default="fit", help="which run best and last are of (default: fit)")
-    parser.add_argument("--runs_dir", default="runs", help="where the runs are kept (default: runs)")
+    parser.add_argument("--name", help="which run best and last are of (default: fit)")
+    parser.add_argument("--runs_dir", help="where the runs are kept (default: runs)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the run's config (default: beside it)")
     parser.add_argument(
         "--out",
@@ -78,7 +78,11 @@ def predict_files(options: argparse.Namespace) -> int:
 
     checkpoint = options.ckpt_path
     if checkpoint in ("best", "last"):
-        checkpoint = find_checkpoint(Path(options.runs_dir), options.name, checkpoint)
+        checkpoint = find_checkpoint(Path(options.runs_dir or "runs"), options.name or "fit", checkpoint)
+    elif unused := [f"--{key}" for key in ("name", "runs_dir") if getattr(options, key)]:
+        raise ValueError(
+            f"{' and '.join(unused)} would be ignored, as --ckpt_path {checkpoint} is a file: leave one out"
+        )
     trained = load_trained(checkpoint, options.config)
     trained.task.to(_device(options.device))
     samples = (each for file in options.files for each in read_structures(file))
@@ -95,6 +99,8 @@ def predict_files(options: argparse.Namespace) -> int:
     console.print(_table(predicted))
     if len(predicted) > MOST_ROWS:
         console.print(f"... and {len(predicted) - MOST_ROWS:,} more")
+    config = options.config or Path(checkpoint).parent.parent / "config.yaml"
+    console.print(f"matsciml predict: {checkpoint}, config {config}", soft_wrap=True)
     console.print(f"{len(predicted):,} predictions in {options.out}", soft_wrap=True)
     return 0
 

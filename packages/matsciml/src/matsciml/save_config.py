@@ -93,7 +93,7 @@ class SaveConfigOfContinued(SaveConfigAtStart):
                 self.config[key] = before[key]
         if trainer.is_global_zero:
             trim_metrics(self.path.parent, trainer.global_step)
-            self.notes = [*_notes(self.path), *self.notes]
+            self.notes = list(dict.fromkeys([*_notes(self.path), *self.notes]))
             now = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
             changes = [f"{key}: {old} -> {new}" for key, old, new in changed(before, now)]
             with_schedule = f", --schedule {effective['schedule']}" if effective.get("schedule") else ""
@@ -123,8 +123,15 @@ def changed(
             yield from changed(old, new, f"{place}{key}.")
         elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
             yield from changed(dict(enumerate(old)), dict(enumerate(new)), f"{place}{key}.")
+        elif isinstance(old, list) and isinstance(new, list):
+            gone, come = [x for x in old if x not in new], [x for x in new if x not in old]
+            yield f"{place}{key}", [_short(x) for x in gone], [_short(x) for x in come]
         elif old != new:
             yield f"{place}{key}", old, new
+
+
+def _short(item: Any) -> Any:
+    return item.get("class_path", item) if isinstance(item, Mapping) else item
 
 
 def _notes(path: Path) -> list[str]:

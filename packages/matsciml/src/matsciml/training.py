@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 import warnings
+from functools import partial
 from importlib.resources import as_file, files
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import mml_models  # noqa: F401  a config may name its encoders by their class n
 import torch
 from jsonargparse.typing import register_type
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 import matsciml  # noqa: F401  registers accelerators and strategies
@@ -22,9 +24,11 @@ from matsciml.checkpoint_names import prepare_names
 from matsciml.checkpoints import check_checkpoint
 from matsciml.config_errors import raise_readable
 from matsciml.interruption import GracefulInterruption, TrainingInterrupted
-from matsciml.optimizer_options import add_late_parameters, check_optimizer
+from matsciml.optimizer_options import check_optimizer, configure_optimizers
 from matsciml.plan import RunPlan, plan_run
+from matsciml.plateau_steps import PlateauSteps
 from matsciml.predictions import PredictionCollector, PredictionWriter
+from matsciml.progress import RunProgressBar
 from matsciml.random_state import RandomState
 from matsciml.run_checkpoints import BestCheckpoint, LastCheckpoint
 from matsciml.run_directory import RUN_VARIABLE, RunLogger, checkpoint_of
@@ -101,7 +105,6 @@ def quieten() -> None:
     warnings.filterwarnings(
         "ignore", message=".*callbacks used to create the checkpoint need to be provided.*"
     )
-    warnings.filterwarnings("ignore", message=".*configure_optimizers` will be overridden by.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")  # Lightning 2.6 with torch 2.15
 
 
@@ -195,13 +198,12 @@ class MatSciMLCLI(LightningCLI):
             unused = check_optimizer(config, self.plan.given)
             self.notes = [unused] if unused else []
 
-    @staticmethod
-    def configure_optimizers(
-        lightning_module: LightningModule, optimizer: Any, lr_scheduler: Any = None
-    ) -> Any:
-        """Return the optimizer of the command line, for all parameters that the module has by now."""
-        add_late_parameters(lightning_module, optimizer)
-        return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        """Have an optimizer of the command line made when training starts."""
+        config = self.config_init[subcommand]
+        if config.get("optimizer"):
+            made = partial(configure_optimizers, self.model, config["optimizer"], config.get("lr_scheduler"))
+            self.model.configure_optimizers = made
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer write into the run directory, and add the callbacks that every run has."""
@@ -229,7 +231,7 @@ class MatSciMLCLI(LightningCLI):
             )
         if self.subcommand == "fit":
             check_averaging(given)
-            first.insert(0, RandomState())
+            first = [RandomState(), PlateauSteps(), *first]
         else:
             given = without_averaging(given)
         if self.subcommand == "fit" and not quick:
@@ -245,6 +247,8 @@ class MatSciMLCLI(LightningCLI):
             own.append(GracefulInterruption(last))
         if self.subcommand == "predict":
             own.append(PredictionWriter(self.plan.run / "predictions.jsonl"))
+        if self.subcommand == "fit" and config.get("enable_progress_bar") is not False:
+            own += [] if any(isinstance(c, ProgressBar) for c in given) else [RunProgressBar()]
         config["callbacks"] = [*first, *given, *own]
         return self._instantiate_trainer(config, [])
 

@@ -9,20 +9,21 @@ usage: matsciml fit [--config FILE] [options]
 Train a model; the run ends with its errors on the test split and a report.
 Without --config: energies and forces of the embedded data set.""",
     "validate": """\
-usage: matsciml validate --ckpt_path PATH [--config FILE] [options]
+usage: matsciml validate [--name NAME] [--ckpt_path PATH] [options]
 
-Evaluate a model on the validation split of its data.""",
+Evaluate the best checkpoint of a run on the validation split of its data.""",
     "test": """\
-usage: matsciml test --ckpt_path PATH [--config FILE] [options]
+usage: matsciml test [--name NAME] [--ckpt_path PATH] [options]
 
-Evaluate a model on the test split of its data, and write its report.""",
+Evaluate the best checkpoint of a run on the test split of its data, and write
+its report.""",
     "predict": """\
 usage: matsciml predict FILE [FILE ...] [options]
-       matsciml predict --ckpt_path PATH [--config FILE] [options]
+       matsciml predict [--name NAME] [--ckpt_path PATH] [options]
 
-Predict the structures in files (CIF, POSCAR, extended XYZ, ...), as a table and
-predictions.extxyz; or, without files, those of the data's own predict split, as
-predictions.jsonl in the directory of the run.
+Predict the structures in files (CIF, POSCAR, extended XYZ, ...) with the best
+checkpoint of a run, as a table and predictions.extxyz; or, without files, those
+of the data's own predict split, as RUNS_DIR/NAME-predict/predictions.jsonl.
 
 with files:
   --ckpt_path PATH       best, last or a file (default: best)
@@ -40,6 +41,15 @@ the run:
   --runs_dir DIR         where runs are kept (default: runs)
   --ckpt_path PATH       continue from best or last, of the newest run called
                          NAME and in its directory, or from a file
+  --schedule MODE        with --ckpt_path, if the run gets another length or
+                         other options of the optimizer: restart begins the
+                         learning-rate schedule anew over the remaining steps,
+                         stretch continues on that of the new length, keep
+                         follows the old one and keeps its last rate
+  --init_from PATH       a new run from the weights alone of best or last, of
+                         the newest run called NAME, or of a file
+  --normalizer MODE      with --init_from: keep the checkpoint's mean and
+                         spread, or refit them to the new training data
 """,
 }
 _OTHER_RUN = """
@@ -47,7 +57,9 @@ the run:
   --name NAME            the run that best and last are of (default: fit); what
                          comes out is kept as RUNS_DIR/NAME-{command}
   --runs_dir DIR         where runs are kept (default: runs)
-  --ckpt_path PATH       best, last or a file; brings the config of its run
+  --ckpt_path PATH       best, last or a file (default: best); brings the config
+                         of its run
+  --untrained            evaluate random weights instead
 """
 
 _CONFIG = """
@@ -72,21 +84,22 @@ examples:
   matsciml fit --trainer.max_epochs 60
   matsciml fit --config my.yaml --name wide --model.init_args.encoder PaiNN
   matsciml fit --name wide --ckpt_path last
+  matsciml fit --ckpt_path last --trainer.max_epochs 99 --schedule stretch
   matsciml fit --model.help mml_tasks.ForceRegressionTask
 """,
     "validate": """
 examples:
-  matsciml validate --ckpt_path best
+  matsciml validate --name wide
 """,
     "test": """
 examples:
-  matsciml test --ckpt_path best
-  matsciml test --name wide --ckpt_path runs/wide/checkpoints/last.ckpt
+  matsciml test --name wide
+  matsciml test --ckpt_path runs/wide-2/checkpoints/last.ckpt
 """,
     "predict": """
 examples:
   matsciml predict new.cif more.extxyz --name wide
-  matsciml predict --ckpt_path best
+  matsciml predict --name wide
 """,
 }
 

@@ -1,0 +1,60 @@
+"""The step of `ReduceLROnPlateau` that a checkpoint at the end of an epoch comes too early for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class PlateauSteps(Callback):
+    """Makes up for the step of ``ReduceLROnPlateau`` when a run continues between two epochs.
+
+    Lightning writes the checkpoints of an epoch before this step, and does not take it when the run
+    continues. The monitored value is saved with the checkpoint, and the step is taken before the first batch.
+
+    It must come before callbacks that save at the start of an epoch.
+    """
+
+    def __init__(self) -> None:
+        self._trainer: Trainer | None = None
+        self._due = False
+        self._loaded: dict[str, Any] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remember the trainer, which has the schedulers."""
+        self._trainer, self._due = trainer, False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the step is due."""
+        self._due = True
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the step has been taken."""
+        self._due = False
+
+    on_train_end = on_train_epoch_start
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the step that is missing in the checkpoint."""
+        for config in _plateaus(trainer):
+            if config.monitor in self._loaded and trainer.current_epoch % config.frequency == 0:
+                pl_module.lr_scheduler_step(config.scheduler, self._loaded[config.monitor])
+        self._loaded = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the monitored values if the step is due."""
+        trainer = self._trainer
+        if trainer is None or not self._due:
+            return {}
+        values = trainer.callback_metrics
+        monitored = {config.monitor for config in _plateaus(trainer)} & values.keys()
+        return {"monitored": {name: values[name].detach().cpu() for name in sorted(monitored)}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the values until training starts."""
+        self._loaded = state_dict["monitored"]
+
+
+def _plateaus(trainer: Trainer) -> list[Any]:
+    return [c for c in trainer.lr_scheduler_configs if c.reduce_on_plateau and c.interval == "epoch"]

@@ -1,0 +1,44 @@
+"""The progress bar of a fit, within 80 columns."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+
+
+class RunProgressBar(RichProgressBar):
+    """Lightning's bar with short names: two lines of 80 columns hold the loss and both errors.
+
+    ``train_loss_step`` becomes ``loss``, ``train_force_mae_step`` becomes ``force``, and
+    ``train_energy_per_atom_mae_step`` becomes ``energy/atom``. Validation keeps its prefix: ``val_loss``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(theme=RichProgressBarTheme(metrics_text_delimiter=" ", metrics_format=".3g"))
+
+    def configure_columns(self, trainer: Trainer) -> list[Any]:
+        """Return the columns without bar and speed, in whose place the metrics are."""
+        names = ("TextColumn", "BatchesProcessedColumn", "CustomTimeColumn")
+        columns = super().configure_columns(trainer)
+        return [column for column in columns if type(column).__name__ in names]
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return the metrics of the bar under short names."""
+        found = super().get_metrics(trainer, pl_module)
+        return {short_name(name): value for name, value in found.items() if name != "v_num"}
+
+
+def short_name(name: str) -> str:
+    """Return a metric's name without what all of the bar have in common.
+
+    Parameters
+    ----------
+    name
+        As it is logged.
+    """
+    step = re.fullmatch(r"train_(.+?)(_mae)?_step", name)
+    return step[1].replace("_per_atom", "/atom") if step else name
