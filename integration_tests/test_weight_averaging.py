@@ -25,6 +25,15 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads only get in each other's way in models this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def make_task(**options: Any) -> ForceRegressionTask:
     torch.manual_seed(0)
     arguments = {"normalize_kwargs": "auto", "lr": 1e-2} | options
