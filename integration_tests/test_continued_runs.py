@@ -1,6 +1,7 @@
 """A run that is stopped and continued equals one that was not; a different one is asked how."""
 
 import csv
+import os
 import random
 import signal
 from pathlib import Path
@@ -14,6 +15,7 @@ from matsciml.random_state import get_random_state, set_random_state
 from mml_models import SchNet
 from mml_models.embeddings import Embeddings
 from pytorch_lightning import Callback, LightningModule
+from support import mpiexec
 from torch import nn
 
 TINY = [
@@ -213,3 +215,22 @@ def test_a_module_without_these_abilities_is_refused(capsys):
 
 class Bare(LightningModule):
     """A module of someone else, which any checkpoint fits."""
+
+
+def test_every_rank_goes_on_with_its_own_random_numbers(tmp_path, monkeypatch):
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    two = ["--trainer.strategy=ddp_with_mpi", "--trainer.devices=2", "--trainer.accelerator=cpu"]
+    new = [*TINY, *two, *DROPOUT, "--trainer.max_epochs=1"]
+    asks = ["--trainer.callbacks+=support.SignalAtStep", "--trainer.callbacks.step=1"]
+    for arguments in (
+        ["--name=whole", *new],
+        ["--name=fit", *new, *asks],
+        ["--ckpt_path=last", "--trainer.callbacks.step=99"],
+    ):
+        status, output = mpiexec(2, "-m", "matsciml", "fit", *arguments, folder=tmp_path)
+        assert status == 0 or "SIGTERM after step 2" in output, output
+    states = load("last.ckpt", "fit")["callbacks"]["RandomState"]["ranks"]
+    assert len(states) == 2
+    assert not torch.equal(states[0]["torch"], states[1]["torch"])
+    assert same(load("last.ckpt")["state_dict"], load("last.ckpt", "whole")["state_dict"])
