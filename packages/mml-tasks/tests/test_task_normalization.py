@@ -103,7 +103,7 @@ def test_statistics_of_components_normalise_each(data, make_trainer):
     expected = (plain(batch)["stress"]).float()  # the scales divide and multiply in single precision
     torch.testing.assert_close(task(batch)["stress"].float(), expected)
     ratio = plain.normalized_outputs(batch)["stress"] / task.normalized_outputs(batch)["stress"]
-    torch.testing.assert_close(ratio[0].diagonal(), torch.ones(3))
+    torch.testing.assert_close(ratio[0].diagonal(), torch.ones(3, dtype=ratio.dtype))
     assert ratio[0, 0, 1].item() == pytest.approx(2.0)
     assert forces.shape[1] == 3
     make_trainer(max_epochs=1).fit(task, data)

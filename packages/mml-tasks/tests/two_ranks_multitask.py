@@ -18,6 +18,48 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import collate, make_samples
 
 
+def mixed(samples: Any) -> dict[str, Any]:
+    """Collate pairs of data set and sample, as they come: a batch may lack a data set."""
+    names = dict.fromkeys(name for name, _ in samples)
+    return {name: collate([sample for other, sample in samples if other == name]) for name in names}
+
+
+def train_mixed(rank: int | None) -> dict[str, torch.Tensor]:
+    """Train on samples of two data sets in one order; rank zero has samples of the first one only."""
+    samples = make_samples(17)
+    md, bulk = ([(name, s) for s in part] for name, part in (("md", samples[:6]), ("bulk", samples[10:12])))
+    parts = [md[:3] + md[4:5], md[3:4] + md[5:6] + bulk]
+    batches = [part[i : i + 2] for i in (0, 2) for part in parts]
+    if rank is not None:
+        loader = DataLoader(
+            [each for batch in batches[rank::2] for each in batch], batch_size=2, collate_fn=mixed
+        )
+    else:
+        loader = DataLoader([each for batch in batches for each in batch], batch_size=4, collate_fn=mixed)
+    torch.manual_seed(0)
+    module = MultiTaskLitModule(
+        ("md", ForceRegressionTask(encoder_class=ToyEncoder, lr=0.01)),
+        ("bulk", ScalarRegressionTask(encoder_class=ToyEncoder, task_keys=["band_gap"], lr=0.02)),
+    )
+    options = (
+        {"strategy": "ddp_find_unused_parameters_true", "devices": 2} if rank is not None else {"devices": 1}
+    )
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        **options,
+    )
+    trainer.fit(module, loader, loader)
+    return module.state_dict()
+
+
 def train_both(batch_size: int, **options: Any) -> dict[str, torch.Tensor]:
     """Train on four samples of each data set for two epochs, and return the weights."""
     samples = make_samples(17)
@@ -46,4 +88,5 @@ def train_both(batch_size: int, **options: Any) -> dict[str, torch.Tensor]:
 
 if __name__ == "__main__":
     state = train_both(2, strategy="ddp", devices=2)
-    torch.save(state, Path(sys.argv[1]) / f"{os.environ['LOCAL_RANK']}.pt")
+    rank = int(os.environ["LOCAL_RANK"])
+    torch.save({"both": state, "mixed": train_mixed(rank)}, Path(sys.argv[1]) / f"{rank}.pt")

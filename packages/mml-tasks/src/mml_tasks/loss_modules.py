@@ -54,6 +54,9 @@ class TargetLoss(nn.Module):
         """
         raise NotImplementedError
 
+    def join(self, device: torch.device) -> None:
+        """Take part in the reductions over ranks of `elements`, on a rank without a batch."""
+
     def forward(
         self,
         output: Tensor,
@@ -287,10 +290,10 @@ class BatchQuantileLoss(TargetLoss):
         if self.use_norm:
             size = target.abs() if target.dim() == 1 else torch.linalg.vector_norm(target, dim=-1)
         seen = size if known is None else torch.where(_as_size(known, size), size, torch.nan)
-        everywhere = seen.detach().reshape(-1)
+        everywhere = seen.detach().reshape(-1).float()
         if self.training:
             everywhere = rows_of_all_ranks(everywhere)
-        edges = torch.nanquantile(everywhere.float(), self.quantiles).to(size.dtype)
+        edges = torch.nanquantile(everywhere, self.quantiles).to(size.dtype)
         bins = torch.bucketize(size.detach(), edges, right=True) - 1
         weights = self.weights.to(output.dtype)[bins.clamp(min=0)]
         errors = self.error(output, target)  # type: ignore[operator]
@@ -300,6 +303,10 @@ class BatchQuantileLoss(TargetLoss):
                 'must give one number for each element (reduction="none")'
             )
         return errors * (weights if weights.shape == errors.shape else weights.unsqueeze(-1))
+
+    def join(self, device: torch.device) -> None:
+        """Give the quantiles of the other ranks no value."""
+        rows_of_all_ranks(torch.zeros(0, device=device))
 
 
 def _as_size(known: Tensor, size: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mml_tasks.accumulation import Window
 from mml_tasks.loss_modules import TargetLoss
+from mml_tasks.precision import supports_float64
 from mml_tasks.ranks import sum_over_ranks, world_size
 
 IGNORED = -100
@@ -146,12 +147,22 @@ def combine(
     numbers = weights if extra is None else torch.cat([weights, extra.to(weights)])
     ranks = world_size()
     if ranks > 1:
-        numbers = sum_over_ranks(numbers)
+        numbers = sum_over_ranks(numbers.to(_sum_dtype(numbers.device))).to(numbers)
     weights, sums = numbers[: len(terms)], None if extra is None else numbers[len(terms) :]
     factor = ranks if window is None else ranks * window.factor
     weights = torch.where(weights > 0, weights, torch.ones_like(weights)) / factor
     losses = {key: each.total / weight for (key, each), weight in zip(terms.items(), weights, strict=True)}
     return losses, sums
+
+
+def join_combine(numbers: int, device: torch.device) -> Tensor:
+    """Take part in `combine` on a rank without a batch: return the sums of that many numbers."""
+    return sum_over_ranks(torch.zeros(numbers, dtype=_sum_dtype(device), device=device))
+
+
+def _sum_dtype(device: torch.device) -> torch.dtype:
+    """Return the type in which ranks sum numbers: the same on each, whatever the types of their losses."""
+    return torch.float64 if supports_float64(device) else torch.float32
 
 
 def _step_weight(key: str, terms: LossTerms, window: Window | None) -> Tensor:

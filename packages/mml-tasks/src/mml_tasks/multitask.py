@@ -176,9 +176,12 @@ class MultiTaskLitModule(pl.LightningModule):
         """Return this rank's loss of a batch, whose mean over ranks and batches is the loss of the step."""
         if self._runs() and (stored := self._epoch_sums.take()) is not None and batch_idx > 0:
             self._epoch_sums.restore(stored, self.loss_metrics, MissingLabels())
-        losses = {}
-        for name, task, part in self._parts(batch, "train"):
-            losses[name] = task.training_step(part, batch_idx)
+        losses, parts = {}, {name: part for name, _, part in self._parts(batch, "train")}
+        for name, task in self.tasks.items():
+            if name not in parts:
+                task.join_step()  # other ranks may have a batch of its data
+                continue
+            losses[name] = task.training_step(parts[name], batch_idx)
             self._add_terms("train", name, task)
         check_loss_scaling(self.task_loss_scaling, self.tasks)
         weighted = [self.task_loss_scaling.get(name, 1.0) * loss for name, loss in losses.items()]
@@ -367,8 +370,8 @@ class MultiTaskLitModule(pl.LightningModule):
         self._seen[stage] = []
         if left_out and not self.trainer.sanity_checking:
             logger.warning(
-                "%s_loss leaves out %s: no batch of their data was evaluated. Check limit_%s_batches, which "
-                "applies to each data set, and that each has a %s split",
+                "%s_loss leaves out %s: no batch of their data was evaluated. Check that each has a %s split, "
+                "and raise limit_%s_batches, which may stop before the last data sets",
                 stage,
                 ", ".join(left_out),
                 stage,

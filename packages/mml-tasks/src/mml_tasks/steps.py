@@ -16,12 +16,13 @@ from mml_tasks.accumulation import Window, warn_of_unknown_window, window_of
 from mml_tasks.batches import align_target, atom_counts, check_not_infinite, find_target, graph_of, samples_of
 from mml_tasks.epoch_sums import EpochSums
 from mml_tasks.loss_modules import TargetLoss
-from mml_tasks.loss_terms import LossTerms, combine, loss_terms
+from mml_tasks.loss_terms import LossTerms, combine, join_combine, loss_terms
 from mml_tasks.losses import check_loss_scaling
 from mml_tasks.metrics import update_regression
 from mml_tasks.missing_labels import MissingLabels
 from mml_tasks.normalizer import Normalizers
 from mml_tasks.precision import HostLabels, matched_to, supports_float64
+from mml_tasks.ranks import world_size
 
 logger = logging.getLogger(__name__)
 
@@ -175,6 +176,18 @@ class TaskSteps(pl.LightningModule):
             self._log_losses("train", terms, structures, total if self.loss_weighting else None)
             self._log_progress(terms, outputs, goals, batch)
         return total
+
+    def join_step(self) -> None:
+        """Take part in the reductions of a training step, on a rank without a batch of this task's data."""
+        if world_size() == 1 or not self._runs():
+            return
+        keys = self.task_keys or []
+        for key in keys:
+            loss = self.losses[key]
+            if isinstance(loss, TargetLoss):
+                loss.join(self.device)
+        # The weight of each target, and its missing labels and rows.
+        self._missing["train"].add_sums(join_combine(3 * len(keys), self.device)[len(keys) :])
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         """Log loss and errors; return predictions and targets in physical units, and the samples' names."""
