@@ -171,12 +171,16 @@ def test_a_longer_run_is_asked_what_becomes_of_its_schedule(capsys):
     assert go_on("--trainer.max_epochs=2", "--model.init_args.lr=0.0001") == 1
     assert "--init_from" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in Path("runs/fit").rglob("*.*")} == before
-    assert go_on("--trainer.max_epochs=2", "--model.init_args.lr=0.0001", "--schedule=stretch") == 0
+    assert go_on("--trainer.max_epochs=2", "--model.init_args.lr=0.0001", "--schedule=restart") == 0
+    assert load("last.ckpt")["lr_schedulers"][0]["total_steps"] == 4
     assert load("last.ckpt")["optimizer_states"][0]["param_groups"][0]["max_lr"] == pytest.approx(1e-4)
     text = Path("runs/fit/config.yaml").read_text()
-    assert "--schedule stretch; trainer.max_epochs: 1 -> 2; model.init_args.lr: 0.005 -> 0.0001" in text
+    assert "--schedule restart; trainer.max_epochs: 1 -> 2; model.init_args.lr: 0.005 -> 0.0001" in text
     assert config()["model"]["init_args"]["lr"] == 0.0001
     assert config()["ckpt_path"] is None, "the config runs the whole of it again"
+    assert go_on("--trainer.max_epochs=3", "--schedule=stretch") == 0
+    assert load("last.ckpt")["lr_schedulers"][0]["total_steps"] == 12
+    assert "--schedule stretch; trainer.max_epochs: 2 -> 3" in Path("runs/fit/config.yaml").read_text()
 
 
 def test_a_new_run_starts_from_weights_alone(capsys):
