@@ -32,7 +32,9 @@ def test_newest_run_is_tested_with_its_config_and_data(trained, monkeypatch, cap
     said = "matsciml test: runs/mine-2/checkpoints/best.ckpt, config runs/mine-2/config.yaml"
     assert said in capsys.readouterr().out
     assert force_mae("mine-2-test") == pytest.approx(force_mae("mine-2"), rel=1e-6)
-    assert main(["test", "--config=runs/mine/config.yaml", "--ckpt_path=runs/mine/checkpoints/best.ckpt"]) == 0
+    assert (
+        main(["test", "--config=runs/mine/config.yaml", "--ckpt_path=runs/mine/checkpoints/best.ckpt"]) == 0
+    )
     assert force_mae("mine-test") == pytest.approx(force_mae("mine"), rel=1e-6)
 
 
