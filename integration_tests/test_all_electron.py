@@ -27,7 +27,12 @@ def frames(offset: float) -> list[Atoms]:
     data, found = LMDBDataset(devset_path("emt")), []
     for index in range(0, 240, 3):
         sample = data[index]
-        atoms = Atoms(sample["atomic_numbers"], sample["pos"], cell=sample["cell"].reshape(3, 3), pbc=True)
+        atoms = Atoms(
+            sample["atomic_numbers"].numpy(),
+            sample["pos"].numpy(),
+            cell=sample["cell"].reshape(3, 3).numpy(),
+            pbc=True,
+        )
         energy = float(sample["targets"]["energy"]) + offset * len(atoms)
         forces = sample["targets"]["force"].numpy()
         atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
@@ -99,6 +104,7 @@ def test_labels_keep_their_precision_under_every_precision(runs, precision, tmp_
             precision=precision,
             logger=False,
             enable_checkpointing=False,
+            enable_model_summary=False,  # it warns that it does not know bf16-mixed
             default_root_dir=tmp_path,
         )
         trainer.fit(task, data)

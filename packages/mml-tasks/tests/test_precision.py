@@ -61,6 +61,17 @@ def test_double_precision_reaches_graph_labels_and_forces(data, make_trainer):
     assert {seen[name] for name in ("pos", "cell", "offsets", "energy")} == {torch.float64}
 
 
+def test_double_precision_resumes_bit_by_bit(data, make_trainer, tmp_path):
+    trainer = make_trainer(precision="64-true", max_epochs=1)
+    trainer.fit(make_task(0.0), data)
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    whole, resumed = make_task(0.0), make_task(0.0)
+    make_trainer(precision="64-true", max_epochs=2).fit(whole, data)
+    make_trainer(precision="64-true", max_epochs=2).fit(resumed, data, ckpt_path=tmp_path / "one.ckpt")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
 def test_float16_weights_are_refused(data, make_trainer):
     with pytest.raises(ValueError, match=r"precision='16-true' trains weights in float16, .*Use '16-mixed'"):
         make_trainer(precision="16-true").fit(make_task(0.0), data)

@@ -25,7 +25,7 @@ from mml_tasks.lr_scaling import LrScaling, check_lr_scaling, log_effective_batc
 from mml_tasks.metrics import MeanLoss, regression_metrics
 from mml_tasks.normalization import NormalizeOptions
 from mml_tasks.optimization import make_optimizers
-from mml_tasks.precision import check_precision, give_back_labels, keep_labels, matched_to
+from mml_tasks.precision import prepare_precision, give_back_labels, keep_labels, matched_to
 from mml_tasks.prediction import predict_batch
 from mml_tasks.pretrained import EncoderReport, load_encoder, load_weights, pretrained_arguments
 from mml_tasks.resume import ResumeSchedule, check_horizon, is_over, resume_optimization
@@ -263,8 +263,8 @@ class BaseTaskModule(TaskNormalization):
         super().setup(stage)
         if self.scope is None:
             keep_labels(self.trainer)
+            prepare_precision(self)
             if stage == "fit":
-                check_precision(self.trainer)
                 read_windows_ahead(self.trainer)
         if stage == "predict" and self.task_keys is not None:
             return
@@ -282,6 +282,8 @@ class BaseTaskModule(TaskNormalization):
                     "name them in task_keys"
                 )
             self.set_task_keys(keys)
+            if self.scope is None:
+                prepare_precision(self)  # the new heads as well
         if statistics is not None:
             for key in self.task_keys or []:
                 if key in self.transform_keys:

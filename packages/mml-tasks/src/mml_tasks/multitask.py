@@ -34,7 +34,7 @@ from mml_tasks.multitask_arguments import (
 )
 from mml_tasks.multitask_batches import batches_by_dataset
 from mml_tasks.optimization import make_optimizers
-from mml_tasks.precision import check_precision, give_back_labels, keep_labels
+from mml_tasks.precision import prepare_precision, give_back_labels, keep_labels
 from mml_tasks.pretrained import load_weights, read_checkpoint
 from mml_tasks.resume import ResumeSchedule, check_horizon, is_over, resume_optimization
 from mml_tasks.task_scope import TaskScope
@@ -277,8 +277,8 @@ class MultiTaskLitModule(pl.LightningModule):
             }
         )
         keep_labels(self.trainer)
+        prepare_precision(self)
         if stage == "fit":
-            check_precision(self.trainer)
             read_windows_ahead(self.trainer)
         if stage == "fit" or not self.final_loss_scaling:
             self.final_loss_scaling = final_weights(self)

@@ -106,8 +106,11 @@ def _double(value: Any) -> Any:
     return value.to(torch.float64) if floating else value
 
 
-def check_precision(trainer: pl.Trainer) -> None:
-    """Refuse a precision in which a fit cannot succeed.
+def prepare_precision(module: pl.LightningModule) -> None:
+    """Set up a module for the trainer's precision; refuse one in which a fit cannot succeed.
+
+    Under ``64-true``, Lightning converts a module only after it has loaded a checkpoint, which would round the
+    weights of a resumed run.
 
     Raises
     ------
@@ -115,7 +118,10 @@ def check_precision(trainer: pl.Trainer) -> None:
         If weights are to be trained in float16: AdamW's epsilon of 1e-8 is zero there, and gradients overflow
         without a scaler, so that weights become NaN.
     """
-    if str(trainer.precision) == "16-true":
+    precision = str(module.trainer.precision)
+    if precision == "64-true":
+        module.double()
+    if precision == "16-true" and module.trainer.state.fn == "fit":
         raise ValueError(
             "precision='16-true' trains weights in float16, which makes them NaN: gradients overflow without "
             "a scaler, and AdamW's epsilon is zero in float16. Use '16-mixed', 'bf16-mixed' or 'bf16-true'"
