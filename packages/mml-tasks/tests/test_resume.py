@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from mml_tasks import ForceRegressionTask, MultiTaskLitModule, ScalarRegressionTask
 from mml_tasks.testing import ToyEncoder
@@ -28,8 +29,6 @@ class Rates:
     """Learning rates of every step, by a callback."""
 
     def __init__(self) -> None:
-        import pytorch_lightning as pl
-
         seen = self.seen = []
 
         class Watch(pl.Callback):
@@ -37,6 +36,18 @@ class Rates:
                 seen.append(trainer.optimizers[0].param_groups[0]["lr"])
 
         self.callback = Watch()
+
+
+class Stop(pl.Callback):
+    """Saves and stops the run after a step."""
+
+    def __init__(self, step: int, path: Any) -> None:
+        self.step, self.path = step, path
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+            trainer.should_stop = True
 
 
 @pytest.fixture
@@ -89,6 +100,20 @@ def test_keep_stays_at_the_last_rate(scheduler, finished, data, make_trainer):
     found = rates(data, make_trainer, task, 4, finished(scheduler))
     assert found == [found[0]] * 6
     assert found[0] < 1e-4
+
+
+def test_restarted_run_continues_after_an_interruption(finished, data, make_trainer, tmp_path):
+    def restarted() -> Any:
+        task = make_task("CosineAnnealingLR")
+        task.resume_schedule = "restart"
+        return task
+
+    whole = rates(data, make_trainer, restarted(), 5, finished("CosineAnnealingLR"))
+    trainer = make_trainer(max_epochs=5, callbacks=[Stop(9, tmp_path / "stopped.ckpt")])
+    trainer.fit(restarted(), data, ckpt_path=finished("CosineAnnealingLR"))
+    assert (
+        rates(data, make_trainer, make_task("CosineAnnealingLR"), 5, tmp_path / "stopped.ckpt") == whole[3:]
+    )
 
 
 def test_unchanged_run_continues_without_a_word(finished, data, make_trainer):

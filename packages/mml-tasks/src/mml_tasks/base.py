@@ -25,10 +25,10 @@ from mml_tasks.lr_scaling import LrScaling, check_lr_scaling, log_effective_batc
 from mml_tasks.metrics import MeanLoss, regression_metrics
 from mml_tasks.normalization import NormalizeOptions
 from mml_tasks.optimization import make_optimizers
-from mml_tasks.precision import prepare_precision, give_back_labels, keep_labels, matched_to
+from mml_tasks.precision import give_back_labels, keep_labels, matched_to, prepare_precision
 from mml_tasks.prediction import predict_batch
 from mml_tasks.pretrained import EncoderReport, load_encoder, load_weights, pretrained_arguments
-from mml_tasks.resume import ResumeSchedule, check_horizon, is_over, resume_optimization
+from mml_tasks.resume import SCHEDULE_KEY, ResumeSchedule, check_horizon, is_over, resume_optimization
 from mml_tasks.task_normalization import TaskNormalization
 from mml_tasks.task_scope import TaskScope
 from mml_tasks.weight_averaging import copy_again
@@ -108,7 +108,7 @@ class BaseTaskModule(TaskNormalization):
     options of the optimizer, see `mml_tasks.resume.resume_optimization`; None refuses them."""
 
     steps_before_schedule: int = 0
-    """Optimizer steps that are done before the learning-rate schedule begins."""
+    """Optimizer steps that were done when the learning-rate schedule began; kept in checkpoints."""
 
     def __init__(
         self,
@@ -372,11 +372,13 @@ class BaseTaskModule(TaskNormalization):
         super().on_save_checkpoint(checkpoint)
         if self._trainer is not None and self.trainer.state.fn == "fit":
             checkpoint[EPOCH_SUMS] = EpochSums.of(self.loss_metrics, self._missing["train"])
+            checkpoint[SCHEDULE_KEY] = self.steps_before_schedule
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over the numbers of the normalizers, and the sums of the epoch; see `TaskNormalization`."""
         super().on_load_checkpoint(checkpoint)
         self._epoch_sums.keep(checkpoint.get(EPOCH_SUMS))
+        self.steps_before_schedule = checkpoint.get(SCHEDULE_KEY, 0)
 
     def start_from(self, checkpoint_path: str | Path, normalizer: Literal["keep", "refit"]) -> None:
         """Begin the next fit with the weights of a checkpoint, but a new optimizer and a new schedule.
@@ -406,6 +408,7 @@ class BaseTaskModule(TaskNormalization):
         """Treat a checkpoint that was loaded as the start of a new run, which may have other data."""
         super().continues_as_new_run()
         self._epoch_sums.keep(None)
+        self.steps_before_schedule = 0
 
     def _load_start(self, path: Path, normalizer: Literal["keep", "refit"]) -> None:
         load_weights(self, path, with_normalizers=normalizer == "keep")

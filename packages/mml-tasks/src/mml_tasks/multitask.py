@@ -34,9 +34,9 @@ from mml_tasks.multitask_arguments import (
 )
 from mml_tasks.multitask_batches import batches_by_dataset
 from mml_tasks.optimization import make_optimizers
-from mml_tasks.precision import prepare_precision, give_back_labels, keep_labels
+from mml_tasks.precision import give_back_labels, keep_labels, prepare_precision
 from mml_tasks.pretrained import load_weights, read_checkpoint
-from mml_tasks.resume import ResumeSchedule, check_horizon, is_over, resume_optimization
+from mml_tasks.resume import SCHEDULE_KEY, ResumeSchedule, check_horizon, is_over, resume_optimization
 from mml_tasks.task_scope import TaskScope
 from mml_tasks.weight_averaging import copy_again
 
@@ -102,7 +102,7 @@ class MultiTaskLitModule(pl.LightningModule):
     """See `BaseTaskModule.resume_schedule`."""
 
     steps_before_schedule: int = 0
-    """Optimizer steps that are done before the learning-rate schedule begins."""
+    """Optimizer steps that were done when the learning-rate schedule began; kept in checkpoints."""
 
     def __init__(
         self,
@@ -370,8 +370,8 @@ class MultiTaskLitModule(pl.LightningModule):
         self._seen[stage] = []
         if left_out and not self.trainer.sanity_checking:
             logger.warning(
-                "%s_loss leaves out %s: no batch of their data was evaluated. Check that each has a %s split, "
-                "and raise limit_%s_batches, which may stop before the last data sets",
+                "%s_loss leaves out %s: no batch of their data was evaluated. Check that each has a %s "
+                "split, and raise limit_%s_batches, which may stop before the last data sets",
                 stage,
                 ", ".join(left_out),
                 stage,
@@ -422,6 +422,7 @@ class MultiTaskLitModule(pl.LightningModule):
         checkpoint[CHECKPOINT_KEY] = described
         if self._trainer is not None and self.trainer.state.fn == "fit":
             checkpoint[EPOCH_SUMS] = EpochSums.of(self.loss_metrics, MissingLabels())
+            checkpoint[SCHEDULE_KEY] = self.steps_before_schedule
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Give each task what it kept.
@@ -433,6 +434,7 @@ class MultiTaskLitModule(pl.LightningModule):
         """
         self._resumes = self._trainer is not None
         self._epoch_sums.keep(checkpoint.get(EPOCH_SUMS))
+        self.steps_before_schedule = checkpoint.get(SCHEDULE_KEY, 0)
         described = _described(checkpoint)
         if set(described) != set(self.tasks):
             raise ValueError(
@@ -457,6 +459,7 @@ class MultiTaskLitModule(pl.LightningModule):
         """Treat a checkpoint that was loaded as the start of a new run, which may have other data."""
         self._resumes = False
         self._epoch_sums.keep(None)
+        self.steps_before_schedule = 0
         for task in self.tasks.values():
             task.continues_as_new_run()
 

@@ -109,8 +109,8 @@ def _double(value: Any) -> Any:
 def prepare_precision(module: pl.LightningModule) -> None:
     """Set up a module for the trainer's precision; refuse one in which a fit cannot succeed.
 
-    Under ``64-true``, Lightning converts a module only after it has loaded a checkpoint, which would round the
-    weights of a resumed run.
+    Under ``64-true``, Lightning converts a module only after it has loaded a checkpoint, which would round
+    the weights of a resumed run.
 
     Raises
     ------

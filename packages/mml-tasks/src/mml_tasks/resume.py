@@ -14,10 +14,14 @@ from typing import Any, Literal, get_args
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import StochasticWeightAveraging
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 logger = logging.getLogger(__name__)
+
+SCHEDULE_KEY = "steps_before_schedule"
+"""Key of a checkpoint: the step at which its learning-rate schedule began."""
 
 ResumeSchedule = Literal["restart", "stretch", "keep"]
 
@@ -30,7 +34,7 @@ _PROGRESS = {
 """Entries of a scheduler's state that change from step to step."""
 
 
-def resume_optimization(module: pl.LightningModule, mode: ResumeSchedule | None) -> None:
+def resume_optimization(module: Any, mode: ResumeSchedule | None) -> None:
     """Compare what a resumed run was configured with to what the checkpoint brought, and act on ``mode``.
 
     Called when training starts. ``"restart"`` begins the configured schedule anew over the remaining steps,
@@ -41,7 +45,8 @@ def resume_optimization(module: pl.LightningModule, mode: ResumeSchedule | None)
     Parameters
     ----------
     module
-        The module that is trained, whose ``configure_optimizers`` returns new optimizers each time.
+        The module that is trained, whose ``configure_optimizers`` returns new optimizers each time, with
+        schedules for the steps after its ``steps_before_schedule``.
     mode
         None refuses any difference.
 
@@ -60,7 +65,7 @@ def resume_optimization(module: pl.LightningModule, mode: ResumeSchedule | None)
     options = [
         line
         for old, new in zip(old_optimizers, new_optimizers, strict=True)
-        for line in _different_options(old, new, new_schedulers)
+        for line in _different_options(old, new, new_schedulers, trainer)
     ]
     horizons: list[str] = []
     for old, new in zip(old_schedulers, new_schedulers, strict=True):
@@ -71,7 +76,8 @@ def resume_optimization(module: pl.LightningModule, mode: ResumeSchedule | None)
     if (options and mode in (None, "keep")) or (horizons and mode is None):
         raise ValueError(_refusal(options, horizons, mode))
     if mode == "restart":
-        _, new_schedulers = _configured(module, steps_done=trainer.global_step)
+        module.steps_before_schedule = trainer.global_step
+        _, new_schedulers = _configured(module)
         new_optimizers = [scheduler.optimizer for scheduler in new_schedulers] or new_optimizers
     elif mode == "stretch":
         with warnings.catch_warnings():
@@ -136,13 +142,9 @@ def is_over(scheduler: Any) -> bool:
     return horizon is not None and scheduler.last_epoch >= horizon
 
 
-def _configured(module: Any, steps_done: int = 0) -> tuple[list[Optimizer], list[Any]]:
-    """Return new optimizers and schedulers, for a run whose first steps are done."""
-    module.steps_before_schedule = steps_done
-    try:
-        made = module.configure_optimizers()
-    finally:
-        module.steps_before_schedule = 0
+def _configured(module: Any) -> tuple[list[Optimizer], list[Any]]:
+    """Return new optimizers and schedulers."""
+    made = module.configure_optimizers()
     if isinstance(made, Optimizer):
         return [made], []
     if isinstance(made, Mapping):
@@ -157,7 +159,9 @@ def _schedulers_of(trainer: pl.Trainer) -> list[Any]:
     return [config.scheduler for config in trainer.lr_scheduler_configs]
 
 
-def _different_options(old: Optimizer, new: Optimizer, schedulers: Sequence[Any]) -> list[str]:
+def _different_options(
+    old: Optimizer, new: Optimizer, schedulers: Sequence[Any], trainer: pl.Trainer
+) -> list[str]:
     """Describe the options of an optimizer that the checkpoint replaced."""
     found: list[str] = []
     if len(old.param_groups) != len(new.param_groups):
@@ -166,6 +170,8 @@ def _different_options(old: Optimizer, new: Optimizer, schedulers: Sequence[Any]
         changing = {"params", "lr"} if "initial_lr" in now else {"params"}
         if any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in schedulers):
             changing.add("lr")
+        if any(isinstance(c, StochasticWeightAveraging) for c in trainer.callbacks):  # type: ignore[attr-defined]
+            changing |= {"lr", "initial_lr"}
         if "max_momentum" in now:
             changing |= {"betas", "momentum"}
         found += _differences(before, now, type(new).__name__, changing)

@@ -9,7 +9,7 @@ from pytorch_lightning import callbacks
 
 
 def copy_again(trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-    """Let `WeightAveraging` callbacks copy the module once more, now that it has all its parts.
+    """Let callbacks that average weights copy the module once more, now that it has all its parts.
 
     Lightning 2.6 calls the ``setup`` of callbacks, where the average is made as a copy of the module, before
     that of the module: heads of targets that were taken from the data, and numbers of normalisers, would be
@@ -18,7 +18,7 @@ def copy_again(trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> N
     """
     if trainer.lightning_module is not module:
         return
-    kind: Any = getattr(callbacks, "WeightAveraging", ())
+    kind: Any = (callbacks.StochasticWeightAveraging, getattr(callbacks, "WeightAveraging", ()))
     for callback in getattr(trainer, "callbacks", []):
         if isinstance(callback, kind):
             callback.setup(trainer, module, stage)
