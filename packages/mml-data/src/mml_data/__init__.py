@@ -1,4 +1,4 @@
-"""Structures on disk: LMDB store, data sets, splits, statistics and a Lightning data module."""
+"""Read and write data sets of structures: LMDB storage, splits, statistics and a Lightning data module."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-# Reading and writing data sets does not need Lightning, which takes longer to import than all the rest.
+# Import these lazily: reading and writing data sets does not need Lightning, which takes longer to import
+# than everything else together.
 _LATER = {
     "MatSciMLDataModule": "datamodule",
     "MultiDataModule": "multi",

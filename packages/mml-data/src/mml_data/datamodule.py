@@ -1,4 +1,4 @@
-"""The Lightning data module: a data set, its parts, and loaders for them."""
+"""Lightning data module that opens a data set, splits it and creates its data loaders."""
 
 import logging
 from collections.abc import Callable
@@ -36,57 +36,59 @@ _NEEDED = (
     ("test", "test", "test_split"),
     ("predict", "predict", "pred_split"),
 )
-"""Stage, the part that it needs, and the option that makes one."""
+"""Stage, the part that the stage needs, and the option that creates the part."""
 
 
 class MatSciMLDataModule(ResumableDataModule):
-    """Training, validation, test and prediction batches of a data set.
+    """Lightning data module for the training, validation, test and prediction batches of a data set.
 
     Parameters
     ----------
     dataset
-        The name of an embedded data set (``"emt"``, ``"prototypes"``), a data set, or a class of data sets or
-        the name of one (``"MaterialsProjectDataset"``), which is called as ``dataset(train_path,
-        **dset_kwargs)``. Not needed where `train_path` is a data set directory.
+        One of: the name of an embedded data set (``"emt"``, ``"prototypes"``); a data set object; a data set
+        class, or the name of one (``"MaterialsProjectDataset"``), which is called as
+        ``dataset(train_path, **dset_kwargs)``. Not needed if `train_path` is a data set directory.
     train_path
         Directory of the data set.
     batch_size
-        Structures in a batch, on each device.
+        Number of structures in a batch on each device.
     num_workers
-        Processes that load, on each device; 0 loads in the training process.
+        Number of worker processes that load data on each device. With 0, the training process loads the data.
     val_split, test_split
-        0.0: the split that is recorded in the data set, if there is one. Above 0 and below 1: that fraction
-        of the training part, drawn at random. A path: another data set of the same kind.
+        0.0 uses the split recorded in the data set, if it has one. A number above 0 and below 1 is a fraction
+        of the training part, drawn at random. A path is the directory of another data set of the same kind.
     pred_split
-        The same for prediction; without one, and without a recorded split ``predict``, the test part.
+        Same as `val_split`, for prediction. By default, the recorded split ``predict`` is used, or the test
+        part if the data set does not record that split.
     seed
-        Seed of random splits, of the order of training samples and of random transforms; default: what
-        Lightning's ``seed_everything`` was given, or 0. It is saved in checkpoints: a fit that goes on keeps
-        it.
+        Seed of random splits, of the order of training samples and of random transforms. Default: the seed
+        given to Lightning's ``seed_everything``, or 0. The seed is saved in checkpoints, and a resumed fit
+        keeps it.
     dset_kwargs
         Further arguments of the data set.
     persistent_workers
-        Whether workers live on between epochs; default: yes, where there are workers.
+        Whether worker processes stay alive between epochs. Default: True if `num_workers` is above 0.
     max_atoms, max_edges
-        Fill training, validation and test batches up to this many atoms or edges, instead of with
-        `batch_size` structures; see `mml_data.budget.BudgetSampler`. Edges are known of samples that hold
-        them, as `LMDBDataset.precompute` stores them.
+        Maximum number of atoms or edges in a training, validation or test batch. Batches are filled up to
+        these budgets, and `batch_size` is ignored for them. See `mml_data.budget.BudgetSampler`. `max_edges`
+        needs stored edges, as written by `LMDBDataset.precompute`.
     transforms
-        Callables, dict to dict, applied in order to a sample when it is read. Random numbers that they draw
-        depend on seed, epoch and sample only; in evaluation they are the same in every epoch (see
-        `mml_data.seeded.SeededSamples`). If the last two are ``PeriodicPropertiesTransform`` and
-        ``PointCloudToGraphTransform``, batches are made by `mml_graphs.GraphCollate`, which gives the same in
-        less time.
+        Callables from dict to dict. They are applied in order when a sample is read. The random numbers that
+        they draw depend only on the seed, the epoch and the sample. In evaluation they are the same in every
+        epoch (see `mml_data.seeded.SeededSamples`). If the last two transforms are
+        ``PeriodicPropertiesTransform`` and ``PointCloudToGraphTransform``, `mml_graphs.GraphCollate` creates
+        the batches, which gives the same result in less time.
 
     Raises
     ------
     TypeError, ValueError
-        Where the arguments contradict each other or are out of range.
+        If the arguments contradict each other or are out of range.
     """
 
     def __init__(
         self,
-        # Not Dataset[Any], whose subclasses jsonargparse does not find; str last, as all input is one.
+        # Not Dataset[Any], because jsonargparse does not find its subclasses. str comes last because all
+        # command-line input is a string.
         dataset: type[Dataset] | Dataset | str | None = None,  # type: ignore[type-arg]
         train_path: str | Path | None = None,
         batch_size: int = 32,
@@ -146,7 +148,7 @@ class MatSciMLDataModule(ResumableDataModule):
     def from_devset(
         cls, dataset: str, dset_kwargs: dict[str, Any] | None = None, **kwargs: Any
     ) -> "MatSciMLDataModule":
-        """Make a data module for an embedded data set; `kwargs` as for the class.
+        """Create a data module for an embedded data set.
 
         Parameters
         ----------
@@ -155,23 +157,24 @@ class MatSciMLDataModule(ResumableDataModule):
         dset_kwargs
             Further arguments of the data set.
         **kwargs
-            See `MatSciMLDataModule`.
+            Further arguments of `MatSciMLDataModule`.
 
         Raises
         ------
         ValueError
-            Where there is none of this name, as of data that we cannot ship; the message names one.
+            If no embedded data set has this name, for example because its data cannot be shipped with the
+            package. The message names an embedded data set.
         """
         return cls(dataset=dataset, dset_kwargs=dset_kwargs, **kwargs)
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the data set and split it, and check that there is a part for `stage`.
+        """Open the data set, split it, and check that it has the part that `stage` needs.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            Where the data set cannot be opened (see `LMDBDataset`), a part would be empty, or the one that
-            `stage` needs is not there.
+            If the data set cannot be opened (see `LMDBDataset`), if a part would be empty, or if the part
+            that `stage` needs does not exist.
         """
         for verb, part, option in _NEEDED:
             if stage == verb and part not in self.parts:
@@ -183,11 +186,15 @@ class MatSciMLDataModule(ResumableDataModule):
 
     @property
     def parts(self) -> dict[str, Part]:
-        """The parts: ``train``, and those of ``val``, ``test`` and ``predict`` that there are."""
+        """Parts of the data set by name: ``train``, and ``val``, ``test`` and ``predict`` if they exist."""
         return self._make_parts().parts
 
     def train_dataloader(self) -> ResumableDataLoader:
-        """Batches of the training part, in an order that seed and epoch decide; it can go on in mid-epoch."""
+        """Create the loader of the training part.
+
+        The seed and the epoch determine the order of the batches. The loader can resume in the middle of an
+        epoch.
+        """
         part, collate = self._batching("train")
         return self._training_loader(
             part,
@@ -198,43 +205,46 @@ class MatSciMLDataModule(ResumableDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
-        """Batches of the validation part, in order; an empty list where there is none."""
+        """Create the loader of the validation part, in order. Return an empty list if there is no such part."""
         return self._evaluation_loader("val") if "val" in self.parts else []
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Batches of the test part, in order."""
+        """Create the loader of the test part, in order."""
         self.setup("test")
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches of the prediction part, in order."""
+        """Create the loader of the prediction part, in order."""
         self.setup("predict")
-        # No sampler of ours: Lightning has one for prediction, which repeats nothing and knows no budgets.
+        # No sampler from this package: Lightning has its own for prediction. It repeats no samples and does
+        # not support budgets.
         part, collate = self._batching("predict")
         options = self._loader_options() | {"batch_size": self.batch_size}
         return DataLoader(self._fixed(part), generator=torch.Generator(), collate_fn=collate, **options)
 
     def target_statistics(self) -> dict[str, dict[str, Any]]:
-        """Return statistics of each target over the training part, as it is stored: without transforms.
+        """Return statistics of each target over the training part, without transforms.
+
+        The statistics are those of the stored values.
 
         Returns
         -------
         dict
-            Target name to ``mean``, ``std``, ``rms``, ``min``, ``max``, ``count``, and for one number a
-            structure ``per_atom_mean`` and ``per_atom_std``; for integers and booleans ``classes``,
-            ``class_counts`` and ``count``. See `mml_data.statistics.DatasetStatistics`.
+            Target name to ``mean``, ``std``, ``rms``, ``min``, ``max`` and ``count``. Targets with one number
+            per structure also have ``per_atom_mean`` and ``per_atom_std``. Integer and boolean targets have
+            ``classes``, ``class_counts`` and ``count`` instead. See `mml_data.statistics.DatasetStatistics`.
         """
         return self._train_statistics()["targets"]
 
     def describe(self) -> dict[str, Any]:
-        """Say what the data are, for a report.
+        """Return a summary of the data for reports.
 
         Returns
         -------
         dict
-            ``name``, ``path`` (None where the data set has none), ``counts`` (samples in each part),
-            ``elements`` (atoms of each, of all samples where the manifest says so and else of the training
-            part), ``seed`` and ``source``.
+            ``name``; ``path`` (None if the data set has no path); ``counts`` (number of samples in each
+            part); ``elements`` (number of atoms of each element, over all samples if the data set has a
+            manifest, otherwise over the training part); ``seed``; and ``source``.
         """
         counts = {name: len(part) for name, part in self.parts.items()}
         source, manifest = self._source, getattr(self._source, "manifest", None)
@@ -279,7 +289,7 @@ class MatSciMLDataModule(ResumableDataModule):
 
     def _open_other(self, path: str | Path) -> Dataset[Any]:
         made = self.dataset if isinstance(self.dataset, type) else LMDBDataset
-        # Which samples of the training data set are meant says nothing about another one.
+        # A selection of samples of the training data set does not apply to another data set.
         options = {key: value for key, value in self.dset_kwargs.items() if key not in ("split", "indices")}
         return made(path, **options)  # type: ignore[call-arg]
 
@@ -297,7 +307,8 @@ class MatSciMLDataModule(ResumableDataModule):
 
     def _evaluation_loader(self, name: str) -> DataLoader[Any]:
         part, collate = self._batching(name)
-        # Of our kind, which can be made again with the same budgets, as Lightning does to overfit batches.
+        # A ResumableDataLoader, because Lightning re-creates the loader to overfit batches, and it must keep
+        # its budgets.
         return ResumableDataLoader(
             self._fixed(part),
             sampler=self._sampler(part, shuffle=False),
@@ -317,7 +328,7 @@ class MatSciMLDataModule(ResumableDataModule):
         return {name: budget for name, budget in budgets.items() if budget is not None}
 
     def _batching(self, name: str) -> tuple[Part, Callable[[list[dict[str, Any]]], Any]]:
-        """Return a part and what makes batches of its samples: together they apply all transforms."""
+        """Return a part and a collate function that together apply all transforms."""
         from mml_graphs import (
             GraphCollate,
             PeriodicPropertiesTransform,
@@ -335,7 +346,7 @@ class MatSciMLDataModule(ResumableDataModule):
         return part, collate_samples
 
     def _loader_options(self) -> dict[str, Any]:
-        # All by keyword: Lightning makes loaders again, and fails on what was given by position.
+        # Pass all options by keyword: Lightning re-creates loaders and fails on positional arguments.
         return {
             "batch_size": None if self._budgets else self.batch_size,
             "num_workers": self.num_workers,

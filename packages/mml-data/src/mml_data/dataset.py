@@ -1,4 +1,4 @@
-"""Read a data set."""
+"""Read a data set from disk."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
@@ -21,32 +21,34 @@ __all__ = ["LMDBDataset"]
 
 
 class LMDBDataset(Dataset[dict[str, Any]]):
-    """The samples of a data set directory, as dicts of tensors.
+    """Data set that reads samples from a directory of LMDB shards and returns them as dicts of tensors.
 
-    Integers become int64. Floats under ``targets`` become float64; other floats become torch's default dtype,
-    but positions and lattices keep the precision in which they are stored. Numbers under ``targets`` become
-    tensors without dimensions. ``sample_id`` is
-    ``"<name>/<index>"`` where the stored sample has none. Files are opened in each process when the first
-    sample is read, so that a data set may be pickled, forked and sent to workers.
+    Integers become int64. Floats under ``targets`` become float64. Other floats become torch's default dtype,
+    except positions and lattices, which keep the precision in which they are stored. Numbers under
+    ``targets`` become tensors without dimensions. A sample that is stored without a ``sample_id`` gets
+    ``"<name>/<index>"``.
+
+    Each process opens the files when it reads its first sample. A data set can therefore be pickled, forked
+    and sent to worker processes.
 
     Parameters
     ----------
     path
         Directory of the data set.
     transforms
-        Callables, dict to dict, applied in order when a sample is read.
+        Callables from dict to dict. They are applied in order when a sample is read.
     split
-        Name of a split that is recorded in the data set; only its samples are read.
+        Name of a recorded split. Only the samples of this split are read.
     indices
-        Positions in the whole data set; only those samples are read. Not together with `split`.
+        Indices into the whole data set. Only these samples are read. Mutually exclusive with `split`.
 
     Raises
     ------
     FileNotFoundError
-        Where there is nothing at `path`.
+        If `path` does not exist.
     ValueError
-        Where `path` is not a data set, has another format version, lacks `split`, or has fewer samples than
-        `indices` says.
+        If `path` is not a data set, has another format version or does not have the split `split`, if an
+        index is out of range, or if both `split` and `indices` are given.
     """
 
     def __init__(
@@ -68,26 +70,26 @@ class LMDBDataset(Dataset[dict[str, Any]]):
 
     @property
     def name(self) -> str:
-        """Name of the data set, as its manifest says."""
+        """Name of the data set, as recorded in its manifest."""
         return self.manifest.name
 
     @property
     def splits(self) -> dict[str, int]:
-        """Names of the recorded splits, and their sizes."""
+        """Names and sizes (number of samples) of the recorded splits."""
         return {name: entry.count for name, entry in self.manifest.splits.items()}
 
     @property
     def indices(self) -> np.ndarray:
-        """Positions in the whole data set of the samples that this one has, [len(self)] int64."""
+        """Indices of the samples of this object in the whole data set, [len(self)] int64."""
         return np.arange(self.manifest.num_samples) if self._indices is None else np.asarray(self._indices)
 
     def split_indices(self, split: str) -> np.ndarray:
-        """Return the indices of a recorded split, [n] int64, memory-mapped.
+        """Return the sample indices of a recorded split, [n] int64, as a memory-mapped array.
 
         Raises
         ------
         ValueError
-            Where there is no such split, or its file is damaged.
+            If the data set does not have this split, or if the file of the split is damaged.
         """
         if split not in self.manifest.splits:
             known = ", ".join(map(repr, self.manifest.splits)) or "none"
@@ -95,17 +97,19 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         return read_numbers(self.path, self.manifest.splits[split])
 
     def sizes(self, name: str = "natoms") -> np.ndarray:
-        """Return how many atoms (``"natoms"``) or edges (``"nedges"``) each sample has, without reading any.
+        """Return the number of atoms (``"natoms"``) or edges (``"nedges"``) of each sample.
+
+        The samples are not read: the sizes are stored beside them.
 
         Returns
         -------
         numpy.ndarray
-            [len(self)] int64.
+            Sizes, [len(self)] int64.
 
         Raises
         ------
         ValueError
-            Where the data set does not record it.
+            If the data set does not record this size.
         """
         entry = self.manifest.sizes.get(name)
         if entry is None:
@@ -124,18 +128,21 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         return apply_transforms(self.untransformed(index), self.transforms)
 
     def untransformed(self, index: int) -> dict[str, Any]:
-        """Return sample `index` as a dict of tensors, before any transform; raises as `stored` does."""
+        """Return sample `index` as a dict of tensors, without applying transforms.
+
+        Raises the same errors as `stored`.
+        """
         return self._read(index, read_tensors)
 
     def stored(self, index: int) -> dict[str, Any]:
-        """Return sample `index` as it is stored, with its ``sample_id``: numpy arrays and Python numbers.
+        """Return sample `index` as stored, in numpy arrays and Python numbers, and with its ``sample_id``.
 
         Raises
         ------
         IndexError
-            Where there is no such sample.
+            If `index` is out of range.
         ValueError
-            Where its record is damaged; the message names shard and key.
+            If the record is damaged. The message names the shard and the key.
         """
         return self._read(index, decode_record)
 
@@ -168,16 +175,17 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         compression: str | None = None,
         progress: bool | Callable[[int], object] = False,
     ) -> "LMDBDataset":
-        """Store the samples as they are after this data set's transforms and `transforms`, and open that.
+        """Apply the transforms of this data set and then `transforms`, and store the resulting samples.
 
-        What is at `path` is used if it was made of the same samples by the same transforms (classes, options
-        and versions of their packages), and refused as stale if not.
+        An existing data set at `path` is reused if it was made from the same samples with the same transforms
+        (same classes, options and package versions). Otherwise it is stale, and an error is raised unless
+        `overwrite` is True.
 
         Parameters
         ----------
         transforms
-            Callables, dict to dict, of classes or functions of a module. What they give must be plain data:
-            edges are, graphs are not.
+            Callables from dict to dict: instances of classes, or functions of a module. They must return
+            plain data. Edges are plain data, graph objects are not.
         path
             Directory of the new data set.
         jobs, resume, overwrite, compression, progress
@@ -186,13 +194,14 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         Returns
         -------
         LMDBDataset
-            The precomputed samples, without transforms. Its splits are those of this data set, if it has all
-            samples.
+            Data set of the precomputed samples, without transforms. It has the splits of this data set if
+            this data set reads all samples.
 
         Raises
         ------
         ValueError
-            Where what is at `path` is stale, it cannot be told what a transform does, or one fails.
+            If the data set at `path` is stale, if a transform cannot be identified (such as a lambda
+            function), or if a transform fails.
         """
         from mml_data.precompute import precompute
 
@@ -209,14 +218,14 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         return LMDBDataset(path)
 
     def verify(self) -> None:
-        """Read everything and compare it with the checksums of the manifest.
+        """Read all files and compare them with the checksums in the manifest.
 
         Raises
         ------
         FileNotFoundError
-            Where a shard is missing.
+            If a shard is missing.
         ValueError
-            Where a shard or a split is damaged; the message names it.
+            If a shard or the file of a split is damaged. The message names the file.
         """
         for entry in self.manifest.shards:
             check_shard(self.path / entry.file, entry.count, entry.sha256)

@@ -1,4 +1,4 @@
-"""A data loader that continues in the middle of an epoch."""
+"""Data loader that can continue in the middle of an epoch."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
@@ -14,38 +14,42 @@ from mml_data.sampler import EpochSampler
 __all__ = ["ResumableDataLoader", "make_sampler"]
 
 _SIZES = {"max_atoms": "natoms", "max_edges": "nedges"}
-"""Budget to the size that it limits."""
+"""Name of a budget to the size that it limits."""
 
 
 class ResumableDataLoader(DataLoader[Any]):
-    """A `DataLoader` that knows how many batches of the epoch were consumed, and can start after them.
+    """`DataLoader` that counts the consumed batches of an epoch and can resume after them.
 
     Lightning saves the state of a training loader that has ``state_dict`` and ``load_state_dict``, and
-    gives it back when it resumes a fit. What workers have read ahead does not count. Skipped batches are
-    not read. A batch that a worker has made comes in one piece of shared memory.
+    restores it when a fit is resumed. Batches that workers have prefetched do not count as consumed. Skipped
+    batches are not read. A worker sends each batch as a single block of shared memory.
 
     Parameters
     ----------
     dataset
-        What is loaded, with a length.
+        Data set to load. It must have a length.
     batch_size
-        Samples in a batch; the last batch of an epoch may be smaller. None where there are budgets.
+        Number of samples in a batch. The last batch of an epoch may be smaller. ``None`` if `budgets` are
+        given.
     budgets
-        What a batch may hold of ``max_atoms`` and ``max_edges``, see `BudgetSampler`; the data set then has
-        `sizes`, and gives a list of samples for a list of indices.
+        Values of ``max_atoms`` and ``max_edges``, the maximum number of atoms and edges in a batch, see
+        `BudgetSampler`. The data set must then have a method `sizes`, and must return a list of samples for a
+        list of indices.
     sampler
-        The order; default: that of the data set. Its `set_epoch` begins another epoch.
+        Sampler that defines the order. Default: the order of the data set. Its `set_epoch` starts another
+        epoch.
     position
-        Says which epoch the training is in, and how many batches of it are done with. Without it, the epoch
-        is what `set_epoch` of the sampler was told, and each batch that was handed out counts as consumed:
-        also the one that is being worked on when a checkpoint is written because of an exception.
+        Function that returns the current epoch of the training and the number of its finished batches.
+        Without it, the epoch is the last one passed to `set_epoch` of the sampler, and each yielded batch
+        counts as consumed. This includes a batch that is still in progress when a checkpoint is written
+        because of an exception.
     kwargs
         Further options of `DataLoader`.
 
     Raises
     ------
     TypeError
-        Where `sampler` is of a kind whose order cannot be had again.
+        If `sampler` is of a type whose order cannot be reproduced.
     """
 
     def __init__(
@@ -59,14 +63,16 @@ class ResumableDataLoader(DataLoader[Any]):
         **kwargs: Any,
     ) -> None:
         if kwargs.get("batch_sampler") is not None:
-            # Lightning's, with which it makes a loader anew that it predicts from. That one is never resumed.
+            # Lightning passes a batch_sampler when it re-creates a loader for prediction. Prediction is never
+            # resumed.
             sampler = None
         elif sampler is None or isinstance(sampler, SequentialSampler):
-            # Lightning puts a SequentialSampler in where overfit_batches is asked for.
+            # Lightning passes a SequentialSampler if overfit_batches is used.
             sampler = make_sampler(dataset, batch_size, budgets, shuffle=False)
         elif not isinstance(sampler, EpochSampler):
             raise TypeError(f"sampler must be an EpochSampler, this is a {type(sampler).__name__}")
-        # A generator of its own: drawing the seeds of workers must not change the random numbers of training.
+        # Use a separate generator: drawing the seeds of workers must not change the random numbers of
+        # training.
         kwargs.setdefault("generator", torch.Generator())
         collate = kwargs.pop("collate_fn", None) or default_collate
         if not isinstance(collate, PackingCollate):
@@ -80,15 +86,16 @@ class ResumableDataLoader(DataLoader[Any]):
 
     @property
     def epoch_sampler(self) -> EpochSampler:
-        """The sampler, which knows the epoch."""
+        """Sampler of this loader, which stores the current epoch."""
         return cast(EpochSampler, self.sampler)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         if not isinstance(self.sampler, EpochSampler):
             yield from map(unpacked, super().__iter__())
             return
-        # A generator: nothing below runs before the first batch is asked for, as Lightning makes the iterator
-        # before it knows the epoch. (After some checkpoints it tells samplers a wrong one: hence `position`.)
+        # This is a generator, so nothing below runs before the first batch is requested: Lightning creates
+        # the iterator before it knows the epoch. After some checkpoints Lightning passes a wrong epoch to
+        # samplers, hence `position`.
         sampler = self.epoch_sampler
         if self.position is not None:
             sampler.set_epoch(self.position()[0])
@@ -102,18 +109,19 @@ class ResumableDataLoader(DataLoader[Any]):
             yield unpacked(batch)
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch, number of consumed batches, and what the order of batches depends on."""
+        """Return the epoch, the number of consumed batches, and the settings that determine their order."""
         epoch, done = (self.epoch_sampler.epoch, self._consumed) if self.position is None else self.position()
         consumed = min(self._consumed, done) if self._epoch == epoch else 0
         return {"epoch": epoch, "consumed": consumed} | self._identity()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue where `state` was taken: at the next iteration, if it is of the same epoch.
+        """Restore `state`; the next iteration of the same epoch continues after the consumed batches.
 
         Raises
         ------
         ValueError
-            Where the epoch has begun, and this loader would not give its remaining batches.
+            If `state` is from the middle of an epoch and this loader has other settings, so that the
+            remaining batches of that epoch would differ.
         """
         different = [
             f"{key} was {state.get(key)} and is {value}"
@@ -135,12 +143,12 @@ class ResumableDataLoader(DataLoader[Any]):
 def make_sampler(
     dataset: Any, batch_size: int | None, budgets: Mapping[str, int] | None, **options: Any
 ) -> EpochSampler:
-    """Make the sampler for a batch size or for budgets, which go before it.
+    """Create a sampler for `budgets`, or for `batch_size` if there are no budgets.
 
     Raises
     ------
     ValueError
-        Where the data set does not record the sizes that a budget needs.
+        If the data set does not record the sizes that a budget needs.
     """
     if not budgets:
         return EpochSampler(dataset, int(batch_size or 1), **options)

@@ -1,4 +1,4 @@
-"""Several data sets at once, for training several tasks with one encoder."""
+"""Combine several data sets to train several tasks with one encoder."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,18 +17,19 @@ __all__ = ["MultiDataModule", "MultiDataset"]
 
 
 class MultiDataset(ConcatDataset[dict[str, Any]]):
-    """Several data sets, one after the other; each sample says under ``dataset`` which it is of.
+    """Concatenation of several data sets. Each sample has the name of its data set under the key ``dataset``.
 
     Parameters
     ----------
     datasets
-        A dict of name to data set; or data sets whose names are those of their classes, where these are named
-        data sets (``MaterialsProjectDataset``), and else their own.
+        Dict of name to data set, or an iterable of data sets. In an iterable, a named data set (such as
+        ``MaterialsProjectDataset``) is called by the name of its class, and any other data set by its own
+        name.
 
     Raises
     ------
     ValueError
-        Where there is no data set, or two have one name.
+        If no data set is given, or if two data sets have the same name.
     """
 
     def __init__(self, datasets: Mapping[str, Dataset[Any]] | Iterable[Dataset[Any]]) -> None:
@@ -58,14 +59,14 @@ class MultiDataset(ConcatDataset[dict[str, Any]]):
         return f"{type(self).__name__}({{{parts}}})"
 
     def statistics(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return the statistics of the targets of each data set, see `mml_data.statistics`."""
+        """Return the target statistics of each data set by name. See `mml_data.statistics`."""
         return {
             name: _target_statistics(dataset) for name, dataset in zip(self.names, self.datasets, strict=True)
         }
 
     @staticmethod
     def collate_fn(samples: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Make a batch for each data set that samples are of: ``{name: batch}``."""
+        """Collate the samples of each data set into a separate batch: ``{name: batch}``."""
         by_name: dict[str, list[dict[str, Any]]] = {}
         for sample in samples:
             rest = {key: value for key, value in sample.items() if key != "dataset"}
@@ -74,28 +75,29 @@ class MultiDataset(ConcatDataset[dict[str, Any]]):
 
 
 class MultiDataModule(ResumableDataModule):
-    """Batches of several data sets together, as ``{name: batch of that data set}``.
+    """Lightning data module for batches of several data sets, as ``{name: batch of that data set}``.
 
-    A batch holds samples of the data sets as they come in random order: of each about its share.
+    Samples of all data sets are drawn in random order. On average, a batch contains each data set in
+    proportion to its size.
 
     Parameters
     ----------
     batch_size
-        Structures in a batch, of all data sets together, on each device.
+        Number of structures in a batch on each device, over all data sets together.
     num_workers
-        Processes that load.
+        Number of worker processes that load data. With 0, the training process loads the data.
     train_dataset, val_dataset, test_dataset, predict_dataset
-        A `MultiDataset`, or what one is made of.
+        A `MultiDataset`, or the argument to create one.
     persistent_workers
-        Whether workers live on between epochs; default: yes, where there are workers.
+        Whether worker processes stay alive between epochs. Default: True if `num_workers` is above 0.
     seed
-        Seed of the order of training samples and of random transforms; default: what Lightning's
-        ``seed_everything`` was given, or 0. It is saved in checkpoints: a fit that goes on keeps it.
+        Seed of the order of training samples and of random transforms. Default: the seed given to Lightning's
+        ``seed_everything``, or 0. The seed is saved in checkpoints, and a resumed fit keeps it.
 
     Raises
     ------
     ValueError
-        Where there is no data set at all.
+        If no data set is given, or if `batch_size` is below 1.
     """
 
     def __init__(
@@ -125,25 +127,25 @@ class MultiDataModule(ResumableDataModule):
         }
 
     def train_dataloader(self) -> ResumableDataLoader:
-        """Batches of the training data sets, in an order that seed and epoch decide."""
+        """Create the loader of the training data sets, in an order that depends on the seed and the epoch."""
         dataset = self._dataset("train")
         return self._training_loader(dataset, sampler=self._sampler(dataset, shuffle=True), **self._options())
 
     def val_dataloader(self) -> ResumableDataLoader | list[Any]:
-        """Batches of the validation data sets, in order; an empty list where there is none."""
+        """Create the loader of the validation data sets, in order. Return an empty list if there are none."""
         return self._evaluation_loader("val") if "val" in self.datasets else []
 
     def test_dataloader(self) -> ResumableDataLoader:
-        """Batches of the test data sets, in order."""
+        """Create the loader of the test data sets, in order."""
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches of the prediction data sets, in order."""
+        """Create the loader of the prediction data sets, in order."""
         dataset = self._dataset("predict")
         return DataLoader(self._fixed(dataset), generator=torch.Generator(), **self._options())
 
     def target_statistics(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return statistics of the targets of each training data set, by its name."""
+        """Return the target statistics of each training data set by name."""
         return self._dataset("train").statistics()
 
     def _dataset(self, part: str) -> MultiDataset:

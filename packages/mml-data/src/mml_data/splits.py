@@ -1,4 +1,4 @@
-"""Splits of a data set: recorded with it, or drawn at random."""
+"""Check, read, write and draw splits of a data set."""
 
 import hashlib
 import re
@@ -13,15 +13,15 @@ __all__ = ["check_splits", "random_split", "read_numbers", "write_numbers", "wri
 
 
 def check_splits(splits: Mapping[str, Sequence[int] | np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the splits as int64 arrays.
+    """Check splits and return them as int64 arrays.
 
     Raises
     ------
     TypeError
-        Where indices are not integers.
+        If indices are not integers.
     ValueError
-        Where a split is empty, has a negative index or one twice, shares one with another split, or has a
-        bad name.
+        If a split is empty, contains a negative index or an index twice, shares an index with another split,
+        or has an invalid name.
     """
     checked: dict[str, np.ndarray] = {}
     for name, given in splits.items():
@@ -52,31 +52,43 @@ def check_splits(splits: Mapping[str, Sequence[int] | np.ndarray]) -> dict[str, 
 
 
 def write_split(directory: Path, name: str, indices: np.ndarray) -> FileEntry:
-    """Write ``split-<name>.npy`` into `directory`, see `write_numbers`."""
+    """Write the file ``split-<name>.npy`` into `directory`. See `write_numbers`."""
     return write_numbers(directory, f"split-{name}.npy", indices)
 
 
 def write_numbers(directory: Path, file: str, numbers: np.ndarray) -> FileEntry:
-    """Write a list of numbers (int64, little-endian, no pickle) into `directory`."""
+    """Write integers as a ``.npy`` file into `directory`, and return its manifest entry.
+
+    The numbers are stored as little-endian int64, without pickle.
+    """
     numbers = numbers.astype("<i8")
     np.save(directory / file, numbers, allow_pickle=False)
     return FileEntry(file, int(numbers.size), hashlib.sha256(numbers.tobytes()).hexdigest())
 
 
 def read_numbers(directory: Path, entry: FileEntry, *, check: bool = False) -> np.ndarray:
-    """Open what `write_numbers` wrote, memory-mapped: [entry.count]; with `check`, compare its checksum.
+    """Open a file written by `write_numbers` as a memory-mapped array of shape [entry.count].
+
+    Parameters
+    ----------
+    directory
+        Directory of the file.
+    entry
+        Manifest entry of the file.
+    check
+        Whether to compare the content with the checksum of the manifest.
 
     Raises
     ------
     ValueError
-        Where the file is missing or is not the one that the manifest describes.
+        If the file is missing, or if it is not the file that the manifest describes.
     """
     file = directory / entry.file
     try:
         indices = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"the file {str(file)!r} is missing or damaged: {error}") from error
-    if not isinstance(indices, np.ndarray):  # what is in a zip archive, numpy takes for several arrays
+    if not isinstance(indices, np.ndarray):  # numpy opens a zip archive as a set of several arrays
         indices.close()
         raise ValueError(f"the file {str(file)!r} is a zip archive, not an array")
     if indices.dtype != np.dtype("<i8") or indices.shape != (entry.count,):
@@ -89,27 +101,28 @@ def read_numbers(directory: Path, entry: FileEntry, *, check: bool = False) -> n
 
 
 def random_split(indices: np.ndarray, fractions: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Split `indices` at random into a training part and one for each fraction; the seed decides everything.
+    """Split `indices` at random into a training part and one part for each fraction.
 
     Parameters
     ----------
     indices
-        [n] int64, what is split.
+        Indices to split, [n] int64.
     fractions
-        Name of a part to its share of `indices`, above 0 and below 1, below 1 together.
+        Name of a part to its fraction of `indices`. Each fraction is above 0 and below 1, and so is their
+        sum.
     seed
-        Seed of the permutation.
+        Seed of the permutation. The same arguments always give the same parts.
 
     Returns
     -------
     dict
-        Sorted indices of each part; ``"train"`` is what the others leave. A part has ``round(fraction *
-        n)`` of them.
+        Name of a part to its sorted indices. A part has ``round(fraction * n)`` indices. ``"train"`` has all
+        indices that are not in another part.
 
     Raises
     ------
     ValueError
-        Where a fraction is out of range, they sum up to 1 or more, or a part would be empty.
+        If a fraction is out of range, if the fractions sum to 1 or more, or if a part would be empty.
     """
     for name, fraction in fractions.items():
         if not 0 < fraction < 1:

@@ -1,4 +1,4 @@
-"""Write a data set: all of it, or nothing."""
+"""Write a data set atomically: either the complete data set or nothing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,15 @@ __all__ = ["LMDBWriter"]
 
 
 class LMDBWriter:
-    """Write samples into a new data set; a context manager.
+    """Context manager that writes samples into a new data set.
 
-    Everything is written into a hidden directory beside `path`, which takes the place of `path` when the
-    ``with`` block ends without an exception. Before that `path` is not touched. The same samples, options
-    and name give the same files, byte for byte.
+    All files are written into a hidden directory beside `path`. This directory replaces `path` when the
+    ``with`` block ends without an exception. Until then `path` does not change. The same samples, options and
+    name produce the same files, byte for byte.
 
-    Samples are committed in batches. With ``resume=True`` a writer goes on where another one was interrupted,
-    by an exception or by SIGKILL: ``len(writer)`` says how many samples are there already::
+    Samples are committed in batches. With ``resume=True``, a writer continues after an earlier writer was
+    interrupted by an exception or by SIGKILL. ``len(writer)`` is the number of samples that are already
+    written::
 
         with LMDBWriter(path, resume=True) as writer:
             for sample in samples[len(writer):]:
@@ -38,29 +39,31 @@ class LMDBWriter:
     path
         Directory of the data set.
     name
-        Name of the data set, the first part of its ``sample_id``; default: the directory's name.
+        Name of the data set, which is the first part of its ``sample_id``. Default: the name of the
+        directory.
     source
-        Where the samples come from, fit for JSON: ``origin``, ``command``, ``license``, ``notes``.
+        Origin of the samples, as JSON-serializable values: ``origin``, ``command``, ``license``, ``notes``.
     units
-        Units of keys that the sample contract does not fix, e.g. ``{"targets.band_gap": "eV"}``.
+        Units of keys that the sample contract does not define, e.g. ``{"targets.band_gap": "eV"}``.
     overwrite
-        Replace the data set that is at `path`.
+        Whether to replace an existing data set at `path`.
     resume
-        Keep what is committed when the ``with`` block ends with an exception, and go on with what an
-        interrupted writer left there. It must have had the same `shard_size` and `compression`.
+        Whether to keep committed samples if the ``with`` block ends with an exception, and to continue after
+        the samples that an interrupted writer left. That writer must have used the same `shard_size` and
+        `compression`.
     compression
-        ``"zstd"`` compresses each record; None stores it as it is, which is faster to read.
+        ``"zstd"`` compresses each record. ``None`` stores records uncompressed, which is faster to read.
     shard_size
-        Most samples in one file.
+        Maximum number of samples in one file.
     batch_size
-        Samples in one transaction.
+        Number of samples in one transaction.
 
     Raises
     ------
     FileExistsError
-        Where there is something at `path`: a data set and `overwrite` is not said, or anything else.
+        If `path` is a data set and `overwrite` is False, or if `path` is anything else than a data set.
     BlockingIOError
-        Where another process is writing to `path`.
+        If another process is writing to `path`.
     """
 
     def __init__(
@@ -132,10 +135,10 @@ class LMDBWriter:
         Raises
         ------
         ValueError, TypeError
-            Where the sample is not one that can be stored (see `mml_data.checks.check_sample` and
-            `mml_data.records.encode_record`); the message names it.
+            If the sample cannot be stored (see `mml_data.checks.check_sample` and
+            `mml_data.records.encode_record`). The message names the sample.
         RuntimeError
-            Outside the ``with`` block.
+            If the method is called outside the ``with`` block.
         """
         if not self._open:
             raise RuntimeError("samples are added inside the `with` block of the LMDBWriter")
@@ -155,18 +158,19 @@ class LMDBWriter:
             self._close_shard()
 
     def set_splits(self, splits: Mapping[str, Sequence[int] | np.ndarray]) -> None:
-        """Record disjoint splits of the samples, name to indices; they need not cover everything.
+        """Record disjoint splits as a mapping of name to sample indices. They need not cover all samples.
 
         Raises
         ------
         ValueError
-            Where a split is empty, has a name that cannot be a file's, or shares an index with another or
-            with itself. (Indices beyond the last sample are found at the end.)
+            If a split is empty, has a name that is not a valid file name, contains an index twice, or shares
+            an index with another split. Indices beyond the last sample raise an error only when the ``with``
+            block ends.
         """
         self._splits = check_splits(splits)
 
     def _go_on(self) -> None:
-        """Find what an interrupted writer left, and open its last shard."""
+        """Find the samples that an interrupted writer left, and open its last shard."""
         shards = shards_in(self._directory.path)
         counts = count_records(shards)
         if any(count != self.shard_size for count in counts[:-1]) or (
