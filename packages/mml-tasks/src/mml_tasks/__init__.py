@@ -1,4 +1,4 @@
-"""From targets to a loss: normalisation, loss weights, their schedules, and tasks for PyTorch Lightning."""
+"""Tasks for PyTorch Lightning, from targets to a loss: normalization, loss weights and their schedules."""
 
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.classification import BinaryClassificationTask, CrystalSymmetryClassificationTask

@@ -1,4 +1,4 @@
-"""What all tasks are made of: their arguments, what is built from them, and what the data fills in."""
+"""Base class of all tasks: arguments, the parts built from them, and values filled in from the data."""
 
 from __future__ import annotations
 
@@ -35,56 +35,62 @@ from mml_tasks.weight_averaging import copy_again
 
 
 class BaseTaskModule(TaskNormalization):
-    """A LightningModule from an encoder and targets: subclasses say which outputs they predict, and how.
+    """Base class of all tasks: a LightningModule that learns targets with an encoder and output heads.
 
-    See `TaskSteps` for what is done with a batch, and `TaskNormalization` for the numbers of the normalisers.
+    Subclasses define the outputs that they predict and how they compute them. See `TaskSteps` for the steps
+    that process a batch, and `TaskNormalization` for the statistics of the normalizers.
 
     Parameters
     ----------
     encoder
-        Module with an integer ``output_dim`` D that maps a batch to an object with ``system_embedding``
-        [B, D] and ``point_embedding`` [N, D]. Give it, or ``encoder_class``.
+        Module with an integer attribute ``output_dim`` D. It maps a batch to an object with
+        ``system_embedding`` [B, D] and ``point_embedding`` [N, D]. Give either ``encoder`` or
+        ``encoder_class``.
     encoder_class, encoder_kwargs
-        Class of the encoder, or its path, and its arguments. Unlike an instance, they are kept in the
+        Class of the encoder, or its import path, and its arguments. Unlike an instance, they are saved in the
         checkpoint, so that ``load_from_checkpoint`` needs no arguments.
     task_keys
-        Targets to learn; ``None`` for the task's default, or for what the data module offers.
+        Targets to learn. ``None`` uses the default of the task, or infers the targets from the data module.
     output_kwargs
         Arguments of `OutputHead`: ``hidden_dim``, ``num_hidden``, ``activation``, ``last_layer_scale``.
     loss_func
-        Loss module with a scalar result, its class or its class path, for all targets or by target.
+        Loss module with a scalar result, its class or its import path; either one for all targets or a dict
+        of these by target.
     lr, weight_decay
         Learning rate and weight decay of AdamW.
     scheduler_kwargs
-        Learning-rate schedulers by the name of their class in ``torch.optim.lr_scheduler``, each with its
+        Learning-rate schedulers: a dict from the name of a class in ``torch.optim.lr_scheduler`` to its
         arguments; see `mml_tasks.optimization.make_scheduler`.
     normalize_kwargs
-        Numbers of the normalisers, ``{"<key>_mean": .., "<key>_std": ..}``, each a number or an array of the
-        target's components; for extensive targets also ``"<key>_per_atom_mean"``, and ``"<key>_reference"``,
-        the energy of an atom of each element. ``"auto"``, or ``"auto": True`` beside such numbers, takes the
-        others from the data when training starts: from the data module's ``target_statistics()``, or from one
-        pass over at most ``"max_samples"`` (100,000) structures of the training data. ``"override": True``
-        lets these numbers count where a checkpoint has others. ``None`` leaves values as they are.
+        Statistics of the normalizers, ``{"<key>_mean": .., "<key>_std": ..}``. Each value is a number or an
+        array in the shape of the target's components. Extensive targets also accept ``"<key>_per_atom_mean"``
+        and ``"<key>_reference"``, the energy of an atom of each element. ``"auto"``, or ``"auto": True`` in
+        addition to explicit values, computes the remaining statistics from the data when training starts:
+        from ``target_statistics()`` of the data module, or from one pass over at most ``"max_samples"``
+        (100,000) structures of the training data. With ``"override": True``, these statistics replace
+        different ones in a checkpoint. ``None`` leaves the targets as they are.
     task_loss_scaling
-        Weight of each target in the loss; 1.0 where none is given. The attribute of the same name is live:
-        changing it changes the next step.
+        Weight of each target in the loss; 1.0 for targets without one. The attribute of the same name is
+        live: a change takes effect at the next step.
     lr_scaling
         ``"sqrt"`` or ``"linear"``: multiply ``lr`` by the square root of the number of devices, or by the
-        number; see `scale_lr_by_world_size`. What it came to is logged with the effective batch size.
+        number of devices; see `scale_lr_by_world_size`. The scaled rate is logged with the effective batch
+        size.
     embedding_reduction_type
-        How a structure's atoms are reduced, ``"sum"`` or ``"mean"``, where the task reduces them: embeddings
-        in tasks of a structure (it is their ``readout``), node energies in `ForceRegressionTask`, which takes
-        ``"sum"`` only. Tasks that predict vectors of atoms reduce nothing.
+        How a task reduces the atoms of a structure, ``"sum"`` or ``"mean"``. `StructureTask` reduces
+        embeddings (the argument is its ``readout``); `ForceRegressionTask` reduces node energies and accepts
+        only ``"sum"``. Tasks that predict vectors of atoms do not reduce them.
     freeze_encoder
-        Whether to keep the encoder as it is: its parameters are not trained, and it stays in evaluation mode.
+        Whether to freeze the encoder. Its parameters are not trained, and it stays in evaluation mode.
     log_embeddings, log_embeddings_every_n_steps
-        Of the older toolkit, whose tasks logged histograms of embeddings. Here the callback
-        ``TrainingHelperCallback(update_freq=...)`` of mml-diagnostics does, for any encoder: True is refused.
+        Arguments of the older toolkit, whose tasks logged histograms of embeddings. ``log_embeddings=True``
+        raises an error: use the callback ``TrainingHelperCallback(update_freq=...)`` of mml-diagnostics,
+        which logs these histograms for any encoder.
 
     Raises
     ------
     TypeError
-        If the encoder is no module with an ``output_dim``.
+        If the encoder is not a module with an integer ``output_dim``.
     ValueError
         If an argument names an unknown target or class, or a number is out of range.
     """
@@ -92,23 +98,24 @@ class BaseTaskModule(TaskNormalization):
     default_loss: ClassVar[type[nn.Module]] = nn.MSELoss
 
     reductions: ClassVar[tuple[str, ...]] = ("sum", "mean")
-    """What ``embedding_reduction_type`` may be."""
+    """Accepted values of ``embedding_reduction_type``."""
 
     transform_keys: ClassVar[frozenset[str]] = frozenset()
-    """Targets that a transform makes, which the statistics of the stored data do not know."""
+    """Targets that a transform creates, and which the statistics of the stored data therefore lack."""
 
     pretrained_report: EncoderReport | None = None
-    """What `from_pretrained_encoder` loaded."""
+    """Report of the weights that `from_pretrained_encoder` loaded."""
 
     scope: TaskScope | None = None
-    """The task's place in a `MultiTaskLitModule`, if it is part of one."""
+    """Position of the task in a `MultiTaskLitModule`; ``None`` for a task that is trained alone."""
 
     resume_schedule: ResumeSchedule | None = None
-    """How a run that continues from a checkpoint treats a learning-rate schedule of another length or other
-    options of the optimizer, see `mml_tasks.resume.resume_optimization`; None refuses them."""
+    """How a resumed run handles differences from the checkpoint in the length of the learning-rate schedule
+    or in the options of the optimizer, see `mml_tasks.resume.resume_optimization`. ``None`` raises an error.
+    """
 
     steps_before_schedule: int = 0
-    """Optimizer steps that were done when the learning-rate schedule began; kept in checkpoints."""
+    """Number of optimizer steps before the start of the learning-rate schedule; saved in checkpoints."""
 
     def __init__(
         self,
@@ -182,18 +189,18 @@ class BaseTaskModule(TaskNormalization):
         self.loss_weighting = None
         self._loss_func = loss_func
 
-    # ---------------------------------------------------------------- what a subclass says
+    # ---------------------------------------------------------------- hooks for subclasses
 
     def head_width(self, key: str) -> int:
-        """Return how many numbers a target's head gives."""
+        """Return the number of outputs of a target's head."""
         return 1
 
     def make_head(self, key: str, width: int) -> nn.Module:
-        """Return a new head of a target, for embeddings of ``width``."""
+        """Return a new head for a target; its input are embeddings of ``width``."""
         return OutputHead(width, self.head_width(key), **self.output_kwargs)
 
     def head_keys(self, task_keys: Sequence[str]) -> list[str]:
-        """Return the targets that have a head of their own."""
+        """Return the targets that have their own head."""
         return list(task_keys)
 
     def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -201,18 +208,19 @@ class BaseTaskModule(TaskNormalization):
         raise NotImplementedError
 
     def make_metrics(self, key: str) -> dict[str, Metric]:
-        """Return new metrics of a target, by the name they are logged under."""
+        """Return new metrics of a target, keyed by the name under which they are logged."""
         return regression_metrics(key, key in self.extensive_keys)
 
     # ---------------------------------------------------------------- building
 
     def set_task_keys(self, keys: Sequence[str]) -> None:
-        """Build what depends on the targets: heads, normalisers, losses, weights and metrics.
+        """Build the parts that depend on the targets: heads, normalizers, losses, weights and metrics.
 
         Raises
         ------
         ValueError
-            If there are no keys, a key cannot name a module, or another argument names an unknown target.
+            If ``keys`` is empty, a key is not a valid module name, or another argument names an unknown
+            target.
         """
         keys = list(dict.fromkeys(keys))
         for key in keys:
@@ -242,9 +250,9 @@ class BaseTaskModule(TaskNormalization):
         self.make_normalizers(keys)
 
     def _save_hyperparameters(self, **arguments: Any) -> None:
-        """Keep the arguments that a checkpoint can hold; under LightningCLI its config, which has all."""
+        """Save the arguments that a checkpoint can store; under LightningCLI, save its complete config."""
         try:
-            self.save_hyperparameters("_instantiator")  # only LightningCLI gives this one
+            self.save_hyperparameters("_instantiator")  # only LightningCLI passes this argument
         except KeyError:
             self.save_hyperparameters({name: plain(value, name) for name, value in arguments.items()})
         else:
@@ -253,12 +261,12 @@ class BaseTaskModule(TaskNormalization):
     # ---------------------------------------------------------------- data
 
     def setup(self, stage: str) -> None:
-        """Take from the data module what was left open, and check that it has the targets.
+        """Fill in targets and statistics from the data module, and check that the data contain the targets.
 
         Raises
         ------
         ValueError
-            If the data has no statistics where they are needed, or lacks a target.
+            If the data lack a target, or lack statistics that the task needs.
         """
         super().setup(stage)
         if self.scope is None:
@@ -283,7 +291,7 @@ class BaseTaskModule(TaskNormalization):
                 )
             self.set_task_keys(keys)
             if self.scope is None:
-                prepare_precision(self)  # the new heads as well
+                prepare_precision(self)  # converts the new heads, too
         if statistics is not None:
             for key in self.task_keys or []:
                 if key in self.transform_keys:
@@ -304,13 +312,16 @@ class BaseTaskModule(TaskNormalization):
         copy_again(self.trainer, self, stage)
 
     def teardown(self, stage: str) -> None:
-        """Leave the trainer as it was."""
+        """Undo the changes that `setup` made to the trainer."""
         if self.scope is None:
             give_back_labels(self.trainer)
             stop_reading_ahead(self.trainer)
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
-        """Log as Lightning does; as part of another module, through that and under the task's name there."""
+        """Log a value as Lightning does.
+
+        A task inside another module logs through that module under its own name.
+        """
         if self.scope is None:
             super().log(name, value, *args, **kwargs)
         else:
@@ -325,10 +336,10 @@ class BaseTaskModule(TaskNormalization):
     def _own_loader(self, loaders: Any) -> Any:
         return loaders if self.scope is None else self.scope.loader_of(loaders)
 
-    # ---------------------------------------------------------------- optimisation
+    # ---------------------------------------------------------------- optimization
 
     def train(self, mode: bool = True) -> Self:
-        """Set training or evaluation mode; an encoder that is frozen stays in the latter."""
+        """Set training or evaluation mode. A frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.freeze_encoder:
             self.encoder.eval()
@@ -348,12 +359,12 @@ class BaseTaskModule(TaskNormalization):
         )
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        """Step a learning-rate scheduler, unless its schedule is over and the last rate is to be kept."""
+        """Step a learning-rate scheduler, unless its schedule has ended and ``resume_schedule`` is "keep"."""
         if self.resume_schedule != "keep" or not is_over(scheduler):
             super().lr_scheduler_step(scheduler, metric)
 
     def on_train_start(self) -> None:
-        """Check normalizers and learning-rate schedules against the checkpoint's, and log ``lr_scaling``."""
+        """Check normalizers and learning-rate schedules against the checkpoint, and log the scaled rate."""
         super().on_train_start()
         if self.scope is None:
             if self._resumes:
@@ -361,42 +372,44 @@ class BaseTaskModule(TaskNormalization):
             else:
                 check_horizon(self)
         if self.freeze_encoder:
-            self.encoder.eval()  # not when it is made: before this, Lightning warns of it
+            self.encoder.eval()  # not in the constructor, since Lightning warns about modules in eval mode
         if self.lr_scaling is not None:
             log_effective_batch(self, self.lr, self.lr_scaling)
 
     # ---------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write the numbers of the normalizers in plain types, and the sums of an epoch that is not over."""
+        """Save the normalizer statistics in plain types, and the running sums of an unfinished epoch."""
         super().on_save_checkpoint(checkpoint)
         if self._trainer is not None and self.trainer.state.fn == "fit":
             checkpoint[EPOCH_SUMS] = EpochSums.of(self.loss_metrics, self._missing["train"])
             checkpoint[SCHEDULE_KEY] = self.steps_before_schedule
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the numbers of the normalizers, and the sums of the epoch; see `TaskNormalization`."""
+        """Restore the normalizer statistics and the running sums of the epoch; see `TaskNormalization`."""
         super().on_load_checkpoint(checkpoint)
         self._epoch_sums.keep(checkpoint.get(EPOCH_SUMS))
         self.steps_before_schedule = checkpoint.get(SCHEDULE_KEY, 0)
 
     def start_from(self, checkpoint_path: str | Path, normalizer: Literal["keep", "refit"]) -> None:
-        """Begin the next fit with the weights of a checkpoint, but a new optimizer and a new schedule.
+        """Start the next fit from the weights of a checkpoint, with a new optimizer and a new schedule.
 
         Parameters
         ----------
         checkpoint_path
-            Checkpoint of a task with the same encoder and targets; it is read with ``weights_only=True``.
+            Checkpoint of a task with the same encoder and targets. It is read with ``weights_only=True``.
         normalizer
-            ``"keep"`` takes the numbers of the normalizers from the checkpoint, so that the weights mean what
-            they meant. ``"refit"`` computes them from the new data, so that outputs are shifted and scaled.
+            ``"keep"`` loads the statistics of the normalizers from the checkpoint, so that the outputs of the
+            model do not change. ``"refit"`` computes the statistics from the new data, which shifts and
+            scales the outputs.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the checkpoint does not exist.
         ValueError
-            If ``normalizer`` is neither; when the fit begins, if the names or shapes of weights differ.
+            If ``normalizer`` is neither ``"keep"`` nor ``"refit"``; or, when the fit begins, if the names or
+            shapes of the weights differ.
         """
         if normalizer not in ("keep", "refit"):
             raise ValueError(f"normalizer must be 'keep' or 'refit', got {normalizer!r}")
@@ -405,7 +418,7 @@ class BaseTaskModule(TaskNormalization):
         self._start = (Path(checkpoint_path), normalizer)
 
     def continues_as_new_run(self) -> None:
-        """Treat a checkpoint that was loaded as the start of a new run, which may have other data."""
+        """Treat a loaded checkpoint as the start of a new run, which may use other data."""
         super().continues_as_new_run()
         self._epoch_sums.keep(None)
         self.steps_before_schedule = 0
@@ -417,18 +430,19 @@ class BaseTaskModule(TaskNormalization):
     # ---------------------------------------------------------------- prediction
 
     def predict(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Predict a batch, or a single sample with a graph, outside a trainer.
+        """Predict a batch, or a single sample with a graph, without a trainer.
 
         Returns
         -------
         dict
-            Every output by name, in physical units; ``natoms`` [B]; and ``sample_id``, the samples' names,
-            where the batch has them, else None. Nothing requires gradients.
+            Every output by name, in physical units; ``natoms``, the number of atoms of each structure, [B];
+            and ``sample_id``, the names of the samples, or ``None`` if the batch has none. The outputs do not
+            require gradients.
 
         Raises
         ------
         ValueError
-            If the task has no targets, or no numbers of normalisers, yet.
+            If the task does not have targets yet, or its normalizers do not have statistics yet.
         """
         if self.task_keys is None:
             raise ValueError(
@@ -447,21 +461,21 @@ class BaseTaskModule(TaskNormalization):
     def as_ase_calculator(
         self, transforms: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = (), **kwargs: Any
     ) -> Any:
-        """Return an ASE calculator of this task, a `mml_tasks.ase_calculator.TaskCalculator`.
+        """Return an ASE calculator for this task, a `mml_tasks.ase_calculator.TaskCalculator`.
 
         Parameters
         ----------
         transforms
-            Those of the training data, which make a graph of a sample.
+            List of the transforms that build a graph from a sample, as for the training data.
         **kwargs
-            Of ASE's ``Calculator``.
+            Keyword arguments of `TaskCalculator` and of ASE's ``Calculator``.
 
         Raises
         ------
         ImportError
-            If ASE is not installed; the message holds the install command.
+            If ASE is not installed. The message contains the install command.
         TypeError
-            If ``transforms`` is one transform and no list.
+            If ``transforms`` is a single transform instead of a list.
         ValueError
             If the task predicts neither energy nor forces.
         """
@@ -473,30 +487,31 @@ class BaseTaskModule(TaskNormalization):
     def from_pretrained_encoder(
         cls, task_ckpt_path: str | Path, *, strict: bool = True, **kwargs: Any
     ) -> Self:
-        """Make a new task whose encoder has the weights of a checkpoint's encoder.
+        """Create a new task whose encoder is initialized with the encoder weights of a checkpoint.
 
-        The encoder is made from the checkpoint's ``encoder_class`` and ``encoder_kwargs``, unless ``kwargs``
-        give one. Heads, normalisers and the optimizer start anew. What was loaded and what was not is logged
-        and kept in the attribute ``pretrained_report``.
+        The encoder is built from ``encoder_class`` and ``encoder_kwargs`` of the checkpoint, unless
+        ``kwargs`` specify an encoder. Heads, normalizers and the optimizer are new. The attribute
+        ``pretrained_report`` lists the weights that were loaded and those that were not; the same report is
+        logged.
 
         Parameters
         ----------
         task_ckpt_path
-            Checkpoint of any task; it is read with ``weights_only=True``. One that was written while weights
-            were averaged holds the averaged ones where this looks.
+            Checkpoint of any task. It is read with ``weights_only=True``. If the checkpoint was written while
+            weights were averaged, the averaged weights are loaded.
         strict
-            Whether to refuse a checkpoint that does not have the encoder's every weight in its shape, and no
-            others. If not, weights that do not fit stay as they were made.
+            If True, the checkpoint must contain every weight of the encoder in the same shape and no other
+            encoder weights. If False, weights that do not match keep their initial values.
         **kwargs
-            Arguments of the new task; ``freeze_encoder=True`` keeps what was loaded.
+            Arguments of the new task. ``freeze_encoder=True`` keeps the loaded weights fixed.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the checkpoint does not exist.
         ValueError
-            If the checkpoint has no encoder, says nothing about its class, or its weights do not fit; all
-            weights in question are named.
+            If the checkpoint does not contain an encoder or its class, or if its weights do not match. The
+            message lists all weights that do not match.
         """
         checkpoint, arguments = pretrained_arguments(task_ckpt_path, kwargs)
         task = cls(**arguments)

@@ -1,4 +1,4 @@
-"""Energy, forces and stress: one scalar function of positions and strain, and its derivatives."""
+"""Task for energy, forces and stress: forces and stress are derivatives of one energy function."""
 
 from __future__ import annotations
 
@@ -29,40 +29,41 @@ from mml_tasks.normalization import Scale, flatten, provenance, rms_from_statist
 class ForceRegressionTask(BaseTaskModule):
     r"""Learn energies and forces, and optionally stress, from one energy function.
 
-    A head maps each atom's embedding to a node energy :math:`e_i` in normalised units. Then
+    A head maps the embedding of each atom to a node energy :math:`e_i` in normalized units. The outputs are
 
     .. math::
 
         E = s \sum_i e_i + \sum_i m, \qquad F = -\partial E / \partial r, \qquad
         \sigma = \frac{1}{V} \partial E / \partial \varepsilon
 
-    with one energy scale :math:`s` (eV) and a shift :math:`m` per atom, so that the energy is extensive and
-    forces are its exact derivatives. The strain acts on positions, offsets and cell,
-    :math:`r \to r (1 + \varepsilon)` with symmetric :math:`\varepsilon`; the stress has ASE's sign (Knuth et
-    al., Comput. Phys. Commun. 190, 33 (2015), give the derivation).
+    with one energy scale :math:`s` (eV) and a shift :math:`m` per atom. The energy is therefore extensive,
+    and the forces are its exact derivatives. The strain acts on positions, offsets and cell, :math:`r \to r
+    (1 + \varepsilon)` with symmetric :math:`\varepsilon`. The stress has ASE's sign. Knuth et al., Comput.
+    Phys. Commun. 190, 33 (2015), give the derivation.
 
-    The energy's loss is taken per atom, of ``(E - sum(m)) / s / N``, so that large structures do not
-    dominate. Forces are compared over all components in units of the same :math:`s`, stress in units of
-    ``stress_std`` (eV/angstrom^3).
+    The loss of the energy is computed per atom, from ``(E - sum(m)) / s / N``, so that large structures do
+    not dominate. The loss of the forces is computed over all components in units of the same :math:`s`, the
+    loss of the stress in units of ``stress_std`` (eV/angstrom^3).
 
     Parameters
     ----------
     encoder
-        As in `BaseTaskModule`; it must compute edge vectors from ``graph.pos`` and ``graph.offsets``.
+        See `BaseTaskModule`. The encoder must compute edge vectors from ``graph.pos`` and ``graph.offsets``.
     compute_stress
-        Whether to predict ``stress`` [B, 3, 3]; every structure needs a cell.
+        Whether to predict ``stress`` [B, 3, 3]. Every structure then needs a cell.
     **kwargs
-        As in `BaseTaskModule`. ``task_keys`` defaults to energy and force, and stress where computed.
-        ``normalize_kwargs`` takes ``energy_per_atom_mean`` (the shift; ``energy_mean`` is one shift of the
-        whole structure, for data sets whose structures all have the same atoms), one of
-        ``energy_per_atom_std``, ``energy_std`` and ``force_std`` (the scale), and ``stress_std``. With
-        ``"auto"`` the shift is the mean energy per atom and the scale the root mean square of the forces,
-        or the standard deviation of the energy per atom where the data has no forces.
+        See `BaseTaskModule`. ``task_keys`` defaults to energy and force, and to stress as well if
+        ``compute_stress`` is True. ``normalize_kwargs`` accepts one shift, one scale and ``stress_std``. The
+        shift is ``energy_per_atom_mean``, or ``energy_mean``, which is a shift of the whole structure for
+        data sets in which all structures have the same atoms. The scale is one of ``energy_per_atom_std``,
+        ``energy_std`` and ``force_std``. With ``"auto"``, the shift is the mean energy per atom. The scale is
+        the root mean square of the forces, or the standard deviation of the energy per atom if the data have
+        no forces.
 
     Notes
     -----
-    Gradients are taken inside, also under ``torch.no_grad`` and ``torch.inference_mode``. The outputs are
-    differentiable where gradients were enabled by the caller. The caller's batch is left as it was.
+    The task enables gradients internally, also under ``torch.no_grad`` and ``torch.inference_mode``. The
+    outputs are differentiable if the caller has enabled gradients. The caller's batch is not modified.
     """
 
     extensive_keys: ClassVar[frozenset[str]] = frozenset({"energy"})
@@ -86,15 +87,15 @@ class ForceRegressionTask(BaseTaskModule):
         self.set_task_keys(keys)
 
     def head_keys(self, task_keys: Sequence[str]) -> list[str]:
-        """Return ``["energy"]``: all else is its derivative."""
+        """Return ``["energy"]``: forces and stress are derivatives of the energy and have no heads."""
         return ["energy"]
 
     def normalized_keys(self, task_keys: Sequence[str]) -> list[str]:
-        """Return the outputs, whether they are targets or not."""
+        """Return all outputs of the task, including those that are not targets."""
         return ["energy", "force", "stress"] if self.compute_stress else ["energy", "force"]
 
     def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
-        """Give energy and forces one scale; refuse numbers with which they would contradict each other."""
+        """Give energy and forces the same scale, and raise an error if the statistics contradict this."""
         for key in ("force", "stress"):
             mean = given.get(key, Scale()).mean
             if mean is not None and any(flatten(mean)):
@@ -117,7 +118,7 @@ class ForceRegressionTask(BaseTaskModule):
         return shared | {key: scale for key, scale in given.items() if key == "stress"}
 
     def auto_scales(self, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Scale]:
-        """Shift by the mean energy per atom; scale by the forces' root mean square."""
+        """Use the mean energy per atom as the shift and the root mean square of the forces as the scale."""
         energy = self.scale_of("energy", statistics["energy"]) if "energy" in statistics else Scale()
         force_rms = rms_from_statistics(statistics.get("force", {}))
         given = {"energy": replace(energy, std=force_rms or energy.std)}
@@ -131,12 +132,12 @@ class ForceRegressionTask(BaseTaskModule):
         return self.scales(given)
 
     def on_train_start(self) -> None:
-        """Refuse parameters that are sharded: torch has no second derivatives for them.
+        """Raise an error if FSDP shards parameters, for which torch has no second derivatives.
 
         Raises
         ------
         ValueError
-            If FSDP shards the task, or part of it.
+            If FSDP shards the task or a part of it.
         """
         super().on_train_start()
         if isinstance(self.trainer.strategy, FSDPStrategy) or any(
@@ -148,7 +149,7 @@ class ForceRegressionTask(BaseTaskModule):
             )
 
     def check_batch(self, batch: Mapping[str, Any]) -> None:
-        """Refuse targets that cannot be learned from, and cells without volume where stress is wanted."""
+        """Check targets, and check that every cell has a volume if stress is predicted."""
         super().check_batch(batch)
         if self.compute_stress:
             _check_volumes(batch)
@@ -156,7 +157,8 @@ class ForceRegressionTask(BaseTaskModule):
     def node_energies(self, batch: Mapping[str, Any]) -> Tensor:
         """Return each atom's share of the energy, [N, 1] in eV; the shares of a structure sum to its energy.
 
-        Only the sum has a meaning by itself: how it is shared out is the model's own.
+        Only the sum is physically meaningful. The way in which a model divides it among the atoms is
+        arbitrary.
         """
         self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
         graph = graph_of(batch)
@@ -165,18 +167,18 @@ class ForceRegressionTask(BaseTaskModule):
         )
 
     def training_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the outputs that are learned, in the units of the loss: no forces for energies alone."""
+        """Return the outputs to learn, in the units of the loss; no forces if only energies are learned."""
         if self.task_keys != ["energy"]:
             return self.normalized_outputs(batch)
         return {"energy": sum_by_structure(self._node_energies(batch), graph_of(batch))}
 
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return energy [B, 1], force [N, 3] and perhaps stress [B, 3, 3] in the units of the loss.
+        """Return energy [B, 1], force [N, 3] and, if computed, stress [B, 3, 3] in the units of the loss.
 
         Raises
         ------
         ValueError
-            If a part of the task is compiled and gradients of the outputs are wanted for training.
+            If a part of the task is compiled and training needs gradients of the outputs.
         """
         differentiable = torch.is_grad_enabled()
         if differentiable and self.training:
@@ -196,23 +198,23 @@ class ForceRegressionTask(BaseTaskModule):
         return outputs if differentiable else {key: value.detach() for key, value in outputs.items()}
 
     def _node_energies(self, batch: Mapping[str, Any]) -> Tensor:
-        """Return the atoms' energies in the units of the loss, [N, 1], in single precision at least."""
+        """Return the atoms' energies in the units of the loss, [N, 1], in single precision or higher."""
         energies = self.output_heads["energy"](embed(self.encoder, batch, "point_embedding"))
         return energies.to(torch.promote_types(energies.dtype, torch.float32))
 
 
 def _volumes(graph: Any) -> Tensor:
-    """Return the volume of every structure's cell, [B]."""
+    """Return the volume of each structure's cell, [B] in angstrom^3."""
     return torch.linalg.det(graph.cell.detach().view(-1, 3, 3)).abs()
 
 
 def _check_volumes(batch: Mapping[str, Any]) -> None:
     graph = graph_of(batch)
     if getattr(graph, "cell", None) is None:
-        return  # said where the strain is applied
+        return  # `_track_strain` raises the error
     volumes = _volumes(graph)
     box = graph.cell.detach().view(-1, 3, 3).norm(dim=-1).prod(dim=-1)
-    # Of a flat cell, rounding leaves some 1e-7 of the box with the same edges in float32.
+    # In float32, rounding leaves a flat cell a volume of about 1e-7 of the box with the same edge lengths.
     bad = ~(torch.isfinite(volumes) & (volumes > 1e-5 * box))
     if bad.any():
         row = int(bad.nonzero()[0])
@@ -223,7 +225,7 @@ def _check_volumes(batch: Mapping[str, Any]) -> None:
 
 
 def _track_positions(graph: Any) -> Tensor:
-    """Replace the graph's positions by a leaf of the autograd graph, and return it."""
+    """Replace the positions of the graph by a leaf tensor that requires gradients, and return that tensor."""
     pos = getattr(graph, "pos", None)
     if pos is None:
         raise ValueError(
@@ -237,7 +239,7 @@ def _track_positions(graph: Any) -> Tensor:
 
 
 def _track_strain(graph: Any) -> Tensor:
-    """Apply a zero strain to positions, offsets and cell, and return it: [B, 3, 3]."""
+    """Apply a zero strain to positions, offsets and cell, and return the strain, [B, 3, 3]."""
     for name in ("cell", "offsets"):
         if getattr(graph, name, None) is None:
             raise ValueError(
@@ -258,7 +260,7 @@ def _track_strain(graph: Any) -> Tensor:
 
 
 def _refuse_compiled(task: torch.nn.Module) -> None:
-    """Refuse to train forces through compiled code: its second derivatives may be wrong."""
+    """Raise an error if a part of the task is compiled: its second derivatives may be wrong."""
     part = compiled_part(task)
     if part is not None:
         raise ValueError(

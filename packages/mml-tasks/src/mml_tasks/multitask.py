@@ -1,4 +1,4 @@
-"""Several tasks, and several data sets, on one encoder."""
+"""Train several tasks, on one or several data sets, with one shared encoder."""
 
 from __future__ import annotations
 
@@ -45,64 +45,66 @@ logger = logging.getLogger(__name__)
 Stage = Literal["train", "val", "test", "predict"]
 
 CHECKPOINT_KEY = "multitask"
-"""Where a checkpoint says, in plain types, what the tasks are and what they keep in checkpoints."""
+"""Key of a checkpoint: a description of the tasks and of their checkpoint data, in plain types."""
 
 
 class MultiTaskLitModule(pl.LightningModule):
     """Train several tasks together, on one or several data sets, with one encoder and one optimizer.
 
-    The loss is ``sum(task_loss_scaling[name] * loss of the task)``, over the tasks whose data set is in the
-    batch. Tasks are called ``"<data set>/<class of the task>"``, and log as they do alone, under that name:
-    ``emt/ForceRegressionTask/val_force_mae``. ``train_loss``, ``val_loss`` and ``test_loss`` are the weighted
-    sums of the tasks' losses over an epoch.
+    The loss is ``sum(task_loss_scaling[name] * loss of the task)`` over the tasks whose data set is in the
+    batch. A task is named ``"<data set>/<class of the task>"``. It logs the same metrics as when it is
+    trained alone, prefixed with this name: ``emt/ForceRegressionTask/val_force_mae``. ``train_loss``,
+    ``val_loss`` and ``test_loss`` are the weighted sums of the tasks' losses over an epoch.
 
-    A training batch is a dict of data set name to batch, as loaders in a dict make; or, where there is one
-    data set only, that batch itself. For validation, testing and prediction, loaders in a dict are told apart
-    by their names, and loaders in a list are taken to be in the order in which data sets are first named.
+    A training batch is a dict from data set name to batch, as produced by loaders in a dict. With a single
+    data set, the batch of that data set is accepted as well. For validation, testing and prediction, loaders
+    in a dict are matched to data sets by name, and loaders in a list by position, in the order in which the
+    data sets first appear in ``tasks``.
 
     Parameters
     ----------
     *tasks
-        Pairs of data set name and task. The encoder is the first task's; the others' must be alike, and are
-        replaced by it. Learning rates, weight decays, weights of targets and normalisers are those of each
-        task; schedulers and ``lr_scaling`` belong here.
+        Pairs of data set name and task. All tasks share the encoder of the first one; the encoders of the
+        other tasks must have the same class and the same weight shapes, and are replaced. Each task keeps its
+        own learning rate, weight decay, target weights and normalizers. Schedulers and ``lr_scaling`` are
+        arguments of this module instead.
     task_scaling
-        Weights of the tasks' losses, in the order of the tasks or by name; 1.0 where none is given.
+        Weights of the tasks' losses, either in the order of the tasks or by name; 1.0 for tasks without one.
     task_keys
-        Targets of tasks that were made without: data set name to a list, or to a dict of class name of the
-        task to a list.
+        Targets of tasks that were created without targets: a dict from data set name to a list of targets, or
+        to a dict from class name of the task to a list of targets.
     scheduler_kwargs, lr_scaling
-        As in `BaseTaskModule`.
+        See `BaseTaskModule`.
     log_embeddings, log_embeddings_every_n_steps
-        Of the older toolkit: see `BaseTaskModule`.
+        Arguments of the older toolkit, see `BaseTaskModule`.
     **encoder_opt_kwargs
-        Options of AdamW for the encoder's parameters; ``lr`` and ``weight_decay`` are the first task's where
-        they are not given.
+        Options of AdamW for the encoder's parameters. ``lr`` and ``weight_decay`` default to those of the
+        first task.
 
     Attributes
     ----------
     task_loss_scaling
-        The live weights of the tasks, by name.
+        Live weights of the tasks, by name.
 
     Raises
     ------
     TypeError
-        If something given is no pair of a name and a task.
+        If a positional argument is not a pair of a name and a task.
     ValueError
-        If there are no tasks, a data set has two of the same class, encoders are not alike, or an argument
+        If no tasks are given, a data set has two tasks of the same class, the encoders differ, or an argument
         names an unknown task.
 
     Notes
     -----
-    The encoder runs once for each task, as tasks of forces need their own derivatives. Where a data set is
-    not in every batch, DDP needs ``find_unused_parameters``.
+    The encoder runs once per task, because force tasks need their own derivatives. If a data set is missing
+    from some batches, DDP needs ``find_unused_parameters``.
     """
 
     resume_schedule: ResumeSchedule | None = None
     """See `BaseTaskModule.resume_schedule`."""
 
     steps_before_schedule: int = 0
-    """Optimizer steps that were done when the learning-rate schedule began; kept in checkpoints."""
+    """Number of optimizer steps before the start of the learning-rate schedule; saved in checkpoints."""
 
     def __init__(
         self,
@@ -151,7 +153,7 @@ class MultiTaskLitModule(pl.LightningModule):
                 "scheduler_kwargs": plain(scheduler_kwargs, "scheduler_kwargs"),
                 "lr_scaling": lr_scaling,
                 "encoder_opt_kwargs": plain(encoder_opt_kwargs, "encoder_opt_kwargs"),
-                # So that `from_pretrained_encoder` of any task can read them.
+                # `from_pretrained_encoder` of any task reads these.
                 "encoder_class": first.get("encoder_class"),
                 "encoder_kwargs": first.get("encoder_kwargs"),
             }
@@ -169,17 +171,20 @@ class MultiTaskLitModule(pl.LightningModule):
     # ---------------------------------------------------------------- steps
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
-        """Return every output in physical units, by task; a batch of no named data set goes to all tasks."""
+        """Return every output in physical units, by task.
+
+        A batch without data set names is passed to all tasks.
+        """
         return {name: task(part) for name, task, part in self._for_prediction(batch)}
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        """Return this rank's loss of a batch, whose mean over ranks and batches is the loss of the step."""
+        """Return this rank's loss of a batch; its mean over ranks and batches is the loss of the step."""
         if self._runs() and (stored := self._epoch_sums.take()) is not None and batch_idx > 0:
             self._epoch_sums.restore(stored, self.loss_metrics, MissingLabels())
         losses, parts = {}, {name: part for name, _, part in self._parts(batch, "train")}
         for name, task in self.tasks.items():
             if name not in parts:
-                task.join_step()  # other ranks may have a batch of its data
+                task.join_step()  # other ranks may have a batch for this task
                 continue
             losses[name] = task.training_step(parts[name], batch_idx)
             self._add_terms("train", name, task)
@@ -194,24 +199,27 @@ class MultiTaskLitModule(pl.LightningModule):
     def validation_step(
         self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, dict[str, Any]]:
-        """Log errors; return what each task returns."""
+        """Log losses and metrics, and return the output of each task's validation step by task name."""
         return self._evaluate(batch, batch_idx, "val", dataloader_idx)
 
     def test_step(
         self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, dict[str, Any]]:
-        """Log errors; return what each task returns."""
+        """Log losses and metrics, and return the output of each task's test step by task name."""
         return self._evaluate(batch, batch_idx, "test", dataloader_idx)
 
     def predict_step(
         self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
     ) -> dict[str, dict[str, Any]]:
-        """Return each task's predictions in physical units, and the samples' names."""
+        """Return each task's predictions in physical units, and the names of the samples."""
         parts = self._parts(batch, "predict", dataloader_idx)
         return {name: task.predict_step(part, batch_idx) for name, task, part in parts}
 
     def predict(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Predict outside a trainer, see `BaseTaskModule.predict`; by task, all for an unnamed batch."""
+        """Predict a batch without a trainer, by task, see `BaseTaskModule.predict`.
+
+        A batch without data set names is passed to all tasks.
+        """
         return {name: task.predict(part) for name, task, part in self._for_prediction(batch)}
 
     def _evaluate(
@@ -262,10 +270,10 @@ class MultiTaskLitModule(pl.LightningModule):
                 batch = {**batch, dataset: task.prepare_batch(batch[dataset])}
         return super()._on_before_batch_transfer(batch, dataloader_idx)
 
-    # ---------------------------------------------------------------- hooks that tasks have
+    # ---------------------------------------------------------------- hooks that are forwarded to tasks
 
     def setup(self, stage: str) -> None:
-        """Let every task take from its data what it needs."""
+        """Set up every task with its data."""
         for task in self.tasks.values():
             task.trainer = self.trainer
             task.setup(stage)
@@ -288,12 +296,12 @@ class MultiTaskLitModule(pl.LightningModule):
         copy_again(self.trainer, self, stage)
 
     def teardown(self, stage: str) -> None:
-        """Leave the trainer as it was."""
+        """Undo the changes that `setup` made to the trainer."""
         give_back_labels(self.trainer)
         stop_reading_ahead(self.trainer)
 
     def on_train_start(self) -> None:
-        """Let tasks check their normalizers, check learning-rate schedules, and log ``lr_scaling``."""
+        """Let tasks check their normalizers, check learning-rate schedules, and log the scaled rate."""
         self._each("on_train_start")
         if self._resumes:
             resume_optimization(self, self.resume_schedule)
@@ -303,30 +311,30 @@ class MultiTaskLitModule(pl.LightningModule):
             log_effective_batch(self, self._encoder_options()["lr"], self.lr_scaling)
 
     def on_validation_start(self) -> None:
-        """Let tasks make sure that normalisers have numbers."""
+        """Let every task fill normalizers that do not have statistics yet."""
         self._each("on_validation_start")
 
     def on_test_start(self) -> None:
-        """Let tasks make sure that normalisers have numbers."""
+        """Let every task fill normalizers that do not have statistics yet."""
         self._each("on_test_start")
 
     def on_predict_start(self) -> None:
-        """Let tasks make sure that normalisers have numbers."""
+        """Let every task fill normalizers that do not have statistics yet."""
         self._each("on_predict_start")
 
     def on_train_epoch_end(self) -> None:
-        """Let tasks report missing labels; log the weighted loss of the epoch."""
+        """Let every task report missing labels, and log the weighted loss of the epoch."""
         self._each("on_train_epoch_end")
         self._log_loss("train")
 
     def on_validation_epoch_end(self) -> None:
-        """Let tasks report missing labels; log the weighted loss and the data sets that it leaves out."""
+        """Let tasks report missing labels, log the weighted loss, and warn about tasks without a batch."""
         self._each("on_validation_epoch_end")
         self._log_loss("val")
         self._say_left_out("val")
 
     def on_test_epoch_end(self) -> None:
-        """Let tasks report missing labels; log the weighted loss and the data sets that it leaves out."""
+        """Let tasks report missing labels, log the weighted loss, and warn about tasks without a batch."""
         self._each("on_test_epoch_end")
         self._log_loss("test")
         self._say_left_out("test")
@@ -339,7 +347,7 @@ class MultiTaskLitModule(pl.LightningModule):
         return self._trainer is not None and self._trainer.state.status == TrainerStatus.RUNNING
 
     def _add_terms(self, stage: str, name: str, task: BaseTaskModule) -> None:
-        """Add the loss of a task's batch to that of the epoch."""
+        """Add the loss of a task's batch to the loss of the epoch."""
         if not self._runs():
             return
         if name not in self._seen[stage]:
@@ -359,7 +367,7 @@ class MultiTaskLitModule(pl.LightningModule):
         self._weights_change |= any(isinstance(w, Tensor) for w in weights_now) or weights != weights_now
 
     def _log_loss(self, stage: str) -> None:
-        """Log the weighted loss of the epoch; Lightning computes it, when all ranks are there."""
+        """Log the weighted loss of the epoch as a metric, which Lightning computes on all ranks together."""
         names = [f"{stage}_loss"] + [f"{stage}_weighted_loss"] * self._weights_change
         for name in names:
             in_bar = name in ("val_loss", "test_loss")
@@ -378,10 +386,10 @@ class MultiTaskLitModule(pl.LightningModule):
                 stage,
             )
 
-    # ---------------------------------------------------------------- optimisation
+    # ---------------------------------------------------------------- optimization
 
     def configure_optimizers(self) -> Any:
-        """Return one AdamW with a group for the encoder and one for the rest of each task, and schedulers."""
+        """Return schedulers, and one AdamW with a group for the encoder and one for the rest of each task."""
         seen = {id(parameter) for parameter in self.encoder.parameters()}
         groups = [{"params": list(self.encoder.parameters()), **self._encoder_options()}]
         for task in self.tasks.values():
@@ -398,7 +406,7 @@ class MultiTaskLitModule(pl.LightningModule):
         )
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        """Step a learning-rate scheduler, unless its schedule is over and the last rate is to be kept."""
+        """Step a learning-rate scheduler, unless its schedule has ended and ``resume_schedule`` is "keep"."""
         if self.resume_schedule != "keep" or not is_over(scheduler):
             super().lr_scheduler_step(scheduler, metric)
 
@@ -409,7 +417,7 @@ class MultiTaskLitModule(pl.LightningModule):
     # ---------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write what the tasks are, in plain types, so that `load_from_checkpoint` can make them again."""
+        """Save a description of the tasks in plain types, from which `load_from_checkpoint` rebuilds them."""
         described = {}
         for name, task in self.tasks.items():
             kept: dict[str, Any] = {}
@@ -425,12 +433,12 @@ class MultiTaskLitModule(pl.LightningModule):
             checkpoint[SCHEDULE_KEY] = self.steps_before_schedule
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Give each task what it kept.
+        """Pass the checkpoint data of each task to that task.
 
         Raises
         ------
         ValueError
-            If the checkpoint is of other tasks.
+            If the tasks of the checkpoint differ from those of this module.
         """
         self._resumes = self._trainer is not None
         self._epoch_sums.keep(checkpoint.get(EPOCH_SUMS))
@@ -443,12 +451,12 @@ class MultiTaskLitModule(pl.LightningModule):
         for name, task in self.tasks.items():
             state: dict[str, Any] = {}
             task.on_load_checkpoint({**described[name]["kept"], "state_dict": state})
-            # What a task puts in place of the checkpoint's numbers.
+            # Values with which the task overrides those of the checkpoint.
             prefix = f"task_map.{name.replace('/', '.')}."
             checkpoint["state_dict"] |= {prefix + key: value for key, value in state.items()}
 
     def start_from(self, checkpoint_path: str | Path, normalizer: Literal["keep", "refit"]) -> None:
-        """Begin the next fit with the weights of a checkpoint, see `BaseTaskModule.start_from`."""
+        """Start the next fit from the weights of a checkpoint, see `BaseTaskModule.start_from`."""
         if normalizer not in ("keep", "refit"):
             raise ValueError(f"normalizer must be 'keep' or 'refit', got {normalizer!r}")
         if not Path(checkpoint_path).is_file():
@@ -456,7 +464,7 @@ class MultiTaskLitModule(pl.LightningModule):
         self._start = (Path(checkpoint_path), normalizer)
 
     def continues_as_new_run(self) -> None:
-        """Treat a checkpoint that was loaded as the start of a new run, which may have other data."""
+        """Treat a loaded checkpoint as the start of a new run, which may use other data."""
         self._resumes = False
         self._epoch_sums.keep(None)
         self.steps_before_schedule = 0
@@ -472,27 +480,28 @@ class MultiTaskLitModule(pl.LightningModule):
         encoder: nn.Module | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Make the module of a checkpoint again, with its tasks; read with ``weights_only=True``.
+        """Rebuild the module and its tasks from a checkpoint, which is read with ``weights_only=True``.
 
         Parameters
         ----------
         checkpoint_path
-            The file.
+            Path of the checkpoint file.
         map_location
-            Device to put the module on; the CPU by default.
+            Device to which the module is moved. Default: the CPU.
         strict
-            Whether names of weights must be the same.
+            Whether the names of the weights in the checkpoint and in the module must match exactly.
         encoder
-            An encoder like that of the checkpoint, where it was given as an instance.
+            Encoder with the same architecture as the checkpoint's. Required if the tasks were created with an
+            encoder instance instead of ``encoder_class``.
         **kwargs
-            Arguments in place of those of the checkpoint.
+            Arguments that replace those of the checkpoint.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the checkpoint does not exist.
         ValueError
-            If it is no checkpoint, or not of such a module.
+            If the file is not a checkpoint, or is not a checkpoint of a `MultiTaskLitModule`.
         """
         checkpoint = read_checkpoint(checkpoint_path)
         tasks: list[tuple[str, BaseTaskModule]] = []
