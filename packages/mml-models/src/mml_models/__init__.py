@@ -1,4 +1,4 @@
-"""Encoders for periodic atomistic graphs: a batch in, embeddings out."""
+"""Encoders that map a batch of periodic atomistic graphs to embeddings."""
 
 from mml_models.adapters import (
     MACE,

@@ -1,4 +1,4 @@
-"""The one place that imports torch_geometric: on first use, because that takes seconds."""
+"""Import torch_geometric on first use, because its import takes seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def pyg_batch(samples: Sequence[Mapping[str, Any]]) -> Any:
-    """Return a PyG `Batch` of graphs with the given attributes."""
+    """Return a PyG `Batch` with one graph per dict of attributes."""
     with _quiet():
         from torch_geometric.data import Batch, Data
     return Batch.from_data_list([Data(**sample) for sample in samples])
@@ -17,9 +17,9 @@ def pyg_batch(samples: Sequence[Mapping[str, Any]]) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the warning of torch 2.15 that PyG 2.8 uses `torch.jit.script`, and no other.
+    """Silence only the warning of torch 2.15 that `torch.jit.script`, which PyG 2.8 uses, is deprecated.
 
-    The user can do nothing about it. It may go when PyG no longer calls `torch.jit` while it is imported.
+    Users cannot act on this warning. Remove this filter when PyG no longer calls `torch.jit` on import.
     """
     with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning):

@@ -1,4 +1,4 @@
-"""Smooth activation functions with fast second derivatives, for models that are trained on forces."""
+"""Smooth activation functions with fast second derivatives, for models trained on forces."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from mml_models.traced import traced_as
 
 
 class SiLU(nn.Module):
-    """``x sigmoid(x)`` with a fast second derivative, differentiable to any order.
+    """Apply ``x sigmoid(x)`` elementwise, with a fast second derivative.
 
-    It equals `torch.nn.SiLU`, whose second derivative takes a dozen operations, each a pass over memory; this
-    one takes five.
+    The function is differentiable to any order. Its values equal those of `torch.nn.SiLU`. The second
+    derivative of `torch.nn.SiLU` takes a dozen operations, each a pass over memory; this one takes five.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the function to each number of `x`, of any shape."""
+        """Apply the function to each element of `x`, of any shape."""
         return silu(x)
 
 
 class ShiftedSoftplus(nn.Module):
-    """``ln(1 + exp(x)) - ln 2`` with a fast second derivative, differentiable to any order.
+    """Apply ``ln(1 + exp(x)) - ln 2`` elementwise, with a fast second derivative.
 
-    Schuett et al. 2017 (arXiv 1706.08566), section 4.2.
+    The function is differentiable to any order. Schuett et al. 2017 (arXiv 1706.08566), section 4.2.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the function to each number of `x`, of any shape."""
+        """Apply the function to each element of `x`, of any shape."""
         return shifted_softplus(x)
 
 
@@ -45,10 +45,10 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def activation_class(name: str) -> type[nn.Module]:
-    """Return the class of an activation by its name in `torch.nn`.
+    """Return the class of an activation, given its name in `torch.nn`.
 
-    All known activations have continuous second derivatives. With a kink, such as that of ReLU, forces would
-    jump.
+    All supported activations have continuous second derivatives. An activation with a kink, such as ReLU,
+    would make forces discontinuous.
 
     Raises
     ------
@@ -61,31 +61,31 @@ def activation_class(name: str) -> type[nn.Module]:
 
 
 def silu_plain(x: Tensor) -> Tensor:
-    """Compute `silu` with PyTorch's own function."""
+    """Compute `silu` with the function of PyTorch."""
     return nn.functional.silu(x)
 
 
 @traced_as(silu_plain)
 def silu(x: Tensor) -> Tensor:
-    """Return ``x sigmoid(x)`` of each number; `torch.compile` traces `silu_plain`."""
+    """Return ``x sigmoid(x)``, elementwise. `torch.compile` traces `silu_plain`."""
     y: Tensor = _SiLU.apply(x)
     return y
 
 
 def shifted_softplus_plain(x: Tensor) -> Tensor:
-    """Compute `shifted_softplus` with PyTorch's own softplus, whose slope is 1 above 20: off by 2e-9."""
+    """Compute `shifted_softplus` with PyTorch's softplus, which is linear above 20: an error of 2e-9."""
     return nn.functional.softplus(x) - math.log(2.0)
 
 
 @traced_as(shifted_softplus_plain)
 def shifted_softplus(x: Tensor) -> Tensor:
-    """Return ``ln(1 + exp(x)) - ln 2`` of each number; `torch.compile` traces `shifted_softplus_plain`."""
+    """Return ``ln(1 + exp(x)) - ln 2``, elementwise. `torch.compile` traces `shifted_softplus_plain`."""
     y: Tensor = _ShiftedSoftplus.apply(x)
     return y
 
 
 class _SiLU(Function):
-    """y = x s with s = sigmoid(x)."""
+    """Compute y = x s, with s = sigmoid(x)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class _SiLU(Function):
 
 
 class _SiLUGradient(Function):
-    """grad y', where y' = s + y - y s and y'' = (1 - s) (y' + s - y s); x only ties the graph to it."""
+    """Compute grad y', with y' = s + y - y s and y'' = (1 - s) (y' + s - y s). x only connects the graph."""
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, x: Tensor, y: Tensor, s: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class _SiLUGradient(Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad, x, y, s, slope = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for third derivatives, every step must be in the graph
+        if torch.is_grad_enabled():  # third derivatives need every operation in the graph
             s = torch.sigmoid(x)
             y = x * s
             slope = s + y - y * s
@@ -124,7 +124,7 @@ class _SiLUGradient(Function):
 
 
 class _ShiftedSoftplus(Function):
-    """y' = s with s = sigmoid(x)."""
+    """Compute y = ln(1 + exp(x)) - ln 2. Its derivative is y' = s, with s = sigmoid(x)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class _ShiftedSoftplus(Function):
 
 
 class _TimesSigmoid(Function):
-    """grad s, where s' = s (1 - s)."""
+    """Compute grad s, with s = sigmoid(x) and s' = s (1 - s)."""
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, x: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class _TimesSigmoid(Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor]:
         grad, x, s = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for third derivatives, every step must be in the graph
+        if torch.is_grad_enabled():  # third derivatives need every operation in the graph
             s = torch.sigmoid(x)
             return grad_out * s, grad_out * grad * (s - s * s)
         slope = torch.addcmul(s, s, s, value=-1)

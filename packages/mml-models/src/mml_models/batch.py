@@ -1,4 +1,4 @@
-"""Read the graph of a batch: the one place that knows how batches of graphs are laid out."""
+"""Read and validate the graph of a batch. No other module depends on the layout of graph batches."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _WITH_EDGES = "add PeriodicPropertiesTransform before PointCloudToGraphTransform
 
 @dataclass(frozen=True)
 class AtomGraph:
-    """The arrays of B structures with N atoms and E directed edges in all.
+    """Arrays of a batch of B structures, with N atoms and E directed edges in total.
 
     Parameters
     ----------
     atomic_numbers
-        [N] int64.
+        Atomic numbers, [N] int64.
     pos
-        [N, 3], angstrom.
+        Cartesian positions, [N, 3], angstrom.
     edge_index
-        [2, E] int64: the centre of each edge, and the neighbour whose image it sees.
+        Atom indices, [2, E] int64. The first row is the center of each edge, the second row its neighbor.
     offsets
-        [E, 3], angstrom: lattice translation of the neighbour; None for molecules.
+        Lattice translation of the neighbor of each edge, [E, 3], angstrom. None for molecules.
     structure
-        [N] int64: the structure that each atom belongs to.
+        Index of the structure that each atom belongs to, [N] int64.
     num_structures
-        B.
+        Number of structures B.
     """
 
     atomic_numbers: Tensor
@@ -44,27 +44,28 @@ class AtomGraph:
 
 
 def read_graph(batch: Mapping[str, Any]) -> AtomGraph:
-    """Take the arrays that encoders need from ``batch["graph"]`` and refuse what cannot be computed on.
+    """Read the arrays that encoders need from ``batch["graph"]`` and validate them.
 
     Parameters
     ----------
     batch
-        A collated batch, or a single sample. Its `graph` is a PyG ``Data`` or ``Batch``, a ``DGLGraph``, or
-        any object with the attributes `atomic_numbers`, `pos`, `edge_index`, `offsets`, `cell` and, where it
-        holds several structures, `batch` and `ptr`.
+        A collated batch or a single sample. Its `graph` is a PyG ``Data`` or ``Batch``, a ``DGLGraph``, or
+        any object with the attributes `atomic_numbers`, `pos`, `edge_index`, `offsets` and `cell`. A graph of
+        several structures also has the attributes `batch` and `ptr`.
 
     Returns
     -------
     AtomGraph
-        The same tensors, not copied.
+        The tensors of the graph. PyG tensors are not copied.
 
     Raises
     ------
     ValueError
-        Where the graph, its edges, or the offsets of a periodic graph are missing, where it has no atoms, or
-        where edges point at atoms that are not there, or at those of another structure.
+        If the graph, its edges, or the offsets of a periodic graph are missing; if an array has the wrong
+        shape or dtype; if a structure has no atoms; if an edge refers to an atom index out of range or joins
+        atoms of different structures.
     TypeError
-        Where the batch is no dict, or the graph of no library that is known.
+        If the batch is not a mapping, or the graph is not a PyG or DGL graph.
     """
     if not isinstance(batch, Mapping):
         raise TypeError(
@@ -96,7 +97,7 @@ def read_graph(batch: Mapping[str, Any]) -> AtomGraph:
 
 
 def sample_name(batch: Mapping[str, Any], structure: int) -> str:
-    """Name a structure of the batch for an error message: its `sample_id`, or its place."""
+    """Return the name of a structure for an error message: its `sample_id`, or its index in the batch."""
     names = batch.get("sample_id")
     if isinstance(names, str):
         return f"sample {names}"

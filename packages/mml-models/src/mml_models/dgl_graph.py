@@ -1,4 +1,4 @@
-"""Graphs of DGL, read without importing it: who hands one over has it."""
+"""Read DGL graphs without importing DGL."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 import torch
 
 _WHOLE = "whole."
-"""What mml-graphs puts before names of what belongs to a structure: DGL has no place for it but atoms."""
+"""Prefix of the per-structure arrays that mml-graphs stores on atoms, as DGL has no per-graph arrays."""
 
 
 def is_dgl(graph: object) -> bool:
-    """Tell whether an object is a graph of DGL, a batch or a single one."""
+    """Return whether an object is a DGL graph, either a single graph or a batch."""
     return any(kind.__module__.split(".")[0] == "dgl" for kind in type(graph).__mro__)
 
 
 def read_dgl(graph: Any) -> SimpleNamespace:
-    """Return what encoders need of a graph of DGL, by the names that PyG has for it.
+    """Return the arrays of a DGL graph that encoders need, under the attribute names of PyG.
 
     Parameters
     ----------
     graph
-        A ``DGLGraph`` of B structures as `mml_graphs` makes them: ``ndata`` holds `atomic_numbers` [N], `pos`
-        [N, 3] and, once an atom, ``whole.cell`` and ``whole.pbc``; ``edata`` holds `offsets` [E, 3]. Edges go
-        from the centre to the neighbour.
+        A ``DGLGraph`` of B structures, built by `mml_graphs`. ``ndata`` contains `atomic_numbers` [N], `pos`
+        [N, 3], and ``whole.cell`` and ``whole.pbc``, repeated for every atom. ``edata`` contains `offsets`
+        [E, 3]. Edges point from the center to the neighbor.
 
     Raises
     ------
     ValueError
-        Where it has several types of nodes or edges.
+        If the graph has several types of nodes or edges.
     """
     if not graph.is_homogeneous:
         raise ValueError(

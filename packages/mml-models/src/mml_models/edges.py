@@ -1,4 +1,4 @@
-"""Edge vectors, distances, and the functions of distance that encoders share."""
+"""Edge vectors, distances, envelopes and radial basis functions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mml_models.batch import AtomGraph
 
 @dataclass(frozen=True)
 class Edges:
-    """The E edges that an encoder sees: those shorter than its cutoff.
+    """The E edges of a batch that are shorter than the cutoff of an encoder.
 
     Parameters
     ----------
     centre, neighbour
-        [E] int64; messages go from the neighbour to the centre.
+        Atom indices, [E] int64. Messages go from the neighbor to the center.
     vectors
-        [E, 3], angstrom: from the centre to the image of the neighbour.
+        Vectors from the center to the image of the neighbor, [E, 3], angstrom.
     distances
-        [E], angstrom.
+        Lengths of `vectors`, [E], angstrom.
     """
 
     centre: Tensor
@@ -32,20 +32,20 @@ class Edges:
 
 
 def edges_within(graph: AtomGraph, cutoff: float, dtype: torch.dtype) -> Edges:
-    """Compute the edge vectors ``pos[neighbour] + offsets - pos[centre]`` that are shorter than `cutoff`.
+    """Return the edges shorter than `cutoff`, with vectors ``pos[neighbour] + offsets - pos[centre]``.
 
-    Longer edges are left out, because a graph may have been built with a larger (adaptive) radius than the
-    encoder's, and envelope functions mean nothing there. An edge of undefined length (NaN) stays: it must
-    be seen in the result. Vectors are computed in the precision of `pos`, then cast to `dtype`.
+    Longer edges are dropped, because the graph may have been built with a larger (adaptive) radius, and
+    envelope functions are only valid below the cutoff. Edges of undefined length (NaN) are kept, so that the
+    NaN appears in the result. Vectors are computed in the precision of `pos` and then cast to `dtype`.
 
     Parameters
     ----------
     graph
         The atoms and their directed edges.
     cutoff
-        Angstrom.
+        Cutoff radius, angstrom.
     dtype
-        Of the encoder's parameters.
+        The dtype of the encoder's parameters.
     """
     centre, neighbour = graph.edge_index
     with torch.no_grad():
@@ -65,36 +65,50 @@ def _vectors(graph: AtomGraph, centre: Tensor, neighbour: Tensor, offsets: Tenso
 
 
 def distances_of(vectors: Tensor) -> Tensor:
-    """Return the lengths [E] of `vectors` [E, 3]; the gradient at length zero is zero, not NaN."""
+    """Return the lengths [E] of `vectors` [E, 3]. The gradient at length zero is zero, not NaN."""
     squared = vectors.square().sum(dim=-1)
     zero = squared == 0
     return torch.where(zero, 0.0, torch.where(zero, 1.0, squared).sqrt())
 
 
 def polynomial_envelope(distances: Tensor, cutoff: float) -> Tensor:
-    """Return 1 at distance zero, falling to 0 at `cutoff` with its first two derivatives; [E] -> [E].
+    """Return the polynomial envelope ``1 - 28 x^6 + 48 x^7 - 21 x^8`` of ``x = d / cutoff``; [E] -> [E].
 
-    Zero beyond the cutoff. ``1 - 28 x^6 + 48 x^7 - 21 x^8`` with ``x = d / cutoff``: Gasteiger et al.,
-    "Directional Message Passing for Molecular Graphs" (arXiv 2003.03123), eq. 8 with p = 6.
+    It is 1 at distance zero and 0 beyond the cutoff. At the cutoff, the function and its first two
+    derivatives are zero. Gasteiger et al., "Directional Message Passing for Molecular Graphs"
+    (arXiv 2003.03123), eq. 8 with p = 6.
     """
     x = (distances / cutoff).clamp(max=1.0)
     return 1.0 - x**6 * (28.0 - 48.0 * x + 21.0 * x**2)
 
 
 def cosine_envelope(distances: Tensor, cutoff: float) -> Tensor:
-    """Return ``(cos(pi d / cutoff) + 1) / 2``: 1 at distance zero, 0 with its slope at `cutoff`; [E] -> [E].
+    """Return the cosine envelope ``(cos(pi d / cutoff) + 1) / 2``; [E] -> [E].
 
-    Behler, "Atom-centered symmetry functions for constructing high-dimensional neural network potentials"
-    (J. Chem. Phys. 134, 074106, 2011), eq. 4. Zero beyond the cutoff.
+    It is 1 at distance zero and 0 beyond the cutoff. At the cutoff, the function and its first derivative are
+    zero. Behler, "Atom-centered symmetry functions for constructing high-dimensional neural network
+    potentials" (J. Chem. Phys. 134, 074106, 2011), eq. 4.
     """
     return 0.5 * ((math.pi / cutoff * distances.clamp(max=cutoff)).cos() + 1.0)
 
 
 class GaussianBasis(nn.Module):
-    """Distances [E] -> `num_gaussians` Gaussians [E, K], evenly spaced from 0 to the cutoff.
+    """Expand distances in Gaussians whose centers are evenly spaced from 0 to the cutoff; [E] -> [E, K].
 
-    ``exp(-(d - mu_k)^2 / (2 w^2))`` with the spacing of the centres as the width w: Schuett et al., SchNet
-    (arXiv 1706.08566), eq. 5.
+    The functions are ``exp(-(d - mu_k)^2 / (2 w^2))``. The width w is the spacing of the centers mu_k.
+    Schuett et al., SchNet (arXiv 1706.08566), eq. 5.
+
+    Parameters
+    ----------
+    num_gaussians
+        Number of Gaussians K, at least 2.
+    cutoff
+        Cutoff radius, angstrom.
+
+    Raises
+    ------
+    ValueError
+        If `num_gaussians` is below 2.
     """
 
     centres: Tensor
@@ -109,16 +123,23 @@ class GaussianBasis(nn.Module):
     def forward(self, distances: Tensor) -> Tensor:
         """Expand `distances` [E] -> [E, K]."""
         exponents = -0.5 * ((distances.unsqueeze(-1) - self.centres) / self.width).square()
-        # Numbers below 1e-38 would make matrix products of them take ten times as long. At -40, nothing that
-        # is added to the nearest Gaussian, which is at least 0.88, is seen even in double precision.
+        # Matrix products of denormal numbers (below 1e-38 in float32) take ten times as long. exp(-40) is
+        # negligible, even in double precision, next to the nearest Gaussian, which is at least 0.88.
         return torch.exp(exponents.clamp(min=-40.0))
 
 
 class BesselBasis(nn.Module):
-    """Distances [E] -> `num_radial` sines [E, K] that vanish at the cutoff.
+    """Expand distances in spherical Bessel functions that are zero at the cutoff; [E] -> [E, K].
 
-    ``sqrt(2 / cutoff) sin(n pi d / cutoff) / d`` for n = 1 to K, and its limit at distance zero: Gasteiger et
-    al. (arXiv 2003.03123), eq. 7.
+    The functions are ``sqrt(2 / cutoff) sin(n pi d / cutoff) / d`` for n = 1 to K. Their limit is used at
+    distance zero. Gasteiger et al. (arXiv 2003.03123), eq. 7.
+
+    Parameters
+    ----------
+    num_radial
+        Number of functions K.
+    cutoff
+        Cutoff radius, angstrom.
     """
 
     orders: Tensor

@@ -1,4 +1,4 @@
-"""EGNN: messages along edges whose vectors move with learned, equivariant displacements of the atoms."""
+"""EGNN: message passing along edges, with learned, equivariant displacements of the atoms."""
 
 from __future__ import annotations
 
@@ -20,51 +20,55 @@ from mml_models.pairs import find_pairs
 class EGNN(GraphEncoder):
     """E(n)-equivariant graph network of Satorras et al. 2021 (arXiv 2102.09844) on periodic edges.
 
-    Layer l with edge vectors ``r_ij``, which start as ``x_j + offset_ij - x_i``, and envelope ``u_ij`` (eq.
-    3-6)::
+    A layer with edge vectors ``r_ij``, initially ``x_j + offset_ij - x_i``, and the envelope ``u_ij``
+    computes (eq. 3 to 6)::
 
         m_ij = phi_e(h_i, h_j, |r_ij|^2 / cutoff^2, a_ij) u_ij
         x_i <- x_i + sum_j (x_i - x_j - offset_ij) phi_x(m_ij) u_ij / C
         m_i = sum_j m_ij / C
         h_i <- h_i + phi_h(h_i, m_i)
 
-    with four choices that the paper leaves open. The edge attributes ``a_ij`` are Gaussians of the first
-    distance: a squared distance alone resolves the shells of a crystal badly. ``u_ij`` is the polynomial
-    envelope of the first distance, so that energies and forces stay continuous where edges come and go. C
-    is a constant, not the number of neighbours, which jumps. The displacements of the atoms are carried
-    along, so that ``r_ij`` of later layers is ``r_ij + dx_j - dx_i`` whatever cell the atoms are described
-    in; the last layer has none, as nothing would see it.
+    This implementation makes four choices that the paper leaves open:
+
+    - The edge attributes ``a_ij`` are Gaussians of the initial distance, because a squared distance alone
+      resolves the neighbor shells of a crystal poorly.
+    - ``u_ij`` is the polynomial envelope of the initial distance. It keeps energies and forces continuous
+      when edges appear or disappear.
+    - C is a constant. The number of neighbors would be discontinuous.
+    - Layers update the edge vectors with the displacements of the atoms, ``r_ij <- r_ij + dx_j - dx_i``, so
+      that the result does not depend on the choice of the unit cell. The last layer does not displace atoms,
+      because its displacements would not be used.
 
     Parameters
     ----------
     hidden_dim
-        Width of atom vectors and messages.
+        Width of the atom vectors and the messages.
     output_dim
-        Length of the embeddings.
+        Length of the embedding vectors.
     num_conv
         Number of layers.
     num_atom_embedding
-        The largest atomic number that can be embedded.
+        Largest atomic number that can be embedded.
     activation
-        A twice differentiable one: "GELU", "Mish", "SiLU", "Softplus" or "Tanh".
+        Activation function: "GELU", "Mish", "SiLU", "Softplus" or "Tanh".
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     num_gaussians
-        Number of Gaussians that a distance is expanded in.
+        Number of Gaussians in the expansion of a distance.
     neighbour_norm
-        The constant C that sums over neighbours are divided by; about the root of the number of neighbours
-        keeps vectors of order one.
+        Constant C by which sums over neighbors are divided. A value near the square root of the number of
+        neighbors keeps the vectors of order one.
     update_coords
-        Whether atoms are displaced between layers. Without, the network sees distances only, and is cheaper.
+        Whether to displace atoms between layers. If False, the network uses only distances and is cheaper.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; all up to `num_atom_embedding` where None.
+        Accepted atomic numbers. None accepts 1 to `num_atom_embedding`.
 
     Raises
     ------
     ValueError
-        Where a size is not positive, or an option is not known.
+        If a size is not positive or an option is invalid.
     """
 
     def __init__(
@@ -91,8 +95,8 @@ class EGNN(GraphEncoder):
             raise ValueError(f"neighbour_norm is {neighbour_norm}: give a number above 0.")
         self.hidden_dim = hidden_dim
         act = activation_class(activation)
-        # Small, so that messages begin as nearly a term of the one element plus a term of the other, which
-        # carries over to pairs that were not trained. Learns sooner than PyTorch's 1.
+        # Small initial vectors make messages nearly a sum of one term per element, which generalizes to pairs
+        # of elements that are not in the training set. Training starts faster than with PyTorch's std of 1.
         nn.init.normal_(self.elements.table.weight, std=0.3)
         self.basis = GaussianBasis(num_gaussians, self.cutoff)
         self.layers = nn.ModuleList(
@@ -110,7 +114,7 @@ class EGNN(GraphEncoder):
         )
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         pairs = find_pairs(edges)
         rows = edge_rows(edges, pairs, self.hidden_dim)
         distances = pairs.first(edges.distances)
@@ -125,10 +129,11 @@ class EGNN(GraphEncoder):
 
 
 class EGNNLayer(nn.Module):
-    """One layer of `EGNN`: eq. 3 to 6 of Satorras et al. 2021, for N atoms, E edges and P pairs.
+    """One layer of `EGNN`, eq. 3 to 6 of Satorras et al. 2021, for N atoms, E edges and P pairs.
 
-    The first linear map of phi_e is the sum of three: of the centre, of the neighbour (both applied once an
-    atom) and of the edge, which is the same map as on the concatenation at a fraction of the cost.
+    The first linear map of phi_e is the sum of a map of the center, a map of the neighbor and a map of the
+    edge. The maps of center and neighbor are applied once per atom. The sum equals a linear map of the
+    concatenated inputs, at a fraction of the cost.
     """
 
     def __init__(
@@ -145,8 +150,9 @@ class EGNNLayer(nn.Module):
         self.from_centre = nn.Linear(hidden_dim, hidden_dim)
         self.from_neighbour = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.from_edge = nn.Linear(num_attributes + 1, hidden_dim, bias=False)
-        # About two of the Gaussians are of order one, however many there are. PyTorch's default, which
-        # shrinks with their number, leaves the network so deaf to distance that training is slow to start.
+        # About two Gaussians are of order one at any distance, regardless of their number. PyTorch's default
+        # weights shrink with that number. The network then hardly depends on distances, and training starts
+        # slowly.
         nn.init.normal_(self.from_edge.weight, std=0.5)
         self.message = nn.Sequential(activation(), nn.Linear(hidden_dim, hidden_dim), activation())
         self.update = nn.Sequential(
@@ -155,32 +161,32 @@ class EGNNLayer(nn.Module):
         self.displace: nn.Sequential | None = None
         if update_coords:
             last = nn.Linear(hidden_dim, 1, bias=False)
-            # As in the authors' code: atoms begin almost where they are.
+            # As in the authors' code: the initial displacements are close to zero.
             nn.init.xavier_uniform_(last.weight, gain=1e-3)
             self.displace = nn.Sequential(nn.Linear(hidden_dim, hidden_dim), activation(), last)
 
     def forward(
         self, h: Tensor, vectors: Tensor, attributes: Tensor, envelope: Tensor, rows: EdgeRows
     ) -> tuple[Tensor, Tensor]:
-        """Update atom vectors and edge vectors.
+        """Update the atom vectors and the edge vectors.
 
         Parameters
         ----------
         h
-            [N, F], atoms.
+            Atom vectors, [N, F].
         vectors
-            [E, 3], edges by rows, in units of the cutoff.
+            Edge vectors in units of the cutoff, [E, 3], in the order of `rows`.
         attributes
-            [P, K], functions of the first distance of each pair.
+            Functions of the initial distance of each pair, [P, K].
         envelope
-            [P, 1].
+            Envelope of each pair, [P, 1].
         rows
-            The edges and their pairs.
+            Edges and pairs in processing order.
 
         Returns
         -------
         tuple
-            `h` and `vectors` of the next layer.
+            The updated `h` and `vectors`.
         """
         squared = vectors.index_select(0, rows.first).square().sum(dim=-1, keepdim=True)
         edge = self.from_edge(torch.cat((squared, attributes), dim=-1))

@@ -1,4 +1,4 @@
-"""One learned vector an element, and a clear word on elements that an encoder was not made for."""
+"""Embedding of elements, and the check that an encoder accepts the elements of a batch."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mml_models.batch import AtomGraph, sample_name
 
 
 class KnownElements(nn.Module):
-    """Which elements an encoder was made for.
+    """Set of the elements that an encoder accepts.
 
     Parameters
     ----------
     num_atom_embedding
-        The largest atomic number that is accepted.
+        Largest accepted atomic number.
     elements
-        The atomic numbers that are accepted; all from 1 to `num_atom_embedding` where None.
+        Accepted atomic numbers. None accepts 1 to `num_atom_embedding`.
 
     Raises
     ------
     ValueError
-        Where `elements` holds something else than numbers in 1..num_atom_embedding.
+        If `elements` is empty or contains anything but integers in 1..num_atom_embedding.
     """
 
     accepted: Tensor
@@ -49,7 +49,7 @@ class KnownElements(nn.Module):
         self.register_buffer("accepted", accepted, persistent=False)
 
     def check(self, graph: AtomGraph, batch: Mapping[str, Any]) -> None:
-        """Raise ValueError where `graph` has an element that the encoder was not made for."""
+        """Raise a ValueError if `graph` contains an element that the encoder does not accept."""
         z = graph.atomic_numbers
         inside = (z >= 1) & (z <= self.num_atom_embedding)
         known = inside & self.accepted[torch.where(inside, z, 0)]
@@ -69,23 +69,22 @@ class KnownElements(nn.Module):
 
 
 class ElementEmbedding(KnownElements):
-    """Atomic numbers [N] -> vectors [N, dim].
+    """Learned embedding of elements: atomic numbers [N] -> vectors [N, dim].
 
     Parameters
     ----------
     dim
         Length of the vectors.
     num_atom_embedding
-        The largest atomic number that has a vector.
+        Largest atomic number that has a vector.
     elements
-        The atomic numbers that are accepted; all from 1 to `num_atom_embedding` where None. Give the
-        elements of the training set to have others refused, instead of embedded by vectors that were never
-        trained.
+        Accepted atomic numbers. None accepts 1 to `num_atom_embedding`. Pass the elements of the training set
+        to raise an error for all others. Otherwise they are embedded by vectors that were never trained.
 
     Raises
     ------
     ValueError
-        Where `elements` is empty or holds a number outside 1..num_atom_embedding.
+        If `elements` is empty or contains anything but integers in 1..num_atom_embedding.
     """
 
     def __init__(self, dim: int, num_atom_embedding: int, elements: Sequence[int] | None = None) -> None:
@@ -93,6 +92,6 @@ class ElementEmbedding(KnownElements):
         self.table = nn.Embedding(num_atom_embedding + 1, dim)
 
     def forward(self, atomic_numbers: Tensor) -> Tensor:
-        """Look the vectors up; `check` says whether they are there."""
+        """Return the vectors of `atomic_numbers` [N] -> [N, dim]. Call `check` first to validate them."""
         vectors: Tensor = self.table(atomic_numbers)
         return vectors

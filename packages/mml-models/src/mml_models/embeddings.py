@@ -1,4 +1,4 @@
-"""What an encoder returns."""
+"""The output type of encoders."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Embeddings of a batch of B structures with N atoms in all.
+    """Embeddings of a batch of B structures with N atoms in total.
 
     Parameters
     ----------
     system_embedding
-        [B, D], one vector a structure: mostly the sum or the mean of its atoms' vectors.
+        One vector per structure, [B, D]. Most encoders return the sum or the mean of the atom vectors.
     point_embedding
-        [N, D], one vector an atom, in the order of the batch.
+        One vector per atom, [N, D], in the order of the batch.
     """
 
     system_embedding: Tensor

@@ -1,4 +1,4 @@
-"""The base class of the encoders of this package: a batch in, embeddings out."""
+"""Base class of the graph encoders, and the checks and the pooling that encoders share."""
 
 from __future__ import annotations
 
@@ -20,29 +20,31 @@ from mml_models.traced import forbid_second_derivatives
 class GraphEncoder(nn.Module, ABC):
     """Base class of encoders that pass messages along the edges of the batch.
 
-    A subclass embeds atoms (`embed_atoms`). This class reads the batch, leaves out edges beyond the cutoff,
-    refuses unknown elements and pools the atoms.
+    Subclasses implement `embed_atoms`. This class reads the batch, drops edges beyond the cutoff, raises an
+    error for elements that the encoder does not accept, and pools the atoms.
 
     Parameters
     ----------
     output_dim
-        Length D of the embeddings.
+        Length D of the embedding vectors.
     cutoff
-        Edges as long as this or longer contribute nothing, angstrom.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" (grows with the structure) or "mean".
+        Pooling of the atoms into `system_embedding`: "sum", which grows with the structure, or "mean".
     elements
-        The accepted elements; most encoders pass the module that embeds them.
+        Module that checks the elements of a batch. Most encoders pass the module that also embeds them.
 
     Attributes
     ----------
     receptive_field
-        Distance in angstrom beyond which an atom does not change another's embedding; None if it is unknown.
-        Set it to the number of layers times the cutoff: the suite then checks it.
+        Distance in angstrom beyond which an atom does not change the embedding of another atom. None if it is
+        unknown. For most encoders it is the number of layers times the cutoff. If it is set,
+        `mml_models.testing.check_encoder` checks it.
     compiled_second_derivatives
-        Whether the encoder can be trained on forces after ``encoder.compile(backend="eager")``. The suite
-        compares its gradients with those in eager mode. Set it to False if `torch.compile` cannot trace the
-        encoder's second derivatives: training the compiled encoder on forces then raises a RuntimeError.
+        Whether the encoder can be trained on forces after ``encoder.compile(backend="eager")``. If True,
+        `mml_models.testing.check_encoder` compares the gradients with those in eager mode. Set it to False if
+        `torch.compile` cannot trace the second derivatives of the encoder. Training the compiled encoder on
+        forces then raises a RuntimeError.
     """
 
     elements: Any  # KnownElements, or ElementEmbedding if the encoder has its own table
@@ -61,22 +63,25 @@ class GraphEncoder(nn.Module, ABC):
 
     @abstractmethod
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
 
     def embed_graph(self, graph: AtomGraph, edges: Edges) -> Tensor:
-        """Embed the N atoms of a batch, for encoders that have to know which of them are in one structure."""
+        """Embed the N atoms of a batch -> [N, output_dim].
+
+        Override this method instead of `embed_atoms` if the encoder needs to know the structure of each atom.
+        """
         return self.embed_atoms(graph.atomic_numbers, edges)
 
     def forward(self, batch: Mapping[str, Any]) -> Embeddings:
-        """Embed a batch of B structures with N atoms in all.
+        """Embed a batch of B structures with N atoms in total.
 
         Raises
         ------
         ValueError
-            If the graph is incomplete, has an element that the encoder does not accept, or was built with a
-            radius below the encoder's cutoff.
+            If the graph is incomplete, contains an element that the encoder does not accept, or was built
+            with a radius below the encoder's cutoff.
         TypeError
-            If the graph is of an unknown library.
+            If the batch is not a mapping, or the graph is not a PyG or DGL graph.
         """
         graph = read_graph(batch)
         self.elements.check(graph, batch)
@@ -89,9 +94,10 @@ class GraphEncoder(nn.Module, ABC):
 
 
 def check_radius(batch: Mapping[str, Any], cutoff: float) -> None:
-    """Raise ValueError where the batch says that its edges end before `cutoff`.
+    """Raise a ValueError if the ``cutoff_radius`` of a structure in the batch is below `cutoff`.
 
-    Edges would then appear and disappear where they still count, so that energies jump when atoms move.
+    Edges would then appear and disappear at a distance at which they still contribute, and energies would
+    jump when atoms move. Batches without ``cutoff_radius`` are not checked.
     """
     radius = batch.get("cutoff_radius")
     if radius is None:
@@ -106,7 +112,7 @@ def check_radius(batch: Mapping[str, Any], cutoff: float) -> None:
 
 
 def check_cutoff_and_reduction(cutoff: float, reduction: str) -> None:
-    """Raise ValueError where one of them cannot be."""
+    """Raise a ValueError if the cutoff is not a positive finite number or the reduction is unknown."""
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction is {reduction!r}: give 'sum' or 'mean'.")
     if not 0 < cutoff < math.inf:
@@ -114,7 +120,7 @@ def check_cutoff_and_reduction(cutoff: float, reduction: str) -> None:
 
 
 def positive(**sizes: int) -> None:
-    """Raise ValueError for the first of the named sizes that is no whole number, or below 1."""
+    """Raise a ValueError for the first of the named sizes that is not an integer or is below 1."""
     for name, size in sizes.items():
         if not isinstance(size, int):
             raise ValueError(f"{name} is {size!r}: give a whole number.")
@@ -123,7 +129,7 @@ def positive(**sizes: int) -> None:
 
 
 def pool(points: Tensor, graph: AtomGraph, reduction: str) -> Tensor:
-    """Sum or average the vectors [N, D] of atoms over each structure: [B, D]."""
+    """Sum or average the atom vectors [N, D] over the atoms of each structure -> [B, D]."""
     total = points.new_zeros(graph.num_structures, points.shape[1]).index_add(0, graph.structure, points)
     if reduction == "sum":
         return total

@@ -1,4 +1,4 @@
-"""Any function of atoms and edges as an encoder."""
+"""Encoder that wraps a user-defined function of atoms and edges."""
 
 from __future__ import annotations
 
@@ -17,31 +17,36 @@ AtomFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class GenericEncoder(nn.Module):
-    """Wraps a function of ``(z, pos, edge_index, edge_vectors, batch)`` that embeds atoms.
+    """Encoder that wraps a function of ``(z, pos, edge_index, edge_vectors, batch)``.
 
-    The function gets `z` [N] int64, `pos` [N, 3], `edge_index` [2, E] (centre and neighbour of each edge
-    within the cutoff), `edge_vectors` [E, 3] (from the centre to the image of the neighbour, angstrom, with
-    gradients to positions and strain) and `batch` [N] int64 (the structure of each atom). It returns [N,
-    output_dim].
+    The function is called with these tensors and returns one vector per atom, [N, output_dim]:
 
-    Use the edge vectors, not differences of `pos`, which know nothing of periodic images. Make messages
-    vanish smoothly at the cutoff: `mml_models.testing.check_encoder` looks at that and at the symmetries.
+    - `z`, [N] int64: atomic numbers,
+    - `pos`, [N, 3]: positions, angstrom,
+    - `edge_index`, [2, E] int64: center and neighbor of each edge within the cutoff,
+    - `edge_vectors`, [E, 3]: vectors from the center to the image of the neighbor, angstrom, through which
+      gradients reach positions and strain,
+    - `batch`, [N] int64: index of the structure of each atom.
+
+    Use `edge_vectors` instead of differences of `pos`, because those differences ignore periodic images. Make
+    messages go to zero smoothly at the cutoff. `mml_models.testing.check_encoder` checks this and the
+    symmetries.
 
     Parameters
     ----------
     fn
-        The function; a `torch.nn.Module` has its parameters trained.
+        The function. If it is a `torch.nn.Module`, its parameters are trained.
     output_dim
-        The length of the vectors that `fn` returns.
+        Length of the vectors that `fn` returns.
     cutoff
-        Angstrom; edges as long as this or longer are not handed on.
+        Cutoff radius, angstrom. Edges of this length or longer are not passed to `fn`.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
 
     Raises
     ------
     ValueError
-        Where an option cannot be.
+        If `output_dim`, `cutoff` or `reduction` is invalid.
     """
 
     def __init__(
@@ -60,15 +65,15 @@ class GenericEncoder(nn.Module):
         self.reduction = reduction
 
     def forward(self, batch: Mapping[str, Any]) -> Embeddings:
-        """Embed a batch of B structures with N atoms in all.
+        """Embed a batch of B structures with N atoms in total.
 
         Raises
         ------
         ValueError
-            Where the graph is incomplete or was built with a radius below the cutoff, or where `fn` returns
-            something else than [N, output_dim].
+            If the graph is incomplete or was built with a radius below the cutoff, or if `fn` does not return
+            a tensor of shape [N, output_dim].
         TypeError
-            Where the graph is of no library that is known.
+            If the batch is not a mapping, or the graph is not a PyG or DGL graph.
         """
         graph = read_graph(batch)
         check_radius(batch, self.cutoff)

@@ -1,4 +1,4 @@
-"""Which encoders there are, and which of them can be used here."""
+"""List the encoders of this package and their installation status."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mml_models.optional import is_installed
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """An encoder.
+    """Description of an encoder.
 
     Attributes
     ----------
     name
-        Of the class in `mml_models`, and its short name in a config.
+        Name of the class in `mml_models`, also used as the short name in a config.
     about
-        What it is, in a sentence.
+        First line of the docstring of the class.
     install
-        The command that installs what it needs.
+        Command that installs the libraries that the encoder needs.
     is_installed
-        Whether that is there.
+        Whether these libraries are installed.
     """
 
     name: str
@@ -38,7 +38,7 @@ class EncoderInfo:
 
 
 def list_encoders() -> list[EncoderInfo]:
-    """Return all encoders of this package by name; the libraries that some need are not imported."""
+    """Return all encoders of this package, sorted by name, without importing their model libraries."""
     import mml_models
 
     found = []

@@ -1,4 +1,4 @@
-"""The one place that asks for other model libraries: on first use, because they take seconds to import."""
+"""Import optional model libraries on first use, because their import takes seconds."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any
 
 
 def is_installed(library: str) -> bool:
-    """Say whether a top-level module is there, without importing it."""
+    """Return whether a top-level module is installed, without importing it."""
     return importlib.util.find_spec(library) is not None
 
 
 def import_library(path: str, needed_by: str, extra: str = "") -> Any:
-    """Import a module of a library that encoders are adapted from.
+    """Import a module of a model library on behalf of an adapter.
 
     Parameters
     ----------
     path
-        Such as ``mace.modules``.
+        Dotted path of the module, such as ``mace.modules``.
     needed_by
-        Who needs it, for the message.
+        Name of the class that needs the library, for the error message.
     extra
-        The extra of mml-models that installs it; "" for what is always there.
+        The extra of mml-models that installs the library, or "" if mml-models itself depends on it.
 
     Raises
     ------
     ImportError
-        Where the library is not installed; the message says how to install it.
+        If the library is not installed. The message contains the install command.
     """
     library = path.split(".")[0]
     if not is_installed(library):
@@ -43,7 +43,7 @@ def import_library(path: str, needed_by: str, extra: str = "") -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence warnings while a library is imported or makes a model: they are about code of its own."""
+    """Silence the warnings of a library about its own code, during its import or when it builds a model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -51,10 +51,10 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _same_environment() -> Iterator[None]:
-    """Take back what an import does to the environment variables.
+    """Restore the environment variables that an import changes.
 
-    MACE sets TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD, so that every later `torch.load` that does not say otherwise
-    would run what is pickled in a file.
+    MACE sets TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD. Every later `torch.load` without an explicit ``weights_only``
+    would then execute the pickled code in a file.
     """
     before = dict(os.environ)
     try:

@@ -1,4 +1,4 @@
-"""PaiNN: atoms carry vectors beside numbers, so that messages have a direction."""
+"""PaiNN: atoms have scalar and vector features, so that messages depend on directions."""
 
 from __future__ import annotations
 
@@ -19,39 +19,40 @@ from mml_models.pairs import Pairs, find_pairs
 class PaiNN(GraphEncoder):
     """Polarizable atom interaction network of Schuett et al. 2021 (arXiv 2102.03150) on periodic edges.
 
-    Atoms carry numbers ``s`` [F] and vectors ``v`` [3, F]. With sines ``g`` of the distance, the envelope
-    ``u = (cos(pi d / cutoff) + 1) / 2`` and the direction ``e_ij`` of an edge, a block sends (eq. 7 and 8)::
+    Atoms have scalars ``s`` [F] and vectors ``v`` [3, F]. With radial functions ``g`` of the distance, the
+    envelope ``u = (cos(pi d / cutoff) + 1) / 2`` and the direction ``e_ij`` of an edge, the messages of a
+    block are (eq. 7 and 8)::
 
         (a, b, c)_ij = phi(s_j) * (W g(d_ij) + w) u(d_ij)
         s_i <- s_i + sum_j a_ij
         v_i <- v_i + sum_j (v_j * b_ij + e_ij c_ij)
 
-    and mixes the two kinds at each atom (eq. 9 and 10). Norms of vectors are ``sqrt(|v|^2 + 1e-8)``, so that
-    forces have gradients where vectors vanish.
+    The block then mixes the scalars and the vectors of each atom (eq. 9 and 10). Norms of vectors are
+    computed as ``sqrt(|v|^2 + 1e-8)``, so that the forces are differentiable if a vector is zero.
 
     Parameters
     ----------
     hidden_dim
-        Width F.
+        Width F of the scalars and the vectors.
     output_dim
-        Length of the embeddings.
+        Length of the embedding vectors.
     num_conv
         Number of blocks.
     num_radial
-        Number of sines that a distance is expanded in.
+        Number of radial functions (see `mml_models.edges.BesselBasis`).
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     num_atom_embedding
-        The largest atomic number that can be embedded.
+        Largest atomic number that can be embedded.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; all up to `num_atom_embedding` where None.
+        Accepted atomic numbers. None accepts 1 to `num_atom_embedding`.
 
     Raises
     ------
     ValueError
-        Where a size is not positive, or an option is not known.
+        If a size is not positive or an option is invalid.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class PaiNN(GraphEncoder):
         )
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         pairs = find_pairs(edges)
         distances = pairs.first(edges.distances)
         sines = self.basis(distances)
@@ -97,7 +98,7 @@ class PaiNN(GraphEncoder):
 
 
 class PaiNNMessage(nn.Module):
-    """The messages of one block of `PaiNN`: eq. 7 and 8, for N atoms, E edges and P pairs."""
+    """Messages of one block of `PaiNN`, eq. 7 and 8, for N atoms, E edges and P pairs."""
 
     def __init__(self, hidden_dim: int, num_radial: int) -> None:
         super().__init__()
@@ -116,14 +117,14 @@ class PaiNNMessage(nn.Module):
         edges: Edges,
         pairs: Pairs,
     ) -> tuple[Tensor, Tensor]:
-        """Update `scalars` [N, F] and `vectors` [N, 3, F].
+        """Return the updated `scalars` [N, F] and `vectors` [N, 3, F].
 
-        Given are `sines` [P, K], `envelope` [P, 1] and `directions` [E, 3].
+        The other inputs are the radial functions `sines` [P, K], `envelope` [P, 1] and `directions` [E, 3].
         """
         filters = (self.filter(sines) * envelope).unflatten(-1, (3, -1))
         to_scalars, along_vectors, along_edges = self.context(scalars).unsqueeze(1).chunk(3, dim=-1)
-        # What neighbours have is weighed by numbers of the edge alone: a convolution. Only the last term is
-        # not, which has the direction of the edge.
+        # The first two terms multiply features of the neighbor by a filter of the edge: a convolution. The
+        # last term depends on the direction of the edge and is computed separately.
         sent = torch.cat((to_scalars, vectors * along_vectors), dim=1)
         received = convolve(sent, filters[:, :2], edges, pairs, (1, 3))
         along = along_edges.squeeze(1).index_select(0, edges.neighbour) * pairs.spread(filters[:, 2])
@@ -133,9 +134,9 @@ class PaiNNMessage(nn.Module):
 
 
 class PaiNNUpdate(nn.Module):
-    """The mixing of one block of `PaiNN`: eq. 9 and 10.
+    """Mixing of scalars and vectors in one block of `PaiNN`, eq. 9 and 10.
 
-    `keep_vectors` is False in the last block, where no one sees the vectors any more.
+    `keep_vectors` is False in the last block, whose vectors are not used.
     """
 
     def __init__(self, hidden_dim: int, *, keep_vectors: bool) -> None:
@@ -149,7 +150,7 @@ class PaiNNUpdate(nn.Module):
         )
 
     def forward(self, scalars: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Update `scalars` [N, F] and `vectors` [N, 3, F]."""
+        """Return the updated `scalars` [N, F] and `vectors` [N, 3, F]."""
         first, second = self.project(vectors).chunk(2, dim=-1)
         length = (second.square().sum(dim=1) + 1e-8).sqrt()
         gates = self.mix(torch.cat((scalars, length), dim=-1)).chunk(3 if self.keep_vectors else 2, dim=-1)

@@ -1,4 +1,4 @@
-"""The two directed edges of a pair of atoms share a distance: what depends on it alone is computed once."""
+"""Pairs of opposite edges, which share functions of the distance, so that each is computed once."""
 
 from __future__ import annotations
 
@@ -10,42 +10,43 @@ from torch import Tensor
 from mml_models.edges import Edges
 
 _DIRECTION = (0.5403, 0.6180, 0.5711)
-"""Of no lattice, so that the images of an atom project onto different numbers."""
+"""A direction that is not special in any lattice, so that images of an atom have different projections."""
 _TOLERANCE = 1e-3
-"""Angstrom: far above the rounding of float32 positions, far below the distance of two images."""
+"""Angstrom. Far above the rounding error of float32 positions and far below the distance of two images."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The P pairs of E directed edges.
+    """The P pairs of E directed edges. A pair is an edge and its reverse.
 
     Parameters
     ----------
     edges
-        Indices [P] of the edges that go forth, and of those that come back; None where edges do not come in
-        pairs, so that each of the E edges stands for itself.
+        Indices [P] of the forward edges and indices [P] of their reverse edges. None if the edges were not
+        matched; each of the E edges is then treated as a pair, and P = E.
     of_edge
-        [E] int64: the pair that each edge belongs to; None where each stands for itself.
+        Index of the pair of each edge, [E] int64. None if the edges were not matched.
     """
 
     edges: tuple[Tensor, Tensor] | None
     of_edge: Tensor | None
 
     def first(self, values: Tensor) -> Tensor:
-        """Take from edges [E, ...] what their pairs share: [P, ...], that of the edges that go forth."""
+        """Return the rows of the forward edges, one per pair: [E, ...] -> [P, ...]."""
         return values if self.edges is None else values.index_select(0, self.edges[0])
 
     def spread(self, values: Tensor) -> Tensor:
-        """Give each edge the row of its pair: [P, ...] -> [E, ...]."""
+        """Return the row of the pair of each edge: [P, ...] -> [E, ...]."""
         return values if self.of_edge is None else values.index_select(0, self.of_edge)
 
 
 def find_pairs(edges: Edges) -> Pairs:
-    """Match each edge with the one that comes back.
+    """Match each edge with its reverse edge.
 
-    Both kinds are sorted by their atoms, then by the projection of their vectors, and must then be each
-    other's mirror, row by row. Where they are not (a graph with edges in one direction only, or an edge
-    within rounding of the cutoff), every edge stands for itself: the same result, at up to twice the cost.
+    Forward and reverse edges are sorted by their atoms and then by the projection of their vectors. After
+    sorting, each forward edge must be the mirror image of the reverse edge in the same row. If this fails,
+    every edge is treated as a pair; results are the same, at up to twice the cost. It fails for graphs with
+    edges in one direction only, and if rounding puts only one edge of a pair within the cutoff.
     """
     centre, neighbour, vectors = edges.centre, edges.neighbour, edges.vectors.detach()
     num_edges = int(centre.shape[0])
@@ -58,7 +59,7 @@ def find_pairs(edges: Edges) -> Pairs:
         return Pairs(None, None)
     low, high = torch.minimum(centre, neighbour), torch.maximum(centre, neighbour)
     signed = torch.where(is_forth, along, -along)
-    # One number to sort by: the two atoms before the point, the projection after it.
+    # A single sort key: the integer part encodes the two atoms, the fraction encodes the projection.
     key = low * (high.max() + 1) + high + signed * (0.49 / signed.abs().max().clamp(min=1e-6))
     forth, back = forth[key[forth].argsort()], back[key[back].argsort()]
     mirrored = (

@@ -1,4 +1,4 @@
-"""SchNet: sums over neighbours, weighed by filters that are learned functions of the distance."""
+"""SchNet: convolutions over neighbors with filters that are learned functions of the distance."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from mml_models.pairs import Pairs, find_pairs
 class SchNet(GraphEncoder):
     """SchNet of Schuett et al. 2017 (arXiv 1706.08566) on periodic edges.
 
-    Block l, with Gaussians ``g`` of the distance and the envelope ``u = (cos(pi d / cutoff) + 1) / 2``, which
-    goes to zero with its derivative at the cutoff::
+    A block with Gaussians ``g`` of the distance computes::
 
         W_ij = phi_w(g(d_ij)) u(d_ij)
         h_i <- h_i + phi_h(sum_j (A h_j) * W_ij)
 
-    The filters W are computed once for the two edges of a pair of atoms.
+    The envelope ``u = (cos(pi d / cutoff) + 1) / 2`` and its derivative are zero at the cutoff. Each filter W
+    is computed once for the two opposite edges of a pair of atoms.
 
     Parameters
     ----------
     hidden_dim
-        Width of atom vectors and filters.
+        Width of the atom vectors and the filters.
     output_dim
-        Length of the embeddings.
+        Length of the embedding vectors.
     num_conv
         Number of interaction blocks.
     num_gaussians
-        Number of Gaussians that a distance is expanded in.
+        Number of Gaussians in the expansion of a distance.
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     num_atom_embedding
-        The largest atomic number that can be embedded.
+        Largest atomic number that can be embedded.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; all up to `num_atom_embedding` where None.
+        Accepted atomic numbers. None accepts 1 to `num_atom_embedding`.
 
     Raises
     ------
     ValueError
-        Where a size is not positive, or an option is not known.
+        If a size is not positive or an option is invalid.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SchNet(GraphEncoder):
         self.readout = _two_layers(hidden_dim, hidden_dim, output_dim)
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         pairs = find_pairs(edges)
         distances = pairs.first(edges.distances)
         gaussians = self.basis(distances)
@@ -96,7 +96,7 @@ class SchNetBlock(nn.Module):
         self.update = _two_layers(hidden_dim, hidden_dim, hidden_dim)
 
     def forward(self, h: Tensor, gaussians: Tensor, envelope: Tensor, edges: Edges, pairs: Pairs) -> Tensor:
-        """Update atom vectors `h` [N, F], given `gaussians` [P, K] and `envelope` [P, 1]."""
+        """Return the updated atom vectors `h` [N, F], given `gaussians` [P, K] and `envelope` [P, 1]."""
         filters = self.filter(gaussians) * envelope
         received = convolve(self.mix(h).unsqueeze(1), filters.unsqueeze(1), edges, pairs).squeeze(1)
         updated: Tensor = h + self.update(received)
