@@ -1,7 +1,8 @@
-"""MPI launchers for Lightning: importing this registers ddp_with_mpi, ddp_with_xpu and ddp_with_ccl.
+"""MPI launchers for Lightning. Importing this package registers ddp_with_mpi, ddp_with_xpu and ddp_with_ccl.
 
-`MPIEnvironment` and `MPIDDPStrategy` belong to `pytorch_lightning` where it is installed, else to
-`lightning.pytorch`; where both are, those of the latter are in `mml_distributed.for_lightning`.
+`MPIEnvironment` and `MPIDDPStrategy` are built on `pytorch_lightning` if it is installed, and on
+`lightning.pytorch` otherwise. If both are installed, the classes for `lightning.pytorch` are in
+`mml_distributed.for_lightning`.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`python -m mml_distributed`, for where the console script is not on the path of the ranks."""
+"""Entry point of `python -m mml_distributed`, for ranks whose PATH does not contain the console script."""
 
 import sys
 

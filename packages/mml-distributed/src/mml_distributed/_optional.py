@@ -1,4 +1,4 @@
-"""Optional parts, imported at first use."""
+"""Optional dependencies, which are imported on first use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 
 def has_oneccl() -> bool:
-    """Whether oneCCL's bindings for torch are installed."""
+    """Return whether oneCCL's bindings for torch are installed."""
     return find_spec("oneccl_bindings_for_pytorch") is not None
 
 
@@ -17,7 +17,7 @@ def import_oneccl() -> None:
     Raises
     ------
     ImportError
-        They are not installed; the message has the install command and the alternative.
+        If the bindings are not installed. The message contains the install command and an alternative.
     """
     try:
         importlib.import_module("oneccl_bindings_for_pytorch")

@@ -1,9 +1,10 @@
-"""One rank that fails ends the job.
+"""Abort the whole job when one rank fails.
 
-Hydra (MPICH, Intel MPI) waits for the other ranks when one exits non-zero without having spoken to it, and
-every MPI waits when one ends after MPI_Init: MPI_Finalize, which mpi4py calls at exit, is collective. So a
-rank that ends by an exception or by `sys.exit` with a failure has the job aborted first: by Hydra, over
-the PMI connection, or by MPI_Abort. A rank that is killed is seen by the launchers themselves.
+If a rank exits with a nonzero status without having sent a PMI command, Hydra (MPICH, Intel MPI) waits for
+the other ranks. Every MPI waits if a rank ends after MPI_Init, because mpi4py calls MPI_Finalize at exit and
+MPI_Finalize is collective. A rank that ends with an exception or with a nonzero `sys.exit` therefore aborts
+the job first: through Hydra's PMI connection, or with MPI_Abort. The launchers detect killed ranks
+themselves.
 """
 
 from __future__ import annotations
@@ -22,19 +23,26 @@ from mml_distributed.launch import HYDRA, Launch
 
 EXIT_CODE = 1
 GRACE_SECONDS = 0.5
-"""For the traceback to be printed and passed on, before the launcher kills us with everyone else."""
+"""Time for the traceback to be printed and forwarded before the launcher kills all ranks, in seconds."""
 
 _abort: Callable[[int], None] | None = None
 _on_success: list[Callable[[], None]] = []
 _exit_code: object = None
-"""What `sys.exit` was last called with; exit handlers cannot ask Python."""
+"""Argument of the last call of `sys.exit`. Exit handlers cannot get it from Python."""
 
 
 def abort_job_on_failure(launch: Launch, env: Mapping[str, str]) -> None:
-    """From now on, an exception that nobody catches, and `sys.exit` with a failure, end all ranks.
+    """Install hooks that end all ranks if this rank fails with an uncaught exception or a nonzero `sys.exit`.
 
-    Done once a process, and only where there are several ranks. Process groups of torch are destroyed at an
-    exit without a failure, whatever their backend.
+    The hooks are installed once per process, and only if the job has more than one rank. If the process exits
+    without a failure, torch's process groups are destroyed, whatever their backend.
+
+    Parameters
+    ----------
+    launch
+        The launch that this process belongs to.
+    env
+        Environment variables. `PMI_FD` is the connection to Hydra.
     """
     global _abort
     if _abort or launch.size == 1:
@@ -48,22 +56,23 @@ def abort_job_on_failure(launch: Launch, env: Mapping[str, str]) -> None:
     def abort(code: int) -> None:
         running = mpi.initialised()
         if pmi is None and running is None:
-            return  # Open MPI and srun --kill-on-bad-exit end the job on their own
+            return  # Open MPI and srun --kill-on-bad-exit end the job themselves
         if os.getpid() != process:
-            return  # a forked child, such as a worker of a data loader: its parent hears of it and decides
+            return  # a forked child, such as a data loader worker: its parent notices the failure and decides
         sys.stdout.flush()
         sys.stderr.flush()
         time.sleep(GRACE_SECONDS)
         if pmi is not None:
-            # PMI-1 wire protocol. Hydra takes it also from a process that never said `init`.
+            # PMI-1 wire protocol. Hydra accepts this command even from a process that never sent `init`.
             os.write(pmi, f"cmd=abort exitcode={code}\n".encode())
         elif running is not None:
             running.COMM_WORLD.Abort(code)
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         previous_hook(kind, error, trace)
-        # From a thread: torch puts a hook around this one that prints the traceback once it returns. And
-        # before exit handlers, which may wait for the other ranks: Python waits for this thread first.
+        # Abort in a thread, because torch wraps this hook in another one that prints the traceback after this
+        # hook has returned. Start the thread before the exit handlers, which may wait for the other ranks:
+        # Python joins this thread before it runs them.
         failed.set()
         threading.Thread(target=abort, args=(EXIT_CODE,), name="mml-distributed-abort").start()
 
@@ -78,7 +87,7 @@ def abort_job_on_failure(launch: Launch, env: Mapping[str, str]) -> None:
         if failed.is_set():
             return
         if _exit_code not in (None, 0):
-            # The system keeps the last 8 bits, and 256 is a failure all the same.
+            # The operating system keeps only the last 8 bits, but an exit code of 256 is a failure as well.
             abort((_exit_code & 255 if isinstance(_exit_code, int) else 0) or EXIT_CODE)
         else:
             _destroy_process_groups()
@@ -92,7 +101,7 @@ def abort_job_on_failure(launch: Launch, env: Mapping[str, str]) -> None:
 
 
 def on_success(call: Callable[[], None]) -> None:
-    """Have a function called at an exit without a failure, after process groups are destroyed."""
+    """Register a function to call at an exit without a failure, after process groups are destroyed."""
     _on_success.append(call)
 
 
@@ -103,10 +112,10 @@ def _destroy_process_groups() -> None:
 
 
 def abort_job() -> None:
-    """End all ranks of the job now, where it is one that would wait for this rank.
+    """End all ranks of the job now, if the other ranks would otherwise wait for this rank.
 
-    For programs that catch their errors themselves and leave other than by `sys.exit`. Does nothing outside
-    an MPI job that `MPIEnvironment` has read.
+    Call this function in programs that catch their own errors and exit in another way than `sys.exit`. It
+    does nothing outside an MPI job that `MPIEnvironment` has read.
     """
     if _abort is not None:
         _abort(EXIT_CODE)

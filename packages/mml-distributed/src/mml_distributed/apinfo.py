@@ -1,10 +1,12 @@
-"""What PALS writes about a job into a file on every node: how many ranks there are, and where each one is.
+"""Read the file in which PALS describes a job on each node: the number of ranks and the node of each rank.
 
-`PALS_APINFO` names the file; PALS writes it, and Slurm does with `--mpi=cray_shasta`. It is needed where PALS
-leaves PMI to PMIx (`mpiexec --pmi=pmix`): no variable holds the number of ranks then.
+The variable `PALS_APINFO` contains the path of the file. PALS writes the file, and so does Slurm with
+`--mpi=cray_shasta`. The file is needed if PALS leaves PMI to PMIx (`mpiexec --pmi=pmix`), because then no
+variable contains the number of ranks.
 
-Format: the structures of HPE's `pals.h` (`pals_header_t`, `pals_pe_t`, `pals_node_t`), as C lays them out on
-the machine itself. The header says how long a record is, so later versions may have longer ones.
+Format: the structures of HPE's `pals.h` (`pals_header_t`, `pals_pe_t`, `pals_node_t`) in the memory layout
+that C uses on the machine. The header contains the length of a record, so later versions may use longer
+records.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import NamedTuple
 log = logging.getLogger(__name__)
 
 HEADER = struct.Struct("@iNNNiNNiNNiNNi")
-"""Version, sizes and offsets up to the number of nodes: what all versions begin with."""
+"""Version, sizes and offsets up to the number of nodes. All versions of the format start with them."""
 PROCESS = struct.Struct("@iii")
 """Local rank, index of the command, index of the node."""
 NODE = struct.Struct("@i64s")
@@ -26,7 +28,7 @@ NODE = struct.Struct("@i64s")
 
 
 class Application(NamedTuple):
-    """A job: for each rank its local rank and node, for each node its host name."""
+    """The placement of a job: the local rank and node index of each rank, and the host name of each node."""
 
     local_ranks: tuple[int, ...]
     nodes: tuple[int, ...]
@@ -38,10 +40,13 @@ class Application(NamedTuple):
 
 
 def read_application(env: Mapping[str, str]) -> Application | None:
-    """Return what the file of `PALS_APINFO` says.
+    """Return the contents of the file at `PALS_APINFO`.
 
-    None where there is no such file, and where it does not say of this rank what the variables say: it is of
-    another format then, and whoever needs it has to do without.
+    Returns
+    -------
+    Application or None
+        None if the file does not exist or cannot be parsed, or if its entry for this rank contradicts the
+        PALS variables. The file then has another format, and callers must do without it.
     """
     path = env.get("PALS_APINFO")
     if not path:
@@ -61,12 +66,12 @@ def read_application(env: Mapping[str, str]) -> Application | None:
 
 
 def parse(data: bytes) -> Application:
-    """Return what the bytes of the file say.
+    """Parse the bytes of a PALS application file.
 
     Raises
     ------
     struct.error, ValueError, IndexError
-        They are no such file.
+        If the bytes do not have the format of a PALS application file.
     """
     header = HEADER.unpack_from(data)
     pe_size, pe_offset, pe_count, node_size, node_offset, node_count = header[8:]

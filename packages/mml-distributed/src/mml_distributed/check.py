@@ -1,4 +1,4 @@
-"""What `mml-distributed check` finds out: where the ranks are, whether they reach each other, how fast."""
+"""The report of `mml-distributed check`: where the ranks run, whether they connect, and at what speed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mml_distributed.rendezvous import check_gloo_interface, check_reachable
 from mml_distributed.strategy import default_backend
 
 SIZES = (1 << 10, 1 << 16, 1 << 20, 1 << 24, 1 << 26)
-"""Bytes of the tensors that are reduced."""
+"""Sizes of the tensors that are reduced, in bytes."""
 REPEATS = 5
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a rank is."""
+    """The node, cores and device of a rank."""
 
     rank: int
     local_rank: int
@@ -40,31 +40,39 @@ class Place:
 
 @dataclass(frozen=True)
 class Reduction:
-    """One all-reduce: bytes, median seconds, and whether the sum was right."""
+    """One all-reduce: its size in bytes, its median time in seconds, and whether the sum was correct."""
 
     size: int
     seconds: float
     correct: bool
 
     def bandwidth(self, ranks: int) -> float:
-        """Return bytes a second over the slowest link of a ring: 2 (n - 1) / n of the size, by the time."""
+        """Return the bandwidth of a ring's slowest link in bytes per second: 2 (n - 1) / n * size / time."""
         return 2 * (ranks - 1) / ranks * self.size / self.seconds
 
 
 def check(backend: str | None, timeout: timedelta) -> tuple[str, bool]:
-    """Let the ranks of this launch meet; every rank must call it.
+    """Connect the ranks of this launch and test them. Every rank must call this function.
+
+    Parameters
+    ----------
+    backend
+        Process group backend. None selects the backend that training would use.
+    timeout
+        Time limit for the ranks to connect.
 
     Returns
     -------
     tuple of str and bool
-        The report on rank 0 (empty on others), and whether something is wrong.
+        The report on rank 0 (an empty string on the other ranks), and whether a fault was found.
 
     Raises
     ------
     RuntimeError, ValueError
-        No launcher, or no meeting: what `MPIEnvironment` and torch say.
+        If no launcher started the process or if the ranks cannot connect. `MPIEnvironment` and torch raise
+        these errors.
     ImportError
-        Backend ccl without oneCCL's bindings.
+        If the backend is ccl and oneCCL's bindings are not installed.
     """
     began = time.perf_counter()
     environment = MPIEnvironment(timeout=timeout)
@@ -133,7 +141,7 @@ COLUMNS = tuple(field.name for field in fields(Place) if field.name != "devices"
 
 
 def device_of(local_rank: int) -> tuple[torch.device, int]:
-    """Return the device that training gives a rank, and how many of its kind the rank sees."""
+    """Return the device that training assigns to a rank, and how many devices of this type the rank sees."""
     for kind, module in (("cuda", torch.cuda), ("xpu", torch.xpu)):
         if module.is_available():
             count = module.device_count()
@@ -142,21 +150,24 @@ def device_of(local_rank: int) -> tuple[torch.device, int]:
 
 
 def reduce(size: int, device: torch.device) -> Reduction:
-    """Sum a tensor of `size` bytes over all ranks, in which rank r holds r + 1: n (n + 1) / 2 everywhere."""
+    """Time the sum of a tensor of `size` bytes over all ranks.
+
+    Rank r of n contributes r + 1, so every element must be n (n + 1) / 2 on all ranks.
+    """
     rank, ranks = dist.get_rank(), dist.get_world_size()
     expected, correct, seconds = ranks * (ranks + 1) / 2, True, []
-    for _ in range(REPEATS + 1):  # the first one sets up connections, and is not counted
+    for _ in range(REPEATS + 1):  # the first one sets up connections and is not counted
         tensor = torch.full((size // 4,), float(rank + 1), device=device)
         dist.barrier()
         began = time.perf_counter()
         dist.all_reduce(tensor)
-        correct &= bool((tensor == expected).all())  # it also waits for the device
+        correct &= bool((tensor == expected).all())  # this also waits for the device
         seconds.append(time.perf_counter() - began)
     return Reduction(size, sorted(seconds[1:])[REPEATS // 2], correct)
 
 
 def find_faults(places: Sequence[Place]) -> list[str]:
-    """Return what is wrong with where the ranks are, one sentence each, with the remedy."""
+    """Return the faults in the placement of the ranks, each as a sentence that includes the remedy."""
     faults = []
     per_node = Counter(place.node for place in places)
     if len(set(per_node.values())) > 1:
@@ -184,7 +195,7 @@ def find_faults(places: Sequence[Place]) -> list[str]:
 
 
 def show_cores(cores: set[int]) -> str:
-    """Return a set of cores in the short form of Linux, as in 0-3,8."""
+    """Format a set of cores in the short form of Linux, such as 0-3,8."""
     runs: list[list[int]] = []
     for core in sorted(cores):
         if runs and core == runs[-1][1] + 1:
@@ -195,7 +206,7 @@ def show_cores(cores: set[int]) -> str:
 
 
 def count_cores(text: str) -> int:
-    """Return how many cores the short form stands for; 0 where it is not known."""
+    """Return the number of cores in the short form of Linux, or 0 if the cores are unknown."""
     if text == "?":
         return 0
     ends = [part.split("-") for part in text.split(",")]
@@ -203,7 +214,7 @@ def count_cores(text: str) -> int:
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> list[str]:
-    """Return lines of a table with aligned columns."""
+    """Format rows and a header as the lines of a table with aligned columns."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

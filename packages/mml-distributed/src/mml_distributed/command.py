@@ -1,4 +1,4 @@
-"""The command `mml-distributed`."""
+"""The `mml-distributed` command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mml_distributed.check import check
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status, 1 where something is wrong."""
+    """Run the command and return its exit status, which is 1 if a fault was found."""
     parser = argparse.ArgumentParser(
         prog="mml-distributed", description="MPI launches for Lightning: what is there, and what is wrong."
     )

@@ -1,4 +1,4 @@
-"""The error of a process group whose ranks do not find each other, in the terms of who started the job."""
+"""Errors for process groups whose ranks cannot connect, with advice in terms of the launcher."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ from mml_distributed.launch import Launch
 
 @contextmanager
 def connecting(launch: Launch, address: str, port: int) -> Iterator[None]:
-    """Say what to do where torch, starting a process group, says that a connection failed.
+    """Add advice to the error that torch raises if a process group cannot connect.
+
+    Parameters
+    ----------
+    launch
+        The launch that this process belongs to, for the message.
+    address, port
+        Address and port of rank 0, for the message.
 
     Raises
     ------
     RuntimeError
-        torch found no rank 0 at the address, or not all ranks came to it within the timeout.
+        If torch found no rank 0 at the address, or not all ranks connected to it within the timeout.
     """
     try:
         yield
     except (torch.distributed.DistNetworkError, torch.distributed.DistStoreError) as error:
-        # The rest is torch's own stack.
+        # The remaining lines are torch's own stack trace.
         reason = str(error).partition("\n")[0].strip().rstrip(".")
         raise RuntimeError(
             f"{launch}: the ranks have not met at {address}:{port} ({reason}): see whether another rank has "

@@ -1,7 +1,7 @@
-"""The cluster environment of an MPI launch, for Lightning.
+"""The Lightning cluster environment of an MPI launch.
 
-`MPIEnvironmentMixin` holds the behaviour; `for_pytorch_lightning.py` and `for_lightning.py` join it with the
-`ClusterEnvironment` of each Lightning.
+`MPIEnvironmentMixin` implements the behavior. `for_pytorch_lightning.py` and `for_lightning.py` combine it
+with the `ClusterEnvironment` class of each Lightning package.
 """
 
 from __future__ import annotations
@@ -24,30 +24,32 @@ log = logging.getLogger(__name__)
 
 
 class MPIEnvironmentMixin:
-    """Rank, size, local rank and node from the variables of mpirun, mpiexec, srun or PALS, without mpi4py.
+    """Cluster environment that reads the variables of mpirun, mpiexec, srun or PALS and does not need mpi4py.
 
-    Address and port of the rendezvous are decided once, here; every rank must make one. From now on a rank
-    that fails ends the whole job (through `sys.excepthook` and `sys.exit`), and OMP_NUM_THREADS is this
-    rank's share of the node's cores, unless it is set.
+    The constructor determines the rank, size, local rank and node of this process, and the address and port
+    of the rendezvous. Every rank must create an environment. Creating one has two side effects. A rank that
+    fails ends the whole job from then on (through `sys.excepthook` and `sys.exit`). OMP_NUM_THREADS is set to
+    this rank's share of the node's cores, unless it is already set.
 
     Parameters
     ----------
     main_address
-        Host name or IP address of rank 0's node. Left out: MASTER_ADDR, else loopback where all ranks are on
-        one node, else rank 0's host name as the launcher knows it.
+        Host name or IP address of rank 0's node. Default: MASTER_ADDR if it is set, the loopback address if
+        all ranks are on one node, and otherwise the launcher's host name of rank 0.
     main_port
-        Its port. Left out: MASTER_PORT, else a free one that rank 0 tells the others, else one derived from
-        the job's identity.
+        Port of rank 0. Default: MASTER_PORT if it is set, otherwise a free port that rank 0 sends to the
+        other ranks, otherwise a port derived from the job's identity.
     timeout
-        How long to wait for the other ranks here.
+        Time limit for the other ranks to connect during construction.
 
     Raises
     ------
     RuntimeError
-        No launcher started this process, or the rendezvous is not known; says what to set.
+        If no launcher started this process, or the rendezvous cannot be determined. The message names the
+        variables to set.
     ValueError
-        The launcher's variables are incomplete or contradict each other, or this process was started by
-        another program than the launcher.
+        If the launcher's variables are incomplete or contradict each other, or if a program other than the
+        launcher started this process.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class MPIEnvironmentMixin:
 
     @property
     def creates_processes_externally(self) -> bool:
-        """True: the launcher started all processes, Lightning starts none."""
+        """Always True, because the launcher has started all processes and Lightning must not start any."""
         return True
 
     @property
@@ -83,17 +85,17 @@ class MPIEnvironmentMixin:
     def main_port(self) -> int:
         """Port of rank 0.
 
-        Every strategy asks for it right before it starts the process group: the last moment to find that it
-        cannot.
+        Every strategy reads this property right before it starts the process group. It is therefore the last
+        opportunity to detect that the group cannot start.
 
         Raises
         ------
         RuntimeError
-            Before the process group exists: mpi4py, if it is in use, has other ranks than the launcher; or,
-            on rank 0, the port is taken.
+            If the process group does not exist yet, and either mpi4py is in use and has other ranks than the
+            launcher, or this is rank 0 and the port is taken.
         """
         if not torch.distributed.is_initialized():
-            # Again, and not only when the environment is made: programs import mpi4py in between.
+            # The constructor has checked this as well, but programs may import mpi4py in between.
             if (running := mpi.initialised()) is not None:
                 mpi.check_agrees(running, self.launch)
             if self.launch.rank == 0 and not self._port_is_checked:
@@ -103,7 +105,7 @@ class MPIEnvironmentMixin:
 
     @staticmethod
     def detect() -> bool:
-        """Whether a launcher that we know started this process."""
+        """Return whether a supported launcher started this process."""
         try:
             read_launch()
         except RuntimeError:
@@ -115,17 +117,17 @@ class MPIEnvironmentMixin:
         return self.launch.size
 
     def set_world_size(self, size: int) -> None:
-        """Do nothing: the launcher has decided."""
+        """Do nothing, because the launcher determines the number of processes."""
 
     def global_rank(self) -> int:
-        """Return the index of this process among all."""
+        """Return the index of this process among all processes."""
         return self.launch.rank
 
     def set_global_rank(self, rank: int) -> None:
-        """Do nothing: the launcher has decided."""
+        """Do nothing, because the launcher determines the rank."""
 
     def local_rank(self) -> int:
-        """Return the index of this process among those of its node."""
+        """Return the index of this process among the processes of its node."""
         return self.launch.local_rank or 0
 
     def node_rank(self) -> int:
@@ -134,9 +136,9 @@ class MPIEnvironmentMixin:
         Raises
         ------
         RuntimeError
-            Several nodes, under a launcher that does not number them (Open MPI, MPICH), where the ranks have
-            not spoken to each other for want of an address or port, before `MPIDDPStrategy` has found it
-            out, and without NODE_RANK.
+            If the index is unknown. This happens on several nodes under a launcher that does not number them
+            (Open MPI, MPICH), if the ranks have not exchanged messages to find the address or the port,
+            `MPIDDPStrategy` has not determined the index yet, and NODE_RANK is not set.
         """
         if self._node_rank is not None:
             return self._node_rank
@@ -150,20 +152,27 @@ class MPIEnvironmentMixin:
 
     @property
     def needs_hosts(self) -> bool:
-        """Whether the index of this node is not known yet."""
+        """Whether the index of this node is still unknown."""
         return self._node_rank is None
 
     def set_hosts(self, hosts: Sequence[str]) -> None:
-        """Take the index of this node from the host names of all ranks, in order of first appearance."""
+        """Set the index of this node from the host names of all ranks, numbered by first appearance."""
         self._node_rank = list(dict.fromkeys(hosts)).index(hosts[self.launch.rank])
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
         """Check the Trainer's `devices` and `num_nodes` against the launch.
 
+        Parameters
+        ----------
+        num_devices
+            Number of processes on each node, according to the Trainer.
+        num_nodes
+            Number of nodes, according to the Trainer.
+
         Raises
         ------
         ValueError
-            They contradict; says what to pass.
+            If the settings contradict the launch. The message contains the correct values.
         """
         launch = self.launch
         on_node = launch.local_size
@@ -189,4 +198,4 @@ class MPIEnvironmentMixin:
         )
 
     def teardown(self) -> None:
-        """Do nothing: there is nothing of ours to clean up."""
+        """Do nothing, because this environment has nothing to clean up."""

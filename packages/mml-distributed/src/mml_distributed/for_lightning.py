@@ -1,4 +1,4 @@
-"""The classes of this package in the hierarchy of `lightning.pytorch`, and its registry."""
+"""The classes and the strategy registry of this package for `lightning.pytorch`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ __all__ = ["MPIDDPStrategy", "MPIEnvironment", "StrategyRegistry"]
 
 
 class MPIEnvironment(MPIEnvironmentMixin, ClusterEnvironment):
-    """MPI launch for `lightning.pytorch`: see :class:`mml_distributed.environment.MPIEnvironmentMixin`."""
+    """MPI cluster environment for `lightning.pytorch`.
+
+    See :class:`mml_distributed.environment.MPIEnvironmentMixin`.
+    """
 
 
 class MPIDDPStrategy(MPIDDPStrategyMixin, DDPStrategy):
-    """DDP under MPI for `lightning.pytorch`: see :class:`mml_distributed.strategy.MPIDDPStrategyMixin`."""
+    """DDP strategy under MPI for `lightning.pytorch`.
+
+    See :class:`mml_distributed.strategy.MPIDDPStrategyMixin`.
+    """
 
     environment_class: ClassVar[type[Any]] = MPIEnvironment
 
     @classmethod
     def register_strategies(cls, strategy_registry: Any) -> None:
-        """Do nothing: Lightning's own would register the names of its DDP again."""
+        """Do nothing. Lightning's implementation would register the names of its own DDP strategies again."""

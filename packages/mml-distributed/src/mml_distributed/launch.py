@@ -1,9 +1,9 @@
-"""The place of this process in an MPI launch: rank, size, local rank, node, as the launcher said them.
+"""The place of this process in an MPI launch: rank, size, local rank and node, as reported by the launcher.
 
-What each launcher says is in `launchers.py`; here is what it means, and which launcher counts where several
-left their variables. There is no guessing: a local rank is never rank % local size and a node never
-rank // local size, because Open MPI numbers ranks within a node in its own order, and a round-robin
-placement gives node 0 the ranks 0 and 2.
+`launchers.py` reads the variables of each launcher. This module interprets them and selects a launcher if
+several have set variables. Nothing is guessed. In particular, the local rank is never computed as rank %
+local size, and the node is never computed as rank // local size: Open MPI numbers the ranks of a node in its
+own order, and a round-robin placement puts ranks 0 and 2 on node 0.
 """
 
 from __future__ import annotations
@@ -22,26 +22,28 @@ SLURM = "Slurm"
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launcher says about this process.
+    """The place of this process in a launch, as reported by the launcher.
 
     Parameters
     ----------
     launcher
         Name of the launcher.
     rank_variable
-        The variable that `rank` comes from, for messages.
+        Name of the variable that contains `rank`, for messages.
     rank, size
-        Index of this process among all, and how many there are.
+        Index of this process among all processes, and their number.
     local_rank, local_size
-        The same among those on this node; None where the launcher does not say.
+        Index of this process among the processes of its node, and their number. None if the launcher does not
+        report them.
     node_rank
-        Index of the node; None where the launcher does not say.
+        Index of the node. None if the launcher does not report it.
     job
-        Text that is the same on all ranks and differs between jobs; None where the launcher gives none.
+        Text that is the same on all ranks and differs between jobs. None if the launcher does not provide
+        one.
     host
-        The launcher's name for this node; None where it gives none.
+        The launcher's name for this node. None if the launcher does not report it.
     first_host
-        The same for the node of rank 0.
+        The launcher's name for the node of rank 0. None if the launcher does not report it.
     """
 
     launcher: str
@@ -61,12 +63,13 @@ class Launch:
         return self.size in (1, self.local_size)
 
     def trainer_arguments(self) -> dict[str, int]:
-        """Return `devices` and `num_nodes` for a Trainer, as this launch has them.
+        """Return the `devices` and `num_nodes` of this launch as arguments for a Trainer.
 
         Raises
         ------
         ValueError
-            The launcher does not say how many processes are on this node, or nodes differ in it.
+            If the launcher does not report the number of processes on this node, or if the nodes have
+            different numbers of processes.
         """
         on_node = 1 if self.size == 1 else self.local_size
         if on_node is None or self.size % on_node:
@@ -84,30 +87,37 @@ class Launch:
 def choose(
     launches: Sequence[Launch], processes: Sequence[str], makers: Mapping[str, str], env: Mapping[str, str]
 ) -> Launch:
-    """Choose the launch that this process belongs to, and check it.
+    """Choose the launch that this process belongs to, and validate it.
 
-    Where several launchers left variables, the one whose process is the nearest ancestor counts: one was
-    started inside the other. Those that agree with it on rank and size are the same launch seen again (PALS
-    and srun set PMI variables, too) and may fill in a local rank. Where the ancestors are not known, Slurm,
-    whose srun starts the daemons of other launchers, is taken as the outer one.
+    If several launchers have set variables, one was started inside the other, and the launcher whose process
+    is the nearest ancestor is chosen. Launches with the same rank and size as the chosen one are other views
+    of the same launch, because PALS and srun also set PMI variables. They may provide a missing local rank.
+    If the ancestors are unknown, Slurm is assumed to be the outer launcher, because srun starts the daemons
+    of other launchers.
 
     Parameters
     ----------
     launches
-        What each launcher's variables say.
+        The launch read from each launcher's variables.
     processes
-        Names of this process's ancestors, nearest first; empty where that cannot be known.
+        Names of this process's ancestors, nearest first. Empty if they are unknown.
     makers
-        Process name -> launcher.
+        Mapping from process name to launcher.
     env
-        The environment, for messages.
+        Environment variables, for messages.
+
+    Returns
+    -------
+    Launch
+        The chosen launch.
 
     Raises
     ------
     RuntimeError
-        There is no launch.
+        If `launches` is empty.
     ValueError
-        It contradicts itself, says no local rank, or which of two is the inner one cannot be told.
+        If the launch contradicts itself or has no local rank, or if the inner one of several launches cannot
+        be determined.
     """
     if not launches:
         in_slurm = "SLURM_JOB_ID" in env
@@ -124,14 +134,14 @@ def choose(
 
 
 def refuse_relaunch(launch: Launch, env: Mapping[str, str]) -> None:
-    """Refuse a process that another program (Lightning, torchrun) started inside a rank of the launch.
+    """Raise an error if another program (Lightning, torchrun) started this process inside a rank.
 
-    It has inherited the launcher's variables and would take itself for that rank.
+    Such a process has inherited the launcher's variables and would act as that rank.
 
     Raises
     ------
     ValueError
-        LOCAL_RANK, which those programs set, is not the launcher's local rank.
+        If LOCAL_RANK, which these programs set, differs from the launcher's local rank.
     """
     local = env.get("LOCAL_RANK")
     if local and launch.local_rank is not None and local != str(launch.local_rank):
@@ -146,7 +156,7 @@ def refuse_relaunch(launch: Launch, env: Mapping[str, str]) -> None:
 def _innermost(
     launches: Sequence[Launch], processes: Sequence[str], makers: Mapping[str, str]
 ) -> list[Launch]:
-    """Return the launch that this process belongs to, and those that agree with it."""
+    """Return the launch that this process belongs to, and the launches that agree with it."""
     present = {one.launcher for one in launches}
     nearest = next((makers[name] for name in processes if makers.get(name) in present), None)
     inner = [one for one in launches if one.launcher == nearest]

@@ -1,7 +1,7 @@
-"""What each launcher writes into the environment of the processes that it starts.
+"""Read the environment variables that each launcher sets for the processes it starts.
 
-One function a launcher: environment -> `Launch`, or None where that launcher did not start the process.
-No MPI library is loaded and mpi4py is not imported.
+There is one function per launcher. It takes the environment and returns a `Launch`, or None if that launcher
+did not start the process. No function loads an MPI library or imports mpi4py.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ MAKERS = {
     "orted": OPEN_MPI,
     "prted": OPEN_MPI,
     "prterun": OPEN_MPI,
-    # Open MPI's mpirun starts the ranks of its own node itself; other launchers have a process in between.
+    # Open MPI's mpirun starts the ranks of its own node itself. Other launchers use an intermediate process.
     "orterun": OPEN_MPI,
     "mpirun": OPEN_MPI,
     "mpiexec": OPEN_MPI,
     "palsd": PALS,
     "slurmstepd": SLURM,
 }
-"""Name of the process that is the parent of the ranks on a node -> launcher."""
+"""Mapping from the name of the process that is the parent of a node's ranks to the launcher."""
 
 SLURM_SPECIAL_STEPS = {"4294967290": "interactive", "4294967291": "batch", "4294967292": "extern"}
-"""Step ids of shells and scripts, which are no tasks of srun (SLURM_INTERACTIVE_STEP and others, slurm.h)."""
+"""Slurm steps of shells and scripts, which are not srun tasks (SLURM_INTERACTIVE_STEP etc. in slurm.h)."""
 
 
 def read_launch(env: Mapping[str, str] | None = None, processes: list[str] | None = None) -> Launch:
@@ -40,17 +40,22 @@ def read_launch(env: Mapping[str, str] | None = None, processes: list[str] | Non
     Parameters
     ----------
     env
-        The environment; `os.environ` where left out.
+        Environment variables. Default: `os.environ`.
     processes
-        Names of the ancestors, nearest first; looked up where left out.
+        Names of the ancestors, nearest first. Default: the ancestors of this process.
+
+    Returns
+    -------
+    Launch
+        The rank, size, local rank and node of this process.
 
     Raises
     ------
     RuntimeError
-        No launcher started this process.
+        If no launcher started this process.
     ValueError
-        A rank without a size (or the reverse), a number that is none, or contradictions; the variable is
-        named.
+        If only one of rank and size is set, a number is invalid, or the variables contradict each other. The
+        message names the variable.
     """
     env = os.environ if env is None else env
     launches = [launch for read in (open_mpi, hydra, pals, slurm) if (launch := read(env)) is not None]
@@ -60,7 +65,10 @@ def read_launch(env: Mapping[str, str] | None = None, processes: list[str] | Non
 
 
 def open_mpi(env: Mapping[str, str]) -> Launch | None:
-    """Read Open MPI's variables; no index of the node: `OMPI_COMM_WORLD_NODE_RANK` is a local rank."""
+    """Read the variables of Open MPI.
+
+    They do not include a node index, because `OMPI_COMM_WORLD_NODE_RANK` is a local rank.
+    """
     return _launch(
         env,
         OPEN_MPI,
@@ -74,7 +82,10 @@ def open_mpi(env: Mapping[str, str]) -> Launch | None:
 
 
 def hydra(env: Mapping[str, str]) -> Launch | None:
-    """Read the variables of Hydra, the launcher of MPICH and Intel MPI. Only Intel's gives node and job."""
+    """Read the variables of Hydra, the launcher of MPICH and Intel MPI.
+
+    Only Intel MPI provides the node index and the identity of the job.
+    """
     return _launch(
         env,
         HYDRA,
@@ -91,8 +102,8 @@ def hydra(env: Mapping[str, str]) -> Launch | None:
 def pals(env: Mapping[str, str]) -> Launch | None:
     """Read the variables of PALS, the launcher of HPE Cray systems.
 
-    The number of ranks is among them with its own PMI only (`mpiexec --pmi=cray`); with PMIx it is in the
-    file that `apinfo.py` reads, and so are the host names.
+    The variables include the number of ranks only if PALS uses its own PMI (`mpiexec --pmi=cray`). With PMIx,
+    the number of ranks and the host names come from the file that `apinfo.py` reads.
     """
     if "PALS_RANKID" not in env:
         return None
@@ -127,7 +138,7 @@ def pals(env: Mapping[str, str]) -> Launch | None:
 
 
 def slurm(env: Mapping[str, str]) -> Launch | None:
-    """Read the variables of a task of srun; those of a batch script or an interactive shell are no launch."""
+    """Read the variables of an srun task. Batch scripts and interactive shells are not launches."""
     step = env.get("SLURM_STEP_ID")
     if step is None or step in SLURM_SPECIAL_STEPS:
         return None
@@ -140,7 +151,7 @@ def slurm(env: Mapping[str, str]) -> Launch | None:
         node_rank="SLURM_NODEID",
         job=f"{env['SLURM_JOB_ID']}.{step}" if "SLURM_JOB_ID" in env else None,
         host=env.get("SLURMD_NODENAME"),
-        # Task 0 is on the first node of the list, unless a host file of the user places the tasks.
+        # Task 0 runs on the first node of the list, unless the user places the tasks with a host file.
         first_host=None
         if "arbitrary" in env.get("SLURM_DISTRIBUTION", "")
         else first_node(env.get("SLURM_STEP_NODELIST", "")),
@@ -158,7 +169,7 @@ def slurm(env: Mapping[str, str]) -> Launch | None:
 
 
 def first_node(text: str) -> str | None:
-    """Return the first name of a list of nodes in Slurm's short form: n01 of "n[01-03,7],m5"; None of ""."""
+    """Return the first name of Slurm's short node list, such as n01 for "n[01-03,7],m5"; None if it is empty."""
     name = ""
     rest = text
     while match := re.match(r"([^\[\],]*)\[(\d+)[^\]]*\]", rest):
@@ -173,7 +184,7 @@ def expand_tasks_per_node(text: str) -> list[int]:
     Raises
     ------
     ValueError
-        The text has another form.
+        If the text has another form.
     """
     counts: list[int] = []
     for part in text.split(","):
@@ -226,7 +237,7 @@ def _optional_integer(env: Mapping[str, str], name: str | None, launcher: str) -
 
 
 def _integer(env: Mapping[str, str], name: str, launcher: str) -> int:
-    # Not int(): it takes "1_0" and " 1 ", which no launcher writes.
+    # int() would accept "1_0" and " 1 ", which no launcher writes.
     if not re.fullmatch(r"-?[0-9]+", env[name]):
         raise ValueError(
             f"{name}={env[name]!r} is not an integer: {launcher} sets it to one; start the program with "

@@ -1,6 +1,7 @@
-"""The MPI library, through mpi4py: for programs that have initialised it, and where nothing else helps.
+"""Access to the MPI library through mpi4py.
 
-Initialising MPI has a price: its end at the exit of the process waits for all other ranks (see `abort.py`).
+MPI is used if the program has already initialized it, or if the ranks have no other means to communicate.
+Initializing MPI has a cost: when the process exits, MPI waits for all other ranks (see `abort.py`).
 """
 
 from __future__ import annotations
@@ -13,33 +14,37 @@ from mml_distributed.launch import Launch
 
 
 def initialised() -> Any | None:
-    """Return `mpi4py.MPI` where this process has imported it and MPI is running, else None."""
+    """Return `mpi4py.MPI` if this process has imported it and MPI is running, and None otherwise."""
     mpi = sys.modules.get("mpi4py.MPI")
     return mpi if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized() else None
 
 
 def was_initialised() -> bool:
-    """Whether MPI is running in this process or has run; then it ends the launcher's connection itself."""
+    """Return whether MPI is running in this process or has run.
+
+    If so, MPI closes the connection to the launcher itself.
+    """
     mpi = sys.modules.get("mpi4py.MPI")
     return mpi is not None and bool(mpi.Is_initialized())
 
 
 def initialise() -> Any | None:
-    """Import `mpi4py.MPI`, which starts MPI; None where mpi4py or an MPI library is missing."""
+    """Import `mpi4py.MPI`, which initializes MPI. Return None if mpi4py or an MPI library is missing."""
     try:
         importlib.import_module("mpi4py.MPI")
-    except (ImportError, RuntimeError):  # no mpi4py; or one that finds no MPI library
+    except (ImportError, RuntimeError):  # mpi4py is missing, or finds no MPI library
         return None
     return initialised()
 
 
 def check_agrees(mpi: Any, launch: Launch) -> None:
-    """Check that MPI has the ranks of the launcher.
+    """Check that MPI has the same rank and size as the launcher.
 
     Raises
     ------
     RuntimeError
-        It has others: mpi4py loaded the library of another MPI, in which every process is alone.
+        If the rank or the size differs. In that case mpi4py has loaded another MPI library, in which every
+        process is alone.
     """
     world = mpi.COMM_WORLD
     if (world.Get_rank(), world.Get_size()) == (launch.rank, launch.size):
@@ -55,11 +60,14 @@ def check_agrees(mpi: Any, launch: Launch) -> None:
 
 
 def broadcast(mpi: Any, text: str) -> str:
-    """Give every rank the text of rank 0; every rank must call it."""
+    """Return the text of rank 0 on every rank. Every rank must call this function."""
     return str(mpi.COMM_WORLD.bcast(text, root=0))
 
 
 def number_nodes(mpi: Any, host: str, rank: int) -> int:
-    """Return the index of this rank's node, by the first rank on it; every rank must call it."""
+    """Return the index of this rank's node. Every rank must call this function.
+
+    Nodes are numbered in the order of their lowest ranks.
+    """
     hosts = mpi.COMM_WORLD.allgather(host)
     return list(dict.fromkeys(hosts)).index(hosts[rank])

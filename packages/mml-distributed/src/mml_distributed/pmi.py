@@ -1,8 +1,9 @@
-"""The key-value space of Hydra, through which ranks tell each other something without any MPI library.
+"""Hydra's key-value space, through which ranks exchange messages without an MPI library.
 
-Hydra (MPICH, Intel MPI) hands every rank a connection to its proxy, the descriptor `PMI_FD`. The PMI-1 wire
-protocol on it is lines of `cmd=<name> key=value ...` that are answered one by one; it is what MPI_Init
-speaks, too. (Its commands are those of the PMI-1 API of the MPICH project, `src/pmi`.)
+Hydra (MPICH, Intel MPI) gives every rank a connection to its proxy, whose file descriptor is in `PMI_FD`.
+MPI_Init uses the same connection. The PMI-1 wire protocol consists of lines of the form `cmd=<name> key=value
+...`, each of which is answered by one line. (The commands are those of the PMI-1 API of the MPICH project,
+`src/pmi`.)
 """
 
 from __future__ import annotations
@@ -18,38 +19,39 @@ PREFIX = "mml_distributed"
 
 
 class PMIError(RuntimeError):
-    """The launcher's proxy did not answer, or not as the protocol says."""
+    """Error raised if the launcher's proxy does not answer or violates the protocol."""
 
 
 def has_pmi(env: Mapping[str, str]) -> bool:
-    """Whether this process has a connection to Hydra's proxy."""
+    """Return whether this process has a connection to Hydra's proxy."""
     text = env.get("PMI_FD", "")
     if not text.isdecimal():
         return False
     try:
-        # The number may be left over: closed by a wrapper that started us, and taken by something else.
+        # The number may be stale: a wrapper that started this process may have closed the connection, and the
+        # descriptor may have been reused for something else.
         return stat.S_ISSOCK(os.fstat(int(text)).st_mode)
     except OSError:
         return False
 
 
 class Space:
-    """The key-value space of the job, and the barrier of its ranks; one a process.
+    """The key-value space of the job and the barrier of its ranks. Create one instance per process.
 
-    The connection is not finalized: MPI_Init and oneCCL would fail after that. From here on Hydra takes a
-    rank that ends without `finalize` for failed, and ends the job.
+    The connection is not finalized, because MPI_Init and oneCCL would fail afterwards. Once the space has
+    been created, Hydra treats a rank that ends without `finalize` as failed and ends the job.
 
     Parameters
     ----------
     env
-        The environment, with `PMI_FD`.
+        Environment variables, including `PMI_FD`.
     timeout
-        Seconds to wait for the other ranks.
+        Time limit for the other ranks in seconds.
 
     Raises
     ------
     PMIError
-        Here and later: no answer in time, or one that the protocol does not have.
+        If an answer does not arrive in time or violates the protocol, here or in any method.
     """
 
     def __init__(self, env: Mapping[str, str], timeout: float) -> None:
@@ -58,7 +60,10 @@ class Space:
         self._name = self._connection.ask("get_my_kvsname", "my_kvsname")["kvsname"]
 
     def put(self, key: str, value: str) -> None:
-        """Give a key a value without spaces, newlines and '='; others can get it after the next barrier."""
+        """Set the value of a key. The value must not contain spaces, newlines or '='.
+
+        Other ranks can read the value after the next barrier.
+        """
         self._connection.ask(f"put kvsname={self._name} key={key} value={value}", "put_result")
 
     def get(self, key: str) -> str:
@@ -66,12 +71,12 @@ class Space:
         return self._connection.ask(f"get kvsname={self._name} key={key}", "get_result")["value"]
 
     def barrier(self) -> None:
-        """Wait until every rank has come here."""
+        """Wait until every rank has reached the barrier."""
         self._connection.ask("barrier_in", "barrier_out")
 
 
 def broadcast(space: Space, text: str, rank: int) -> str:
-    """Give every rank the text of rank 0; every rank must call it."""
+    """Return the text of rank 0 on every rank. Every rank must call this function."""
     if rank == 0:
         space.put(f"{PREFIX}_rendezvous", text)
     space.barrier()
@@ -79,9 +84,10 @@ def broadcast(space: Space, text: str, rank: int) -> str:
 
 
 def number_nodes(space: Space, host: str, rank: int, size: int) -> int:
-    """Return the index of this rank's node, by the first rank on it; every rank must call it.
+    """Return the index of this rank's node. Every rank must call this function.
 
-    Rank 0 asks for all hosts and numbers them, so that the others need not: two questions a rank.
+    Nodes are numbered in the order of their lowest ranks. Only rank 0 reads all host names and numbers them,
+    so each other rank sends one request to set its host and one to get its node.
     """
     space.put(f"{PREFIX}_host_{rank}", host)
     space.barrier()
@@ -94,17 +100,17 @@ def number_nodes(space: Space, host: str, rank: int, size: int) -> int:
 
 
 def _node_key(host: str) -> str:
-    # Hydra limits keys to 64 characters, which a host name may have by itself.
+    # Hydra limits keys to 64 characters. A host name alone may be that long.
     return f"{PREFIX}_node_{hashlib.sha256(host.encode()).hexdigest()[:32]}"
 
 
 def finalize(env: Mapping[str, str], timeout: float = 5.0) -> None:
-    """Tell Hydra that this rank ends as it should.
+    """Notify Hydra that this rank ends normally.
 
     Raises
     ------
     PMIError
-        No answer in time, or one that the protocol does not have.
+        If the answer does not arrive in time or violates the protocol.
     """
     _Connection(int(env["PMI_FD"]), timeout).ask("finalize", "finalize_ack")
 
@@ -115,7 +121,7 @@ class _Connection:
         self.timeout = timeout
 
     def ask(self, command: str, answer: str) -> dict[str, str]:
-        """Send a command and return the fields of its answer, which must be of the given name."""
+        """Send a command and return the fields of its answer, which must have the given name."""
         try:
             os.write(self.descriptor, f"cmd={command}\n".encode())
             line = self._read_line(command)
@@ -136,7 +142,7 @@ class _Connection:
                     "rank has come so far; see what those that are missing say, or pass "
                     "MPIEnvironment(timeout=...)"
                 )
-            # One byte at a time: what follows the line belongs to whoever asks next.
+            # Read one byte at a time: bytes after the line belong to the next reader of the connection.
             byte = os.read(self.descriptor, 1)
             if not byte:
                 raise PMIError(f"the launcher has closed its connection (PMI_FD={self.descriptor})")

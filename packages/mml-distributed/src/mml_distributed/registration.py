@@ -1,4 +1,4 @@
-"""Entry of our strategies in the registry of every installed Lightning."""
+"""Register the strategies of this package with every installed Lightning package."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "ddp_with_xpu": {"required_accelerator": "xpu"},
     "ddp_with_ccl": {"process_group_backend": "ccl"},
 }
-"""Registered name -> arguments of `MPIDDPStrategy`."""
+"""Mapping from registered name to arguments of `MPIDDPStrategy`."""
 
 
 def register() -> None:
-    """Register our strategies; again is harmless, names that others have taken are left alone."""
+    """Register the strategies of this package.
+
+    Repeated calls have no effect. A name that another package has registered is left unchanged, with a
+    warning.
+    """
     for classes in class_modules():
         register_classes(classes)
 
 
 def register_classes(classes: ModuleType) -> None:
-    """Register the strategies of one of the `for_*` modules in the registry that it names."""
+    """Register the strategies of one of the `for_*` modules in that module's registry."""
     registry, ours = classes.StrategyRegistry, classes.MPIDDPStrategy
     for name, arguments in STRATEGIES.items():
         if name not in registry:

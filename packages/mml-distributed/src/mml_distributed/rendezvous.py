@@ -1,4 +1,4 @@
-"""Where the ranks meet: address and port of rank 0, the same on every rank."""
+"""The rendezvous of the ranks: the address and port of rank 0, which are the same on every rank."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from mml_distributed.launchers import MAKERS
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 LOOPBACK = "127.0.0.1"
 PORTS = range(15000, 32768)
-"""Ports taken here are below the range from which Linux takes those of outgoing connections."""
+"""Range of the ports that are chosen here. It ends below Linux's range for outgoing connections."""
 
 
 class Told(NamedTuple):
-    """What the other ranks have told this one: rank 0's host name and free port, and this node's index."""
+    """Data received from the other ranks: host name and free port of rank 0, and index of this node."""
 
     host: str
     port: int
@@ -33,11 +33,11 @@ class Told(NamedTuple):
 
 
 _told: Told | None = None
-"""The ranks speak once, however many environments a program makes."""
+"""Result of the exchange, which happens once per process even if a program creates several environments."""
 
 
 def node_rank_told() -> int | None:
-    """Return the index of this node where the ranks have spoken to each other and the launcher gives none."""
+    """Return this node's index if the ranks have exchanged it because the launcher does not report it."""
     return None if _told is None else _told.node_rank
 
 
@@ -48,20 +48,39 @@ def rendezvous(
     main_port: int | None = None,
     timeout: timedelta = DEFAULT_TIMEOUT,
 ) -> tuple[str, int]:
-    """Decide address and port.
+    """Determine the address and port of rank 0.
 
-    Arguments count, then MASTER_ADDR and MASTER_PORT. What they leave open, rank 0 tells the others: by MPI
-    where the program has initialised it, or by Hydra's key-value space. Without a word between the ranks it
-    is loopback on one node, the first node of the launcher's list on several (Slurm, PALS), and a port
-    derived from the job's identity. Where that is not enough, MPI is initialised for it.
+    The arguments take precedence over MASTER_ADDR and MASTER_PORT. Rank 0 sends missing values to the other
+    ranks: through MPI if the program has initialized it, or through Hydra's key-value space. If the ranks
+    cannot communicate, the address is the loopback address on one node, or the first node of the launcher's
+    list on several nodes (Slurm, PALS), and the port is derived from the job's identity. If that is not
+    sufficient, MPI is initialized for the exchange.
+
+    Parameters
+    ----------
+    launch
+        The launch that this process belongs to.
+    env
+        Environment variables.
+    main_address
+        Host name or IP address of rank 0's node, or None.
+    main_port
+        Port of rank 0, or None.
+    timeout
+        Time limit for the exchange through Hydra.
+
+    Returns
+    -------
+    tuple of str and int
+        Address and port of rank 0.
 
     Raises
     ------
     ValueError
-        A port that is none.
+        If a port is invalid.
     RuntimeError
-        Several nodes without an address; a job without an identity of its own to derive the port from;
-        mpi4py with another MPI than the launcher's; ranks that do not come within the timeout.
+        If the job has several nodes and the address is unknown, the job has no identity from which to derive
+        the port, mpi4py uses another MPI than the launcher, or a rank does not connect within the timeout.
     """
     running = mpi.initialised()
     if running is not None:
@@ -101,7 +120,7 @@ def rendezvous(
 
 
 def _first_host(launch: Launch) -> str | None:
-    """Return where the launcher says rank 0 is; rank 0 knows whether that is so."""
+    """Return the host of rank 0 according to the launcher. On rank 0, check that it is this host."""
     if launch.rank == 0 and None not in (launch.host, launch.first_host) and launch.host != launch.first_host:
         raise RuntimeError(
             f"{launch}: this is rank 0, on node {launch.host!r}, but the launcher's list of nodes has it on "
@@ -113,7 +132,7 @@ def _first_host(launch: Launch) -> str | None:
 def _ask_rank_zero(
     launch: Launch, env: Mapping[str, str], timeout: timedelta, *, start_mpi: bool
 ) -> Told | None:
-    """Let rank 0 tell where it is, and all ranks on which node; None where there is no way to."""
+    """Exchange the address of rank 0 and the node indices. Return None if the ranks cannot communicate."""
     global _told
     if _told is None:
         here = launch.host or socket.gethostname()
@@ -141,7 +160,7 @@ def _ask_rank_zero(
 
 
 def free_port() -> int:
-    """Return a port that is free on this node now, in 15000 to 32767."""
+    """Return a port in 15000 to 32767 that is currently free on this node."""
     ports = random.SystemRandom().sample(PORTS, 100)
     for port in ports:
         try:
@@ -156,12 +175,12 @@ def free_port() -> int:
 
 
 def check_reachable(launch: Launch, address: str) -> None:
-    """Check before the process group starts that the address of rank 0 has a meaning on this node.
+    """Check that this node can resolve the address of rank 0, before the process group starts.
 
     Raises
     ------
     RuntimeError
-        It does not resolve; or it is loopback on another node than rank 0's.
+        If the address does not resolve, or if it is a loopback address and this is not rank 0's node.
     """
     try:
         found = {item[4][0] for item in socket.getaddrinfo(address, None)}
@@ -179,15 +198,17 @@ def check_reachable(launch: Launch, address: str) -> None:
 
 
 def check_gloo_interface(launch: Launch, env: Mapping[str, str]) -> None:
-    """Check that gloo would not listen where other nodes cannot reach it.
+    """Check that other nodes can reach the address at which gloo would listen.
 
-    gloo listens at the address of the node's own host name (on loopback where that has none), and waits for
-    ever where that is loopback, as Debian's 127.0.1.1 in /etc/hosts.
+    gloo listens at the address of the node's host name, or at the loopback address if the host name has no
+    address. If the address is a loopback address, such as Debian's 127.0.1.1 in /etc/hosts, gloo waits
+    forever.
 
     Raises
     ------
     RuntimeError
-        Several nodes, a host name of that kind, and no GLOO_SOCKET_IFNAME.
+        If the job has several nodes, the host name resolves only to loopback addresses or not at all, and
+        GLOO_SOCKET_IFNAME is not set.
     """
     if launch.one_node or env.get("GLOO_SOCKET_IFNAME"):
         return
@@ -210,30 +231,30 @@ def _is_loopback(address: str | int) -> bool:
 
 
 def derive_port(job: str) -> int:
-    """Return the port of a job, in 15000 to 32767: the same on every rank, unlike that of most other jobs."""
+    """Return a port in 15000 to 32767 that is the same on every rank and different for most other jobs."""
     digest = hashlib.sha256(job.encode()).digest()
     return PORTS[int.from_bytes(digest[:8], "big") % len(PORTS)]
 
 
 def job_from_ancestors(processes: Sequence[Process]) -> str | None:
-    """Return an identity of the job: the launcher's process on this node, ancestor of all its ranks.
+    """Return an identity of the job: the launcher's process on this node, an ancestor of all its ranks.
 
-    Only for jobs on one node. None where no ancestor is known as a launcher.
+    Use this function only for jobs on one node. It returns None if no ancestor is a known launcher.
     """
     launcher = next((process for process in processes if process.name in MAKERS), None)
     return None if launcher is None else f"{launcher.name}:{launcher.pid}:{launcher.start}"
 
 
 def check_free(port: int) -> None:
-    """Check on rank 0 that its port can be had.
+    """Check on rank 0 that its port is available.
 
     Raises
     ------
     RuntimeError
-        Another program listens there, or it is not for us.
+        If another program listens at the port, or if this process may not use the port.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # With it, connections that closed a moment ago do not count as taken; a listener still does.
+        # With this option, recently closed connections do not block the port, but a listener still does.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))

@@ -1,14 +1,14 @@
-"""What more ranks would cost: a model of data parallel steps, from numbers measured on few ranks.
+"""Predict the cost of more ranks: a model of data parallel steps, fitted to measurements on few ranks.
 
-Every rank computes a step on a batch of its own (weak scaling), and the gradients are summed over all ranks
-in a ring. With n ranks, S bytes, a latency a and a bandwidth b of one link, the ring takes 2 (n - 1) messages
-of S / n bytes one after the other:
+Every rank computes a step on its own batch (weak scaling). The gradients are then summed over all ranks in a
+ring. With n ranks, S bytes, and a latency a and bandwidth b of one link, the ring sends 2 (n - 1) messages of
+S / n bytes one after the other:
 
     t(n) = 2 (n - 1) (a + S / (n b))
 
-Source of the ring's cost: P. Patarasuk, X. Yuan, J. Parallel Distrib. Comput. 69 (2009) 117; of the cost of a
-message as latency and size over bandwidth: R. Hockney, Parallel Comput. 20 (1994) 389. The model knows one
-kind of link, so nothing of nodes, switches, contention or ranks that wait for a slower one.
+Source of the cost of the ring: P. Patarasuk, X. Yuan, J. Parallel Distrib. Comput. 69 (2009) 117. Source of
+the cost of a message as latency plus size over bandwidth: R. Hockney, Parallel Comput. 20 (1994) 389. The
+model assumes identical links. It ignores nodes, switches, contention and waiting for slower ranks.
 """
 
 from __future__ import annotations
@@ -18,39 +18,45 @@ from typing import NamedTuple
 
 
 class Link(NamedTuple):
-    """What connects two neighbours of the ring: seconds a message, and bytes a second."""
+    """The connection of two neighbors in the ring: seconds per message, and bytes per second."""
 
     latency: float
     bandwidth: float
 
 
 class Prediction(NamedTuple):
-    """A step with a number of ranks."""
+    """Predicted duration and efficiency of a step on a given number of ranks."""
 
     ranks: int
     reduce_seconds: float
     low: float
-    """Efficiency if summing starts when computing has ended."""
+    """Efficiency if the reduction starts only after the computation has ended."""
     high: float
-    """Efficiency if summing costs nothing while there is something to compute."""
+    """Efficiency if the reduction fully overlaps with the computation."""
 
 
 def fit_link(sizes: Sequence[int], seconds: Sequence[float], ranks: int) -> Link:
-    """Return the link on which a ring of `ranks` takes these times: from the smallest and the largest size.
+    """Fit the latency and bandwidth of a link to the smallest and largest of several measured reductions.
 
     Parameters
     ----------
     sizes
-        Bytes that were summed.
+        Sizes of the reduced tensors in bytes.
     seconds
-        Time of each.
+        Time of each reduction in seconds.
     ranks
-        How many took part.
+        Number of ranks in the ring.
+
+    Returns
+    -------
+    Link
+        Latency (at least 0) and bandwidth with which the ring takes the measured times.
 
     Raises
     ------
     ValueError
-        Fewer than two ranks or sizes, or a larger one that took no longer.
+        If there are fewer than two ranks or two sizes, or if the largest size did not take longer than the
+        smallest.
     """
     measured = sorted(zip(sizes, seconds, strict=True))
     (small, first), (large, last) = (measured[0], measured[-1]) if measured else ((0, 0.0), (0, 0.0))
@@ -70,33 +76,33 @@ def fit_link(sizes: Sequence[int], seconds: Sequence[float], ranks: int) -> Link
 
 
 def reduce_seconds(size: float, link: Link, ranks: int) -> float:
-    """Return the time in which a ring of `ranks` sums `size` bytes."""
+    """Return the time in seconds that a ring of `ranks` ranks needs to sum `size` bytes."""
     return 2 * (ranks - 1) * (link.latency + size / (ranks * link.bandwidth))
 
 
 def predict(step: float, size: float, link: Link, ranks: int) -> Prediction:
-    """Predict a step with `ranks` ranks, each with the batch of one.
+    """Predict a step on `ranks` ranks, each of which computes the batch of a single rank.
 
     Parameters
     ----------
     step
-        Seconds that one rank computes for a step, alone.
+        Time in seconds that a single rank needs to compute a step.
     size
-        Bytes of its gradients.
+        Size of the gradients in bytes.
     link
-        Between neighbours of the ring.
+        Connection of two neighbors in the ring.
     ranks
-        How many.
+        Number of ranks.
 
     Returns
     -------
     Prediction
-        Efficiency is the time of the step with one rank over that with `ranks`: 1 is perfect.
+        The efficiency is the time of the step on one rank divided by its time on `ranks` ranks. 1 is perfect.
 
     Raises
     ------
     ValueError
-        A number of ranks or a time that is none.
+        If `ranks` is less than 1 or `step` is not positive.
     """
     if ranks < 1 or not step > 0:
         raise ValueError(

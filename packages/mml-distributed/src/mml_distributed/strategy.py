@@ -1,4 +1,4 @@
-"""Distributed data parallel training of processes that an MPI launcher started."""
+"""Distributed data parallel training of processes that an MPI launcher has started."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ else:
     _Base = object
 
 BACKENDS = {"cuda": "nccl", "xpu": "xccl"}
-"""Device type -> process group backend; gloo for all others."""
+"""Mapping from device type to process group backend. All other devices use gloo."""
 
 
 class MPIDDPStrategyMixin(_Base):
-    """Lightning's DDP on processes started by mpirun, mpiexec, srun or PALS.
+    """Lightning's DDP strategy for processes that mpirun, mpiexec, srun or PALS has started.
 
     Parameters
     ----------
     process_group_backend
-        Backend of torch.distributed. Left out: nccl on CUDA; xccl on Intel GPUs, or ccl where torch has no
-        xccl and oneCCL's bindings are installed; else gloo.
+        Backend of torch.distributed. Default: nccl on CUDA devices, xccl on Intel GPUs (or ccl, if torch does
+        not have xccl and oneCCL's bindings are installed), and gloo otherwise.
     cluster_environment
-        Left out: `MPIEnvironment()`.
+        Cluster environment. Default: `MPIEnvironment()`.
     timeout
-        For the rendezvous and for collective operations.
+        Time limit for the rendezvous and for collective operations.
     required_accelerator
-        Name of the only accelerator that this may run on.
+        Name of the only accelerator that this strategy supports. None allows all accelerators.
     **kwargs
-        Arguments of Lightning's `DDPStrategy`, and of `DistributedDataParallel`.
+        Arguments of Lightning's `DDPStrategy` and of `DistributedDataParallel`.
 
     Raises
     ------
     RuntimeError, ValueError
-        No launcher, no rendezvous, or a Trainer that contradicts the launch: see `MPIEnvironment`.
+        If no launcher started this process, the rendezvous cannot be determined, or the Trainer contradicts
+        the launch. See `MPIEnvironment`.
     ImportError
-        Backend ccl without oneCCL's bindings.
+        If the backend is ccl and oneCCL's bindings are not installed.
     """
 
     environment_class: ClassVar[type[Any]]
@@ -69,8 +70,8 @@ class MPIDDPStrategyMixin(_Base):
             )
         if process_group_backend == "ccl":
             import_oneccl()
-        # Made here, not by the Trainer: it would look for environments of its own and initialise MPI through
-        # mpi4py.
+        # Create the environment here. The Trainer would detect an environment itself, and initialize MPI
+        # through mpi4py in the process.
         environment = cluster_environment
         if environment is None:
             environment = self.environment_class(timeout=timeout)
@@ -83,11 +84,11 @@ class MPIDDPStrategyMixin(_Base):
         self._required_accelerator = required_accelerator
 
     def set_world_ranks(self) -> None:
-        """Tell Lightning's rank-zero helpers the rank; its own way asks for the node's index first."""
+        """Set the rank in Lightning's rank-zero utilities. Lightning's method also needs the node index."""
         rank_zero_only.rank = self.global_rank  # type: ignore[attr-defined]
 
     def _configure_launcher(self) -> None:
-        # The Trainer calls this at the end of its construction: nothing has started yet.
+        # The Trainer calls this method at the end of its constructor, before anything has started.
         if self._required_accelerator is not None and self.accelerator is not None:
             name = self.accelerator.name()
             if name != self._required_accelerator:
@@ -104,13 +105,13 @@ class MPIDDPStrategyMixin(_Base):
         super()._configure_launcher()
 
     def setup_distributed(self) -> None:
-        """Start the process group, and find out this node's index where the launcher gives none.
+        """Start the process group, and determine this node's index if the launcher does not report it.
 
         Raises
         ------
         RuntimeError
-            The address of rank 0, or gloo's of this node, is one that other nodes cannot reach, or the ranks
-            have not met there in time; or mpi4py, if it is in use, has other ranks than the launcher.
+            If other nodes cannot reach the address of rank 0 or gloo's address on this node, the ranks do not
+            connect within the timeout, or mpi4py is in use and has other ranks than the launcher.
         """
         environment: Any = self.cluster_environment
         if not isinstance(environment, MPIEnvironmentMixin):
@@ -130,7 +131,8 @@ class MPIDDPStrategyMixin(_Base):
         return self.process_group_backend or default_backend(self.root_device)
 
     def _setup_model(self, model: torch.nn.Module) -> DistributedDataParallel:
-        # As Lightning does, but with a CUDA stream for CUDA devices only: it opens one on Intel GPUs, too.
+        # Same as in Lightning, except that a CUDA stream is opened on CUDA devices only. Lightning opens one
+        # on Intel GPUs as well.
         device_ids = self.determine_ddp_device_ids()
         on_cuda = self.root_device.type == "cuda"
         with torch.cuda.stream(torch.cuda.Stream()) if on_cuda else nullcontext():
@@ -138,12 +140,12 @@ class MPIDDPStrategyMixin(_Base):
 
 
 def default_backend(device: torch.device) -> str:
-    """Return the process group backend for a device.
+    """Return the default process group backend for a device.
 
     Raises
     ------
     RuntimeError
-        An Intel GPU under a torch without xccl.
+        If the device is an Intel GPU, torch does not have xccl, and oneCCL's bindings are not installed.
     """
     backend = BACKENDS.get(device.type, "gloo")
     if backend == "xccl" and not torch.distributed.is_xccl_available():

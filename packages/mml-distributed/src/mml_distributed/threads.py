@@ -1,4 +1,4 @@
-"""How many threads a rank may start, from the cores that it was given."""
+"""Limit the number of threads of a rank to the cores that are assigned to it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ def thread_count(mine: set[int], launchers: set[int], local_size: int) -> int:
     Parameters
     ----------
     mine
-        Cores that the rank may run on.
+        Cores that the rank may use.
     launchers
-        Cores that the launcher's process on this node may run on.
+        Cores that the launcher's process on this node may use.
     local_size
         Number of ranks on the node.
 
     Returns
     -------
     int
-        All cores of a rank that was pinned to fewer than its launcher has; else its share of them.
+        The number of the rank's cores if it is pinned to a proper subset of its launcher's cores, and its
+        share of them (at least 1) otherwise.
     """
     return len(mine) if mine < launchers else max(1, len(mine) // local_size)
 
 
 def set_thread_count(env: MutableMapping[str, str], local_size: int | None) -> None:
-    """Set torch's threads and OMP_NUM_THREADS for this rank, unless OMP_NUM_THREADS is there.
+    """Set torch's thread count and OMP_NUM_THREADS for this rank, unless OMP_NUM_THREADS is already set.
 
-    Nothing is changed where the number of ranks on the node or the cores are not known (macOS).
+    Nothing changes if the number of ranks on the node or the available cores are unknown (macOS).
     """
     if env.get("OMP_NUM_THREADS") or not local_size or not hasattr(os, "sched_getaffinity"):
         return
@@ -42,7 +43,7 @@ def set_thread_count(env: MutableMapping[str, str], local_size: int | None) -> N
     launcher = next((process.pid for process in ancestors() if process.name in MAKERS), os.getppid())
     try:
         launchers = os.sched_getaffinity(launcher)
-    except OSError:  # it is not ours to ask about
+    except OSError:  # this process may not query the launcher
         launchers = mine
     threads = thread_count(mine, launchers, local_size)
     env["OMP_NUM_THREADS"] = str(threads)  # for libraries that start their threads later
