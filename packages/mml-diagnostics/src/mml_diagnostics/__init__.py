@@ -1,4 +1,4 @@
-"""Callbacks that watch a Lightning training run and say what is wrong."""
+"""Callbacks that watch a Lightning training run and report problems."""
 
 from mml_diagnostics.base import DiagnosticCallback
 from mml_diagnostics.codecarbon import CodeCarbonCallback

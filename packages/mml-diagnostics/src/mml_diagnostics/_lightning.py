@@ -1,4 +1,4 @@
-"""The one place that asks which Lightning is installed."""
+"""Import Lightning from ``pytorch_lightning``, or from ``lightning.pytorch`` if only that is installed."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ else:
 
 
 class _NoAveraging(Callback):
-    """Stands for ``EMAWeightAveraging`` where Lightning is older than 2.6."""
+    """Placeholder for ``EMAWeightAveraging`` that raises ``ImportError`` if Lightning is older than 2.6."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise ImportError("EMAWeightAveraging needs Lightning 2.6: pip install 'pytorch-lightning>=2.6'")

@@ -1,4 +1,4 @@
-"""What all diagnostics share: findings, the file, the console, and never being the reason a run dies."""
+"""Base class of the diagnostics: it collects, logs and writes findings, and catches errors."""
 
 import functools
 import logging
@@ -14,9 +14,9 @@ Hook = TypeVar("Hook", bound=Callable[..., None])
 
 
 def never_fatal(method: Hook) -> Hook:
-    """Wrap a hook of a diagnostic: what it raises is logged once, and switches the diagnostic off.
+    """Wrap a hook so that an exception in it disables the diagnostic instead of ending the run.
 
-    A diagnostic that is switched off does nothing in any of its wrapped hooks.
+    The exception is logged once. After that, none of the diagnostic's wrapped hooks does anything.
     """
 
     @functools.wraps(method)
@@ -32,19 +32,19 @@ def never_fatal(method: Hook) -> Hook:
 
 
 class DiagnosticCallback(Callback):
-    """Base of the diagnostics: collects findings, says each once, and writes ``findings.json``.
+    """Base class of the diagnostics: collects findings, logs each one once and writes ``findings.json``.
 
-    What was seen again is counted, and the counts are said when the fit ends.
+    A finding that occurs again is only counted. The counts are logged when the fit ends.
 
-    The file goes to the run's directory (``trainer.log_dir``, which is the trainer's ``default_root_dir``
-    where it has no logger) when the fit ends, also where it ends in an exception. The diagnostics of one
-    trainer share the file. Rank zero writes and speaks.
-    ``fast_dev_run`` leaves no file, as it leaves no logs.
+    The file is written when the fit ends, including when it ends with an exception. Its directory is that of
+    the run: ``trainer.log_dir``, or the trainer's ``default_root_dir`` if the trainer has no logger. All
+    diagnostics of a trainer share one file. Only rank zero writes and logs. With ``fast_dev_run``, no file is
+    written.
 
     Attributes
     ----------
     switched_off
-        True after one of the diagnostic's own hooks raised.
+        Whether the diagnostic was disabled because one of its own hooks raised an exception.
     """
 
     def __init__(self) -> None:
@@ -55,15 +55,18 @@ class DiagnosticCallback(Callback):
         self._run_dir: str | None = None
         self._speaks = True
         self._world_size = 1
-        self._step = 0  # the global step of the batch at hand
+        self._step = 0  # the global step of the current batch
 
     @property
     def findings(self) -> list[Finding]:
-        """What was found so far, in the order of first sight."""
+        """Findings so far, in the order in which they were first seen."""
         return self._log.findings
 
     def report(self, problem: Problem, step: int) -> Finding:
-        """Count ``problem``; the first time in this process, log it at the level of its severity."""
+        """Count ``problem`` and return its finding.
+
+        The first occurrence in this process is logged on rank zero, at the level of the problem's severity.
+        """
         finding = self._log.add(problem, step)
         key = (finding.check, finding.where)
         if key not in self._said:
@@ -75,7 +78,10 @@ class DiagnosticCallback(Callback):
         return finding
 
     def switch_off(self, hook: str, error: Exception) -> None:
-        """Log ``error`` with its traceback, leave a finding, let go of what was attached, and stay quiet."""
+        """Disable the diagnostic after ``error`` was raised in ``hook``; training continues.
+
+        Logs the error with its traceback, records it as a finding and calls :meth:`detach`.
+        """
         self.switched_off = True
         name = type(self).__name__
         logger.error("%s failed in %s and is switched off; training goes on.", name, hook, exc_info=error)
@@ -90,12 +96,15 @@ class DiagnosticCallback(Callback):
         self.detach()
 
     def detach(self) -> None:
-        """Remove what the diagnostic attached to the module. Called when a fit ends, in whatever way."""
+        """Remove hooks and references that the diagnostic attached to the module.
+
+        Called at the end of every fit, including a fit that ends with an exception.
+        """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find out where the run's directory is."""
+        """Store the run's directory, the world size and whether this rank logs."""
         if stage == "fit":
-            # Not guarded: Lightning broadcasts it, and a rank that is switched off must still take part.
+            # Not guarded: trainer.log_dir is broadcast, so a disabled rank must take part as well.
             self._speaks = trainer.is_global_zero
             self._world_size = trainer.world_size
             directory = trainer.log_dir or trainer.default_root_dir
@@ -106,7 +115,7 @@ class DiagnosticCallback(Callback):
         self._finish(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Write the findings of all diagnostics of ``trainer``: they may say why it died."""
+        """Write the findings of all diagnostics of ``trainer``, which may explain the exception."""
         self._finish(trainer)
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,7 +123,7 @@ class DiagnosticCallback(Callback):
         return {"findings": self._log.state()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take up the findings of the run that is resumed."""
+        """Restore the findings of the resumed run."""
         self._log.load_state(state_dict["findings"])
 
     def _finish(self, trainer: Trainer) -> None:
@@ -130,7 +139,7 @@ class DiagnosticCallback(Callback):
             logger.exception("The findings could not be written to %s.", self._run_dir)
 
     def _say_counts(self) -> None:
-        """Say how often each finding of this process was seen, where it was seen more than once."""
+        """Log how often each finding of this process occurred, for findings that occurred more than once."""
         again = [f for f in self.findings if f.count > 1 and (f.check, f.where) in self._said]
         if not again or not self._speaks:
             return

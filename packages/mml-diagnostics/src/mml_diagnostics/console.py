@@ -1,4 +1,4 @@
-"""Make this package's log lines visible to someone who never set logging up."""
+"""Show this package's log messages on the console if logging is not configured."""
 
 import logging
 
@@ -6,7 +6,10 @@ PACKAGE = "mml_diagnostics"
 
 
 def speak_on_console() -> None:
-    """Show this package's log lines from level INFO on; on standard error, where no handler takes them."""
+    """Enable this package's log messages from level INFO on.
+
+    If no handler is configured for them, they are written to standard error.
+    """
     package = logging.getLogger(PACKAGE)
     if not package.hasHandlers():
         handler = logging.StreamHandler()

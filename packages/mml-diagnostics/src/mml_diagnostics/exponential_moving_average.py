@@ -1,4 +1,4 @@
-"""ExponentialMovingAverageCallback: an average of the weights, used wherever a run reports or saves."""
+"""ExponentialMovingAverageCallback: an average of the weights that is used for evaluation and checkpoints."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,18 +12,18 @@ from mml_diagnostics._lightning import EMAWeightAveraging, LightningModule, Trai
 
 logger = logging.getLogger(__name__)
 
-# Under these no rank has the whole weights.
+# These strategies shard the weights, so that no rank has all of them.
 SHARDED = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")
 
-LIVE_KEY, STATE_KEY = "current_model_state", "averaging_state"  # of checkpoints, as Lightning names them
+LIVE_KEY, STATE_KEY = "current_model_state", "averaging_state"  # keys in a checkpoint, as named by Lightning
 
 
 def averaged_tensors(module: torch.nn.Module, use_buffers: bool = True) -> list[Tensor]:
     """Return the tensors of ``module`` that are averaged, each once, in the order of their names.
 
-    These are the parameters and, with ``use_buffers``, running statistics: buffers whose name begins with
-    ``running_``, as those of batch norm. Other buffers are constants or counts, such as the reference
-    energies of a normalizer, and are not averaged. Integers are not averaged either.
+    These are the parameters and, with ``use_buffers``, the running statistics: buffers whose name begins with
+    ``running_``, as in batch norm. Other buffers are constants or counts, such as the reference energies of a
+    normalizer, and are not averaged. Integer tensors are not averaged either.
     """
     found: list[Tensor] = list(module.parameters())
     if use_buffers:
@@ -33,58 +33,61 @@ def averaged_tensors(module: torch.nn.Module, use_buffers: bool = True) -> list[
 
 
 class ExponentialMovingAverageCallback(EMAWeightAveraging):
-    r"""Keep an exponential moving average of the weights, and use it wherever the run reports or saves.
+    r"""Keep an exponential moving average of the weights, and use it to evaluate and save the model.
 
-    After an optimizer step each weight's average moves by
+    After an optimizer step, the average of each weight is updated as
     :math:`\bar w \leftarrow \bar w + (1 - \text{decay}) (w - \bar w)`. The first update sets the average to
-    the weights of that moment. Once there is an average, it is what "the model's weights" means:
+    the current weights. From then on, the average is used as follows:
 
     ==================================== ==============================================================
     validation during the fit            the average, from ``on_validation_start`` to ``on_validation_end``
-    checkpoint                           ``state_dict`` holds the average; ``current_model_state`` holds the
-                                         live weights, from which a resumed run continues bit for bit
+    checkpoint                           ``state_dict`` contains the average; ``current_model_state``
+                                         contains the live weights, from which a resumed run continues
+                                         bit for bit
     module after the fit                 the average
-    test, validate, predict after it     the average; with ``ckpt_path``, that of the checkpoint
+    test, validate, predict after it     the average; with ``ckpt_path``, the average in the checkpoint
     other code that reads ``state_dict`` the average (``load_from_checkpoint``, ``from_pretrained_encoder``)
     training                             the live weights
     ==================================== ==============================================================
 
-    Before the first update (``update_starting_at_step``, ``update_starting_at_epoch``) all of these are the
-    live weights, and a checkpoint is that of a run without this callback. Such a checkpoint can be resumed
-    with this callback; the average then starts from the weights of its first update.
+    Before the first update (``update_starting_at_step``, ``update_starting_at_epoch``) the live weights are
+    used in all of these cases, and a checkpoint is the same as without this callback. A checkpoint without an
+    average can be resumed with this callback; the average then starts from the weights at the first update.
 
-    Averaged are parameters and running statistics (``running_mean``, ``running_var``). All other buffers,
-    such as the numbers of normalizers, are always those of the module, and remain exactly as they are. The
-    average has the precision of the weights, and at least float32.
+    Parameters and running statistics (``running_mean``, ``running_var``) are averaged. All other buffers,
+    such as those of normalizers, are never changed by this callback. The average has the precision of the
+    weights, but at least float32.
 
     Parameters
     ----------
     decay
-        Share of the average that an update leaves, from 0 to 1.
+        Weight of the previous average in an update, from 0 to 1.
     verbose
-        Level of this module's log messages.
+        Log level of this module's logger.
     device
-        Where to store the average; None stores it beside the weights.
+        Device on which the average is stored. ``None`` stores it on the device of the weights.
     use_buffers
-        Whether to average running statistics; if not, those of the live weights are used.
+        Whether to average running statistics. If False, the running statistics of the live weights are used.
     update_every_n_steps
-        Update after the first of every so many optimizer steps; 0 updates at the end of each epoch instead.
+        Number of optimizer steps per update. The average is updated after the first step of each interval. 0
+        updates it at the end of each epoch instead.
     update_starting_at_step
         Index of the first optimizer step, from 0, after which the average is updated.
     update_starting_at_epoch
-        Index of the first epoch, from 0, in which the average is updated. If both are given, the average
-        starts when both are reached.
+        Index of the first epoch, from 0, in which the average is updated. If both are given, averaging starts
+        when both are reached.
 
     Raises
     ------
     ValueError
-        If ``decay`` is outside 0 to 1 or a number of steps or epochs is negative; at the start of a fit, if
-        the strategy shards the weights over ranks.
+        If ``decay`` is outside 0 to 1, if ``verbose`` is not a log level, or if a number of steps or epochs
+        is negative. At the start of a fit: if the strategy shards the weights over ranks, or if a checkpoint
+        callback has ``save_weights_only=True``.
     ImportError
         If Lightning is older than 2.6.
     TypeError
-        At the start of a fit, if the module is one of ``lightning.pytorch`` while ``pytorch_lightning`` is
-        installed too: Lightning's averaging knows only modules of its own kind.
+        At the start of a fit, if the module is a ``lightning.pytorch`` module and ``pytorch_lightning`` is
+        installed as well. Lightning's averaging supports only modules of its own package.
     """
 
     def __init__(
@@ -118,7 +121,7 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
         )
         self.decay = decay
         self._average: list[Tensor] = []  # empty before the first update
-        self._live: list[Tensor] = []  # a copy of the live weights, while the module holds the average
+        self._live: list[Tensor] = []  # a copy of the live weights, while the module contains the average
         self._updates = 0
         self._validating = False
         logger.setLevel(verbose)
@@ -127,9 +130,9 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
     # ---------------------------------------------------------------- the average
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """Whether the average is updated after an optimizer step or an epoch, both counted from 0.
+        """Return whether the average is updated after an optimizer step or an epoch, both counted from 0.
 
-        The starting epoch of updates after steps is looked at in `on_train_batch_end`, which knows the epoch.
+        For updates after steps, ``update_starting_at_epoch`` is checked by the caller, which knows the epoch.
         """
         if step_idx is not None:
             return bool(super().should_update(step_idx=step_idx))
@@ -138,7 +141,7 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
         return epoch_idx >= (self.update_starting_at_epoch or 0)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a module or a strategy that cannot be averaged; forget the average of an earlier fit."""
+        """Check that the module and the strategy are supported, and discard the average of an earlier fit."""
         if not isinstance(pl_module, LightningModule):
             raise TypeError(
                 f"{type(pl_module).__name__} is not a module of {LightningModule.__module__.split('.')[0]}, "
@@ -158,7 +161,10 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
         self._latest_update_epoch = trainer.current_epoch - 1
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Move the average of a checkpoint to where the weights are now; refuse savers that would miss it."""
+        """Check the checkpoint callbacks, and move a loaded average to the device of the weights.
+
+        A checkpoint callback that saves only weights is an error, because it would save the live weights.
+        """
         for saver in trainer.checkpoint_callbacks:
             if getattr(saver, "save_weights_only", False):
                 raise ValueError(
@@ -185,34 +191,34 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
             self._latest_update_epoch = epoch
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the average in the module, if there is one."""
+        """Copy the average into the module, if an average exists."""
         self._show_average(pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Free the accelerator's memory, as Lightning does with the module."""
+        """Move the average to the CPU to free accelerator memory, as Lightning does with the module."""
         self._average = [tensor.cpu() for tensor in self._average]
         self._live = [tensor.cpu() for tensor in self._live]
 
     # ---------------------------------------------------------------- validation
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the average into the module, for a validation of the fit."""
+        """Copy the average into the module before a validation during the fit."""
         if trainer.state.fn == "fit":
             self._validating = True
             self._show_average(pl_module)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Do nothing: the average is in the module already."""
+        """Do nothing: the module already contains the average."""
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Do nothing: the module's own hook of this name still sees the average."""
+        """Do nothing, so that the module's own hook of this name still uses the average."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the live weights back."""
+        """Restore the live weights."""
         self._end_validation(pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Put the live weights back if a validation of the fit was interrupted."""
+        """Restore the live weights if a validation during the fit was interrupted."""
         self._end_validation(pl_module)
 
     # ---------------------------------------------------------------- checkpoints
@@ -232,14 +238,14 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save the average as the weights and the live weights beside it, if there is an average."""
+        """Save the average as the weights, and the live weights in addition, if an average exists."""
         if trainer.training and not self._live:
-            # Another callback may save between the optimizer's step and the update that follows it.
+            # Another callback may save a checkpoint after the optimizer step, before the average is updated.
             self._update_after_step(trainer, pl_module)
             if "callbacks" in checkpoint:
                 checkpoint["callbacks"][self.state_key] = self.state_dict()
         if not self._average or (self._live and not self._shows_average(pl_module)):
-            return  # there is none, or the module got other weights since
+            return  # no average exists, or the module received other weights since
         held = averaged_tensors(pl_module, self._use_buffers)
         with _holding(held, self._average):
             checkpoint["state_dict"] = pl_module.state_dict()
@@ -250,9 +256,10 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Restore the average and the live weights of a fit that is resumed.
+        """Restore the average and the live weights of a resumed fit.
 
-        Other runs of the trainer evaluate ``state_dict``, which is in the module already.
+        Validation, test and prediction use ``state_dict``, which Lightning has already loaded into the
+        module.
         """
         if trainer.state.fn != "fit":
             return
@@ -267,14 +274,14 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
         if not updates:  # written by Lightning's own callback before its first update
             return
         held = averaged_tensors(pl_module, self._use_buffers)
-        # In full precision: the module is converted to that of the run only later, see on_fit_start.
+        # In double precision: the module is converted to the precision of the run later, see on_fit_start.
         self._average = [w.detach().to(torch.promote_types(w.dtype, torch.float64), copy=True) for w in held]
         self._updates = updates
-        # The rest of the module is loaded a second time, as its own hook may have changed it in state_dict.
+        # Load the rest of the module again, because its own hook may have changed it in state_dict.
         with _holding(held, self._average):
             pl_module.load_state_dict(checkpoint["state_dict"], strict=strict)
 
-    # ---------------------------------------------------------------- inside
+    # ---------------------------------------------------------------- internals
 
     def _update_after_step(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step, epoch = trainer.global_step, trainer.current_epoch
@@ -294,13 +301,16 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
         self._updates += 1
 
     def _stored(self, average: Tensor, like: Tensor) -> Tensor:
-        """Return an average where it is kept, in the precision of a weight or float32 if that is lower."""
+        """Return ``average`` on the device where it is stored, with the dtype of the weight ``like``.
+
+        The dtype is at least float32.
+        """
         dtype = torch.promote_types(like.dtype, torch.float32)
         return average.detach().to(like.device if self._device is None else self._device, dtype)
 
     @torch.no_grad()
     def _show_average(self, pl_module: LightningModule) -> None:
-        """Put the average into the module, and keep a copy of what it held."""
+        """Copy the average into the module, and keep a copy of the live weights."""
         if self._average and not self._live:
             held = averaged_tensors(pl_module, self._use_buffers)
             self._live = [tensor.detach().clone() for tensor in held]
@@ -326,9 +336,9 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
 
 @contextmanager
 def _holding(held: Sequence[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
-    """Have the tensors ``held`` be ``values`` themselves, without copies and in their precision.
+    """Temporarily replace the data of the tensors ``held`` by ``values``, without copies or conversion.
 
-    Names of a state dict are then none of our business: the module makes and reads its own.
+    The module's own methods can then create or load a state dict with the names that they use.
     """
     own = [tensor.data for tensor in held]
     try:

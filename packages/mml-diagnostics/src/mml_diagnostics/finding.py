@@ -1,4 +1,4 @@
-"""What a diagnostic found: the records, how repeats are counted, and the file that a run leaves behind."""
+"""Records of findings, the log that counts repeats, and the file of findings that a run writes."""
 
 import json
 import logging
@@ -16,23 +16,24 @@ LEVELS: Mapping[Severity, int] = {"info": logging.INFO, "warning": logging.WARNI
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that a check saw at one step.
+    """A problem that a check detected at one step.
 
     Parameters
     ----------
     check
         Name of the check, e.g. ``"overlapping_atoms"``.
     severity
-        ``"info"`` is worth knowing, ``"warning"`` is likely to hurt, ``"error"`` does hurt.
+        ``"info"`` is useful to know, ``"warning"`` probably harms the training, ``"error"`` certainly harms
+        it.
     message
-        What was seen, in plain language.
+        Description of the problem in plain language.
     advice
-        What to do about it.
+        Suggested remedy.
     where
-        Layer, parameter or sample concerned; empty where it is the run as a whole. Problems with the same
-        ``check`` and ``where`` are the same finding.
+        Layer, parameter or sample that is affected; empty if the problem concerns the whole run. Problems
+        with the same ``check`` and ``where`` belong to the same finding.
     patience
-        How many inspections in a row must see it before it is reported.
+        Number of consecutive inspections that must detect the problem before it is reported.
     """
 
     check: str
@@ -45,9 +46,9 @@ class Problem:
 
 @dataclass
 class Finding:
-    """A problem, how often it was seen, and the (global) steps at which it was seen first and last.
+    """A problem with the number of its occurrences and the global steps of the first and the last occurrence.
 
-    Fields are those of :class:`Problem`; ``message`` is the one of the first time.
+    The other fields are those of :class:`Problem`. ``message`` is the message of the first occurrence.
     """
 
     check: str
@@ -61,13 +62,14 @@ class Finding:
 
 
 class FindingLog:
-    """Collects findings: repeats are counted, and each is new only once.
+    """Collect findings and count their repeats.
 
     Parameters
     ----------
     max_places
-        How many places (``where``) one check may name. What comes after that is counted together, in one
-        finding whose ``where`` is ``"elsewhere"``, so that a broken data set does not fill the disk.
+        Maximum number of distinct places (``where``) per check. Problems at further places are counted
+        together in one finding with ``where`` set to ``"elsewhere"``. This limits the file size for a broken
+        data set.
     """
 
     def __init__(self, max_places: int = 20) -> None:
@@ -80,7 +82,7 @@ class FindingLog:
         return list(self._found.values())
 
     def add(self, problem: Problem, step: int) -> Finding:
-        """Count ``problem``, seen at ``step``, and return the finding that it belongs to."""
+        """Count ``problem``, detected at ``step``, and return its finding."""
         key = (problem.check, problem.where)
         if (
             key not in self._found
@@ -109,7 +111,7 @@ class FindingLog:
         return [asdict(finding) for finding in self.findings]
 
     def load_state(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Replace what was found by what :meth:`state` returned earlier."""
+        """Replace the current findings by those of a ``state`` that :meth:`state` returned earlier."""
         found = [Finding(**record) for record in state]
         self._found = {(finding.check, finding.where): finding for finding in found}
 
@@ -117,19 +119,20 @@ class FindingLog:
 def write_findings(directory: str | Path, findings: Iterable[Finding]) -> Path:
     """Write ``findings`` as ``{"findings": [{...}, ...]}`` to ``findings.json`` in ``directory``.
 
-    The file appears in one piece or not at all: it is written beside its place and then renamed.
+    The file is written atomically: the content goes to a temporary file in the same directory, which is then
+    renamed.
 
     Parameters
     ----------
     directory
-        The run's directory; made where it is missing.
+        Directory of the run; created if it does not exist.
     findings
-        What to write.
+        Findings to write.
 
     Returns
     -------
     Path
-        The file.
+        Path of the written file.
     """
     path = Path(directory) / FINDINGS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""GarbageCallback: Python's garbage collection every so many steps, at the same step on all ranks."""
+"""GarbageCallback: run Python's garbage collection at the same steps on all ranks."""
 
 import gc
 from typing import Any
@@ -12,12 +12,12 @@ class GarbageCallback(Callback):
     Parameters
     ----------
     frequency
-        Every so many steps.
+        Number of optimizer steps between two collections.
 
     Raises
     ------
     ValueError
-        For a ``frequency`` below one.
+        If ``frequency`` is below one.
     """
 
     def __init__(self, frequency: int) -> None:
@@ -30,7 +30,7 @@ class GarbageCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Collect, once a step."""
+        """Collect garbage if ``frequency`` optimizer steps have passed, at most once per step."""
         step = trainer.global_step
         if step != self._step and step > 0 and step % self.frequency == 0:
             gc.collect()

@@ -1,4 +1,4 @@
-"""GradientCheckCallback: NaN, Inf and tiny gradients, looked at just before the optimizer steps."""
+"""GradientCheckCallback: detect NaN, Inf and tiny gradients just before the optimizer step."""
 
 import logging
 import math
@@ -39,47 +39,47 @@ logger = logging.getLogger(__name__)
 class GradientCheckCallback(DiagnosticCallback):
     """Find NaN and Inf gradients before the optimizer uses them, zero them, and report tiny gradients.
 
-    It runs after AMP has unscaled the gradients and before they are clipped. It says which parameters,
-    step, batch and samples are concerned; where a sample's own targets or inputs are not finite, it names the
-    sample. Costs one norm per parameter and one transfer from the device per optimizer step. The batches of a
-    step are kept until the step is over, so that samples can be named.
+    The check runs after AMP has unscaled the gradients and before they are clipped. It reports the affected
+    parameters, step, batch and samples. If a sample's own targets or inputs are not finite, it names the
+    sample. The check costs one norm per parameter and one transfer from the device per optimizer step. The
+    batches of a step are kept until the end of the step, so that samples can be named.
 
-    Under DDP the gradients are the same on all ranks when this looks at them, so all ranks zero the same
-    elements; a rank that holds the sample at fault says so itself. With ``patience`` the ranks also agree, in
-    one small exchange per step, on whether to stop. Where a gradient scaler (fp16) skips a step because
-    scaled values overflow, that is its ordinary work and not reported, unless the loss itself is NaN or the
-    scale is down to one; the gradients are then left to the scaler, which skips such a step.
+    Under DDP the gradients are the same on all ranks at this point, so all ranks zero the same elements. A
+    rank whose batch contains the faulty sample reports it itself. With ``patience``, the ranks also agree on
+    whether to stop, with one small exchange per step. If a gradient scaler (fp16) skips a step because scaled
+    values overflow, this is expected and not reported, unless the loss itself is NaN or the scale has fallen
+    to one. With a gradient scaler the gradients are not zeroed, because the scaler skips the step.
 
     Parameters
     ----------
     thres
-        Norms of gradients below this are reported, as one finding of severity ``info``; 0 reports none.
+        Gradient norms below this threshold are reported as one finding of severity ``info``; 0 reports none.
     num_steps
-        How many optimizer steps to check; -1 checks all.
+        Number of optimizer steps to check; -1 checks all.
     verbose
-        Print each event to the console as it happens, without any logging set-up.
+        Whether to print each event to the console when it happens, even if logging is not configured.
     zero_non_finite
-        Set NaN and Inf elements to zero, so that training goes on. False leaves them as they are.
+        Whether to set NaN and Inf elements to zero, so that training continues. False leaves them unchanged.
     patience
-        Stop the run, with a summary, when the gradients of an optimizer were not finite so many times in a
-        row; None never stops it.
+        Number of consecutive steps with non-finite gradients of an optimizer after which the run is stopped
+        with a summary. ``None`` never stops the run.
     dump_dir
-        Where to write the weights, batches and random states of the first ten bad steps (of each rank), for
-        :func:`mml_diagnostics.replay`, which needs a module that is optimized automatically; None: nothing.
-        Not used where strategies shard the weights over ranks, which is said.
+        Directory for the weights, batches and random states of the first ten bad steps of each rank, for
+        :func:`mml_diagnostics.replay`, which needs a module with automatic optimization. ``None`` writes
+        nothing. If the strategy shards the weights over ranks, nothing is written and a warning is logged.
 
     Attributes
     ----------
     steps_checked, steps_non_finite
-        How many optimizer steps were looked at, and on how many a gradient was not finite.
+        Number of optimizer steps that were checked, and number of those with a non-finite gradient.
     small_counts
-        Parameter name -> on how many steps the norm of its gradient was below ``thres``.
+        Mapping from parameter name to the number of steps at which its gradient norm was below ``thres``.
 
     Raises
     ------
     ValueError
-        For a ``thres`` that is negative or not finite, ``num_steps`` that is neither -1 nor positive, a
-        ``patience`` below one, or a ``dump_dir`` that is a file.
+        If ``thres`` is negative or not finite, ``num_steps`` is neither -1 nor positive, ``patience`` is
+        below one, or ``dump_dir`` is a file.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class GradientCheckCallback(DiagnosticCallback):
         self.steps_checked = 0
         self.steps_non_finite = 0
         self.small_counts: Counter[str] = Counter()
-        self._streaks: Counter[int] = Counter()  # index of an optimizer -> bad steps in a row
+        self._streaks: Counter[int] = Counter()  # optimizer index -> number of consecutive bad steps
         self._batches: list[StepBatch] = []
         self._dump = StepDump(dump_dir)
         self._loss: Tensor | None = None
@@ -115,7 +115,7 @@ class GradientCheckCallback(DiagnosticCallback):
 
     @never_fatal
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the console where ``verbose`` asks for it; say where steps cannot be written down."""
+        """Configure the console output and check whether bad steps can be written to ``dump_dir``."""
         self._names.clear()
         if self.verbose and self._speaks:
             speak_on_console()
@@ -125,7 +125,7 @@ class GradientCheckCallback(DiagnosticCallback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the batches that the coming step is made from (several where gradients accumulate)."""
+        """Store the batches of the coming step (several if gradients are accumulated)."""
         if self._done:
             return
         if trainer.global_step != self._step:
@@ -136,19 +136,19 @@ class GradientCheckCallback(DiagnosticCallback):
 
     @never_fatal
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Remember the loss (not its value, which would have to be waited for)."""
+        """Store the loss tensor. Its value is not read, which would require waiting for the device."""
         self._loss = loss.detach()
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Look at the gradients that ``optimizer`` is about to use."""
+        """Check the gradients that ``optimizer`` is about to use."""
         if self._done:
             return
         self.steps_checked += 1
         self._look(trainer, pl_module, optimizer)
         if self.patience is not None:
-            # Also where this rank's diagnostic is switched off: the others wait for its answer.
+            # Also if the diagnostic is disabled on this rank: the other ranks wait for its answer.
             stop = max(self._streaks.values(), default=0) >= self.patience
             if self._world_size > 1:
                 stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
@@ -165,7 +165,7 @@ class GradientCheckCallback(DiagnosticCallback):
         if scaler is not None and gradients and getattr(optimizer, "_step_supports_amp_scaling", False):
             scale = scaler.scale(
                 torch.ones((), device=gradients[0].device)
-            )  # such optimizers unscale by themselves
+            )  # optimizers with AMP scaling unscale internally
         norms = gradient_norms(gradients, scale)
         index = next((i for i, other in enumerate(trainer.optimizers) if other is optimizer), 0)
         if all(map(math.isfinite, norms)):
@@ -179,19 +179,19 @@ class GradientCheckCallback(DiagnosticCallback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let go of the batches when their step is over."""
+        """Release the batches at the end of their step."""
         self._loss = None
         if trainer.global_step != self._step:
             self._batches.clear()
 
     def detach(self) -> None:
-        """Let go of batches and of the module's parameter names."""
+        """Release the batches and the module's parameter names."""
         self._batches.clear()
         self._names.clear()
         self._loss = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return findings and counts."""
+        """Return the findings and the counts."""
         return super().state_dict() | {
             "steps_checked": self.steps_checked,
             "steps_non_finite": self.steps_non_finite,
@@ -200,7 +200,7 @@ class GradientCheckCallback(DiagnosticCallback):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on counting where the resumed run was."""
+        """Restore the findings and the counts of the resumed run."""
         super().load_state_dict(state_dict)
         self.steps_checked = state_dict["steps_checked"]
         self.steps_non_finite = state_dict["steps_non_finite"]
@@ -223,7 +223,10 @@ class GradientCheckCallback(DiagnosticCallback):
         gradients: Sequence[Tensor],
         scaler: Any,
     ) -> bool:
-        """Zero and report; return whether this is more than a scaler at its ordinary work."""
+        """Zero and report non-finite gradients, and return True.
+
+        Return False if no gradient is non-finite, or if a gradient scaler overflowed as expected.
+        """
         counts = count_non_finite(gradients)
         bad = [(p, g, c) for p, g, c in zip(parameters, gradients, counts, strict=True) if any(c)]
         if not bad or self._is_overflow(scaler):
@@ -271,7 +274,7 @@ class GradientCheckCallback(DiagnosticCallback):
             logger.error("On this rank: %s %s", problem.message, problem.advice)
 
     def _is_overflow(self, scaler: Any) -> bool:
-        """Whether values that are not finite come from the gradient scaler trying a large scale."""
+        """Return whether the gradient scaler caused the non-finite values by trying a large scale."""
         if scaler is None or (self._loss is not None and bool(self._loss.isnan().any())):
             return False
         return bool(scaler.get_scale() > 1.0)

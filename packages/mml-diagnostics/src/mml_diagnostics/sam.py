@@ -1,4 +1,4 @@
-"""SAM: sharpness-aware minimisation as a callback."""
+"""SAM: sharpness-aware minimization as a callback."""
 
 import logging
 import math
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 def ascent_step(
     parameters: list[nn.Parameter], gradients: list[Tensor], rho: float, adaptive: bool
 ) -> tuple[list[Tensor], Tensor]:
-    r"""Return the perturbation :math:`\rho\, g / |g|`, or of adaptive SAM :math:`\rho\, w^2 g / |w g|`.
+    r"""Return the perturbation :math:`\rho\, g / |g|`, or :math:`\rho\, w^2 g / |w g|` for adaptive SAM.
 
     Foret et al. 2021, "Sharpness-Aware Minimization" (arXiv:2010.01412), equation 2, and Kwon et al. 2021,
     "ASAM" (arXiv:2102.11600), with :math:`T_w = |w|`. Norms are over all parameters together.
@@ -28,7 +28,7 @@ def ascent_step(
     Returns
     -------
     tuple
-        One tensor a parameter, and the norm in the denominator.
+        A list with one perturbation per parameter, and the norm in the denominator.
     """
     scaled = [p.detach().abs() * g if adaptive else g for p, g in zip(parameters, gradients, strict=True)]
     norm = nn.utils.get_total_norm(scaled)
@@ -37,41 +37,42 @@ def ascent_step(
 
 
 class SAM(Callback):
-    """Take the gradient not where the weights are, but where the loss is highest nearby.
+    """Compute the gradient at the nearby weights with the highest loss (sharpness-aware minimization).
 
-    When the optimizer is about to step, the weights are moved by ``rho`` along the gradient, all batches of
-    the step (several where gradients accumulate) are gone through again, and the weights are put back, bit
-    for bit; the optimizer then uses the second gradient. Clipping comes after, under DDP both gradients are
-    averaged among ranks, and where the second gradient is not finite on any rank, all go on with the first.
+    Before the optimizer steps, the weights are moved by ``rho`` along the gradient. All batches of the step
+    (several if gradients are accumulated) are then run again, and the weights are restored bit for bit. The
+    optimizer uses the second gradient. Clipping is applied afterwards. Under DDP both gradients are averaged
+    over the ranks. If the second gradient is not finite on any rank, all ranks use the first gradient.
 
-    The second pass leaves no trace: what a module logs, its torchmetrics metrics, its buffers (batch norm's
-    statistics) and the attributes that it sets in ``training_step`` are those of the first pass. It draws the
-    same random numbers from ``on_train_batch_start`` on, so that dropout masks are the same, and afterwards
-    the random state is that of a step without SAM. A step costs twice as much.
+    The second pass has no side effects. Logged values, torchmetrics metrics, buffers (batch norm statistics)
+    and attributes that ``training_step`` sets keep their values from the first pass. The second pass draws
+    the same random numbers from ``on_train_batch_start`` on, so that dropout masks are the same. Afterwards
+    the random state is the same as without SAM. A step costs twice as much.
 
     Parameters
     ----------
     rho
-        Length of the move.
+        Length of the perturbation.
     adaptive
-        Move each weight in proportion to its size (ASAM).
+        Whether to move each weight in proportion to its size (ASAM).
     skip_step_count, skip_epoch_count
-        Ordinary steps before the first with SAM; both are waited for.
+        Number of optimizer steps and of epochs without SAM at the start. SAM starts when both have passed.
     logging
-        Log ``sam/gradient_norm`` and ``sam/steps_fallen_back`` to the trainer's loggers.
+        Whether to log ``sam/gradient_norm`` and ``sam/steps_fallen_back`` to the trainer's loggers.
     log_level
-        Level of this module's log lines.
+        Log level of this module's logger.
 
     Attributes
     ----------
     steps_fallen_back
-        On how many steps the first gradient had to do.
+        Number of steps that used the first gradient because no finite second gradient was available.
 
     Raises
     ------
     ValueError
-        For ``rho`` that is not positive and finite or negative counts; when a fit starts, for manual
-        optimization, a gradient scaler (precision 16-mixed), or FSDP.
+        If ``rho`` is not positive and finite, or a count is negative. At the start of a fit: if the module
+        uses manual optimization, if the precision uses a gradient scaler (16-mixed), or if the strategy is
+        FSDP.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class SAM(Callback):
         self._step = -1
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what SAM cannot be correct with."""
+        """Check that SAM supports the module's optimization, the precision and the strategy."""
         self._batches.clear()
         if not pl_module.automatic_optimization:
             raise ValueError("SAM needs automatic optimization; this module optimizes manually.")
@@ -112,7 +113,7 @@ class SAM(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the batches that the coming step is made from."""
+        """Store the batches of the coming step."""
         if trainer.global_step != self._step:
             self._batches.clear()
         self._step = trainer.global_step
@@ -129,7 +130,7 @@ class SAM(Callback):
         if not parameters:
             return
         moves, norm = ascent_step(parameters, first, self.rho, self.adaptive)
-        usable = bool(norm.isfinite() & (norm > 0))  # the same on all ranks, as gradients are
+        usable = bool(norm.isfinite() & (norm > 0))  # the same on all ranks, because the gradients are
         if usable:
             usable = self._second_pass(trainer, pl_module, parameters, moves)
         if not usable:
@@ -147,16 +148,16 @@ class SAM(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let go of the batches when their step is over."""
+        """Release the batches at the end of their step."""
         if trainer.global_step != self._step:
             self._batches.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how many steps fell back."""
+        """Return the number of steps that used the first gradient."""
         return {"steps_fallen_back": self.steps_fallen_back}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of steps that used the first gradient."""
         self.steps_fallen_back = state_dict["steps_fallen_back"]
 
     def _second_pass(
@@ -166,7 +167,7 @@ class SAM(Callback):
         parameters: list[nn.Parameter],
         moves: list[Tensor],
     ) -> bool:
-        """Leave the gradients at the moved weights in place; False where they are missing or not finite."""
+        """Compute the gradients at the moved weights, and return whether all of them exist and are finite."""
         before = [p.detach().clone() for p in parameters]
         after_first = random_state(pl_module.device)
         try:

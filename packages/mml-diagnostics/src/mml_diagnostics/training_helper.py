@@ -1,4 +1,4 @@
-"""TrainingHelperCallback: every so many steps, heuristics on data, embeddings, gradients and weights."""
+"""TrainingHelperCallback: periodic checks of data, embeddings, gradients, weights and loss."""
 
 import logging
 import math
@@ -31,41 +31,48 @@ DATA_CHECKS = (
 
 
 class TrainingHelperCallback(DiagnosticCallback):
-    """Look at a training run every ``update_freq`` steps and say in plain language what is wrong with it.
+    """Inspect a training run every ``update_freq`` steps and report problems in plain language.
 
-    The heuristics are the functions in :mod:`mml_diagnostics.checks`. Data: positions that look fractional,
-    overlapping atoms, isolated nodes, duplicate samples, target outliers. Embeddings: exploding, collapsed.
-    Gradients: parameters that have none, none that reaches the encoder, dead units, small ones. Weights: an
-    encoder dwarfed by its heads, update-to-weight ratio, learning rate zero. Loss: did not fall over the last
-    ten checks. Histograms of gradient norms, weight norms and embeddings go to the trainer's loggers, under
+    The heuristics are the functions in :mod:`mml_diagnostics.checks`:
+
+    * Data: positions that look fractional, overlapping atoms, isolated nodes, duplicate samples, target
+      outliers.
+    * Embeddings: exploding, collapsed.
+    * Gradients: parameters without a gradient, an encoder that no gradient reaches, dead units, small
+      gradients.
+    * Weights: an encoder with much smaller weights than its heads, the update-to-weight ratio, a learning
+      rate of zero.
+    * Loss: no decrease over the last ten checks.
+
+    Histograms of gradient norms, weight norms and embeddings are sent to the trainer's loggers, under
     ``diagnostics/``.
 
-    Works with any LightningModule. Checks that need an ``encoder``, ``output_heads`` or a graph with ``pos``
-    and ``edge_index`` are skipped where there is none, and that is said once. On the steps between, nothing
-    is read from the device and no hook is attached; the loss is summed up where it is. Each rank looks at its
-    own batches, and rank zero reports.
+    The callback works with any LightningModule. Checks that need an ``encoder``, ``output_heads`` or a graph
+    with ``pos`` and ``edge_index`` are skipped if these are missing; this is logged once. On the steps
+    between two inspections, nothing is read from the device, no hook is attached, and the loss is summed on
+    its device. Each rank inspects its own batches, and rank zero reports.
 
     Parameters
     ----------
     small_grad_thres
-        Gradient norms below this are worth knowing (severity ``info``); 0 reports none.
+        Gradient norms below this threshold are reported with severity ``info``; 0 reports none.
     update_freq
-        Look at every so many optimizer steps, the first included.
+        Number of optimizer steps between two inspections. The first step is inspected.
     encoder_hook
-        Look at the encoder's output, with a forward hook that is there only on the steps looked at.
+        Whether to check the encoder's output. The forward hook is attached only on inspected steps.
     record_param_norm_history
-        Record the norms of the weights of encoder and heads (else of the module), in ``param_norm_history``
-        and as ``diagnostics/<part>_norm`` in the trainer's loggers.
+        Whether to record the weight norms of the encoder and the heads, or of the whole module if it has
+        neither. They are stored in ``param_norm_history`` and logged as ``diagnostics/<part>_norm``.
 
     Attributes
     ----------
     param_norm_history
-        Name -> list of (step, norm).
+        Mapping from name to a list of (step, norm).
 
     Raises
     ------
     ValueError
-        For a negative ``small_grad_thres`` or an ``update_freq`` below one.
+        If ``small_grad_thres`` is negative or not finite, or ``update_freq`` is below one.
     """
 
     def __init__(
@@ -86,8 +93,8 @@ class TrainingHelperCallback(DiagnosticCallback):
         self.record_param_norm_history = record_param_norm_history
         self.param_norm_history: dict[str, list[tuple[int, float]]] = {}
         self.loss_history: list[float] = []
-        self._inspected = -1  # the last step that was looked at
-        self._live = False  # whether the step at hand is looked at
+        self._inspected = -1  # the last step that was inspected
+        self._live = False  # whether the current step is inspected
         self._before: dict[str, Tensor] = {}
         self._groups: list[dict[str, float]] = []  # learning rates
         self._gradient_norms: dict[str, float] = {}
@@ -100,7 +107,7 @@ class TrainingHelperCallback(DiagnosticCallback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Decide whether this step is looked at; if so, look at the data and wait for the encoder."""
+        """Check the data and attach the encoder hook, if this step is inspected."""
         step = trainer.global_step
         if step % self.update_freq or step == self._inspected:
             return
@@ -123,7 +130,7 @@ class TrainingHelperCallback(DiagnosticCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Look at the gradients, and remember the weights that ``optimizer`` is about to change."""
+        """Check the gradients, and copy the weights that ``optimizer`` is about to change."""
         if not self._live:
             return
         mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -142,7 +149,7 @@ class TrainingHelperCallback(DiagnosticCallback):
             if frozen or any(id(p) in mine for p in named.values()):
                 self._run("encoder_without_gradient", gradients.encoder_gradient, named, norms)
         self._before |= {name: p.detach().clone() for name, p in parameters.items() if p.grad is not None}
-        for group in optimizer.param_groups:  # schedules step before the batch ends: read the rates now
+        for group in optimizer.param_groups:  # read now: schedulers step before the batch ends
             self._groups.append(
                 {key: float(group[key]) for key in ("lr", "initial_lr", "max_lr") if key in group}
             )
@@ -151,14 +158,14 @@ class TrainingHelperCallback(DiagnosticCallback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add up the loss; when a step that is looked at is over, look at the weights and the loss."""
+        """Add up the loss. At the end of an inspected step, check the weights and the loss."""
         if (value := loss_in(outputs)) is not None:
             self._loss_sum = value.float() if self._loss_sum is None else self._loss_sum + value
             self._loss_count += 1
         if not self._live:
             return
         self._encoder.remove()
-        if trainer.global_step == self._step:  # gradients are still accumulated
+        if trainer.global_step == self._step:  # gradients are still being accumulated
             return
         self._check_weights(trainer, pl_module)
         self._check_loss()
@@ -170,18 +177,18 @@ class TrainingHelperCallback(DiagnosticCallback):
                 logger.warning("TrainingHelperCallback: %s", problem.message)
 
     def detach(self) -> None:
-        """Remove the forward hook, and let go of the batch and the weights that were kept."""
+        """Remove the forward hook, and release the stored batch and weights."""
         self._forget()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return findings and histories."""
+        """Return the findings and the histories."""
         return super().state_dict() | {
             "loss_history": list(self.loss_history),
             "param_norm_history": {name: [list(x) for x in h] for name, h in self.param_norm_history.items()},
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where the resumed run was."""
+        """Restore the findings and the histories of the resumed run."""
         super().load_state_dict(state_dict)
         self.loss_history = list(state_dict["loss_history"])
         histories = state_dict["param_norm_history"].items()
@@ -227,7 +234,7 @@ class TrainingHelperCallback(DiagnosticCallback):
                 log_histogram(trainer, f"diagnostics/{name}", values, self._step)
 
     def _forget(self) -> None:
-        """Let go of what belongs to the step that was looked at."""
+        """Release the data of the inspected step."""
         self._live = False
         self._encoder.forget()
         self._before, self._groups, self._gradient_norms = {}, [], {}
