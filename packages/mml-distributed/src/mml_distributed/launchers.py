@@ -169,7 +169,10 @@ def slurm(env: Mapping[str, str]) -> Launch | None:
 
 
 def first_node(text: str) -> str | None:
-    """Return the first name of Slurm's short node list, such as n01 for "n[01-03,7],m5"; None if it is empty."""
+    """Return the first name of a node list in Slurm's short form, or None if the list is empty.
+
+    For example, the first name of "n[01-03,7],m5" is "n01".
+    """
     name = ""
     rest = text
     while match := re.match(r"([^\[\],]*)\[(\d+)[^\]]*\]", rest):
