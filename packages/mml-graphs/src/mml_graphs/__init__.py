@@ -1,4 +1,4 @@
-"""Periodic neighbours and graph batches for crystals and molecules."""
+"""Periodic neighbors, graphs and graph batches for crystals and molecules."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the smaller transforms on first use: most users need few of them."""
+    """Import the transforms of `mml_graphs.transforms` on first use, because most users need few of them."""
     if name in __all__:
         from mml_graphs import transforms
 

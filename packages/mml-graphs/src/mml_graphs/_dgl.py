@@ -1,8 +1,9 @@
-"""The import of DGL, which nobody maintains any more: all that it needs to work on today's torch.
+"""Import DGL, with the workarounds that the unmaintained library needs for current versions of torch.
 
-The extra ``mml-graphs[dgl]`` pins 1.1.3, the last version that imports: later ones need parts that torchdata
-has removed. It has wheels for Python 3.11 and no later one. It uses ``packaging`` without declaring it and
-falls back to a copy within setuptools that is gone; the extra declares it. All of this can go when DGL does.
+The extra ``mml-graphs[dgl]`` pins 1.1.3, the last version that can be imported; later versions need parts
+that torchdata has removed. Version 1.1.3 has wheels for Python 3.11, but not for later versions. It uses
+``packaging`` without declaring it, and falls back to a copy in setuptools that no longer exists, so the extra
+declares it. This module can be removed together with DGL.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from mml_graphs._optional import optional_module
 
 @cache
 def import_dgl() -> ModuleType:
-    """Return ``dgl``, imported on first use (it takes seconds).
+    """Return ``dgl``, imported on first use (which takes seconds).
 
     Raises
     ------
     ImportError
-        If it is not installed, or cannot be for this Python; the message holds the install command.
+        If DGL is not installed, or not available for this version of Python. The message contains the install
+        command.
     """
     requirement, purpose = "mml-graphs[dgl]", "the 'dgl' graph backend"
     if sys.modules.get("dgl") is None and importlib.util.find_spec("dgl") is None:
@@ -33,7 +35,7 @@ def import_dgl() -> ModuleType:
             f"(x86-64), macOS and Windows; this is Python {platform.python_version()} on {platform.system()} "
             f'({platform.machine()}). With Python 3.11: python -m pip install "{requirement}"'
         )
-    # Where nothing says which framework is meant, DGL prints a notice and writes a file in the home folder.
+    # If DGLBACKEND is not set, DGL prints a notice and writes a file to the home folder.
     chosen = os.environ.get("DGLBACKEND")
     os.environ["DGLBACKEND"] = chosen or "pytorch"
     try:

@@ -1,4 +1,4 @@
-"""Cutoffs that grow until no atom is without a neighbour."""
+"""Increase the cutoff of a structure until every atom has a neighbor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mml_graphs.neighbors import Edges, search, with_exact_lengths, wrap
 STEP = 0.5  # angstrom
 LIMIT = 100.0  # angstrom
 
-# Images that may be looked at, at once, to estimate how far the nearest neighbours are.
+# Largest number of images that are examined at once to estimate the distances to the nearest neighbors.
 FEW = 300_000
 
 
@@ -31,46 +31,47 @@ def isolated_atoms(edges: Edges, n_atoms: int) -> NDArray[np.int64]:
     Returns
     -------
     ndarray
-        Indices, ascending.
+        Indices of the atoms, ascending.
     """
     src = edges.src
     if src.size and np.count_nonzero(src[1:] != src[:-1]) + 1 == n_atoms:
-        return src[:0]  # as many sources as atoms: the common case, without counting
+        return src[:0]  # as many sources as atoms; this common case needs no counting per atom
     return np.flatnonzero(np.bincount(src, minlength=n_atoms) == 0)
 
 
 def adaptive_edges(
     positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: str
 ) -> tuple[Edges, float]:
-    """Find edges, with the cutoff grown to the first step at which every atom has a neighbour.
+    """Find edges, with the cutoff increased to the first step at which every atom has a neighbor.
 
-    Steps are 0.5 angstrom; the last one is at 100 angstrom. The result is that of trying one step after the
-    other, but the distance to the nearest neighbours is estimated first, so that mostly one further search
-    is enough.
+    Steps are 0.5 angstrom wide, and the last step is at 100 angstrom. The result is the same as that of
+    trying one step after the other. However, the distance to the nearest neighbors is estimated first, so
+    that one further search is usually enough.
 
     In a structure without periodic directions, atoms with no other atom within the last step are free: they
-    have no edges, and the cutoff does not grow for them. A single free atom keeps the nominal cutoff.
+    have no edges and do not increase the cutoff. A single free atom keeps the nominal cutoff.
 
     Parameters
     ----------
     positions
         [N, 3], float64, angstrom.
     cell
-        The cell.
+        Completed cell.
     cutoff
         Nominal cutoff, angstrom.
     backend
-        Name of the search.
+        Name of the neighbor search.
 
     Returns
     -------
     edges, cutoff
-        The edges, and the cutoff that they were found with, angstrom.
+        Edges, and the cutoff with which they were found, angstrom.
 
     Raises
     ------
     ValueError
-        If the structure is periodic, and 100 angstrom (or a larger nominal cutoff) are not enough.
+        If the structure is periodic and an atom still has no neighbor at 100 angstrom (or at the nominal
+        cutoff, if that is larger).
     """
     edges = search(positions, cell, cutoff, backend)
     lonely = at_first = isolated_atoms(edges, len(positions))
@@ -89,7 +90,7 @@ def adaptive_edges(
                     break
             needed = float(nearest.max())
         else:
-            needed = radius * 1.26  # twice the volume: all searches before the last cost as much as that one
+            needed = radius * 1.26  # twice the volume: all earlier searches together cost as much as the last
         radius = first_step(cutoff, max(needed, math.nextafter(radius, math.inf)))
         edges = search(positions, cell, radius, backend)
         lonely = isolated_atoms(edges, len(positions))
@@ -106,7 +107,7 @@ def adaptive_edges(
 
 
 def first_step(cutoff: float, needed: float) -> float:
-    """Return the first of ``cutoff + 0.5 k`` that reaches ``needed``, 100 or the cutoff at most, angstrom."""
+    """Return the first ``cutoff + 0.5 k`` that reaches ``needed``, at most 100 or the cutoff, angstrom."""
     if needed <= cutoff:
         return cutoff
     if needed >= LIMIT:
@@ -120,23 +121,24 @@ def first_step(cutoff: float, needed: float) -> float:
 def nearest_distances(
     positions: NDArray[np.float64], cell: Cell, atoms: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Find the distance to the nearest neighbour of some atoms.
+    """Compute the distances from some atoms to their nearest neighbors.
 
-    Looks at the 27 images around the nearest one in fractional coordinates of the reduced cell.
+    For each pair of atoms, the 27 images around the nearest image in fractional coordinates of the reduced
+    cell are examined.
 
     Parameters
     ----------
     positions
         [N, 3], float64, angstrom.
     cell
-        The cell.
+        Completed cell.
     atoms
-        [M], the atoms asked about.
+        [M], indices of the atoms.
 
     Returns
     -------
     ndarray
-        [M], angstrom; infinite where there is no other atom.
+        [M], distances, angstrom. Infinite if there is no other atom.
     """
     cell = reduced_cell(cell)
     wrapped, _ = wrap(positions, cell)
@@ -166,7 +168,7 @@ def _too_far(positions: NDArray[np.float64], cell: Cell, lonely: NDArray[np.int6
 
 
 def name_atoms(atoms: NDArray[np.int64]) -> str:
-    """Begin a sentence with the first few of some atoms, and a verb."""
+    """Begin a sentence with the first few of the given atoms and a verb ("has" or "have")."""
     if len(atoms) == 1:
         return f"atom {atoms[0]} has"
     listed = ", ".join(map(str, atoms[:8].tolist())) + (", ..." if len(atoms) > 8 else "")

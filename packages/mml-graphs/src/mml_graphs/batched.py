@@ -1,4 +1,4 @@
-"""The edges of a whole batch, found by torch operations on the device that the batch is on."""
+"""Find the edges of a whole batch with torch operations, on the device of the batch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BACKENDS = ("auto", "torch", "nvalchemi")
 class BatchEdges(NamedTuple):
     """Directed edges of a batch, sorted by source atom.
 
-    ``offsets``, ``vectors`` and ``distances`` carry gradients to positions and cells. Floats have the dtype
-    of the positions, or float32 where those have half precision; they are rounded from float64.
+    ``offsets``, ``vectors`` and ``distances`` carry gradients to positions and cells. Floats are computed in
+    float64 and rounded to the dtype of the positions, or to float32 if the positions have half precision.
 
     Attributes
     ----------
     src, dst
-        [E] int64, rows of ``pos``: atom ``src[i]`` sees an image of atom ``dst[i]``.
+        [E] int64, rows of ``pos``: edge i connects atom ``src[i]`` to an image of atom ``dst[i]``.
     images
         [E, 3], integer-valued floats: lattice translation of the destination atom.
     offsets
@@ -34,7 +34,7 @@ class BatchEdges(NamedTuple):
     vectors
         [E, 3]: ``pos[dst] + offsets - pos[src]``, angstrom.
     distances
-        [E]: the lengths of ``vectors``, angstrom.
+        [E]: lengths of ``vectors``, angstrom.
     """
 
     src: Tensor
@@ -55,41 +55,43 @@ def periodic_edges_batch(
 ) -> BatchEdges:
     """Find the edges of all structures of a batch at once, on the device of its tensors.
 
-    The edges are those of `find_edges` for each structure: all pairs, images included, at a distance of at
-    most ``cutoff``, which is decided in float64 on what is stored (so the device must know float64). Memory
-    is proportional to atoms and edges: pairs are tried a bounded number at a time. The host waits for the
-    device seven times, and four times more for each portion: 65,536 pairs on a CPU, 8 million elsewhere.
+    For each structure, the edges are the same as those of `find_edges`: all pairs, images included, at a
+    distance of at most ``cutoff``. The distances are compared with the cutoff in float64, computed from the
+    tensors as they are stored, so the device must support float64. Memory is proportional to the number of
+    atoms and edges, because pairs are examined in portions of bounded size: 65,536 pairs on a CPU, 8 million
+    on other devices. The host synchronizes with the device seven times, and four more times for each portion.
 
     Parameters
     ----------
     pos
-        [N, 3] floats, Cartesian, angstrom; atoms may lie outside the cell.
+        [N, 3] floats, Cartesian positions, angstrom. Atoms may lie outside the cell.
     cell
         [B, 3, 3] floats, rows are the lattice vectors, angstrom. Vectors of directions that are not periodic
-        are not looked at and may be zero.
+        are ignored and may be zero.
     pbc
-        [B, 3] or [3] booleans: which directions are periodic.
+        [B, 3] or [3] booleans, periodicity along each of the three lattice vectors.
     batch
-        [N] integers, the structure of each atom, in any order. A structure without atoms has no edges, and
-        its cell is not looked at.
+        [N] integers, index of the structure of each atom, in any order. A structure without atoms has no
+        edges, and its cell is ignored.
     cutoff
         Largest distance, angstrom, inclusive.
     backend
-        ``"torch"``, ``"nvalchemi"`` (nvalchemi-toolkit-ops), or ``"auto"``: the latter where it is installed
-        and the tensors are on a CUDA device. Both give the same edges, those of one source in another order.
+        ``"torch"``, ``"nvalchemi"`` (nvalchemi-toolkit-ops) or ``"auto"``, which selects ``"nvalchemi"`` if
+        it is installed and the tensors are on a CUDA device, and ``"torch"`` otherwise. Both backends return
+        the same edges, but the edges of one source atom may be in a different order.
 
     Returns
     -------
     BatchEdges
-        Each pair in both directions; an atom is its own neighbour only in another image.
+        Each pair in both directions. An atom is a neighbor of itself only in another image.
 
     Raises
     ------
     ValueError
-        On wrong shapes, dtypes or devices, a cutoff that is not positive and finite, positions or cells that
-        are not finite, a structure number outside 0 to B - 1, periodic vectors that span no volume, a cutoff
-        within which one atom sees more images than memory holds, or two atoms in one place; the message names
-        structure and atom (its row in ``pos``).
+        If a shape, dtype or device is wrong, the cutoff is not positive and finite, positions or cells are
+        not finite, a structure index is outside 0 to B - 1, the periodic vectors of a structure span no
+        volume, an atom has more images within the cutoff than fit into memory, or two atoms are in one place.
+        The message names the structure and the atom (its row in ``pos``).
     ImportError
         If the backend is not installed.
 
@@ -165,7 +167,8 @@ def _geometry(
 ) -> tuple[BatchEdges, Tensor]:
     """Compute edges and squared lengths by the formula of `find_edges`, in the same order of operations.
 
-    ``vectors`` [3, 3, N or 1] are component, lattice vector, and atom, or one structure for all atoms.
+    The dimensions of ``vectors`` [3, 3, N or 1] are component, lattice vector and atom. The last dimension is
+    1 if the batch has one structure.
     """
     src, dst, images = pairs
     i, j, k = images
@@ -190,7 +193,7 @@ def _geometry(
 
 
 def _rows(columns: Iterable[Tensor], dtype: torch.dtype) -> Tensor:
-    """Stack three columns to [E, 3]; on a CPU this takes a quarter of the time of `torch.stack`."""
+    """Stack three columns to [E, 3]. On a CPU, this takes a quarter of the time of `torch.stack`."""
     x, y, z = columns
     rows = torch.empty(len(x), 3, dtype=dtype, device=x.device)
     rows[:, 0], rows[:, 1], rows[:, 2] = x, y, z
@@ -198,9 +201,10 @@ def _rows(columns: Iterable[Tensor], dtype: torch.dtype) -> Tensor:
 
 
 def _largest_square(cutoff: float) -> float:
-    """Return the largest number whose square root, correctly rounded as numpy's is, is at most the cutoff.
+    """Return the largest number whose correctly rounded square root is at most the cutoff.
 
-    A device's own square root may be off in the last digit, which would decide pairs at the very cutoff.
+    NumPy rounds square roots correctly. The square root of a device may be wrong in the last digit, which
+    would change the decision for pairs at exactly the cutoff.
     """
     square = float(cutoff) ** 2
     while math.sqrt(square) > cutoff:
@@ -211,7 +215,7 @@ def _largest_square(cutoff: float) -> float:
 
 
 def _check_tensors(pos: Tensor, cell: Tensor, pbc: Tensor, batch: Tensor) -> None:
-    """Check what is known without looking at values."""
+    """Check dtypes, shapes and devices, which does not require reading values from the device."""
     for name, tensor in (("pos", pos), ("cell", cell)):
         if not tensor.is_floating_point():
             raise ValueError(f"{name!r} has dtype {tensor.dtype}, expected floats")
@@ -237,7 +241,7 @@ def _check_tensors(pos: Tensor, cell: Tensor, pbc: Tensor, batch: Tensor) -> Non
 
 
 def _check_values(pos: Tensor, cell: Tensor, batch: Tensor) -> None:
-    """Check values, waiting for the device once where they are good."""
+    """Check values. If they are valid, this synchronizes with the device only once."""
     strange = (batch < 0) | (batch >= len(cell))
     infinite = ~torch.isfinite(pos).all(dim=1)
     unbound = ~torch.isfinite(cell).all(dim=2).all(dim=1)

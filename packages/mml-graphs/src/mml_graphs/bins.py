@@ -1,8 +1,8 @@
-"""Atoms of a batch sorted into bins of their structure, by torch operations on any device.
+"""Sort the atoms of a batch into bins of their structure, with torch operations on any device.
 
-For each atom, the bins in reach are columns (outer and middle direction) with one run of bins (innermost
-direction) each, so that its partners are a few contiguous slices of the sorted atoms; small cells have one
-bin. Lists of unequal length are laid out by counts and running sums.
+For each atom, the bins in reach are columns (outer and middle direction), each with one run of bins
+(innermost direction). The partners of an atom are therefore a few contiguous slices of the sorted atoms.
+Small cells have a single bin. Lists of unequal length are stored by their counts and running sums.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ from torch import Tensor
 
 from mml_graphs.triangular import Frame, Wrapped
 
-# Bins are this part of the radius wide (innermost, middle, outer): runs cost nothing, columns a row each.
+# Bin widths as fractions of the radius (innermost, middle, outer). Runs cost nothing; each column costs a
+# row.
 BIN_WIDTHS = (1 / 8, 1 / 2, 1 / 2)
-BINNED_FROM = 48  # atoms: fewer are hardly more than the columns in reach
-MOST_BINS = 8192  # along each direction: the number of a bin stays far below 2**63
-# A table of all bins is the quicker way to their atoms; more bins than this an atom are searched for.
+BINNED_FROM = 48  # atoms; smaller structures have hardly more atoms than columns in reach
+MOST_BINS = 8192  # along each direction, so that the index of a bin stays far below 2**63
+# A table of all bins finds their atoms faster. With more bins per atom than this, a binary search is used.
 TABLE_FACTOR = 16
 
 
 class Slices(NamedTuple):
-    """Slices of the sorted atoms, int32: atom ``atom[k]`` may see ``length[k]`` of them from ``begin[k]``."""
+    """Slices of the sorted atoms, int32.
+
+    Slice k contains ``length[k]`` atoms, from ``begin[k]`` on, that may be neighbors of atom ``atom[k]``.
+    """
 
     atom: Tensor
     begin: Tensor
@@ -36,14 +40,14 @@ def count_bins(frame: Frame, counts: Tensor) -> Tensor:
     Parameters
     ----------
     frame
-        The turned cells.
+        Turned cells.
     counts
         [B] number of atoms.
 
     Returns
     -------
     Tensor
-        [3, B] int64; 1 where the bins in reach would be nearly all of them.
+        [3, B] int64, number of bins along each direction. It is 1 if nearly all bins would be in reach.
     """
     widths = frame.reach.new_tensor(BIN_WIDTHS)[:, None]
     bins = (1 / (frame.reach * widths)).clamp(1, MOST_BINS).floor()
@@ -54,25 +58,25 @@ def count_bins(frame: Frame, counts: Tensor) -> Tensor:
 def find_slices(
     wrapped: Wrapped, frame: Frame, bins: Tensor, n_bins: int, batch: Tensor
 ) -> tuple[Tensor, Slices]:
-    """Sort atoms into bins and find the slices of them that each atom may see.
+    """Sort atoms into bins, and find the slices of the sorted atoms that may be neighbors of each atom.
 
     Parameters
     ----------
     wrapped
         Atoms in the turned cells.
     frame
-        The turned cells.
+        Turned cells.
     bins
         [3, B] from `count_bins`.
     n_bins
-        How many they are, over all structures.
+        Total number of bins of all structures.
     batch
-        [N] the structure of each atom.
+        [N] index of the structure of each atom.
 
     Returns
     -------
     order, slices
-        [N] atoms sorted by bin, and the slices, sorted by atom; some are empty.
+        [N] indices of the atoms sorted by bin, and the slices, sorted by atom. Some slices are empty.
     """
     fractions = wrapped.fractions
     reach, n = frame.reach.index_select(1, batch), bins.index_select(1, batch)
@@ -95,7 +99,7 @@ def find_slices(
     column2 = (low2 + within - outer * span2).remainder(n2)
     column = base + (column3 * n2 + column2) * n1
 
-    # A run that leaves the cell at one end comes back at the other: two slices.
+    # A run that leaves the cell at one end continues at the other end, so each run has two slices.
     stop = low1 + span1
     begins = torch.stack([column + low1, column], dim=1)
     stops = torch.stack([column + torch.minimum(stop, n1), column + (stop - n1).clamp(min=0)], dim=1)
@@ -112,7 +116,7 @@ def find_slices(
 
 
 def expand(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Repeat the row numbers 0, 1, ... as often as the counts say.
+    """Repeat each row number 0, 1, ... as often as its count.
 
     Parameters
     ----------
@@ -122,7 +126,8 @@ def expand(counts: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     row, within
-        [sum of counts] each, of the dtype of the counts: the row, and which repetition of it this is, from 0.
+        [sum of counts] each, in the dtype of the counts: the row number, and the index of the repetition,
+        from 0.
     """
     ends = counts.cumsum(0, dtype=counts.dtype)
     total = int(ends[-1]) if len(ends) else 0

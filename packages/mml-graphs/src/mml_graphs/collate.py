@@ -1,4 +1,4 @@
-"""Samples to a batch."""
+"""Collate samples into a batch."""
 
 from __future__ import annotations
 
@@ -14,36 +14,40 @@ from mml_graphs._labels import exact
 from mml_graphs.padding import pad
 
 INDEX_KEYS = ("src_nodes", "dst_nodes")
-# One for each structure, of this shape; they are stacked.
+# Shapes of the keys that have one value per structure. These values are stacked.
 STRUCTURE_SHAPES = {"cell": (3, 3), "pbc": (3,), "lattice_params": (6,), "lattice_features": (6,)}
 
 
 def collate_samples(
     samples: Sequence[Mapping[str, Any]], pad_keys: Sequence[str] = (), unpacked_keys: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Collate samples to a batch with the same keys, and ``natoms`` [B].
+    """Collate samples into a batch with the same keys, and add ``natoms`` [B].
 
-    Graphs are batched by their own library; numbers become [B, 1]; arrays are concatenated along their first
-    dimension, except ``cell``, ``pbc``, ``lattice_params`` and ``lattice_features``, which are stacked
-    (``pbc`` [3] to [B, 3], ``cell`` [3, 3] or [1, 3, 3] to [B, 3, 3]); ``src_nodes`` and ``dst_nodes`` are
-    shifted to the atoms of the batch; nested dicts are collated key by key; ``extra``, free notes of a
-    structure, and strings and unknown objects become lists of B; ``target_types`` is kept once.
+    - Graphs are batched by their own library.
+    - Numbers become tensors [B, 1].
+    - Arrays are concatenated along their first dimension. ``src_nodes`` and ``dst_nodes`` are shifted to the
+      atom indices of the batch.
+    - ``cell``, ``pbc``, ``lattice_params`` and ``lattice_features`` are stacked (``pbc`` [3] to [B, 3],
+      ``cell`` [3, 3] or [1, 3, 3] to [B, 3, 3]).
+    - Nested dicts are collated key by key.
+    - ``extra``, strings and objects of unknown type become lists of length B.
+    - ``target_types`` must be the same in all samples and is kept once.
 
-    Floats under ``targets`` become float64, whatever torch's default dtype is: a label keeps its digits until
-    a reference energy or a mean is subtracted from it. All other arrays keep their dtype.
+    Floats under ``targets`` become float64, whatever torch's default dtype is, so that labels keep their
+    precision until a reference energy or a mean is subtracted. All other arrays keep their dtype.
 
     Parameters
     ----------
     samples
-        B samples with the same keys; they are not changed.
+        B samples with the same keys. They are not changed.
     pad_keys
-        Keys whose arrays [N, ...] are filled up with zeros to the longest and stacked to [B, N_max, ...]
-        rather than concatenated. Of arrays with three dimensions or more, all but the last are filled up:
-        [N, M, D] to [B, N_max, M_max, D]. ``KEY_mask`` tells values (True) from filling, with the shape of
-        the filled-up dimensions ([B, N_max], or [B, N_max, M_max]), and ``mask`` is that of the first of
-        these keys.
+        Keys whose arrays [N, ...] are padded with zeros to the longest and stacked to [B, N_max, ...] instead
+        of being concatenated. Arrays with three or more dimensions are padded along all dimensions but the
+        last: [N, M, D] to [B, N_max, M_max, D]. For each key, ``KEY_mask`` is ``True`` for values and
+        ``False`` for padding, and has the shape of the padded dimensions ([B, N_max] or [B, N_max, M_max]).
+        ``mask`` is the mask of the first of these keys.
     unpacked_keys
-        Keys whose values are left as a list of B, whatever they are.
+        Keys whose values are kept as a list of length B, whatever their type is.
 
     Returns
     -------
@@ -53,8 +57,9 @@ def collate_samples(
     Raises
     ------
     ValueError
-        If there are no samples, or one has a key that another has not, or values under a key do not fit
-        together, or no sample has one of the given keys; the message names key and sample.
+        If there are no samples, the samples do not have the same keys, the values under a key do not match,
+        or a key of ``pad_keys`` or ``unpacked_keys`` is not in the samples. The message names the key and the
+        sample.
     """
     samples = list(samples)
     if not samples:
@@ -81,7 +86,7 @@ def collate_samples(
 def concatenate_keys(
     batch: Sequence[Mapping[str, Any]], pad_keys: Sequence[str] = (), unpacked_keys: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Collate samples; the older name of `collate_samples`."""
+    """Collate samples. This is the older name of `collate_samples`."""
     return collate_samples(batch, pad_keys, unpacked_keys)
 
 

@@ -1,4 +1,4 @@
-"""Cutoffs that grow until all atoms of a crystal, and all of their images, are one connected graph."""
+"""Increase the cutoff of a crystal until all atoms and all of their images form one connected graph."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from mml_graphs.connectivity import Connection, connect, connects_more, directio
 from mml_graphs.lattice import Cell, reduced_cell
 from mml_graphs.neighbors import Edges, search, with_exact_lengths
 
-GROWTH = 1.26  # twice the volume: all searches before the last cost as much as that one
+GROWTH = 1.26  # twice the volume: all earlier searches together cost as much as the last
 
-# An estimate from some pairs takes about as long as a search that finds half as many edges (measured), and no
-# time to speak of with FEW of them. MANY are tried where all else has failed, to say what it would take.
+# An estimate from some pairs takes about as long as a search that finds half as many edges (measured), and
+# hardly any time with FEW pairs. MANY pairs are examined only after everything else has failed, so that the
+# error message can report the necessary cutoff.
 FEW, MANY = 2_000, 2_000_000
 
 
 def connected_edges(
     positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: str
 ) -> tuple[Edges, float]:
-    """Find edges, with the cutoff grown to the first step at which all atoms and images are connected.
+    """Find edges, with the cutoff increased to the first step at which all atoms and images are connected.
 
-    Steps are those of `mml_graphs.adaptive.adaptive_edges`, and so are arguments and result. That every atom
-    has a neighbour follows.
+    Steps, arguments and result are the same as in `mml_graphs.adaptive.adaptive_edges`. A connected graph
+    also gives every atom a neighbor.
 
     Raises
     ------
     ValueError
-        If 100 angstrom (or a larger nominal cutoff) are not enough; the message says what is not connected.
+        If the graph is not connected at 100 angstrom (or at the nominal cutoff, if that is larger). The
+        message names the parts that are not connected.
     """
     if len(positions) == 1 and not any(cell.pbc):
-        return adaptive_edges(positions, cell, cutoff, backend)  # a free atom, without edges
+        return adaptive_edges(positions, cell, cutoff, backend)  # a free atom has no edges
     found = unconnected(len(positions))
     radius, bound = cutoff, math.inf
     while True:
@@ -57,17 +59,17 @@ def connected_edges(
 
 
 def _estimate(positions: NDArray[np.float64], cell: Cell, found: Connection, reach: int, most: int) -> float:
-    """Bound the connecting length from above by the nearest images of each atom.
+    """Compute an upper bound of the connecting length from the nearest images of each atom.
 
-    Those are the ones around the nearest image in fractional coordinates of the reduced cell. Where there is
-    a lattice vector t with both t and d - t shorter than an edge d, the crystal is connected without d. In
-    the reduced cell that leaves edges whose fractional coordinates are below 2.5 only, so that a reach of two
-    images is exact, while one image mostly is.
+    These are the images around the nearest image in fractional coordinates of the reduced cell. If there is a
+    lattice vector t such that both t and d - t are shorter than an edge d, the crystal is connected without
+    d. In the reduced cell, this leaves only edges whose fractional coordinates are below 2.5. A reach of two
+    images is therefore exact, and a reach of one image is exact in most cases.
 
     Returns
     -------
     float
-        Angstrom; infinite if there were more pairs than ``most``.
+        Length, angstrom. Infinite if there are more pairs than ``most``.
     """
     n_atoms, periodic = len(positions), np.array(cell.pbc)
     around = np.array(list(product(*(range(-reach, reach + 1) if each else (0,) for each in cell.pbc))))

@@ -1,4 +1,4 @@
-"""Which atoms of a crystal, and which of their images, edges connect."""
+"""Determine which atoms of a crystal, and which of their periodic images, edges connect."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ Ints = NDArray[np.int64]
 
 
 class Connection(NamedTuple):
-    """What edges connect.
+    """Connectivity of a crystal under a set of edges.
 
     Attributes
     ----------
     length
-        The length of edges, angstrom, up to which all atoms and all of their images are connected; infinite
-        where they are not.
+        Smallest edge length at which all atoms and all of their images are connected, angstrom. Infinite if
+        they are not connected.
     parts
-        [N], an atom of the part of the cell's graph that each atom is in.
+        [N], index of an atom that represents the connected part of the cell's graph to which each atom
+        belongs.
     reached
-        [3, N], the image in which each atom is connected to that one in image zero.
+        [3, N], image in which each atom is connected to its representative in image zero.
     lattice
-        Translations that the cycles of all parts generate: three vectors in echelon form, zero where there is
-        none for the direction. They generate all of them where all pivots are one.
+        Basis of the translations that the cycles of all parts generate: three vectors in echelon form, with a
+        zero vector for each direction without a translation. The basis generates all lattice translations if
+        all pivots are one.
     """
 
     length: float
@@ -39,34 +41,35 @@ class Connection(NamedTuple):
 
 
 def unconnected(n_atoms: int) -> Connection:
-    """Return what no edge connects: N parts of one atom."""
+    """Return the connectivity without any edge: N parts of one atom each."""
     lattice = [[0, 0, 0], [0, 0, 0], [0, 0, 0]]
     return Connection(math.inf, np.arange(n_atoms), np.zeros((3, n_atoms), dtype=np.int64), lattice)
 
 
 def connect(edges: Edges, pbc: Pbc, known: Connection) -> Connection:
-    """Tell up to which length edges connect all atoms and all of their images.
+    """Find the smallest edge length at which all atoms and all of their images are connected.
 
-    A crystal's graph may be connected within the cell and still fall apart into many nets, as that of layers
-    or of interwoven frameworks does. Going once round a cycle of the cell's graph leads from an atom to one
-    of its images. The infinite graph is connected where the graph of the cell is, and the translations of
-    its cycles generate all lattice vectors of the periodic directions (Chung, Hahn and Klee, Acta Cryst. A
-    40, 42 (1984)). A spanning tree gives a cycle for each edge that is not in it; of the tree of the shortest
-    edges, those up to any length span what edges of that length connect.
+    The graph of a crystal may be connected within the cell and still consist of many separate nets, as in
+    layered or interwoven frameworks. A cycle of the cell's graph leads from an atom to one of its images. The
+    infinite graph is connected if the graph of the cell is connected and the translations of its cycles
+    generate all lattice vectors of the periodic directions (Chung, Hahn and Klee, Acta Cryst. A 40, 42
+    (1984)). A spanning tree gives one cycle for each edge that is not in the tree. The tree is built from the
+    shortest edges. Therefore the tree edges up to any length span exactly the parts that all edges up to that
+    length connect.
 
     Parameters
     ----------
     edges
         Directed edges, each with its reverse, with exact lengths, angstrom.
     pbc
-        Which directions are periodic.
+        Periodicity along each of the three lattice vectors.
     known
-        What shorter edges connect, that do not connect all.
+        Connectivity under shorter edges, which do not connect everything.
 
     Returns
     -------
     Connection
-        What these edges and the shorter ones connect.
+        Connectivity under the given edges and the shorter ones together.
     """
     edges = one_per_pair(edges)
     edges = edges.take(edges.distances.argsort(kind="stable"))
@@ -80,25 +83,25 @@ def connect(edges: Edges, pbc: Pbc, known: Connection) -> Connection:
 
 
 def directions_apart(found: Connection, pbc: Pbc) -> list[int]:
-    """Return the periodic directions along which the next image of an atom is not connected to the atom."""
+    """Return the periodic directions along which an atom is not connected to its next image."""
     rest = _modulo(np.eye(3, dtype=np.int64), found.lattice)
     return [axis for axis in range(3) if pbc[axis] and rest[:, axis].any()]
 
 
 def connects_more(edges: Edges, known: Connection) -> NDArray[np.bool_]:
-    """Tell which edges lead to another part, or round a cycle whose translation is new.
+    """Find the edges that connect two parts, or that close a cycle with a new translation.
 
     Parameters
     ----------
     edges
         Directed edges.
     known
-        What is connected already.
+        Current connectivity.
 
     Returns
     -------
     ndarray
-        [E] bool. The other edges can be left out.
+        [E] bool. Edges marked ``False`` can be left out.
     """
     _, parts, reached, lattice = known
     x, y, z = _modulo(_translations(edges, reached), lattice)
@@ -106,19 +109,20 @@ def connects_more(edges: Edges, known: Connection) -> NDArray[np.bool_]:
 
 
 def _shortest_tree(edges: Edges, known: Connection) -> tuple[Ints, Ints, int]:
-    """Span the atoms by the first possible edges, all parts at once (Boruvka's algorithm).
+    """Build the spanning tree of the shortest edges, for all parts at once (Boruvka's algorithm).
 
     Parameters
     ----------
     edges
-        One for each pair, the shortest first.
+        One edge per pair, the shortest first.
     known
-        What is connected already.
+        Current connectivity.
 
     Returns
     -------
     parts, reached, last
-        As of `Connection`; and the last edge of the tree, -1 where it has none.
+        ``parts`` and ``reached`` as in `Connection`, and the index of the last edge of the tree, -1 if the
+        tree has no edge.
     """
     _, parts, reached, _ = known
     n_atoms = len(parts)
@@ -131,7 +135,8 @@ def _shortest_tree(edges: Edges, known: Connection) -> tuple[Ints, Ints, int]:
         edges = edges.take(between)
         one, two, index = one.take(between), two.take(between), index.take(between)
 
-        # Each part takes its first edge. As the order is total, two that take each other's are the only ring.
+        # Each part takes its first edge. The order is total, so the only rings are two parts that take the
+        # same edge.
         first = np.full(n_atoms, len(index))
         np.minimum.at(first, one, np.arange(len(index)))
         np.minimum.at(first, two, np.arange(len(index)))
@@ -153,7 +158,7 @@ def _shortest_tree(edges: Edges, known: Connection) -> tuple[Ints, Ints, int]:
 
 
 def _translations(edges: Edges, reached: Ints) -> Ints:
-    """Return where each edge leads [3, E]: to which image of its second part, from the first part's."""
+    """Return the image [3, E] of the second part to which each edge leads, relative to the first part."""
     translations = reached.take(edges.src, axis=1)
     translations -= reached.take(edges.dst, axis=1)
     translations += edges.images.T.astype(np.int64)
@@ -161,12 +166,12 @@ def _translations(edges: Edges, reached: Ints) -> Ints:
 
 
 def _generate(vectors: Ints, pbc: Pbc, basis: list[list[int]]) -> tuple[int, list[list[int]]]:
-    """Add integer vectors [3, E] to a lattice, one after the other, until it is the whole.
+    """Add integer vectors [3, E] to a lattice, one after the other, until it is complete.
 
     Returns
     -------
     last, basis
-        The last vector that the lattice grew by, -1 where there is none; and its new basis.
+        Index of the last vector that extended the lattice, -1 if none did, and the new basis.
     """
     index, last = np.arange(vectors.shape[1]), -1
     while not _is_whole(basis, pbc):
@@ -185,7 +190,7 @@ def _is_whole(basis: list[list[int]], pbc: Pbc) -> bool:
 
 
 def _add(basis: list[list[int]], vector: list[int]) -> list[list[int]]:
-    """Add a vector to the lattice of a basis in echelon form, by Euclid's algorithm on the pivots."""
+    """Add a vector to a lattice whose basis is in echelon form, by Euclid's algorithm on the pivots."""
     added = []
     for axis, pivot in enumerate(basis):
         while vector[axis]:
@@ -196,7 +201,7 @@ def _add(basis: list[list[int]], vector: list[int]) -> list[list[int]]:
 
 
 def _modulo(vectors: Ints, basis: list[list[int]]) -> Ints:
-    """Reduce vectors [3, E] modulo a lattice: to zero where they are in it."""
+    """Reduce vectors [3, E] modulo a lattice. Vectors of the lattice become zero."""
     vectors = vectors.copy()
     for axis, row in enumerate(basis):
         if row[axis]:

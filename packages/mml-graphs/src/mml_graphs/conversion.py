@@ -1,4 +1,4 @@
-"""Graphs of one library as graphs of the other."""
+"""Convert graphs between PyG and DGL."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 
 def pyg_to_dgl(graph: Data | Batch) -> DGLGraph:
-    """Return a PyG graph, or a batch of them, as DGL graph with the same nodes, edges and data.
+    """Convert a PyG graph, or a batch of them, to a DGL graph with the same nodes, edges and data.
 
-    Edges keep their order, and the same edge may occur several times. What belongs to the whole graph stands
-    in ``ndata`` as ``whole.NAME`` [N, ...], the same for each node; `dgl_to_pyg` turns it back. PyG does not
-    record what a key belongs to: the number of rows says it, and where that fits both nodes and edges, or a
-    single one, the name (``offsets``, ``images``, ``unit_offsets``, ``distances`` and names with ``edge``
-    belong to edges; ``cell``, ``pbc``, ``natoms``, ``energy``, ``stress``, ``y`` to the whole; others to
-    nodes). Graphs made by this package do record it, for names that do not tell.
+    The order of the edges is kept, and an edge may occur several times. Data of the whole graph is stored in
+    ``ndata`` as ``whole.NAME`` [N, ...], with the same value for each node. `dgl_to_pyg` reverses this.
+
+    PyG does not record whether a key belongs to nodes, edges or the whole graph. The number of rows decides.
+    If it matches both nodes and edges, or is one, the name decides: ``offsets``, ``images``,
+    ``unit_offsets``, ``distances`` and names that contain ``edge`` belong to edges; ``cell``, ``pbc``,
+    ``natoms``, ``energy``, ``stress`` and ``y`` belong to the whole graph; all others belong to nodes. Graphs
+    made by this package record the assignment for keys whose names are ambiguous.
 
     Parameters
     ----------
@@ -30,40 +32,41 @@ def pyg_to_dgl(graph: Data | Batch) -> DGLGraph:
     Returns
     -------
     DGLGraph
-        One graph; for a batch a batch.
+        A single graph, or a batch if the input is a batch.
 
     Raises
     ------
     ValueError
-        If it is no PyG graph, has no ``edge_index``, or holds for the whole graph something that is neither
-        a tensor nor a number: DGL has no place for that.
+        If the input is not a PyG graph, has no ``edge_index``, or has data of the whole graph that is neither
+        a tensor nor a number, which DGL cannot store.
     ImportError
-        If DGL is not installed; the message holds the install command.
+        If DGL is not installed. The message contains the install command.
     """
     return _convert(graph, "pyg", "dgl")
 
 
 def dgl_to_pyg(graph: DGLGraph) -> Data | Batch:
-    """Return a DGL graph, or a batch of them, as PyG graph with the same nodes, edges and data.
+    """Convert a DGL graph, or a batch of them, to a PyG graph with the same nodes, edges and data.
 
     Parameters
     ----------
     graph
-        A graph with one type of nodes and of edges, or a batch of them.
+        A graph with one node type and one edge type, or a batch of them.
 
     Returns
     -------
     Data or Batch
-        ``edge_index`` [2, E] in the order of the edges, ``num_nodes``, and all data under their names;
-        PyG has each name once, so data of edges under the same name as of nodes become ``edge_NAME``, and
-        `pyg_to_dgl` turns them back. A batch of several becomes a ``Batch``.
+        Graph with ``edge_index`` [2, E] in the order of the edges, ``num_nodes``, and all data under their
+        names. PyG allows each name only once, so edge data with the same name as node data is stored as
+        ``edge_NAME``; `pyg_to_dgl` reverses this. A batch of several graphs becomes a ``Batch``.
 
     Raises
     ------
     ValueError
-        If it is no DGL graph, has several types of nodes or edges, or a name that PyG gives another meaning.
+        If the input is not a DGL graph, has several node or edge types, or uses a name that is reserved in
+        PyG.
     ImportError
-        If PyG is not installed; the message holds the install command.
+        If PyG is not installed. The message contains the install command.
     """
     return _convert(graph, "dgl", "pyg")
 

@@ -1,4 +1,4 @@
-"""Neighbour search by one matrix product: all atoms against all images that can be near enough."""
+"""Neighbor search by one matrix product of all atoms and all images that may be near enough."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from mml_graphs.lattice import Cell
 
-# The matrix of squared distances is made in blocks of rows of at most this many numbers (8 MB).
+# Largest number of entries in a block of rows of the squared distance matrix (8 MB).
 BLOCK = 1_000_000
 
-# Squared distances come from |x|^2 + |y|^2 - 2 x.y, with an error of some 1e-15 times the largest |y|^2.
-# Where that exceeds this (angstrom^2), they only say who is near, and distances are computed anew.
+# Squared distances are computed as |x|^2 + |y|^2 - 2 x.y, with an error of about 1e-15 times the largest
+# |y|^2. If that |y|^2 exceeds this limit (angstrom^2), they only select the pairs, and the distances of these
+# pairs are computed again.
 PRECISE = 1e4
 
-# Atoms may lie this far outside of the cell (see `mml_graphs.neighbors.wrap`); in fractional coordinates.
+# Atoms may lie this far outside the cell (see `mml_graphs.neighbors.wrap`), in fractional coordinates.
 SLACK = 1e-5
 
 Neighbors = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
@@ -26,23 +27,23 @@ Neighbors = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDA
 def dense_neighbors(positions: NDArray[np.float64], cell: Cell, radius: float) -> Neighbors:
     """Find the pairs within a radius.
 
-    The time goes with the number of atoms times the number of images within reach of the cell, in vectorised
-    operations: from some 20 to a few hundred atoms, it is less than that of a compiled search.
+    The time is proportional to the number of atoms times the number of images within reach of the cell, in
+    vectorized operations. From about 20 to a few hundred atoms, this is faster than a compiled search.
 
     Parameters
     ----------
     positions
         [N, 3], wrapped into the cell, angstrom.
     cell
-        The cell.
+        Completed cell.
     radius
         Search radius, angstrom.
 
     Returns
     -------
     src, dst, images, distances
-        [E], [E], [E, 3] and [E], sorted by ``src``; a pair that is farther apart by rounding may be among
-        them. No atom is paired with itself in the same image.
+        [E], [E], [E, 3] and [E], sorted by ``src``. Due to rounding, a pair may be included that is slightly
+        farther apart than the radius. No atom is paired with itself in the same image.
     """
     n_atoms = len(positions)
     image, atom, home = _images_within_reach(positions, cell, radius)
@@ -79,10 +80,10 @@ def dense_neighbors(positions: NDArray[np.float64], cell: Cell, radius: float) -
 def _images_within_reach(
     positions: NDArray[np.float64], cell: Cell, radius: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
-    """Return the images [M, 3] and atoms [M] within reach of the cell, and where image zero begins.
+    """Return the images [M, 3] and atoms [M] within reach of the cell, and the start index of image zero.
 
-    Those are out of reach that are farther than the radius from the cell's face, along any periodic lattice
-    vector. All atoms are within reach in image zero, so they are there in order.
+    An image of an atom is out of reach if it is farther from the face of the cell than the radius, along any
+    periodic lattice vector. In image zero, all atoms are within reach and listed in order.
     """
     n_atoms = len(positions)
     reach = np.array(_reach(cell, radius))
@@ -104,14 +105,14 @@ def _images_within_reach(
 def _reach(cell: Cell, radius: float) -> tuple[float, float, float]:
     """Return the radius in fractional coordinates along each lattice vector.
 
-    Planes of constant fractional coordinate are 1 / |column of the inverse| apart.
+    The distance between planes of constant fractional coordinate is 1 / |column of the inverse|.
     """
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell.inverse.tolist()
     return radius * math.hypot(ax, bx, cx), radius * math.hypot(ay, by, cy), radius * math.hypot(az, bz, cz)
 
 
 def count_candidates(n_atoms: int, cell: Cell, radius: float) -> float:
-    """Estimate how many distances `dense_neighbors` computes: atoms times images within reach."""
+    """Estimate the number of distances that `dense_neighbors` computes: atoms times images within reach."""
     images = 1.0
     for bound, periodic in zip(_reach(cell, radius), cell.pbc, strict=True):
         images *= 1.0 + 2.0 * bound if periodic else 1.0

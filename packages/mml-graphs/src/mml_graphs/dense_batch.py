@@ -1,4 +1,4 @@
-"""Neighbours of several structures of some tens to hundreds of atoms, by matrix products."""
+"""Find the neighbors of several structures of tens to hundreds of atoms each, by matrix products."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ Ints = NDArray[np.int64]
 
 
 def dense_group_edges(structures: Structures, cutoff: float) -> GroupEdges:
-    """Find the edges of several structures as `mml_graphs.dense.dense_neighbors` finds those of one.
+    """Find the edges of several structures with the method of `mml_graphs.dense.dense_neighbors`.
 
-    All but the products themselves are vectorised operations over all structures. What belongs to an image
-    of an atom (its lattice translation and its fractional coordinates) is computed once for the image and
-    looked up for each of its edges.
+    Except for the matrix products, all operations are vectorized over all structures. The lattice translation
+    and the fractional coordinates of an image of an atom are computed once and looked up for each of its
+    edges.
 
     Parameters
     ----------
     structures
-        B structures with N atoms together. Time and memory go with the squared number of atoms of each.
+        B structures with N atoms in total. Time and memory are proportional to the squared number of atoms of
+        each structure.
     cutoff
         Largest distance, angstrom, inclusive.
 
     Returns
     -------
     GroupEdges
-        Of each settled structure, what `mml_graphs.neighbors.search` finds.
+        For each settled structure, the same edges as from `mml_graphs.neighbors.search`.
     """
     radius = cutoff + MARGIN
     n_structures = len(structures.cells)
@@ -59,7 +60,7 @@ def dense_group_edges(structures: Structures, cutoff: float) -> GroupEdges:
         image, row = within(center[atom, axis], half[atom, axis], free)
         atom, columns = atom[row], [column[row] for column in columns] + [image]
     i, j, k = columns
-    home = np.flatnonzero((i == 0.0) & (j == 0.0) & (k == 0.0))  # of each atom, the image zero
+    home = np.flatnonzero((i == 0.0) & (j == 0.0) & (k == 0.0))  # index of image zero of each atom
     images = np.stack(columns, axis=1)
     n_ghosts: list[int] = np.bincount(owner[atom], minlength=n_structures).tolist()
     vectors = translations(images, structures.matrices, n_ghosts)
@@ -113,7 +114,7 @@ def dense_group_edges(structures: Structures, cutoff: float) -> GroupEdges:
         arrays["src_nodes"][:] = src
         np.take(atom, ghost, out=arrays["dst_nodes"], mode="clip")
         np.sqrt(np.maximum(squares, 0.0), out=arrays["distances"], casting="same_kind")
-        if shifts.any():  # the images of the contract are of the atoms as given
+        if shifts.any():  # the images of the sample contract refer to the atoms as given
             _look_up(images - shifts.take(atom, axis=0), ghost, shifts, src, arrays["images"])
             _look_up(vectors - back.take(atom, axis=0), ghost, back, src, arrays["offsets"])
         else:

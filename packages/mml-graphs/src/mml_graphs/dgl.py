@@ -1,9 +1,9 @@
-"""DGL graphs: built, taken apart, batched, told from other objects. DGL itself is imported on first use.
+"""Build, take apart, batch and recognize DGL graphs. DGL is imported on first use.
 
-DGL keeps data of nodes and of edges, and none of a graph. What belongs to the whole graph is therefore kept
-once a node, as ``ndata["whole.cell"]`` [N, 1, 3, 3] and so on, every row the same (they share their memory
-until graphs are batched). So it goes wherever the graph goes: through ``dgl.batch`` and ``dgl.unbatch``,
-``to(device)``, pickling and ``dgl.save_graphs``.
+DGL stores data of nodes and of edges, but no data of a graph. Data of the whole graph is therefore repeated
+for each node, as ``ndata["whole.cell"]`` [N, 1, 3, 3] and so on, with equal rows (which share their memory
+until graphs are batched). This data is preserved by ``dgl.batch``, ``dgl.unbatch``, ``to(device)``, pickling
+and ``dgl.save_graphs``.
 """
 
 from __future__ import annotations
@@ -24,45 +24,47 @@ WHOLE = "whole."
 
 
 def is_graph(value: object) -> bool:
-    """Tell whether an object is a DGL graph, without importing DGL: who has one has imported it."""
+    """Return whether an object is a DGL graph, without importing DGL. Graphs exist only once it is imported."""
     graph_class = getattr(sys.modules.get("dgl"), "DGLGraph", None)
     return graph_class is not None and isinstance(value, graph_class)
 
 
 def is_batch(graph: DGLGraph) -> bool:
-    """Tell whether a graph is a batch of several; a batch of one is as the graph itself."""
+    """Return whether a graph is a batch of several graphs. A batch of one graph counts as a single graph."""
     return bool(graph.batch_size != 1)
 
 
 def count_nodes(graph: DGLGraph) -> int:
-    """Count the nodes."""
+    """Return the number of nodes."""
     return int(graph.num_nodes())
 
 
 def keys(graph: DGLGraph) -> set[str]:
-    """Return the names of all that a graph holds, by ``ndata`` and ``edata``."""
+    """Return the names of all data of a graph, as ``ndata.NAME`` and ``edata.NAME``."""
     return {f"ndata.{name}" for name in graph.ndata} | {f"edata.{name}" for name in graph.edata}
 
 
 def build(data: GraphData) -> DGLGraph:
-    """Build a graph.
+    """Build a DGL graph.
 
     Returns
     -------
     DGLGraph
-        Nodes in ``ndata``, edges in ``edata``, in the given order; the whole in ``ndata``, under
-        ``whole.NAME``, once a node. A Python number there becomes a tensor without dimensions.
+        Graph with node data in ``ndata`` and edge data in ``edata``, in the given order. Data of the whole
+        graph is repeated for each node in ``ndata`` under ``whole.NAME``. Python numbers of the whole graph
+        become tensors without dimensions.
 
     Raises
     ------
     ValueError
-        If something that is neither a tensor nor a number belongs to the whole, or it has no node to be
-        kept with, or a node key begins with ``whole.``.
+        If a value of the whole graph is neither a tensor nor a number, the graph has such values but no
+        nodes, or a node key begins with ``whole.``.
     ImportError
-        If DGL is not installed, or cannot be for this Python.
+        If DGL is not installed, or not available for this version of Python.
     """
-    # Copies: DGL keeps the address of the indices it is given. Were they those of the sample, a worker of a
-    # DataLoader that moves the sample's tensors to shared memory, to send them, would leave it a freed one.
+    # Copy the indices, because DGL keeps the address of their memory. A DataLoader worker moves the tensors
+    # of the sample to shared memory to send them. Without the copies, DGL would be left with the address of
+    # freed memory.
     graph = import_dgl().graph((data.src.clone(), data.dst.clone()), num_nodes=data.n_nodes)
     for name, value in data.nodes.items():
         reason = reason_against(name)
@@ -85,7 +87,7 @@ def take_apart(graph: DGLGraph) -> GraphData:
     Raises
     ------
     ValueError
-        If it is a batch, or has several types of nodes or edges.
+        If the graph is a batch, or has several node or edge types.
     """
     if is_batch(graph):
         raise ValueError("'graph' is a batch of graphs, expected one; use dgl.unbatch() first")
@@ -105,12 +107,12 @@ def take_apart(graph: DGLGraph) -> GraphData:
 
 
 def batch(graphs: Sequence[DGLGraph]) -> DGLGraph:
-    """Batch graphs by DGL's own means.
+    """Batch graphs with ``dgl.batch``.
 
     Raises
     ------
     ValueError
-        If their data differ in shape or type.
+        If the data of the graphs differ in shape or type.
     """
     dgl = import_dgl()
     try:
@@ -125,7 +127,7 @@ def unbatch(graph: DGLGraph) -> list[DGLGraph]:
 
 
 def reason_against(name: str) -> str | None:
-    """Say why a node or edge key cannot have a name; None if it can."""
+    """Return the reason why a node or edge key cannot have this name, or ``None`` if it can."""
     if name.startswith(WHOLE):
         return f"names with {WHOLE!r} are for what belongs to the whole graph; rename the key"
     return None

@@ -1,4 +1,4 @@
-"""The nodes and edges of a sample, completed and checked, as the parts of a graph."""
+"""Collect, complete and check the nodes and edges of a sample for a graph."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GRAPH_KEYS = frozenset(
 
 
 def is_periodic(sample: Mapping[str, Any]) -> bool:
-    """Tell whether any direction is periodic: by ``pbc``, else by whether there is a cell."""
+    """Return whether any direction is periodic, from ``pbc`` or, without it, from the presence of a cell."""
     if "pbc" in sample:
         return bool(torch.as_tensor(sample["pbc"]).any())
     if any(key in sample for key in ("cell", "lattice_params", "lattice_features")):
@@ -37,26 +37,27 @@ def is_periodic(sample: Mapping[str, Any]) -> bool:
 
 
 def graph_parts(sample: Mapping[str, Any]) -> GraphData:
-    """Collect nodes and edges of a sample that has ``src_nodes`` and ``dst_nodes``.
+    """Collect the nodes and edges of a sample that has ``src_nodes`` and ``dst_nodes``.
 
-    Where a sample that is not periodic has nothing but these two, ``images`` and ``offsets`` are zero;
-    ``offsets`` follow from ``images``, and ``distances`` from positions and offsets.
+    Missing edge arrays are computed: ``offsets`` from ``images``, and ``distances`` from positions and
+    offsets. If ``images`` are missing, they are zero for a sample that is not periodic.
 
     Parameters
     ----------
     sample
-        A sample with edges; it is not changed.
+        Sample with edges. It is not changed.
 
     Returns
     -------
     GraphData
-        Nodes with ``atomic_numbers`` [N] and ``pos`` [N, 3]; edges with ``offsets``, ``images`` [E, 3] and
-        ``distances`` [E]; the whole with ``cell`` [1, 3, 3], ``pbc`` [1, 3] and ``natoms`` [1].
+        Parts of the graph: ``atomic_numbers`` [N] and ``pos`` [N, 3] for the nodes; ``offsets`` [E, 3],
+        ``images`` [E, 3] and ``distances`` [E] for the edges; ``cell`` [1, 3, 3], ``pbc`` [1, 3] and
+        ``natoms`` [1] for the whole graph.
 
     Raises
     ------
     ValueError
-        If keys are missing or do not fit together.
+        If keys are missing, or their shapes do not match.
     """
     numbers, pos = sample.get("atomic_numbers"), sample.get("pos")
     cell, pbc = sample.get("cell"), sample.get("pbc")
@@ -107,7 +108,7 @@ def graph_parts(sample: Mapping[str, Any]) -> GraphData:
 
 
 def _structure_tensors(sample: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
-    """Return atomic numbers, positions, cell and pbc of whatever a sample holds its structure in."""
+    """Return the atomic numbers, positions, cell and pbc of a sample in any of the accepted forms."""
     dtype = torch.get_default_dtype()
     structure = read_structure(sample)
     cell = np.zeros((3, 3)) if structure.cell is None else structure.cell
@@ -123,7 +124,7 @@ def _check_ends(ends: torch.Tensor, n_atoms: int) -> None:
     if ends.device.type == "cpu":
         array = ends.numpy()
         unsigned = array.view(np.uint64) if array.dtype == np.int64 else array.astype(np.uint64)
-        if not array.size or unsigned.max() < n_atoms:  # negative ones are huge
+        if not array.size or unsigned.max() < n_atoms:  # negative indices become huge as unsigned integers
             return
     elif not ends.numel() or bool(((ends >= 0) & (ends < n_atoms)).all()):
         return
@@ -132,7 +133,7 @@ def _check_ends(ends: torch.Tensor, n_atoms: int) -> None:
 
 
 def _count(n_atoms: int) -> torch.Tensor:
-    return torch.from_numpy(np.array([n_atoms]))  # a third of what torch.tensor takes
+    return torch.from_numpy(np.array([n_atoms]))  # takes a third of the time of torch.tensor
 
 
 def _check_rows(key: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Samples to graphs of a graph library, and back."""
+"""Transforms from samples to graphs of PyG or DGL, and back."""
 
 from __future__ import annotations
 
@@ -20,40 +20,41 @@ from mml_graphs.sample import sample_name
 
 
 class PointCloudToGraphTransform:
-    """Put a graph of a graph library beside the sample's keys, under ``graph``.
+    """Build a PyG or DGL graph from a sample and add it to the sample under ``graph``.
 
-    The edges of the sample are used where it has them. A sample without any gets those within
-    ``cutoff_dist`` if it is not periodic; a periodic one is refused, because `PeriodicPropertiesTransform`
-    is to find its edges.
+    If the sample has edges, the graph uses them. If it has none and is not periodic, all pairs within
+    ``cutoff_dist`` become edges. A periodic sample without edges raises an error, because
+    `PeriodicPropertiesTransform` has to find its edges first.
 
-    A graph holds ``atomic_numbers`` [N], ``pos`` [N, 3], ``offsets``, ``images`` [E, 3], ``distances`` [E],
-    ``cell`` [1, 3, 3], ``pbc`` [1, 3], ``natoms`` [1], and the keys asked for. A PyG graph has each under its
-    name, and ``edge_index`` [2, E] (source, destination). A DGL graph has the nodes in ``ndata``, the edges,
-    from source to destination, in ``edata``, and what belongs to the whole in ``ndata`` as ``whole.cell``
-    [N, 1, 3, 3], ``whole.pbc``, ``whole.natoms``, the same for each node: DGL has no other place that
-    ``dgl.batch`` keeps.
+    A graph has ``atomic_numbers`` [N], ``pos`` [N, 3], ``offsets`` [E, 3], ``images`` [E, 3], ``distances``
+    [E], ``cell`` [1, 3, 3], ``pbc`` [1, 3], ``natoms`` [1] and the requested further keys. A PyG graph stores
+    each of them under its name, and the edges as ``edge_index`` [2, E] (source, destination). A DGL graph
+    stores the arrays of the nodes in ``ndata`` and those of the edges, which point from source to
+    destination, in ``edata``. Arrays of the whole graph are repeated for each node, in ``ndata``, as
+    ``whole.cell`` [N, 1, 3, 3], ``whole.pbc`` and ``whole.natoms``, because DGL has no other place that
+    ``dgl.batch`` preserves.
 
     Parameters
     ----------
     backend
         Graph library: ``"pyg"`` or ``"dgl"``.
     cutoff_dist
-        Largest distance for samples without edges and without periodicity, angstrom.
+        Largest distance of an edge in samples that have no edges and are not periodic, angstrom.
     node_keys
         Further keys of the sample, or of its ``targets``, with N rows.
     edge_keys
-        Further keys of the sample with E rows, for example ``"unit_offsets"``.
+        Further keys of the sample, or of its ``targets``, with E rows, for example ``"unit_offsets"``.
     graph_keys
-        Further keys of the sample, or of its ``targets``, that belong to the structure as a whole; a number
-        becomes a tensor [1]. DGL holds tensors only.
+        Further keys of the sample, or of its ``targets``, that belong to the whole structure. A number
+        becomes a tensor [1]. DGL accepts only tensors and numbers.
 
     Raises
     ------
     ValueError
-        On an unknown backend, a key that is missing or has a wrong number of rows, or a periodic sample
-        without edges.
+        If the backend is unknown, a key is missing or has the wrong number of rows, or a periodic sample has
+        no edges.
     ImportError
-        If the graph library is not installed; the message holds the install command.
+        If the graph library is not installed. The message contains the install command.
     """
 
     is_random = False
@@ -75,7 +76,7 @@ class PointCloudToGraphTransform:
         self.graph_keys = _names(backend, "graph_keys", graph_keys)
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the sample with its graph."""
+        """Return a copy of the sample with its graph under ``graph``."""
         if "src_nodes" in sample and "dst_nodes" in sample:
             result = dict(sample)
         elif is_periodic(sample):
@@ -109,27 +110,27 @@ class PointCloudToGraphTransform:
 
 
 class GraphToPointCloudTransform:
-    """Turn the graph of a sample into the keys of the sample contract, and drop the graph.
+    """Replace the graph of a sample by the keys of the sample contract.
 
-    Every array of the graph comes back under its own name, in place of what the sample or its ``targets``
-    hold under that name; the ends of the edges are ``src_nodes`` and ``dst_nodes``. Any graph will do,
-    whoever made it. `PointCloudToGraphTransform` gives the graph again, where its keys name what the graph
-    held beyond the usual.
+    Every array of the graph except ``natoms`` is stored under its own name and replaces the value of that
+    name in the sample or its ``targets``. The ends of the edges become ``src_nodes`` and ``dst_nodes``. The
+    graph may come from any source. To rebuild the graph, pass its further keys to
+    `PointCloudToGraphTransform`.
 
     Parameters
     ----------
     backend
         Graph library: ``"pyg"`` or ``"dgl"``.
     full_pairwise
-        Keep what belongs to pairs of atoms: ``src_nodes``, ``dst_nodes`` and every array with a row for each
-        edge. False leaves them out, those of the sample too: what remains grows with the atoms only, and
-        `PeriodicPropertiesTransform` finds the pairs again. (The older toolkit kept a random part of the
-        pairs with False. No random choice is made here.)
+        If ``True``, keep ``src_nodes``, ``dst_nodes`` and every array with one row per edge. If ``False``,
+        leave them out, including those of the sample, so that the size of the result is proportional to the
+        number of atoms. `PeriodicPropertiesTransform` can find the edges again. (With ``False``, the older
+        toolkit kept a random subset of the pairs. This class makes no random choice.)
 
     Raises
     ------
     ValueError
-        On an unknown backend, or a sample without one graph of that library.
+        If the backend is unknown, or the sample does not have a single graph of that library.
     """
 
     is_random = False
@@ -140,7 +141,7 @@ class GraphToPointCloudTransform:
         self.full_pairwise = full_pairwise
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the sample with the graph's arrays in place of the graph."""
+        """Return a copy of the sample in which the arrays of the graph replace the graph."""
         graph = sample.get("graph")
         try:
             library = graph_libraries.library_of(graph)
@@ -196,12 +197,12 @@ def _find(sample: Mapping[str, Any], kind: str, key: str) -> Any:
 
 
 def rows_of(sample: Mapping[str, Any], kind: str, key: str, n_rows: int) -> torch.Tensor:
-    """Return a key of a sample, or of its ``targets``, that has a row for each node or each edge.
+    """Return the value of a node or edge key, from the sample or its ``targets``, as a tensor.
 
     Raises
     ------
     ValueError
-        If it is missing, or has another number of rows.
+        If the key is missing, or has the wrong number of rows.
     """
     value = _find(sample, kind, key)
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Cells: from parameters to vectors, and the completed cell that fractional coordinates refer to."""
+"""Build cells from lattice parameters, and complete cells so that fractional coordinates are defined."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from numpy.typing import NDArray
 
 Pbc = tuple[bool, bool, bool]
 
-# A cell flatter than this (volume over the product of the three lengths) is taken for one without volume:
-# coplanar vectors in float32 come out near 1e-7, an angle of one degree at 2e-2.
+# Relative volume (volume over the product of the three lengths) up to which a cell counts as flat. Coplanar
+# vectors in float32 have a relative volume of about 1e-7, an angle of one degree 2e-2.
 FLATTEST = 1e-6
 SHORTEST = 1e-3  # angstrom
 
-# Vectors that are shorter by rounding only are none that a cell is reduced to.
+# The reduction of a cell ignores vectors that are shorter only due to rounding.
 TIE = 1e-9
 
-AFTER, BEFORE = [1, 2, 0], [2, 0, 1]  # cyclic
+AFTER, BEFORE = [1, 2, 0], [2, 0, 1]  # next and previous axis, cyclic
 
 
 class Cell(NamedTuple):
-    """A cell with a volume.
+    """A cell that has a volume.
 
     Attributes
     ----------
     matrix
-        [3, 3], rows are the lattice vectors, angstrom. Where the given cell had no volume, the vectors of
+        [3, 3], rows are the lattice vectors, angstrom. If the given cell had no volume, the vectors of
         non-periodic directions are unit vectors normal to the periodic ones.
     inverse
-        [3, 3], ``positions @ inverse`` are fractional coordinates.
+        [3, 3], inverse of ``matrix``. ``positions @ inverse`` are fractional coordinates.
     pbc
-        Which of the three directions are periodic.
+        Periodicity along each of the three lattice vectors.
     """
 
     matrix: NDArray[np.float64]
@@ -42,24 +42,25 @@ class Cell(NamedTuple):
 
 
 def complete_cell(cell: NDArray[np.float64] | None, pbc: Pbc) -> Cell:
-    """Check a cell, invert it, and fill in vectors that only non-periodic directions may lack.
+    """Check and invert a cell, and replace missing vectors of non-periodic directions.
 
     Parameters
     ----------
     cell
-        [3, 3], rows are the lattice vectors, angstrom; None for a molecule.
+        [3, 3], rows are the lattice vectors, angstrom. ``None`` for a molecule.
     pbc
-        Which directions are periodic.
+        Periodicity along each of the three lattice vectors.
 
     Returns
     -------
     Cell
-        The cell as given where it has a volume, else completed by unit normals.
+        The given cell if it has a volume. Otherwise, the cell completed by unit normals.
 
     Raises
     ------
     ValueError
-        If the periodic vectors span no volume (area, length), or a direction is periodic without a cell.
+        If the periodic vectors span no volume (area, length), or a direction is periodic but there is no
+        cell.
     """
     if cell is None:
         if any(pbc):
@@ -82,7 +83,7 @@ def complete_cell(cell: NDArray[np.float64] | None, pbc: Pbc) -> Cell:
 
 
 def _inverse(cell: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Invert a cell; None where it has no volume. Plain floats are faster than LAPACK on nine numbers."""
+    """Invert a cell, or return ``None`` if it has no volume. Plain floats are faster here than LAPACK."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell.tolist()
     ux, uy, uz = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
     volume = ax * ux + ay * uy + az * uz
@@ -95,7 +96,7 @@ def _inverse(cell: NDArray[np.float64]) -> NDArray[np.float64] | None:
 
 
 def invert_cells(cells: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Invert cells [B, 3, 3] as `complete_cell` inverts one; None where one of them has no volume."""
+    """Invert cells [B, 3, 3] like `complete_cell` inverts one. Return ``None`` if any cell has no volume."""
     rows = cells.take(AFTER, axis=1), cells.take(BEFORE, axis=1)
     normals = rows[0].take(AFTER, axis=2) * rows[1].take(BEFORE, axis=2)
     normals -= rows[0].take(BEFORE, axis=2) * rows[1].take(AFTER, axis=2)  # b x c, c x a, a x b
@@ -108,21 +109,21 @@ def invert_cells(cells: NDArray[np.float64]) -> NDArray[np.float64] | None:
 
 
 def reduced_cell(cell: Cell) -> Cell:
-    """Choose the shortest lattice vectors, so that near images are near in fractional coordinates too.
+    """Find the shortest lattice vectors, so that near images also have small fractional coordinates.
 
-    This is Minkowski's reduction (Nguyen and Stehle, ACM Trans. Algorithms 5, 46 (2009)): a vector that the
-    shorter ones make shorter becomes so, until there is none.
+    This is Minkowski's reduction (Nguyen and Stehle, ACM Trans. Algorithms 5, 46 (2009)): vectors are
+    shortened by adding multiples of shorter vectors, until no vector can be shortened.
 
     Parameters
     ----------
     cell
-        The cell.
+        Completed cell.
 
     Returns
     -------
     Cell
-        Periodic directions have the same lattice, in order of length; the others have unit vectors normal to
-        it.
+        Cell in which the periodic directions have the same lattice, with vectors in order of length. The
+        other directions have unit vectors normal to the periodic ones.
     """
     if not any(cell.pbc):
         return cell
@@ -142,7 +143,7 @@ def reduced_cell(cell: Cell) -> Cell:
 
 
 def _shorter(vectors: list[list[float]]) -> tuple[int, list[float]] | None:
-    """Return a vector that shorter ones make shorter, and what it becomes; None where there is none."""
+    """Return the index and the new value of a vector that others shorten, or ``None`` if there is none."""
     for long, short in ((1, 0), (2, 0), (2, 1))[: 3 if len(vectors) == 3 else len(vectors) - 1]:
         times = sum(map(mul, vectors[long], vectors[short])) / _square(vectors[short])
         if abs(times) > 0.5 + TIE:
@@ -162,7 +163,7 @@ def _square(vector: list[float]) -> float:
 def cell_from_parameters(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
     """Build lattice vectors from lengths and angles.
 
-    The orientation is pymatgen's (``Lattice.from_parameters``): c along z, a in the x-z plane.
+    The orientation is that of pymatgen's ``Lattice.from_parameters``: c along z, a in the x-z plane.
 
     Parameters
     ----------
@@ -177,7 +178,7 @@ def cell_from_parameters(parameters: NDArray[np.float64]) -> NDArray[np.float64]
     Raises
     ------
     ValueError
-        If a length is not positive, an angle is outside (0, pi), or the angles close no cell.
+        If a length is not positive, an angle is outside (0, pi), or no cell has these angles.
     """
     a, b, c, alpha, beta, gamma = parameters.tolist()
     if min(a, b, c) <= 0:

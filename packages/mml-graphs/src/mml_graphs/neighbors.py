@@ -1,4 +1,4 @@
-"""Neighbour search: positions, cell and cutoff to edges, the same set under every backend."""
+"""Neighbor search from positions, cell and cutoff to edges, with the same result under every backend."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from mml_graphs.lattice import Cell, Pbc, complete_cell
 from mml_graphs.search import BACKENDS, candidates, choose_backend
 
-# Backends differ in how they treat a pair at the cutoff itself, so they search a little further and
-# this module decides, by one formula in float64.
+# Backends differ in how they treat a pair at exactly the cutoff. They therefore search slightly beyond the
+# cutoff, and this module decides which pairs are within it, by one formula in float64.
 MARGIN = 1e-6  # angstrom
 COINCIDENT = 1e-4  # angstrom
 
-# Edges whose temporary arrays stay in the processor's cache, and off the list of pages to be fetched.
+# Number of edges per block. Temporary arrays of this size stay in the processor's cache and need no new
+# memory pages.
 BLOCK = 16_384
 
-# An atom on the boundary stays there, whichever side rounding (to float32, even) puts it on.
+# An atom on the boundary of the cell is not moved, whichever side of it rounding (even to float32) puts it
+# on.
 BOUNDARY = 1e-6  # in fractional coordinates
 
 
@@ -29,7 +31,7 @@ class Edges(NamedTuple):
     Attributes
     ----------
     src, dst
-        [E] int64: atom ``src[i]`` sees an image of atom ``dst[i]``.
+        [E] int64: edge i connects atom ``src[i]`` to an image of atom ``dst[i]``.
     images
         [E, 3] float, integer-valued: lattice translation of the destination atom.
     distances
@@ -56,31 +58,32 @@ class Edges(NamedTuple):
 def find_edges(
     positions: ArrayLike, cell: ArrayLike | None, pbc: Pbc, cutoff: float, backend: str = "auto"
 ) -> Edges:
-    """Find all pairs of atoms, images included, at a distance of at most ``cutoff``.
+    """Find all pairs of atoms, periodic images included, at a distance of at most ``cutoff``.
 
     Parameters
     ----------
     positions
-        [N, 3], Cartesian, angstrom; atoms may lie outside the cell.
+        [N, 3], Cartesian positions, angstrom. Atoms may lie outside the cell.
     cell
-        [3, 3], rows are the lattice vectors, angstrom; None for a molecule.
+        [3, 3], rows are the lattice vectors, angstrom. ``None`` for a molecule.
     pbc
-        Which directions are periodic.
+        Periodicity along each of the three lattice vectors.
     cutoff
         Largest distance, angstrom, inclusive.
     backend
-        ``"auto"``, ``"numpy"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All give the same edges.
+        Neighbor search: ``"auto"``, ``"numpy"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All backends
+        return the same edges.
 
     Returns
     -------
     Edges
-        Each pair in both directions; an atom is its own neighbour only in another image.
+        Each pair in both directions. An atom is a neighbor of itself only in another image.
 
     Raises
     ------
     ValueError
-        On a cutoff that is not positive and finite, an unknown backend, wrong shapes, values that are not
-        finite, a cell without volume, or two atoms in one place.
+        If the cutoff is not positive and finite, the backend is unknown, an array has the wrong shape or
+        values that are not finite, the cell has no volume, or two atoms are in one place.
     ImportError
         If the backend is not installed.
     """
@@ -98,7 +101,7 @@ def find_edges(
 
 
 def check_cutoff(cutoff: float) -> None:
-    """Raise ``ValueError`` unless a cutoff is a positive finite number."""
+    """Raise a ``ValueError`` unless the cutoff is a positive finite number."""
     if isinstance(cutoff, bool) or not isinstance(cutoff, (int, float, np.number)):
         raise ValueError(f"cutoff {cutoff!r} is not a number; give a distance in angstrom")
     if not (math.isfinite(cutoff) and cutoff > 0):
@@ -106,29 +109,29 @@ def check_cutoff(cutoff: float) -> None:
 
 
 def check_backend(backend: str) -> None:
-    """Raise ``ValueError`` unless a backend is known."""
+    """Raise a ``ValueError`` unless the backend is known."""
     if backend not in BACKENDS:
         raise ValueError(f"unknown neighbour backend {backend!r}; known: {', '.join(map(repr, BACKENDS))}")
 
 
 def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: str) -> Edges:
-    """Do what `find_edges` does, on arguments that are known to be valid.
+    """Find edges like `find_edges`, but without checking the arguments.
 
     Parameters
     ----------
     positions
         [N, 3], C-contiguous float64, angstrom.
     cell
-        As from `mml_graphs.lattice.complete_cell`.
+        Completed cell from `mml_graphs.lattice.complete_cell`.
     cutoff
         Largest distance, angstrom, inclusive.
     backend
-        Name of the search.
+        Name of the neighbor search.
 
     Returns
     -------
     Edges
-        Sorted by source atom.
+        Edges sorted by source atom.
 
     Raises
     ------
@@ -140,7 +143,7 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
     name = choose_backend(wrapped, cell, radius) if backend == "auto" else backend
     src, dst, images, distances = candidates(name, wrapped, cell, radius)
 
-    # Backends differ by rounding: near the limits, the formula of `edge_lengths` decides.
+    # Backends differ by rounding. Near the cutoff, the formula of `edge_lengths` decides.
     keep = distances > COINCIDENT
     near_cutoff = distances > cutoff - MARGIN
     n_loops = len(positions) if name == "pymatgen" else 0
@@ -169,12 +172,12 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
 
 
 def take_ends(src: NDArray[np.int64], dst: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return sources and destinations of some edges as the rows of one array, [2, E].
+    """Return the sources and destinations of the selected edges as the rows of one array [2, E].
 
-    A graph can take that as it is, which saves copying it where it is large.
+    A graph can use this array as its edge index without copying it, which saves time for large graphs.
     """
     ends = np.empty((2, len(index)), dtype=np.int64)
-    np.take(src, index, out=ends[0], mode="clip")  # without a copy for the case that an index is wrong
+    np.take(src, index, out=ends[0], mode="clip")  # the default mode would buffer the output
     np.take(dst, index, out=ends[1], mode="clip")
     return ends
 
@@ -186,18 +189,19 @@ def edge_lengths(
     dst: NDArray[np.int64],
     images: NDArray[np.floating[Any]],
 ) -> NDArray[np.float64]:
-    """Compute the lengths of edges by the formula that decides about them.
+    """Compute the lengths of edges by the formula that decides which pairs are within the cutoff.
 
-    It is written out, component by component, so that an edge and its reverse round to the very same length.
+    The formula is written out component by component, so that an edge and its reverse round to exactly the
+    same length.
 
     Parameters
     ----------
     positions
         [N, 3], angstrom.
     cell
-        The cell.
+        Completed cell.
     src, dst, images
-        [E], [E] and [E, 3]: the edges.
+        [E], [E] and [E, 3], the edges.
 
     Returns
     -------
@@ -214,7 +218,7 @@ def edge_lengths(
 
 
 def with_exact_lengths(positions: NDArray[np.float64], cell: Cell, edges: Edges) -> Edges:
-    """Return edges with the lengths of `edge_lengths`, for decisions that an edge and its reverse share."""
+    """Return the edges with lengths from `edge_lengths`, which are the same for an edge and its reverse."""
     return edges._replace(distances=edge_lengths(positions, cell, edges.src, edges.dst, edges.images))
 
 
@@ -246,13 +250,13 @@ def wrap(
     positions
         [N, 3], angstrom.
     cell
-        The cell.
+        Completed cell.
 
     Returns
     -------
     positions, shifts
-        ``positions - shifts @ cell`` [N, 3] and the integer-valued shifts [N, 3]; the positions as given and
-        None where every atom is inside already.
+        ``positions - shifts @ cell`` [N, 3] and the integer-valued shifts [N, 3]. If every atom is inside the
+        cell already, the given positions and ``None``.
     """
     if not any(cell.pbc):
         return positions, None

@@ -1,4 +1,4 @@
-"""Neighbours of a sample, under periodic boundary conditions or without."""
+"""Find the neighbors of a sample, with or without periodic boundary conditions."""
 
 from __future__ import annotations
 
@@ -26,63 +26,64 @@ CONNECTIVITY = ("atoms", "graph")
 
 
 class PeriodicPropertiesTransform:
-    """Give a sample its edges: who is within the cutoff of whom, and in which periodic image.
+    """Find all pairs of atoms within a cutoff, periodic images included, and add them to the sample as edges.
 
     Adds ``src_nodes``, ``dst_nodes`` [E] int64 (sorted by source), ``images``, ``offsets``, ``unit_offsets``
-    [E, 3], ``distances`` [E] and ``cutoff_radius``, and writes ``atomic_numbers`` [N], ``pos`` [N, 3],
-    ``cell`` [1, 3, 3] (zeros for a molecule) and ``pbc`` [3] in their canonical form. The edge vector is
-    ``pos[dst] + offsets - pos[src]``. The search runs in float64; floats come out in torch's default dtype.
-    The sample that is given is not changed.
+    [E, 3], ``distances`` [E] and ``cutoff_radius``. Rewrites ``atomic_numbers`` [N], ``pos`` [N, 3], ``cell``
+    [1, 3, 3] (zeros for a molecule) and ``pbc`` [3] in their canonical form. The edge vector is
+    ``pos[dst] + offsets - pos[src]``. The search runs in float64, and floats are returned in torch's default
+    dtype. The input sample is not changed.
 
-    Where a direction is not periodic and the cell has no vector for it, ``unit_offsets`` refer to a unit
-    vector there.
+    If a direction is not periodic and the cell has no vector for it, ``unit_offsets`` use a unit vector along
+    this direction.
 
     Parameters
     ----------
     cutoff_radius
         Largest distance of an edge, angstrom, inclusive.
     adaptive_cutoff
-        If an atom has no neighbour, grow the cutoff in steps of 0.5 angstrom to the first at which every
-        atom has one, 100 angstrom at most. The value reached is in ``cutoff_radius``. Without periodic
-        directions, atoms with no other atom within 100 angstrom have no edges, and the cutoff does not grow
-        for them: a single free atom keeps the nominal cutoff.
+        If ``True`` and an atom has no neighbor, increase the cutoff in steps of 0.5 angstrom, up to 100
+        angstrom, until every atom has a neighbor. The final cutoff is stored in ``cutoff_radius``. In a
+        structure without periodic directions, atoms with no other atom within 100 angstrom have no edges and
+        do not increase the cutoff. A single free atom therefore keeps the nominal cutoff.
     backend
-        Neighbour search: ``"auto"`` (the fastest for each structure), ``"numpy"``, ``"pymatgen"``,
-        ``"vesin"`` or ``"ase"``. All give the same edges.
+        Neighbor search: ``"auto"`` (the fastest for each structure), ``"numpy"``, ``"pymatgen"``, ``"vesin"``
+        or ``"ase"``. All backends find the same edges.
     max_neighbors
-        Keep the k nearest of each source atom, and whoever ties with the k-th; None keeps all.
+        Maximum number of neighbors per source atom. Neighbors tied with the k-th are kept as well. ``None``
+        keeps all.
     allow_self_loops
-        Add an edge of length zero from each atom to itself. It does not count as a neighbour.
+        If ``True``, add an edge of length zero from each atom to itself. It does not count as a neighbor.
     convert_to_unit_cell
-        Move atoms into the cell along its periodic directions; ``pos`` changes accordingly.
+        If ``True``, move atoms into the cell along its periodic directions. ``pos`` changes accordingly.
     is_cartesian
-        False if ``pos`` holds fractional coordinates. With None it is Cartesian, and positions that look
-        fractional are mentioned in the log, once.
+        ``False`` if ``pos`` contains fractional coordinates. ``True`` and ``None`` mean Cartesian
+        coordinates. With ``None``, the first sample whose positions look fractional is reported in the log.
     is_undirected
-        Give each pair once, from the lower atom index to the higher. With ``max_neighbors`` a pair stays
-        where either end keeps it.
+        If ``True``, list each pair once, from the lower atom index to the higher. With ``max_neighbors``, a
+        pair is kept if at least one of its atoms keeps it.
     symmetric
-        With ``max_neighbors``, keep an edge where either end keeps it, so that the graph equals its own
-        reverse.
+        If ``True`` and ``max_neighbors`` is set, keep an edge if at least one of its atoms keeps it, so that
+        the graph contains the reverse of every edge.
     tie_tolerance
-        Lengths that differ by less tie, angstrom.
+        Neighbors whose distances differ by at most this much are tied, angstrom.
     on_isolated
-        What to do with atoms without a neighbour: ``"warn"`` in the log, ``"raise"``, ``"allow"``. With an
-        adaptive cutoff, a single free atom is always allowed.
+        Action for atoms without a neighbor: ``"warn"`` logs a warning, ``"raise"`` raises an error,
+        ``"allow"`` does nothing. With an adaptive cutoff, a single free atom is always allowed.
     connectivity
-        Until what the adaptive cutoff grows: ``"atoms"``, each has a neighbour; ``"graph"``, the graph of the
-        infinite crystal is connected too, so that layers, chains and molecules have edges to one another, and
-        a way along edges leads from every atom to all of its images. Directions that are not periodic need
-        none. All edges within the cutoff count, also those that ``max_neighbors`` takes away; self loops do
-        not. Takes ``adaptive_cutoff=True``.
+        Stopping criterion of the adaptive cutoff. ``"atoms"`` stops once every atom has a neighbor.
+        ``"graph"`` also requires that the graph of the infinite crystal is connected, so that layers, chains
+        and molecules have edges to one another, and every atom is connected to all of its images along the
+        periodic directions. All edges within the cutoff count for this criterion, including those that
+        ``max_neighbors`` removes; self loops do not. ``"graph"`` requires ``adaptive_cutoff=True``.
 
     Raises
     ------
     ValueError
-        On an argument that cannot be, or a sample whose structure cannot be; the message names sample, key
-        and value.
+        If an argument is invalid or a sample's structure is invalid. The message names the sample, the key
+        and the value.
     ImportError
-        If the backend is not installed; the message holds the install command.
+        If the backend is not installed. The message contains the install command.
     """
 
     is_random = False
@@ -143,7 +144,7 @@ class PeriodicPropertiesTransform:
         Raises
         ------
         ValueError
-            If the structure cannot be; the message begins with the sample's name.
+            If the structure is invalid. The message begins with the sample's name.
         """
         try:
             structure = read_structure(sample, self.is_cartesian)
@@ -162,20 +163,20 @@ class PeriodicPropertiesTransform:
         Parameters
         ----------
         sample
-            It is named in messages.
+            Sample that is named in messages.
         structure, cell
-            As from `read`.
+            Structure and completed cell from `read`.
 
         Returns
         -------
         arrays, cutoff
-            As from `mml_graphs.sample_tensors.sample_arrays`, for a batch of one; and the cutoff that the
-            edges were found with, angstrom.
+            Arrays from `mml_graphs.sample_tensors.sample_arrays`, for a batch of one, and the cutoff with
+            which the edges were found, angstrom.
 
         Raises
         ------
         ValueError
-            As the class says; the message begins with the sample's name.
+            If the structure is invalid, see the class. The message begins with the sample's name.
         """
         positions = structure.positions
         try:
@@ -231,7 +232,7 @@ def _mention_fractional(sample: Mapping[str, Any], structure: Structure) -> None
     if structure.cell is None or "pos" not in sample or len(structure.positions) < 2:
         return
     if not all(0 <= coordinate <= 1 for coordinate in structure.positions[-1].tolist()):
-        return  # one atom tells, mostly
+        return  # in most samples, checking this one atom is enough
     if structure.positions.min() < 0 or structure.positions.max() > 1:
         return
     if np.linalg.norm(structure.cell, axis=1).min() > 2:
