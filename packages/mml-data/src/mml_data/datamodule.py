@@ -205,7 +205,7 @@ class MatSciMLDataModule(ResumableDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
-        """Create the loader of the validation part, in order. Return an empty list if there is no such part."""
+        """Create the loader of the validation part, in order. Return an empty list if there is none."""
         return self._evaluation_loader("val") if "val" in self.parts else []
 
     def test_dataloader(self) -> DataLoader[Any]:
