@@ -196,7 +196,7 @@ class BaseTaskModule(TaskNormalization):
         return 1
 
     def make_head(self, key: str, width: int) -> nn.Module:
-        """Return a new head for a target; its input are embeddings of ``width``."""
+        """Return a new head for a target, which maps embeddings of ``width`` to its outputs."""
         return OutputHead(width, self.head_width(key), **self.output_kwargs)
 
     def head_keys(self, task_keys: Sequence[str]) -> list[str]:
@@ -468,7 +468,7 @@ class BaseTaskModule(TaskNormalization):
         transforms
             List of the transforms that build a graph from a sample, as for the training data.
         **kwargs
-            Keyword arguments of `TaskCalculator` and of ASE's ``Calculator``.
+            Keyword arguments of ``TaskCalculator`` and of ASE's ``Calculator``.
 
         Raises
         ------
