@@ -1,4 +1,4 @@
-"""Batches that are filled up to a budget of atoms or edges."""
+"""Sampler that fills batches up to a budget of atoms or edges."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sized
@@ -14,27 +14,29 @@ _SLACK = 0.01
 
 
 def pack(sizes: np.ndarray, budgets: np.ndarray, order: np.ndarray) -> list[list[int]]:
-    """Put samples into batches, each into the fullest open one that it fits in (best fit).
+    """Pack samples into batches (best fit): each sample goes into the fullest batch with enough room.
 
     Parameters
     ----------
     sizes
-        [N, K] integers: what each sample takes of each of K budgets.
+        Size of each of N samples with respect to each of K budgets, [N, K] integers.
     budgets
-        [K] integers: what a batch may hold of each. No sample takes more.
+        Maximum total size of a batch, [K] integers. No sample may exceed it.
     order
-        Which samples are packed, in which order: [n] integers.
+        Indices of the samples to pack, in order, [n] integers.
 
     Returns
     -------
     list
-        Batches, lists of samples. At most 64 are open at a time; the fullest is closed for another.
+        Batches, as lists of sample indices. At most 64 batches are open at a time. If another one is needed,
+        the fullest batch is closed.
     """
     wanted = sizes[order].tolist()
     smallest = int(sizes[:, 0].min()) if len(sizes) else 0
     whole = budgets.tolist()
     closed: list[list[int]] = []
-    # What is left of the budgets in each open batch, ascending in the first; a number tells equals apart.
+    # Remaining budgets, number and samples of each open batch, in ascending order of the first remaining
+    # budget. The number breaks ties.
     waiting: list[tuple[list[int], int, list[int]]] = []
     for number, (sample, takes) in enumerate(zip(order.tolist(), wanted, strict=True)):
         at = bisect_left(waiting, (takes,))
@@ -58,27 +60,30 @@ def pack(sizes: np.ndarray, budgets: np.ndarray, order: np.ndarray) -> list[list
 
 
 class BudgetSampler(EpochSampler):
-    """Batches of as many samples as fit into budgets, each sample once an epoch over all ranks together.
+    """Distributed sampler of batches that contain as many samples as fit into budgets of atoms or edges.
 
-    It yields lists of indices, for a loader with ``batch_size=None``. In every step the ranks' batches are of
-    about the same size, so that they finish together. All epochs have the same number of batches: a batch is
-    divided where an epoch would have fewer. A sample is repeated only where there are too few of them.
+    Each sample is drawn once per epoch over all ranks together. The sampler yields lists of indices, for a
+    loader with ``batch_size=None``. In every step, the batches of all ranks have about the same size, so that
+    all ranks finish at about the same time. All epochs have the same number of batches: if an epoch would
+    have fewer, some of its batches are divided. A sample is repeated only if there are too few samples for
+    the number of batches.
 
     Parameters
     ----------
     dataset
-        What is sampled; only its length matters.
+        Data set to sample from. Only its length is used.
     sizes
-        Name of a budget to what each sample takes of it, [len(dataset)] integers.
+        Name of a budget to the size of each sample, [len(dataset)] integers.
     budgets
-        Name of a budget to what a batch may hold of it. The last one tells how long a batch takes.
+        Name of a budget to the maximum total size of a batch. The last budget is used to estimate the
+        computing time of a batch.
     shuffle, seed, num_replicas, rank
         See `EpochSampler`.
 
     Raises
     ------
     ValueError
-        Where there is no budget, or a sample is larger than one.
+        If no budget is given, if a budget is below 1, or if a single sample exceeds a budget.
     """
 
     def __init__(
@@ -121,17 +126,20 @@ class BudgetSampler(EpochSampler):
         return self._number // self.num_replicas
 
     def identity(self) -> dict[str, int]:
-        """Say what the order of the samples depends on, for a checkpoint."""
+        """Return the settings that determine the order of the samples, for a checkpoint."""
         return super().identity() | self.budgets
 
     def batches(self) -> list[list[int]]:
-        """Return the batches of this rank in the current epoch: [len(self)] lists of indices."""
+        """Return the batches of this rank in the current epoch, as [len(self)] lists of indices."""
         if self._made is None or self._made[0] != self.epoch:
             self._made = self.epoch, self._share_batches()
         return self._made[1]
 
     def _packed(self, epoch: int | None) -> list[list[int]]:
-        """Return the batches of an epoch; with None those of the samples by size, which are never more."""
+        """Return the batches of an epoch.
+
+        If `epoch` is None, pack the samples in descending order of size. This order never needs more batches.
+        """
         if not self.shuffle:
             return _in_order(self._sizes, self._budgets)
         if epoch is None:
@@ -154,7 +162,7 @@ class BudgetSampler(EpochSampler):
         return [batches[number] for number in steps[:, self.rank]]
 
     def _divided(self, batches: list[list[int]]) -> list[list[int]]:
-        """Divide the batches of the most samples until there are as many as every epoch has."""
+        """Halve the batches with the most samples until there are as many batches as in every epoch."""
         batches = [list(batch) for batch in batches]
         while len(batches) < self._number:
             largest = max(range(len(batches)), key=lambda number: len(batches[number]))
@@ -167,7 +175,10 @@ class BudgetSampler(EpochSampler):
 
 
 def _in_order(sizes: np.ndarray, budgets: np.ndarray) -> list[list[int]]:
-    """Put samples into batches in their order: the next one begins where a sample does not fit."""
+    """Put samples into batches in order.
+
+    A new batch starts when a sample does not fit into the current one.
+    """
     batches: list[list[int]] = []
     left = np.zeros_like(budgets)
     for sample, takes in enumerate(sizes):

@@ -1,4 +1,4 @@
-"""Say what transforms do, so that it can be seen whether others would do the same."""
+"""Describe transforms, and compute a fingerprint that shows whether two lists of transforms are the same."""
 
 import hashlib
 import json
@@ -14,24 +14,29 @@ __all__ = ["describe_transforms", "fingerprint"]
 
 
 def describe_transforms(transforms: Iterable[Any]) -> list[dict[str, Any]]:
-    """Describe each transform: its class or function, the version of the package, and its options.
+    """Describe each transform by its class or function, the version of its package, and its options.
 
     Parameters
     ----------
     transforms
         Instances of classes, whose attributes are their options, or functions of a module.
 
+    Returns
+    -------
+    list
+        For each transform, a dict with ``name``, ``version`` and, for an instance, ``options``.
+
     Raises
     ------
     ValueError
-        Where it cannot be told what one does: a lambda, a function within another one, or an option that is
-        neither plain data nor such an object.
+        If a transform cannot be identified: if it is a lambda function or a function defined within another
+        function, or if an option is neither plain data nor an object that can itself be described.
     """
     return [_describe(transform, type(transform).__name__) for transform in transforms]
 
 
 def fingerprint(transforms: Iterable[Any]) -> str:
-    """Return the sha256 of what `describe_transforms` says."""
+    """Return the sha256 of the output of `describe_transforms`, in hexadecimal digits."""
     text = json.dumps(describe_transforms(transforms), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Which samples belong together: of one composition, of the same elements, of one prototype."""
+"""Group samples by composition, by chemical system, by prototype or by a value stored in the sample."""
 
 import warnings
 from collections import Counter
@@ -17,7 +17,7 @@ Group = Callable[[Mapping[str, Any]], str]
 
 
 def composition(sample: Mapping[str, Any]) -> str:
-    """Name elements in alphabetic order with their smallest whole numbers, as in ``AlNi3``."""
+    """Return the reduced formula of a sample with its elements in alphabetical order, such as ``AlNi3``."""
     counts = _counts(sample)
     divisor = reduce(gcd, counts.values())
     return "".join(
@@ -26,21 +26,21 @@ def composition(sample: Mapping[str, Any]) -> str:
 
 
 def elements(sample: Mapping[str, Any]) -> str:
-    """Name the chemical system, as in ``Al-Ni``."""
+    """Return the chemical system of a sample, such as ``Al-Ni``."""
     return "-".join(sorted(_counts(sample)))
 
 
 def prototype(sample: Mapping[str, Any]) -> str:
-    """Name stoichiometry, space group and number of atoms in the primitive cell, as in ``A3B-221-4``.
+    """Return stoichiometry, space group and number of atoms in the primitive cell, such as ``A3B-221-4``.
 
-    Coarser than a prototype of the AFLOW encyclopedia, which also tells Wyckoff positions apart: two samples
-    with one label may be different prototypes, but no prototype has two labels. Space groups are spglib's, at
-    a tolerance of 0.1 angstrom.
+    The label is coarser than a prototype of the AFLOW encyclopedia, which also distinguishes Wyckoff
+    positions. Two samples with the same label may have different prototypes, but samples of one prototype
+    always have the same label. Space groups are computed by spglib with a tolerance of 0.1 angstrom.
 
     Raises
     ------
     ValueError
-        Where the sample is not periodic in three dimensions, or spglib finds no space group.
+        If the sample is not periodic in three dimensions, or if spglib finds no space group.
     """
     import spglib
 
@@ -53,7 +53,7 @@ def prototype(sample: Mapping[str, Any]) -> str:
     numbers = np.asarray(sample["atomic_numbers"]).astype(int)
     try:
         with warnings.catch_warnings():
-            # spglib 2.7 warns that errors will be raised where None is returned now.
+            # spglib 2.7 warns that future versions will raise errors instead of returning None.
             warnings.simplefilter("ignore", DeprecationWarning)
             found = spglib.get_symmetry_dataset(
                 (cell.tolist(), fractions.tolist(), numbers.tolist()), symprec=0.1
@@ -75,12 +75,13 @@ GROUPINGS: dict[str, Group] = {"composition": composition, "elements": elements,
 
 
 def grouping(by: str | Group) -> Group:
-    """Return the function that names a sample's group.
+    """Return the function that maps a sample to the name of its group.
 
     Parameters
     ----------
     by
-        A name of `GROUPINGS`, a key in the samples, nested ones with dots, or such a function.
+        A name of `GROUPINGS`, a key of the samples (nested keys are separated by dots), or a function that
+        maps a sample to the name of its group.
     """
     if not isinstance(by, str):
         return by

@@ -1,4 +1,4 @@
-"""The manifest: what a data set directory says about itself."""
+"""Manifest of a data set: a description of its files, samples and origin."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -16,11 +16,11 @@ MANIFEST_FILE = "manifest.json"
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A shard, a split or sizes: its file name in the directory, the number of samples, and a checksum.
+    """Manifest entry of a shard, a split or sizes: file name, number of samples, and checksum.
 
-    The sha256 of a shard is that of its records in order, each preceded by its length as eight
-    little-endian bytes; that of the others is the sha256 of their numbers as little-endian int64. None
-    depends on how the file is laid out.
+    The checksum of a shard is the sha256 of its records in order, each preceded by its length as eight
+    little-endian bytes. The checksum of a split or of sizes is the sha256 of the numbers as little-endian
+    int64. The checksums do not depend on the file layout.
     """
 
     file: str
@@ -30,35 +30,36 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a data set is, holds and comes from; ``manifest.json`` beside the shards.
+    """Contents, files and origin of a data set, stored as ``manifest.json`` beside the shards.
 
     Parameters
     ----------
     name
-        Name of the data set, the first part of a sample's ``sample_id``.
+        Name of the data set, which is the first part of a sample's ``sample_id``.
     num_samples
         Number of samples in all shards together.
     shards
-        The shards, in order: sample i is in the first shard whose counts add up to more than i.
+        Shards, in order. Sample i is in the first shard at which the cumulative count exceeds i.
     schema
-        For each key (``targets.energy`` stands for a nested one) ``dtype``, ``shape`` (a list of numbers,
-        ``"N"`` for the number of atoms, None where it varies; None for what is not an array), ``units`` and
-        ``samples``, the number of samples that have it.
+        Description of each key (a nested key is written as ``targets.energy``): ``dtype``; ``shape``, a list
+        with a number, ``"N"`` (the number of atoms) or None (varies) for each dimension, or None for a value
+        that is not an array; ``units``; and ``samples``, the number of samples that have the key.
     splits
-        The recorded splits, each an ``.npy`` file of int64 indices.
+        Recorded splits, each an ``.npy`` file of int64 indices.
     sizes
-        ``natoms``, and ``nedges`` where samples hold edges: each an ``.npy`` file, a number for each sample.
+        ``natoms``, and ``nedges`` if the samples have edges. Each is an ``.npy`` file with one number per
+        sample.
     compression
-        What records are compressed with: ``"zstd"``, or None.
+        Compression of the records: ``"zstd"``, or None.
     transforms
-        Of a data set that `mml_data.LMDBDataset.precompute` made: ``fingerprint``, ``of`` (checksum of the
-        samples before), and ``list`` (the transforms as text). Else None.
+        For a data set made by `mml_data.LMDBDataset.precompute`: ``fingerprint``, ``of`` (checksum of the
+        original samples), and ``list`` (description of the transforms). Otherwise None.
     statistics
-        For ``all`` and each split: ``count``, ``natoms``, ``elements`` and ``targets``, see
-        `mml_data.statistics`.
+        Statistics of ``all`` samples and of each split: ``count``, ``natoms``, ``elements`` and ``targets``.
+        See `mml_data.statistics`.
     source
-        What it was made from: free text fields such as ``origin``, ``license``, ``notes``, and ``command``,
-        the complete command line or call of the import.
+        Origin of the data set: free text fields such as ``origin``, ``license`` and ``notes``, and
+        ``command``, the complete command line or call of the import.
     """
 
     name: str
@@ -73,7 +74,7 @@ class Manifest:
     source: dict[str, Any] = field(default_factory=dict)
 
     def write(self, directory: Path) -> None:
-        """Write ``manifest.json`` into `directory`: complete, or not at all."""
+        """Write ``manifest.json`` into `directory` atomically."""
         text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1, allow_nan=False)
         partial = directory / f"{MANIFEST_FILE}.partial"
         partial.write_text(text + "\n", encoding="utf-8")
@@ -86,9 +87,10 @@ class Manifest:
         Raises
         ------
         FileNotFoundError
-            Where there is nothing.
+            If `directory` does not exist.
         ValueError
-            Where there is something else than a data set, or one in a format that this version cannot read.
+            If `directory` is not a data set, if its manifest is damaged, or if its format version is not
+            supported.
         """
         directory = Path(directory)
         file = directory / MANIFEST_FILE

@@ -1,8 +1,8 @@
-"""Send a batch from a worker as one piece of shared memory.
+"""Send a batch from a worker process as a single block of shared memory.
 
-torch sends every tensor of a batch by itself, each with a file descriptor over a socket: for a batch of
-graphs, which has some 25 tensors, that takes longer than making it. Here all tensors are copied into one
-block, and the rest of the batch is pickled beside it.
+torch sends every tensor of a batch separately, each with a file descriptor over a socket. For a batch of
+graphs, which has about 25 tensors, this takes longer than creating the batch. This module copies all tensors
+into one block, and pickles the rest of the batch.
 """
 
 import io
@@ -19,14 +19,14 @@ _ALIGNMENT = 64
 
 
 class PackedBatch:
-    """A batch in one block.
+    """Batch whose tensors are stored in a single block of memory.
 
     Parameters
     ----------
     block
-        The memory of all tensors, [n] uint8.
+        Memory of all tensors, [n] uint8.
     rest
-        The pickled batch; for a tensor it holds where in the block it is.
+        Pickled batch, in which each tensor is replaced by its position in the block.
     """
 
     def __init__(self, block: torch.Tensor, rest: bytes) -> None:
@@ -35,7 +35,10 @@ class PackedBatch:
 
     @classmethod
     def of(cls, batch: Any) -> "PackedBatch":
-        """Pack a batch, into shared memory; tensors that share memory do so afterwards."""
+        """Pack a batch into shared memory.
+
+        Tensors that share memory in `batch` also share it after unpacking.
+        """
         file = io.BytesIO()
         pickler = _Pickler(file)
         pickler.dump(batch)
@@ -46,39 +49,42 @@ class PackedBatch:
         return cls(block, file.getvalue())
 
     def pin_memory(self) -> "PackedBatch":
-        """Pin the block, and so the tensors that are made of it; a loader calls this."""
+        """Pin the memory of the block, and thereby of all tensors in it.
+
+        The data loader calls this method.
+        """
         return PackedBatch(self.block.pin_memory(), self.rest)
 
     def unpack(self) -> Any:
-        """Return the batch, whose tensors are parts of the block."""
+        """Return the batch. Its tensors are views of the block."""
         return _Unpickler(io.BytesIO(self.rest), self.block.untyped_storage()).load()
 
 
 class PackingCollate:
-    """Makes batches with `collate`, and packs those that a worker has to send.
+    """Collate function that packs batches created in a worker process.
 
     Parameters
     ----------
     collate
-        Makes a batch of a list of samples.
+        Collate function that creates a batch from a list of samples.
     """
 
     def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
         self.collate = collate
 
     def __call__(self, samples: list[Any]) -> Any:
-        """Return the batch, or the packed one."""
+        """Return the batch, packed if this is a worker process and the batch has no DGL graph."""
         batch = self.collate(samples)
         return batch if get_worker_info() is None or _has_foreign_memory(batch) else PackedBatch.of(batch)
 
 
 def unpacked(batch: Any) -> Any:
-    """Return a batch that a worker may have packed."""
+    """Return `batch`, unpacked if a worker process has packed it."""
     return batch.unpack() if isinstance(batch, PackedBatch) else batch
 
 
 def _has_foreign_memory(batch: Any) -> bool:
-    """Whether a batch has a DGL graph, which shares its memory in a way of its own."""
+    """Return whether a batch has a DGL graph, whose memory DGL shares with its own mechanism."""
     return isinstance(batch, dict) and type(batch.get("graph")).__module__.startswith("dgl")
 
 
@@ -87,7 +93,15 @@ def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves out the memory of tensors: `storages` says where it goes in the block, which is `size` long."""
+    """Pickler that leaves out the memory of tensors.
+
+    Attributes
+    ----------
+    storages
+        Key of a storage to its position in the block and the storage.
+    size
+        Size of the block in bytes.
+    """
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
@@ -95,7 +109,7 @@ class _Pickler(pickle.Pickler):
         self.size = 0
 
     def persistent_id(self, value: Any) -> Any:
-        """Say where a tensor is, or None for anything else."""
+        """Return the dtype and the position in the block of a tensor, or None for any other value."""
         if type(value) is not torch.Tensor or value.layout != torch.strided or value.requires_grad:
             return None
         storage = value.untyped_storage()
@@ -114,6 +128,6 @@ class _Unpickler(pickle.Unpickler):
         self._storage = storage
 
     def persistent_load(self, where: Any) -> torch.Tensor:
-        """Return the tensor that is there."""
+        """Return the tensor at the given position in the block."""
         dtype, offset, shape, stride = where
         return torch.empty(0, dtype=dtype).set_(self._storage, offset, shape, stride)

@@ -1,18 +1,18 @@
-"""Turn a sample into bytes and back, without pickle.
+"""Encode a sample as bytes and decode it, without pickle.
 
-A record is four parts, one after the other::
+A record consists of four sections and padding, in this order::
 
     <u4 length of the layout> <u4 length of the rest> layout rest padding arrays
 
-The layout, in msgpack, says where everything is, and is the same for all samples with the same keys and
-shapes: a map of key to an array ``[dtype, offset, *shape]``, to the number of an item of the rest, to a
-further map, or to a list ``["", item, ...]``. The rest is the msgpack list of what is no array: numbers,
-text, and lists and dicts that hold no array. The arrays are raw little-endian values, each aligned to eight
-bytes of the record.
+The layout, in msgpack, describes the position of every value. It is the same for all samples with the same
+keys and shapes. It maps each key to one of: an array ``[dtype, offset, *shape]``; the index of an item of the
+rest; a nested map; or a list ``["", item, ...]``. The rest is a msgpack list of all values that contain no
+array: numbers, text, and lists and dicts without arrays. The arrays are raw little-endian values, each
+aligned to eight bytes of the record.
 
-Decoding takes one copy of the record (out of the memory map, into memory that the caller owns) and makes
-every array a view of that copy: aligned and writable, so that a transform may change it in place and torch
-may share it. Layouts are read once and remembered.
+Decoding copies the record once, from the memory map into memory that the caller owns. Every array is a view
+of this copy. It is aligned and writable, so a transform may change it in place and torch may share it. Parsed
+layouts are cached.
 """
 
 import struct
@@ -42,26 +42,26 @@ _REMEMBERED = 4096
 
 
 def encode_record(sample: Mapping[str, Any]) -> bytes:
-    """Encode a sample.
+    """Encode a sample as bytes.
 
     Parameters
     ----------
     sample
-        Nested dicts (string keys), lists and tuples (which come back as lists) of arrays, tensors, numbers,
-        booleans, strings, bytes and None. Arrays have one of `ARRAY_DTYPES`; numpy scalars come back as
-        Python ones.
+        Nested dicts (with string keys), lists and tuples of arrays, tensors, numbers, booleans, strings,
+        bytes and None. Arrays must have one of the dtypes in `ARRAY_DTYPES`. Decoding returns tuples as
+        lists, tensors as arrays, and numpy scalars as Python scalars.
 
     Returns
     -------
     bytes
-        The record; the same sample always gives the same bytes.
+        Record. The same sample always gives the same bytes.
 
     Raises
     ------
     TypeError
-        For a value of another type, naming its key.
+        If a value has an unsupported type. The message names its key.
     ValueError
-        For an integer that does not fit in 64 bits, or text that is not valid unicode.
+        If an integer does not fit into 64 bits, or if text is not valid unicode.
     """
     encoder = _Encoder()
     layout = encoder.node(sample)
@@ -75,18 +75,18 @@ def encode_record(sample: Mapping[str, Any]) -> bytes:
 
 
 def decode_record(record: bytes | bytearray | memoryview) -> dict[str, Any]:
-    """Decode a record into nested dicts and lists; arrays are numpy views of one copy of `record`.
+    """Decode a record into nested dicts and lists. Arrays are numpy views of one copy of `record`.
 
     Raises
     ------
     ValueError
-        Where the bytes are not a record.
+        If the bytes are not a valid record.
     """
     return open_record(record, lambda layout, buffer, start, rest: layout.arrays(buffer, start, rest))
 
 
 class Array(NamedTuple):
-    """Where an array is: in which dict or list, under which key; its offset among the arrays; its form."""
+    """Position of an array: number of its dict or list, key, dtype, byte offset in the arrays, and shape."""
 
     node: int
     key: Any
@@ -96,15 +96,21 @@ class Array(NamedTuple):
 
 
 class Layout:
-    """What a record holds, and how to build the sample of it.
+    """Parsed layout of a record, from which the sample is built.
 
     Attributes
     ----------
     nodes
-        Dicts and lists within the sample: the number of the one that holds it, its key there, and what a
-        new one is copied of. The sample itself is number 0.
+        Dicts and lists within the sample: number of the parent, key in the parent, and a template to copy.
+        The sample itself has the number 0.
     values
-        What is no array: number of its dict or list, its key there, and its place in the rest.
+        Values that are not arrays: number of their dict or list, key in it, and index in the rest.
+    views
+        Positions of the arrays.
+    size
+        Total size of the arrays in bytes, including padding between them.
+    cache
+        Conversion plans of `mml_data.tensors`, by default dtype.
     """
 
     def __init__(self, layout: Any) -> None:
@@ -137,7 +143,7 @@ class Layout:
                 self.views.append(array)
 
     def build(self, rest: list[Any]) -> tuple[dict[str, Any], list[Any]]:
-        """Make the sample without its arrays, and return it and its dicts and lists by number."""
+        """Build the sample without its arrays, and return it with a list of its dicts and lists by number."""
         sample = self._template.copy()
         made: list[Any] = [sample]
         for parent, key, template in self.nodes:
@@ -148,7 +154,7 @@ class Layout:
         return sample, made
 
     def arrays(self, buffer: bytearray, start: int, rest: list[Any]) -> dict[str, Any]:
-        """Return the sample, with arrays that are views of `buffer`, where they start at `start`."""
+        """Return the sample with arrays that are views of `buffer`. The arrays begin at offset `start`."""
         sample, made = self.build(rest)
         for node, key, dtype, offset, shape in self.views:
             made[node][key] = np.ndarray(shape, dtype, buffer, start + offset)
@@ -159,12 +165,12 @@ def open_record(
     record: bytes | bytearray | memoryview,
     read: Callable[[Layout, bytearray, int, list[Any]], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Take a copy of a record and call ``read(layout, copy, start of its arrays, rest)``.
+    """Copy a record and call ``read(layout, copy, start of the arrays, rest)``.
 
     Raises
     ------
     ValueError
-        Where the bytes are not a record.
+        If the bytes are not a valid record.
     """
     buffer = bytearray(record)
     try:
@@ -188,13 +194,21 @@ def _layout(packed: bytes) -> Layout:
 
 
 class _Plain(NamedTuple):
-    """A value that holds no array, as msgpack takes it."""
+    """Value without arrays, as passed to msgpack."""
 
     value: Any
 
 
 class _Encoder:
-    """Takes a sample apart; `arrays` are the raw bytes with their padding, `rest` is what is no array."""
+    """Encoder that separates a sample into its layout, the rest and its arrays.
+
+    Attributes
+    ----------
+    arrays
+        Raw bytes of the arrays and their padding.
+    rest
+        Values that contain no array.
+    """
 
     def __init__(self) -> None:
         self.arrays: list[bytes] = []
@@ -202,7 +216,7 @@ class _Encoder:
         self._size = 0
 
     def node(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Describe a sample."""
+        """Return the layout of a sample, and collect its arrays and its rest."""
         return self._items(self._values(sample, ""))
 
     def _values(self, given: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -222,7 +236,7 @@ class _Encoder:
         return len(self.rest) - 1
 
     def _value(self, value: Any, key: str) -> Any:
-        """Return `_Plain`, or the layout's item of a value that holds arrays."""
+        """Return `_Plain` for a value without arrays, otherwise the item of the layout for the value."""
         if isinstance(value, np.ndarray):
             return self._array(value, key)
         if value is None or isinstance(value, (str, bytes, bool, float)):

@@ -1,4 +1,4 @@
-"""Reference energies of the elements, by least squares, in one pass over blocks of structures."""
+"""Fit reference energies of the elements by least squares, in one pass over blocks of structures."""
 
 from typing import Any, Self
 
@@ -8,30 +8,39 @@ from mml_data.elements import SYMBOLS
 
 __all__ = ["ReferenceFit"]
 
-# Singular values below this share of the largest are rounding errors: compositions are whole numbers.
+# Singular values below this fraction of the largest one are rounding errors, because compositions are
+# integers.
 _RANK = 1e-10
-# Residuals below this share of the energies are rounding errors.
+# Residuals below this fraction of the energies are rounding errors.
 _EXACT = 1e-13
 
 
 class ReferenceFit:
-    """Least squares for ``energy = sum over elements of (number of atoms * reference energy)``.
+    """Least-squares fit of ``energy = sum over elements of (number of atoms * reference energy)``.
 
-    Structures can be shown one block after the other, and fits of parts can be merged: only the triangular
-    factors of a QR decomposition are kept. Unlike the normal equations, they do not square the energies, so
-    that a spread of 1 meV is still resolved for all-electron energies of 500,000 eV an atom. If the
-    compositions do not determine all references, for example because all structures have the same one, the
-    solution is that of the smallest norm.
+    Structures can be added block by block, and partial fits can be merged: only the triangular factors of a
+    QR decomposition are stored. Unlike the normal equations, these factors do not square the energies. A
+    spread of 1 meV is therefore still resolved for all-electron energies of 500,000 eV per atom. If the
+    compositions do not determine all reference energies, for example because all structures have the same
+    composition, the solution has the smallest norm.
     """
 
     def __init__(self) -> None:
         self._totals = _Triangle()
-        # The same, per atom: the residual is an error per atom.
+        # The same equations divided by the number of atoms, because the residual is an error per atom.
         self._per_atom = _Triangle()
         self.count = 0
 
     def add(self, composition: np.ndarray, energy: np.ndarray) -> None:
-        """Take in structures: atoms of each element [B, 119] by atomic number, and energies [B]."""
+        """Add structures.
+
+        Parameters
+        ----------
+        composition
+            Number of atoms of each element by atomic number, [B, 119].
+        energy
+            Total energies, [B].
+        """
         if not len(energy):
             return
         seen = np.flatnonzero(composition.any(axis=0))
@@ -42,19 +51,19 @@ class ReferenceFit:
         self.count += len(energy)
 
     def merge(self, other: Self) -> None:
-        """Take in what `other` has seen."""
+        """Add the structures that `other` has collected."""
         self._totals.add(other._totals.columns, other._totals.factor)
         self._per_atom.add(other._per_atom.columns, other._per_atom.factor)
         self.count += other.count
 
     def result(self) -> dict[str, Any]:
-        """Return the fit, fit for JSON.
+        """Return the result of the fit as JSON-serializable values.
 
         Returns
         -------
         dict
-            ``reference_energies`` by symbol, ``reference_rank`` (how many of them the compositions determine)
-            and ``per_atom_residual_std`` (rms of the energy per atom that is left).
+            ``reference_energies`` by symbol, ``reference_rank`` (the number of reference energies that the
+            compositions determine) and ``per_atom_residual_std`` (rms of the residual energy per atom).
         """
         seen, factor = self._totals.columns, self._totals.factor
         solution, _, rank, _ = np.linalg.lstsq(factor[:, :-1], factor[:, -1], rcond=_RANK)
@@ -71,15 +80,15 @@ class ReferenceFit:
 
 
 class _Triangle:
-    """The triangular factor of a QR decomposition of all rows so far.
+    """Triangular factor of the QR decomposition of all rows so far.
 
     Attributes
     ----------
     columns
-        The n elements that were seen, ascending atomic numbers.
+        Atomic numbers of the n elements that have occurred, ascending.
     factor
-        [at most n + 1, n + 1]: it has the same scalar products between columns as the rows. The last column
-        is that of the energies.
+        Triangular factor, [at most n + 1, n + 1]. Its columns have the same scalar products as the columns of
+        the rows. The last column is that of the energies.
     """
 
     def __init__(self) -> None:
@@ -87,7 +96,7 @@ class _Triangle:
         self.factor = np.zeros((0, 1))
 
     def add(self, columns: np.ndarray, rows: np.ndarray) -> None:
-        """Take in rows [B, m + 1] of m elements and the energy."""
+        """Add rows [B, m + 1], whose columns are m elements and the energy."""
         union = np.union1d(self.columns, columns)
         stacked = np.zeros((len(self.factor) + len(rows), len(union) + 1))
         for some, where, start in ((self.factor, self.columns, 0), (rows, columns, len(self.factor))):

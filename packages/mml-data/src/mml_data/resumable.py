@@ -1,4 +1,4 @@
-"""What a data module needs so that a fit goes on with the very next batch."""
+"""Base class of data modules that resume a fit with exactly the next batch."""
 
 import logging
 import os
@@ -16,18 +16,18 @@ logger = logging.getLogger(__name__)
 
 
 class ResumableDataModule(LightningDataModule):
-    """A data module whose seed, and where the training loader has got to, are saved in checkpoints.
+    """Data module that saves its seed and the position of its training loader in checkpoints.
 
     Parameters
     ----------
     seed
-        Seed of random splits, of the order of training samples and of random transforms; default: what
-        Lightning's ``seed_everything`` was given, or 0.
+        Seed of random splits, of the order of training samples and of random transforms. Default: the seed
+        given to Lightning's ``seed_everything``, or 0.
 
     Raises
     ------
     ValueError
-        Where it is negative.
+        If the seed is negative.
     """
 
     def __init__(self, seed: int | None = None) -> None:
@@ -40,20 +40,21 @@ class ResumableDataModule(LightningDataModule):
         self._loader_state: dict[str, int] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold so that the parts are the same again, and go on where they were.
+        """Return the seed and the state of the training loader, for a checkpoint.
 
-        Lightning keeps the loader's state as well, but gives it back too late where the loader is made early:
-        a scheduler that asks for ``trainer.estimated_stepping_batches`` makes it before loops are restored.
+        Lightning saves the state of the loader as well, but may restore it too late. For example, a scheduler
+        that reads ``trainer.estimated_stepping_batches`` creates the loader before the loops are restored.
         """
         return {"seed": self.seed, "loader": self._loader.state_dict() if self._loader is not None else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the seed of a checkpoint, and where its epoch had got to.
+        """Restore the seed and the position in the epoch from a checkpoint.
 
         Raises
         ------
         ValueError
-            Where another seed was asked for.
+            If this data module was created with an explicit seed that differs from the seed in the
+            checkpoint.
         """
         self._loader_state = state_dict["loader"]
         if (seed := state_dict["seed"]) == self.seed:
@@ -68,10 +69,10 @@ class ResumableDataModule(LightningDataModule):
         self._forget()
 
     def _forget(self) -> None:
-        """Drop what was made with another seed."""
+        """Discard everything that depends on the previous seed. Subclasses override this method."""
 
     def _training_loader(self, dataset: Dataset[Any], **options: Any) -> ResumableDataLoader:
-        """Make the training loader, which begins where a checkpoint says."""
+        """Create the training loader, which starts at the position saved in the checkpoint, if any."""
         position = self._position if self.trainer is not None else None
         samples = with_seeds(dataset, self.seed)
         self._loader = ResumableDataLoader(samples, position=position, **options)
@@ -81,7 +82,7 @@ class ResumableDataModule(LightningDataModule):
         return self._loader
 
     def _fixed(self, dataset: Dataset[Any]) -> Dataset[Any]:
-        """Return what an evaluation reads: random transforms do the same to a sample every time."""
+        """Return a data set for evaluation, in which random transforms give the same result every time."""
         return with_seeds(dataset, self.seed, fixed=True)
 
     def _position(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The order of a data set in an epoch, for one of several ranks."""
+"""Samplers that define the order of a data set in an epoch for each of several ranks."""
 
 from collections.abc import Iterator, Sized
 from typing import Self
@@ -11,20 +11,20 @@ __all__ = ["EpochIndex", "EpochSampler", "epoch_order"]
 
 
 def epoch_order(size: int, seed: int, epoch: int) -> np.ndarray:
-    """Return a permutation of ``range(size)`` that is a pure function of its arguments: [size] int64."""
+    """Return a permutation of ``range(size)``, [size] int64, that depends only on the arguments."""
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(size)
 
 
 class EpochIndex(int):
-    """The index of a sample, and the epoch in which it is read: what a random transform may depend on.
+    """Index of a sample together with the epoch in which it is read, as input for random transforms.
 
-    The epoch travels with the index because workers that live on between epochs do not hear of a new one.
+    The index carries the epoch because persistent workers are not notified of a new epoch.
     """
 
     epoch: int
 
     def __new__(cls, index: int, epoch: int) -> Self:
-        """Make the index of an epoch."""
+        """Create an index that carries its epoch."""
         made = super().__new__(cls, index)
         made.epoch = epoch
         return made
@@ -34,25 +34,33 @@ class EpochIndex(int):
 
 
 class EpochSampler(DistributedSampler[int]):
-    """Each sample once an epoch, over all ranks together, in an order that seed and epoch alone decide.
+    """Distributed sampler that draws each sample once per epoch over all ranks together.
 
-    Unlike torch's `DistributedSampler`, whose place it takes (Lightning leaves it where it is because it is
-    one), it does not repeat samples to give each rank as many. Ranks must make the same number of steps,
-    though: where they would not, because less than one sample a rank is left over after full batches, a
-    rank without one repeats a sample. The indices that it yields hold the epoch, see `EpochIndex`.
+    The order depends only on the seed and the epoch. The class derives from torch's `DistributedSampler`, so
+    Lightning does not replace it. Unlike that class, it does not repeat samples to give each rank the same
+    number of samples. However, all ranks must make the same number of steps. If fewer samples than ranks
+    remain after full batches, each rank without a remaining sample repeats a sample. The yielded indices
+    carry the epoch, see `EpochIndex`.
 
     Parameters
     ----------
     dataset
-        What is sampled; only its length matters.
+        Data set to sample from. Only its length is used.
     batch_size
-        Samples in a batch of one rank.
+        Number of samples in a batch of one rank.
     shuffle
-        Whether the order is random (a new one in each epoch) or that of the data set.
+        Whether to use a random order, which differs from epoch to epoch. Otherwise the order of the data set
+        is used.
     seed
         Seed of the order, not negative.
     num_replicas, rank
-        Number of ranks, and which one this is; default: those of torch.distributed, or one.
+        Number of ranks, and index of this rank. Default: the values of torch.distributed if it is
+        initialized, otherwise a single rank.
+
+    Raises
+    ------
+    ValueError
+        If the data set is empty or the seed is negative.
     """
 
     def __init__(
@@ -82,7 +90,8 @@ class EpochSampler(DistributedSampler[int]):
             seed=seed,
         )
         self.batch_size = batch_size
-        # The sample of this rank's part where the next iteration starts; ResumableDataLoader sets it.
+        # Index in this rank's share of the samples at which the next iteration starts. ResumableDataLoader
+        # sets it.
         self.start = 0
 
     def __iter__(self) -> Iterator[int]:
@@ -93,7 +102,7 @@ class EpochSampler(DistributedSampler[int]):
         return len(self._share(np.arange(len(self.dataset))))  # type: ignore[arg-type]
 
     def identity(self) -> dict[str, int]:
-        """Say what the order of the samples depends on, for a checkpoint."""
+        """Return the settings that determine the order of the samples, for a checkpoint."""
         return {
             "samples": len(self.dataset),  # type: ignore[arg-type]
             "batch_size": self.batch_size,
@@ -103,7 +112,7 @@ class EpochSampler(DistributedSampler[int]):
         }
 
     def indices(self) -> np.ndarray:
-        """Return what this rank reads in the whole of the current epoch, in order: [len(self)] int64."""
+        """Return the indices that this rank reads in the whole current epoch, in order, [len(self)] int64."""
         size = len(self.dataset)  # type: ignore[arg-type]
         return self._share(epoch_order(size, self.seed, self.epoch) if self.shuffle else np.arange(size))
 

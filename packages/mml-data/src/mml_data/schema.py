@@ -1,4 +1,4 @@
-"""Find out, sample by sample, which keys a data set has, and their dtypes and shapes."""
+"""Collect the keys of a data set, with their dtypes and shapes, sample by sample."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,28 +17,29 @@ UNITS = {
     "targets.force": "eV/angstrom",
     "targets.stress": "eV/angstrom^3",
 }
-"""Units of the keys that the sample contract fixes."""
+"""Units of the keys that the sample contract defines."""
 
 _PER_STRUCTURE = {"cell", "pbc", "lattice_params", "lattice_features", "targets.stress"}
 
 
 class SchemaBuilder:
-    """Collects the schema of the samples that are shown to it.
+    """Builder that collects the schema of samples.
 
     Parameters
     ----------
     units
-        Units of further keys, such as ``{"targets.band_gap": "eV"}``; they go before `UNITS`.
+        Units of further keys, such as ``{"targets.band_gap": "eV"}``. They take precedence over `UNITS`.
     """
 
     def __init__(self, units: Mapping[str, str] | None = None) -> None:
         self.units = {**UNITS, **(units or {})}
         self._keys: dict[str, dict[str, Any]] = {}
-        # What samples look like, and how many look so: most samples of a data set look like one before.
+        # Keys, dtypes and shapes of a sample to the number of samples with the same ones. Most samples of a
+        # data set are like an earlier sample.
         self._alike: dict[Any, int] = {}
 
     def add(self, sample: Mapping[str, Any], natoms: int) -> None:
-        """Take in one decoded sample of `natoms` atoms."""
+        """Add one decoded sample with `natoms` atoms."""
         looks = (natoms, *_looks(sample))
         alike = self._alike.get(looks, 0)
         self._alike[looks] = alike + 1
@@ -55,7 +56,7 @@ class SchemaBuilder:
             known["shape"] = _merge(known["shape"], shape)
 
     def merge(self, other: "SchemaBuilder") -> None:
-        """Take in what `other` has seen."""
+        """Add the samples that `other` has collected."""
         for key, theirs in other._keys.items():
             known = self._keys.get(key)
             if known is None:
@@ -67,7 +68,7 @@ class SchemaBuilder:
             self._alike[looks] = self._alike.get(looks, 0) + alike
 
     def result(self) -> dict[str, dict[str, Any]]:
-        """Return the schema so far, see `mml_data.manifest.Manifest`; several dtypes are joined by ``|``."""
+        """Return the schema so far. See `mml_data.manifest.Manifest`. Several dtypes are joined by ``|``."""
         samples: Counter[str] = Counter()
         for looks, alike in self._alike.items():
             samples.update({looks[index]: alike for index in range(1, len(looks), 2)})
@@ -83,7 +84,7 @@ class SchemaBuilder:
 
 
 def _looks(sample: Mapping[str, Any], prefix: str = "") -> Iterator[Any]:
-    """Yield every key, each followed by the dtype and shape or the type of what is there."""
+    """Yield every key, followed by the dtype and shape of its array or by the type of its value."""
     for name, value in sample.items():
         kind = type(value)
         if kind is np.ndarray:
@@ -105,7 +106,7 @@ def _leaves(sample: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _shape(key: str, shape: tuple[int, ...], natoms: int) -> list[set[Any]]:
-    """Return what each dimension may stand for: its size, and N if the first one is the number of atoms."""
+    """Return the possible meanings of each dimension: its size, and N for a first size of `natoms`."""
     sizes: list[set[Any]] = [{size} for size in shape]
     if shape and shape[0] == natoms and key not in _PER_STRUCTURE:
         sizes[0].add("N")
@@ -119,7 +120,10 @@ def _merge(left: list[set[Any]] | None, right: list[set[Any]] | None) -> list[se
 
 
 def _public(sizes: set[Any]) -> int | str | None:
-    """Return N where every sample agreed on it (but 1 where each had one row), a number, or None."""
+    """Return the common meaning of a dimension in all samples: ``"N"``, a size, or None.
+
+    ``"N"`` takes precedence, except over a size of 1.
+    """
     if "N" in sizes and 1 not in sizes:
         return "N"
     return next((size for size in sizes if size != "N"), None)

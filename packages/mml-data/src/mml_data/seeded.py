@@ -1,4 +1,4 @@
-"""Random numbers of transforms that depend on the sample and the epoch only."""
+"""Seed random transforms so that their random numbers depend only on the seed, the epoch and the sample."""
 
 import hashlib
 import random
@@ -18,25 +18,26 @@ from mml_data.sampler import EpochIndex
 __all__ = ["SeededSamples", "may_draw", "random_state_kept", "seed_sample", "with_seeds"]
 
 _EVALUATION = 2**64 - 1
-"""Stands for the epoch where there is none."""
+"""Value used in place of the epoch in evaluation."""
 
 
 class SeededSamples(Dataset[Any]):
-    """A data set whose samples are read with random numbers that depend on seed, epoch and index only.
+    """Data set wrapper that seeds the random numbers of each sample from the seed, the epoch and the index.
 
-    Before a sample is read, the global generators of torch (CPU), NumPy and Python are seeded; after a batch
-    they are as they were. What a transform draws from them therefore does not depend on the worker, on the
-    number of workers or ranks, on what was read before, or on where a run was resumed; and reading does not
-    change the random numbers of the training. A generator that a transform holds itself is not reached.
+    The global generators of torch (CPU), NumPy and Python are seeded before each sample and restored after
+    each batch. The random numbers that a transform draws from them therefore do not depend on the worker, on
+    the number of workers or ranks, on the samples read before, or on the step at which a run was resumed.
+    Reading samples does not change the random numbers of the training. A transform's own random generator is
+    not seeded.
 
     Parameters
     ----------
     dataset
-        What is read.
+        Data set to read.
     seed
-        The seed, not negative.
+        Seed, not negative.
     fixed
-        Read a sample with the same random numbers in every epoch, for evaluation.
+        Whether to use the same random numbers for a sample in every epoch, for evaluation.
     """
 
     def __init__(self, dataset: Dataset[Any], seed: int, *, fixed: bool = False) -> None:
@@ -48,7 +49,7 @@ class SeededSamples(Dataset[Any]):
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, index: int | list[int]) -> Any:
-        """Return a sample; of a list of indices, as a loader by budget asks for, a list of samples."""
+        """Return a sample, or a list of samples for a list of indices. A loader with budgets passes lists."""
         return self.__getitems__(index) if isinstance(index, list) else self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
@@ -66,14 +67,15 @@ class SeededSamples(Dataset[Any]):
 
 
 def with_seeds(dataset: Dataset[Any], seed: int, *, fixed: bool = False) -> Dataset[Any]:
-    """Return `dataset` as `SeededSamples` if reading it may draw random numbers, and else as it is."""
+    """Wrap `dataset` in `SeededSamples` if reading it may draw random numbers, otherwise return it."""
     return SeededSamples(dataset, seed, fixed=fixed) if may_draw(dataset) else dataset
 
 
 def may_draw(dataset: Dataset[Any]) -> bool:
-    """Tell whether reading a data set may draw random numbers.
+    """Return whether reading a data set may draw random numbers.
 
-    It may unless it is a data set of this package and every transform says ``is_random = False``.
+    It may, unless the data set is one of this package (or a torch ``ConcatDataset`` or ``Subset`` of them)
+    and all of its transforms declare ``is_random = False``.
     """
     if isinstance(dataset, Part):
         return _any_random(dataset.transforms) or may_draw(dataset.dataset)
@@ -88,7 +90,7 @@ def may_draw(dataset: Dataset[Any]) -> bool:
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Leave the global generators of torch (CPU), NumPy and Python as they were."""
+    """Save the global generators of torch (CPU), NumPy and Python, and restore them on exit."""
     state = (
         torch.default_generator.get_state(),
         np.random.get_state(),  # noqa: NPY002 - transforms of users draw from it
@@ -106,7 +108,7 @@ def seed_sample(seed: int, epoch: int, index: int) -> None:
     """Seed the global generators of torch (CPU), NumPy and Python for one sample."""
     key = struct.pack("<QQ", epoch, index) + str(seed).encode()
     one, two, three = struct.unpack("<QQI", hashlib.blake2b(key, digest_size=20).digest())
-    # Not torch.manual_seed, which seeds the generators of all devices, those of the training.
+    # Not torch.manual_seed, which also seeds the generators of all devices, which the training uses.
     torch.default_generator.manual_seed(one)
     random.seed(two)
     np.random.seed(three)  # noqa: NPY002
@@ -117,7 +119,10 @@ def _any_random(transforms: Iterable[Any]) -> bool:
 
 
 def _is_random(transform: Any) -> bool:
-    """Tell what a transform says of itself; a class that overrides ``__call__`` has to say it anew."""
+    """Return whether a transform is random: its ``is_random`` attribute, or True if it has none.
+
+    A class that overrides ``__call__`` does not inherit the attribute.
+    """
     if "is_random" in getattr(transform, "__dict__", ()):
         return bool(transform.is_random)
     for each in type(transform).__mro__:

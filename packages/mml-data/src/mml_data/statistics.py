@@ -1,4 +1,7 @@
-"""Statistics of targets and structures in one streaming pass, in float64; those of parts can be merged."""
+"""Compute statistics of targets and structures in float64, in one streaming pass.
+
+Partial results can be merged.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,17 +19,18 @@ _BLOCK = 256
 
 
 def is_energy(target: str) -> bool:
-    """Whether a target of this name is an energy of the whole structure, which elements add up to."""
+    """Return whether a target of this name is a total energy, which can be written as a sum over elements."""
     name = target.lower()
     return "energy" in name and "per_atom" not in name and "hull" not in name
 
 
 class Moments:
-    """Mean, standard deviation, rms and range of a stream of numbers.
+    """Mean, standard deviation, rms, minimum and maximum of a stream of numbers.
 
-    Numbers are gathered in blocks; a block's mean and sum of squared deviations are merged into the running
-    ones with the formula of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
-    computing sample variances" (1979), so that numbers that are large against their spread lose nothing.
+    Numbers are collected in blocks. The mean and the sum of squared deviations of a block are merged into the
+    running values with the formula of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm
+    for computing sample variances" (1979). Numbers that are large compared with their spread therefore lose
+    no precision.
     """
 
     def __init__(self) -> None:
@@ -39,20 +43,23 @@ class Moments:
         self._waiting = 0
 
     def add(self, values: np.ndarray) -> None:
-        """Take in finite `values` of any shape."""
+        """Add finite `values` of any shape."""
         self._blocks.append(np.asarray(values, dtype=np.float64).ravel())
         self._waiting += values.size
         if self._waiting >= _BUFFERED:
             self._empty()
 
     def merge(self, other: Self) -> None:
-        """Take in what `other` has seen."""
+        """Add the values that `other` has collected."""
         self._empty()
         other._empty()
         self._join(other.count, other.mean, other.sum_squared_deviations, other.minimum, other.maximum)
 
     def result(self) -> dict[str, float]:
-        """Return ``mean``, ``std`` (population), ``rms``, ``min``, ``max``, ``count``; only that if empty."""
+        """Return ``mean``, ``std`` (population), ``rms``, ``min``, ``max`` and ``count``.
+
+        Without any values, return only ``count``.
+        """
         self._empty()
         if self.count == 0:
             return {"count": 0}
@@ -67,7 +74,7 @@ class Moments:
         }
 
     def _empty(self) -> None:
-        """Take in what is waiting."""
+        """Merge the buffered values into the running values."""
         if not self._waiting:
             return
         block = np.concatenate(self._blocks)
@@ -88,18 +95,24 @@ class Moments:
 
 
 class DatasetStatistics:
-    """Statistics of the samples that are shown to it.
+    """Statistics of a stream of samples.
 
-    The result has ``count`` (samples), ``natoms`` (``min``, ``mean``, ``max``), ``elements`` (atoms of
-    each, by symbol) and ``targets``. A numeric target has ``mean``, ``std``, ``rms``, ``min``, ``max``,
-    ``count`` over all its components, in the units in which it is stored; one number a structure has also
-    ``per_atom_mean`` and ``per_atom_std`` (of the value divided by the number of atoms), and if it is an
-    energy by its name, ``reference_energies`` by symbol, ``reference_rank`` and ``per_atom_residual_std``
-    (see `mml_data.references.ReferenceFit`). A target that ``target_types`` names under
-    ``classification``, or an integer or boolean one that they do not name under ``regression``, has
-    ``classes``, ``class_counts`` and ``count`` instead. If there is NaN, ``missing`` is the number of missing
-    components, as ``count`` is that of the known ones, and ``missing_structures`` the number of structures in
-    which any component is missing.
+    The result has ``count`` (number of samples), ``natoms`` (``min``, ``mean``, ``max``), ``elements``
+    (number of atoms of each element, by symbol) and ``targets``.
+
+    A numeric target has ``mean``, ``std``, ``rms``, ``min``, ``max`` and ``count`` over all its components,
+    in the units in which it is stored. A target with one number per structure also has ``per_atom_mean`` and
+    ``per_atom_std``, computed from the value divided by the number of atoms. If its name identifies it as an
+    energy, it also has ``reference_energies`` by symbol, ``reference_rank`` and ``per_atom_residual_std``
+    (see `mml_data.references.ReferenceFit`).
+
+    A classification target has ``classes``, ``class_counts`` and ``count`` instead. A target is a
+    classification target if ``target_types`` lists it under ``classification``, or if it is integer or
+    boolean and not listed under ``regression``.
+
+    If a target contains NaN, ``missing`` is the number of missing components, and ``missing_structures`` is
+    the number of structures with at least one missing component. ``count`` is then the number of known
+    components.
     """
 
     def __init__(self) -> None:
@@ -110,12 +123,12 @@ class DatasetStatistics:
         self._waiting: list[tuple[np.ndarray, Mapping[str, Any]]] = []
 
     def add(self, sample: Mapping[str, Any]) -> None:
-        """Take in one sample; arrays may be numpy's or torch's. They must not change afterwards.
+        """Add one sample. Arrays may be numpy arrays or torch tensors. They must not change afterwards.
 
         Raises
         ------
         ValueError
-            Where it has no ``atomic_numbers``.
+            If the sample has no ``atomic_numbers``.
         """
         if "atomic_numbers" not in sample:
             name = sample.get("sample_id", f"sample {self._count + len(self._waiting)}")
@@ -134,7 +147,7 @@ class DatasetStatistics:
             self._empty()
 
     def merge(self, other: Self) -> None:
-        """Take in what `other` has seen."""
+        """Add the samples that `other` has collected."""
         self._empty()
         other._empty()
         self._count += other._count
@@ -144,7 +157,7 @@ class DatasetStatistics:
             self._targets.setdefault(name, _Target(name)).merge(target)
 
     def result(self) -> dict[str, Any]:
-        """Statistics of all samples so far, fit for JSON."""
+        """Return the statistics of all samples so far, as JSON-serializable values."""
         self._empty()
         natoms = self._natoms.result()
         return {
@@ -157,7 +170,7 @@ class DatasetStatistics:
         }
 
     def _empty(self) -> None:
-        """Take in what is waiting."""
+        """Process the buffered samples."""
         if not self._waiting:
             return
         block, self._waiting = self._waiting, []
@@ -193,7 +206,7 @@ class _Target:
         return self.is_classification or not (self.is_regression or self.has_fractions)
 
     def add(self, values: Sequence[np.ndarray], natoms: np.ndarray, composition: np.ndarray) -> None:
-        """Take in the target of some structures, and their numbers of atoms, in all and of each element."""
+        """Add the target values of several structures, with their numbers of atoms and their compositions."""
         flat = values[0].ravel() if len(values) == 1 else np.concatenate([value.ravel() for value in values])
         self.has_fractions = self.has_fractions or flat.dtype.kind == "f"
         flat = flat.astype(np.float64)

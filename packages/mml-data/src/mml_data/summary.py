@@ -1,4 +1,4 @@
-"""What the manifest says of a shard: counted in one pass over its records."""
+"""Summarize a shard for the manifest in one pass over its records."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ from mml_data.statistics import DatasetStatistics
 __all__ = ["ShardSummary", "edge_count", "summarize_shard"]
 
 EVERYTHING = "all"
-"""The name under which the statistics of all samples stand."""
+"""Key of the statistics of all samples."""
 
 
 @dataclass
 class ShardSummary:
-    """Entry, schema, statistics by split, and sizes of one shard."""
+    """Manifest entry, schema, statistics by split, and sizes of one shard."""
 
     entry: FileEntry
     schema: SchemaBuilder
@@ -34,7 +34,7 @@ class ShardSummary:
 
 
 def edge_count(sample: Mapping[str, Any]) -> int | None:
-    """Return the number of edges of a sample, or None where it holds none."""
+    """Return the number of edges of a sample, or None if it has no edges."""
     for key in ("src_nodes", "distances"):
         if key in sample:
             return int(np.shape(sample[key])[0])
@@ -49,25 +49,25 @@ def summarize_shard(
     start: int = 0,
     units: Mapping[str, str] | None = None,
 ) -> ShardSummary:
-    """Read a shard once.
+    """Read a shard once and summarize it.
 
     Parameters
     ----------
     path
-        The shard.
+        File of the shard.
     compression
-        Of its records.
+        Compression of the records.
     splits
-        Split name to its file, beside the shard.
+        Name of a split to its file, which is in the directory of the shard.
     start
-        Position in the whole data set of the shard's first record.
+        Index of the first record of the shard in the whole data set.
     units
-        For the schema.
+        Units of further keys, for the schema.
 
     Raises
     ------
     ValueError
-        Where a record is damaged; the message names it.
+        If a record is damaged. The message names the record.
     """
     shard = open_shard(path)
     count = int(shard.environment.stat()["entries"])
@@ -102,7 +102,7 @@ def summarize_shard(
 
 
 def _membership(splits: Sequence[np.ndarray], start: int, count: int) -> np.ndarray:
-    """Return the number of each record's split, -1 for none: [count]."""
+    """Return the number of each record's split, or -1 for a record without a split, [count]."""
     member = np.full(count, -1)
     for number, indices in enumerate(splits):
         here = np.asarray(indices) - start
