@@ -1,4 +1,4 @@
-"""The checks without a run: whether a module is ready to be trained on batches like this one."""
+"""Check a module and one batch without a run: whether the module is ready to be trained."""
 
 import copy
 import textwrap
@@ -18,23 +18,23 @@ from mml_diagnostics.finding import Problem
 from mml_diagnostics.non_finite import bad_inputs
 from mml_diagnostics.replay import random_state_kept
 
-WIDTH = 80  # characters, as a terminal has
+WIDTH = 80  # characters, the width of a terminal
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check came to.
+    """Result of one check.
 
     Parameters
     ----------
     check
-        Its name.
+        Name of the check.
     result
         ``"ok"``, ``"info"``, ``"warning"``, ``"error"``, ``"skipped"`` or ``"failed"``.
     problems
-        What it saw; empty where all is well.
+        Problems that the check detected; empty if there are none.
     note
-        Why it was skipped, or how it failed.
+        Reason why the check was skipped or failed.
     """
 
     check: str
@@ -45,18 +45,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What :func:`diagnose` found; ``str`` of it is a table with advice."""
+    """Results of :func:`diagnose`. Its ``str`` is a table of the results with advice."""
 
     outcomes: tuple[Outcome, ...]
 
     @property
     def problems(self) -> list[Problem]:
-        """All that was seen, in the order of the checks."""
+        """All detected problems, in the order of the checks."""
         return [problem for outcome in self.outcomes for problem in outcome.problems]
 
     @property
     def healthy(self) -> bool:
-        """Whether no check saw a warning or an error, or failed."""
+        """Whether no check failed or detected a warning or an error."""
         return all(outcome.result in ("ok", "info", "skipped") for outcome in self.outcomes)
 
     def __str__(self) -> str:
@@ -72,39 +72,39 @@ class Diagnosis:
 def diagnose(
     module: Any, batch: Any, loader: Iterable[Any] | None = None, steps: int = 50, seed: int = 0
 ) -> Diagnosis:
-    """Run the checks that need no trainer: seconds, not a training.
+    """Run the checks that need no trainer. They take seconds instead of a training run.
 
-    Looked at are the batch (values that are not finite, positions, edges, duplicates, target outliers, size
-    of the targets), whether gradients reach every parameter, whether the output depends on orientation,
-    origin or the order of atoms, whether one batch can be learned by heart, and, with a loader, the share of
-    time spent waiting for data. Works on a copy of the module: weights, gradients and the random
-    states of torch, NumPy and Python stay as they are.
+    The checks look at the batch (non-finite values, positions, edges, duplicates, target outliers, size of
+    the targets) and at the module: whether gradients reach every parameter, whether the output depends on the
+    orientation, the origin or the order of atoms, and whether one batch can be overfitted. With ``loader``,
+    the share of time spent waiting for data is measured as well. The checks work on a copy of the module:
+    weights, gradients and the random states of torch, NumPy and Python do not change.
 
     Parameters
     ----------
     module
-        Any LightningModule, ready to be trained: its parameters are there.
+        Any LightningModule that is ready to be trained; its parameters must exist.
     batch
-        What its ``training_step`` takes, on its device.
+        Input of the module's ``training_step``, on the module's device.
     loader
-        What gives such batches; data loading is not looked at without it.
+        Iterable of batches. Without it, data loading is not checked.
     steps
-        How many steps one batch may take to be learned.
+        Maximum number of optimizer steps to overfit one batch.
     seed
-        For the random numbers of the module's forward pass.
+        Seed for the random numbers of the module's forward pass.
 
     Returns
     -------
     Diagnosis
-        One outcome per check. A check that does not apply is skipped; one that raises, such as a training
-        step that needs a trainer, has failed, with what was raised.
+        One outcome per check. A check that does not apply is ``"skipped"``. A check that raises an exception
+        is ``"failed"``, with the exception as its note; an example is a training step that needs a trainer.
 
     Raises
     ------
     ValueError
-        For ``steps`` below one.
+        If ``steps`` is below one.
     TypeError
-        For a module without ``training_step``.
+        If the module has no ``training_step``.
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; give at least 1.")
@@ -194,7 +194,7 @@ def _invariant(module: Any, batch: Any) -> list[Problem]:
 @contextmanager
 def _undisturbed(seed: int, device: torch.device) -> Iterator[None]:
     with random_state_kept(device), torch.enable_grad(), warnings.catch_warnings():
-        # A module that logs says that it has no trainer: that is how it is here.
+        # A module that logs values warns that it has no trainer, which is expected here.
         warnings.filterwarnings("ignore", message=".*self.trainer.* reference is not registered.*")
         torch.manual_seed(seed)
         yield

@@ -1,9 +1,11 @@
-"""Scalars, histograms, tables and figures to whatever loggers the trainer has, several at once.
+"""Send scalars, histograms, tables and figures to all loggers of a trainer.
 
-A logger is known by the name of its class (or of a class that it derives from), so that no logging library is
-imported here and those of both Lightnings are served. What is not Weights & Biases, TensorBoard or MLflow
-gets a histogram as its quantiles, and tables and figures as files in the logger's directory. Only rank zero
-logs. A logger that fails is said once, and is no reason for the others to go without.
+A logger is recognized by the name of its class or of a base class, so that no logging library is imported
+here and the loggers of both Lightning packages are supported. Weights & Biases and TensorBoard receive
+histograms; all other loggers receive the quantiles of a histogram. Loggers other than Weights & Biases,
+TensorBoard and MLflow receive tables and figures as files in the logger's directory. Only rank zero logs. If
+a logger raises an exception, the exception is logged once per logger, and the other loggers still receive
+the data.
 """
 
 import csv
@@ -28,26 +30,27 @@ _failed: "WeakSet[Any]" = WeakSet()
 
 
 def log_scalars(trainer: Trainer, scalars: Mapping[str, float], step: int) -> None:
-    """Send ``scalars`` to all loggers of ``trainer``; not to the progress bar."""
+    """Send ``scalars`` to all loggers of ``trainer``, but not to the progress bar."""
     _to_each(trainer, lambda logger, kind: logger.log_metrics(dict(scalars), step=step))
 
 
 def log_histogram(trainer: Trainer, name: str, values: Histogram | Values, step: int) -> None:
     """Send a histogram to all loggers of ``trainer``.
 
-    Weights & Biases and TensorBoard get counts and edges, under ``name``; all others the quantiles, as
-    ``<name>/q05`` and so on. Where values are not finite, every logger gets ``<name>/non_finite``.
+    Weights & Biases and TensorBoard receive counts and edges, under ``name``. All other loggers receive the
+    quantiles, as ``<name>/q05`` and so on. If there are non-finite values, every logger receives their number
+    as ``<name>/non_finite``.
 
     Parameters
     ----------
     trainer
-        Whose loggers.
+        Trainer whose loggers receive the histogram.
     name
-        The key, e.g. ``"gradient_norms/encoder"``.
+        Key of the histogram, e.g. ``"gradient_norms/encoder"``.
     values
-        The values themselves, of any shape, or a :class:`~mml_diagnostics.histogram.Histogram` of them.
+        Values of any shape, or a :class:`~mml_diagnostics.histogram.Histogram` of them.
     step
-        The global step.
+        Global step.
     """
     if not trainer.loggers or not trainer.is_global_zero:
         return
@@ -60,13 +63,14 @@ def log_table(
 ) -> None:
     """Send a table to all loggers of ``trainer``.
 
-    Weights & Biases gets a table, TensorBoard a text, MLflow a JSON artifact ``<name>-<step>.json`` (an
-    object of ``columns`` and ``data``); for others it is ``<name>-<step>.csv`` in the logger's directory.
+    Weights & Biases receives a table, TensorBoard a text, MLflow a JSON artifact ``<name>-<step>.json`` (an
+    object with ``columns`` and ``data``). For other loggers, the table is written to ``<name>-<step>.csv`` in
+    the logger's directory.
 
     Raises
     ------
     ValueError
-        For a row that does not have a value per column.
+        If a row does not have one value per column.
     """
     for index, row in enumerate(rows):
         if len(row) != len(columns):
@@ -77,19 +81,19 @@ def log_table(
 def log_figure(trainer: Trainer, name: str, figure: Any, step: int) -> None:
     """Send a figure to all loggers of ``trainer``.
 
-    Weights & Biases and TensorBoard get an image, MLflow an artifact ``<name>-<step>.png``; for others it is
-    a file of that name in the logger's directory.
+    Weights & Biases and TensorBoard receive an image, MLflow an artifact ``<name>-<step>.png``. For other
+    loggers, the figure is written to a file of the same name in the logger's directory.
 
     Parameters
     ----------
     trainer
-        Whose loggers.
+        Trainer whose loggers receive the figure.
     name
-        The key.
+        Key of the figure.
     figure
         A matplotlib figure; it is not closed.
     step
-        The global step.
+        Global step.
     """
     _to_each(trainer, lambda logger, kind: _figure(logger, kind, name, figure, step))
 
@@ -119,7 +123,7 @@ def _histogram(logger: Any, kind: str, name: str, histogram: Histogram, step: in
         if kind == "WandbLogger":
             import wandb
 
-            # Sent without `step`, as Lightning does: W&B drops what comes for a step that it has passed.
+            # Sent without `step`, as in Lightning: W&B drops data for a step that it has already passed.
             logger.experiment.log(
                 {name: wandb.Histogram(np_histogram=(counts, edges)), "trainer/global_step": step}
             )
@@ -136,7 +140,7 @@ def _histogram(logger: Any, kind: str, name: str, histogram: Histogram, step: in
                 bucket_counts=[
                     0.0,
                     *counts.tolist(),
-                ],  # a bucket is told by its upper end: none below the first
+                ],  # a bucket is defined by its upper limit: no value lies below the first edge
                 global_step=step,
             )
     if drawn:
@@ -181,7 +185,7 @@ def _figure(logger: Any, kind: str, name: str, figure: Any, step: int) -> None:
 
 
 def _artifact(logger: Any, path: str, content: bytes) -> None:
-    """Store ``content`` with the MLflow run, under the folder and the name in ``path``."""
+    """Store ``content`` as an artifact of the MLflow run, under the folder and the file name in ``path``."""
     folder, _, name = _plain(path).rpartition("/")
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / name

@@ -1,4 +1,4 @@
-"""LossSpikeDetection: batches whose loss stands out, by name; on request, steps without them."""
+"""LossSpikeDetection: name the batches whose loss spikes and, on request, skip their optimizer steps."""
 
 import math
 from collections import deque
@@ -15,28 +15,29 @@ from mml_diagnostics.batch_view import sample_ids_of
 from mml_diagnostics.finding import Problem
 
 FEWEST_LOSSES = 20
-MAX_SKIPS = 10  # in a row; after that the loss is not a spike but what it is
+MAX_SKIPS = 10  # consecutive steps; after that the loss is treated as the new normal, not as a spike
 
 
 def robust_z_score(value: float, history: Sequence[float]) -> float:
-    r"""Distance of ``value`` from the median of ``history``, in robust standard deviations.
+    r"""Return the distance of ``value`` from the median of ``history``, in robust standard deviations.
 
     .. math:: (x - \text{median}) / (1.4826 \, \text{MAD})
 
-    (Iglewicz, Hoaglin 1993, "How to Detect and Handle Outliers"), with a deviation of at least a hundredth of
-    the median, so that a history that hardly varies does not make everything an outlier.
+    (Iglewicz, Hoaglin 1993, "How to Detect and Handle Outliers"). The deviation in the denominator is at
+    least a hundredth of the median, so that a nearly constant history does not turn every value into an
+    outlier.
 
     Parameters
     ----------
     value
-        The value; infinite z-score where it is not finite.
+        Value to score.
     history
-        Values to compare with; those that are not finite are left out.
+        Values to compare with. Non-finite values are ignored.
 
     Returns
     -------
     float
-        0 for a history without finite values.
+        The z-score. Infinite if ``value`` is not finite; otherwise 0 if ``history`` has no finite values.
     """
     if not math.isfinite(value):
         return math.inf
@@ -50,34 +51,34 @@ def robust_z_score(value: float, history: Sequence[float]) -> float:
 
 
 class LossSpikeDetection(DiagnosticCallback):
-    """Find batches whose loss is far above what it was lately, and name their samples.
+    """Find batches whose loss is far above the recent losses, and name their samples.
 
-    Losses stay on the device and are looked at every ``check_every_n_steps`` steps, which is soon enough to
-    say whose batch it was. To skip a spike it has to be seen before the optimizer steps: with ``skip=True``
-    one number is read from the device every step, and compared among ranks.
+    Losses stay on the device and are checked every ``check_every_n_steps`` steps. The batches are still known
+    at that time. With ``skip=True`` a spike must be detected before the optimizer steps, so one number is
+    read from the device at every step and compared among the ranks.
 
     Parameters
     ----------
     threshold
-        Robust z-score from which on a loss is a spike; a loss that is not finite always is.
+        Robust z-score above which a loss is a spike. A non-finite loss is always a spike.
     window
-        How many losses a loss is compared with, those before it.
+        Number of preceding losses that a loss is compared with.
     skip
-        Leave out the optimizer step that a spike leads to, on all ranks if it is on any: gradients are
-        dropped, so that neither weights nor moments change. After ten in a row the loss is taken for what it
-        is.
+        Whether to skip the optimizer step after a spike. If any rank detects a spike, all ranks skip the
+        step: gradients are dropped, so that neither weights nor moments change. After ten consecutive skipped
+        steps, no further step is skipped until the loss is below the threshold again.
     check_every_n_steps
-        How often losses are looked at; every step with ``skip=True``.
+        Number of batches between two checks of the losses. With ``skip=True`` every batch is checked.
 
     Attributes
     ----------
     steps_skipped
-        How many optimizer steps were left out.
+        Number of skipped optimizer steps.
 
     Raises
     ------
     ValueError
-        For a ``threshold`` that is not positive, a ``window`` below 20, or ``check_every_n_steps`` below 1.
+        If ``threshold`` is not positive, ``window`` is below 20, or ``check_every_n_steps`` is below 1.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class LossSpikeDetection(DiagnosticCallback):
         self.steps_skipped = 0
         self._history: deque[float] = deque(maxlen=window)
         self._waiting: list[tuple[int, int, list[str] | None, Tensor]] = []
-        self._spiked = False  # in the batches of the step at hand
+        self._spiked = False  # whether a batch of the current step has spiked
         self._in_a_row = 0
         self._batch: tuple[int, list[str] | None] = (0, None)
 
@@ -109,13 +110,13 @@ class LossSpikeDetection(DiagnosticCallback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember whose batch it is."""
+        """Store the batch index and the sample names."""
         self._step = trainer.global_step
         self._batch = batch_idx, sample_ids_of(batch)
 
     @never_fatal
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Remember the loss (not its value, which would have to be waited for)."""
+        """Store the loss tensor. Its value is not read, which would require waiting for the device."""
         batch_idx, ids = self._batch
         self._waiting.append((self._step, batch_idx, ids, loss.detach().float().mean()))
         if self.skip or len(self._waiting) >= self.check_every_n_steps:
@@ -124,10 +125,10 @@ class LossSpikeDetection(DiagnosticCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Drop the gradients of a step that a spike leads to, where that is asked for."""
+        """Drop the gradients of a step with a spike, if ``skip`` is True."""
         if not self.skip:
             return
-        # Not guarded: a rank that is switched off must still answer the others.
+        # Not guarded: a disabled rank must still answer the other ranks.
         spiked = self._spiked
         self._spiked = False
         if trainer.world_size > 1:
@@ -143,15 +144,15 @@ class LossSpikeDetection(DiagnosticCallback):
 
     @never_fatal
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the losses that are left."""
+        """Check the remaining losses."""
         self._look()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return findings, the losses to compare with, and how many steps were left out."""
+        """Return the findings, the recent losses and the number of skipped steps."""
         return super().state_dict() | {"history": list(self._history), "steps_skipped": self.steps_skipped}
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """Go on where the resumed run was."""
+        """Restore the findings, the recent losses and the number of skipped steps of the resumed run."""
         super().load_state_dict(state_dict)
         self._history = deque(state_dict["history"], maxlen=self.window)
         self.steps_skipped = state_dict["steps_skipped"]
@@ -160,7 +161,7 @@ class LossSpikeDetection(DiagnosticCallback):
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        values = torch.stack([loss for *_, loss in waiting]).tolist()  # the one transfer
+        values = torch.stack([loss for *_, loss in waiting]).tolist()  # the only transfer from the device
         for (step, batch_idx, ids, _), value in zip(waiting, values, strict=True):
             score = robust_z_score(value, self._history) if len(self._history) >= FEWEST_LOSSES else 0.0
             if not math.isfinite(value) or score > self.threshold:

@@ -1,4 +1,4 @@
-"""ManualGradientClip: clip gradients by a callback, over all parameters of an optimizer together."""
+"""ManualGradientClip: a callback that clips the gradients of all parameters of an optimizer together."""
 
 import logging
 import math
@@ -13,27 +13,28 @@ logger = logging.getLogger(__name__)
 
 
 class ManualGradientClip(Callback):
-    """Clip the gradients of each optimizer before it steps: their norm as a whole, or each element.
+    """Clip the gradients of each optimizer before it steps, by their total norm or by value.
 
-    Like ``Trainer(gradient_clip_val=...)``, at a place among the callbacks that you choose: it sees what
-    those before it left. Under DDP gradients are the same on all ranks, and so is what is clipped.
+    This is the same as ``Trainer(gradient_clip_val=...)``, but at a position among the callbacks that you
+    choose: it clips the gradients as the preceding callbacks left them. Under DDP the gradients are the same
+    on all ranks, and so are the clipped gradients.
 
     Parameters
     ----------
     value
-        The largest norm, or the largest absolute value of an element.
+        Maximum norm, or maximum absolute value of an element.
     algorithm
         ``"norm"`` or ``"value"``.
     verbose
-        Log (level INFO) the norm at each step; reads a number from the device.
+        Whether to log the norm at each step (level INFO). This reads one number from the device.
     **kwargs
-        To ``torch.nn.utils.clip_grad_norm_`` or ``clip_grad_value_``, e.g. ``norm_type``.
+        Further arguments of ``torch.nn.utils.clip_grad_norm_`` or ``clip_grad_value_``, e.g. ``norm_type``.
 
     Raises
     ------
     ValueError
-        For a ``value`` that is not positive and finite or another ``algorithm``; when a fit starts, for FSDP,
-        whose gradients are in shards.
+        If ``value`` is not positive and finite, or ``algorithm`` is unknown. At the start of a fit, if the
+        strategy is FSDP, which shards the gradients.
     """
 
     def __init__(self, value: float, algorithm: str = "norm", verbose: bool = False, **kwargs: Any) -> None:
@@ -48,14 +49,14 @@ class ManualGradientClip(Callback):
         self.kwargs = kwargs
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse what would be clipped shard by shard."""
+        """Raise ``ValueError`` for FSDP, whose gradients would be clipped shard by shard."""
         if stage == "fit" and type(trainer.strategy).__name__ == "FSDPStrategy":
             raise ValueError("ManualGradientClip clips no FSDP shards; use Trainer(gradient_clip_val=...).")
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Clip."""
+        """Clip the gradients of ``optimizer``."""
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.algorithm == "value":
             nn.utils.clip_grad_value_(parameters, self.value, **self.kwargs)

@@ -1,4 +1,4 @@
-"""ModelAutocorrelation: how weights, gradients and updates move in time, and spikes before they come."""
+"""ModelAutocorrelation: autocorrelation of weights, gradients and updates, and warnings of loss spikes."""
 
 import logging
 import math
@@ -23,52 +23,52 @@ from mml_diagnostics.step_recorder import StepRecorder, is_adam_like
 
 logger = logging.getLogger(__name__)
 
-FEWEST_STEPS = 15  # what the warnings need
+FEWEST_STEPS = 15  # minimum that the warnings need
 
 
 class ModelAutocorrelation(DiagnosticCallback):
-    r"""Watch how parameters, gradients and Adam's updates correlate in time, and warn before the loss spikes.
+    r"""Record the autocorrelation of weights, gradients and Adam's updates, and warn before the loss spikes.
 
-    A fixed sample of the elements of all trained parameters is remembered over the last ``buffer_size``
-    optimizer steps, in float32 on the parameters' device: memory of ``buffer_size`` times sampled elements,
-    four times (for parameters, gradients, and the two moments of Adam-like optimizers, which the updates
-    :math:`u_t = m_t / (\sqrt{v_t} + \epsilon)` are made from). Every ``analyze_every_n_steps`` the
-    autocorrelation of each element with itself is averaged over the elements and goes to
-    ``autocorrelation.csv`` in the run's directory, and as scalars to the trainer's loggers. When training
-    ends, the last of them are drawn: ``autocorrelation.png``, and a picture to the loggers. Between, nothing
-    is read from the device.
+    A fixed sample of the elements of all trained parameters is stored for the last ``buffer_size`` optimizer
+    steps, in float32 on the parameters' device. The memory is ``buffer_size`` times the number of sampled
+    elements, up to four times: for parameters, gradients, and the two moments of Adam-like optimizers, from
+    which the updates :math:`u_t = m_t / (\sqrt{v_t} + \epsilon)` are computed. Every
+    ``analyze_every_n_steps`` steps the autocorrelation of each element with itself is averaged over the
+    elements. It is written to ``autocorrelation.csv`` in the run's directory, and sent as scalars to the
+    trainer's loggers. When training ends, the last spectra are plotted to ``autocorrelation.png`` and sent to
+    the loggers as a figure. Between two analyses, nothing is read from the device.
 
-    Warnings come from :mod:`mml_diagnostics.adam_instability`: curvature close to the bound of stability
-    where Adam's v is too slow to keep the loss from rising, and updates that lost their bell shape in a layer
-    whose :math:`\sqrt v` is close to :math:`\epsilon`. They need gradients and an Adam-like optimizer, the
-    first also the loss that ``training_step`` returns. Only rank zero looks: under DDP all ranks hold the
-    same weights.
+    The warnings come from :mod:`mml_diagnostics.adam_instability`. They detect a curvature close to the
+    stability bound while Adam's v is too slow to keep the loss from rising, and updates without a bell-shaped
+    distribution in a layer whose :math:`\sqrt v` is close to :math:`\epsilon`. The warnings need gradients
+    and an Adam-like optimizer; the first also needs the loss that ``training_step`` returns. Only rank zero
+    records, because under DDP all ranks have the same weights.
 
     Parameters
     ----------
     buffer_size
-        How many optimizer steps are remembered.
+        Number of optimizer steps that are stored.
     sampled
-        Take a sample of the elements; False takes all.
+        Whether to sample the elements; False stores all of them.
     sample_frac
-        Share of the elements that is taken, of each parameter at least one element.
+        Share of the elements to sample. At least one element of each parameter is sampled.
     analyze_grads
-        Remember gradients, too. Without them there are no warnings.
+        Whether to store gradients as well. Without gradients there are no warnings.
     analyze_every_n_steps
-        Analyse every so many optimizer steps. A warning cannot come between: for a training that is known to
-        spike, 10 or fewer.
+        Number of optimizer steps between two analyses. Warnings are reported only at an analysis. Use 10 or
+        fewer for a training that is known to spike.
 
     Attributes
     ----------
     spectra
-        The last analysis: ``"parameters"``, ``"gradients"``, ``"updates"`` to a
+        Result of the last analysis: mapping from ``"parameters"``, ``"gradients"`` and ``"updates"`` to a
         :class:`~mml_diagnostics.autocorrelation.Spectrum`.
 
     Raises
     ------
     ValueError
-        For a ``buffer_size`` below 2, a ``sample_frac`` that is not above 0 and at most 1, or an
-        ``analyze_every_n_steps`` below 1.
+        If ``buffer_size`` is below 2, ``sample_frac`` is not above 0 and at most 1, or
+        ``analyze_every_n_steps`` is below 1.
     """
 
     def __init__(
@@ -101,11 +101,11 @@ class ModelAutocorrelation(DiagnosticCallback):
         self._active = False
         self._losses: deque[Tensor] = deque(maxlen=WINDOW)
         self._said_no_loss = False
-        self._loss: Tensor | None = None  # of the step at hand, from the batches that it is made from
+        self._loss: Tensor | None = None  # of the current step, summed over its batches
 
     @never_fatal
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what cannot be watched in this run."""
+        """Log what cannot be recorded in this run."""
         self.detach()
         self._active = trainer.is_global_zero
         optimizers = list(trainer.optimizers)
@@ -127,11 +127,11 @@ class ModelAutocorrelation(DiagnosticCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Remember one step, of the first optimizer where there are several; analyse where it is time."""
+        """Record one step of the first optimizer, and run the analysis if it is due."""
         if not self._active:
             return
         self._step = trainer.global_step
-        if self._recorder is None:  # here, where lazy parameters have their shapes
+        if self._recorder is None:  # only now, because lazy parameters have their shapes here
             fraction = self.sample_frac if self.sampled else 1.0
             recorder = StepRecorder(pl_module, optimizer, self.buffer_size, fraction, self.analyze_grads)
             if recorder.sample.size == 0:
@@ -148,7 +148,7 @@ class ModelAutocorrelation(DiagnosticCallback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the loss (not its value, which would have to be waited for)."""
+        """Store the loss tensor. Its value is not read, which would require waiting for the device."""
         loss = loss_in(outputs)
         if not self._active or loss is None:
             return
@@ -159,7 +159,7 @@ class ModelAutocorrelation(DiagnosticCallback):
 
     @never_fatal
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the last spectra; a picture at each analysis would cost more than the analysis."""
+        """Plot the last spectra. A figure at each analysis would cost more than the analysis."""
         if not self.spectra or not can_plot():
             return
         figure = plot_spectra(self.spectra, self._step)
@@ -168,7 +168,7 @@ class ModelAutocorrelation(DiagnosticCallback):
         log_figure(trainer, "autocorrelation/spectra", figure, self._step)
 
     def detach(self) -> None:
-        """Let go of the parameters and of what was remembered."""
+        """Release the parameters and the stored steps."""
         self._recorder = self._loss = None
         self._losses.clear()
 

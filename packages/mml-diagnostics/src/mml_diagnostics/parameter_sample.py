@@ -1,4 +1,4 @@
-"""A fixed sample of a module's parameters, and a memory of what its elements were over the last steps."""
+"""A fixed sample of a module's parameters, and a buffer of the sample's values over the last steps."""
 
 import math
 from collections.abc import Iterable
@@ -6,27 +6,29 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-SMALL = 4096  # elements; such a tensor is copied whole sooner than a call for it alone is made
+SMALL = 4096  # elements; below this size, copying the whole tensor is faster than a separate call for it
 
 
 class ParameterSample:
-    """Every k-th element of each parameter, from an offset that is drawn once. Small parameters come first.
+    """Sample every k-th element of each parameter, starting at a random but fixed offset.
+
+    Parameters with 4096 elements or fewer come first.
 
     Parameters
     ----------
     named_parameters
-        Names and parameters; those without elements are left out.
+        Names and parameters. Parameters without elements are ignored.
     fraction
-        Share of the elements to take, above 0, at most 1; of each parameter at least one.
+        Share of the elements to sample, above 0 and at most 1. At least one element per parameter is sampled.
     seed
-        Of the offsets: the same on all ranks, and after a resume.
+        Seed of the offsets, which are therefore the same on all ranks and after a resume.
 
     Attributes
     ----------
     names, parameters
-        What is sampled.
+        Names and parameters that are sampled.
     sizes
-        Elements taken of each.
+        Number of sampled elements of each parameter.
     """
 
     def __init__(
@@ -42,22 +44,22 @@ class ParameterSample:
 
     @property
     def size(self) -> int:
-        """Elements taken altogether."""
+        """Total number of sampled elements."""
         return sum(self.sizes)
 
     @property
     def num_small(self) -> int:
-        """How many of the parameters, the first ones, have 4096 elements or fewer."""
+        """Number of parameters with 4096 elements or fewer. These parameters come first."""
         return sum(p.numel() <= SMALL for p in self.parameters)
 
     def positions(self, index: int) -> Tensor:
-        """Return where the sampled elements are in ``parameters[index]`` when it is flattened."""
+        """Return the indices of the sampled elements in the flattened ``parameters[index]``."""
         return torch.arange(self.parameters[index].numel())[self._cuts[index]]
 
     def view(self, index: int, tensor: Tensor | None) -> Tensor:
-        """Return the sampled elements of a tensor that has the shape of ``parameters[index]``.
+        """Return the sampled elements of a tensor with the shape of ``parameters[index]``.
 
-        A view of a contiguous tensor, else a copy; zeros for None.
+        The result is a view if the tensor is contiguous, otherwise a copy. ``None`` gives zeros.
         """
         cut, size = self._cuts[index], self.sizes[index]
         if tensor is None:
@@ -72,21 +74,21 @@ def _cut(parameter: nn.Parameter, fraction: float, generator: torch.Generator) -
     stride = min(round(1 / fraction), numel)
     width = parameter.shape[-1] if parameter.ndim > 1 else 1
     while 1 < stride < numel and math.gcd(stride, width) > 1:
-        stride += 1  # every column of a matrix gets its turn
+        stride += 1  # so that elements of every column of a matrix are sampled
     return slice(int(torch.randint(min(stride, numel), (), generator=generator)), None, stride)
 
 
 class SeriesBuffer:
-    """The last ``length`` rows of n float32 values.
+    """Store the last ``length`` rows of n float32 values.
 
     Parameters
     ----------
     length
-        How many rows are kept.
+        Maximum number of rows.
     size
-        n.
+        Number of values per row, n.
     device
-        Where they are kept.
+        Device of the buffer.
     """
 
     def __init__(self, length: int, size: int, device: torch.device | str = "cpu") -> None:
@@ -98,7 +100,7 @@ class SeriesBuffer:
 
     @property
     def next_row(self) -> Tensor:
-        """[n], where to write the next row, in the place of the oldest."""
+        """[n], view of the next row to write, which replaces the oldest row."""
         return self._rows[self._written % len(self._rows)]
 
     def advance(self) -> None:
@@ -107,7 +109,7 @@ class SeriesBuffer:
 
     @property
     def rows(self) -> Tensor:
-        """[len, n], the oldest first."""
+        """[len, n], stored rows, oldest first."""
         if self._written <= len(self._rows):
             return self._rows[: self._written]
         return self._rows.roll(-(self._written % len(self._rows)), 0)

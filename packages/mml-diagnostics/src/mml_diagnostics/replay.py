@@ -1,4 +1,4 @@
-"""Write down the step that a gradient went bad on, and go through it again outside of the run."""
+"""Write a training step with a bad gradient to a file, and repeat it outside of the run."""
 
 import inspect
 import os
@@ -23,7 +23,7 @@ AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 @dataclass(frozen=True)
 class StepBatch:
-    """A batch, its index, and the states of the random number generators before it was used."""
+    """A batch, its index, and the states of the random number generators before the batch was used."""
 
     batch_idx: int
     batch: Any
@@ -32,18 +32,18 @@ class StepBatch:
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of a step that was gone through again.
+    """Result of a repeated step.
 
     Parameters
     ----------
     step
-        The global step.
+        Global step.
     losses
-        One per batch of the step.
+        Loss of each batch of the step.
     bad_gradients
-        The parameters with NaN or Inf in their gradients, which are left on the module to be looked at.
+        Names of the parameters with NaN or Inf in their gradients. The gradients stay on the module.
     batches
-        The batches of the step.
+        Batches of the step.
     """
 
     step: int
@@ -54,7 +54,7 @@ class Replay:
 
 def random_state(device: torch.device) -> dict[str, Any]:
     """Return the states of the generators of torch (CPU and ``device``), Python and NumPy, as plain data."""
-    numbers: Any = np.random.get_state()  # noqa: NPY002 (the global one is what may have been used)
+    numbers: Any = np.random.get_state()  # noqa: NPY002 (the batch may have used the global generator)
     state = {
         "torch": torch.get_rng_state(),
         "python": random.getstate(),
@@ -66,7 +66,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Put the generators into the ``state`` that :func:`random_state` returned."""
+    """Set the generators to the ``state`` that :func:`random_state` returned."""
     torch.set_rng_state(state["torch"].cpu())
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
@@ -77,7 +77,7 @@ def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
 
 @contextmanager
 def random_state_kept(device: torch.device) -> Iterator[None]:
-    """Leave the generators as they were, whatever is drawn inside."""
+    """Restore the states of the random number generators when the context ends."""
     before = random_state(device)
     try:
         yield
@@ -93,28 +93,28 @@ def write_step(
     rank: int = 0,
     precision: str = "32-true",
 ) -> Path:
-    """Write what :func:`replay` needs to ``step-<step>-rank<rank>.pt`` in ``directory``.
+    """Write the data for :func:`replay` to ``step-<step>-rank<rank>.pt`` in ``directory``.
 
-    Call it before the optimizer steps. Buffers are those after the forward pass, such as BatchNorm's running
-    means, which play no part in training.
+    Call this function before the optimizer steps. Buffers, such as BatchNorm's running means, are written
+    with their values after the forward pass. They do not affect a training step.
 
     Parameters
     ----------
     directory
-        Made where it is missing.
+        Directory of the file; created if it does not exist.
     module
-        Whose weights to write.
+        Module whose weights are written.
     batches
-        The batches that the step is made from: several where gradients accumulate.
+        Batches of the step (several if gradients are accumulated).
     step, rank
-        For the name of the file.
+        Global step and rank, used in the file name.
     precision
         Lightning's name of the precision of the run.
 
     Returns
     -------
     Path
-        The file, which appears in one piece or not at all.
+        Path of the file, which is written atomically.
     """
     path = Path(directory) / f"step-{step:08d}-rank{rank}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,30 +134,30 @@ def write_step(
 
 
 def replay(path: str | Path, module: Any, weights_only: bool = True) -> Replay:
-    """Go through a step again that ``GradientCheckCallback(dump_dir=...)`` wrote down.
+    """Repeat a training step that ``GradientCheckCallback(dump_dir=...)`` wrote to a file.
 
-    The module gets the weights of that time and the same random numbers; the batches go through its
-    ``training_step`` and backwards, on the device that the module is on. Gradients stay on the parameters;
-    metrics, buffers and other attributes of the module are as they were before the steps.
-    Wrap the call in ``torch.autograd.detect_anomaly()`` to be led to the operation at fault.
+    The module receives the weights and the random states of that step. The batches go through its
+    ``training_step`` and the backward pass, on the device of the module. The gradients stay on the
+    parameters. Metrics, buffers and other attributes keep the values from before the repeated step. To find
+    the operation that produces a NaN, wrap the call in ``torch.autograd.detect_anomaly()``.
 
     Parameters
     ----------
     path
-        The file.
+        File to read.
     module
         A LightningModule with the same parameters; its weights are overwritten.
     weights_only
-        Whether to load plain data only. A batch that holds objects, such as graphs, needs False, which runs
-        what is in the file: do that with files that you wrote yourself.
+        Whether to load plain data only. A batch with objects, such as graphs, requires False. False can
+        execute code from the file, so use it only for files that you wrote yourself.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If the file does not exist.
     ValueError
-        Where the file holds something else, or objects; where the weights do not fit the module; where the
-        module steps its optimizers itself (manual optimization), or ``training_step`` returns no loss.
+        If the file was not written by ``GradientCheckCallback`` or contains objects; if the weights do not
+        fit the module; if the module uses manual optimization; or if ``training_step`` returns no loss.
     """
     if not getattr(module, "automatic_optimization", True):
         raise ValueError(
@@ -206,7 +206,7 @@ def _load(path: Path, device: torch.device, weights_only: bool) -> dict[str, Any
             f"{path} holds more than plain data, such as graphs. If you wrote it yourself: "
             "replay(path, module, weights_only=False)."
         ) from error
-    except RuntimeError as error:  # a zip archive of something else
+    except RuntimeError as error:  # a zip archive with other content
         raise ValueError(strange) from error
     if not isinstance(content, dict) or not {"step", "precision", "weights", "batches"} <= content.keys():
         raise ValueError(strange)

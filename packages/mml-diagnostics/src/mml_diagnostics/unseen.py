@@ -1,4 +1,4 @@
-"""Repeat a module's steps without a trace: logs, metrics, buffers and attributes stay as they are."""
+"""Repeat a module's steps without side effects on logs, metrics, buffers and attributes."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,22 +14,22 @@ CONTAINERS = (list, dict, set, deque)
 
 @contextmanager
 def unseen(module: nn.Module) -> Iterator[None]:
-    """Leave no trace of the steps inside, except their results and the gradients.
+    """Undo the side effects of the steps inside the context, except their results and the gradients.
 
-    Inside, ``self.log`` and ``self.log_dict`` of ``module`` do nothing. Afterwards the following are as they
-    were before: all buffers, such as batch norm's statistics; the torchmetrics metrics among the module's
-    parts; and what its LightningModules keep in attributes of their own, such as numbers, tensors and lists
-    (the entries of a container, not the contents of its entries).
+    Inside the context, ``self.log`` and ``self.log_dict`` of ``module`` do nothing. At its end, the following
+    are restored: all buffers, such as batch norm statistics; the torchmetrics metrics among the module's
+    submodules; and the attributes of its LightningModules, such as numbers, tensors and lists. Of a
+    container, the entries are restored, but not the contents of the entries.
 
     Parameters
     ----------
     module
-        The module whose steps are repeated.
+        Module whose steps are repeated.
     """
     put_back = [_put_back_buffers(module)]
     for part in module.modules():
         base = _framework_class(part)
-        if base is not None:  # its own attributes are the framework's business
+        if base is not None:  # attributes of the base class belong to the framework
             put_back.append(_put_back_attributes(part, frozenset(vars(base()))))
     own = {name: vars(module)[name] for name in LOGGING if name in vars(module)}
     try:
@@ -45,7 +45,7 @@ def unseen(module: nn.Module) -> Iterator[None]:
 
 
 def _framework_class(part: nn.Module) -> type[nn.Module] | None:
-    """Return the base class of a metric or of a module of either Lightning, else None."""
+    """Return the framework class of a metric or of a LightningModule of either Lightning package, else None."""
     if hasattr(type(part), "metric_state"):  # a torchmetrics.Metric
         return nn.Module
     return next((cls for cls in type(part).__mro__ if cls.__name__ == "LightningModule"), None)
@@ -88,7 +88,7 @@ def _put_back_attributes(part: nn.Module, left_alone: frozenset[str]) -> Callabl
 
 
 def _version(tensor: Tensor) -> int:
-    """Return a number that changes when a tensor is written to; inference tensors can not be."""
+    """Return a number that changes when a tensor is modified in place; -1 for an inference tensor."""
     return -1 if tensor.is_inference() else tensor._version
 
 

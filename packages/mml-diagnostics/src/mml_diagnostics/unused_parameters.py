@@ -1,4 +1,4 @@
-"""UnusedParametersCallback: parameters that no loss reaches, or that no optimizer has."""
+"""UnusedParametersCallback: find parameters without a gradient or without an optimizer."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from mml_diagnostics.finding import Problem
 
 
 class UnusedParametersCallback(DiagnosticCallback):
-    """Name the parameters that have no gradient when the optimizer steps, and those that no optimizer has.
+    """Name the parameters without a gradient at an optimizer step, and those that belong to no optimizer.
 
-    Each is said once, and counted: the count of a finding is on how many of the looked-at steps it was
-    unused. Nothing is read from the device.
+    Each parameter is logged once. The ``count`` of its finding is the number of checked steps at which the
+    parameter had no gradient. Nothing is read from the device.
 
     Parameters
     ----------
     num_steps
-        How many optimizer steps to look at; -1 looks at all.
+        Number of optimizer steps to check; -1 checks all.
 
     Raises
     ------
     ValueError
-        For ``num_steps`` that is neither -1 nor positive.
+        If ``num_steps`` is neither -1 nor positive.
     """
 
     def __init__(self, num_steps: int = -1) -> None:
@@ -51,7 +51,7 @@ class UnusedParametersCallback(DiagnosticCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Look for parameters of ``optimizer`` without a gradient."""
+        """Find parameters of ``optimizer`` without a gradient."""
         if self.num_steps != -1 and self.steps_checked >= self.num_steps:
             return
         self._step = trainer.global_step
@@ -65,14 +65,14 @@ class UnusedParametersCallback(DiagnosticCallback):
                     self.report(Problem("unused_parameter", "warning", message, advice, name), self._step)
 
     def detach(self) -> None:
-        """Let go of the module's parameter names."""
+        """Release the module's parameter names."""
         self._names.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return findings and the number of steps looked at."""
+        """Return the findings and the number of checked steps."""
         return super().state_dict() | {"steps_checked": self.steps_checked}
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """Go on counting where the resumed run was."""
+        """Restore the findings and the number of checked steps of the resumed run."""
         super().load_state_dict(state_dict)
         self.steps_checked = state_dict["steps_checked"]
