@@ -1,7 +1,8 @@
-"""Intel GPUs for Lightning: importing this registers accelerator `xpu` and strategy `single_xpu`.
+"""Intel GPUs for Lightning. Importing this package registers accelerator `xpu` and strategy `single_xpu`.
 
-`XPUAccelerator`, `SingleXPUStrategy` and `DDPXPUStrategy` belong to `pytorch_lightning` where it is
-installed, else to `lightning.pytorch`; where both are, those of the latter are in `mml_xpu.for_lightning`.
+`XPUAccelerator`, `SingleXPUStrategy` and `DDPXPUStrategy` are built on `pytorch_lightning` if it is
+installed, and on `lightning.pytorch` otherwise. If both are installed, the classes for `lightning.pytorch`
+are in `mml_xpu.for_lightning`.
 """
 
 from typing import TYPE_CHECKING

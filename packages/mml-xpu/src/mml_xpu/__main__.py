@@ -1,4 +1,4 @@
-"""`python -m mml_xpu` is the command `mml-xpu`."""
+"""Entry point of `python -m mml_xpu`, which runs the `mml-xpu` command."""
 
 import sys
 

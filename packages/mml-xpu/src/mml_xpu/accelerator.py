@@ -1,7 +1,7 @@
-"""The Intel GPU accelerator: what Lightning asks of an accelerator, answered by torch.xpu.
+"""The Intel GPU accelerator: Lightning's accelerator interface, implemented with torch.xpu.
 
-`XPUAcceleratorMixin` holds the behaviour; `for_pytorch_lightning.py` and `for_lightning.py` join it with the
-`Accelerator` base class of each Lightning.
+`XPUAcceleratorMixin` implements the behavior. `for_pytorch_lightning.py` and `for_lightning.py` combine it
+with the `Accelerator` base class of each Lightning package.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ log = logging.getLogger(__name__)
 
 
 class XPUAcceleratorMixin:
-    """Accelerator for Intel GPUs, through torch's own XPU support (torch >= 2.8).
+    """Accelerator for Intel GPUs, based on torch's own XPU support (torch >= 2.8).
 
     Raises
     ------
     MisconfigurationException
-        No Intel GPU is visible to torch; the message says why and what to install.
+        If torch does not find an Intel GPU. The message contains the reason and the install command.
     """
 
     misconfiguration: ClassVar[type[Exception]]
-    """Lightning's MisconfigurationException: each Lightning has one of its own."""
+    """MisconfigurationException class. Each Lightning package has its own."""
     mixed_precision: ClassVar[type]
-    """Lightning's MixedPrecision plugin."""
+    """MixedPrecision plugin class of Lightning."""
     portable_checkpoint_io: ClassVar[type]
-    """What saves the checkpoints: see :class:`mml_xpu.checkpoints.PortableCheckpointIOMixin`."""
+    """Class that saves the checkpoints. See :class:`mml_xpu.checkpoints.PortableCheckpointIOMixin`."""
     saving_strategies: ClassVar[tuple[type, ...]]
-    """Strategies that save through their `checkpoint_io`; FSDP and DeepSpeed have formats of their own."""
+    """Strategies that save through their `checkpoint_io`. FSDP and DeepSpeed use other file formats."""
 
     def __init__(self) -> None:
-        # Lightning, having made one, would only say that it "is not available": here the reason can be told.
+        # Raise here, because Lightning would only report that the accelerator "is not available". This error
+        # includes the reason.
         super().__init__()
         if not self.is_available():
             raise self.misconfiguration(f"accelerator 'xpu': {xpu_devices.why_none()}.")
@@ -51,26 +52,36 @@ class XPUAcceleratorMixin:
 
     @staticmethod
     def is_available() -> bool:
-        """Whether torch can use an Intel GPU here; never raises."""
+        """Return whether torch can use an Intel GPU on this machine. Never raises an error."""
         return xpu_devices.device_count() > 0
 
     @staticmethod
     def auto_device_count() -> int:
-        """Return the number of Intel GPUs that `devices="auto"` takes: all of them."""
+        """Return the number of devices for `devices="auto"`, which selects all Intel GPUs."""
         return xpu_devices.device_count()
 
     @classmethod
     def parse_devices(cls, devices: int | str | Sequence[int]) -> list[int]:
-        """Return the indices that `devices` asks for: see :func:`mml_xpu.devices.parse_devices`.
+        """Return the device indices that `devices` selects. See :func:`mml_xpu.devices.parse_devices`.
 
-        It warns where they leave a part of a card idle.
+        A warning is issued for each card of which the selected devices use only some tiles.
+
+        Parameters
+        ----------
+        devices
+            The Trainer's `devices` argument.
+
+        Returns
+        -------
+        list of int
+            Device indices in the requested order.
 
         Raises
         ------
         MisconfigurationException
-            A device that does not exist, none, or the same one twice.
+            If a device does not exist, no device is selected, or the same device is selected twice.
         TypeError
-            Not a number, a string or a list of numbers.
+            If `devices` is not a number, a string or a list of numbers.
         """
         count = xpu_devices.device_count()
         try:
@@ -88,12 +99,12 @@ class XPUAcceleratorMixin:
         return [torch.device("xpu", index) for index in devices]
 
     def setup_device(self, device: torch.device) -> None:
-        """Make `device` the current one of this process.
+        """Make `device` the current device of this process.
 
         Raises
         ------
         MisconfigurationException
-            It is not an Intel GPU, or not one that exists.
+            If the device is not an Intel GPU or does not exist.
         """
         if device.type != "xpu":
             raise self.misconfiguration(
@@ -109,14 +120,19 @@ class XPUAcceleratorMixin:
         torch.xpu.set_device(device)
 
     def setup(self, trainer: Any) -> None:
-        """Have checkpoints hold CPU tensors, and refuse mixed precision for CUDA.
+        """Make checkpoints store CPU tensors, and reject mixed precision plugins for CUDA.
 
-        The latter's autocast would do nothing here, without a word.
+        The autocast of a CUDA plugin silently has no effect on Intel GPUs.
+
+        Parameters
+        ----------
+        trainer
+            The Trainer that uses this accelerator.
 
         Raises
         ------
         MisconfigurationException
-            The Trainer's precision plugin is one for CUDA.
+            If the Trainer's precision plugin is for CUDA.
         """
         plugin = trainer.precision_plugin
         if isinstance(plugin, self.mixed_precision) and plugin.device == "cuda":  # type: ignore[attr-defined]
@@ -133,13 +149,14 @@ class XPUAcceleratorMixin:
                 strategy.checkpoint_io = self.portable_checkpoint_io(io)  # type: ignore[attr-defined]
 
     def get_device_stats(self, device: str | torch.device | int) -> dict[str, Any]:
-        """Return memory figures of `device`, in bytes.
+        """Return the memory statistics of `device`.
 
         Returns
         -------
         dict
-            `xpu_memory_` and one of `allocated`, `reserved`, `peak_allocated`, `peak_reserved` (of this
-            process), `total`, and `free` (all processes) where the driver tells, which not all do.
+            Sizes in bytes. Each key is `xpu_memory_` followed by `allocated`, `reserved`, `peak_allocated` or
+            `peak_reserved` (for this process), `total`, or `free` (for all processes). `free` is missing if
+            the driver does not report it.
         """
         stats = {
             "allocated": torch.xpu.memory_allocated(device),
@@ -155,6 +172,6 @@ class XPUAcceleratorMixin:
         return {f"xpu_memory_{key}": value for key, value in stats.items()}
 
     def teardown(self) -> None:
-        """Give the memory that torch caches back to the driver."""
+        """Release the memory that torch caches to the driver."""
         if self.is_available():
             torch.xpu.empty_cache()

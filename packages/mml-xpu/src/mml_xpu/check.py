@@ -1,6 +1,6 @@
-"""What a device computes and how fast: numbers of one device beside those of the CPU.
+"""Checks of a device's numerical results and speed, compared with the CPU.
 
-The devices are arguments, so the same checks run on the CPU, where they compare it with itself.
+The device is an argument of every check. On the CPU, a check compares the CPU with itself.
 """
 
 from __future__ import annotations
@@ -12,57 +12,60 @@ from typing import NamedTuple
 import torch
 
 TOLERANCE = 1e-3
-"""Of a float32 result, relative to the largest number of the CPU's: other summation orders, and TF32 off."""
+"""Tolerance of a float32 result, relative to the largest absolute value on the CPU.
+
+It allows for a different summation order, but not for TF32.
+"""
 BF16_TOLERANCE = 2e-2
-"""Of a bfloat16 result: the type keeps 8 bits, so one rounding is up to 2^-9 = 0.002."""
+"""Tolerance of a bfloat16 result. With 8 significant bits, the relative error is up to 2^-9 = 0.002."""
 
 
 class Comparison(NamedTuple):
-    """A result on a device beside that on the CPU."""
+    """Comparison of a result on a device with the result on the CPU."""
 
     what: str
     difference: float
-    """Largest absolute difference, relative to the largest absolute number of the CPU's result."""
+    """Largest absolute difference, relative to the largest absolute value of the CPU's result."""
     tolerance: float
 
     @property
     def agrees(self) -> bool:
-        """Whether the difference is a number and within the tolerance."""
+        """Whether the difference is within the tolerance. False if the difference is NaN."""
         return self.difference <= self.tolerance
 
 
 class Rate(NamedTuple):
-    """How fast a device multiplies matrices."""
+    """The speed at which a device multiplies matrices."""
 
     teraflops: float
-    """Median, in 10^12 floating-point operations a second; 2 n^3 operations for n x n matrices."""
+    """Median rate in 10^12 floating-point operations per second. An n x n product takes 2 n^3 of them."""
     size: int
     repeats: int
 
 
 def relative_difference(result: torch.Tensor, expected: torch.Tensor) -> float:
-    """Return max |result - expected| / max |expected|: NaN where either holds one.
+    """Return max |result - expected| / max |expected|, or NaN if either tensor contains NaN.
 
     Parameters
     ----------
     result, expected
-        Tensors of one shape, on any devices.
+        Tensors of the same shape, on any devices.
     """
     result, expected = result.detach().cpu().double(), expected.detach().cpu().double()
     return float((result - expected).abs().max() / expected.abs().max())
 
 
 def compare_matmul(device: torch.device, dtype: torch.dtype, size: int = 512) -> Comparison:
-    """Multiply two random matrices on `device` and, in float64, on the CPU.
+    """Compare a product of two random matrices on `device` with the float64 product on the CPU.
 
     Parameters
     ----------
     device
-        To be checked.
+        Device to check.
     dtype
-        Type of the matrices; their entries are drawn from a normal distribution.
+        Data type of the matrices. Their entries are drawn from a standard normal distribution.
     size
-        Rows and columns.
+        Number of rows and columns.
     """
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(size, size, generator=generator).to(dtype) for _ in range(2))
@@ -73,12 +76,12 @@ def compare_matmul(device: torch.device, dtype: torch.dtype, size: int = 512) ->
 
 
 def compare_training_step(device: torch.device, autocast: bool = False) -> Comparison:
-    """Take three steps of SGD on `device` and, in float32, on the CPU, and compare the parameters' changes.
+    """Compare the parameter changes of three SGD steps on `device` with those in float32 on the CPU.
 
     Parameters
     ----------
     device
-        To be checked.
+        Device to check.
     autocast
         Whether the steps on `device` run under bfloat16 autocast.
     """
@@ -89,7 +92,7 @@ def compare_training_step(device: torch.device, autocast: bool = False) -> Compa
 
 
 def _train(device: torch.device, autocast: bool) -> torch.Tensor:
-    """Return how much three steps change the parameters of a small network, as one vector."""
+    """Return the changes of a small network's parameters after three training steps, as one vector."""
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -113,16 +116,16 @@ def _train(device: torch.device, autocast: bool) -> torch.Tensor:
 
 
 def matmul_rate(device: torch.device, size: int, repeats: int = 10) -> Rate:
-    """Time bfloat16 products of two matrices, after two that are not counted.
+    """Measure the rate of bfloat16 matrix products, after two products for warm-up.
 
     Parameters
     ----------
     device
-        To be timed.
+        Device to measure.
     size
-        Rows and columns.
+        Number of rows and columns.
     repeats
-        Number of products that are timed.
+        Number of timed products.
     """
     a = torch.ones(size, size, dtype=torch.bfloat16, device=device)
     b = torch.ones(size, size, dtype=torch.bfloat16, device=device)

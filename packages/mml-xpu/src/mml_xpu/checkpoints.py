@@ -1,4 +1,4 @@
-"""Checkpoints of runs on Intel GPUs: they load on any machine, and resume the GPU's random numbers."""
+"""Checkpoints of runs on Intel GPUs, which load on any machine and restore the GPU's random state."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ else:
     _Base = _BaseIO = object
 
 RNG_KEY = "xpu_rng_state"
-"""Key of a checkpoint: the state of the XPU's random number generator, of a run with one rank."""
+"""Checkpoint key of the state of the XPU's random number generator, which runs with one rank save."""
 
 
 class PortableCheckpointIOMixin(_BaseIO):
-    """Saves tensors of Intel GPUs as CPU tensors, whatever the strategy; the rest another CheckpointIO does.
+    """Wrapper of a CheckpointIO plugin that saves tensors of Intel GPUs as CPU tensors.
 
-    torch writes the device of a tensor into the file, and where there is no such device
-    `load_from_checkpoint` fails: Lightning's own mapping to the CPU knows CUDA, MPS and XLA only. The
-    accelerator puts it around what the strategy has.
+    torch saves the device of each tensor in the file. On a machine without such a device,
+    `load_from_checkpoint` then fails, because Lightning maps only CUDA, MPS and XLA tensors to the CPU. The
+    accelerator wraps the strategy's plugin in this class.
 
     Parameters
     ----------
     inner
-        Writes, reads and removes the files.
+        Plugin that writes, reads and removes the files.
     """
 
     def __init__(self, inner: Any) -> None:
@@ -35,7 +35,7 @@ class PortableCheckpointIOMixin(_BaseIO):
         self.inner = inner
 
     def save_checkpoint(self, checkpoint: dict[str, Any], *arguments: Any, **options: Any) -> None:
-        """Save a checkpoint whose tensors are on the CPU."""
+        """Save a checkpoint after moving its XPU tensors to the CPU."""
         self.inner.save_checkpoint(on_cpu(checkpoint), *arguments, **options)
 
     def load_checkpoint(self, *arguments: Any, **options: Any) -> dict[str, Any]:
@@ -48,27 +48,27 @@ class PortableCheckpointIOMixin(_BaseIO):
         self.inner.remove_checkpoint(*arguments, **options)
 
     def teardown(self) -> None:
-        """End what the other one has started, such as the thread of an AsyncCheckpointIO."""
+        """Tear down the inner plugin, which may have started a thread (AsyncCheckpointIO)."""
         self.inner.teardown()
 
 
 class RandomStateCheckpointsMixin(_Base):
-    """Strategy whose checkpoints hold the GPU's random state, in a run with one rank.
+    """Strategy that saves the GPU's random state in its checkpoints if the run has one rank.
 
-    The state of one rank is no use to the others, and asking them for theirs would cost the checkpoint that
-    is written when one of them has failed: with several ranks none is saved.
+    With several ranks, no random state is saved. The state of one rank is of no use to the others. Gathering
+    the states of all ranks would prevent the checkpoint that is written after one of them has failed.
     """
 
     world_size: int
 
     def save_checkpoint(self, checkpoint: dict[str, Any], *arguments: Any, **options: Any) -> None:
-        """Save a checkpoint, as the base class does."""
-        if self.world_size == 1 and "optimizer_states" in checkpoint:  # not one of weights alone
+        """Save a checkpoint that includes the random state if the run has one rank."""
+        if self.world_size == 1 and "optimizer_states" in checkpoint:  # not a checkpoint of weights only
             checkpoint = {**checkpoint, RNG_KEY: torch.xpu.get_rng_state(self.root_device)}
         super().save_checkpoint(checkpoint, *arguments, **options)
 
     def load_checkpoint(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Load a checkpoint, as the base class does, and set the random state if it holds one."""
+        """Load a checkpoint and restore the random state if the checkpoint contains it."""
         checkpoint = super().load_checkpoint(*arguments, **options)
         if self.world_size == 1 and RNG_KEY in checkpoint:
             torch.xpu.set_rng_state(checkpoint[RNG_KEY], self.root_device)
@@ -76,10 +76,10 @@ class RandomStateCheckpointsMixin(_Base):
 
 
 def on_cpu(value: Any) -> Any:
-    """Return `value` with the tensors of Intel GPUs on the CPU, at any depth of dicts, lists and tuples.
+    """Return `value` with its XPU tensors moved to the CPU, at any depth of dicts, lists and tuples.
 
-    What holds none is returned as it is, and a container that does is copied with its type and attributes
-    (a state dict carries the versions of its modules in one).
+    Values without XPU tensors are returned unchanged. Containers with XPU tensors are copied, and keep their
+    type and attributes. (A state dict stores the versions of its modules in an attribute.)
     """
     if isinstance(value, torch.Tensor):
         return value.cpu() if value.device.type == "xpu" else value

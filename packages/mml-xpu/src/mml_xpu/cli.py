@@ -1,4 +1,4 @@
-"""The command `mml-xpu check`: which Intel GPUs are here, and whether they compute what the CPU does."""
+"""Check the Intel GPUs of this machine: list them and compare their results with those of the CPU."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ VARIABLES = (tiles.HIERARCHY, tiles.MASK, "ONEAPI_DEVICE_SELECTOR", "MML_XPU_AUT
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
+    Parameters
+    ----------
+    arguments
+        Command-line arguments. Default: `sys.argv[1:]`.
+
     Returns
     -------
     int
-        0 where there is a device and all that was compared agrees, else 1; 2 for arguments that do not exist.
+        Exit status: 0 if a device was found and all results agree, and 1 otherwise. Unknown arguments exit
+        with status 2.
     """
     parser = argparse.ArgumentParser(prog="mml-xpu", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -41,16 +47,16 @@ def report(*, on_cpu: bool = False, size: int | None = None) -> tuple[list[str],
     Parameters
     ----------
     on_cpu
-        Check the CPU in place of the Intel GPUs.
+        Whether to check the CPU instead of the Intel GPUs.
     size
-        Rows of the matrices that are timed.
+        Number of rows of the timed matrices. Default: 8192, or 1024 on the CPU.
 
     Returns
     -------
     lines : list of str
-        What is to be read.
+        Lines of the report.
     good : bool
-        Whether there was a device, and everything agreed with the CPU.
+        Whether a device was found and all results agree with the CPU.
     """
     count = devices.device_count()
     build = getattr(torch.version, "xpu", None)
@@ -87,9 +93,9 @@ def report(*, on_cpu: bool = False, size: int | None = None) -> tuple[list[str],
 
 
 def check_device(device: torch.device, size: int | None = None) -> tuple[list[str], bool]:
-    """Check one device: lines to be read, and whether all results agree with the CPU's.
+    """Check one device. Return the lines of the report, and whether all results agree with the CPU.
 
-    An error of torch or the driver is one of the lines: the next device is still to be checked.
+    Errors of torch or the driver are added to the report, so that the next device can still be checked.
     """
     lines, good = [f"{device}:"], True
     try:
@@ -111,7 +117,10 @@ def check_device(device: torch.device, size: int | None = None) -> tuple[list[st
             f"  bfloat16 products of {rate.size} x {rate.size}: {rate.teraflops:.3g} TFLOP/s, "
             f"median of {rate.repeats}"
         )
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+    except (
+        RuntimeError,
+        AssertionError,
+    ) as error:  # raised if torch was not built for the device
         return [*lines, f"  WRONG: {error}"], False
     return lines, good
 

@@ -1,4 +1,4 @@
-"""Training on several Intel GPUs: what `Trainer(accelerator="xpu", devices=4)` and `strategy="ddp"` use."""
+"""Training on several Intel GPUs, for `Trainer(accelerator="xpu", devices=4)` and `strategy="ddp"`."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ else:
 
 
 class DDPXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
-    """Lightning's DDP on Intel GPUs; takes the arguments of Lightning's `DDPStrategy`.
+    """Lightning's DDP strategy for Intel GPUs. It takes the arguments of Lightning's `DDPStrategy`.
 
-    The backend is xccl if `process_group_backend` does not name another. Under an MPI launcher, use
-    `ddp_with_xpu` of mml-distributed instead.
+    The default backend is xccl. Set `process_group_backend` to use another one. Under an MPI launcher, use
+    the strategy `ddp_with_xpu` of mml-distributed instead.
 
     Raises
     ------
     RuntimeError
-        A torch without xccl, and no other backend named.
+        If torch does not have xccl and `process_group_backend` is not set.
     """
 
     def _get_process_group_backend(self) -> str:
         return self._process_group_backend or default_backend(self.root_device)
 
     def _setup_model(self, model: torch.nn.Module) -> DistributedDataParallel:
-        # As Lightning does, but without the CUDA stream that it opens on every GPU.
+        # Same as in Lightning, but without the CUDA stream that Lightning opens on every GPU.
         device_ids = self.determine_ddp_device_ids()
         return DistributedDataParallel(module=model, device_ids=device_ids, **self._ddp_kwargs)
 
     def _register_ddp_hooks(self) -> None:
-        # Lightning registers communication hooks on CUDA only, and drops them elsewhere without a word.
+        # Lightning registers communication hooks on CUDA devices only, and silently drops them on others.
         if self._ddp_comm_hook is None:
             return
         hook = self._ddp_comm_hook
@@ -47,12 +47,12 @@ class DDPXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
 
 
 def default_backend(device: torch.device) -> str:
-    """Return the process group backend for a device: xccl for Intel GPUs, else gloo.
+    """Return the default process group backend for a device: xccl for Intel GPUs, and gloo otherwise.
 
     Raises
     ------
     RuntimeError
-        An Intel GPU under a torch without xccl.
+        If the device is an Intel GPU and torch does not have xccl.
     """
     if device.type != "xpu":
         return "gloo"

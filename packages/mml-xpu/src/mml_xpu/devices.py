@@ -1,4 +1,4 @@
-"""What torch says about Intel GPUs: how many there are, which ones were asked for, why there are none."""
+"""Intel GPUs that torch can use: their number, the devices that a Trainer selects, and why none is found."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ INSTALL = "uv pip install --torch-backend=xpu torch"
 
 
 def device_count() -> int:
-    """Count the Intel GPUs that torch can use: 0 where the build or the machine has none; never raises.
+    """Return the number of Intel GPUs that torch can use. Never raises an error.
 
-    `hasattr(torch, "xpu")` says nothing: the module is there in CPU and CUDA builds, too.
+    The number is 0 if the torch build or the machine does not support Intel GPUs. `hasattr(torch, "xpu")` is
+    not a sufficient test, because CPU and CUDA builds have this module as well.
     """
     try:
         return int(torch.xpu.device_count()) if torch.xpu.is_available() else 0
-    except (
-        Exception
-    ) as error:  # a broken driver raises all sorts of things, and "not available" is the answer
+    except Exception as error:  # a broken driver may raise any error, and means "not available"
         log.debug("torch.xpu cannot be asked for its devices: %s", error)
         return 0
 
 
 def why_none() -> str:
-    """One sentence: why no Intel GPU is visible to torch, and what to do."""
+    """Return a sentence that explains why torch does not find an Intel GPU, and how to fix it."""
     if getattr(torch.version, "xpu", None) is None:
         return (
             f"no Intel GPU visible to torch: torch {torch.__version__} is a CPU or CUDA build of torch, "
@@ -41,27 +40,29 @@ def why_none() -> str:
 
 
 def parse_devices(devices: int | str | Sequence[int], count: int) -> list[int]:
-    """Return the indices of the devices that a Trainer's `devices` asks for.
+    """Return the indices of the devices that a Trainer's `devices` argument selects.
 
     Parameters
     ----------
     devices
-        A number of devices (the first ones are taken; -1: all), "auto" (all), a list of indices, or one of
-        these as a string: "2" is a number, "0,1" and "1," are indices, as everywhere in Lightning.
+        A number of devices (the first ones are selected, -1 selects all), "auto" (all devices), a list of
+        indices, or a number or list as a string. As everywhere in Lightning, "2" is a number, and "0,1" and
+        "1," are indices.
     count
-        How many devices there are.
+        Number of available devices.
 
     Returns
     -------
     list of int
-        In the order asked for, without repetition.
+        Device indices in the requested order, without repetition.
 
     Raises
     ------
     ValueError
-        No device, a repeated one, more than there are, or one that does not exist.
+        If no device is selected, a device is repeated, more devices are selected than are available, or a
+        device does not exist.
     TypeError
-        Anything else than the forms above.
+        If `devices` has any other form.
     """
     if isinstance(devices, str):
         indices = _parse_text(devices, count)

@@ -1,4 +1,4 @@
-"""The classes of this package in the hierarchy of `lightning.pytorch`, and its registries."""
+"""The classes and the registries of this package for `lightning.pytorch`."""
 
 from __future__ import annotations
 
@@ -31,11 +31,17 @@ __all__ = [
 
 
 class PortableCheckpointIO(PortableCheckpointIOMixin, CheckpointIO):
-    """Checkpoints for `lightning.pytorch`: see :class:`mml_xpu.checkpoints.PortableCheckpointIOMixin`."""
+    """Checkpoint plugin for `lightning.pytorch`.
+
+    See :class:`mml_xpu.checkpoints.PortableCheckpointIOMixin`.
+    """
 
 
 class XPUAccelerator(XPUAcceleratorMixin, Accelerator):
-    """Intel GPUs for `lightning.pytorch`: see :class:`mml_xpu.accelerator.XPUAcceleratorMixin`."""
+    """Intel GPU accelerator for `lightning.pytorch`.
+
+    See :class:`mml_xpu.accelerator.XPUAcceleratorMixin`.
+    """
 
     misconfiguration: ClassVar[type[Exception]] = MisconfigurationException
     mixed_precision: ClassVar[type] = MixedPrecision
@@ -44,12 +50,18 @@ class XPUAccelerator(XPUAcceleratorMixin, Accelerator):
 
 
 class SingleXPUStrategy(SingleXPUStrategyMixin, SingleDeviceStrategy):
-    """One Intel GPU for `lightning.pytorch`: see :class:`mml_xpu.strategy.SingleXPUStrategyMixin`."""
+    """Strategy for one Intel GPU with `lightning.pytorch`.
+
+    See :class:`mml_xpu.strategy.SingleXPUStrategyMixin`.
+    """
 
 
 class DDPXPUStrategy(DDPXPUStrategyMixin, DDPStrategy):
-    """Several Intel GPUs for `lightning.pytorch`: see :class:`mml_xpu.ddp.DDPXPUStrategyMixin`."""
+    """Strategy for several Intel GPUs with `lightning.pytorch`.
+
+    See :class:`mml_xpu.ddp.DDPXPUStrategyMixin`.
+    """
 
     @classmethod
     def register_strategies(cls, strategy_registry: Any) -> None:
-        """Do nothing: Lightning's own would register the names of its DDP again."""
+        """Do nothing. Lightning's implementation would register the names of its own DDP strategies again."""

@@ -1,7 +1,7 @@
-"""Intel's extension for PyTorch (IPEX), the legacy stack: archived at 2.8, and for torch 2.8 only.
+"""Intel's extension for PyTorch (IPEX), a legacy package that was archived at version 2.8 for torch 2.8.
 
-torch has what XPU training needs; IPEX adds fused optimizer steps and weights packed for its kernels. It is
-imported by `optimize` and nowhere else: importing it patches torch.
+torch alone supports training on Intel GPUs. IPEX adds fused optimizer steps and weights that are packed for
+its kernels. Only `optimize` imports it, because importing IPEX patches torch.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ log = logging.getLogger(__name__)
 DISTRIBUTION = "intel-extension-for-pytorch"
 INSTALL = "uv pip install 'mml-xpu[ipex]'"
 DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""Lightning's precision -> the dtype that weights are kept in beside their float32 masters."""
+"""Mapping from Lightning's precision to the dtype of weights kept in addition to their float32 masters."""
 
 
 def check_installed() -> None:
-    """Find out whether IPEX can be imported, without doing it: beside a wrong torch, that ends the process.
+    """Check that IPEX can be imported, without importing it.
+
+    Importing IPEX with another torch version ends the process.
 
     Raises
     ------
     ImportError
-        IPEX is not installed, or is made for another torch.
+        If IPEX is not installed or was built for another torch version.
     """
     try:
         found = version(DISTRIBUTION)
@@ -45,23 +47,23 @@ def check_installed() -> None:
 
 
 def optimize(module: torch.nn.Module, optimizers: list[Any], precision: str = "32-true") -> None:
-    """Let `ipex.optimize` change a module and its optimizer in place, for training.
+    """Optimize a module and its optimizer for training, in place, with `ipex.optimize`.
 
     Parameters
     ----------
     module
         The module, on its device.
     optimizers
-        Its optimizers: exactly one.
+        Its optimizers. Exactly one is supported.
     precision
-        Of the Trainer: with "bf16-mixed" and "16-mixed", weights are kept in that type, too.
+        The Trainer's precision. With "bf16-mixed" and "16-mixed", IPEX also keeps the weights in that type.
 
     Raises
     ------
     ImportError
-        See :func:`check_installed`.
+        If IPEX is not usable. See :func:`check_installed`.
     ValueError
-        Several optimizers, or none: IPEX takes a module with one.
+        If the number of optimizers is not one.
     """
     check_installed()
     if len(optimizers) != 1:
@@ -71,7 +73,7 @@ def optimize(module: torch.nn.Module, optimizers: list[Any], precision: str = "3
         )
     ipex = import_module("intel_extension_for_pytorch")
     was_training = module.training
-    # ipex.optimize takes a model without an optimizer for inference, and one in eval mode, too.
+    # ipex.optimize prepares a model for inference if it has no optimizer or is in eval mode.
     ipex.optimize(module.train(), optimizer=optimizers[0], dtype=DTYPES.get(precision), inplace=True)
     module.train(was_training)
     log.info(
@@ -81,6 +83,6 @@ def optimize(module: torch.nn.Module, optimizers: list[Any], precision: str = "3
 
 
 def _minor(text: str) -> str:
-    """Return "2.8" of "2.8.10+xpu"."""
+    """Return the major and minor version, such as "2.8" for "2.8.10+xpu"."""
     found = re.match(r"\d+\.\d+", text)
     return found[0] if found else text

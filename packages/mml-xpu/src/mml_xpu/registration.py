@@ -1,4 +1,4 @@
-"""Entry of our names and choices in every installed Lightning."""
+"""Register the accelerator and the strategy of this package with every installed Lightning package."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def register() -> None:
-    """Register accelerator `xpu` and strategy `single_xpu`, and let Trainers choose them by themselves.
+    """Register accelerator `xpu` and strategy `single_xpu`, and make Trainers select them automatically.
 
-    Again is harmless; names that others have taken are left alone.
+    Repeated calls have no effect. A name that another package has registered is left unchanged, with a
+    warning.
     """
     for classes in class_modules():
         register_classes(classes)
@@ -23,7 +24,7 @@ def register() -> None:
 
 
 def register_classes(classes: ModuleType) -> None:
-    """Register what one of the `for_*` modules holds in the registries that it names."""
+    """Register the accelerator and strategy of one of the `for_*` modules in that module's registries."""
     accelerator, strategy = classes.XPUAccelerator, classes.SingleXPUStrategy
     if _is_free(classes.AcceleratorRegistry, "accelerator", accelerator.name(), accelerator):
         classes.AcceleratorRegistry.register(

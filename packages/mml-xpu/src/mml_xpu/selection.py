@@ -1,10 +1,10 @@
-"""What a Trainer chooses by itself, made to know Intel GPUs.
+"""Support for Intel GPUs in the Trainer's automatic choices.
 
-Lightning's registries take new names, but the choices behind them know Lightning's own accelerators only:
-what "auto" and "gpu" mean, which strategy one device gets (for any other accelerator the CPU's), which class
-is behind "ddp" (one that opens a CUDA stream) and the device of mixed precision (CUDA). No registry leads
-there: `install` puts a subclass of Lightning's (private) connector in its place. Where neither an
-`XPUAccelerator` nor "auto" or "gpu" is concerned, it answers as Lightning does.
+Lightning's registries accept new names, but the Trainer's choices consider only Lightning's own accelerators.
+The choices are the meaning of "auto" and "gpu", the strategy for one device (for other accelerators, the
+CPU's), the class of "ddp" (which opens a CUDA stream), and the device of mixed precision (CUDA). No registry
+controls them. `install` therefore replaces Lightning's private connector class by a subclass. The subclass
+changes nothing unless the Trainer uses an `XPUAccelerator`, "auto" or "gpu".
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, ClassVar
 log = logging.getLogger(__name__)
 
 OPT_OUT = "MML_XPU_AUTO"
-"""Environment variable: 0 leaves accelerator="auto" and "gpu" to Lightning."""
+"""Environment variable. The value 0 leaves accelerator="auto" and "gpu" to Lightning."""
 
 
 class XPUConnectorMixin:
-    """Lightning's connector of Trainer arguments, with Intel GPUs among the choices."""
+    """Lightning's connector of Trainer arguments, extended by Intel GPUs."""
 
     ours: ClassVar[ModuleType]
-    """The `for_*` module of this Lightning."""
+    """The `for_*` module of this Lightning package."""
     _strategy_flag: Any
     _precision_plugin_flag: Any
 
@@ -53,7 +53,7 @@ class XPUConnectorMixin:
             self._strategy_flag = xpu_strategy(self._strategy_flag, self.ours)
 
     def _check_and_init_precision(self) -> Any:
-        # Strategies of other families (DeepSpeed, FSDP) have precision plugins of their own.
+        # Strategies of other families (DeepSpeed, FSDP) use their own precision plugins.
         families = (self.ours.SingleDeviceStrategy, self.ours.DDPStrategy)
         if (
             self._on_xpu()
@@ -76,19 +76,19 @@ class XPUConnectorMixin:
 
 
 def xpu_strategy(flag: Any, ours: ModuleType) -> Any:
-    """Return the strategy for Intel GPUs that stands for one of Lightning's, others unchanged.
+    """Replace a Lightning strategy by its counterpart for Intel GPUs, and return other strategies unchanged.
 
     Parameters
     ----------
     flag
         The Trainer's `strategy`: a registered name or an instance.
     ours
-        The `for_*` module of this Lightning.
+        The `for_*` module of this Lightning package.
 
     Raises
     ------
     MisconfigurationException
-        One of Lightning's that cannot work on an Intel GPU and cannot be replaced.
+        If a Lightning strategy does not work on Intel GPUs and cannot be replaced.
     """
     if type(flag) is ours.DDPStrategy:
         raise ours.MisconfigurationException(
@@ -111,12 +111,15 @@ def xpu_strategy(flag: Any, ours: ModuleType) -> Any:
 
 
 def install(ours: ModuleType) -> None:
-    """Let the Trainers of one Lightning use our connector; again is harmless.
+    """Make the Trainers of one Lightning package use the connector of this package.
+
+    Repeated calls have no effect.
 
     Parameters
     ----------
     ours
-        One of the `for_*` modules; its `trainer_module` holds the Trainer, and names the connector it makes.
+        One of the `for_*` modules. Its `trainer_module` defines the Trainer and refers to the connector
+        class.
     """
     trainer_module: Any = ours.trainer_module
     connector = getattr(trainer_module, "_AcceleratorConnector", None)

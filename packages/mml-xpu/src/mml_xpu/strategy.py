@@ -18,25 +18,25 @@ else:
 class SingleXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
     """Strategy for one Intel GPU: `Trainer(accelerator="xpu", devices=1, strategy="single_xpu")`.
 
-    It is what `strategy="auto"` means for one Intel GPU.
+    `strategy="auto"` selects this strategy for one Intel GPU.
 
     Parameters
     ----------
     device
-        The device: an index, "xpu:1" or a `torch.device`. Left out, or plain "xpu": what the
-        Trainer's `devices` names.
+        The device: an index, "xpu:1" or a `torch.device`. Default, and for plain "xpu": the device that the
+        Trainer's `devices` selects.
     ipex_optimize
-        Let Intel's extension for PyTorch (extra `ipex`: torch 2.8 only) optimize the model and its optimizer
-        before `fit`. It is imported then, and not otherwise.
+        Whether Intel's extension for PyTorch (extra `ipex`, torch 2.8 only) optimizes the model and its
+        optimizer before `fit`. The extension is imported only in this case, at that time.
     **kwargs
         Arguments of Lightning's `SingleDeviceStrategy`: accelerator, checkpoint_io, precision_plugin.
 
     Raises
     ------
     ValueError
-        `device` is no Intel GPU, or the Trainer asks for more than one.
+        If `device` is not an Intel GPU, or if the Trainer uses more than one device.
     ImportError
-        `ipex_optimize` without the extension, or with one for another torch.
+        If `ipex_optimize` is True and the extension is missing or built for another torch version.
     """
 
     strategy_name = "single_xpu"
@@ -60,7 +60,7 @@ class SingleXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
 
     @property
     def parallel_devices(self) -> list[torch.device]:
-        """The device that was chosen, empty until one is: the Trainer then sets what its `devices` names."""
+        """The selected device as a list. If it is empty, the Trainer sets it from its `devices` argument."""
         return self._chosen
 
     @parallel_devices.setter
@@ -74,7 +74,7 @@ class SingleXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
         self._root_device = devices[0]
 
     def setup_optimizers(self, trainer: Any) -> None:
-        """Make the optimizers, as the base class does, and let IPEX optimize where that was asked for."""
+        """Create the optimizers, and let IPEX optimize the module if `ipex_optimize` is True."""
         super().setup_optimizers(trainer)
         if self._ipex_optimize:
             module = self.lightning_module

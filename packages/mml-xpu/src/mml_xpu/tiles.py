@@ -1,9 +1,10 @@
-"""Cards and their compute tiles: which of them torch's device numbers are.
+"""Map torch's device indices to cards and their compute tiles.
 
-Some Intel GPUs (Data Center GPU Max) have several tiles on a card. ZE_FLAT_DEVICE_HIERARCHY, a variable of
-the Level Zero driver, says what a device is: FLAT (the default) and COMBINED, each tile; COMPOSITE, each
-card. ZE_AFFINITY_MASK hides devices. Source: the oneAPI Level Zero programming guide, "Environment
-Variables". How many tiles a card has is read from Linux (`/sys/class/drm`): torch does not tell.
+Some Intel GPUs (Data Center GPU Max) have several tiles on a card. The variable ZE_FLAT_DEVICE_HIERARCHY of
+the Level Zero driver selects whether a device is a tile (FLAT, the default, and COMBINED) or a whole card
+(COMPOSITE). ZE_AFFINITY_MASK hides devices. Source: the oneAPI Level Zero programming guide, "Environment
+Variables". The number of tiles of a card is read from Linux (`/sys/class/drm`), because torch does not
+provide it.
 """
 
 from __future__ import annotations
@@ -26,28 +27,29 @@ class Card(NamedTuple):
     """A GPU on the PCI bus."""
 
     address: str
-    """On the PCI bus, "0000:3a:00.0"."""
+    """PCI address, such as "0000:3a:00.0"."""
     tiles: int
 
 
 class Place(NamedTuple):
-    """Where a device of torch is: a card, and the tiles of it that the device is."""
+    """The card and the tiles that a torch device consists of."""
 
     card: Card
     tiles: tuple[int, ...]
 
 
 def read_cards(drm: Path = DRM) -> list[Card]:
-    """Return the Intel GPUs that Linux tells of, in the order of their PCI addresses.
+    """Return the Intel GPUs that Linux lists, sorted by PCI address.
 
-    The driver xe has a folder `tile<n>` for each tile beside the device. The driver i915 has only `gt<n>`,
-    and on GPUs for client machines the media engine is one, too: the number of tiles stays at 1 there unless
-    the device is one of the Data Center GPU Max series (PCI identifiers 0x0bd0 to 0x0bdb).
+    The xe driver creates a folder `tile<n>` for each tile next to the device. The i915 driver creates only
+    `gt<n>` folders, and on client GPUs one of them is the media engine. With i915, the number of tiles is
+    therefore 1 unless the device belongs to the Data Center GPU Max series (PCI identifiers 0x0bd0 to
+    0x0bdb).
     """
     cards = []
     for folder in sorted(drm.glob("card*")):
         if not re.fullmatch(r"card\d+", folder.name):
-            continue  # a connector, "card0-HDMI-A-1"
+            continue  # a connector, such as "card0-HDMI-A-1"
         device = folder / "device"
         try:
             if (device / "vendor").read_text(encoding="ascii").strip() != INTEL:
@@ -64,12 +66,12 @@ def read_cards(drm: Path = DRM) -> list[Card]:
 
 
 def hierarchy(environment: Mapping[str, str]) -> str:
-    """Return FLAT, COMPOSITE or COMBINED: what a device of this process is.
+    """Return the device hierarchy of this process: FLAT, COMPOSITE or COMBINED.
 
     Raises
     ------
     ValueError
-        The variable holds something else, which the driver ignores without a word.
+        If the variable has any other value. The driver silently ignores other values.
     """
     value = environment.get(HIERARCHY, "FLAT").strip().upper() or "FLAT"
     if value not in ("FLAT", "COMPOSITE", "COMBINED"):
@@ -78,27 +80,27 @@ def hierarchy(environment: Mapping[str, str]) -> str:
 
 
 def places(cards: Sequence[Card], count: int, environment: Mapping[str, str]) -> list[Place] | None:
-    """Return where each of torch's devices is.
+    """Return the card and the tiles of each torch device.
 
     Parameters
     ----------
     cards
-        Of the machine.
+        Cards of the machine.
     count
-        Number of devices that torch sees.
+        Number of devices that torch finds.
     environment
         Environment variables of this process.
 
     Returns
     -------
     list of Place or None
-        None where cards and count do not agree (an integrated GPU beside, a container that hides some, a mask
-        of sub-devices): nothing is said then, rather than something wrong.
+        None if the cards do not match the count, for example because of an integrated GPU, a container that
+        hides cards, or a mask of tiles. The mapping is then unknown.
 
     Raises
     ------
     ValueError
-        See :func:`hierarchy`.
+        If the device hierarchy is invalid. See :func:`hierarchy`.
     """
     if hierarchy(environment) == "COMPOSITE":
         found = [Place(card, tuple(range(card.tiles))) for card in cards]
@@ -107,26 +109,26 @@ def places(cards: Sequence[Card], count: int, environment: Mapping[str, str]) ->
     mask = environment.get(MASK, "").strip()
     if mask:
         if not re.fullmatch(r"\d+(\s*,\s*\d+)*", mask):
-            return None  # "0.1": a tile of a card
+            return None  # a mask of tiles, such as "0.1"
         shown = {int(part) for part in mask.split(",")}
         found = [place for index, place in enumerate(found) if index in shown]
     return found if len(found) == count else None
 
 
 def half_idle(found: Sequence[Place], selected: Iterable[int]) -> list[str]:
-    """Say for each card which of its tiles the selected devices leave idle, where they use others of it.
+    """Return a warning for each card of which the selected devices use some tiles and leave others idle.
 
     Parameters
     ----------
     found
-        From :func:`places`.
+        Result of :func:`places`.
     selected
-        Indices of the devices that train.
+        Indices of the devices used for training.
 
     Returns
     -------
     list of str
-        One sentence for each card that is used in part.
+        One sentence for each partly used card.
     """
     used: dict[Card, set[int]] = {}
     for index in selected:
