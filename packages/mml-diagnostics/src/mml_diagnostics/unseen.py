@@ -45,7 +45,7 @@ def unseen(module: nn.Module) -> Iterator[None]:
 
 
 def _framework_class(part: nn.Module) -> type[nn.Module] | None:
-    """Return the framework class of a metric or of a LightningModule of either Lightning package, else None."""
+    """Return the framework class of a metric or of a module of either Lightning package, otherwise None."""
     if hasattr(type(part), "metric_state"):  # a torchmetrics.Metric
         return nn.Module
     return next((cls for cls in type(part).__mro__ if cls.__name__ == "LightningModule"), None)

@@ -1,1 +1,1 @@
-"""The heuristics of TrainingHelperCallback: one function each, from tensors to problems."""
+"""Heuristics of TrainingHelperCallback: functions that take tensors and return problems."""

@@ -1,4 +1,4 @@
-"""Checks on the structures of a batch. Each takes a view of the batch and returns the problems it sees."""
+"""Checks of the structures in a batch. Each check takes a view of the batch and returns problems."""
 
 import torch
 from torch import Tensor
@@ -11,15 +11,16 @@ from mml_diagnostics.finding import Problem
 def fractional_positions(view: BatchView, shortest_bond: float = 1.05) -> list[Problem]:
     """Find structures whose Cartesian positions look like fractional coordinates.
 
-    Those of three atoms or more that fit, along each axis, into a box of 1.01 angstrom, where no real
-    structure does; and pairs of atoms without hydrogen that fit and are closer than any such bond.
+    These are structures of three atoms or more that fit into a box of 1.01 angstrom along each axis, which no
+    real structure does; and pairs of atoms without hydrogen that fit and are closer than any bond between
+    such atoms.
 
     Parameters
     ----------
     view
-        The batch.
+        View of the batch.
     shortest_bond
-        Angstrom; no bond without hydrogen is shorter (CO: 1.13, N2: 1.10).
+        Lower limit of bond lengths without hydrogen, in angstrom (CO: 1.13, N2: 1.10).
     """
     counts = view.atom_counts
     low, high = _extent(view)
@@ -48,20 +49,20 @@ def fractional_positions(view: BatchView, shortest_bond: float = 1.05) -> list[P
 def overlapping_atoms(view: BatchView, min_distance: float = 0.5) -> list[Problem]:
     """Find structures with an edge that is shorter than any bond.
 
-    Edge vectors are ``pos[dst] + offsets - pos[src]``. An edge from an atom to itself of length zero is a
-    self loop and no overlap.
+    Edge vectors are ``pos[dst] + offsets - pos[src]``. An edge of length zero from an atom to itself is a
+    self loop and is ignored.
 
     Parameters
     ----------
     view
-        The batch.
+        View of the batch.
     min_distance
-        Angstrom; H2, the shortest of bonds, has 0.74.
+        Minimum edge length, in angstrom. The shortest bond, in H2, is 0.74.
 
     Raises
     ------
     NotApplicableError
-        Where the batch has no edges or no offsets.
+        If the batch has no edges or no offsets.
     """
     if view.edge_index is None or view.offsets is None:
         raise NotApplicableError("the batch has no edge_index and offsets")
@@ -88,12 +89,12 @@ def overlapping_atoms(view: BatchView, min_distance: float = 0.5) -> list[Proble
 
 
 def isolated_nodes(view: BatchView) -> list[Problem]:
-    """Find structures with atoms that no edge reaches; a free atom on its own is none.
+    """Find structures with atoms that have no edge. A single non-periodic atom is not reported.
 
     Raises
     ------
     NotApplicableError
-        Where the batch has no edges.
+        If the batch has no edges.
     """
     if view.edge_index is None:
         raise NotApplicableError("the batch has no edge_index")
@@ -115,7 +116,10 @@ def isolated_nodes(view: BatchView) -> list[Problem]:
 
 
 def duplicate_samples(view: BatchView) -> list[Problem]:
-    """Find structures that stand in the batch twice: same elements, positions and cell, to the last bit."""
+    """Find structures that occur more than once in the batch.
+
+    Two structures are the same if their elements, positions and cells are bitwise equal.
+    """
     first_seen: dict[tuple[bytes, ...], int] = {}
     members: dict[int, list[int]] = {}
     for i in range(view.num_structures):
@@ -142,7 +146,10 @@ def duplicate_samples(view: BatchView) -> list[Problem]:
 
 
 def _extent(view: BatchView) -> tuple[Tensor, Tensor]:
-    """[B, 3] lowest and highest coordinates of each structure (inf where it has no atoms)."""
+    """Return the lowest and highest coordinates of each structure, [B, 3] each.
+
+    For a structure without atoms, the lowest coordinates are inf and the highest are -inf.
+    """
     index = view.structure_of[:, None].expand(-1, 3)
     high = torch.full((view.num_structures, 3), torch.inf, dtype=view.pos.dtype)
     low = high.scatter_reduce(0, index, view.pos, "amin")

@@ -1,4 +1,4 @@
-"""Checks on what the encoder puts out. Each takes a matrix of embeddings and returns the problems it sees."""
+"""Checks of the encoder's output. Each check takes a matrix of embeddings and returns problems."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from mml_diagnostics.batch_view import BatchView
 from mml_diagnostics.finding import Problem
 
-MAX_ROWS = 256  # of a bigger matrix, this many rows, evenly spaced, are looked at
+MAX_ROWS = 256  # maximum number of rows to check; larger matrices are sampled at evenly spaced rows
 
 
 def exploding_embeddings(
@@ -19,13 +19,13 @@ def exploding_embeddings(
     Parameters
     ----------
     embeddings
-        [n, D], one row per structure or atom.
+        Embeddings, [n, D], one row per structure or atom.
     level
-        What the rows are: ``"system"`` or ``"point"``.
+        ``"system"`` for rows of structures, ``"point"`` for rows of atoms.
     name
-        Names a row.
+        Function that returns the name of a row.
     limit
-        Largest root mean square that is reasonable.
+        Largest reasonable root mean square.
     """
     size = embeddings.float().square().mean(dim=1).sqrt()
     broken = ~torch.isfinite(embeddings).all(dim=1)
@@ -64,31 +64,31 @@ def collapsed_embeddings(
     max_constant: float = 0.5,
     min_rank: float = 1.1,
 ) -> list[Problem]:
-    """Find embeddings that no longer tell their inputs apart.
+    """Find embeddings that no longer distinguish their inputs.
 
-    Rows are scaled to length one first, since a sum over atoms makes large structures long in any case.
-    They have collapsed when they all point the same way, when more than half of the dimensions are the same
-    for all of them, or when they vary along one line only: their effective rank, exp(-sum p ln p) with p the
-    normalised eigenvalues of the covariance (Roy and Vetterli 2007, there of singular values), is close to
-    one.
+    Rows are scaled to unit length first, because a sum over atoms gives long embeddings for large structures
+    in any case. Embeddings have collapsed if they all point in the same direction, if more than half of the
+    dimensions are the same for all of them, or if they vary along one line only. In the last case their
+    effective rank is close to one. It is exp(-sum p ln p), with p the normalized eigenvalues of the
+    covariance (Roy and Vetterli 2007, who use singular values).
+
+    Batches with fewer than four rows, two dimensions or two kinds are not checked.
 
     Parameters
     ----------
     embeddings
-        [n, D].
+        Embeddings, [n, D].
     level
-        What the rows are: ``"system"`` or ``"point"``.
+        ``"system"`` for rows of structures, ``"point"`` for rows of atoms.
     num_kinds
-        How many different kinds of things (compositions, elements) the rows describe. One kind may well have
-        one embedding; the effective rank says something from four kinds on.
+        Number of different kinds (compositions or elements) that the rows describe. Rows of the same kind may
+        legitimately have the same embedding. The effective rank is checked for four kinds or more.
     min_spread
-        Smallest root mean square distance of the rows of length one from their mean.
+        Smallest root mean square distance of the rows of unit length from their mean.
     max_constant
         Largest share of dimensions that may be constant.
     min_rank
-        Smallest effective rank, looked at for at least 8 rows of at least 8 dimensions.
-
-    Fewer than four rows, two dimensions or two kinds tell nothing, and are no problem.
+        Smallest effective rank. It is checked for at least 8 rows of at least 8 dimensions.
     """
     rows, dims = embeddings.shape
     if rows < 4 or dims < 2 or num_kinds < 2:
@@ -125,21 +125,24 @@ def collapsed_embeddings(
 
 
 def effective_rank(centred: Tensor) -> float:
-    """Return exp(entropy) of the normalised eigenvalues of the covariance of ``centred`` [n, D] rows."""
+    """Return exp(entropy) of the normalized eigenvalues of the covariance of ``centred`` rows, [n, D]."""
     power = torch.linalg.svdvals(centred).square()
     share = power / power.sum()
     return float(torch.exp(-torch.special.xlogy(share, share).sum()))
 
 
 def count_elements(view: BatchView | None, rows: int) -> int:
-    """Count the elements in the batch; where it does not tell, every row is of its own kind."""
+    """Return the number of elements in the batch, or the number of rows if the elements are unknown."""
     if view is None or view.atomic_numbers is None or len(view.pos) != rows:
         return rows
     return len(view.atomic_numbers.unique())
 
 
 def count_compositions(view: BatchView | None, rows: int) -> int:
-    """Count the compositions in the batch; two where structures of only one differ in their positions."""
+    """Return the number of compositions in the batch, or the number of rows if the elements are unknown.
+
+    If all structures have the same composition but different positions, the number is two.
+    """
     if view is None or view.atomic_numbers is None or view.num_structures != rows:
         return rows
     masks = [view.structure_of == i for i in range(rows)]

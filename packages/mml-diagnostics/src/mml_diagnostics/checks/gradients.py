@@ -1,4 +1,4 @@
-"""Checks on gradients, as they stand before the optimizer steps."""
+"""Checks of gradients before the optimizer steps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +20,7 @@ def norms_of_gradients(parameters: Parameters) -> dict[str, float]:
 
 
 def missing_gradients(parameters: Parameters) -> list[Problem]:
-    """Find parameters of an optimizer that require a gradient and have none."""
+    """Find parameters of an optimizer that require a gradient but have none."""
     missing = [name for name, p in parameters.items() if p.requires_grad and p.grad is None]
     if not missing:
         return []
@@ -37,19 +37,19 @@ def missing_gradients(parameters: Parameters) -> list[Problem]:
 
 
 def encoder_gradient(encoder: Parameters, norms: Mapping[str, float]) -> list[Problem]:
-    """Find out whether gradients reach the encoder.
+    """Check whether gradients reach the encoder.
 
     Parameters
     ----------
     encoder
         All parameters of the encoder, by name.
     norms
-        Name -> norm of the gradient, for the parameters that have a gradient.
+        Mapping from name to norm of the gradient, for the parameters that have a gradient.
 
     Raises
     ------
     NotApplicableError
-        Where the encoder has no parameters.
+        If the encoder has no parameters.
     """
     if not encoder:
         raise NotApplicableError("the encoder has no parameters")
@@ -65,7 +65,7 @@ def encoder_gradient(encoder: Parameters, norms: Mapping[str, float]) -> list[Pr
         ]
     reached = any(norms.get(name, 0.0) != 0.0 for name in encoder)
     rest = [norm for name, norm in norms.items() if name not in encoder]
-    if reached or (rest and not any(rest)):  # nothing at all arrives anywhere: that is not about the encoder
+    if reached or (rest and not any(rest)):  # no gradient arrives anywhere: not a problem of the encoder
         return []
     return [
         Problem(
@@ -79,19 +79,19 @@ def encoder_gradient(encoder: Parameters, norms: Mapping[str, float]) -> list[Pr
 
 
 def dead_units(module: nn.Module, max_share: float = 0.75) -> list[Problem]:
-    """Find linear and convolutional layers many of whose units get a gradient of exactly zero.
+    """Find linear and convolutional layers in which many units have a gradient of exactly zero.
 
-    The gradient of a unit's row of the weight matrix is zero where no input of the batch gets through it, as
-    behind a ReLU that is always negative. Layers whose gradient is zero as a whole are left to other checks,
-    and so are layers of fewer than four units.
+    The gradient of a unit's row of the weight matrix is zero if no input of the batch passes through the
+    unit, for example because the ReLU after the unit receives only negative values. Layers whose whole
+    gradient is zero are covered by other checks. Layers of fewer than four units are not checked.
 
     Parameters
     ----------
     module
-        Its gradients are those of a batch.
+        Module with the gradients of a batch.
     max_share
-        Largest share of a layer's units that may be dead. Half of them is usual in a new network whose
-        inputs resemble each other.
+        Largest share of a layer's units that may be dead. One half is usual in a new network with inputs that
+        resemble each other.
     """
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     layers = [
@@ -120,7 +120,7 @@ def dead_units(module: nn.Module, max_share: float = 0.75) -> list[Problem]:
 
 
 def small_gradients(norms: Mapping[str, float], thres: float) -> list[Problem]:
-    """Find parameters whose gradient is smaller than ``thres`` but not zero."""
+    """Find parameters whose gradient norm is below ``thres`` but not zero."""
     small = [name for name, norm in norms.items() if 0.0 < norm < thres]
     if not small:
         return []
@@ -136,6 +136,6 @@ def small_gradients(norms: Mapping[str, float], thres: float) -> list[Problem]:
 
 
 def listed(names: Sequence[str], shown: int = 4) -> str:
-    """Join names; of many, the first few and how many more there are."""
+    """Join names with commas, and abbreviate the list after ``shown`` names with the number of the others."""
     more = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Checks on the course of the loss."""
+"""Checks of the loss over time."""
 
 import math
 from collections.abc import Sequence
@@ -7,20 +7,20 @@ from mml_diagnostics.finding import Problem
 
 
 def loss_not_falling(history: Sequence[float], last: int = 10, min_fall: float = 1e-3) -> list[Problem]:
-    """Find out whether the loss fell over the last checks.
+    """Check whether the loss fell over the last checks.
 
-    It did not where the lowest of the last values is not below the lowest of all earlier ones by ``min_fall``
-    of its size. That is a warning while the loss is still within 5 % of where it started, and worth knowing
-    later.
+    The loss did not fall if the minimum of the last ``last`` values is not below the minimum of all earlier
+    values by the relative amount ``min_fall``. The severity is ``warning`` if the loss has never fallen by 5
+    % of its first value, otherwise ``info``.
 
     Parameters
     ----------
     history
-        Means of the training loss between two checks, oldest first.
+        Mean training losses between two checks, oldest first.
     last
-        How many checks make up the recent past.
+        Number of checks that count as recent.
     min_fall
-        Smallest fall that counts, relative.
+        Smallest relative decrease that counts.
     """
     if not all(math.isfinite(loss) for loss in history[-1:]):
         return [

@@ -1,4 +1,4 @@
-"""Checks on a module and one batch, without a run. They change the module that they are given."""
+"""Checks of a module and one batch, without a run. The checks change the module."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,8 @@ def loss_of(module: Any, batch: Any) -> Tensor:
     Raises
     ------
     NotApplicableError
-        Where ``training_step`` returns none, or the module steps its optimizers itself.
+        If ``training_step`` returns no loss that depends on parameters, or the module uses manual
+        optimization.
     """
     if not getattr(module, "automatic_optimization", True):
         raise NotApplicableError("the module steps its optimizers itself")
@@ -35,11 +36,11 @@ def loss_of(module: Any, batch: Any) -> Tensor:
 def overfits_one_batch(
     module: Any, batch: Any, steps: int = 50, fall: float = 0.5, lr: float = 1e-2
 ) -> list[Problem]:
-    """Find out whether the loss of one batch falls by ``fall`` of its size in ``steps`` steps.
+    """Check whether the loss of one batch falls by the share ``fall`` within ``steps`` steps.
 
-    First with the optimizer of the module, and where that does not do, from the same weights with Adam at
-    ``lr``, which tells a learning rate that does not fit from a model that cannot learn. A module whose
-    ``configure_optimizers`` needs a trainer is tried with Adam only.
+    The module's own optimizer is tried first. If the loss does not fall enough, Adam with learning rate
+    ``lr`` is tried from the same initial weights. The result distinguishes an unsuitable learning rate from a
+    model that cannot learn. If ``configure_optimizers`` needs a trainer, only Adam is tried.
     """
     start = {name: value.detach().clone() for name, value in module.state_dict().items()}
     own = _optimizer(module)
@@ -70,16 +71,18 @@ def overfits_one_batch(
 
 
 def invariant_output(module: Any, batch: Any, tolerance: float = 1e-3) -> list[Problem]:
-    """Find out whether what should not depend on orientation and origin does.
+    """Check whether the output depends on the orientation, the origin or the order of atoms.
 
-    Compared are the system embeddings of ``module.encoder``, or else what the module returns for the batch,
-    of the structures as they are and turned and shifted (positions, cells and offsets), and with their atoms
-    in another order where edges tell between which they are.
+    The check uses the system embeddings of ``module.encoder``, or the output of the module if it has no
+    encoder. It compares the output for the original structures with the output for rotated structures, for
+    shifted structures and for structures with another order of atoms. The order is not checked for graphs
+    without an ``edge_index``. A change is reported if it is larger than ``tolerance`` times the spread of the
+    output.
 
     Raises
     ------
     NotApplicableError
-        Where the batch has no positions, or there is no output of one row per structure.
+        If the batch has no positions, or the output does not have one row per structure.
     """
     pos = look_up(batch, "pos")
     if not isinstance(pos, Tensor) or pos.ndim != 2 or pos.shape[1] != 3:
@@ -118,16 +121,16 @@ def invariant_output(module: Any, batch: Any, tolerance: float = 1e-3) -> list[P
 
 
 def normalised_targets(module: Any, batch: Any, low: float = 0.1, high: float = 10.0) -> list[Problem]:
-    """Find targets whose size is far from one, where the module does not normalise them itself.
+    """Find targets whose size is far from one and that the module does not normalize.
 
-    Size is the root mean square over the batch. A module normalises where it has a ``normalizers`` mapping
-    with the target's name; one with ``task_keys`` or a ``task_loss_scaling`` mapping is asked only about the
-    targets named there.
+    The size is the root mean square over the batch. A module normalizes a target if its ``normalizers``
+    mapping contains the target's name. If the module has ``task_keys`` or a ``task_loss_scaling`` mapping,
+    only the targets named there are checked.
 
     Raises
     ------
     NotApplicableError
-        Where the batch has no float targets.
+        If the batch has no float targets.
     """
     targets = targets_of(batch)
     if not targets:
@@ -159,15 +162,15 @@ def normalised_targets(module: Any, batch: Any, low: float = 0.1, high: float = 
 def data_loading_share(
     module: Any, loader: Iterable[Any], batches: int = 8, high: float = 0.2
 ) -> list[Problem]:
-    """Find out how much of a step is spent waiting for the next batch.
+    """Measure the share of a step's time that is spent waiting for the next batch.
 
-    Each batch is waited for, then goes through ``training_step`` and backwards. The first is left out: it is
-    when workers start.
+    Each batch goes through ``training_step`` and the backward pass. The first batch is not measured, because
+    the workers start at that time.
 
     Raises
     ------
     NotApplicableError
-        Where the loader gives fewer than two batches.
+        If the loader returns fewer than two batches.
     """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     waited, worked, count = 0.0, 0.0, -1
@@ -221,7 +224,7 @@ def _optimizer(module: Any) -> Any:
         if "Trainer" not in str(error):
             raise
         return None
-    if isinstance(made, tuple):  # (optimizers, schedules)
+    if isinstance(made, tuple):  # (optimizers, schedulers)
         made = made[0]
     if isinstance(made, list):
         made = made[0] if made else None

@@ -1,4 +1,4 @@
-"""Run checks: wait out those that ask for patience, and remember those that do not apply."""
+"""Run checks, count consecutive detections for checks with ``patience``, and record skipped checks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,11 @@ from mml_diagnostics.finding import Problem
 
 
 class NotApplicableError(Exception):
-    """What a check needs is not there; the text says what is missing."""
+    """Raised by a check that does not apply. The text names the missing part of the batch or the module."""
 
 
 class CheckRunner:
-    """Runs checks inspection after inspection, and knows what they saw the last time."""
+    """Run checks at each inspection, and remember the problems of the previous inspection."""
 
     def __init__(self) -> None:
         self._streaks: dict[str, dict[tuple[str, str], int]] = {}
@@ -19,7 +19,7 @@ class CheckRunner:
         self._new: list[str] = []
 
     def run(self, name: str, check: Callable[..., list[Problem]], *args: Any) -> list[Problem]:
-        """Call ``check(*args)`` and return the problems that it has seen ``patience`` times in a row.
+        """Call ``check(*args)`` and return the problems detected ``patience`` times in a row.
 
         A check that raises :class:`NotApplicableError` is skipped.
         """
@@ -34,13 +34,13 @@ class CheckRunner:
         return [p for p in problems if now[p.check, p.where] >= p.patience]
 
     def skip(self, name: str, reason: str) -> None:
-        """Remember that the check ``name`` does not apply; its first reason counts."""
+        """Record that the check ``name`` does not apply. Only the first reason is kept."""
         if name not in self._skipped:
             self._skipped[name] = reason
             self._new.append(name)
 
     def new_skips(self) -> list[Problem]:
-        """Return what was skipped since the last call and never before, one problem per reason."""
+        """Return the checks that were first skipped since the last call, as one problem per reason."""
         by_reason: dict[str, list[str]] = {}
         for name in self._new:
             by_reason.setdefault(self._skipped[name], []).append(name)

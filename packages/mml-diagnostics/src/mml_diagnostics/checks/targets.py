@@ -1,4 +1,4 @@
-"""Checks on the labels of a batch."""
+"""Checks of the labels in a batch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,11 +11,11 @@ from mml_diagnostics.checks.runner import NotApplicableError
 from mml_diagnostics.finding import Problem
 from mml_diagnostics.non_finite import owners_of_rows
 
-MIN_ROWS = 8  # fewer values do not tell what is usual
+MIN_ROWS = 8  # minimum number of values for a meaningful median deviation
 
 
 def targets_of(batch: Any) -> dict[str, Tensor]:
-    """Return the batch's targets that are floats, by name: those under ``targets``, or else ``y``."""
+    """Return the float targets of the batch by name: those in ``targets``, or else ``y``."""
     targets = look_up(batch, "targets")
     found = targets if isinstance(targets, Mapping) else {"y": look_up(batch, "y")}
     return {
@@ -26,25 +26,26 @@ def targets_of(batch: Any) -> dict[str, Tensor]:
 
 
 def target_outliers(batch: Any, limit: float = 20.0, learned: Any = None) -> list[Problem]:
-    """Find samples whose target lies far from those of the rest of the batch.
+    """Find samples whose target is far from the targets of the rest of the batch.
 
-    Distance is that from the median, in units of 1.4826 times the median of all such distances (the standard
-    deviation, for a normal distribution). Of rows with several numbers, such as forces, it is the length that
-    is compared. Targets of atoms have long tails, so that they are only worth knowing.
+    The distance of a target is its distance from the median, in units of 1.4826 times the median of all these
+    distances (the standard deviation, for a normal distribution). For rows with several numbers, such as
+    forces, the norm of the row is used. Per-atom targets have long tails, so their outliers have severity
+    ``info``.
 
     Parameters
     ----------
     batch
-        With ``targets`` (name -> tensor, one row per structure or atom), or ``y``.
+        Batch with ``targets`` (name -> tensor, one row per structure or atom), or ``y``.
     limit
-        Largest distance that is reasonable.
+        Largest reasonable distance.
     learned
-        Names of the targets that the module learns (its ``task_keys``); None looks at all.
+        Names of the targets that the module learns (its ``task_keys``). ``None`` checks all targets.
 
     Raises
     ------
     NotApplicableError
-        Where the batch has no float targets.
+        If the batch has no float targets.
     """
     targets = {name: x for name, x in targets_of(batch).items() if learned is None or name in learned}
     if not targets:
@@ -72,10 +73,10 @@ def target_outliers(batch: Any, limit: float = 20.0, learned: Any = None) -> lis
 
 
 def distances_from_median(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a number per row of ``values``, and its distance from their median in robust deviations.
+    """Return one number per row of ``values``, and its distance from their median in robust deviations.
 
-    Both are [n] in float64, NaN where a row is not finite. The distances are all zero where fewer than eight
-    rows are finite or more than half of them are the same.
+    Both are [n] in float64, with NaN for rows that are not finite. All distances are zero if fewer than eight
+    rows are finite or more than half of them are equal.
     """
     flat = values.double().cpu().reshape(len(values), -1)
     rows = flat[:, 0] if flat.shape[1] == 1 else flat.norm(dim=1)

@@ -1,4 +1,4 @@
-"""Checks on weights and on what the optimizer does to them."""
+"""Checks of weights and of the optimizer's updates."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,9 +11,9 @@ from mml_diagnostics.finding import Problem
 
 
 def typical_size(weights: Mapping[str, Tensor]) -> float | None:
-    """Return the median, over the weight matrices, of their root mean square; None where there are none.
+    """Return the median of the root mean squares of the weight matrices, or None if there are none.
 
-    Biases and other vectors are left out, and so are matrices that are all zero.
+    Biases, other vectors and matrices of zeros are ignored.
     """
     matrices = [w.detach() for w in weights.values() if w.ndim >= 2 and w.numel()]
     if not matrices:
@@ -27,15 +27,15 @@ def typical_size(weights: Mapping[str, Tensor]) -> float | None:
 def dwarfed_encoder(
     encoder: Mapping[str, Tensor], heads: Mapping[str, Tensor], factor: float = 10.0
 ) -> list[Problem]:
-    """Find heads whose weights are so much larger than the encoder's that they may ignore the embedding.
+    """Find heads with weights so much larger than the encoder's that the heads may ignore the embedding.
 
-    Compared is the typical size of a weight (see :func:`typical_size`), so that neither the number of layers
-    nor their width matters. An encoder with larger weights than the heads is no problem.
+    The check compares the typical size of a weight (see :func:`typical_size`), so that neither the number of
+    layers nor their width matters. An encoder with larger weights than the heads is not a problem.
 
     Raises
     ------
     NotApplicableError
-        Where the encoder or the heads have no weight matrices.
+        If the encoder or the heads have no weight matrices.
     """
     small, large = typical_size(encoder), typical_size(heads)
     if small is None or large is None:
@@ -56,7 +56,7 @@ def dwarfed_encoder(
 
 
 def update_ratios(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return |after - before| / |before| (2-norms) of each weight matrix that moved, by name."""
+    """Return |after - before| / |before| (2-norms) of each weight matrix that has changed, by name."""
     names = [name for name, w in before.items() if w.ndim >= 2 and w.numel()]
     if not names:
         return {}
@@ -70,16 +70,17 @@ def update_ratios(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> 
 def update_to_weight_ratio(
     ratios: Mapping[str, float], decayed: bool = False, low: float = 1e-5, high: float = 1e-1
 ) -> list[Problem]:
-    """Find weight matrices that one step changes by too much, or by next to nothing.
+    """Find weight matrices that one optimizer step changes too much or hardly at all.
 
     Parameters
     ----------
     ratios
-        Name -> |update| / |weight|, as of :func:`update_ratios`.
+        Mapping from name to |update| / |weight|, as returned by :func:`update_ratios`.
     decayed
-        Whether a schedule has the learning rate far below its full value: updates are small on purpose then.
+        Whether a schedule has reduced the learning rate far below its full value. Small updates are then
+        expected and not reported.
     low, high
-        The range that is reasonable; about 1e-3 is usual.
+        Reasonable range; about 1e-3 is usual.
     """
     fast = [name for name, ratio in ratios.items() if not ratio <= high]
     slow = [] if decayed else [name for name, ratio in ratios.items() if ratio < low]
@@ -104,10 +105,10 @@ def update_to_weight_ratio(
 
 
 def is_decayed(groups: Sequence[Mapping[str, float]], fraction: float = 0.1) -> bool:
-    """Return whether a schedule holds any group's learning rate below ``fraction`` of its full value.
+    """Return whether a schedule has reduced any group's learning rate below ``fraction`` of its full value.
 
-    The full value is where schedules start; of those that rise first, ``max_lr`` as OneCycleLR and CyclicLR
-    keep it.
+    The full value is ``max_lr`` for schedules that store it (OneCycleLR and CyclicLR), otherwise the initial
+    learning rate.
     """
     return any(g["lr"] < fraction * g.get("max_lr", g["initial_lr"]) for g in groups if "initial_lr" in g)
 
@@ -115,8 +116,8 @@ def is_decayed(groups: Sequence[Mapping[str, float]], fraction: float = 0.1) -> 
 def learning_rate_zero(groups: Sequence[Mapping[str, float]]) -> list[Problem]:
     """Find parameter groups whose learning rate is zero.
 
-    A group that a schedule works on (it has an ``initial_lr``) may start or end at zero: it must be seen so
-    twice in a row.
+    With a schedule (the group has an ``initial_lr``), the learning rate may start or end at zero. For these
+    groups, two consecutive detections are needed.
     """
     return [
         Problem(
