@@ -117,6 +117,9 @@ class BaseTaskModule(TaskNormalization):
     steps_before_schedule: int = 0
     """Number of optimizer steps before the start of the learning-rate schedule; saved in checkpoints."""
 
+    saved_schedulers: Sequence[Mapping[str, Any]] = ()
+    """States of learning-rate schedulers in the checkpoint from which the run continues."""
+
     def __init__(
         self,
         encoder: nn.Module | None = None,
@@ -390,6 +393,7 @@ class BaseTaskModule(TaskNormalization):
         super().on_load_checkpoint(checkpoint)
         self._epoch_sums.keep(checkpoint.get(EPOCH_SUMS))
         self.steps_before_schedule = checkpoint.get(SCHEDULE_KEY, 0)
+        self.saved_schedulers = checkpoint.get("lr_schedulers") or []
 
     def start_from(self, checkpoint_path: str | Path, normalizer: Literal["keep", "refit"]) -> None:
         """Start the next fit from the weights of a checkpoint, with a new optimizer and a new schedule.
