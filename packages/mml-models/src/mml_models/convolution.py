@@ -1,4 +1,4 @@
-"""Continuous-filter convolution: sums over neighbours, each channel multiplied by a filter."""
+"""Continuous-filter convolution: sums over neighbors, with each channel multiplied by a filter."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mml_models.pairs import Pairs
 from mml_models.traced import traced_as
 
 _CACHED = 2**18
-"""Size of a piece in numbers: a megabyte in float32, about the cache of one core."""
+"""Maximum number of elements in a chunk: one megabyte in float32, about the cache of one core."""
 
 
 def convolve_plain(
     values: Tensor, filters: Tensor, edges: Edges, pairs: Pairs, parts: tuple[int, ...] = (1,)
 ) -> Tensor:
-    """Compute `convolve` in plain operations: take the neighbours' values, multiply them, add them up.
+    """Compute `convolve` with plain PyTorch operations.
 
-    It keeps arrays of [E, C, F] for the backward pass.
+    This implementation keeps arrays of shape [E, C, F] for the backward pass.
     """
     messages = values.index_select(0, edges.neighbour).split(parts, dim=1)
     weights = pairs.spread(filters).split(1, dim=1)
@@ -34,33 +34,33 @@ def convolve_plain(
 def convolve(
     values: Tensor, filters: Tensor, edges: Edges, pairs: Pairs, parts: tuple[int, ...] = (1,)
 ) -> Tensor:
-    """Return ``y_i = sum_j x_j * W_ij`` over the neighbours j of each atom i.
+    """Return ``y_i = sum_j x_j * W_ij`` over the neighbors j of each atom i.
 
-    Schuett et al. 2017 (arXiv 1706.08566), eq. 2. It is linear in both arguments, and so are its
-    derivatives, which are combinations of itself and of `_FilterGradient`, to any order. If edges come in
-    pairs, W is the same in both directions: the sum is then its own adjoint, every sum runs over edges in
-    their given order, and no array of [E, C, F] is kept for the backward pass. `torch.compile` traces
-    `convolve_plain`.
+    Schuett et al. 2017 (arXiv 1706.08566), eq. 2. The convolution is linear in x and in W, so derivatives of
+    any order are combinations of the convolution and `_FilterGradient`. If the edges are matched in pairs, W
+    is the same in both directions and the convolution is its own adjoint. Every sum then runs over the edges
+    in their given order, and no array of shape [E, C, F] is kept for the backward pass. `torch.compile`
+    traces `convolve_plain`.
 
     Parameters
     ----------
     values
-        [N, C, F]: C components of F channels for each atom.
+        Values x, [N, C, F]: C components of F channels for each atom.
     filters
-        [P, G, F]: one filter for each pair and each of G groups of components.
+        Filters W, [P, G, F]: one filter for each pair and each of G groups of components.
     edges
         The E edges.
     pairs
-        The pairs of those edges, from `find_pairs`.
+        The pairs of these edges, from `find_pairs`.
     parts
-        Number of consecutive components that share each of the G filters; they add up to C.
+        Number of consecutive components in each of the G groups. The numbers add up to C.
 
     Returns
     -------
     Tensor
-        [N, C, F].
+        The sums y, [N, C, F].
     """
-    dtype = torch.promote_types(values.dtype, filters.dtype)  # they differ under autocast
+    dtype = torch.promote_types(values.dtype, filters.dtype)  # dtypes differ under autocast
     result: Tensor = _Convolution.apply(
         values.to(dtype), filters.to(dtype), edges.centre, edges.neighbour, pairs, parts
     )
@@ -105,7 +105,10 @@ class _Convolution(Function):
 
 
 class _FilterGradient(Function):
-    """``g_p = sum over the edges ij of pair p of x_j * y_i``, summed over components, [P, G, F]."""
+    """Compute the sums of ``x_j * y_i`` over the edges ij of each pair and the components of each group.
+
+    The result is [P, G, F].
+    """
 
     @staticmethod
     def forward(
@@ -144,10 +147,10 @@ class _FilterGradient(Function):
 
 
 def _chunks(index: Tensor, values: Tensor) -> Iterator[slice]:
-    """Yield slices of `index` so short that their rows of `values` [N, C, F] stay in a processor's cache.
+    """Yield slices of `index` that are short enough for their rows of `values` [N, C, F] to fit in the cache.
 
-    Messages that are written to memory and read again take five times as long. Other devices than CPUs get
-    a single slice.
+    The computation takes five times as long if messages are written to main memory and read again. On devices
+    other than the CPU, yield a single slice.
     """
     count = int(index.shape[0])
     size = max(1, _CACHED // values[0].numel())
@@ -159,13 +162,13 @@ def _chunks(index: Tensor, values: Tensor) -> Iterator[slice]:
 
 
 def _weigh(messages: Tensor, filters: Tensor, parts: tuple[int, ...]) -> None:
-    """Multiply messages [E, C, F] in place by filters [E, G, F]."""
+    """Multiply messages [E, C, F] by filters [E, G, F], in place."""
     for group, part in enumerate(messages.split(parts, dim=1)):
         part.mul_(filters[:, group : group + 1])
 
 
 def _sum_parts(values: Tensor, parts: tuple[int, ...]) -> Tensor:
-    """Add up the components of each group: [P, C, F] -> [P, G, F]."""
+    """Sum the components of each group: [P, C, F] -> [P, G, F]."""
     if parts == (1,):
         return values
     return torch.stack([part.sum(dim=1) for part in values.split(parts, dim=1)], dim=1)

@@ -1,4 +1,4 @@
-"""The network that EGNN runs on every edge, and its first and second derivative in closed form."""
+"""Edge network of EGNN, with its first and second derivatives in closed form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mml_models.traced import traced_as
 
 
 class Weights(NamedTuple):
-    """The weights of the layers after the first; the last three are None if edges do not pull."""
+    """Weights of the layers after the first. The last three are None if no pulls are computed."""
 
     second: Tensor
     second_bias: Tensor
@@ -33,7 +33,7 @@ def run_plain(
     activation: nn.Module,
     rows: EdgeRows,
 ) -> tuple[Tensor, Tensor | None]:
-    """Compute `run_edge_network` in plain operations, with arrays of [E, F] for all edges at once."""
+    """Compute `run_edge_network` with plain PyTorch operations on arrays [E, F] of all edges."""
     first = from_centre.index_select(0, rows.centre) + from_neighbour.index_select(0, rows.neighbour)
     hidden = activation(first + from_pair.index_select(0, rows.pair))
     hidden = activation(nn.functional.linear(hidden, weights.second, weights.second_bias))
@@ -57,53 +57,54 @@ def run_edge_network(
     activation: nn.Module,
     rows: EdgeRows,
 ) -> tuple[Tensor, Tensor | None]:
-    """Sum messages over the neighbours of each atom, and compute how strongly each edge pulls.
+    """Compute the sum of the messages to each atom, and the pull of each edge.
 
-    With p the pair of the edge from i to j::
+    With the pair p of the edge from i to j::
 
         m_ij = f(W f(a_i + b_j + c_p) + w) u_p
         y_i = sum_j m_ij
         t_ij = v . f(V m_ij + v')
 
-    Satorras et al. 2021 (arXiv 2102.09844): phi_e and phi_x after their first linear map.
+    These are phi_e, after its first linear map, and phi_x of Satorras et al. 2021 (arXiv 2102.09844).
 
     If f is `SiLU`, the network runs on slices of edges that fit in the processor's cache, and its first and
-    second derivatives are in closed form; third derivatives are those of `run_plain`. With other activations
-    `run_plain` is used, and `torch.compile` traces it.
+    second derivatives are computed in closed form. Third derivatives are those of `run_plain`. For any other
+    activation, this function calls `run_plain`. `torch.compile` always traces `run_plain`.
 
     Parameters
     ----------
     from_centre, from_neighbour
-        a and b, [N, F].
+        Terms a and b, [N, F].
     from_pair
-        c, [P, F].
+        Term c, [P, F].
     envelope
-        u, [P, 1].
+        Envelope u, [P, 1].
     weights
-        W [F, F], w [F], and V [F, F], v' [F], v [F] if edges pull.
+        W [F, F], w [F] and, to compute pulls, V [F, F], v' [F] and v [F].
     activation
-        f.
+        Activation f.
     rows
-        The E edges.
+        The E edges in processing order.
 
     Returns
     -------
     tuple
-        y [N, F], and t [E] by rows, or None.
+        The sums y, [N, F], and the pulls t, [E], in the order of `rows`. t is None if V, v' and v are None.
     """
     if not isinstance(activation, SiLU):
         return run_plain(from_centre, from_neighbour, from_pair, envelope, weights, activation, rows)
-    dtype = weights.second.dtype  # under autocast, others come in half precision
+    dtype = weights.second.dtype  # under autocast, the other inputs are in half precision
     inputs = (part.to(dtype) for part in (from_centre, from_neighbour, from_pair, envelope))
     received, pulls, *_ = _EdgeNetwork.apply(*inputs, *weights, rows)
     return received, pulls
 
 
 class _EdgeNetwork(Function):
-    """The network; through its outputs y1, y2, y3, terms of second derivatives go back to earlier layers.
+    """The edge network. Its outputs y1, y2, y3 carry terms of second derivatives back to earlier layers.
 
-    The gradient of "y1" is by convention that of the numbers that the first activation is applied to, and so
-    on: there the terms of the second derivative join those of the first, and go back together.
+    By convention, the "gradient of y1" is the gradient with respect to the input of the first activation, and
+    likewise for y2 and y3. The backward pass adds these terms of the second derivative to those of the first
+    derivative, and propagates their sum.
     """
 
     @staticmethod
@@ -130,7 +131,7 @@ class _EdgeNetwork(Function):
 
 
 class _EdgeNetworkGradient(Function):
-    """The gradients of the network's nine inputs."""
+    """Gradients with respect to the nine inputs of the network."""
 
     @staticmethod
     def forward(
@@ -159,11 +160,11 @@ class _EdgeNetworkGradient(Function):
 def _differentiate_plain(
     to_received: Tensor, to_pulls: Tensor | None, tensors: Any, outer: Any, rows: EdgeRows
 ) -> list[Tensor | None]:
-    """Differentiate the gradients of `run_plain`; the result can be differentiated again."""
+    """Differentiate the gradients of `run_plain`. The result can be differentiated again."""
     again = torch.is_grad_enabled()
     given = (to_received, to_pulls, *tensors)
     with torch.enable_grad():
-        # Views, so that dependencies among the inputs themselves are left out.
+        # Views cut dependencies between the inputs.
         inputs: list[Any] = [None if x is None else x.view_as(x) for x in given]
         inputs = [x if x is None or x.requires_grad else x.requires_grad_() for x in inputs]
         a, b, c, u = inputs[2:6]

@@ -1,6 +1,6 @@
-"""The arithmetic of EGNN's network on edges: forth, back, and back once more, a slice of edges at a time.
+"""Kernels of EGNN's edge network: forward pass, backward pass and second backward pass, slice by slice.
 
-The nine tensors are a, b, c, u, W, w, V, v', v of `run_edge_network`; the last three may be None.
+The argument `tensors` contains a, b, c, u, W, w, V, v', v of `run_edge_network`. The last three may be None.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mml_models.edge_rows import EdgeRows, by_pair, sum_of_pairs, times_
 
 
 class State(NamedTuple):
-    """What the way forth leaves: activations y and sigmoids s of the three layers, [E, F]."""
+    """Arrays that the forward pass saves: the activations y and sigmoids s of the three layers, [E, F]."""
 
     y1: Tensor
     y2: Tensor
@@ -26,7 +26,7 @@ class State(NamedTuple):
 
 
 def forth(tensors: Any, rows: EdgeRows) -> tuple[Tensor, Any, State]:
-    """Return the sums of messages, the pulls, and what the ways back need."""
+    """Return the sums of the messages, the pulls, and the arrays that the backward passes need."""
     a, b, c, u, w2, w2_bias, w3, w3_bias, w4 = tensors
     count, width = rows.edge.shape[0], a.shape[1]
     layers = 2 if w3 is None else 3
@@ -61,7 +61,10 @@ def back(
     more: tuple[Tensor | None, ...],
     rows: EdgeRows,
 ) -> tuple[tuple[Tensor | None, ...], Tensor, Tensor]:
-    """Return the gradients of the inputs, and of the messages and of y1 by rows."""
+    """Return the gradients with respect to the inputs, the messages [E, F] and y1 [E, F].
+
+    `more` contains gradients that are added at the inputs of the three activations, or None.
+    """
     a, b, c, u, w2, w2_bias, w3, w3_bias, w4 = tensors
     g_a, g_b, g_c, g_u, g_w2, g_w2_bias = (torch.zeros_like(x) for x in (a, b, c, u, w2, w2_bias))
     last: list[Any] = [None if x is None else torch.zeros_like(x) for x in (w3, w3_bias, w4)]
@@ -100,9 +103,11 @@ def back(
 def second(
     outer: tuple[Tensor | None, ...], to_pulls: Any, tensors: Any, state: Any, kept: Any, rows: EdgeRows
 ) -> tuple[Tensor | None, ...]:
-    """Differentiate ``sum(h_a g_a + h_b g_b + h_c g_c + h_u g_u)``, with g what `back` gives without `more`.
+    """Differentiate ``sum(h_a g_a + h_b g_b + h_c g_c + h_u g_u)``.
 
-    By what went into `back`, by u, W, V, v, and by the numbers before each activation.
+    `outer` contains the factors h. The gradients g are those that `back` returns without `more`. Return the
+    derivatives with respect to `to_received` and `to_pulls` of `back`, to u, W, V and v, and to the inputs of
+    the three activations.
     """
     a, b, c, u, w2, _, w3, _, w4 = tensors
     h_a, h_b, h_c, h_u = (
@@ -124,18 +129,18 @@ def second(
             by_pair(h, rows).add_(h_c[those])
             _slope(y1, s1, slope)
             _curvature(y1, s1, slope, k1[some]).mul_(h).mul_(g_y1)
-            h.mul_(slope)  # of g_y1
+            h.mul_(slope)  # with respect to g_y1
             _slope(y2, s2, slope)
             g_z = times_(torch.mul(g_m, slope, out=work), u[those], rows)
             k_w2.addmm_(g_z.t(), h)
             h, spare = torch.mm(h, w2.t(), out=spare), h
             k = times_(_curvature(y2, s2, slope, k2[some]).mul_(h), u[those], rows)
-            h.mul_(slope)  # of the gradient of y2
+            h.mul_(slope)  # with respect to g_y2
             k_u[those] = sum_of_pairs(torch.mul(h, g_m, out=work).sum(dim=1, keepdim=True), rows)
             by_pair(k, rows).addcmul_(by_pair(slope, rows), h_u[those])
             k.mul_(g_m)
             times_(h, u[those], rows)
-            by_pair(h, rows).addcmul_(by_pair(y2, rows), h_u[those])  # of the gradient of messages
+            by_pair(h, rows).addcmul_(by_pair(y2, rows), h_u[those])  # with respect to g_m
             h_received.index_add_(0, centre, h)
             if w3 is not None:
                 y3, s3, pull = state.y3[some], state.s3[some], to_pulls[some]
@@ -153,20 +158,20 @@ def second(
 
 
 def _slope(y: Tensor, s: Tensor, out: Tensor) -> Tensor:
-    """Write y' of ``y = z s(z)``."""
+    """Write the derivative y' of ``y = z s(z)`` to `out`."""
     return torch.add(s, y, out=out).addcmul_(y, s, value=-1)
 
 
 def _curvature(y: Tensor, s: Tensor, slope: Tensor, out: Tensor) -> Tensor:
-    """Write ``y'' = (1 - s) (y' + s - y s)``."""
+    """Write the second derivative ``y'' = (1 - s) (y' + s - y s)`` to `out`."""
     torch.add(s, slope, out=out).addcmul_(y, s, value=-1)
     return out.addcmul_(out, s, value=-1)
 
 
 def slices(rows: EdgeRows, like: Tensor, count: int) -> Iterator[tuple[slice, slice, list[Tensor]]]:
-    """Yield the rows and the pairs of each slice, and `count` arrays to work in, the same for all slices.
+    """Yield the rows and the pairs of each slice, and `count` work arrays that all slices share.
 
-    New ones each time would have the system hand out memory, which takes longer than the arithmetic.
+    Allocating new arrays for each slice would take longer than the arithmetic.
     """
     width, length = like.shape[1], min(rows.ways * rows.length, rows.edge.shape[0])
     work = [like.new_empty(length, width) for _ in range(count)]

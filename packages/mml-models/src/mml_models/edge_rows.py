@@ -1,4 +1,4 @@
-"""The order in which a network is run on edges: slice by slice, the two edges of a pair together."""
+"""Order of the edges in which an edge network processes them: in slices that keep pairs together."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from mml_models.edges import Edges
 from mml_models.pairs import Pairs
 
 _NUMBERS_IN_A_SLICE = 2**18
-"""So many of each array are worked on at once: what is computed of them stays in the cache."""
+"""Number of elements of each array in a slice, small enough for intermediate results to stay in the cache."""
 
 
 @dataclass(frozen=True)
 class EdgeRows:
-    """E edges in the order in which they are worked on, those of a pair in the same slice.
+    """E edges in processing order. The edges of a pair are in the same slice.
 
     Parameters
     ----------
     edge
-        [E] int64: the edge of each row.
+        Index of the edge in each row, [E] int64.
     centre, neighbour
-        [E] int64.
+        Atom indices of the edge in each row, [E] int64.
     pair
-        [E] int64.
+        Index of the pair of the edge in each row, [E] int64.
     first
-        [P] int64: the row of the first edge of each pair.
+        Row of the first edge of each pair, [P] int64.
     ways
-        The number of edges of a pair: 2, or 1 where edges do not come in pairs.
+        Number W of edges in a pair: 2, or 1 if the edges were not matched in pairs.
     length
-        The number of pairs of a slice. A slice has `ways` blocks of that many rows.
+        Number of pairs in a slice. A slice consists of `ways` blocks of that many rows.
     """
 
     edge: Tensor
@@ -52,7 +52,7 @@ class EdgeRows:
 
 
 def edge_rows(edges: Edges, pairs: Pairs, width: int) -> EdgeRows:
-    """Put edges in the order in which a network of some width is run on them."""
+    """Return the processing order of the edges for an edge network of the given width."""
     device = edges.centre.device
     ways = list(pairs.edges or (torch.arange(edges.centre.shape[0], device=device),))
     num_pairs = ways[0].shape[0]
@@ -72,7 +72,7 @@ def _in_slices(ways: list[Tensor], length: int) -> Tensor:
 
 
 def by_pair(values: Tensor, rows: EdgeRows) -> Tensor:
-    """See the rows of a slice [R, F] as those of its pairs, once a way: [W, P, F]."""
+    """Return a view [W, P, F] of the rows [R, F] of a slice, with one block per edge of a pair."""
     return values.view(rows.ways, -1, values.shape[1])
 
 
@@ -83,5 +83,5 @@ def times_(values: Tensor, factors: Tensor, rows: EdgeRows) -> Tensor:
 
 
 def sum_of_pairs(values: Tensor, rows: EdgeRows) -> Tensor:
-    """Add up the rows of a slice [R, 1] over the edges of each pair: [P, 1]."""
+    """Sum the rows [R, 1] of a slice over the edges of each pair: [P, 1]."""
     return by_pair(values, rows).sum(dim=0)

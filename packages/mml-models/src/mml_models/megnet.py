@@ -1,4 +1,4 @@
-"""MEGNet: atoms, bonds and the structure as a whole each have a vector, and each sees the others'."""
+"""MEGNet: atoms, bonds and structures have feature vectors that update one another."""
 
 from __future__ import annotations
 
@@ -22,48 +22,50 @@ from mml_models.set2set import Set2Set
 class MEGNet(nn.Module):
     """MatErials Graph Network of Chen et al. 2019 (arXiv 1812.05055) on periodic edges.
 
-    Atoms have vectors v, edges e and structures s. After two layers of its own for each, a block does, with
-    networks phi of three layers (eq. 1 to 6)::
+    Atoms have vectors v, edges have vectors e and structures have vectors s. A block first applies two
+    separate layers to each of them. It then computes, with three-layer networks phi (eq. 1 to 6)::
 
         e_ij <- e_ij + phi_e(v_i, v_j, e_ij, s)
         v_i <- v_i + phi_v(mean_j e_ij, v_i, s)
         s <- s + phi_s(mean_ij e_ij, mean_i v_i, s)
 
-    with phi_e's result, not the sum, in the means. Every activation is the softplus that is zero at zero.
+    The means contain the output of phi_e, not the updated e_ij, and likewise the output of phi_v. Every
+    activation is the shifted softplus, which is zero at zero.
 
-    Where the paper takes the mean over edges, here each edge is weighed by the polynomial envelope of its
-    distance, and the sum is divided by a constant number of neighbours: energies and forces stay continuous
-    where edges come and go. The mean over the edges of a structure is that over its atoms of their sums.
+    The paper averages over edges. Here, each edge is weighted by the polynomial envelope of its distance, and
+    the sum is divided by a constant number of neighbors. Energies and forces are therefore continuous when
+    edges appear or disappear. The mean over the edges of a structure is computed as the mean of these sums
+    over its atoms.
 
-    Because of s every atom of a structure sees every other: an energy is not a sum of local terms, and two
-    molecules far apart in one structure feel each other. Take another encoder where that matters.
+    Through s, every atom of a structure depends on every other atom. Energies are not sums of local terms,
+    and two distant molecules in one structure affect each other. If that matters, use another encoder.
 
     Parameters
     ----------
     hidden_dim
-        Width F of the vectors of atoms, edges and structures; networks are twice as wide inside.
+        Width F of the vectors of atoms, edges and structures. Hidden layers have the width 2 F.
     output_dim
-        Length of the embeddings.
+        Length of the embedding vectors.
     num_conv
         Number of blocks.
     num_gaussians
-        Number of Gaussians that a distance is expanded in.
+        Number of Gaussians in the expansion of a distance.
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     neighbour_norm
-        The constant that sums over neighbours are divided by.
+        Constant by which sums over neighbors are divided.
     num_atom_embedding
-        The largest atomic number that can be embedded.
+        Largest atomic number that can be embedded.
     reduction
-        How `system_embedding` is made: the "sum" or the "mean" of `point_embedding`, or "set2set", which
-        reads it out of atoms, edges and s, as the paper does. The last two do not grow with the structure.
+        Computation of `system_embedding`: the "sum" or the "mean" of `point_embedding`, or "set2set", the
+        readout of the paper from atoms, edges and s. "mean" and "set2set" do not grow with the structure.
     elements
-        Atomic numbers to accept; all up to `num_atom_embedding` where None.
+        Accepted atomic numbers. None accepts 1 to `num_atom_embedding`.
 
     Raises
     ------
     ValueError
-        Where a size is not positive, or an option is not known.
+        If a size is not positive or an option is invalid.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class MEGNet(nn.Module):
         self.elements = ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         self.basis = GaussianBasis(num_gaussians, self.cutoff)
         self.embed_edge = _layers(num_gaussians, 2 * hidden_dim, hidden_dim)
-        # Learned: in the paper s begins as zeros, of which a layer leaves its bias.
+        # The initial s is learned. In the paper it is zero, and a layer maps zero to its bias.
         self.state = nn.Parameter(0.1 * torch.randn(hidden_dim))
         self.blocks = nn.ModuleList(MEGNetBlock(hidden_dim) for _ in range(num_conv))
         self.readout = nn.Sequential(*_layers(2 * hidden_dim, hidden_dim), nn.Linear(hidden_dim, output_dim))
@@ -102,15 +104,15 @@ class MEGNet(nn.Module):
             self.join = nn.Linear(5 * hidden_dim, output_dim)
 
     def forward(self, batch: Mapping[str, Any]) -> Embeddings:
-        """Embed a batch of B structures with N atoms in all.
+        """Embed a batch of B structures with N atoms in total.
 
         Raises
         ------
         ValueError
-            Where the graph is incomplete, holds an element that the encoder was not made for, or was built
+            If the graph is incomplete, contains an element that the encoder does not accept, or was built
             with a radius below the encoder's cutoff.
         TypeError
-            Where the graph is of no library that is known.
+            If the batch is not a mapping, or the graph is not a PyG or DGL graph.
         """
         graph = read_graph(batch)
         self.elements.check(graph, batch)
@@ -141,7 +143,7 @@ class MEGNetBlock(nn.Module):
         super().__init__()
         wide = 2 * hidden_dim
         self.prepare = nn.ModuleList(_layers(hidden_dim, wide, hidden_dim) for _ in range(3))
-        # The first layer of phi_e, as the sum of one of each of its inputs: the same map at a lower cost.
+        # The first layer of phi_e is a sum of one linear map per input: the same function at a lower cost.
         self.from_centre = nn.Linear(hidden_dim, wide)
         self.from_neighbour = nn.Linear(hidden_dim, wide, bias=False)
         self.from_edge = nn.Linear(hidden_dim, wide, bias=False)
@@ -155,7 +157,10 @@ class MEGNetBlock(nn.Module):
     def forward(
         self, v: Tensor, e: Tensor, s: Tensor, weights: Tensor, edges: Edges, graph: AtomGraph
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Update the vectors of atoms [N, F], edges [E, F] and structures [B, F], with `weights` [E, 1]."""
+        """Return the updated vectors of atoms [N, F], edges [E, F] and structures [B, F].
+
+        `weights` [E, 1] are the weights of the edges in the sums over neighbors.
+        """
         v_in, e_in, s_in = (layers(x) for layers, x in zip(self.prepare, (v, e, s), strict=True))
         centre = self.from_centre(v_in) + self.from_state(s_in).index_select(0, graph.structure)
         messages = self.edge(
@@ -181,10 +186,11 @@ def _layers(*widths: int) -> nn.Sequential:
 
 
 def _initialize(linear: nn.Linear, summands: int = 1) -> nn.Linear:
-    """Draw weights that keep the size of what passes the layer, one of `summands`, and a softplus after it.
+    """Draw initial weights that preserve the size of the input through a layer and a shifted softplus.
 
-    The softplus takes numbers of variance 1 to a mean square of 0.28. A distance passes eleven of them or
-    more on its way to an energy: with torch's own weights, nothing of it arrives and forces are not learned.
+    `summands` is the number of layers whose outputs are added before the softplus. The softplus maps numbers
+    of variance 1 to a mean square of 0.28. At least eleven softplus layers lie between a distance and an
+    energy. With PyTorch's default weights the energy hardly depends on distances, and forces are not learned.
     """
     nn.init.normal_(linear.weight, std=(0.28 * linear.in_features * summands) ** -0.5)
     if linear.bias is not None:

@@ -1,4 +1,4 @@
-"""Set2set: a network that asks a set questions, and reads a vector out of it whose length does not grow."""
+"""Set2Set readout: an attention network that maps a set of vectors to one vector of fixed length."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from torch import Tensor, nn
 
 
 class Set2Set(nn.Module):
-    """Read B sets of M members in all: Vinyals et al. 2015 (arXiv 1511.06391), eq. 3 to 7, smooth in weights.
+    """Set2Set readout of Vinyals et al. 2015 (arXiv 1511.06391), eq. 3 to 7, with weighted members.
 
-    In each of `num_steps` steps an LSTM asks a question q of each set, from its last question and answer::
+    The B sets have M members x in total. In each of `num_steps` steps, an LSTM computes a query q for each
+    set from the previous query and answer. The attention a_m of the members then gives the answer::
 
         a_m = w_m exp(x_m q) / (f + sum over the set of w_n exp(x_n q))
         answer = sum over the set of a_m x_m
 
-    In the paper weights w are 1 and f is 0. With weights that vanish at the cutoff, and with f above 0, edges
-    can come and go, the last one of a structure too, and nothing jumps.
+    In the paper, the weights w are 1 and f is 0. If the weights are zero at the cutoff and f is positive, the
+    result is continuous when an edge appears or disappears, even the last edge of a structure.
 
     Parameters
     ----------
     dim
-        F, the length of the members' vectors.
+        Length F of the vectors of the members.
     num_steps
-        Number of questions.
+        Number of queries.
     """
 
     def __init__(self, dim: int, num_steps: int = 3) -> None:
@@ -32,23 +33,23 @@ class Set2Set(nn.Module):
         self.ask = nn.LSTMCell(2 * dim, dim)
 
     def forward(self, members: Tensor, owner: Tensor, weights: Tensor, floor: Tensor) -> Tensor:
-        """Read the sets.
+        """Compute the readout of the sets.
 
         Parameters
         ----------
         members
-            x, [M, F].
+            Vectors x of the members, [M, F].
         owner
-            [M] int64, the set that each belongs to.
+            Index of the set of each member, [M] int64.
         weights
-            w, [M].
+            Weights w of the members, [M].
         floor
-            f, [B], as many as there are sets.
+            Constant f in the denominator, one per set, [B].
 
         Returns
         -------
         Tensor
-            [B, 2 F]: the last question and its answer.
+            The last query and its answer, [B, 2 F].
         """
         num_sets = floor.shape[0]
         read = members.new_zeros(num_sets, 2 * self.dim)
@@ -57,7 +58,7 @@ class Set2Set(nn.Module):
             state = self.ask(read, state)
             question = state[0]
             scores = (members * question.index_select(0, owner)).sum(dim=1)
-            # The same fraction whatever is taken off; with the largest score off, nothing overflows.
+            # Subtracting the largest score does not change the attention, and prevents an overflow of exp.
             largest = scores.new_zeros(num_sets).scatter_reduce(0, owner, scores.detach(), "amax")
             shares = weights * torch.exp(scores - largest.index_select(0, owner))
             total = (floor * torch.exp(-largest)).to(shares.dtype).index_add(0, owner, shares)

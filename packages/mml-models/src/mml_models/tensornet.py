@@ -1,4 +1,4 @@
-"""TensorNet: atoms carry 3 x 3 tensors, which are mixed by matrix products."""
+"""TensorNet: atoms have 3 x 3 tensor features, which matrix products combine."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from mml_models.tensors import PARTS, anticommutator, direction_tensors, product
 class TensorNet(GraphEncoder):
     """TensorNet of Simeon and De Fabritiis 2023 (arXiv 2306.06482) on periodic edges.
 
-    Atoms carry F tensors ``X`` [3, 3], seen as the sum of a scalar, an antisymmetric and a traceless
-    symmetric part. With Gaussians ``g`` of the distance, the envelope ``u = (cos(pi d / cutoff) + 1) / 2``,
-    maps ``L`` that mix the channels of each part with weights of its own, and ``|X|^2 = tr(X^T X)``, atoms
-    begin with::
+    Each atom has F tensors ``X`` [3, 3], each the sum of a scalar, an antisymmetric and a traceless symmetric
+    part. The formulas use Gaussians ``g`` of the distance, the envelope
+    ``u = (cos(pi d / cutoff) + 1) / 2``, linear maps ``L`` that mix the channels with separate weights for
+    each part, and ``|X|^2 = tr(X^T X)``. The initial tensors are::
 
         X_i = sum_j (V [z_i, z_j] + v) * sum_k (W_k g(d_ij) + w_k) u(d_ij) T_k(r_ij / d_ij)
         X_i <- L(X_i), part k times phi_k(norm(|X_i|^2))
 
-    where the parts T_k are the unit matrix, ``[e]x`` and ``e e^T - 1 / 3``. A layer sends::
+    The parts T_k are the unit matrix, ``[e]x`` and ``e e^T - 1 / 3``. A layer computes::
 
         X_i <- X_i / (1 + |X_i|^2)
         Y_i = L(X_i)
@@ -37,39 +37,43 @@ class TensorNet(GraphEncoder):
         D_i = L((Y_i M_i + M_i Y_i) / (1 + |Y_i M_i + M_i Y_i|^2))
         X_i <- X_i + D_i + D_i D_i
 
-    What comes out is a function of the normalised squared norms of the three parts. The paper's radial
-    functions are evenly spaced in ``exp(-d)``, half of them below an angstrom; Gaussians are so in d.
+    The embeddings are a function of the squared norms of the three parts, after layer normalization. The
+    radial functions of the paper are evenly spaced in ``exp(-d)``, so that half of them are below one
+    angstrom. The Gaussians used here are evenly spaced in d.
 
-    Atoms without neighbours have no tensor: all get the same embedding, of whatever element. Give the task
-    reference energies where such atoms matter. Under autocast to bfloat16 forces are off by some 10 %, as
-    each layer multiplies tensors with one another three times: train in float32, or look at what it costs.
+    The tensors of an atom without neighbors are zero. All these atoms have the same embedding, regardless of
+    their element. If they matter, use reference energies in the task. Under autocast to bfloat16, forces have
+    errors of about 10 %, because each layer multiplies tensors three times. Train in float32, or measure the
+    loss of accuracy first.
 
     Parameters
     ----------
     hidden_dim
-        Number F of tensors an atom.
+        Number F of tensors per atom.
     output_dim
-        Length of the embeddings.
+        Length of the embedding vectors.
     num_conv
-        Number of layers. Atoms see as far as ``(num_conv + 1) * cutoff``: they begin with their neighbours.
+        Number of layers. The receptive field is ``(num_conv + 1) * cutoff``, because the initial tensors
+        already depend on the neighbors.
     num_gaussians
-        Number of Gaussians that a distance is expanded in.
+        Number of Gaussians in the expansion of a distance.
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     num_atom_embedding
-        The largest atomic number that can be embedded.
+        Largest atomic number that can be embedded.
     group
-        "O(3)": embeddings are the same for a crystal and for its mirror image. "SO(3)": they tell left from
-        right, with ``2 Y_i M_i`` in place of ``Y_i M_i + M_i Y_i``.
+        Symmetry group of the embeddings. With "O(3)", a crystal and its mirror image have the same
+        embeddings. With "SO(3)", their embeddings differ; layers use ``2 Y_i M_i`` instead of
+        ``Y_i M_i + M_i Y_i``.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; all up to `num_atom_embedding` where None.
+        Accepted atomic numbers. None accepts 1 to `num_atom_embedding`.
 
     Raises
     ------
     ValueError
-        Where a size is not positive, or an option is not known.
+        If a size is not positive or an option is invalid.
     """
 
     def __init__(
@@ -93,8 +97,9 @@ class TensorNet(GraphEncoder):
         if group not in ("O(3)", "SO(3)"):
             raise ValueError(f"group is {group!r}: give 'O(3)' or 'SO(3)'.")
         self.group = group
-        # Small beside the constant v, so that atoms begin as nearly the same for all elements, which carries
-        # over to pairs that were not trained: of the first weights that were tried, forces learn soonest.
+        # These weights are small compared to the constant v, so that all elements are nearly equal at first.
+        # This generalizes to pairs of elements that are not in the training set. Of all initial weights that
+        # were tried, these learn forces fastest.
         nn.init.normal_(self.elements.table.weight, std=0.3)
         self.basis = GaussianBasis(num_gaussians, self.cutoff)
         self.embedding = TensorEmbedding(hidden_dim, num_gaussians)
@@ -109,14 +114,14 @@ class TensorNet(GraphEncoder):
         )
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         x = self.embed_tensors(atomic_numbers, edges)
         norms = torch.cat([squared_norms(part) for part in x.split(PARTS, dim=1)], dim=-1)
         points: Tensor = self.readout(norms)
         return points
 
     def embed_tensors(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Return the tensors of atoms, [N, 9, hidden_dim], as components on `tensors.basis_matrices`."""
+        """Return the atom tensors [N, 9, hidden_dim], as components in the basis `tensors.basis_matrices`."""
         pairs = find_pairs(edges)
         distances = pairs.first(edges.distances)
         gaussians = self.basis(distances)
@@ -130,10 +135,10 @@ class TensorNet(GraphEncoder):
 
 
 class TensorEmbedding(nn.Module):
-    """The tensors that atoms of `TensorNet` begin with, for N atoms, E edges and P pairs.
+    """Initial atom tensors of `TensorNet`, for N atoms, E edges and P pairs.
 
-    Neighbours of the same element are summed up before their radial functions are mixed, which is linear:
-    the mixing is then done once for each element around an atom, not for each of its edges.
+    The mixing of the radial functions is linear. The radial functions of all neighbors of the same element
+    are therefore summed first, and mixed once per atom and neighboring element instead of once per edge.
     """
 
     def __init__(self, hidden_dim: int, num_gaussians: int) -> None:
@@ -141,7 +146,7 @@ class TensorEmbedding(nn.Module):
         self.from_centre = nn.Linear(hidden_dim, hidden_dim)
         nn.init.normal_(self.from_centre.bias)
         self.from_neighbour = nn.Linear(hidden_dim, hidden_dim, bias=False)
-        # The last of the inputs is one: its weights are the biases.
+        # The last input is 1 (times the envelope), so its weights are the biases.
         self.radial = nn.ModuleList(
             _linear(num_gaussians + 1, hidden_dim, std=0.1, bias=False) for _ in PARTS
         )
@@ -158,11 +163,11 @@ class TensorEmbedding(nn.Module):
         edges: Edges,
         pairs: Pairs,
     ) -> Tensor:
-        """Return [N, 9, F], given `elements` [N, F], `gaussians` [P, K] and `envelope` [P, 1]."""
+        """Return the tensors [N, 9, F], given `elements` [N, F], `gaussians` [P, K] and `envelope` [P, 1]."""
         radial = torch.cat((gaussians * envelope, envelope), dim=-1)
         directions = edges.vectors / edges.distances.clamp(min=1e-6).unsqueeze(-1)
         tensors = direction_tensors(directions)
-        # M groups of edges: those of a centre to the neighbours of one element.
+        # M groups of edges: a group contains the edges from one center to its neighbors of one element.
         key = edges.centre * (atomic_numbers.max() + 1) + atomic_numbers[edges.neighbour]
         groups, group = key.unique(return_inverse=True)
         member = torch.empty_like(groups).scatter_(0, group, torch.arange(len(key), device=key.device))
@@ -182,13 +187,13 @@ class TensorEmbedding(nn.Module):
 
 
 class TensorLayer(nn.Module):
-    """A layer of `TensorNet`, for N atoms, E edges and P pairs."""
+    """One layer of `TensorNet`, for N atoms, E edges and P pairs."""
 
     def __init__(self, hidden_dim: int, num_gaussians: int, *, mirrored: bool) -> None:
         super().__init__()
         self.mirrored = mirrored
         self.filter = nn.Sequential(
-            # About two of the Gaussians are of order one, however many there are.
+            # About two Gaussians are of order one at any distance, regardless of their number.
             _linear(num_gaussians, hidden_dim, std=0.8),
             SiLU(),
             *_activated_layers(hidden_dim, 2 * hidden_dim, 3 * hidden_dim),
@@ -197,7 +202,7 @@ class TensorLayer(nn.Module):
         self.update = PartwiseLinear(hidden_dim)
 
     def forward(self, x: Tensor, gaussians: Tensor, envelope: Tensor, edges: Edges, pairs: Pairs) -> Tensor:
-        """Update tensors `x` [N, 9, F], given `gaussians` [P, K] and `envelope` [P, 1]."""
+        """Return the updated tensors `x` [N, 9, F], given `gaussians` [P, K] and `envelope` [P, 1]."""
         x = _bounded(x)
         y = self.mix(x)
         filters = (self.filter(gaussians) * envelope).unflatten(-1, (3, -1))
@@ -208,7 +213,7 @@ class TensorLayer(nn.Module):
 
 
 class PartwiseLinear(nn.Module):
-    """Mix the F channels of tensors [N, 9, F], with weights of their own for each of the three parts."""
+    """Mix the F channels of tensors [N, 9, F], with separate weights for each of the three parts."""
 
     def __init__(self, hidden_dim: int) -> None:
         super().__init__()
@@ -217,16 +222,16 @@ class PartwiseLinear(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mix `x` [N, 9, F]."""
+        """Mix the channels of `x` [N, 9, F]."""
         parts = x.split(PARTS, dim=1)
         return torch.cat([linear(part) for linear, part in zip(self.maps, parts, strict=True)], dim=1)
 
 
 def _activated_layers(*widths: int) -> nn.Sequential:
-    """Linear maps, each followed by an activation that begins with outputs as large as its inputs.
+    """Return linear layers, each followed by `SiLU`, whose initial weights preserve the size of their input.
 
-    Tensors are multiplied by each other and by these outputs: with PyTorch's defaults, which shrink numbers
-    at each step, the layers of a new network would change its tensors in the fourth digit.
+    Tensors are multiplied by each other and by the outputs of these layers. PyTorch's default weights shrink
+    their input, so that the layers of a new network would change the tensors only in the fourth digit.
     """
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
@@ -247,5 +252,5 @@ def _bounded(x: Tensor) -> Tensor:
 
 
 def _spread_parts(gates: Tensor) -> Tensor:
-    """Repeat what belongs to a part for each of its components: [N, 3, F] -> [N, 9, F]."""
+    """Repeat the gate of each part for all components of the part: [N, 3, F] -> [N, 9, F]."""
     return torch.cat([gates[:, k : k + 1].expand(-1, count, -1) for k, count in enumerate(PARTS)], dim=1)

@@ -1,8 +1,8 @@
-"""3 x 3 tensors as nine components: a scalar, an antisymmetric and a traceless symmetric part.
+"""Represent 3 x 3 tensors by nine components: a scalar, an antisymmetric and a traceless symmetric part.
 
 With orthonormal basis matrices B_m, a tensor is ``X = sum_m x_m B_m`` and its squared Frobenius norm is
-``sum_m x_m^2``. Under a rotation the first component stays, the next three turn as a vector does, and the
-last five mix among themselves. Arrays are [N, 9, F]: N atoms, F channels.
+``sum_m x_m^2``. Under a rotation, the first component is unchanged, the next three transform as a vector, and
+the last five mix among themselves. Arrays have the shape [N, 9, F], for N atoms and F channels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.autograd import Function
 from mml_models.traced import traced_as
 
 PARTS = (1, 3, 5)
-"""How many components the scalar, the antisymmetric and the traceless symmetric part have."""
+"""Number of components of the scalar, the antisymmetric and the traceless symmetric part."""
 
 _H, _S = math.sqrt(1 / 2), math.sqrt(1 / 6)
 _MATRICES = (
@@ -34,12 +34,12 @@ _MATRICES = (
 
 
 def basis_matrices(like: Tensor) -> Tensor:
-    """Return the basis matrices B, [9, 3, 3], in the type and on the device of `like`."""
+    """Return the basis matrices B, [9, 3, 3], with the dtype and device of `like`."""
     return torch.tensor(_MATRICES, dtype=like.dtype, device=like.device)
 
 
 def direction_tensors(directions: Tensor) -> Tensor:
-    """Return the components of ``1 + [e]x + (e e^T - 1 / 3)`` for unit vectors e; [E, 3] -> [E, 9].
+    """Return the components of ``1 + [e]x + (e e^T - 1 / 3)`` for unit vectors e: [E, 3] -> [E, 9].
 
     ``[e]x`` is the matrix of the cross product with e. Simeon and De Fabritiis 2023 (arXiv 2306.06482).
     """
@@ -62,30 +62,30 @@ def direction_tensors(directions: Tensor) -> Tensor:
 
 
 def squared_norms(x: Tensor) -> Tensor:
-    """Return ``tr(X^T X)``, [N, 9, F] -> [N, F]."""
+    """Return the squared Frobenius norms ``tr(X^T X)``: [N, 9, F] -> [N, F]."""
     return x.square().sum(dim=1)
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
-    """Return the components of the matrix products ``X Y``, [N, 9, F] each.
+    """Return the components of the matrix products ``X Y``; `x`, `y` and the result are [N, 9, F].
 
-    The derivatives of a product are products with transposed factors, so that they are fast to any order.
+    The derivatives of a product are products with transposed factors, so derivatives of any order are fast.
     """
     return _product(x, y, both=False)
 
 
 def anticommutator(x: Tensor, y: Tensor) -> Tensor:
-    """Return the components of ``X Y + Y X``, [N, 9, F] each.
+    """Return the components of ``X Y + Y X``; `x`, `y` and the result are [N, 9, F].
 
-    Unlike those of ``X Y``, its scalar and symmetric parts do not change when space is inverted and vectors
-    change sign, and its antisymmetric part changes sign as they do.
+    Under inversion, the antisymmetric parts of X and Y change sign, as vectors do. The antisymmetric part of
+    ``X Y + Y X`` then changes sign as well, and its other parts are unchanged. ``X Y`` lacks this property.
     """
     return _product(x, y, both=True)
 
 
 def product_plain(x: Tensor, y: Tensor, *, both: bool) -> Tensor:
     """Compute ``X Y``, or ``X Y + Y X`` if `both`, as products of 3 x 3 matrices."""
-    dtype = torch.promote_types(x.dtype, y.dtype)  # they differ under autocast
+    dtype = torch.promote_types(x.dtype, y.dtype)  # dtypes differ under autocast
     with torch.autocast(x.device.type, enabled=False):
         basis = basis_matrices(x.to(dtype)).reshape(9, 9)
         # [N, 9, F] -> [N, F, 3, 3]
@@ -98,13 +98,13 @@ def product_plain(x: Tensor, y: Tensor, *, both: bool) -> Tensor:
 
 @traced_as(product_plain)
 def _product(x: Tensor, y: Tensor, *, both: bool) -> Tensor:
-    dtype = torch.promote_types(x.dtype, y.dtype)  # they differ under autocast
+    dtype = torch.promote_types(x.dtype, y.dtype)  # dtypes differ under autocast
     result: Tensor = _Product.apply(x.to(dtype), y.to(dtype), both)
     return result
 
 
 class _Product(Function):
-    """``X Y``, or ``X Y + Y X`` if `both`; it is its own adjoint, except for transposition."""
+    """Compute ``X Y``, or ``X Y + Y X`` if `both`. Up to transposition, the operation is its own adjoint."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, both: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""What `torch.compile` traces: plain operations in place of functions with hand-written derivatives."""
+"""Replace functions with hand-written derivatives by plain operations while `torch.compile` traces them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Kernel(NamedTuple):
     Parameters
     ----------
     fast
-        Built on a `torch.autograd.Function`; used in eager mode.
+        Implementation with a `torch.autograd.Function`, used in eager mode.
     plain
-        The reference: differentiable PyTorch operations only; used while `torch.compile` or `torch.export`
-        traces.
+        Reference implementation with differentiable PyTorch operations only, used while `torch.compile` or
+        `torch.export` traces the function.
     """
 
     fast: Callable[..., Any]
@@ -31,7 +31,7 @@ class Kernel(NamedTuple):
 
 
 KERNELS: dict[str, Kernel] = {}
-"""Every kernel of the package by name, so that one test can compare the two implementations of each."""
+"""All kernels of the package by name. A test compares the two implementations of each."""
 
 
 def traced_as(plain: Callable[P, T]) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -39,15 +39,15 @@ def traced_as(plain: Callable[P, T]) -> Callable[[Callable[P, T]], Callable[P, T
 
     Dynamo traces the backward of a `torch.autograd.Function` between ``_set_grad_enabled(False)`` and
     ``_set_grad_enabled(True)``, as if it were decorated with `once_differentiable`. ``create_graph=True`` has
-    no effect on that backward: its result is a constant, and a loss of forces loses the gradient that flows
-    through it. PyTorch reports no error, so no `torch.autograd.Function` may reach Dynamo. Decorate every
-    function that calls one.
+    no effect on that backward. Its result is a constant, and a loss of forces loses the gradient that flows
+    through it. PyTorch does not report an error. Therefore decorate every function that calls a
+    `torch.autograd.Function`, so that Dynamo never traces one.
 
     Parameters
     ----------
     plain
-        A function with the same signature and the same result, made of PyTorch operations that are
-        differentiable to any order.
+        Function with the same signature and result. It uses only PyTorch operations that are differentiable
+        to any order.
     """
 
     def decorate(fast: Callable[P, T]) -> Callable[P, T]:
@@ -62,9 +62,9 @@ def traced_as(plain: Callable[P, T]) -> Callable[[Callable[P, T]], Callable[P, T
 
 
 def forbid_second_derivatives(values: Tensor) -> Tensor:
-    """Return `values`; if they are compiled, differentiating them with ``create_graph=True`` raises.
+    """Return `values`. If they are compiled, differentiating them with ``create_graph=True`` raises an error.
 
-    It is for encoders whose second derivatives `torch.compile` would get wrong.
+    Use it in encoders whose second derivatives are wrong under `torch.compile`.
 
     Raises
     ------
@@ -82,7 +82,10 @@ def _once_differentiable(values: Tensor) -> Tensor:
 
 
 class _OnceDifferentiable(Function):
-    """The identity; `once_differentiable` would raise only if the incoming gradient has a graph."""
+    """Identity whose backward pass raises a RuntimeError if it is to be differentiated.
+
+    `once_differentiable` would raise only if the incoming gradient has a graph.
+    """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
