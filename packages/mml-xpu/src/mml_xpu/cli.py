@@ -117,10 +117,8 @@ def check_device(device: torch.device, size: int | None = None) -> tuple[list[st
             f"  bfloat16 products of {rate.size} x {rate.size}: {rate.teraflops:.3g} TFLOP/s, "
             f"median of {rate.repeats}"
         )
-    except (
-        RuntimeError,
-        AssertionError,
-    ) as error:  # raised if torch was not built for the device
+    except (RuntimeError, AssertionError) as error:
+        # torch raises AssertionError if it was not built for the device.
         return [*lines, f"  WRONG: {error}"], False
     return lines, good
 
