@@ -135,6 +135,23 @@ def test_other_optimizer_options_are_refused(options, name, finished, data, make
         rates(data, make_trainer, task, 3, path)
 
 
+@pytest.mark.parametrize("before", [None, "OneCycleLR"])
+def test_another_schedule_is_refused_or_begun_anew(before, finished, data, make_trainer):
+    path = finished(before)
+    with pytest.raises(
+        ValueError, match=r"has the schedulers \['CosineAnnealingLR'\], the checkpoint has . of other"
+    ):
+        rates(data, make_trainer, make_task("CosineAnnealingLR"), 4, path)
+    found = {}
+    for mode in ("restart", "stretch"):
+        task = make_task("CosineAnnealingLR")
+        task.resume_schedule = mode
+        found[mode] = rates(data, make_trainer, task, 4, path)
+    whole = rates(data, make_trainer, make_task("CosineAnnealingLR"), 4)
+    assert found["stretch"] == pytest.approx(whole[6:], rel=1e-6)
+    assert found["restart"] == pytest.approx(rates(data, make_trainer, make_task("CosineAnnealingLR"), 2))
+
+
 def test_restart_applies_other_options(finished, data, make_trainer):
     task = make_task(None, lr=1e-4, weight_decay=0.3)
     task.resume_schedule = "restart"

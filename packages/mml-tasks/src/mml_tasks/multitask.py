@@ -106,6 +106,9 @@ class MultiTaskLitModule(pl.LightningModule):
     steps_before_schedule: int = 0
     """Number of optimizer steps before the start of the learning-rate schedule; saved in checkpoints."""
 
+    saved_schedulers: Sequence[Mapping[str, Any]] = ()
+    """States of learning-rate schedulers in the checkpoint from which the run continues."""
+
     def __init__(
         self,
         *tasks: tuple[str, BaseTaskModule],
@@ -443,6 +446,7 @@ class MultiTaskLitModule(pl.LightningModule):
         self._resumes = self._trainer is not None
         self._epoch_sums.keep(checkpoint.get(EPOCH_SUMS))
         self.steps_before_schedule = checkpoint.get(SCHEDULE_KEY, 0)
+        self.saved_schedulers = checkpoint.get("lr_schedulers") or []
         described = _described(checkpoint)
         if set(described) != set(self.tasks):
             raise ValueError(

@@ -46,7 +46,8 @@ def resume_optimization(module: Any, mode: ResumeSchedule | None) -> None:
     ----------
     module
         The module that is trained, whose ``configure_optimizers`` returns new optimizers each time, with
-        schedules for the steps after its ``steps_before_schedule``.
+        schedules for the steps after its ``steps_before_schedule``. Its ``saved_schedulers`` are the states
+        of the checkpoint's schedulers.
     mode
         None refuses any difference.
 
@@ -68,7 +69,14 @@ def resume_optimization(module: Any, mode: ResumeSchedule | None) -> None:
         for line in _different_options(old, new, new_schedulers, trainer)
     ]
     horizons: list[str] = []
-    for old, new in zip(old_schedulers, new_schedulers, strict=True):
+    saved = list(module.saved_schedulers)
+    same_kinds = [set(state) for state in saved] == [set(new.state_dict()) for new in new_schedulers]
+    if not same_kinds:
+        names = [type(new).__name__ for new in new_schedulers]
+        options.append(
+            f"the config has the schedulers {names}, the checkpoint has {len(saved)} of other kinds"
+        )
+    for old, new in zip(old_schedulers, new_schedulers, strict=True) if same_kinds else ():
         name = type(old).__name__
         options += _differences(old.state_dict(), new.state_dict(), name, _HORIZONS | _PROGRESS)
         horizons += _differences(old.state_dict(), new.state_dict(), name, _PROGRESS)
@@ -82,10 +90,12 @@ def resume_optimization(module: Any, mode: ResumeSchedule | None) -> None:
     elif mode == "stretch":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch expects a step of the optimizer before each
-            for old, new in zip(old_schedulers, new_schedulers, strict=True):
-                if not isinstance(new, ReduceLROnPlateau):
-                    for _ in range(old.last_epoch):
-                        new.step()
+            for config, new in zip(trainer.lr_scheduler_configs, new_schedulers, strict=True):
+                done = trainer.global_step if config.interval == "step" else trainer.current_epoch
+                if same_kinds:
+                    done = config.scheduler.last_epoch
+                for _ in range(0 if isinstance(new, ReduceLROnPlateau) else done):
+                    new.step()
     if mode in ("restart", "stretch"):
         for old, new in zip(old_optimizers, new_optimizers, strict=False):
             for group, fresh in zip(old.param_groups, new.param_groups, strict=True):
