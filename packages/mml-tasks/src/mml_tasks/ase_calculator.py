@@ -1,4 +1,4 @@
-"""A task as a calculator of the Atomic Simulation Environment (ASE), which this module needs."""
+"""Use a task as a calculator of the Atomic Simulation Environment (ASE). This module requires ASE."""
 
 from __future__ import annotations
 
@@ -25,41 +25,46 @@ _OUTPUTS = {
     "forces": "force",
     "stress": "stress",
 }
-"""ASE's properties, and the outputs of tasks that they are."""
+"""Map from ASE's properties to the task outputs that provide them."""
 
 
 class TaskCalculator(Calculator):
-    """Energies, forces and stress that a task predicts, for relaxations and molecular dynamics with ASE.
+    """ASE calculator for the energies, forces and stress that a task predicts.
 
-    All are in ASE's units, as those of the task are: eV, eV/angstrom, and eV/angstrom^3 in the order xx, yy,
-    zz, yz, xz, xy, positive where the cell would contract. ``free_energy`` is the energy, ``energies`` are
-    the atoms' shares of it where the task has them. Nothing is computed again while positions, elements, cell
-    and periodicity stay as they were; after training the task further, call ``reset()``.
+    Use it for relaxations and molecular dynamics. Results are in ASE's units, which are also the units of the
+    task: eV, eV/angstrom, and eV/angstrom^3. The stress is in the order xx, yy, zz, yz, xz, xy and is
+    positive if the cell tends to contract. ``free_energy`` equals the energy. ``energies`` are the
+    contributions of the atoms to the energy, if the task provides them. Results are cached as long as
+    positions, elements, cell and periodicity do not change. Call ``reset()`` after further training of the
+    task.
 
-    Numbers are computed in the type of the task's parameters. Use ``task.double()`` for molecular dynamics
-    and finite differences: single precision limits how well energy is conserved.
+    Computations use the dtype of the task's parameters. Use ``task.double()`` for molecular dynamics and
+    finite differences, because single precision limits energy conservation.
 
     Parameters
     ----------
     task_module
-        A task that predicts ``energy`` or ``force``; it is used as it is, in evaluation mode.
+        A task that predicts ``energy`` or ``force``. It is used without a copy, in evaluation mode.
     transforms
-        What makes a graph of a sample ``{"atomic_numbers", "pos", "pbc"[, "cell"]}``, as in training.
+        List of the transforms that build a graph from a sample ``{"atomic_numbers", "pos", "pbc"[,
+        "cell"]}``, as in training.
     conversion_factor
-        What the task's numbers are multiplied with, where it was trained in other units than ASE's: one
-        factor for all, or one by ASE's name of the property (``{"energy": 27.2114}``; 1.0 for the others).
+        Factor applied to the outputs of a task that was trained in other units than ASE's: one factor for all
+        properties, or a dict from ASE's property name to its factor (``{"energy": 27.2114}``; 1.0 for the
+        others).
     output_map
-        ASE's name of a property to the name of the task's output, where they differ from ``energy``,
-        ``forces: force`` and ``stress``.
+        Dict from ASE's property name to the name of the task's output, for tasks whose outputs have other
+        names than ``energy``, ``force`` (ASE's ``forces``) and ``stress``.
     **kwargs
-        Of ASE's `Calculator`.
+        Keyword arguments of ASE's `Calculator`.
 
     Raises
     ------
     TypeError
-        If ``task_module`` is no single task, or ``transforms`` is one transform and no list.
+        If ``task_module`` is not a single task, or ``transforms`` is a single transform instead of a list.
     ValueError
-        If the task predicts neither energy nor forces, or a factor or a name is of no property.
+        If the task predicts neither energy nor forces, or ``conversion_factor`` or ``output_map`` names an
+        unknown property.
     """
 
     ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
@@ -105,12 +110,12 @@ class TaskCalculator(Calculator):
             self.implemented_properties.append("energies")
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
-        """Return a property, as ASE's calculators do.
+        """Return a property of the atoms, as all ASE calculators do.
 
         Raises
         ------
         PropertyNotImplementedError
-            If the task does not predict it; the message says what would.
+            If the task does not predict the property. The message lists the available properties.
         """
         if name not in self.implemented_properties:
             remedy = ": make the task with compute_stress=True" if name == "stress" else ""
@@ -126,14 +131,15 @@ class TaskCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Compute all that the task predicts, for ``atoms``.
+        """Compute all predictions of the task for ``atoms``.
 
         Raises
         ------
         ValueError
-            If there are no atoms, a periodic direction has no lattice vector, or no transform made a graph.
+            If there are no atoms, a periodic direction has no lattice vector, or the transforms did not
+            create a graph.
         PropertyNotImplementedError
-            If stress is asked for where there is no volume.
+            If the stress is requested for a cell without volume.
         """
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
@@ -204,7 +210,7 @@ def _ase_value(name: str, value: torch.Tensor) -> Any:
 
 @contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Let transforms make floats in ``dtype``: they use torch's default."""
+    """Set torch's default dtype, which transforms use for floating-point tensors, within a context."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -215,7 +221,7 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 @contextmanager
 def _without_stress(task: Any, off: bool) -> Iterator[None]:
-    """Leave out the stress, which has no meaning without a volume, where ``off``."""
+    """Disable the stress, which is undefined without a volume, within a context if ``off``."""
     before = getattr(task, "compute_stress", False)
     if before:
         task.compute_stress = not off

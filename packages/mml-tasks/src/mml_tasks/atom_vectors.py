@@ -1,4 +1,4 @@
-"""Tasks whose targets are a vector for each atom, predicted and not derived."""
+"""Base class of tasks that predict one vector per atom directly, not as a derivative."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from mml_tasks.vector_head import VectorHead, VectorSource
 
 
 class AtomVectorTask(BaseTaskModule):
-    """One `VectorHead` for each target of shape [N, 3].
+    """Base class of tasks with one `VectorHead` for each target of shape [N, 3].
 
     Parameters
     ----------
     encoder
-        As in `BaseTaskModule`.
+        See `BaseTaskModule`.
     vector_source, vector_cutoff
-        Where the vectors come from, as ``source`` and ``cutoff`` of `VectorHead`.
+        Source of the vectors and cutoff of the edges, passed as ``source`` and ``cutoff`` to `VectorHead`.
     **kwargs
-        As in `BaseTaskModule`. Vectors have one scale, and no mean, which would be a direction.
+        See `BaseTaskModule`. Vectors are scaled by one number. They have no mean, because a mean vector would
+        define a direction.
     """
 
     def __init__(
@@ -46,13 +47,13 @@ class AtomVectorTask(BaseTaskModule):
         return list(task_keys)
 
     def make_head(self, key: str, width: int) -> nn.Module:
-        """Return a `VectorHead` for a vector."""
+        """Return a `VectorHead` for a vector target, and an `OutputHead` for others."""
         if key not in self.vector_keys([key]):
             return super().make_head(key, width)
         return VectorHead(self.encoder, width, self.vector_source, self.vector_cutoff, **self.output_kwargs)
 
     def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
-        """Refuse a mean of vectors, and scales that differ by direction."""
+        """Raise an error for a nonzero mean of vectors, and for scales that differ between directions."""
         for key in self.vector_keys(list(given)):
             mean, std = given[key].mean, given[key].std
             if mean is not None and any(flatten(mean)):
@@ -82,7 +83,7 @@ class AtomVectorTask(BaseTaskModule):
         return self.outputs_of(*embed_atoms(self.encoder, batch), graph_of(batch))
 
     def outputs_of(self, points: Tensor, vectors: Tensor | None, graph: Any) -> dict[str, Tensor]:
-        """Return the outputs of the heads, from what the encoder returned."""
+        """Return the outputs of the heads, computed from the output of the encoder."""
         outputs = {
             key: self.output_heads[key](points, vectors, graph)
             for key in self.vector_keys(list(self.output_heads))
@@ -91,5 +92,5 @@ class AtomVectorTask(BaseTaskModule):
 
 
 def at_least_single(value: Tensor) -> Tensor:
-    """Return ``value`` in single precision where an autocast left it in half."""
+    """Return ``value`` in single precision if it has half precision, as under autocast; else unchanged."""
     return value.to(torch.promote_types(value.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""Labels of a structure: yes or no, crystal system, space group."""
+"""Tasks for classes of a structure: binary labels, crystal system, space group."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mml_tasks.metrics import classification_metrics
 from mml_tasks.structure import Readout, StructureTask
 
 CRYSTAL_SYMMETRY_CLASSES: Mapping[str, int] = MappingProxyType({"crystal_system": 7, "space_group": 230})
-"""How many classes the known targets of `CrystalSymmetryClassificationTask` have."""
+"""Number of classes of the targets that `CrystalSymmetryClassificationTask` knows."""
 
 
 class ClassificationTask(StructureTask):
-    """What tasks share whose targets are integer labels, one for each structure.
+    """Base class of tasks whose targets are integer labels, one per structure.
 
-    Predictions are logits [B, width]; the targets that evaluation returns are class indices [B], -100 where a
-    label is missing (NaN).
+    Predictions are logits [B, width]. The targets that evaluation steps return are class indices [B], with
+    -100 for a missing label (NaN).
     """
 
     def normalized_keys(self, task_keys: Sequence[str]) -> list[str]:
-        """Return nothing: labels have no normaliser."""
+        """Return an empty list: labels are not normalized."""
         return []
 
     def make_metrics(self, key: str) -> dict[str, Metric]:
@@ -37,7 +37,7 @@ class ClassificationTask(StructureTask):
     def update_metrics(
         self, metrics: dict[str, Metric], key: str, prediction: Tensor, target: Tensor, natoms: Tensor
     ) -> None:
-        """Count the structures whose class is predicted right."""
+        """Count the structures whose class is predicted correctly."""
         right = (self.predicted_class(prediction) == target).to(torch.float32)
         for metric in metrics.values():
             metric.update(right, labelled(target))
@@ -51,7 +51,7 @@ class ClassificationTask(StructureTask):
         raise NotImplementedError
 
     def check_target(self, key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
-        """Refuse labels that are no class of the target."""
+        """Raise an error for labels that are not a class of the target."""
         check_not_infinite(key, target, batch)
         first, last = self.label_range(key)
         known = target if not target.is_floating_point() else torch.where(target.isnan(), first, target)
@@ -64,16 +64,16 @@ class ClassificationTask(StructureTask):
             )
 
     def window_target(self, key: str, target: Tensor) -> Tensor:
-        """Return class indices."""
+        """Return the class indices of a target."""
         return self.target_of(key, target, target.reshape(-1))
 
     def target_of(self, key: str, target: Tensor, output: Tensor) -> Tensor:
-        """Return class indices, [B] int64, from labels [B, 1] or [B]; `IGNORED` where one is NaN.
+        """Return class indices, [B] int64, from labels [B, 1] or [B]; `IGNORED` for labels that are NaN.
 
         Raises
         ------
         ValueError
-            If there is not one label for each structure.
+            If the number of labels differs from the number of structures.
         """
         if target.numel() != output.shape[0]:
             raise ValueError(
@@ -86,21 +86,21 @@ class ClassificationTask(StructureTask):
 
 
 class BinaryClassificationTask(ClassificationTask):
-    """Learn whether something holds for a structure: labels 0 and 1, one logit, binary cross entropy.
+    """Learn a binary property of a structure: labels 0 and 1, one logit, binary cross entropy.
 
     Parameters
     ----------
     encoder, readout
-        As in `StructureTask`.
+        See `StructureTask`.
     **kwargs
-        As in `BaseTaskModule`. ``task_keys`` defaults to every target of the data module whose labels are
-        among 0 and 1.
+        See `BaseTaskModule`. ``task_keys`` defaults to every target of the data module that has no labels
+        other than 0 and 1.
     """
 
     default_loss: ClassVar[type[nn.Module]] = nn.BCEWithLogitsLoss
 
     def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """Return the targets whose labels are among 0 and 1."""
+        """Return the targets that have no labels other than 0 and 1."""
         return [key for key, numbers in statistics.items() if set(numbers.get("classes", (-1,))) <= {0, 1}]
 
     def label_range(self, key: str) -> tuple[int, int]:
@@ -108,36 +108,36 @@ class BinaryClassificationTask(ClassificationTask):
         return 0, 1
 
     def predicted_class(self, logits: Tensor) -> Tensor:
-        """Return 1 where the logit [B, 1] is positive, [B] int64."""
+        """Return 1 for positive logits [B, 1] and 0 for others, [B] int64."""
         return (logits > 0).to(torch.int64).reshape(-1)
 
     def loss_arguments(self, key: str, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logit [B] and the label [B] as a number, NaN where it is missing."""
+        """Return the logits [B] and the labels [B] as floating-point numbers, NaN for missing labels."""
         return output.reshape(-1), torch.where(target == IGNORED, torch.nan, target).to(output.dtype)
 
 
 class CrystalSymmetryClassificationTask(ClassificationTask):
     """Learn the crystal system or the space group of a structure with cross entropy.
 
-    ``space_group`` has the labels 1 to 230 (International Tables), ``crystal_system`` 0 to 6, from triclinic
-    to cubic. Class indices, in logits and in returned targets, count from 0.
+    ``space_group`` has the labels 1 to 230 (International Tables), ``crystal_system`` the labels 0 to 6, from
+    triclinic to cubic. Class indices, in logits and in returned targets, start at 0.
 
     Parameters
     ----------
     encoder, readout
-        As in `StructureTask`.
+        See `StructureTask`.
     num_classes
-        Number of classes of targets with other names, whose labels then count from 0; or fewer classes of the
-        two known ones, where the data has only the first of them.
+        Number of classes of targets with other names, whose labels start at 0. It can also reduce the number
+        of classes of the two known targets, if the data contain only the first of their classes.
     freeze_embedding
-        The older toolkit's name for ``freeze_encoder=True``.
+        Name of ``freeze_encoder`` in the older toolkit; True sets ``freeze_encoder=True``.
     **kwargs
-        As in `BaseTaskModule`. ``task_keys`` defaults to the known targets that the data module has.
+        See `BaseTaskModule`. ``task_keys`` defaults to the known targets that the data module has.
 
     Raises
     ------
     ValueError
-        If a target's number of classes is not known.
+        If the number of classes of a target is unknown.
     """
 
     default_loss: ClassVar[type[nn.Module]] = nn.CrossEntropyLoss
@@ -153,7 +153,7 @@ class CrystalSymmetryClassificationTask(ClassificationTask):
     ) -> None:
         if freeze_embedding:
             kwargs["freeze_encoder"] = True
-        # Before the base class builds the heads, which are as wide as this says.
+        # Set before the base class builds the heads, whose width is the number of classes.
         self.num_classes = {**CRYSTAL_SYMMETRY_CLASSES, **(num_classes or {})}
         super().__init__(encoder, readout=readout, **kwargs)
         self.save_hyperparameters({"num_classes": dict(num_classes or {})})
@@ -165,7 +165,7 @@ class CrystalSymmetryClassificationTask(ClassificationTask):
         ]
 
     def head_width(self, key: str) -> int:
-        """Return the number of classes."""
+        """Return the number of classes of a target."""
         if key not in self.num_classes:
             raise ValueError(
                 f"the number of classes of target {key!r} is not known: give num_classes={{{key!r}: ...}}; "
@@ -174,6 +174,6 @@ class CrystalSymmetryClassificationTask(ClassificationTask):
         return self.num_classes[key]
 
     def label_range(self, key: str) -> tuple[int, int]:
-        """Return the first and the last label: space groups count from 1, all else from 0."""
+        """Return the first and the last label: space groups start at 1, all other labels at 0."""
         first = 1 if key == "space_group" else 0
         return first, first + self.head_width(key) - 1

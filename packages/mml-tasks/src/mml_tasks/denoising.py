@@ -1,4 +1,4 @@
-"""Pretraining: find the noise that was added to the atoms' positions."""
+"""Pretraining task: predict the noise that was added to the positions of the atoms."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ NOISY = "noisy_pos"
 
 
 class NodeDenoisingTask(AtomVectorTask):
-    """Predict the displacement of every atom from its place, which needs no labels (Zaidi et al., ICLR 2023).
+    """Predict the displacement of every atom from its ideal position, without labels.
 
-    For an equilibrium structure the noise points along the force of a potential that has its minimum there,
-    so that the encoder learns something of forces (arXiv 2206.00133, section 3).
+    The method is that of Zaidi et al., ICLR 2023 (arXiv 2206.00133).
 
-    The transform ``NoisyPositions`` makes the target ``denoise`` [N, 3]: the displacements in angstrom, or in
-    units of their scale where it normalises. Positions that it leaves under ``noisy_pos``, in the graph or in
-    the batch, take the place of ``pos`` while the encoder sees the batch; where there are none, ``pos`` is
-    taken to be noisy already. Predictions, also those of clean structures, are displacements from an ideal
-    position, ``pos - noise``.
+    For an equilibrium structure, the noise points along the force of a potential whose minimum is that
+    structure. The encoder therefore learns about forces (section 3).
+
+    The transform ``NoisyPositions`` creates the target ``denoise`` [N, 3]: the displacements in angstrom, or
+    in units of their scale if the transform normalizes them. If the transform stores the noisy positions as
+    ``noisy_pos``, in the graph or in the batch, they replace ``pos`` in the input of the encoder. Otherwise
+    ``pos`` is assumed to be noisy already. Predictions, including those of clean structures, are
+    displacements from an ideal position, ``pos - noise``.
 
     Parameters
     ----------
     encoder, vector_source, vector_cutoff
-        As in `AtomVectorTask`.
+        See `AtomVectorTask`.
     **kwargs
-        As in `BaseTaskModule`. ``task_keys`` can only be ``["denoise"]``. Statistics of stored data know
-        nothing of the noise, so give ``normalize_kwargs={"denoise_std": ...}`` with the scale of the noise,
-        or let the transform normalise.
+        See `BaseTaskModule`. The only valid ``task_keys`` are ``["denoise"]``. The statistics of stored data
+        do not include the noise. Give ``normalize_kwargs={"denoise_std": ...}`` with the scale of the noise,
+        or let the transform normalize.
 
     Raises
     ------
@@ -57,7 +59,7 @@ class NodeDenoisingTask(AtomVectorTask):
         self.set_task_keys(keys)
 
     def check_batch(self, batch: Mapping[str, Any]) -> None:
-        """Refuse batches that were not made noisy, and targets that cannot be learned from."""
+        """Raise an error if the batch has no noise, or has targets that are not valid labels."""
         if not self.trainer.predicting and TARGET not in batch.get("targets", {}):
             raise ValueError(
                 f"the batch has no target {TARGET!r} (it has {sorted(batch.get('targets', {}))}): add "
@@ -66,7 +68,7 @@ class NodeDenoisingTask(AtomVectorTask):
         super().check_batch(batch)
 
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the noise of the noisy positions, [N, 3], in the units of the loss."""
+        """Return the predicted noise of the noisy positions, [N, 3], in the units of the loss."""
         graph = graph_of(batch)
         noisy = getattr(graph, NOISY, None)
         if noisy is None:

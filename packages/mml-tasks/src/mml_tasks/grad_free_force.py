@@ -1,4 +1,4 @@
-"""Forces that are predicted themselves, and not as derivatives of an energy."""
+"""Task that predicts forces directly instead of as derivatives of an energy."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from mml_tasks.batches import sum_by_structure
 
 
 class GradFreeForceRegressionTask(AtomVectorTask):
-    r"""Learn forces, and optionally energies, with a head for each.
+    r"""Learn forces, and optionally energies, with one head for each.
 
-    A step costs about half of `ForceRegressionTask`'s, as nothing is differentiated twice. The price: forces
-    are the derivative of no energy, so that molecular dynamics with them does not conserve energy, and
-    relaxations may not end. Forces and energies have scales of their own.
+    A training step costs about half as much as one of `ForceRegressionTask`, because no second derivatives
+    are needed. In return, the forces are not the derivative of an energy: molecular dynamics does not
+    conserve energy, and relaxations may not converge. Forces and energies are scaled independently.
 
-    How forces turn with the structure depends on where they come from, see `VectorHead`: along edges (the
-    default for encoders with invariant embeddings) or from the encoder's own vectors they are equivariant;
-    from ``vector_source="components"`` they are not.
+    Whether the forces are equivariant depends on their source, see `VectorHead`. Forces along edges (the
+    default for encoders with invariant embeddings) and forces from the encoder's own vectors are equivariant.
+    Forces from ``vector_source="components"`` are not.
 
     Parameters
     ----------
     encoder, vector_source, vector_cutoff
-        As in `AtomVectorTask`.
+        See `AtomVectorTask`.
     **kwargs
-        As in `BaseTaskModule`. ``task_keys`` defaults to ``["force"]``; ``["energy", "force"]`` learns
-        energies as well, sums of node energies :math:`E = s \sum_i e_i + \sum_i m` with the loss taken per
-        atom, as in `ForceRegressionTask`. With ``normalize_kwargs="auto"`` forces are scaled by their root
-        mean square, energies by the standard deviation of the energy per atom.
+        See `BaseTaskModule`. ``task_keys`` defaults to ``["force"]``. With ``["energy", "force"]``, the task
+        learns energies as well. They are sums of node energies, :math:`E = s \sum_i e_i + \sum_i m`, and
+        their loss is computed per atom, as in `ForceRegressionTask`. With ``normalize_kwargs="auto"``, forces
+        are scaled by their root mean square, and energies by the standard deviation of the energy per atom.
 
     Raises
     ------
@@ -53,11 +53,11 @@ class GradFreeForceRegressionTask(AtomVectorTask):
         self.set_task_keys(keys)
 
     def vector_keys(self, task_keys: Sequence[str]) -> list[str]:
-        """Return ``force``."""
+        """Return the targets without ``energy``."""
         return [key for key in task_keys if key != "energy"]
 
     def outputs_of(self, points: Tensor, vectors: Tensor | None, graph: Any) -> dict[str, Tensor]:
-        """Return forces [N, 3], and energies [B, 1] where they are learned, in the units of the loss."""
+        """Return forces [N, 3], and energies [B, 1] if they are learned, in the units of the loss."""
         outputs = super().outputs_of(points, vectors, graph)
         if "energy" in self.output_heads:
             node_energy = at_least_single(self.output_heads["energy"](points))

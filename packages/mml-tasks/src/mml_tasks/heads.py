@@ -1,4 +1,4 @@
-"""The small network between an embedding and a target."""
+"""Output head: a small network that maps an embedding to a target."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from mml_tasks.hyperparameters import import_class
 
 
 class OutputHead(nn.Module):
-    """A multilayer perceptron, [..., input_dim] -> [..., output_dim].
+    """Multilayer perceptron, [..., input_dim] -> [..., output_dim].
 
-    The weights of the last layer start small and its bias at zero, so that in normalised units training
-    starts at the mean of the data and not at the noise of the initialisation.
+    The weights of the last layer are initialized to small values and its bias to zero. In normalized units,
+    training therefore starts at the mean of the data rather than at random outputs.
 
     Parameters
     ----------
@@ -20,11 +20,11 @@ class OutputHead(nn.Module):
     hidden_dim
         Width of the hidden layers.
     num_hidden
-        How many hidden layers there are; 0 is a linear map.
+        Number of hidden layers; 0 gives a linear map.
     activation
-        Name of a class in ``torch.nn``, or a class path, or a class.
+        Name of a class in ``torch.nn``, the import path of a class, or a class.
     last_layer_scale
-        Factor on the last layer's initial weights.
+        Factor applied to the initial weights of the last layer.
 
     Raises
     ------

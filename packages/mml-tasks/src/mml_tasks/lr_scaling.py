@@ -1,4 +1,4 @@
-"""Learning rates for batches that grow with the number of devices."""
+"""Scale learning rates with the number of devices."""
 
 from __future__ import annotations
 
@@ -21,19 +21,25 @@ def scale_lr_by_world_size(lr: float, world_size: int | None = None, rule: LrSca
     Parameters
     ----------
     lr
-        Learning rate that was found on one device.
+        Learning rate that was tuned on one device.
     world_size
-        Number of devices, over all nodes. ``None`` takes it from ``torch.distributed``, which knows it once
-        a trainer runs; before that it is 1, so give ``trainer.world_size``, or ``lr_scaling`` to the task.
+        Number of devices on all nodes. ``None`` reads it from ``torch.distributed``, where it is available
+        only once a trainer runs; before that it is 1. In this case pass ``trainer.world_size``, or use the
+        ``lr_scaling`` argument of the task.
     rule
-        ``"sqrt"``: times the square root of ``world_size``, which keeps the covariance of AdamW's steps
-        (Malladi et al., arXiv 2205.10287; Krizhevsky, arXiv 1404.5997, for SGD). ``"linear"``: times
-        ``world_size``, which keeps the mean step of SGD (Goyal et al., arXiv 1706.02677).
+        ``"sqrt"`` multiplies by the square root of ``world_size``, which preserves the covariance of AdamW's
+        steps (Malladi et al., arXiv 2205.10287; Krizhevsky, arXiv 1404.5997, for SGD). ``"linear"``
+        multiplies by ``world_size``, which preserves the mean step of SGD (Goyal et al., arXiv 1706.02677).
+
+    Returns
+    -------
+    float
+        The scaled learning rate.
 
     Raises
     ------
     ValueError
-        If ``lr`` is not finite and positive, ``world_size`` is below 1, or there is no such rule.
+        If ``lr`` is not finite and positive, ``world_size`` is below 1, or ``rule`` is unknown.
     """
     check_lr_scaling(rule, "rule")
     if not (math.isfinite(lr) and lr > 0):
@@ -52,16 +58,16 @@ def scale_lr_by_world_size(lr: float, world_size: int | None = None, rule: LrSca
 
 
 def check_lr_scaling(rule: str | None, argument: str) -> None:
-    """Raise ValueError where ``rule`` is no rule; ``argument`` is what it was given as."""
+    """Raise a ValueError if ``rule`` is unknown; ``argument`` is the argument name in the message."""
     if rule not in get_args(LrScaling):
         raise ValueError(f"{argument} must be one of {list(get_args(LrScaling))}, got {rule!r}")
 
 
 def log_effective_batch(module: pl.LightningModule, lr: float, rule: LrScaling) -> None:
-    """Say what a scaled learning rate came to, and for how large a batch; called when training starts.
+    """Log the scaled learning rate and the effective batch size when training starts.
 
-    ``lr/scaled`` and ``effective_batch_size`` (structures to an optimizer step, over all devices) are logged
-    as metrics.
+    ``lr/scaled`` and ``effective_batch_size`` (structures per optimizer step, on all devices) are logged as
+    metrics.
     """
     trainer = module.trainer
     scaled = scale_lr_by_world_size(lr, trainer.world_size, rule)

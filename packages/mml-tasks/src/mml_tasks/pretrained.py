@@ -1,4 +1,4 @@
-"""An encoder's weights out of the checkpoint of another task."""
+"""Load weights from the checkpoint of another task."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "encoder."
 _COMPILED = "_orig_mod."
-"""What torch.compile puts before the names of a module's weights."""
+"""Prefix that torch.compile adds to the names of a module's weights."""
 
 
 @dataclass(frozen=True)
 class EncoderReport:
-    """Names of the encoder's weights by what became of them.
+    """Names of the encoder weights, grouped by whether they were loaded.
 
     Parameters
     ----------
     loaded
-        Taken from the checkpoint.
+        Weights that were loaded from the checkpoint.
     missing
-        Of the encoder, not in the checkpoint.
+        Weights of the encoder that are not in the checkpoint.
     unexpected
-        In the checkpoint, not of the encoder.
+        Weights in the checkpoint that the encoder does not have.
     mismatched
-        In both, with other shapes: those of the checkpoint and of the encoder.
+        Weights with different shapes in the checkpoint and the encoder, as pairs (shape in the checkpoint,
+        shape in the encoder).
     """
 
     loaded: tuple[str, ...]
@@ -41,7 +42,7 @@ class EncoderReport:
 
     @property
     def complete(self) -> bool:
-        """Whether all weights of the encoder were loaded, and all of the checkpoint used."""
+        """Whether every weight of the encoder was loaded, and every one in the checkpoint was used."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:
@@ -65,9 +66,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is sharded, or no checkpoint.
+        If the checkpoint is sharded, or the file is not a checkpoint.
     """
     path = Path(path)
     if path.is_dir():
@@ -79,7 +80,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of many types: torch tries one format after the other
+    except Exception as error:  # of many types, since torch tries several formats
         raise ValueError(
             f"{path} is no checkpoint that can be read with weights_only=True ({type(error).__name__}: "
             f"{error})"
@@ -92,19 +93,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def pretrained_arguments(
     path: str | Path, kwargs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read a checkpoint, and add to a new task's arguments what they do not say about the encoder.
+    """Read a checkpoint, and add its encoder arguments to those of a new task that specifies no encoder.
 
     Returns
     -------
     tuple
-        The checkpoint, and the arguments.
+        The checkpoint, and the arguments of the new task.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is no checkpoint, or neither the arguments nor the checkpoint say what the encoder is.
+        If the file is not a checkpoint, or neither the arguments nor the checkpoint specify an encoder.
     """
     checkpoint, arguments = read_checkpoint(path), dict(kwargs)
     if arguments.get("encoder") is None and arguments.get("encoder_class") is None:
@@ -115,12 +116,13 @@ def pretrained_arguments(
 def load_encoder(
     encoder: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, *, strict: bool = True
 ) -> EncoderReport:
-    """Copy the weights of a checkpoint's encoder into ``encoder``, and say which.
+    """Copy the encoder weights of a checkpoint into ``encoder``, and return a report of the loaded weights.
 
     Raises
     ------
     ValueError
-        If the checkpoint has no encoder or no weight of it fits, or, where ``strict``, if not all do.
+        If the checkpoint has no encoder weights or none of them match; if ``strict`` is True, also if only
+        some of them match.
     """
     stored = {
         name.removeprefix(_PREFIX).replace(_COMPILED, ""): value
@@ -132,7 +134,7 @@ def load_encoder(
             f"{path} has no weights of an encoder (no names that begin with {_PREFIX!r}): it is no "
             "checkpoint of a task"
         )
-    # The tensors of a state dict share the memory of the module's.
+    # The tensors of a state dict share memory with those of the module.
     own: dict[str, Tensor] = {
         name.replace(_COMPILED, ""): value
         for name, value in encoder.state_dict().items()
@@ -167,21 +169,21 @@ def load_encoder(
 
 
 def load_weights(task: Any, path: str | Path, *, with_normalizers: bool) -> None:
-    """Copy all weights of a checkpoint into a task that is about to be trained.
+    """Copy all weights of a checkpoint into a task at the start of a fit.
 
     Parameters
     ----------
     task
-        A task, or a module of several, whose heads were made.
+        A task or a `MultiTaskLitModule` whose heads have been built.
     path
-        The checkpoint.
+        Path of the checkpoint.
     with_normalizers
-        Whether to take the numbers of the normalizers as well.
+        Whether to load the statistics of the normalizers as well.
 
     Raises
     ------
     ValueError
-        If the names or shapes of weights differ; they are named.
+        If the names or shapes of the weights differ. The message lists them.
     """
     checkpoint, own = read_checkpoint(path), task.state_dict()
     if with_normalizers:
@@ -214,11 +216,11 @@ def _is_normalizer(name: str) -> bool:
 
 
 def _encoder_of(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
-    """Return the arguments that a checkpoint says its encoder was made with."""
+    """Return the arguments with which the encoder of a checkpoint was created."""
     stored = checkpoint.get("hyper_parameters", {})
     if stored.get("encoder_class") is not None:
         return {"encoder_class": stored["encoder_class"], "encoder_kwargs": stored.get("encoder_kwargs")}
-    config = stored.get("encoder")  # of LightningCLI
+    config = stored.get("encoder")  # saved by LightningCLI
     if isinstance(config, Mapping) and "class_path" in config:
         return {"encoder_class": config["class_path"], "encoder_kwargs": dict(config.get("init_args") or {})}
     raise ValueError(

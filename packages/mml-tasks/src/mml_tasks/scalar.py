@@ -1,4 +1,4 @@
-"""Numbers of a structure that do not grow with it: band gap, formation energy per atom, density."""
+"""Task for intensive scalars of a structure, such as band gap, formation energy per atom or density."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from mml_tasks.structure import StructureTask
 
 
 class ScalarRegressionTask(StructureTask):
-    """Learn one or several intensive scalars of a structure, each with a head of its own.
+    """Learn one or several intensive scalars of a structure, with one head per scalar.
 
     Parameters
     ----------
     encoder, readout
-        As in `StructureTask`. For a total energy, which is extensive, use `ForceRegressionTask` with
+        See `StructureTask`. For a total energy, which is extensive, use `ForceRegressionTask` with
         ``task_keys=["energy"]``.
     **kwargs
-        As in `BaseTaskModule`. ``task_keys`` defaults to every target of the data module that is one real
-        number for each structure.
+        See `BaseTaskModule`. ``task_keys`` defaults to every target of the data module with one real number
+        per structure.
     """
 
     def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """Return the targets that are one real number for each structure."""
+        """Return the targets with one real number per structure."""
         return [key for key, numbers in statistics.items() if "per_atom_mean" in numbers]

@@ -1,4 +1,4 @@
-"""Tasks whose targets belong to a whole structure and do not grow with it."""
+"""Base class of tasks whose targets are intensive properties of whole structures."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Readout = Literal["mean", "sum", "system"]
 
 
 class StructureTask(BaseTaskModule):
-    """One head for each target, on one embedding for each structure.
+    """Base class of tasks with one head per target, applied to one embedding per structure.
 
     Parameters
     ----------
     encoder
-        As in `BaseTaskModule`.
+        See `BaseTaskModule`.
     readout
-        What the heads read: ``"mean"``, the mean of a structure's ``point_embedding``, which makes every
-        output intensive (a supercell has the values of its cell) whatever the encoder; ``"sum"``, their sum,
-        which grows with the structure; or ``"system"``, the encoder's ``system_embedding``, which is
-        intensive only where the encoder does not sum over atoms. Default: ``embedding_reduction_type``, and
-        ``"mean"`` where neither is given.
+        Input of the heads. ``"mean"`` is the mean of a structure's ``point_embedding``; it makes every output
+        intensive for any encoder, so that a supercell has the same values as its unit cell. ``"sum"`` is
+        their sum, which grows with the structure. ``"system"`` is the encoder's ``system_embedding``, which
+        is intensive only if the encoder does not sum over atoms. Default: ``embedding_reduction_type`` if it
+        is given, else ``"mean"``.
     **kwargs
-        As in `BaseTaskModule`.
+        See `BaseTaskModule`.
 
     Raises
     ------
     ValueError
-        If ``readout`` is something else, or differs from ``embedding_reduction_type``.
+        If ``readout`` is not one of these values, or contradicts ``embedding_reduction_type``.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class StructureTask(BaseTaskModule):
             self.set_task_keys(self.hparams["task_keys"])
 
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the output of every head, [B, width], in the units of the loss and in single precision."""
+        """Return the output of each head, [B, width], in the units of the loss and in float32 or wider."""
         if self.readout == "system":
             embedding = embed(self.encoder, batch, "system_embedding")
         else:

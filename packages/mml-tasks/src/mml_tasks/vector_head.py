@@ -1,4 +1,4 @@
-"""From embeddings of atoms to one vector for each: forces, or the noise of positions."""
+"""Head that maps embeddings of atoms to one vector per atom, such as a force or a displacement."""
 
 from __future__ import annotations
 
@@ -20,34 +20,33 @@ class VectorHead(nn.Module):
         :math:`v_i = \sum_k a_k(h_i)\, V_{ik}` from the encoder's ``point_vectors`` V [N, K, 3]. Equivariant.
     ``"edges"``
         :math:`v_i = \sum_j a(h_i, h_j, d_{ij})\, u(d_{ij})\, r_{ij} / d_{ij}` over the edges of the graph,
-        with ``a`` symmetric in its atoms. Equivariant for encoders whose embeddings are invariant, and the
-        vectors of a structure add up to zero, as forces do. The derivative of an energy that is a function
-        of distances has this form, :math:`a\,u = \partial E / \partial d_{ij}`. The envelope
-        :math:`u = (1 - (d / c)^2)^3` ends at the cutoff c.
+        with ``a`` symmetric in its two atoms. Equivariant for encoders with invariant embeddings. The vectors
+        of a structure sum to zero, as forces do. The derivative of an energy that depends only on distances
+        has this form, :math:`a\,u = \partial E / \partial d_{ij}`. The envelope :math:`u = (1 - (d / c)^2)^3`
+        vanishes at the cutoff c.
     ``"components"``
-        Three numbers from each :math:`h_i`. Not equivariant, and of no use for invariant embeddings, which
-        know no directions; for encoders whose embeddings change when the structure turns.
+        Three numbers computed from each :math:`h_i`. Not equivariant. It requires encoders whose embeddings
+        change when the structure is rotated; invariant embeddings contain no directions.
 
     Parameters
     ----------
     encoder
-        What gives the embeddings; read for ``vector_dim`` and ``cutoff``.
+        Encoder of the embeddings. The head reads its ``vector_dim`` and ``cutoff``.
     width
-        Of the embeddings.
+        Width of the embeddings.
     source
-        One of the above, or ``"auto"``: ``"encoder"`` where the encoder has a ``vector_dim``, else
-        ``"edges"``.
+        One of the above, or ``"auto"``: ``"encoder"`` if the encoder has a ``vector_dim``, else ``"edges"``.
     cutoff
-        c, angstrom; default: the encoder's ``cutoff``.
+        Cutoff c, in angstrom. Default: the ``cutoff`` of the encoder.
     num_radial
-        Number of Gaussians, evenly spaced up to the cutoff, that a distance is expanded in.
+        Number of Gaussians in the expansion of a distance, evenly spaced up to the cutoff.
     **output_kwargs
-        Of `OutputHead`.
+        Arguments of `OutputHead`.
 
     Raises
     ------
     ValueError
-        If there is no such source, or what it needs from the encoder is not there.
+        If ``source`` is unknown, or the encoder lacks the attribute that it needs.
     """
 
     centres: Tensor
@@ -89,11 +88,12 @@ class VectorHead(nn.Module):
         Parameters
         ----------
         points
-            [N, width].
+            Embeddings of the atoms, [N, width].
         vectors
-            [N, K, 3] of the encoder, or None.
+            Vectors of the encoder, [N, K, 3], or None.
         graph
-            Read for ``pos``, ``edge_index`` and ``offsets`` where the source is ``"edges"``.
+            Graph with ``pos``, ``edge_index`` and optionally ``offsets``; used only if the source is
+            ``"edges"``.
         """
         if self.source == "components":
             return self.network(points)
