@@ -1,4 +1,4 @@
-"""The Open MatSciML toolkit, rebuilt: one import and one command for training on crystals and molecules.
+"""The Open MatSciML Toolkit: one package and one command for training on crystals and molecules.
 
 Importing it registers the accelerator and the strategies of mml-xpu and mml-distributed with Lightning.
 """

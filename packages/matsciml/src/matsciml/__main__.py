@@ -1,4 +1,4 @@
-"""`python -m matsciml` is the command `matsciml`."""
+"""Entry point of `python -m matsciml`, which runs the `matsciml` command."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the older toolkit documents and this one does not have, and what there is instead: one table."""
+"""Names that the older toolkit documents and this package does not have, with their replacements."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ NOT_HERE: dict[str, str] = {
     "matsciml.models.pyg.SchNetWrap": "mml_models.SchNet",
     "matsciml.models.pyg.mace.MACEWrapper": "mml_models.MACE",
 }
-"""Documented name to the nearest thing that exists."""
+"""Mapping from a documented name to its closest replacement."""
 
 
 def missing_names(module: str) -> Callable[[str], Any]:
-    """Return a module's ``__getattr__``, which says what there is instead of a name of the table.
+    """Return a ``__getattr__`` function for a module, whose error names the replacement of a missing name.
 
     Parameters
     ----------
     module
-        Its name.
+        Name of the module.
     """
 
     def missing(name: str) -> Any:
         instead = NOT_HERE.get(f"{module}.{name}")
         if instead is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        # Not an AttributeError: `from module import name` would put one of its own in its place.
+        # Raise an ImportError: ``from module import name`` would replace an AttributeError by its own error.
         raise ImportError(
             f"{module}.{name} of the older toolkit is not here; the nearest thing is {instead}",
             name=module,

@@ -1,4 +1,4 @@
-"""File names of a config's own `ModelCheckpoint` callbacks, which write beside those of the run."""
+"""File names for the `ModelCheckpoint` callbacks of a config, which must not clash with the run's own."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _FIELD = re.compile(r"\{([^{}:]*)([^{}]*)\}")
 
 
 def prepare_names(callbacks: Iterable[Callback], folder: Path) -> None:
-    """Keep the names of other checkpoints apart from the run's, and free of accidental folders.
+    """Change file names of checkpoint callbacks that clash with the run's files or create unintended folders.
 
     Parameters
     ----------
     callbacks
-        Of the config; each `ModelCheckpoint` among them is changed in place.
+        Callbacks of the config. Every `ModelCheckpoint` among them is modified in place.
     folder
-        Where the run keeps ``best.ckpt`` and ``last.ckpt``.
+        Directory of the run's ``best.ckpt`` and ``last.ckpt``.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def prepare_names(callbacks: Iterable[Callback], folder: Path) -> None:
 
 
 def _flatten(callback: ModelCheckpoint) -> None:
-    """Replace slashes in the names of metrics, which Lightning would make folders of."""
+    """Replace slashes in metric names, which Lightning would turn into folders."""
     before = callback.filename
     fields = _FIELD.findall(before or "")
     if not before or not callback.auto_insert_metric_name or not any("/" in name for name, _ in fields):

@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits a model."""
+"""Check that a checkpoint matches a model."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pytorch_lightning import LightningModule
 
 
 def check_checkpoint(path: Path, model: LightningModule) -> int:
-    """Raise if a checkpoint does not hold this model's state.
+    """Check that a checkpoint contains the state of a given model.
 
     Parameters
     ----------
     path
-        A Lightning checkpoint.
+        Path of a Lightning checkpoint.
     model
-        The module that the config describes.
+        Module that the config describes.
 
     Returns
     -------
     int
-        The optimizer steps that were done when it was saved.
+        Number of optimizer steps at which the checkpoint was saved.
 
     Raises
     ------
     ValueError
-        The file is no checkpoint, or one of another model.
+        If the file is not a readable checkpoint, or if it belongs to another model.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -38,7 +38,7 @@ def check_checkpoint(path: Path, model: LightningModule) -> int:
     own = model.state_dict()
     built = {
         key.split(".")[0] for key in own
-    }  # parts that wait for the data, such as heads, are not there yet
+    }  # parts that are created from the data, such as heads, do not exist yet
     wrong = [
         *(f"it lacks {key}" for key in own if key not in saved),
         *(

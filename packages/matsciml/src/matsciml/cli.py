@@ -1,4 +1,4 @@
-"""The command `matsciml`: dispatch, and one clear sentence for every error."""
+"""The `matsciml` command: dispatch to the subcommands, and one-line error messages."""
 
 from __future__ import annotations
 
@@ -48,12 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments
-        What follows the program's name; taken from `sys.argv` when left out.
+        Arguments after the program's name. Default: those of `sys.argv`.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
-    # A config may name classes that the user wrote in this folder; what is installed goes before them.
+    # A config may refer to classes that the user wrote in the current folder. Installed modules take
+    # precedence over them.
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
     try:
@@ -102,7 +103,7 @@ def _train(command: str, rest: list[str], debug: bool) -> int:
 
 
 def _predict(command: str, rest: list[str], debug: bool) -> int:
-    """Predict files where there are some, else what the data module holds."""
+    """Predict the structures in files if the arguments name files, and those of the data module otherwise."""
     from matsciml.predict_command import predict_files, prediction_parser
 
     if not {"-h", "--help"} & set(rest):
@@ -157,11 +158,11 @@ COMMANDS: dict[str, Callable[[str, list[str], bool], int]] = {
     "check": _check,
     "completion": _completion,
 }
-"""Each command, and what runs it; its modules are imported only then."""
+"""Mapping from each command to the function that runs it. Its modules are imported only when it is called."""
 
 
 def sentence(error: BaseException) -> str:
-    """Return an error as one line; unexpected kinds are named, and how to see more is said.
+    """Return an error as one line. Unexpected errors include their type and a hint at ``--debug``.
 
     Parameters
     ----------
@@ -177,7 +178,7 @@ def sentence(error: BaseException) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Say whether an error is meant for the user: raised by us, or Lightning's word for a mistake."""
+    """Return whether this toolkit raised an error, or Lightning reported a misconfiguration."""
     if type(error).__name__ == "MisconfigurationException":
         return True
     trace = error.__traceback__

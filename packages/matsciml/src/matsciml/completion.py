@@ -1,4 +1,4 @@
-"""`matsciml completion SHELL`: the script that lets a shell complete the command line."""
+"""`matsciml completion SHELL`: print the script that completes the command line in a shell."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ TRAINING = ("fit", "validate", "test", "diagnose")
 
 
 def run_completion(arguments: list[str]) -> int:
-    """Print the script and return the exit status.
+    """Print the completion script and return the exit status.
 
     Parameters
     ----------
     arguments
-        What follows ``completion`` on the command line.
+        Arguments after ``completion`` on the command line.
 
     Raises
     ------
     ImportError
-        shtab, which writes it, is not installed; the message holds the install command.
+        If shtab, which generates the script, is not installed. The message contains the install command.
     """
     options = completion_parser().parse_args(arguments)
     if find_spec("shtab") is None:
@@ -39,7 +39,7 @@ def run_completion(arguments: list[str]) -> int:
 
 
 def completion_parser() -> argparse.ArgumentParser:
-    """Make the parser of what follows ``completion`` on the command line."""
+    """Create the parser for the arguments after ``completion`` on the command line."""
     parser = argparse.ArgumentParser(
         prog="matsciml completion",
         description="Print the script that lets a shell complete `matsciml`.",
@@ -50,15 +50,15 @@ def completion_parser() -> argparse.ArgumentParser:
 
 
 def command_parser() -> argparse.ArgumentParser:
-    """Make one parser of the whole command line; the commands have stricter ones of their own.
+    """Create one parser for the whole command line. The commands themselves use stricter parsers.
 
-    Of the options of training, those of Lightning's `Trainer` are there; what follows ``--model`` and
-    ``--data`` depends on the classes that a config names.
+    The options of training include those of Lightning's `Trainer`, but not those under ``--model`` and
+    ``--data``, which depend on the classes in a config.
     """
     parser = argparse.ArgumentParser(prog="matsciml")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("--debug", action="store_true")
-    commands = parser.add_subparsers()  # shtab leaves out those without a help
+    commands = parser.add_subparsers()  # shtab omits commands without help
     trainer = [f"--trainer.{name}" for name in inspect.signature(Trainer).parameters]
     for name in TRAINING:
         command = commands.add_parser(name, help=name)

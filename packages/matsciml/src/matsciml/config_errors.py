@@ -1,4 +1,4 @@
-"""A mistake in a config, as one sentence: which key, what is wrong with it, what was probably meant."""
+"""Turn config errors into one sentence: the key, the error, and the probably intended name."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ STRUCTURE = re.compile(
 
 @contextmanager
 def raise_readable(command: str) -> Iterator[None]:
-    """Turn jsonargparse's report, a tree of all types that were tried, into one `ValueError`.
+    """Convert jsonargparse's report, a tree of all attempted types, to a `ValueError` with one sentence.
 
     Parameters
     ----------
     command
-        The command whose ``--help-all`` is recommended.
+        Command whose ``--help-all`` the message recommends.
+
+    Raises
+    ------
+    ValueError
+        If the code in the context raises one of jsonargparse's errors.
     """
     try:
         yield
@@ -35,19 +40,19 @@ def raise_readable(command: str) -> Iterator[None]:
             f"{explain(str(error))}; `matsciml {command} --help-all` lists all options"
         ) from error
     except (TypeError, ValueError) as error:
-        # What a class of the config refuses in its constructor comes back inside the same tree.
+        # An error raised by the constructor of a class in the config is part of the same tree.
         if "Does not validate against any of the Union subtypes" not in str(error):
             raise
         raise ValueError(explain(str(error))) from error
 
 
 def explain(report: str) -> str:
-    """Return one sentence for a report of jsonargparse.
+    """Summarize a report of jsonargparse in one sentence.
 
     Parameters
     ----------
     report
-        The text of the `argparse.ArgumentError`.
+        Text of the `argparse.ArgumentError`.
     """
     if unknown := re.search(r"does not accept option '([^']+)'", report):
         return _unknown_top(unknown[1])
@@ -84,7 +89,7 @@ def _unknown_top(key: str, prefix: str = "") -> str:
 
 
 def _options(class_path: str) -> list[str]:
-    """Return the names of the arguments of a class, with those that it hands on to its bases."""
+    """Return the argument names of a class, including those that it passes on to its base classes."""
     module, _, name = class_path.rpartition(".")
     try:
         owner = getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""What a run prints: a few lines before, a short table after. 80 columns."""
+"""Console output of a run, 80 columns wide: a few lines before training and a short table after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matsciml.units import SCALE, SPLITS
 
 @rank_zero_only
 def say(text: str) -> None:
-    """Print one message on the first rank.
+    """Print a message on rank 0.
 
     Parameters
     ----------
@@ -30,14 +30,14 @@ def say(text: str) -> None:
 def say_start(
     trainer: Trainer, model: LightningModule, datamodule: Any, plan: RunPlan, notes: Sequence[str] = ()
 ) -> None:
-    """Say what is trained on what, and where it goes.
+    """Print the data, the model, the device and the output directory of a fit.
 
     Parameters
     ----------
     trainer, model, datamodule, plan
-        Of the fit.
+        Trainer, module, data module and plan of the fit.
     notes
-        More lines.
+        Additional lines.
     """
     encoder = getattr(model, "encoder", None)
     inner = f"({type(encoder).__name__})" if encoder is not None else ""
@@ -71,7 +71,7 @@ def _start(plan: RunPlan) -> list[str]:
 
 
 def _data_line(datamodule: Any) -> str:
-    """Describe the data in a line, where the data module can."""
+    """Describe the data in one line, or return the data module's type if it has no ``describe`` method."""
     if datamodule is None or not hasattr(datamodule, "describe"):
         return type(datamodule).__name__
     about = datamodule.describe()
@@ -86,14 +86,14 @@ def _length(trainer: Any) -> str:
 
 @rank_zero_only
 def show_results(results: dict[str, dict[str, Any]], directory: Any) -> None:
-    """Print the errors on held-out data beside those of the trivial baseline.
+    """Print the errors on held-out data next to those of the trivial baseline.
 
     Parameters
     ----------
     results
-        Errors by quantity, as in summary.json.
+        Errors of each quantity, in the format of summary.json.
     directory
-        The run's directory.
+        Directory of the run.
     """
     console = Console(highlight=False, soft_wrap=False)
     regression = {k: v for k, v in results.items() if "mae" in v}

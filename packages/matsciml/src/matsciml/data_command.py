@@ -1,4 +1,4 @@
-"""`matsciml data`: make data sets from files, look at them, divide them, and prepare them for training."""
+"""`matsciml data`: create data sets from files, inspect them, split them, and prepare them for training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_data(arguments: list[str]) -> int:
     Parameters
     ----------
     arguments
-        What follows ``data`` on the command line.
+        Arguments after ``data`` on the command line.
     """
     parser = data_parser()
     options = parser.parse_args(arguments)
@@ -39,7 +39,7 @@ def run_data(arguments: list[str]) -> int:
 
 
 def data_parser() -> argparse.ArgumentParser:
-    """Make the parser of what follows ``data`` on the command line."""
+    """Create the parser for the arguments after ``data`` on the command line."""
     parser = argparse.ArgumentParser(
         prog="matsciml data",
         description="Make data sets from files, look at them, divide them, and prepare them for training.",
@@ -50,7 +50,7 @@ def data_parser() -> argparse.ArgumentParser:
 
 
 def add_data_commands(parser: argparse.ArgumentParser) -> None:
-    """Add the commands that follow ``data`` to a parser."""
+    """Add the subcommands of ``data`` to a parser."""
     commands = parser.add_subparsers(metavar="COMMAND")
     parser.set_defaults(action=None)
     _add_import(commands)
@@ -141,7 +141,7 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
 
 
 def _import(options: argparse.Namespace) -> int:
-    """Import files, with a count of the structures that are done."""
+    """Import files and display the number of structures imported so far."""
     from mml_data.convert import import_source
 
     with _ranks() as is_first, _progress(f"reading {options.source.name}", is_first) as progress:
@@ -239,7 +239,7 @@ def _writing(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _path(dataset: str) -> Path:
-    """Return the directory of a data set, which may be an embedded one's name."""
+    """Return the directory of a data set, given its path or the name of an embedded one."""
     from mml_data import devset_path
     from mml_data.devsets import DEVSETS
 
@@ -269,7 +269,7 @@ def _progress(task: str, is_first: bool) -> Iterator[Callable[[int], object] | b
 
 @contextmanager
 def _ranks() -> Iterator[bool]:
-    """Join the ranks of a launch, where there are several; say whether this is the first one."""
+    """Connect the ranks of a launch, if there are several, and yield whether this is rank 0."""
     import torch.distributed as dist
     from mml_distributed import MPIEnvironment
 

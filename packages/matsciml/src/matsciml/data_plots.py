@@ -1,4 +1,4 @@
-"""The picture that `matsciml data stats --plot` draws."""
+"""The plot of `matsciml data stats --plot`."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ COLUMNS = 2
 
 
 def plot_statistics(path: Path, split: str, file: Path) -> None:
-    """Draw how elements, numbers of atoms and targets are distributed.
+    """Plot the distributions of elements, numbers of atoms and targets.
+
+    If the data set has more than 20,000 samples, only every n-th sample is read for the targets.
 
     Parameters
     ----------
     path
         Directory of the data set.
     split
-        A recorded split, or ``"all"``.
+        Name of a recorded split, or ``"all"``.
     file
-        The picture; its suffix says which kind. Of more than 20,000 samples, every nth is read.
+        File to write. Its suffix selects the format.
 
     Raises
     ------
     ValueError
-        If there is no such split, or no such kind of picture.
+        If the split does not exist, or if the file format is not supported.
     """
     dataset = LMDBDataset(path) if split == "all" else LMDBDataset(path, split=split)
     about = dataset.manifest.statistics[split]
@@ -58,7 +60,7 @@ def plot_statistics(path: Path, split: str, file: Path) -> None:
 
 
 def _values(dataset: LMDBDataset) -> dict[str, np.ndarray]:
-    """Return all numbers of each target, without those that are missing."""
+    """Return all numbers of each target, without missing ones."""
     step = ceil(len(dataset) / MOST_SAMPLES)
     found: dict[str, list[np.ndarray]] = {}
     for index in range(0, len(dataset), step):

@@ -1,4 +1,4 @@
-"""What `matsciml data` prints of a data set."""
+"""The output of `matsciml data` for one data set."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MOST_ELEMENTS = 20
 
 
 def show_info(path: Path, console: Console) -> None:
-    """Print what a data set's manifest says of it.
+    """Print the contents of a data set's manifest.
 
     Parameters
     ----------
     path
-        Its directory.
+        Directory of the data set.
     console
-        Where to.
+        Console to print to.
     """
     manifest = Manifest.read(path)
     about = manifest.statistics["all"]
@@ -49,21 +49,21 @@ def show_info(path: Path, console: Console) -> None:
 
 
 def show_statistics(path: Path, split: str, console: Console) -> None:
-    """Print how elements, numbers of atoms and targets are distributed.
+    """Print the distributions of elements, numbers of atoms and targets.
 
     Parameters
     ----------
     path
         Directory of the data set.
     split
-        A recorded split, or ``"all"``.
+        Name of a recorded split, or ``"all"``.
     console
-        Where to.
+        Console to print to.
 
     Raises
     ------
     ValueError
-        If there is no such split.
+        If the split does not exist.
     """
     dataset = LMDBDataset(path) if split == "all" else LMDBDataset(path, split=split)
     about = dataset.manifest.statistics[split]
@@ -94,11 +94,16 @@ def show_sample(path: Path, index: int, split: str | None, console: Console) -> 
     path
         Directory of the data set.
     index
-        Which sample.
+        Index of the sample in the split.
     split
-        Of a recorded split; None: of all.
+        Name of a recorded split. None selects all samples.
     console
-        Where to.
+        Console to print to.
+
+    Raises
+    ------
+    ValueError
+        If the index is out of range.
     """
     dataset = LMDBDataset(path, split=split)
     try:
@@ -150,7 +155,7 @@ def _targets(manifest: Manifest, split: str) -> Table:
 
 
 def _missing(numbers: Mapping[str, Any]) -> str:
-    """Return in how many structures a target is missing; older manifests count its components only."""
+    """Return the number of structures without a target. Older manifests count only missing components."""
     if "missing" not in numbers:
         return ""
     count = numbers.get("missing_structures")
@@ -171,7 +176,7 @@ def _bars(title: str, counts: Mapping[str, int]) -> Table:
 
 
 def _histogram(sizes: np.ndarray) -> dict[str, int]:
-    """Count sizes in at most ten ranges of whole numbers."""
+    """Count the sizes in at most ten ranges of integers."""
     low, high = int(sizes.min()), int(sizes.max())
     step = max(1, -(-(high - low + 1) // 10))
     edges = np.arange(low, high + step + 1, step)

@@ -1,4 +1,4 @@
-"""Shared types of the older toolkit, see `matsciml.common.types`."""
+"""Shared types of the older toolkit. See `matsciml.common.types`."""
 
 from matsciml._not_here import missing_names
 

@@ -1,4 +1,4 @@
-"""What an encoder returns, at the older toolkit's path."""
+"""The output type of encoders, at the older toolkit's path."""
 
 from mml_models import Embeddings
 
