@@ -1,18 +1,19 @@
-r"""What the moments of Adam say about a loss spike that is on its way.
+r"""Detect signs of a coming loss spike in the moments of Adam.
 
-Two ways in which steps :math:`-\eta m_t / (\sqrt{v_t} + \epsilon)` go wrong are watched:
+Two ways in which the steps :math:`-\eta m_t / (\sqrt{v_t} + \epsilon)` become unstable are detected:
 
-* Molybog et al. 2023, "A Theory on Adam Instability in Large-Scale Machine Learning" (arXiv:2304.09871): in a
-  layer whose :math:`\sqrt{v}` has come down to :math:`\epsilon`, gradients that are correlated in time make
-  the updates lose their bell shape (they pile up at two values), and the loss explodes.
-* Bai et al. 2025, "Adaptive Preconditioners Trigger Loss Spikes in Adam" (arXiv:2506.04805): where squared
-  gradients are far below :math:`v` (decoupling), :math:`v` decays by itself and the preconditioned curvature
-  grows until it passes the bound of stability; steps that alternate in sign grow, and the loss spikes, before
-  :math:`v` has noticed. The bound for Adam is that of Cohen et al. 2022, "Adaptive Gradient Methods at the
+* Molybog et al. 2023, "A Theory on Adam Instability in Large-Scale Machine Learning" (arXiv:2304.09871): In a
+  layer whose :math:`\sqrt{v}` has fallen to :math:`\epsilon`, gradients that are correlated in time cause the
+  updates to lose their bell-shaped distribution (they accumulate at two values), and the loss explodes.
+* Bai et al. 2025, "Adaptive Preconditioners Trigger Loss Spikes in Adam" (arXiv:2506.04805): If squared
+  gradients are far below :math:`v` (decoupling), :math:`v` decays on its own and the preconditioned curvature
+  grows until it exceeds the stability bound. Steps that alternate in sign then grow, and the loss spikes
+  before :math:`v` reacts. The bound for Adam is that of Cohen et al. 2022, "Adaptive Gradient Methods at the
   Edge of Stability" (arXiv:2207.14484).
 
-Curvature at the bound is not enough for a warning, since training goes on there for long without harm while v
-follows the gradients. What tells the two apart is how high the loss would go: see :func:`oscillation`.
+Curvature at the bound alone does not cause a warning: training can continue there for a long time without
+harm while v follows the gradients. The two cases are distinguished by the expected rise of the loss, see
+:func:`oscillation`.
 """
 
 import math
@@ -31,19 +32,19 @@ from mml_diagnostics.adam_trace import (
 from mml_diagnostics.finding import Problem
 
 NEAR_BOUND = 0.9
-REACTION = 0.01  # of v in a step; see oscillation
+REACTION = 0.01  # relative increase of v per step, see oscillation
 BIMODAL = 0.6
 CORRELATED = 0.5
 NEAR_EPS = 10.0
 
 
 def adam_update(m: Tensor, v: Tensor, eps: float | Tensor) -> Tensor:
-    r"""Return :math:`m / (\sqrt v + \epsilon)`, without the corrections of the first steps. Any shape."""
+    r"""Return :math:`m / (\sqrt v + \epsilon)`, without bias correction. Any shape."""
     return m / (v.sqrt() + eps)
 
 
 def stability_bound(beta1: Tensor) -> Tensor:
-    r"""Return :math:`2 (1 + \beta_1) / (1 - \beta_1)`, what lr times curvature must stay below. Any shape."""
+    r"""Return :math:`2 (1 + \beta_1) / (1 - \beta_1)`, the upper bound of lr times curvature. Any shape."""
     return 2 * (1 + beta1) / (1 - beta1)
 
 
@@ -54,10 +55,11 @@ class Oscillation:
     Parameters
     ----------
     sharpness
-        Preconditioned curvature along it, relative to the bound of stability; NaN where nothing moves.
+        Preconditioned curvature along the oscillation, relative to the stability bound; NaN if no weight
+        changes.
     height
-        How many times the present loss it would add before v reacts, were it to grow; NaN where the loss is
-        not known, or zero.
+        Loss that a growing oscillation would add before v reacts, in units of the present loss; NaN if the
+        loss is unknown or zero.
     """
 
     sharpness: float
@@ -67,31 +69,33 @@ class Oscillation:
 def oscillation(trace: AdamTrace) -> Oscillation:
     r"""Measure the oscillation that grows before a spike, while the loss still falls.
 
-    At the bound, Adam with momentum is unstable to steps that alternate in sign. These are small at first,
-    beside the slow drift of the weights; third differences in time bring them out, eight times as large. With
-    the steps s, the changes y of the gradient along them (differenced twice more, which keeps y = H s) and
-    :math:`D = \sqrt v + \epsilon`,
+    At the bound, Adam with momentum is unstable to steps that alternate in sign. At first these steps are
+    small compared with the slow drift of the weights. Third differences in time amplify them by a factor of
+    eight. With the steps s, the changes y of the gradient along them (differenced twice more, which keeps y =
+    H s) and :math:`D = \sqrt v + \epsilon`,
 
     .. math:: \text{sharpness} = \frac{\sum y s}{\sum D s^2 / \eta} \Big/ \frac{2 (1 + \beta_1)}{1 - \beta_1}
 
-    An oscillation that grows adds its energy :math:`E = \frac12 \sum y s / 8^2` to the loss. It is held up
-    only when its gradients, at the weights that count in the denominator above, raise v:
+    An oscillation that grows adds its energy :math:`E = \frac12 \sum y s / 8^2` to the loss. It stops growing
+    only when its gradients raise v, at the weights that dominate the denominator above. The relative increase
+    of v per step is
 
     .. math:: r = \frac{\sum D s^2 \, (1 - \beta_2) (y / 8)^2 / v}{\sum D s^2}
 
-    is by how much they do so in a step. While they grow by a few per cent in a step, v rises by a tenth (and
-    the curvature falls back by a twentieth) about when r has come to 0.01. Energy and r grow alike, so the
-    loss would then be higher by
+    If the gradients grow by a few percent per step, v has risen by a tenth (and the curvature has fallen by a
+    twentieth) when r has reached about 0.01. Energy and r grow at the same rate, so that the loss would then
+    be higher by
 
     .. math:: \text{height} = \frac{E}{|L|} \cdot \frac{0.01}{r}
 
-    of its present size \|L\|. Where the noise of mini-batches makes the steps, or v follows the gradients
-    (:math:`\beta_2` of 0.95 and less), r is large and the height below 1. All are medians over the last 10
-    steps; sums go over all sampled elements, and stand for those that are not sampled.
+    times its present size \|L\|. If the steps are dominated by the noise of mini-batches, or v follows the
+    gradients (:math:`\beta_2` of 0.95 and less), r is large and the height is below 1. All values are medians
+    over the last 10 steps. Sums are over all sampled elements and are scaled to include those that are not
+    sampled.
     """
     if len(trace.gradients) < WINDOW + 3:
         return Oscillation(math.nan, math.nan)
-    # In units of the learning rate that is stable; infinite for a learning rate of zero.
+    # In units of the stable learning rate; infinite for a learning rate of zero.
     scale = (stability_bound(trace.beta1) / trace.lr / trace.share)[trace.layer]
     v = trace.v.double()
     live = (v > 0) & scale.isfinite()
@@ -109,7 +113,7 @@ def oscillation(trace: AdamTrace) -> Oscillation:
 
 
 def unstable_preconditioner(trace: AdamTrace) -> list[Problem]:
-    """Find curvature close to the bound, and v too slow to keep the loss from doubling."""
+    """Report a curvature close to the bound if v is too slow to keep the loss from doubling."""
     seen = oscillation(trace)
     if not (seen.sharpness >= NEAR_BOUND and seen.height >= 1):
         return []
@@ -130,7 +134,7 @@ def unstable_preconditioner(trace: AdamTrace) -> list[Problem]:
 
 
 def bimodal_updates(trace: AdamTrace) -> list[Problem]:
-    """Find updates piled up at two values, with gradients correlated in time, and sqrt(v) near eps."""
+    """Find layers with updates at two values, gradients correlated in time, and sqrt(v) near eps."""
     problems = []
     ratios, shapes = sqrt_v_over_eps(trace), update_bimodality(trace)
     for i in ((ratios < NEAR_EPS) & (shapes > BIMODAL)).nonzero().flatten().tolist():

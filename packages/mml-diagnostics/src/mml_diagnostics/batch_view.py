@@ -1,4 +1,4 @@
-"""A batch as the checks see it: plain tensors on the CPU, and names for its structures."""
+"""A view of a batch for the checks: plain CPU tensors, and names of the structures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BatchView:
-    """The parts of a batch that checks look at; None where the batch does not have them.
+    """The parts of a batch that the checks use; ``None`` if the batch does not have a part.
 
-    N atoms, E directed edges, B structures; everything on the CPU, floats in float64.
+    N atoms, E directed edges, B structures. All tensors are on the CPU, and floats are float64.
 
     Parameters
     ----------
     pos
-        [N, 3] Cartesian positions, angstrom.
+        Cartesian positions, [N, 3], in angstrom.
     structure_of
-        [N] int64, the structure that each atom belongs to.
+        Index of the structure of each atom, [N] int64.
     num_structures
-        B.
+        Number of structures, B.
     atomic_numbers
-        [N] int64.
+        Atomic numbers, [N] int64.
     edge_index
-        [2, E] int64.
+        Source and destination atom of each edge, [2, E] int64.
     offsets
-        [E, 3] lattice translation of each edge, angstrom.
+        Lattice translation of each edge, [E, 3], in angstrom.
     cell
-        [B, 3, 3] rows are lattice vectors, angstrom.
+        Lattice vectors as rows, [B, 3, 3], in angstrom.
     pbc
-        [B, 3] bool.
+        Periodic boundary conditions, [B, 3] bool.
     sample_ids
-        B names.
+        Names of the B structures.
     """
 
     pos: Tensor
@@ -47,24 +47,24 @@ class BatchView:
     sample_ids: Sequence[str] | None = None
 
     def name(self, structure: int) -> str:
-        """Name a structure by its sample id, or by its place in the batch."""
+        """Return the name of a structure: its sample id, or its index in the batch."""
         return name_sample(self.sample_ids, structure)
 
     @property
     def atom_counts(self) -> Tensor:
-        """[B] int64, the number of atoms of each structure."""
+        """Number of atoms of each structure, [B] int64."""
         return torch.bincount(self.structure_of, minlength=self.num_structures)
 
 
 def name_sample(sample_ids: Sequence[str] | None, index: int) -> str:
-    """Return ``"sample <id>"``, or ``"structure <index> of the batch"`` where there are no ids."""
+    """Return ``"sample <id>"``, or ``"structure <index> of the batch"`` if there is no id."""
     if sample_ids is not None and index < len(sample_ids):
         return f"sample {sample_ids[index]}"
     return f"structure {index} of the batch"
 
 
 def sample_ids_of(batch: Any) -> list[str] | None:
-    """Return the batch's ``sample_id`` as a list of strings, None where it has none."""
+    """Return the ``sample_id`` of the batch as a list of strings, or None if the batch has none."""
     ids = look_up(batch, "sample_id")
     if isinstance(ids, str):
         return [ids]
@@ -72,7 +72,7 @@ def sample_ids_of(batch: Any) -> list[str] | None:
 
 
 def look_up(batch: Any, *keys: str) -> Any:
-    """Return the first of ``keys`` that the batch's graph, or else the batch itself, has; else None."""
+    """Return the first of ``keys`` that is found in the batch's graph or in the batch, or None."""
     graph = batch.get("graph") if isinstance(batch, Mapping) else batch
     for key in keys:
         for holder in (graph, batch):
@@ -83,13 +83,13 @@ def look_up(batch: Any, *keys: str) -> Any:
 
 
 def count_sizes(batch: Any) -> tuple[int | None, int | None, int | None]:
-    """Count structures, atoms and edges from shapes alone: nothing is read from a device.
+    """Count structures, atoms and edges from shapes alone, without reading from a device.
 
     Returns
     -------
     tuple
-        The three counts; None for what the batch does not tell. A batch that is no graph counts its
-        ``sample_id``, or the leading dimension of its first tensor, as structures.
+        The three counts; ``None`` for an unknown count. Without graph keys, the number of structures is the
+        number of ``sample_id`` entries or the leading dimension of the first tensor.
     """
     pos, edges = look_up(batch, "pos"), look_up(batch, "edge_index", "src_nodes")
     structures = None
@@ -109,7 +109,7 @@ def count_sizes(batch: Any) -> tuple[int | None, int | None, int | None]:
 
 
 def view_batch(batch: Any) -> BatchView | None:
-    """Bring the batch's structures to the CPU; None where it holds no [N, 3] positions.
+    """Return a view of the batch on the CPU, or None if the batch has no [N, 3] positions.
 
     Parameters
     ----------

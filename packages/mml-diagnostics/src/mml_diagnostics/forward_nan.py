@@ -1,4 +1,4 @@
-"""ForwardNaNDetection: the first module whose output is not finite although its inputs are."""
+"""ForwardNaNDetection: find the first module whose output is not finite although its inputs are finite."""
 
 import inspect
 import logging
@@ -22,35 +22,35 @@ SAMPLES_SHOWN = 4
 
 
 class ForwardNaNDetection(DiagnosticCallback):
-    """Find the module in whose forward pass a NaN or Inf first appears, with shapes, ranges and samples.
+    """Find the module whose forward pass first produces a NaN or Inf, and report shapes, ranges and samples.
 
-    Modules are asked in the order in which they finish, so that it is the innermost one that is named. While
-    it is armed, a hook on every module reads its output; otherwise there are no hooks, and nothing is read
-    from the device.
+    Modules are checked in the order in which their forward passes end, so the innermost module is named.
+    While the callback is armed, a hook on every module reads its output. Otherwise there are no hooks, and
+    nothing is read from the device.
 
-    It is armed by a bad gradient, which it learns from the trainer's ``GradientCheckCallback``: what is found
-    is the next forward pass that goes wrong. It is disarmed when it has found a module, or after
-    ``armed_steps`` steps without. Where there is no ``GradientCheckCallback`` it is armed by a loss that is
-    not finite, which is read once per step.
+    A bad gradient, detected by the trainer's ``GradientCheckCallback``, arms the callback. It then reports
+    the next forward pass that produces a NaN or Inf. It is disarmed when it has found a module, or after
+    ``armed_steps`` steps without one. If the trainer has no active ``GradientCheckCallback``, a non-finite
+    loss arms the callback; the loss is then read once per step.
 
-    Validation is left alone. Each rank looks at its own forward passes, and one that finds something says so.
+    Validation is not checked. Each rank checks and reports its own forward passes.
 
     Parameters
     ----------
     always
-        Be armed from the first step on, and stay so.
+        Whether to be armed permanently, from the first step on.
     armed_steps
-        For how many steps it stays armed.
+        Number of steps after which the callback is disarmed.
 
     Attributes
     ----------
     armed
-        Whether it is.
+        Whether the callback is armed: the next training steps are checked.
 
     Raises
     ------
     ValueError
-        For ``armed_steps`` below one.
+        If ``armed_steps`` is below one.
     """
 
     def __init__(self, always: bool = False, armed_steps: int = 100) -> None:
@@ -63,14 +63,14 @@ class ForwardNaNDetection(DiagnosticCallback):
         self._armed_at = 0
         self._handles: list[RemovableHandle] = []
         self._batch: Any = None
-        self._seen = False  # whether this forward pass has gone wrong already
+        self._seen = False  # whether a module was already reported in this forward pass
         self._gradient_check: GradientCheckCallback | None = None
         self._bad_steps = 0
         self._loss: Tensor | None = None
 
     @never_fatal
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look for the callback that knows of bad gradients."""
+        """Find the callback that detects bad gradients."""
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         self._gradient_check = next((c for c in callbacks if isinstance(c, GradientCheckCallback)), None)
         self._bad_steps = self._gradient_check.steps_non_finite if self._gradient_check else 0
@@ -79,7 +79,7 @@ class ForwardNaNDetection(DiagnosticCallback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Put hooks on the modules where it is armed."""
+        """Attach forward hooks to the modules, if the callback is armed."""
         self._step = trainer.global_step
         if self.armed and not self.always and self._step - self._armed_at > self.armed_steps:
             self.armed = False
@@ -89,7 +89,7 @@ class ForwardNaNDetection(DiagnosticCallback):
 
     @never_fatal
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Take the hooks off: the forward pass is over. Remember the loss, not its value."""
+        """Remove the hooks after the forward pass, and store the loss tensor without reading its value."""
         self._remove_hooks()
         self._loss = loss.detach()
 
@@ -97,7 +97,7 @@ class ForwardNaNDetection(DiagnosticCallback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Decide whether to be armed from the next step on."""
+        """Decide whether the callback is armed from the next step on."""
         self._remove_hooks()
         self._batch = None
         if self.always:
@@ -113,16 +113,16 @@ class ForwardNaNDetection(DiagnosticCallback):
         self._seen = False
 
     def detach(self) -> None:
-        """Take the hooks off, and let go of the batch."""
+        """Remove the hooks and release the batch."""
         self._remove_hooks()
         self._batch = self._loss = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return findings, and since when it is armed."""
+        """Return the findings, and whether and since which step the callback is armed."""
         return super().state_dict() | {"armed": self.armed, "armed_at": self._armed_at}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Be armed as the resumed run was."""
+        """Restore the findings and the armed state of the resumed run."""
         super().load_state_dict(state_dict)
         self.armed, self._armed_at = self.always or state_dict["armed"], state_dict["armed_at"]
 
@@ -148,7 +148,7 @@ class ForwardNaNDetection(DiagnosticCallback):
             return
         inputs = dict(named_floats([*args, *kwargs.values()]))
         if any(bad_rows(value) for value in inputs.values()):
-            return  # it came from elsewhere: from before, or from the batch itself
+            return  # it comes from an earlier module or from the batch itself
         self._seen = True
         self.armed = self.always
         with torch.no_grad():
@@ -178,7 +178,7 @@ class ForwardNaNDetection(DiagnosticCallback):
 def forward_problem(
     name: str, module: nn.Module, inputs: Mapping[str, Tensor], key: str, output: Tensor, samples: list[str]
 ) -> Problem:
-    """Say in which module a value stopped to be finite, from what inputs, and for which samples."""
+    """Return a problem that names the module, its inputs, its non-finite output and the affected samples."""
     kinds = " and ".join(
         kind for kind, has in (("NaN", output.isnan().any()), ("Inf", output.isinf().any())) if bool(has)
     )
@@ -207,7 +207,10 @@ def _range(value: Tensor) -> str:
 
 
 def _plain(output: Any) -> Any:
-    """Make what a module returns walkable: the fields of a data class or other small object."""
+    """Convert the output of a module to a container that can be traversed.
+
+    An object with attributes, such as a data class, is replaced by a mapping of its attributes.
+    """
     if isinstance(output, Tensor | Mapping | list | tuple) or hasattr(output, "to_dict"):
         return output
     return vars(output) if hasattr(output, "__dict__") and not inspect.isclass(output) else output

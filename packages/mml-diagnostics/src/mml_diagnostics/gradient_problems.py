@@ -1,4 +1,4 @@
-"""What GradientCheckCallback says."""
+"""Problems that GradientCheckCallback reports."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ NAMES_SHOWN = 4
 
 
 def bad_sample(suspect: BadInput, seen: str, outcome: str) -> Problem:
-    """Say that gradients are not finite, and neither is the input or target of a sample."""
+    """Return a problem for non-finite gradients if a sample's input or target is not finite."""
     return Problem(
         check="non_finite_gradient",
         severity="error",
@@ -23,7 +23,7 @@ def bad_sample(suspect: BadInput, seen: str, outcome: str) -> Problem:
 
 
 def bad_layer(parameter: str, seen: str, outcome: str, several_ranks: bool) -> Problem:
-    """Say that gradients are not finite although all inputs and targets are."""
+    """Return a problem for non-finite gradients if all inputs and targets are finite."""
     where = " on this rank (the others speak for theirs)" if several_ranks else ""
     advice = (
         f"{outcome} All inputs and targets of the batch are finite{where}. Gradients flow backwards: look at "
@@ -34,7 +34,7 @@ def bad_layer(parameter: str, seen: str, outcome: str, several_ranks: bool) -> P
 
 
 def stopped(streak: int, step: int, bad: int, checked: int, places: Sequence[str]) -> Problem:
-    """Say that the run is stopped, since gradients were not finite too many times in a row."""
+    """Return a problem for a run that is stopped after too many consecutive steps with bad gradients."""
     named = f" Named were: {shorten(places)}." if places else ""
     return Problem(
         check="stopped_by_gradient_check",
@@ -46,7 +46,7 @@ def stopped(streak: int, step: int, bad: int, checked: int, places: Sequence[str
 
 
 def small_gradients(steps: int, checked: int, thres: float, counts: Counter[str]) -> Problem:
-    """Say that gradients are smaller than the threshold."""
+    """Return a problem for gradients below the threshold."""
     most_often = ", ".join(f"{name} ({count})" for name, count in counts.most_common(NAMES_SHOWN))
     return Problem(
         check="small_gradients",
@@ -58,7 +58,7 @@ def small_gradients(steps: int, checked: int, thres: float, counts: Counter[str]
 
 
 def describe_batches(batches: Sequence[StepBatch]) -> str:
-    """Name the batches of a step, with their samples where those have names."""
+    """Return the names of the batches of a step, with the names of their samples if available."""
     parts = []
     for b in batches:
         ids = sample_ids_of(b.batch)
@@ -67,7 +67,7 @@ def describe_batches(batches: Sequence[StepBatch]) -> str:
 
 
 def shorten(names: Sequence[str]) -> str:
-    """Join names; of many, the first, and the last."""
+    """Join names with commas. Of more than four names, return the first three and the last."""
     if len(names) <= NAMES_SHOWN:
         return ", ".join(names)
     return f"{', '.join(names[: NAMES_SHOWN - 1])}, ... {names[-1]}"

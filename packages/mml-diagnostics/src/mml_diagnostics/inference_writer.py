@@ -1,4 +1,4 @@
-"""InferenceWriter: what ``Trainer.predict`` returned, in one file a rank."""
+"""InferenceWriter: write the results of ``Trainer.predict`` to one file per rank."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,20 @@ from mml_diagnostics._lightning import BasePredictionWriter, LightningModule, Tr
 
 
 def join_predictions(predictions: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Concatenate the predictions of batches, key by key, along their first dimension.
+    """Concatenate the predictions of all batches, key by key, along their first dimension.
 
     Parameters
     ----------
     predictions
-        One tensor, or (nested) mapping of tensors, numbers and strings, a batch. Keys of nested mappings are
-        joined by a slash; a tensor alone has the key ``prediction``.
+        One prediction per batch: a tensor, or a (nested) mapping of tensors, numbers and strings. Keys of
+        nested mappings are joined by a slash. A single tensor has the key ``prediction``.
 
     Raises
     ------
     ValueError
-        Where a batch has other keys than the first or other shapes than those before it.
+        If the keys or shapes of a batch differ from those of the other batches.
     TypeError
-        For a value of another kind.
+        If a value has an unsupported type.
     """
     flat = [_flatten(prediction) for prediction in predictions]
     for i, batch in enumerate(flat):
@@ -47,15 +47,15 @@ def join_predictions(predictions: Sequence[Any]) -> dict[str, np.ndarray]:
 
 
 class InferenceWriter(BasePredictionWriter):
-    """Write what ``Trainer.predict`` returns to ``results_rank<rank>.npz`` in ``output_dir``.
+    """Write the results of ``Trainer.predict`` to ``results_rank<rank>.npz`` in ``output_dir``.
 
-    Each rank writes what it predicted, when the last batch is done. Where there are several data loaders, the
-    name has ``_loader<i>``. Read it with ``numpy.load``; there are no pickles in it.
+    Each rank writes its own predictions after the last batch. If there are several data loaders, the file
+    names end in ``_loader<i>``. The files contain no pickles; read them with ``numpy.load``.
 
     Parameters
     ----------
     output_dir
-        Made where it is missing, when there is something to write.
+        Directory of the files; created if it does not exist, when the first file is written.
     """
 
     def __init__(self, output_dir: str | Path) -> None:
@@ -69,7 +69,7 @@ class InferenceWriter(BasePredictionWriter):
         predictions: Sequence[Any],
         batch_indices: Sequence[Any],
     ) -> None:
-        """Write one file a data loader."""
+        """Write one file per data loader."""
         several = bool(predictions) and all(isinstance(part, list) for part in predictions)
         parts: dict[str, Sequence[Any]] = {"": predictions}
         if several:
@@ -81,7 +81,7 @@ class InferenceWriter(BasePredictionWriter):
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write ``arrays`` to ``path``, in one piece or not at all."""
+    """Write ``arrays`` to ``path`` atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

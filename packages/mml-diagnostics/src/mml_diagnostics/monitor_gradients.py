@@ -1,4 +1,4 @@
-"""MonitorGradients: gradient norms to the loggers, and gradients that are zero or do not change."""
+"""MonitorGradients: log gradient norms, and find gradients that are zero or do not change."""
 
 import logging
 
@@ -16,25 +16,26 @@ logger = logging.getLogger(__name__)
 
 
 class MonitorGradients(DiagnosticCallback):
-    """Log the norms of gradients every ``step_frequency`` steps, and find those that are zero or repeat.
+    """Log gradient norms every ``step_frequency`` steps, and find gradients that are zero or repeat.
 
-    The trainer's loggers get ``gradients/<child>`` (the norm over each child of the module),
-    ``gradients/total`` and a histogram ``gradients/norms`` of the parameters' norms. Between, nothing is read
-    from the device.
+    The trainer's loggers receive ``gradients/<child>`` (the norm over each child of the module),
+    ``gradients/total`` and a histogram ``gradients/norms`` of the parameters' gradient norms. Between two
+    inspections, nothing is read from the device.
 
     Parameters
     ----------
     step_frequency
-        Look every so many optimizer steps.
+        Number of optimizer steps between two inspections.
     verbose
-        Print the norms to the console, without any logging set-up.
+        Whether to print the norms to the console, even if logging is not configured.
     eps
-        Norms below this are zero, and gradients that differ by less from the last look repeat.
+        Norms up to this value count as zero. Gradients repeat if all elements differ by at most this value
+        from those of the previous inspection.
 
     Raises
     ------
     ValueError
-        For a ``step_frequency`` below one or a negative ``eps``.
+        If ``step_frequency`` is below one or ``eps`` is negative.
     """
 
     def __init__(self, step_frequency: int = 50, verbose: bool = False, eps: float = 1e-10) -> None:
@@ -50,7 +51,7 @@ class MonitorGradients(DiagnosticCallback):
 
     @never_fatal
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the console where ``verbose`` asks for it."""
+        """Discard the gradients of an earlier fit, and enable console output if ``verbose`` is True."""
         self._last = {}
         if self.verbose and self._speaks:
             speak_on_console()
@@ -59,7 +60,7 @@ class MonitorGradients(DiagnosticCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Look, where it is time to."""
+        """Check and log the gradients, if an inspection is due."""
         self._step = trainer.global_step
         if self._step % self.step_frequency:
             return
@@ -91,7 +92,7 @@ class MonitorGradients(DiagnosticCallback):
             logger.info("step %d: %s", self._step, shown)
 
     def detach(self) -> None:
-        """Let go of the gradients of the last look."""
+        """Release the gradients of the last inspection."""
         self._last = {}
 
     def _compare(self, gradients: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""NaN and Inf: in gradients, and in the batches that they come from."""
+"""Find NaN and Inf in gradients, and in the batches that cause them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ EDGE_KEYS = ("offsets", "images", "unit_offsets", "distances", "edge_attr", "edg
 
 @dataclass(frozen=True)
 class BadInput:
-    """A sample with a value that is not finite: its name, and the keys of the batch that hold the value.
+    """A sample with a non-finite value: the name of the sample, and the batch keys of the value.
 
-    Where the batch does not tell which sample a value belongs to, the name is that of the row, without keys.
+    If the sample of a value is unknown, ``sample`` names the row and its key, and ``keys`` is empty.
     """
 
     sample: str
@@ -43,27 +43,27 @@ def gradient_norms(gradients: list[Tensor], scale: Tensor | None = None) -> list
     Parameters
     ----------
     gradients
-        Dense tensors of any shapes, on one device or several.
+        Dense tensors of any shape, on one or several devices.
     scale
-        What the gradients were multiplied by (0-d), where a gradient scaler has not undone it yet.
+        Factor by which the gradients are multiplied (0-d), if a gradient scaler has not unscaled them yet.
 
     Returns
     -------
     list of float
-        One norm per gradient. It is not finite where the gradient is not (and where its square overflows).
+        One norm per gradient. The norm is not finite if the gradient is not finite or its square overflows.
     """
     if not gradients:
         return []
     device = gradients[0].device
     each = list(torch._foreach_norm(gradients))
-    if any(n.dtype != torch.float32 or n.device != device for n in each):  # a call for each costs as much
-        each = [norm.to(device, torch.float32) for norm in each]  # as the norms do
+    if any(n.dtype != torch.float32 or n.device != device for n in each):  # a conversion call for each norm
+        each = [norm.to(device, torch.float32) for norm in each]  # costs as much as the norms
     norms = torch.stack(each)
     return (norms if scale is None else norms / scale).tolist()
 
 
 def count_non_finite(gradients: Sequence[Tensor]) -> list[tuple[int, int]]:
-    """Return the numbers of NaN and of Inf elements of each gradient."""
+    """Return the number of NaN elements and the number of Inf elements of each gradient."""
     counts = [torch.stack((g.isnan().sum(), g.isinf().sum())).cpu() for g in gradients]
     return [(int(nan), int(inf)) for nan, inf in counts]
 
@@ -76,18 +76,18 @@ def zero_non_finite(gradient: Tensor) -> None:
 def bad_inputs(batch: Any) -> list[BadInput]:
     """Find the samples whose targets, positions or other inputs are not finite.
 
-    A tensor's leading dimension tells whether its rows are those of structures or of atoms; what holds rows
-    of edges is known by its name.
+    The leading dimension of a tensor shows whether its rows belong to structures or to atoms. Tensors with
+    one row per edge are recognized by name.
 
     Parameters
     ----------
     batch
-        A mapping, sequence or graph, nested in any way.
+        A mapping, sequence or graph, with any nesting.
 
     Returns
     -------
     list of BadInput
-        One per sample, in the order in which they stand in the batch; empty where all values are finite.
+        One entry per sample, in the order of the batch; empty if all values are finite.
     """
     ids = sample_ids_of(batch)
     owners = owners_of_rows(batch, None if ids is None else len(ids))
@@ -106,7 +106,7 @@ def bad_inputs(batch: Any) -> list[BadInput]:
 
 
 def bad_rows(value: Tensor) -> list[int]:
-    """Return the indices of the rows of ``value`` that hold NaN or Inf; of a 0-d tensor, 0."""
+    """Return the indices of the rows of ``value`` with NaN or Inf. The index for a 0-d tensor is 0."""
     bad = ~torch.isfinite(value.detach())
     if value.ndim == 0:
         return [0] if bool(bad) else []
@@ -114,7 +114,11 @@ def bad_rows(value: Tensor) -> list[int]:
 
 
 def owners_of_rows(batch: Any, num_ids: int | None) -> dict[str, dict[int, Tensor]]:
-    """Map what rows are (structures or atoms, or edges) and how many there are to the structure of each."""
+    """Return the structure of each row, by type of row and by number of rows.
+
+    The types are ``"structures or atoms"`` and ``"edges"``. For each type, the result maps a number of rows
+    to the structure indices of these rows.
+    """
     owners: dict[int, Tensor] = {}
     edge_owners: dict[int, Tensor] = {}
     node_batch, natoms, edges = (
@@ -135,7 +139,7 @@ def owners_of_rows(batch: Any, num_ids: int | None) -> dict[str, dict[int, Tenso
 
 
 def named_floats(value: Any, key: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Walk through ``value``, nested in any way, and yield each tensor of floats with the path to it."""
+    """Yield each float tensor in ``value``, with any nesting, together with its path."""
     if isinstance(value, Tensor):
         if value.is_floating_point() or value.is_complex():
             yield key, value

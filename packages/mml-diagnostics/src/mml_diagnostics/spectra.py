@@ -1,4 +1,4 @@
-"""Autocorrelation spectra, as a file and as a picture."""
+"""Write autocorrelation spectra to a file, and plot them."""
 
 import csv
 import importlib.util
@@ -30,12 +30,12 @@ def append_spectra(directory: Path, spectra: Mapping[str, Spectrum], step: int) 
 
 
 def can_plot() -> bool:
-    """Whether matplotlib, which draws the pictures, is installed."""
+    """Return whether matplotlib is installed, which draws the figures."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def plot_spectra(spectra: Mapping[str, Spectrum], step: int) -> Any:
-    """Draw mean and standard deviation by lag, one line a kind; a matplotlib figure of no window."""
+    """Plot mean and standard deviation by lag, one line per kind, and return a figure without a window."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -47,5 +47,5 @@ def plot_spectra(spectra: Mapping[str, Spectrum], step: int) -> Any:
         axes.fill_between(lags, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     axes.axhline(0, color="black", linewidth=0.5)
     axes.set(xlabel="lag / steps", ylabel="autocorrelation", ylim=(-1.05, 1.05), title=f"step {step}")
-    axes.legend(loc="upper right")  # "best" warns where finding it takes long
+    axes.legend(loc="upper right")  # "best" warns if the search for a location takes long
     return figure

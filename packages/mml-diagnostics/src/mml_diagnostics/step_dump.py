@@ -1,4 +1,4 @@
-"""Steps that a gradient went bad on, written down during a run for :func:`mml_diagnostics.replay`."""
+"""Write steps with a bad gradient to files during a run, for :func:`mml_diagnostics.replay`."""
 
 import logging
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ from mml_diagnostics.replay import StepBatch, write_step
 
 logger = logging.getLogger(__name__)
 
-MAX_DUMPS = 10  # of a run on a rank: a broken data set must not fill the disk
+MAX_DUMPS = 10  # per run and rank, so that a broken data set does not fill the disk
 
-# Under these the weights are gathered from all ranks: one that asks for them alone would wait for ever.
+# These strategies gather the weights from all ranks. A single rank that requests them would wait forever.
 SHARDED = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")
 
 
 class StepDump:
-    """Writes the first ten bad steps of a rank. A step that cannot be written ends the writing, not the run.
+    """Write the first ten bad steps of a rank. If a step cannot be written, writing stops and the run continues.
 
     Parameters
     ----------
     directory
-        Where to; None writes nothing.
+        Directory of the files. ``None`` writes nothing.
 
     Raises
     ------
     ValueError
-        Where ``directory`` is a file.
+        If ``directory`` is a file.
     """
 
     def __init__(self, directory: str | Path | None) -> None:
@@ -41,7 +41,7 @@ class StepDump:
         return self.directory is not None and self._left > 0
 
     def start(self, trainer: Trainer, speaks: bool) -> None:
-        """Give up, and say so, where the strategy shards the weights over ranks."""
+        """Disable writing and log a warning, if the strategy shards the weights over ranks."""
         strategy = type(trainer.strategy)
         if self.directory is None or not any(cls.__name__ in SHARDED for cls in strategy.__mro__):
             return
@@ -54,7 +54,7 @@ class StepDump:
     def write(
         self, trainer: Trainer, module: LightningModule, batches: Sequence[StepBatch], step: int
     ) -> None:
-        """Write the step that ``batches`` make, before the optimizer steps. Not in ``fast_dev_run``."""
+        """Write the step of ``batches``. Call this before the optimizer steps. ``fast_dev_run`` writes nothing."""
         if self.directory is None or not self.wanted or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._left -= 1
