@@ -1,4 +1,4 @@
-"""Labels in float64."""
+"""Convert labels to float64."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 
 def exact(value: Any) -> Any:
-    """Return a float, or an array of floats, as a float64 tensor, and anything else unchanged.
+    """Return a float, or an array of floats, as a float64 tensor. Return anything else unchanged.
 
-    Total energies are large and their differences small: a label that is rounded to float32 before a
-    reference energy is subtracted from it is off by up to several eV.
+    Total energies are large and their differences are small. A label that is rounded to float32 before a
+    reference energy is subtracted is wrong by up to several eV.
     """
     if isinstance(value, torch.Tensor):
         return value.to(torch.float64) if value.is_floating_point() else value

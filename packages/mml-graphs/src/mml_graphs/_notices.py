@@ -1,4 +1,4 @@
-"""Log lines that do not repeat themselves for every sample of an epoch."""
+"""Log notices that are not repeated for every sample of an epoch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _seen: Counter[str] = Counter()
 
 
 def once(logger: logging.Logger, about: str, message: str) -> None:
-    """Warn the first time in this process.
+    """Log a warning the first time in this process.
 
     Parameters
     ----------
     logger
-        Where to.
+        Logger of the warning.
     about
-        What is counted as the same notice.
+        Identifier of the notice. Calls with the same identifier count as the same notice.
     message
-        The line.
+        Message of the warning.
     """
     _seen[about] += 1
     if _seen[about] == 1:
@@ -26,16 +26,16 @@ def once(logger: logging.Logger, about: str, message: str) -> None:
 
 
 def counted(logger: logging.Logger, about: str, message: str) -> None:
-    """Warn the first time in this process, and with the count at each tenth power after that.
+    """Log a warning the first time in this process, and again with the count at each power of ten.
 
     Parameters
     ----------
     logger
-        Where to.
+        Logger of the warning.
     about
-        What is counted; it is named in the line.
+        Name of the counted cases. It is part of the message.
     message
-        What was found this time.
+        Message about the current case.
     """
     _seen[about] += 1
     count = _seen[about]

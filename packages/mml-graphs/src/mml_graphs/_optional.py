@@ -1,4 +1,4 @@
-"""The one place that imports libraries which may be missing or are costly to import."""
+"""Import libraries that may not be installed or that are slow to import."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def optional_module(name: str, requirement: str, purpose: str) -> ModuleType:
     name
         Dotted name of the module.
     requirement
-        What pip is to install where the module is missing, for example ``mml-graphs[pyg]``.
+        Requirement that installs the module with pip, for example ``mml-graphs[pyg]``.
     purpose
-        What the module is needed for; opens the error message.
+        Feature that needs the module. The error message begins with it.
 
     Returns
     -------
@@ -29,11 +29,11 @@ def optional_module(name: str, requirement: str, purpose: str) -> ModuleType:
     Raises
     ------
     ImportError
-        If it cannot be imported; the message holds the install command.
+        If the module cannot be imported. The message contains the install command.
     """
     try:
         with warnings.catch_warnings():
-            # PyG 2.8 still calls torch.jit.script, which torch 2.15 deprecates; users cannot help it.
+            # PyG 2.8 still calls torch.jit.script, which torch 2.15 deprecates. Users cannot change this.
             warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
             return importlib.import_module(name)
     except ImportError as error:
@@ -44,7 +44,7 @@ def optional_module(name: str, requirement: str, purpose: str) -> ModuleType:
 
 
 def pyg_data() -> ModuleType:
-    """Return ``torch_geometric.data``, imported on first use (it takes seconds).
+    """Return ``torch_geometric.data``, imported on first use (which takes seconds).
 
     Raises
     ------

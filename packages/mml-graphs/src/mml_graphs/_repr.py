@@ -1,4 +1,4 @@
-"""A repr that can be pasted back, from the arguments of the constructor."""
+"""Build a repr that is a valid constructor call."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import inspect
 
 
 def pasteable_repr(instance: object) -> str:
-    """Write ``Class(argument=value, ...)`` from the attributes named like the constructor's arguments.
+    """Return ``Class(argument=value, ...)``, with the values of the attributes named like the arguments.
 
     Parameters
     ----------
     instance
-        An object that keeps every argument of its constructor under the argument's name.
+        Object that stores every argument of its constructor under the argument's name.
 
     Returns
     -------
     str
-        An expression that builds an equal object.
+        Expression that builds an equal object.
     """
     names = list(inspect.signature(type(instance)).parameters)
     return f"{type(instance).__name__}({', '.join(f'{name}={getattr(instance, name)!r}' for name in names)})"

@@ -24,7 +24,10 @@ WHOLE = "whole."
 
 
 def is_graph(value: object) -> bool:
-    """Return whether an object is a DGL graph, without importing DGL. Graphs exist only once it is imported."""
+    """Return whether an object is a DGL graph, without importing DGL.
+
+    If DGL has not been imported yet, the object cannot be one of its graphs.
+    """
     graph_class = getattr(sys.modules.get("dgl"), "DGLGraph", None)
     return graph_class is not None and isinstance(value, graph_class)
 

@@ -1,4 +1,4 @@
-"""From samples without edges to a batch of graphs, in one go."""
+"""Collate samples without edges directly into a batch of graphs."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ from mml_graphs.search import is_dense
 from mml_graphs.small_cells import group_edges
 from mml_graphs.structures import GroupEdges, Structures, join_structures, may_be_fractional, read_plain
 
-# What PeriodicPropertiesTransform writes; what a sample holds under these names is replaced.
+# Keys that PeriodicPropertiesTransform writes. Values of a sample under these names are replaced.
 WRITTEN = frozenset(
     ("atomic_numbers", "pos", "cell", "pbc", "cutoff_radius", "natoms", "graph", *ENDS, *EDGE_KEYS)
 )
 
-# Structures of fewer atoms are searched in groups (measured: above, their own arrays are long enough).
+# Structures with fewer atoms are searched in groups. Larger structures gain nothing from it (measured),
+# because their own arrays are long enough.
 SMALL = 16
 
-# So many candidates are searched at once (measured): what is computed of them stays in the processor's cache,
-# and memory that the C library keeps for the next portion.
+# Number of candidates that are searched at once (measured). At this size, intermediate results stay in the
+# processor's cache, and the C library reuses their memory for the next portion.
 SMALL_CANDIDATES, DENSE_CANDIDATES = 50_000, 1_000_000
 
 
@@ -51,29 +52,31 @@ Writer = Callable[[Arrays], None]
 
 
 class GraphCollate:
-    """Find the neighbours of samples, make their graphs and batch them, as ``collate_fn`` of a data loader.
+    """Find neighbors, build graphs and batch them in one step, as the ``collate_fn`` of a data loader.
 
-    The batch is that of the two transforms and `collate_samples`::
+    The batch is the same as that of the two transforms and `collate_samples`::
 
         collate_samples([graph(neighbors(sample)) for sample in samples])
 
-    but edges become tensors once for the whole batch, which takes a fraction of the time for small
-    structures. The graph of a batch and the batch itself share their tensors.
+    However, the edges are converted to tensors once for the whole batch. For small structures, this takes a
+    fraction of the time. The batch and its graph share their tensors.
 
     Parameters
     ----------
     neighbors
-        How to find the edges.
+        Transform that finds the edges.
     graph
-        How to make graphs. With DGL, with ``graph_keys``, or with keys of edges whose names do not tell that
-        they are, the samples are transformed one by one.
+        Transform that builds the graphs. The samples are transformed one by one if it uses DGL, has
+        ``graph_keys``, or has node or edge keys whose kind does not follow from their names.
 
     Raises
     ------
+    TypeError
+        If ``neighbors`` or ``graph`` is not a transform of the expected class.
     ValueError
-        As the transforms and `collate_samples` do.
+        If a sample is invalid, under the same conditions as in the transforms and `collate_samples`.
     ImportError
-        If the graph library is not installed; the message holds the install command.
+        If the graph library is not installed. The message contains the install command.
     """
 
     def __init__(self, neighbors: PeriodicPropertiesTransform, graph: PointCloudToGraphTransform) -> None:
@@ -87,7 +90,7 @@ class GraphCollate:
         self.graph = graph
 
     def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the batch of some samples, which are not changed."""
+        """Return the batch of the samples. The samples are not changed."""
         samples = list(samples)
         if not samples or not self._is_plain():
             return collate_samples([self.graph(self.neighbors(sample)) for sample in samples])
@@ -104,7 +107,7 @@ class GraphCollate:
         return batch
 
     def _is_plain(self) -> bool:
-        """Tell whether `build_batch` can make the graph."""
+        """Return whether `build_batch` can build the graph."""
         graph = self.graph
         return (
             graph.backend == "pyg"
@@ -114,7 +117,7 @@ class GraphCollate:
         )
 
     def _read(self, samples: Sequence[Mapping[str, Any]]) -> Structures:
-        """Read the structures together where that is all there is to do, else one by one."""
+        """Read all structures together if their form allows it. Otherwise, read them one by one."""
         neighbors = self.neighbors
         if not neighbors.convert_to_unit_cell and neighbors.is_cartesian is not False:
             structures = read_plain(samples)
@@ -125,10 +128,10 @@ class GraphCollate:
     def _found(
         self, samples: Sequence[Mapping[str, Any]], structures: Structures
     ) -> tuple[Arrays, list[int], list[float]]:
-        """Return the arrays of the batch, the edges of each structure, and the cutoffs."""
+        """Return the arrays of the batch, the number of edges of each structure, and the cutoffs."""
         cutoff = self.neighbors.cutoff_radius
         n_edges, cutoffs = [0] * len(samples), [cutoff] * len(samples)
-        writers: dict[int, Writer] = {}  # by the first structure that it writes the edges of
+        writers: dict[int, Writer] = {}  # keys are the index of the first structure that a writer handles
         alone = set(range(len(samples)))
         for find_group, members in self._groups(structures):
             some = structures.take(members)
@@ -164,7 +167,7 @@ class GraphCollate:
         return batch, n_edges, cutoffs
 
     def _groups(self, structures: Structures) -> list[tuple[FindGroup, list[int]]]:
-        """Tell which structures of the batch are searched together, and how."""
+        """Return groups of structures that are searched together, each with its search function."""
         neighbors = self.neighbors
         if (
             neighbors.backend not in ("auto", "pymatgen")
@@ -225,7 +228,7 @@ class GraphCollate:
 
 
 def _portions(members: list[int], sizes: list[float], most: float) -> list[list[int]]:
-    """Divide some structures into portions that are not larger than the most, unless by the last one."""
+    """Divide structures into portions. Each one ends with the structure that reaches the size ``most``."""
     portions: list[list[int]] = [[]]
     size = 0.0
     for index in members:
@@ -238,7 +241,7 @@ def _portions(members: list[int], sizes: list[float], most: float) -> list[list[
 
 
 def split_edges(group: GroupEdges, starts: Sequence[int]) -> list[Writer]:
-    """Return what writes the edges of each structure of a group by itself; its atoms count from zero."""
+    """Return functions that write the edges of each structure of a group, with atoms counted from zero."""
     arrays = empty_edges(sum(group.counts))
     group.write(arrays)
     writers: list[Writer] = []
@@ -260,11 +263,11 @@ def _named_rows(sample: Mapping[str, Any], kind: str, key: str, count: int) -> t
 
 
 def _collated(samples: Sequence[Mapping[str, Any]], structures: Structures) -> dict[str, Any]:
-    """Collate what the neighbour search does not write."""
+    """Collate the keys that the neighbor search does not write."""
     if all(sample.keys() <= WRITTEN for sample in samples):
         return {}
     rest = []
     for sample, start, end in zip(samples, structures.starts, structures.starts[1:], strict=False):
         kept = {key: value for key, value in sample.items() if key not in WRITTEN}
-        rest.append({**kept, "atomic_numbers": structures.atomic_numbers[start:end]})  # how many atoms
+        rest.append({**kept, "atomic_numbers": structures.atomic_numbers[start:end]})  # counts the atoms
     return collate_samples(rest)

@@ -1,4 +1,4 @@
-"""What a graph holds, apart from the library that holds it."""
+"""The content of a graph, independent of the graph library."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ LABELS = ("energy", "stress", "y")
 
 
 class GraphData(NamedTuple):
-    """The parts of one graph, by what they belong to.
+    """Nodes, edges and other data of one graph.
 
     Attributes
     ----------
     nodes
-        Tensors with N rows, one a node.
+        Tensors with N rows, one per node.
     edges
-        Tensors with E rows, one an edge, without the indices.
+        Tensors with E rows, one per edge, without the indices.
     src, dst
-        [E] int64: edge i goes from node ``src[i]`` to node ``dst[i]``. The same pair may occur often.
+        [E] int64: edge i leads from node ``src[i]`` to node ``dst[i]``. The same pair may occur several
+        times.
     whole
-        What belongs to the graph as a whole: ``cell`` [1, 3, 3], ``pbc`` [1, 3], and anything else.
+        Data of the whole graph: ``cell`` [1, 3, 3], ``pbc`` [1, 3], and anything else.
     n_nodes
         Number of nodes N.
     """
@@ -44,22 +45,22 @@ class GraphData(NamedTuple):
 
 
 def kind_of(name: str, value: Any, n_nodes: int, n_edges: int) -> Kind:
-    """Tell what a value of a graph belongs to, where the graph itself does not say so.
+    """Determine whether a value belongs to nodes, to edges or to the whole graph, from its name and shape.
 
-    Keys of the sample contract that belong to the whole graph are known by name. Of all others the number of
-    rows decides. Where it fits both nodes and edges, the name does: ``offsets``, ``images``,
-    ``unit_offsets``, ``distances`` and names with ``edge`` belong to edges, others to nodes. One row of
-    ``energy``, ``stress`` or ``y`` belongs to the whole graph, and so does what is no tensor, has no rows, or
-    holds indices.
+    Keys of the sample contract that belong to the whole graph are recognized by name. For all other keys, the
+    number of rows decides. If it matches both nodes and edges, the name decides: ``offsets``, ``images``,
+    ``unit_offsets``, ``distances`` and names that contain ``edge`` belong to edges, others to nodes. Values
+    of ``energy``, ``stress`` or ``y`` with one row belong to the whole graph, and so do indices, values
+    without rows and values that are not tensors.
 
     Parameters
     ----------
     name
-        Its name.
+        Name of the value.
     value
-        A tensor or anything else.
+        A tensor or any other object.
     n_nodes, n_edges
-        Size of the graph.
+        Numbers of nodes and edges of the graph.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def kind_of(name: str, value: Any, n_nodes: int, n_edges: int) -> Kind:
 
 
 def kind_by_name(name: str) -> Kind | None:
-    """Tell what a name belongs to by itself; None if it does not tell."""
+    """Return the kind of data that a name implies, or ``None`` if the name is ambiguous."""
     if name in LABELS:
         return None
     if name in WHOLE_KEYS or "index" in name or name == "face":
@@ -87,7 +88,7 @@ def kind_by_name(name: str) -> Kind | None:
 
 
 def join_ends(src: torch.Tensor, dst: torch.Tensor) -> torch.Tensor:
-    """Return sources and destinations as one tensor [2, E]: the one that they are rows of, if there is."""
+    """Return sources and destinations as one tensor [2, E], without a copy if they are the rows of one."""
     base = src._base
     if (
         base is not None

@@ -1,4 +1,4 @@
-"""The graph libraries, behind one face: who a graph belongs to, and what each of them does its own way."""
+"""Common interface to the graph libraries PyG and DGL."""
 
 from __future__ import annotations
 
@@ -28,70 +28,71 @@ GRAPH_LIBRARIES: tuple[Library, ...] = tuple(_LIBRARIES)
 
 
 def check_library(library: str) -> None:
-    """Refuse a name that is no graph library.
+    """Check that a name is that of a known graph library.
 
     Raises
     ------
     ValueError
-        With the names that are known.
+        If the library is unknown. The message lists the known ones.
     """
     if library not in GRAPH_LIBRARIES:
         raise ValueError(f"unknown graph backend {library!r}; known: {', '.join(map(repr, GRAPH_LIBRARIES))}")
 
 
 def library_of(graph: object) -> Library | None:
-    """Tell which library an object is a graph (or a batch of graphs) of, without importing any."""
+    """Return the library of a graph or batch, or ``None`` for other objects. No library is imported."""
     return next((name for name, library in _LIBRARIES.items() if library.is_graph(graph)), None)
 
 
 def is_batch(graph: Any) -> bool:
-    """Tell whether a graph is a batch of several."""
+    """Return whether a graph is a batch of several graphs."""
     return _of(graph).is_batch(graph)
 
 
 def count_nodes(graph: Any) -> int:
-    """Count the nodes of a graph or a batch."""
+    """Return the number of nodes of a graph or a batch."""
     return _of(graph).count_nodes(graph)
 
 
 def build(library: Library, data: GraphData) -> Any:
-    """Build a graph of a library.
+    """Build a graph of the given library.
 
     Raises
     ------
     ValueError
-        Where the library has no place for a part; the message names it.
+        If the library cannot store one of the parts. The message names the part.
     ImportError
-        If the library is not installed; the message holds the install command.
+        If the library is not installed. The message contains the install command.
     """
     return _LIBRARIES[library].build(data)
 
 
 def take_apart(graph: Any) -> GraphData:
-    """Return the parts of one graph; ``build(library_of(graph), ...)`` makes an equal one of them.
+    """Return the parts of one graph. ``build(library_of(graph), ...)`` builds an equal graph from them.
 
     Raises
     ------
     ValueError
-        If it is no graph, or a batch of several.
+        If the object is not a graph, or is a batch of several graphs.
     """
     return _of(graph).take_apart(graph)
 
 
 def batch(graphs: Sequence[Any], names: Sequence[str] | None = None) -> Any:
-    """Batch graphs by the means of their own library.
+    """Batch graphs with the batching function of their library.
 
     Parameters
     ----------
     graphs
-        Graphs of one library, that hold the same keys.
+        Graphs of one library with the same keys.
     names
-        What to call them in error messages.
+        Names of the graphs for error messages.
 
     Raises
     ------
     ValueError
-        If there is none, one is a batch already or of another library, or they do not hold the same.
+        If there are no graphs, the graphs are of different libraries, one of them is already a batch, or
+        their keys or shapes do not match.
     """
     if not graphs:
         raise ValueError("there are no graphs to batch")
@@ -121,7 +122,7 @@ def unbatch(graph: Any) -> list[Any]:
 
 
 def reason_against(library: Library, name: str) -> str | None:
-    """Say why a node or edge key cannot have a name in a library; None if it can."""
+    """Return the reason why a node or edge key cannot have this name in a library, or ``None`` if it can."""
     return _LIBRARIES[library].reason_against(name)
 
 

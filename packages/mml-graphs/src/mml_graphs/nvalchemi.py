@@ -1,7 +1,8 @@
-"""Pairs by the Warp kernels of nvalchemi-toolkit-ops, the quickest search on NVIDIA GPUs.
+"""Find pairs with the Warp kernels of nvalchemi-toolkit-ops, the fastest search on NVIDIA GPUs.
 
-https://nvidia.github.io/nvalchemi-toolkit-ops describes `nvalchemiops.torch.neighbors.neighbor_list`, which
-is called here; tried with version 0.5. It is imported on first use.
+This module calls `nvalchemiops.torch.neighbors.neighbor_list`, see
+https://nvidia.github.io/nvalchemi-toolkit-ops. It was tested with version 0.5. The library is imported on
+first use.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mml_graphs.triangular import Frame, Wrapped
 
 @cache
 def is_installed() -> bool:
-    """Tell whether nvalchemi-toolkit-ops is there, without importing it."""
+    """Return whether nvalchemi-toolkit-ops is installed, without importing it."""
     return find_spec("nvalchemiops") is not None
 
 
@@ -31,18 +32,19 @@ def nvalchemi_pairs(wrapped: Wrapped, frame: Frame, batch: Tensor, counts: Tenso
     wrapped
         Atoms in the turned cells.
     frame
-        The turned cells.
+        Turned cells.
     batch
-        [N] int64, the structure of each atom, in any order.
+        [N] int64, index of the structure of each atom, in any order.
     counts
-        [B] int64, the number of atoms of each structure.
+        [B] int64, number of atoms of each structure.
     radius
         Search radius, angstrom.
 
     Returns
     -------
     Pairs
-        An atom with itself only in another image. Pairs farther apart by rounding errors may be among them.
+        All pairs, those of an atom with itself only in another image. Due to rounding, pairs may be included
+        that are slightly farther apart than the radius.
 
     Raises
     ------
@@ -52,12 +54,12 @@ def nvalchemi_pairs(wrapped: Wrapped, frame: Frame, batch: Tensor, counts: Tenso
     module = optional_module(
         "nvalchemiops.torch.neighbors", "nvalchemi-toolkit-ops", "neighbour backend 'nvalchemi'"
     )
-    # It wants the atoms of a structure together.
+    # `neighbor_list` requires that the atoms of a structure are consecutive.
     order = torch.argsort(batch, stable=True)
     cell = torch.zeros(len(counts), 3, 3, dtype=torch.float64, device=batch.device)
     rows, columns = torch.tril_indices(3, 3, device=batch.device)
     cell[:, rows, columns] = frame.vectors.T
-    # Structures without atoms have no cell, but it inverts them all.
+    # Structures without atoms have no valid cell, but `neighbor_list` inverts every cell.
     cell = torch.where((counts > 0)[:, None, None], cell, torch.eye(3, dtype=cell.dtype, device=cell.device))
     pointer = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     arguments = {
@@ -71,7 +73,8 @@ def nvalchemi_pairs(wrapped: Wrapped, frame: Frame, batch: Tensor, counts: Tenso
     try:
         (src, dst), _, images = module.neighbor_list(positions, radius, **arguments)
     except module.NeighborOverflowError as error:
-        # Its guess of the neighbours of an atom was too low; now it is known.
+        # The library's estimate of the number of neighbors per atom was too low. The error contains the
+        # actual number.
         (src, dst), _, images = module.neighbor_list(
             positions, radius, max_neighbors=error.num_neighbors, **arguments
         )

@@ -1,4 +1,4 @@
-"""Arrays of different sizes, filled up to one."""
+"""Pad arrays of different sizes to a common size."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 
 
 def pad(arrays: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fill arrays up with zeros to the longest, and stack them.
+    """Pad arrays with zeros to the size of the largest, and stack them.
 
-    Of an array with several dimensions the last is that of the features: it must agree and is not filled up.
+    The last dimension of an array with several dimensions is the number of features. It must be the same in
+    all arrays and is not padded.
 
     Parameters
     ----------
@@ -20,14 +21,14 @@ def pad(arrays: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     Returns
     -------
     padded
-        [B, N], [B, N, D], or [B, N, M, ..., D]; every size the largest that there is.
+        [B, N], [B, N, D], or [B, N, M, ..., D]. Each padded size is the largest of all arrays.
     mask
-        [B, N], [B, N], or [B, N, M, ...] bool: True where there is a value, False where there is filling.
+        [B, N], [B, N], or [B, N, M, ...] bool: ``True`` for values, ``False`` for padding.
 
     Raises
     ------
     ValueError
-        If their numbers of dimensions or of features differ, or they have no dimension.
+        If the arrays differ in the number of dimensions or of features, or have no dimension.
     """
     first = arrays[0]
     for array in arrays:

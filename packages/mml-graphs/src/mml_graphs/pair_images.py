@@ -1,7 +1,8 @@
-"""All pairs of atoms and images within a radius, for a batch, by torch operations on any device.
+"""Find all pairs of atoms and images within a radius for a batch, with torch operations on any device.
 
 The partners of an atom are slices of the atoms sorted by bin (`mml_graphs.bins`). For each pair, the images
-in reach follow direction by direction (`mml_graphs.triangular`). A bounded number of pairs is tried at once.
+in reach are enumerated one direction after the other (`mml_graphs.triangular`). Pairs are examined in
+portions of bounded size.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from torch import Tensor
 from mml_graphs.bins import Slices, count_bins, expand, find_slices
 from mml_graphs.triangular import Frame, Wrapped
 
-# Pairs tried at a time: few enough for the cache of a CPU, many enough to fill a GPU.
+# Number of pairs per portion: few enough for the cache of a CPU, enough to fill a GPU.
 PAIRS_CPU, PAIRS_DEVICE = 2**16, 2**23
-MOST_PAIRS = 2**26  # of one atom: as many take several GB at a time
+MOST_PAIRS = 2**26  # of one atom; this many take several GB at a time
 
 
 class Pairs(NamedTuple):
-    """Directed pairs, sorted by source.
+    """Directed pairs, sorted by source atom.
 
     Attributes
     ----------
@@ -40,35 +41,36 @@ class Pairs(NamedTuple):
 def find_pairs(
     wrapped: Wrapped, frame: Frame, batch: Tensor, counts: Tensor, radius: float
 ) -> Iterator[Pairs]:
-    """Find the pairs within a radius, a portion of the atoms at a time.
+    """Find the pairs within a radius, one portion of the atoms at a time.
 
     Parameters
     ----------
     wrapped
         Atoms in the turned cells.
     frame
-        The turned cells.
+        Turned cells.
     batch
-        [N] int64, the structure of each atom, in any order.
+        [N] int64, index of the structure of each atom, in any order.
     counts
-        [B] int64, the number of atoms of each structure.
+        [B] int64, number of atoms of each structure.
     radius
         Search radius, angstrom.
 
     Yields
     ------
     Pairs
-        An atom with itself only in another image. Pairs farther apart by rounding errors may be among them.
+        Pairs of the next atoms, those of an atom with itself only in another image. Due to rounding, pairs
+        may be included that are slightly farther apart than the radius.
 
     Raises
     ------
     ValueError
-        If one atom has more images in reach than memory could hold.
+        If one atom has more images in reach than fit into memory.
     """
     bins = count_bins(frame, counts)
     order, slices = find_slices(wrapped, frame, bins, int(bins.prod(0).sum()), batch)
     x1, _, y2, _, _, z3 = frame.vectors
-    images = (2 * radius / torch.stack([x1, y2, z3])).clamp(min=1).prod(0)  # of one partner, at most about
+    images = (2 * radius / torch.stack([x1, y2, z3])).clamp(min=1).prod(0)  # rough maximum per partner
     partners = torch.zeros_like(batch).index_add(0, slices.atom, slices.length.long())
     weights = partners * images.index_select(0, batch)
     ends = weights.cumsum(0)
@@ -81,7 +83,8 @@ def find_pairs(
             f"{radius:.6g} angstrom; lower the cutoff, or check that the cell is in angstrom"
         )
 
-    # Whole atoms up to where the running sum passes each multiple of the limit.
+    # Each portion consists of whole atoms, up to the atom at which the running sum passes a multiple of the
+    # limit.
     marks = torch.arange(1, int(total // limit) + 1, device=batch.device) * float(limit)
     inner = torch.searchsorted(ends, marks).clamp(max=len(batch) - 1) + 1
     borders = torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), len(batch))])
@@ -93,9 +96,9 @@ def find_pairs(
 
 
 class _Enumeration:
-    """The images in reach for slices of atoms, with the columns that are looked up for each atom.
+    """Enumerate the images in reach for slices of atoms, from columns that are looked up for each atom.
 
-    Columns of the partner are sorted by bin. Columns that depend on the structure only have one value where
+    Columns of the partner are sorted by bin. Columns that depend only on the structure have a single value if
     there is one structure.
     """
 
@@ -143,7 +146,7 @@ class _Enumeration:
         x = x + m3 * _pick(self.x3, i) + m2 * _pick(self.x2, i)
         middle, half = x * _pick(self.per_x1, i), rest.sqrt() * _pick(self.per_x1, i)
         first = -(middle + half).floor()
-        # An atom's own place is among its images once, and is left out.
+        # The images of an atom include its own position once. This image is left out.
         own = (self.rank.index_select(0, i) == j) & (m2 == 0) & (m3 == 0)
         row, within = expand(((half - middle).floor() - first + 1).to(torch.int32) - own.to(torch.int32))
         m1 = first.index_select(0, row) + within
@@ -162,21 +165,21 @@ class _Enumeration:
 
 
 def in_given_order(images: Tensor, places: Tensor, atom: Tensor) -> Tensor:
-    """Reorder images from the turned lattice vectors to the given ones.
+    """Reorder images from the order of the turned lattice vectors to that of the given ones.
 
     Parameters
     ----------
     images
         [3, E], innermost direction first.
     places
-        [3, N] or [3, 1]: which of the turned vectors each given one is, for each atom or all.
+        [3, N] or [3, 1]: index of the turned vector for each given vector, per atom or for all atoms.
     atom
-        [E] an atom of each edge.
+        [E] index of an atom of each edge.
 
     Returns
     -------
     Tensor
-        [3, E].
+        [3, E], images in the order of the given lattice vectors.
     """
     if places.shape[1] == 1:
         return images.index_select(0, places[:, 0])
@@ -184,5 +187,5 @@ def in_given_order(images: Tensor, places: Tensor, atom: Tensor) -> Tensor:
 
 
 def _pick(column: Tensor, atom: Tensor) -> Tensor:
-    """Look up a value of each atom, unless there is one for all."""
+    """Look up the value of each atom. A single value for all atoms is returned as is."""
     return column if len(column) == 1 else column.index_select(0, atom)

@@ -1,4 +1,4 @@
-"""A PyG batch from arrays that are joined already, without a graph object for each structure."""
+"""Build a PyG batch from arrays that are already joined, without one graph object per structure."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 def build_batch(
     data: GraphData, edge_index: torch.Tensor, n_nodes: Sequence[int], n_edges: Sequence[int]
 ) -> Batch:
-    """Build the batch that PyG's ``Batch.from_data_list`` makes of the graphs one by one.
+    """Build the same batch as PyG's ``Batch.from_data_list`` builds from the single graphs.
 
     Parameters
     ----------
     data
-        The joined graphs: nodes and edges of one after the other, ``src`` and ``dst`` counted through, and in
-        ``whole`` tensors with B rows. Their names tell what they belong to, see
-        `mml_graphs.graph_data.kind_by_name`.
+        Data of the joined graphs: nodes and edges of one graph after the other, ``src`` and ``dst`` as
+        indices of the joined nodes, and tensors with B rows in ``whole``. The kind of each key must follow
+        from its name, see `mml_graphs.graph_data.kind_by_name`.
     edge_index
-        [2, E]: ``src`` and ``dst``.
+        [2, E], ``src`` and ``dst``.
     n_nodes, n_edges
-        [B] each: the nodes and edges of each graph.
+        [B] each, numbers of nodes and edges of each graph.
 
     Returns
     -------
     Batch
-        ``get_example`` and ``to_data_list`` give the single graphs.
+        The batch. ``get_example`` and ``to_data_list`` return the single graphs.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def build_batch(
 
 @cache
 def _batch_class() -> type:
-    """Return the class of batches of ``Data``, which ``Batch`` itself looks for by ``inspect`` each time."""
+    """Return the class of batches of ``Data``, which ``Batch`` looks up with ``inspect`` for each batch."""
     module = pyg_data()
     return type(module.Batch(_base_cls=module.Data))
 

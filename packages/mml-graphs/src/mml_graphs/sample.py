@@ -1,4 +1,4 @@
-"""Read a structure from a sample, whatever form it has, and say clearly what is wrong with it."""
+"""Read the structure of a sample in any of the accepted forms, and report errors in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LATTICE_KEYS = ("lattice_params", "lattice_features")
 
 
 class Structure(NamedTuple):
-    """What a neighbour search needs.
+    """Arrays of a structure, as the neighbor search needs them.
 
     Attributes
     ----------
@@ -25,9 +25,9 @@ class Structure(NamedTuple):
     positions
         [N, 3] float64, Cartesian, angstrom.
     cell
-        [3, 3] float64, rows are the lattice vectors, angstrom; None for a molecule.
+        [3, 3] float64, rows are the lattice vectors, angstrom. ``None`` for a molecule.
     pbc
-        Which directions are periodic.
+        Periodicity along each of the three lattice vectors.
     """
 
     atomic_numbers: NDArray[np.int64]
@@ -37,7 +37,7 @@ class Structure(NamedTuple):
 
 
 def sample_name(sample: Mapping[str, Any]) -> str:
-    """Name a sample for an error message, by its ``sample_id`` where it has one."""
+    """Return a name of the sample for error messages, with its ``sample_id`` if it has one."""
     identifier = sample.get("sample_id")
     return "sample" if identifier is None else f"sample {identifier!r}"
 
@@ -46,14 +46,14 @@ def read_structure(sample: Mapping[str, Any], is_cartesian: bool | None = None) 
     """Read atoms, positions, cell and periodicity, and check them.
 
     ``pos`` (or ``frac_coords``), ``atomic_numbers``, ``cell`` (or ``lattice_params``, ``lattice_features``)
-    and ``pbc`` are taken where they are; what is missing comes from ``structure``.
+    and ``pbc`` are read from the sample. Missing ones are read from ``structure``.
 
     Parameters
     ----------
     sample
-        A sample; it is not changed.
+        Sample to read. It is not changed.
     is_cartesian
-        False if ``pos`` holds fractional coordinates.
+        ``False`` if ``pos`` contains fractional coordinates.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def read_structure(sample: Mapping[str, Any], is_cartesian: bool | None = None) 
     Raises
     ------
     ValueError
-        If a key is missing, has a wrong shape, or holds values that cannot be; the message names key and
+        If a key is missing, has the wrong shape or has invalid values. The message names the key and the
         value.
     """
     structure = sample.get("structure")
@@ -174,12 +174,12 @@ def _floats(sample: Mapping[str, Any], key: str) -> NDArray[np.float64]:
 
 
 def is_known_element(numbers: NDArray[np.int64]) -> bool:
-    """Tell whether all atomic numbers are from 1 to 118."""
-    return bool((numbers - 1).view(np.uint64).max() <= 117)  # one pass for both limits
+    """Return whether all atomic numbers are from 1 to 118."""
+    return bool((numbers - 1).view(np.uint64).max() <= 117)  # checks both limits in one pass
 
 
 def is_finite(array: NDArray[np.float64]) -> bool:
-    """Tell quickly that all values are finite; False also where the sum of their squares is not."""
+    """Return quickly whether all values are finite. Also ``False`` if the sum of their squares overflows."""
     flat = array.reshape(-1)
     return math.isfinite(flat @ flat)
 

@@ -1,4 +1,4 @@
-"""Arrays of structures and their edges to the tensors of the sample contract."""
+"""Convert arrays of structures and their edges to the tensors of the sample contract."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ Arrays = dict[str, NDArray[Any]]
 ENDS, VECTORS = ("src_nodes", "dst_nodes"), ("images", "offsets", "unit_offsets")
 EDGE_ARRAYS = (*ENDS, *VECTORS, "distances")
 
-LARGE_BLOCK = (32 << 20) - (64 << 10)  # with what the library adds, just within its limit; bytes
+LARGE_BLOCK = (32 << 20) - (64 << 10)  # bytes; with the library's own overhead, just below its 32 MB limit
 
-# numpy casts short arrays several times faster than torch does; it has no bfloat16.
+# NumPy casts short arrays several times faster than torch does. NumPy has no bfloat16.
 NUMPY_DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {torch.float32: np.float32}
 
 
 @cache
 def reuse_memory() -> None:
-    """Have the C library keep freed blocks of up to 32 MB for the next ones, once a process.
+    """Let the C library keep freed blocks of up to 32 MB for later allocations, once per process.
 
-    By default glibc hands blocks back to the system from some 128 kB on, and gets them again page by page,
-    which takes longer than to find the edges. Freeing one large block raises that limit to its size, 32 MB at
-    most (mallopt(3), M_MMAP_THRESHOLD). No page of it is touched. Other C libraries take no notice.
+    By default, glibc returns blocks of about 128 kB or more to the operating system and then allocates them
+    again page by page, which takes longer than finding the edges. Freeing one large block raises this limit
+    to the size of the block, but at most to 32 MB (mallopt(3), M_MMAP_THRESHOLD). None of the block's pages
+    are touched. This has no effect on other C libraries.
     """
     np.empty(LARGE_BLOCK, dtype=np.uint8)
 
@@ -45,23 +46,23 @@ def sample_arrays(
     offsets: NDArray[Any],
     unit_offsets: NDArray[Any],
 ) -> Arrays:
-    """Collect what a sample, or a batch, holds of one structure or of several.
+    """Collect the arrays of one or several structures for a sample or a batch.
 
-    Floats have torch's default dtype where numpy has it. No array shares memory with those of the structures,
-    which may be the caller's.
+    Floats have the dtype of `float_dtype`. The arrays do not share memory with those of the
+    structures, which may belong to the caller.
 
     Parameters
     ----------
     atomic_numbers, positions
-        [N] and [N, 3], angstrom: the atoms of B structures.
+        [N] and [N, 3], angstrom: atoms of B structures.
     cells
-        [B, 3, 3] or [3, 3], angstrom; None for a molecule.
+        [B, 3, 3] or [3, 3], angstrom. ``None`` for a molecule.
     pbc
-        [B, 3], which directions are periodic.
+        [B, 3], periodicity along each of the three lattice vectors.
     edges
         E edges between the N atoms.
     offsets, unit_offsets
-        [E, 3], as from `edge_geometry`.
+        [E, 3] each, from `edge_geometry`.
 
     Returns
     -------
@@ -95,15 +96,15 @@ def edge_geometry(
     positions
         [N, 3], angstrom.
     cell
-        The cell.
+        Completed cell.
     edges
         E edges.
 
     Returns
     -------
     offsets, unit_offsets
-        [E, 3]: ``images @ cell``, angstrom, and ``frac[dst] - frac[src] + images``; rounded to torch's
-        default dtype where numpy has it.
+        [E, 3] each: ``images @ cell``, angstrom, and ``frac[dst] - frac[src] + images``. Rounded to the
+        dtype of `float_dtype`.
     """
     fractions = positions @ cell.inverse
     offsets = np.empty((len(edges.src), 3), dtype=float_dtype())
@@ -120,25 +121,25 @@ def edge_geometry(
 
 
 def float_dtype() -> type[np.floating[Any]]:
-    """Return the dtype of numpy that is nearest to torch's default one."""
+    """Return float32 if it is torch's default dtype, and float64 for any other default dtype."""
     return NUMPY_DTYPES.get(torch.get_default_dtype(), np.float64)
 
 
 def empty_edges(n_edges: int) -> Arrays:
-    """Allocate what a sample, or a batch, holds of its edges; floats have the dtype of `float_dtype`."""
+    """Allocate the edge arrays of a sample or a batch. Floats have the dtype of `float_dtype`."""
     arrays = {key: np.empty((n_edges, 3), dtype=float_dtype()) for key in VECTORS}
     arrays["distances"] = np.empty(n_edges, dtype=float_dtype())
     return arrays | {key: np.empty(n_edges, dtype=np.int64) for key in ENDS}
 
 
 def copy_edges(source: Arrays, target: Arrays) -> None:
-    """Copy the arrays of edges."""
+    """Copy the edge arrays from ``source`` to ``target``."""
     for key in EDGE_ARRAYS:
         target[key][...] = source[key]
 
 
 def empty_batch(n_structures: int, n_atoms: int, n_edges: int) -> Arrays:
-    """Allocate what `sample_arrays` gives of a batch; the ends of edges are the rows of ``edge_index``."""
+    """Allocate the arrays of a batch as in `sample_arrays`. The edge ends are rows of ``edge_index``."""
     reuse_memory()
     dtype = np.dtype(float_dtype())
     integer, truth = np.dtype(np.int64), np.dtype(np.bool_)
@@ -158,7 +159,7 @@ def empty_batch(n_structures: int, n_atoms: int, n_edges: int) -> Arrays:
 
 
 def _in_one_block(forms: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> Arrays:
-    """Allocate arrays of some shapes and dtypes side by side: one block is reused sooner than many."""
+    """Allocate arrays in one block of memory, which the C library reuses sooner than several blocks."""
     sizes = {key: math.prod(shape) * dtype.itemsize for key, (shape, dtype) in forms.items()}
     block = np.empty(sum(size + 64 for size in sizes.values()) + 64, dtype=np.uint8)
     arrays, start = {}, -block.ctypes.data % 64
@@ -169,11 +170,11 @@ def _in_one_block(forms: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) ->
 
 
 def as_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
-    """Return arrays as tensors that share their memory, floats in torch's default dtype."""
+    """Return arrays as tensors that share their memory. Floats are converted to torch's default dtype."""
     tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
     src, dst = arrays["src_nodes"], arrays["dst_nodes"]
     if len(src) > BLOCK and src.base is not None and src.base is dst.base and src.base.shape == (2, len(src)):
-        # Rows of one tensor too, so that `mml_graphs.graph_data.join_ends` finds it.
+        # Return rows of one tensor here too, so that `mml_graphs.graph_data.join_ends` finds this tensor.
         tensors["src_nodes"], tensors["dst_nodes"] = torch.from_numpy(src.base).unbind()
     dtype = torch.get_default_dtype()
     if arrays["pos"].dtype == np.float64 and dtype is not torch.float64:

@@ -1,4 +1,4 @@
-"""The compiled neighbour searches behind the backends: candidate pairs, sorted by source atom."""
+"""Call the neighbor searches of the backends, which return candidate pairs sorted by source atom."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from mml_graphs.lattice import Cell, Pbc
 
 BACKENDS = ("auto", "numpy", "pymatgen", "vesin", "ase")
 
-# Measured on one core (benchmarks/graphs.py): pymatgen's search is the fastest up to 2e5 atoms (vesin's is as
-# fast from 1e5 on, but putting its pairs in order takes as long again); but from 24 to 400 atoms of a common
-# density, at 4 to 8 angstrom, computing all distances at once is quicker.
+# Measured on one core (benchmarks/graphs.py): pymatgen's search is the fastest up to 2e5 atoms. (From 1e5
+# atoms on, vesin's search is as fast, but sorting its pairs takes as long again.) However, from 24 to 400
+# atoms of a common density, at 4 to 8 angstrom, computing all distances at once is faster.
 DENSE_FROM, DENSE_TO = 10_000, 500_000  # distances
 DENSE_ATOMS = 16
-# pymatgen's search lists 27 neighbours of each cube between its outermost atoms: this many take 100 MB.
+# pymatgen's search lists 27 neighbors of each cube between its outermost atoms. This many cubes take 100 MB.
 MOST_CUBES = 500_000
 
 Candidates = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating[Any]], NDArray[np.float64]]
 
 
 def choose_backend(positions: NDArray[np.float64], cell: Cell, radius: float) -> str:
-    """Choose the fastest search.
+    """Choose the fastest neighbor search for a structure.
 
     Parameters
     ----------
     positions
         [N, 3], wrapped into the cell, angstrom.
     cell
-        The cell.
+        Completed cell.
     radius
         Search radius, angstrom.
 
     Returns
     -------
     str
-        ``"pymatgen"``; ``"numpy"`` for some tens to hundreds of atoms; ``"vesin"`` for very sparse ones.
+        ``"pymatgen"`` for most structures, ``"numpy"`` for structures of tens to hundreds of atoms,
+        ``"vesin"`` for very sparse structures.
     """
     n_atoms = len(positions)
     if n_atoms >= DENSE_ATOMS and is_dense(n_atoms, count_candidates(n_atoms, cell, radius)):
@@ -51,12 +52,12 @@ def choose_backend(positions: NDArray[np.float64], cell: Cell, radius: float) ->
 
 
 def is_dense(n_atoms: int, n_candidates: float) -> bool:
-    """Tell whether it is quickest to compute all of so many distances at once."""
+    """Return whether computing all distances at once is the fastest search for this number of candidates."""
     return n_atoms >= DENSE_ATOMS and DENSE_FROM <= n_candidates <= DENSE_TO
 
 
 def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
-    """Find the pairs within a radius; whether a pair at the very radius is among them depends on the backend.
+    """Find the pairs within a radius. The backend decides whether pairs at exactly the radius are included.
 
     Parameters
     ----------
@@ -65,15 +66,15 @@ def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius:
     positions
         [N, 3], wrapped into the cell, angstrom.
     cell
-        The cell.
+        Completed cell.
     radius
         Search radius, angstrom.
 
     Returns
     -------
     src, dst, images, distances
-        [E], [E], [E, 3] and [E], sorted by ``src``; they may be written to. Each atom is paired with itself,
-        at a distance of zero, under ``"pymatgen"`` only.
+        [E], [E], [E, 3] and [E], sorted by ``src``, as writable arrays. With ``"pymatgen"`` only, each atom
+        is also paired with itself, at a distance of zero.
 
     Raises
     ------
@@ -84,9 +85,9 @@ def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius:
 
 
 def _too_many_cubes(positions: NDArray[np.float64], width: float) -> bool:
-    """Tell whether the box around the atoms holds more cubes than pymatgen's search should list."""
+    """Return whether the box around the atoms has more cubes than pymatgen's search should list."""
     if (float(positions.max() - positions.min()) / width + 3) ** 3 <= MOST_CUBES:
-        return False  # one number bounds all three sides, at a third of the time
+        return False  # bounds all three sides by one number, in a third of the time
     extent = (positions.max(axis=0) - positions.min(axis=0)).tolist()
     return math.prod(length / width + 3 for length in extent) > MOST_CUBES
 
@@ -108,7 +109,7 @@ def _compiled_search() -> Callable[..., Candidates]:
     Raises
     ------
     ImportError
-        If it is not installed.
+        If pymatgen-core is not installed.
     """
     module = optional_module(
         "pymatgen.optimization.neighbors", "pymatgen-core", "neighbour backend 'pymatgen'"
@@ -119,7 +120,7 @@ def _compiled_search() -> Callable[..., Candidates]:
 
 @cache
 def _periodic_flags(pbc: Pbc) -> NDArray[np.int64]:
-    """Return which directions are periodic as `_compiled_search` takes it."""
+    """Return the periodic directions in the form that `_compiled_search` expects."""
     return np.array(pbc, dtype=np.int64)
 
 
@@ -130,7 +131,7 @@ def _vesin(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candida
         positions, cell.matrix, np.array(cell.pbc), quantities="PSd", copy=False
     )
     src, dst = pairs.astype(np.int64, copy=False).T
-    # The arrays are vesin's own. Every image is a whole number that float32 holds exactly.
+    # The arrays belong to vesin and are copied. Images are whole numbers that float32 represents exactly.
     return src.copy(), dst.copy(), images.astype(np.float32), distances.copy()
 
 

@@ -1,4 +1,4 @@
-"""Fewer edges, or more: the nearest k, one a pair, self loops."""
+"""Select and add edges: the nearest k neighbors, one edge per pair, self loops."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mml_graphs.neighbors import Edges
 
 
 def nearest_neighbors(edges: Edges, n_atoms: int, k: int, tie_tolerance: float, symmetric: bool) -> Edges:
-    """Keep the k nearest neighbours of each source atom, and whoever ties with the k-th.
+    """Keep the k nearest neighbors of each source atom, and all neighbors tied with the k-th.
 
-    Keeping ties makes the result independent of the order of atoms, of the choice of cell and of rotation.
+    Keeping ties makes the result independent of the order of the atoms, the choice of the cell and rotations.
 
     Parameters
     ----------
@@ -20,16 +20,18 @@ def nearest_neighbors(edges: Edges, n_atoms: int, k: int, tie_tolerance: float, 
     n_atoms
         Number of atoms, N.
     k
-        How many to keep, at least one.
+        Number of neighbors to keep, at least one.
     tie_tolerance
-        An edge stays that is at most this much longer than the k-th shortest one, angstrom.
+        Largest difference in length between the k-th shortest edge and an edge that is tied with it,
+        angstrom.
     symmetric
-        Keep an edge where either end keeps it, so that the result equals its own reverse.
+        If ``True``, keep an edge if at least one of its atoms keeps it, so that the result contains the
+        reverse of every edge.
 
     Returns
     -------
     Edges
-        Sorted by source.
+        Kept edges, sorted by source.
     """
     degrees = np.bincount(edges.src, minlength=n_atoms)
     if not edges.src.size or degrees.max() <= k:
@@ -40,15 +42,16 @@ def nearest_neighbors(edges: Edges, n_atoms: int, k: int, tie_tolerance: float, 
     reach = np.full(n_atoms, np.inf)
     reach[crowded] = edges.distances[order[kth]] + tie_tolerance
     limit = reach[edges.src]
-    if symmetric:  # an edge is as long as its reverse, to the last bit
+    if symmetric:  # an edge and its reverse have exactly the same length
         limit = np.maximum(limit, reach[edges.dst])
     return edges.take(edges.distances <= limit)
 
 
 def one_per_pair(edges: Edges) -> Edges:
-    """Keep one direction of each pair: from the lower index to the higher.
+    """Keep one direction of each pair, from the lower index to the higher.
 
-    Between an atom and its own image, the one whose first non-zero image component is positive.
+    Of the two edges between an atom and its own image, keep the one whose first non-zero image component is
+    positive.
 
     Parameters
     ----------
@@ -58,7 +61,7 @@ def one_per_pair(edges: Edges) -> Edges:
     Returns
     -------
     Edges
-        Half of them, in the same order.
+        Half of the edges, in the same order.
     """
     x, y, z = edges.images.T
     positive = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
@@ -78,7 +81,7 @@ def with_self_loops(edges: Edges, n_atoms: int) -> Edges:
     Returns
     -------
     Edges
-        N more, sorted by source, the loop of an atom before its other edges.
+        The edges and N self loops, sorted by source. The self loop of an atom precedes its other edges.
     """
     atoms: NDArray[np.int64] = np.arange(n_atoms)
     zeros = np.zeros((n_atoms, 3))

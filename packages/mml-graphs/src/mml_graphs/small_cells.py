@@ -1,4 +1,4 @@
-"""Neighbours of many small structures at once, by enumerating the lattice points in a sphere."""
+"""Find the neighbors of many small structures at once, by enumerating the lattice points in a sphere."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ Ints = NDArray[np.int64]
 
 
 def group_edges(structures: Structures, cutoff: float) -> GroupEdges:
-    r"""Find the edges of several structures in vectorised operations over all of them.
+    r"""Find the edges of several structures, in operations that are vectorized over all of them.
 
     For each pair of atoms of a structure, the images within the cutoff are the lattice points in a sphere.
-    With the cell :math:`M = L Q`, where :math:`L` is lower triangular and :math:`Q` a rotation, an edge with
-    fractional coordinates :math:`t` has the squared length :math:`|t L|^2`, of which the third component
-    depends on :math:`t_3` alone, the second on :math:`t_3` and :math:`t_2`. So the third index of the image
-    has a range, each value of it gives a range for the second, and each pair of values one for the first,
-    whose ends are on the sphere: nothing is enumerated that is not an edge, however skewed the cell is
-    (Fincke and Pohst, Math. Comput. 44, 463 (1985)).
+    The cell is factorized as :math:`M = L Q`, where :math:`L` is lower triangular and :math:`Q` is a
+    rotation. An edge with fractional coordinates :math:`t` then has the squared length :math:`|t L|^2`, whose
+    third component depends only on :math:`t_3`, and whose second component depends only on :math:`t_3` and
+    :math:`t_2`. The third index of the image therefore has a range. Each of its values gives a range for the
+    second index, and each pair of values gives a range for the first index, with both ends on the sphere. All
+    enumerated images are edges, however skewed the cell is (Fincke and Pohst, Math. Comput. 44, 463 (1985)).
 
     Parameters
     ----------
     structures
-        B structures with N atoms together. Time and memory go with the squared number of atoms of each.
+        B structures with N atoms in total. Time and memory are proportional to the squared number of atoms of
+        each structure.
     cutoff
         Largest distance, angstrom, inclusive.
 
     Returns
     -------
     GroupEdges
-        Of each settled structure, what `mml_graphs.neighbors.search` finds.
+        For each settled structure, the same edges as from `mml_graphs.neighbors.search`.
     """
     positions, n_structures = structures.positions, len(structures.cells)
     starts = np.array(structures.starts[:-1])
@@ -42,14 +43,14 @@ def group_edges(structures: Structures, cutoff: float) -> GroupEdges:
     owner = np.arange(n_structures).repeat(n_atoms)
     fractions = np.einsum("ni,nij->jn", positions, structures.inverses[owner])
 
-    # All pairs of atoms of a structure, an atom with itself among them.
+    # All pairs of atoms of a structure, including each atom with itself.
     partners = n_atoms.take(owner)
     src = np.arange(len(owner)).repeat(partners)
     dst = np.arange(len(src)) + (starts.take(owner) - partners.cumsum() + partners).repeat(partners)
     x, y, z = fractions.take(dst, axis=1) - fractions.take(src, axis=1)
     structure = owner.take(src)
     xx, yx, yy, zx, zy, zz = (part.take(structure) for part in _lower_triangles(structures.matrices))
-    free_x = free_y = free_z = None  # where an image other than zero is allowed
+    free_x = free_y = free_z = None  # True if images other than zero are allowed
     if not structures.pbc.all():
         free_x, free_y, free_z = (flags.take(structure) for flags in structures.pbc.T)
 
@@ -111,7 +112,7 @@ def group_edges(structures: Structures, cutoff: float) -> GroupEdges:
 
 
 def translations(images: Floats, matrices: Floats, counts: list[int]) -> Floats:
-    """Return ``images @ cell`` [E, 3] for so many images of each structure, angstrom."""
+    """Compute ``images @ cell`` [E, 3], angstrom, for images that are grouped by structure."""
     vectors = np.empty_like(images)
     start = 0
     for matrix, count in zip(matrices, counts, strict=True):
@@ -122,21 +123,26 @@ def translations(images: Floats, matrices: Floats, counts: list[int]) -> Floats:
 
 
 def within(center: Floats, half: Floats, free: NDArray[np.bool_] | None) -> tuple[Floats, Ints]:
-    """Enumerate the integers within ``half`` of each center, with their rows; only zero where not free."""
+    """Enumerate the integers within ``half`` of each center, and return them with their rows.
+
+    In rows that are not free, zero is the only integer that is considered.
+    """
     first, last = np.ceil(center - half), np.floor(center + half)
     if free is not None:
         first, last = np.where(free, first, np.maximum(first, 0)), np.where(free, last, np.minimum(last, 0))
     counts = np.maximum(last - first + 1.0, 0.0).astype(np.int64)
     row = np.arange(len(counts)).repeat(counts)
-    # In row r, from its first integer on: what is counted through all rows, less what came before the row.
+    # In each row, count from its first integer on: the index over all rows, minus the number of earlier
+    # integers.
     before = counts.cumsum() - counts
     return np.arange(float(len(row))) + (first - before).repeat(counts), row
 
 
 def _lower_triangles(cells: Floats) -> Floats:
-    """Return the lower triangles xx, yx, yy, zx, zy, zz [6, B] that cells [B, 3, 3] have when rotated.
+    """Return the lower triangles xx, yx, yy, zx, zy, zz [6, B] of the rotated cells [B, 3, 3].
 
-    By Gram and Schmidt, each time from what is left of the vector, which keeps the error small.
+    This is the modified Gram-Schmidt process. It projects the remainder of each vector, which keeps the error
+    small.
     """
     a, b, c = cells[:, 0], cells[:, 1], cells[:, 2]
     xx = np.sqrt(np.einsum("bi,bi->b", a, a))

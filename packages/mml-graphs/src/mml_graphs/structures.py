@@ -1,4 +1,4 @@
-"""The structures of a batch as joined arrays, read and checked together."""
+"""Read and check the structures of a batch together, as joined arrays."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from mml_graphs.lattice import Cell, Pbc, invert_cells
 from mml_graphs.sample import LATTICE_KEYS, Structure, is_finite, is_known_element
 from mml_graphs.sample_tensors import Arrays
 
-# What a sample's ``structure`` only completes.
+# If a sample has one of these keys, its ``structure`` only provides the missing ones.
 OTHER_FORMS = {"atomic_numbers", "pos", "frac_coords", "cell", "pbc", *LATTICE_KEYS}
 
 
 class Structures(NamedTuple):
-    """B structures with N atoms together, one after the other.
+    """Arrays of B structures with N atoms in total, one structure after the other.
 
     Attributes
     ----------
     starts
-        [B + 1], the first atom of each structure, and N.
+        [B + 1], index of the first atom of each structure, followed by N.
     atomic_numbers
         [N] int64.
     positions
         [N, 3] float64, Cartesian, angstrom.
     cells
-        [B, 3, 3] float64, as the samples have them, angstrom; zeros for a molecule.
+        [B, 3, 3] float64, cells as given in the samples, angstrom. Zeros for a molecule.
     matrices, inverses
-        [B, 3, 3], the completed cells and their inverses, see `mml_graphs.lattice.Cell`.
+        [B, 3, 3] each, completed cells and their inverses, see `mml_graphs.lattice.Cell`.
     pbc
         [B, 3] bool.
     """
@@ -55,12 +55,12 @@ class Structures(NamedTuple):
         return radius * np.sqrt(np.square(self.inverses).sum(axis=1))
 
     def count_candidates(self, radius: float) -> NDArray[np.float64]:
-        """Estimate atoms times images within reach, [B], as `mml_graphs.dense.count_candidates` does."""
+        """Estimate atoms times images within reach, [B], like `mml_graphs.dense.count_candidates`."""
         n_atoms = np.array(self.counts)
         return n_atoms * n_atoms * np.where(self.pbc, 1.0 + 2.0 * self.reaches(radius), 1.0).prod(axis=1)
 
     def one(self, index: int) -> tuple[Structure, Cell]:
-        """Return one of the structures, and its cell."""
+        """Return one of the structures and its completed cell."""
         atoms = slice(self.starts[index], self.starts[index + 1])
         x, y, z = self.pbc[index].tolist()
         pbc: Pbc = (x, y, z)
@@ -70,7 +70,7 @@ class Structures(NamedTuple):
         )
 
     def take(self, members: list[int]) -> Structures:
-        """Return some of the structures."""
+        """Return the structures with the given indices."""
         if len(members) == len(self.cells):
             return self
         counts = [self.starts[index + 1] - self.starts[index] for index in members]
@@ -87,18 +87,19 @@ class Structures(NamedTuple):
 
 
 class GroupEdges(NamedTuple):
-    """Edges of several structures, found together.
+    """Edges of several structures that were found together.
 
     Attributes
     ----------
     counts
-        [B], edges of each structure; E together.
+        [B], number of edges of each structure, E in total.
     settled
-        [B], False where these are not the edges: an atom has none, two atoms are in one place, or a pair is
-        so near to the cutoff that its exact length has to decide. Search such a structure by itself.
+        [B], ``False`` if the edges of a structure are not final: an atom has no edge, two atoms are in one
+        place, or a pair is so close to the cutoff that its exact length has to decide. Search such a
+        structure separately.
     write
-        Writes the edges to arrays as from `mml_graphs.sample_tensors.empty_edges`, sorted by source; atoms
-        are counted through all structures.
+        Function that writes the edges, sorted by source, to arrays from
+        `mml_graphs.sample_tensors.empty_edges`. Atoms are counted through all structures.
     """
 
     counts: list[int]
@@ -122,19 +123,19 @@ def join_structures(structures: Sequence[tuple[Structure, Cell]]) -> Structures:
 def read_plain(samples: Sequence[Mapping[str, Any]]) -> Structures | None:
     """Read samples that have arrays ``atomic_numbers``, ``pos`` (Cartesian) and ``cell``, or a ``structure``.
 
-    What `mml_graphs.sample.read_structure` and `mml_graphs.lattice.complete_cell` give one by one, together
-    and at a fraction of the time.
+    The result is the same as that of `mml_graphs.sample.read_structure` and
+    `mml_graphs.lattice.complete_cell` for the single samples, but takes a fraction of the time.
 
     Parameters
     ----------
     samples
-        One or more samples; they are not changed.
+        One or more samples. They are not changed.
 
     Returns
     -------
     Structures or None
-        None where it takes a closer look at one sample after the other: one has its structure in another
-        form, or something is wrong with it.
+        ``None`` if the samples have to be read one by one, because a structure is in another form or is
+        invalid.
     """
     numbers, positions, cells, pbc = [], [], [], []
     for sample in samples:
@@ -184,7 +185,7 @@ def read_plain(samples: Sequence[Mapping[str, Any]]) -> Structures | None:
 
 
 def may_be_fractional(structures: Structures) -> bool:
-    """Tell whether all atoms of a structure of several have coordinates from 0 to 1."""
+    """Return whether any structure with several atoms has all of its coordinates between 0 and 1."""
     outside = np.abs(structures.positions - 0.5).max(axis=1) > 0.5
     some_outside = np.logical_or.reduceat(outside, structures.starts[:-1])
     return not some_outside.all() and bool((np.array(structures.counts)[~some_outside] > 1).any())

@@ -1,10 +1,10 @@
-"""What tests of periodic graphs need: crystals and graphs for hypothesis, a brute-force oracle, comparisons.
+"""Test periodic graphs: crystals and graphs for hypothesis, a brute-force neighbor search, comparisons.
 
-For use in the tests of other packages too. The strategies import hypothesis when they are called.
+Other packages can use this module in their tests, too. The strategies import hypothesis when they are called.
 
 Examples
 --------
-A law about your own neighbour search::
+Test your own neighbor search::
 
     @given(crystals())
     def test_my_search(crystal):
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 
 class Crystal(NamedTuple):
-    """A structure without elements.
+    """A crystal structure without chemical elements.
 
     Attributes
     ----------
     positions
-        [N, 3] float64, angstrom; atoms lie inside and outside of the cell and on its boundary.
+        [N, 3] float64, angstrom. Atoms lie inside the cell, outside the cell and on its boundary.
     cell
         [3, 3] float64, rows are the lattice vectors, angstrom.
     pbc
-        Which directions are periodic.
+        Periodicity along each of the three lattice vectors.
     """
 
     positions: NDArray[np.float64]
@@ -50,7 +50,7 @@ class Crystal(NamedTuple):
     pbc: Pbc
 
     def sample(self, **extra: Any) -> dict[str, Any]:
-        """Return a sample of the sample contract, of carbon, with further keys."""
+        """Return a sample in which all atoms are carbon, with the given further keys."""
         return {
             "atomic_numbers": np.full(len(self.positions), 6),
             "pos": self.positions,
@@ -67,26 +67,26 @@ def crystals(
     pbc: Pbc | None = None,
     separation: float = 0.25,
 ) -> SearchStrategy[Crystal]:
-    """Draw crystals, slabs, wires and clusters, in skewed, flat, long, left-handed cells.
+    """Draw crystals, slabs, wires and clusters in skewed, flat, long and left-handed cells.
 
-    All coordinates are short binary fractions, so that distances do not depend on how they are computed, and
-    pairs at exactly the cutoff are common.
+    All coordinates are short binary fractions. Distances therefore do not depend on how they are computed,
+    and pairs at exactly the cutoff are common.
 
     Parameters
     ----------
     max_atoms
         Largest number of atoms.
     min_length, max_length
-        Bounds of the diagonal of the cell, angstrom.
+        Smallest and largest diagonal element of the cell, angstrom.
     pbc
-        Periodic directions; None draws any mix.
+        Periodicity along each of the three lattice vectors. ``None`` draws any combination.
     separation
         Smallest distance between two atoms, images included, angstrom.
 
     Returns
     -------
     SearchStrategy
-        Of `Crystal`.
+        Strategy for `Crystal`.
     """
     from hypothesis import assume
     from hypothesis import strategies as st
@@ -112,27 +112,27 @@ def crystals(
 def brute_force_edges(
     positions: NDArray[np.float64], cell: NDArray[np.float64] | None, pbc: Pbc, cutoff: float
 ) -> Edges:
-    """Find edges by looking at every pair of atoms in every image that could be near enough, in float64.
+    """Find edges by examining every pair of atoms in every image that may be near enough, in float64.
 
     Parameters
     ----------
     positions
         [N, 3], angstrom.
     cell
-        [3, 3], rows are the lattice vectors, angstrom; None for a molecule.
+        [3, 3], rows are the lattice vectors, angstrom. ``None`` for a molecule.
     pbc
-        Which directions are periodic.
+        Periodicity along each of the three lattice vectors.
     cutoff
         Largest distance, angstrom, inclusive.
 
     Returns
     -------
     Edges
-        Sorted by source, destination and image.
+        Edges sorted by source, destination and image.
     """
     matrix = np.eye(3) if cell is None else np.asarray(cell, dtype=np.float64)
     inverse = np.linalg.inv(matrix)
-    # Planes of constant fractional coordinate are 1 / |column of the inverse| apart.
+    # The distance between planes of constant fractional coordinate is 1 / |column of the inverse|.
     fractions = positions @ inverse
     spread = fractions.max(axis=0) - fractions.min(axis=0)
     reach = np.ceil(cutoff * np.linalg.norm(inverse, axis=0) + spread).astype(int) + 1
@@ -159,19 +159,20 @@ def brute_force_edges(
 def assert_same_edges(
     actual: Edges | Mapping[str, Any], expected: Edges | Mapping[str, Any], atol: float = 1e-9
 ) -> None:
-    """Assert that two results hold the same edges, in whatever order, with the same distances.
+    """Assert that two results have the same edges, in any order, with the same distances.
 
     Parameters
     ----------
     actual, expected
         `Edges`, or samples with ``src_nodes``, ``dst_nodes``, ``images`` and ``distances``.
     atol
-        How far the distances of an edge may differ, angstrom; 1e-5 suits float32.
+        Largest difference between the distances of an edge, angstrom. 1e-5 is suitable for float32.
 
     Raises
     ------
     AssertionError
-        If an edge is missing, too many, or there twice, or a distance differs; it shows some of them.
+        If an edge is missing, unexpected or duplicated, or a distance differs. The message lists some of
+        these edges.
     """
     one, other = _table(actual), _table(expected)
     missing, surplus = sorted(other.keys() - one.keys()), sorted(one.keys() - other.keys())
@@ -205,9 +206,10 @@ def _table(edges: Edges | Mapping[str, Any]) -> dict[tuple[int, int, tuple[int, 
 
 
 def graphs_alike(max_graphs: int = 1) -> SearchStrategy[list[GraphData]]:
-    """Draw graphs that hold the same keys, so that they can be batched.
+    """Draw graphs that have the same keys, so that they can be batched.
 
-    With repeated edges and none, one node, as many nodes as edges, and names that mean something elsewhere.
+    The graphs include graphs with repeated edges, without edges, with one node, with as many nodes as edges,
+    and with key names that have a meaning elsewhere.
 
     Parameters
     ----------
@@ -217,7 +219,7 @@ def graphs_alike(max_graphs: int = 1) -> SearchStrategy[list[GraphData]]:
     Returns
     -------
     SearchStrategy
-        Of lists of `GraphData`, to be given to ``mml_graphs.graph_libraries.build``.
+        Strategy for lists of `GraphData`. Pass them to ``mml_graphs.graph_libraries.build``.
     """
     from hypothesis import strategies as st
 
@@ -252,12 +254,12 @@ def graphs_alike(max_graphs: int = 1) -> SearchStrategy[list[GraphData]]:
 
 
 def assert_same_graph(graph: Any, other: Any) -> None:
-    """Assert that two graphs, of PyG or DGL, have equal nodes, edges in equal order, and equal data.
+    """Assert that two graphs of PyG or DGL have equal nodes, equal edges in the same order, and equal data.
 
     Raises
     ------
     AssertionError
-        With the first part that differs.
+        If a part differs. The message describes the first one.
     """
     one, two = (each if isinstance(each, GraphData) else take_apart(each) for each in (graph, other))
     if one.n_nodes != two.n_nodes:

@@ -1,9 +1,9 @@
-"""Structures of a batch in a frame in which lattice sums are short, by torch operations on any device.
+"""Turn the structures of a batch into a frame with short lattice sums, with torch operations on any device.
 
-Each cell is turned so that its vectors, taken in a fitting order, are ``(x1, 0, 0)``, ``(x2, y2, 0)`` and
-``(x3, y3, z3)``: which images of an atom are within a sphere is then decided for one direction after the
-other, the outermost first (the enumeration of Fincke and Pohst, Math. Comp. 44, 463 (1985)). Directions
-that are not periodic get a period so long that no image is in reach: every structure then has three periods.
+Each cell is turned so that its vectors, in a suitable order, are ``(x1, 0, 0)``, ``(x2, y2, 0)`` and
+``(x3, y3, z3)``. The images of an atom within a sphere are then found for one direction after the other, the
+outermost first (the enumeration of Fincke and Pohst, Math. Comp. 44, 463 (1985)). Directions that are not
+periodic get a period so long that no image is in reach. Every structure therefore has three periods.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ class Frame(NamedTuple):
     Attributes
     ----------
     axes
-        [B, 3] int64: which given lattice vector is the innermost, middle and outermost one.
+        [B, 3] int64: indices of the given lattice vectors that are the innermost, middle and outermost
+        vector.
     basis
         [3, 3, B] float64: ``basis[k]`` is the unit vector along coordinate k of the frame.
     vectors
         [6, B] float64: x1, x2, y2, x3, y3, z3, angstrom.
     reach
-        [3, B] float64: what the search radius is in fractional coordinates.
+        [3, B] float64: search radius in fractional coordinates.
     origin
-        [3, B] float64: the least coordinate of an atom in directions that are not periodic, else 0.
+        [3, B] float64: smallest coordinate of an atom in directions that are not periodic, 0 in the others.
     flat
-        [B] bool: whether the periodic vectors span no volume (area, length).
+        [B] bool: ``True`` if the periodic vectors span no volume (area, length).
     """
 
     axes: Tensor
@@ -44,7 +45,7 @@ class Frame(NamedTuple):
 
 
 class Wrapped(NamedTuple):
-    """N atoms moved into their turned cells.
+    """N atoms that were moved into their turned cells.
 
     Attributes
     ----------
@@ -53,7 +54,7 @@ class Wrapped(NamedTuple):
     coordinates
         [3, N] float64, angstrom.
     shifts
-        [3, N] float64, integer-valued: the lattice translations that were taken off, innermost vector first.
+        [3, N] float64, integer-valued: lattice translations that were subtracted, innermost vector first.
     """
 
     fractions: Tensor
@@ -71,25 +72,26 @@ def turn(
     positions
         [N, 3] float64, angstrom.
     cell
-        [B, 3, 3] float64, rows are the lattice vectors, angstrom; only the periodic ones are looked at.
+        [B, 3, 3] float64, rows are the lattice vectors, angstrom. Only the periodic ones are used.
     pbc
         [B, 3] bool.
     batch
-        [N] int64, the structure of each atom.
+        [N] int64, index of the structure of each atom.
     occupied
-        [B] bool: whether a structure has atoms; the cells of those that have none are not looked at.
+        [B] bool: ``True`` if a structure has atoms. The cells of structures without atoms are ignored.
     radius
         Search radius, angstrom.
 
     Returns
     -------
     Frame
-        Where ``flat`` is True, the rest is meaningless.
+        Turned cells. If ``flat`` is ``True`` for a structure, its other values are meaningless.
     """
     periodic = pbc & occupied[:, None]
     cell = torch.where(periodic[:, :, None], cell, 0.0)
     lengths = torch.linalg.vector_norm(cell, dim=-1)
-    # Shortest vector innermost: it has the most images, and they are found last, when most pairs are gone.
+    # The shortest vector is the innermost: it has the most images, which are found last, when few pairs
+    # remain.
     axes = torch.where(periodic, lengths, torch.inf).argsort(dim=1, stable=True)
     first, second, third = cell.gather(1, axes[:, :, None].expand_as(cell)).unbind(1)
     long1, long2, long3 = lengths.gather(1, axes).unbind(1)
@@ -101,7 +103,7 @@ def turn(
     x2 = (second * e1).sum(1)
     across = second - x2[:, None] * e1
     y2 = torch.linalg.vector_norm(across, dim=-1)
-    # Any direction will do where the second vector is not periodic: that of the axis farthest from e1.
+    # If the second vector is not periodic, any direction is valid. Use that of the axis farthest from e1.
     farthest = torch.zeros_like(first).scatter(1, e1.abs().argmin(1, keepdim=True), 1.0)
     normal = torch.nn.functional.normalize(farthest - (farthest * e1).sum(1, keepdim=True) * e1, dim=1)
     e2 = torch.where(has2[:, None], across / y2[:, None], normal)
@@ -143,14 +145,14 @@ def wrap(positions: Tensor, frame: Frame, batch: Tensor) -> Wrapped:
     positions
         [N, 3] float64, angstrom.
     frame
-        The turned cells.
+        Turned cells.
     batch
-        [N] int64, the structure of each atom.
+        [N] int64, index of the structure of each atom.
 
     Returns
     -------
     Wrapped
-        In fractional and Cartesian coordinates of the frame.
+        Atoms in fractional and Cartesian coordinates of the frame.
     """
     x, y, z = _project(positions, frame.basis, batch) - frame.origin.index_select(1, batch)
     x1, x2, y2, x3, y3, z3 = frame.vectors.index_select(1, batch)
