@@ -1,4 +1,4 @@
-"""Make a data set of the shards in a directory: count, check splits, summarize, write the manifest."""
+"""Assemble the shards in a directory into a data set: check splits, summarize shards, write the manifest."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -22,19 +22,20 @@ Summarize = Callable[[Sequence[Callable[[], ShardSummary]]], Iterable[ShardSumma
 
 
 def shard_name(number: int) -> str:
-    """File name of a shard."""
+    """Return the file name of a shard."""
     return f"shard-{number:05d}.lmdb"
 
 
 def shards_in(directory: Path) -> list[Path]:
-    """Shards of a directory, in order."""
+    """Return the shards of a directory, in order."""
     return sorted(directory.glob("shard-*.lmdb"))
 
 
 def count_records(shards: Iterable[Path]) -> list[int]:
-    """Return how many records each shard holds; a file without a byte holds none.
+    """Return the number of records in each shard. An empty file has no records.
 
-    LMDB makes the file first and writes its header then: a writer that is killed in between leaves it empty.
+    LMDB creates the file first and writes its header afterwards. A writer that is killed in between leaves an
+    empty file.
     """
     return [
         int(open_shard(path).environment.stat()["entries"]) if path.stat().st_size else 0 for path in shards
@@ -56,26 +57,26 @@ def assemble(
     transforms: dict[str, Any] | None = None,
     summarize: Summarize = _one_by_one,
 ) -> Manifest:
-    """Write the manifest, splits and sizes of the shards in `directory`; empty shards are removed.
+    """Write the manifest, splits and sizes for the shards in `directory`, and remove empty shards.
 
     Parameters
     ----------
     directory
-        Where the shards are, all of them complete.
+        Directory of the shards, which must be complete.
     name, source, compression, transforms
-        For the manifest.
+        Fields of the manifest. See `Manifest`.
     splits
-        Gives the splits, from the number of samples.
+        Function from the number of samples to the splits.
     units
-        Units of keys beyond those that the sample contract fixes.
+        Units of keys that the sample contract does not define.
     summarize
-        Calls functions that summarize a shard each, in this process or in others, and yields what they
-        return, in order.
+        Function that calls functions, each of which summarizes a shard, in this process or in others, and
+        yields their results in order.
 
     Raises
     ------
     ValueError
-        Where there is no sample, the splits do not fit them, or a record is damaged.
+        If there is no sample, if the splits do not fit the samples, or if a record is damaged.
     """
     shards = shards_in(directory)
     counts = count_records(shards)

@@ -1,4 +1,4 @@
-"""What a sample must look like to be stored: finite geometry, and targets of the right shape."""
+"""Check that a sample can be stored: finite geometry, and targets of a valid shape."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,10 @@ import torch
 __all__ = ["GEOMETRY_KEYS", "check_sample"]
 
 GEOMETRY_KEYS = ("pos", "cell", "lattice_params", "lattice_features")
-"""Coordinates and lattices: they must be finite, and are read back in the precision they were stored in."""
+"""Coordinates and lattices.
+
+They must be finite, and are read back in the precision in which they are stored.
+"""
 
 _FIXED_SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
     "cell": ((3, 3), (1, 3, 3)),
@@ -20,22 +23,22 @@ _FIXED_SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
 
 
 def check_sample(sample: Mapping[str, Any]) -> int:
-    """Check what every stored sample must fulfil, and return its number of atoms.
+    """Check the requirements on stored samples, and return the number of atoms of the sample.
 
     Parameters
     ----------
     sample
-        ``atomic_numbers`` [N] integers from 1 to 118, ``pos`` [N, 3] angstrom; where given: ``cell`` [3, 3]
-        or [1, 3, 3], ``pbc`` [3], ``lattice_params`` or ``lattice_features`` [6], ``targets`` with numbers
-        or arrays whose first dimension is N (per atom) or 1 (per structure). NaN in a target says that it
-        is missing.
+        Dict with ``atomic_numbers``, [N] integers from 1 to 118, and ``pos``, [N, 3] in angstrom. Optional
+        keys: ``cell``, [3, 3] or [1, 3, 3]; ``pbc``, [3]; ``lattice_params`` or ``lattice_features``, [6];
+        and ``targets``, numbers or arrays whose first dimension is N (per atom) or 1 (per structure). NaN in
+        a target marks a missing value.
 
     Raises
     ------
     TypeError
-        Where the sample, its targets or one of the named values has the wrong type.
+        If the sample, its targets or one of these values has the wrong type.
     ValueError
-        Where a key is missing, a shape is wrong, or a value is not finite.
+        If a key is missing, a shape is wrong, or a value is not finite.
     """
     if not isinstance(sample, Mapping):
         raise TypeError(f"a sample is a dict, this is a {type(sample).__name__}")

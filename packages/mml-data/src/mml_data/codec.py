@@ -1,4 +1,4 @@
-"""Optional compression of records."""
+"""Compress records, optionally."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,21 +8,21 @@ from typing import Any
 __all__ = ["COMPRESSIONS", "check_compression", "compressor", "decompressor"]
 
 Codec = Callable[[Any], Any]
-"""Bytes to bytes."""
+"""Function from bytes to bytes."""
 
 COMPRESSIONS = (None, "zstd")
 _LEVEL = 3
 
 
 def check_compression(name: str | None) -> None:
-    """Check that records can be compressed so.
+    """Check that a compression is supported and that its library is installed.
 
     Raises
     ------
     ValueError
-        Where there is no such compression.
+        If `name` is not a supported compression.
     ImportError
-        Where its library is not installed.
+        If the library of the compression is not installed.
     """
     if name not in COMPRESSIONS:
         raise ValueError(f"compression must be None or 'zstd', it is {name!r}")
@@ -32,7 +32,7 @@ def check_compression(name: str | None) -> None:
 
 @cache
 def compressor(name: str | None) -> Codec:
-    """Return what compresses a record; one a process, for one thread at a time."""
+    """Return a function that compresses a record. It is shared within a process, and is not thread-safe."""
     check_compression(name)
     if name is None:
         return bytes
@@ -43,7 +43,7 @@ def compressor(name: str | None) -> Codec:
 
 @cache
 def decompressor(name: str | None) -> Codec:
-    """Return what gives a record back; it raises ValueError where that fails."""
+    """Return a function that decompresses a record. It raises ValueError if the record is damaged."""
     check_compression(name)
     if name is None:
         return _same

@@ -1,4 +1,4 @@
-"""The data sets that are embedded in the package, to try and to test a training chain with."""
+"""Data sets that are embedded in the package, for trying out and testing training runs."""
 
 from pathlib import Path
 
@@ -8,16 +8,18 @@ DEVSETS = {
     "emt": "1,527 metals and alloys (2 to 64 atoms) with energy, forces and stress of a toy potential",
     "prototypes": "1,055 hypothetical crystals with space group, crystal system, density and volume per atom",
 }
-"""Names of the embedded data sets, and what they are; the manifest of each says more."""
+"""Names and descriptions of the embedded data sets. The manifest of each data set has more details."""
 
 
 def devset_path(name: str) -> Path:
-    """Directory of an embedded data set, for `mml_data.LMDBDataset`; it is only ever read.
+    """Return the directory of an embedded data set, for `mml_data.LMDBDataset`.
+
+    The directory is never written to.
 
     Raises
     ------
     ValueError
-        Where there is none of this name.
+        If no embedded data set has this name.
     """
     if name not in DEVSETS:
         raise ValueError(f"there is no embedded data set {name!r}; there are {', '.join(map(repr, DEVSETS))}")

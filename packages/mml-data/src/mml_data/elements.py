@@ -1,4 +1,4 @@
-"""Symbols of the chemical elements, by atomic number."""
+"""Symbols of the chemical elements by atomic number."""
 
 __all__ = ["SYMBOLS"]
 
@@ -12,4 +12,4 @@ SYMBOLS: tuple[str, ...] = (
     *("Fr", "Ra", "Ac", "Th", "Pa", "U", "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es", "Fm", "Md", "No", "Lr"),
     *("Rf", "Db", "Sg", "Bh", "Hs", "Mt", "Ds", "Rg", "Cn", "Nh", "Fl", "Mc", "Lv", "Ts", "Og"),
 )  # fmt: skip
-"""``SYMBOLS[6] == "C"``; 0 is X, so that a symbol stands at its atomic number."""
+"""Symbols indexed by atomic number: ``SYMBOLS[6] == "C"``. Index 0 is the placeholder ``"X"``."""

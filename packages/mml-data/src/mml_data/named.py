@@ -1,4 +1,4 @@
-"""Data sets under the names of the older toolkit's classes."""
+"""Data set classes with the names that the older toolkit uses."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,24 +25,24 @@ __all__ = [
 
 
 class NamedDataset(LMDBDataset):
-    """A data set that was imported from the older toolkit's LMDBs, or from what it stands for.
+    """Base class of data sets imported from the LMDB files of the older toolkit, or from the original data.
 
     Parameters
     ----------
     lmdb_root_path
         Directory of the data set.
     transforms
-        Callables, dict to dict, applied in order when a sample is read.
+        Callables from dict to dict. They are applied in order when a sample is read.
     full_pairwise
-        Only True: of point clouds whose pairs are drawn at random there is no counterpart here.
+        Must be True. The older toolkit's point clouds with randomly drawn pairs are not supported.
     split
-        Name of a recorded split.
+        Name of a recorded split. Only the samples of this split are read.
 
     Raises
     ------
     ValueError
-        Where there are the older toolkit's pickles, which have to be imported; the message says how. Where
-        `full_pairwise` is False.
+        If the directory contains the pickles of the older toolkit, which must be imported first (the message
+        gives the command), or if `full_pairwise` is False.
     """
 
     reader: ClassVar[str]
@@ -68,72 +68,72 @@ class NamedDataset(LMDBDataset):
 
 
 class MaterialsProjectDataset(NamedDataset):
-    """Materials Project, see `NamedDataset`."""
+    """Materials Project. See `NamedDataset`."""
 
     reader = "materials_project"
 
 
 class MaterialsTrajectoryDataset(NamedDataset):
-    """Relaxation trajectories of Materials Project, see `NamedDataset`."""
+    """Relaxation trajectories of the Materials Project. See `NamedDataset`."""
 
     reader = "materials_trajectory"
     devset = "emt"
 
 
 class LiPSDataset(NamedDataset):
-    """LiPS, a molecular dynamics trajectory, see `NamedDataset`."""
+    """Molecular dynamics trajectory of LiPS. See `NamedDataset`."""
 
     reader = "lips"
     devset = "emt"
 
 
 class OQMDDataset(NamedDataset):
-    """Open Quantum Materials Database, see `NamedDataset`."""
+    """Open Quantum Materials Database. See `NamedDataset`."""
 
     reader = "oqmd"
 
 
 class NomadDataset(NamedDataset):
-    """NOMAD, see `NamedDataset`."""
+    """NOMAD. See `NamedDataset`."""
 
     reader = "nomad"
 
 
 class CMDataset(NamedDataset):
-    """Carolina Materials Database, see `NamedDataset`."""
+    """Carolina Materials Database. See `NamedDataset`."""
 
     reader = "carolina"
 
 
 class AlexandriaDataset(NamedDataset):
-    """Alexandria, see `NamedDataset`."""
+    """Alexandria. See `NamedDataset`."""
 
     reader = "alexandria"
 
 
 class ColabFitDataset(NamedDataset):
-    """A data set of ColabFit, see `NamedDataset`."""
+    """Data set of ColabFit. See `NamedDataset`."""
 
     reader = "colabfit"
     devset = "emt"
 
 
 class IS2REDataset(NamedDataset):
-    """Open Catalyst, initial structure to relaxed energy, see `NamedDataset`."""
+    """Open Catalyst, initial structure to relaxed energy. See `NamedDataset`."""
 
     reader = "is2re"
     devset = "emt"
 
 
 class S2EFDataset(NamedDataset):
-    """Open Catalyst, structure to energy and forces, see `NamedDataset`."""
+    """Open Catalyst, structure to energy and forces. See `NamedDataset`."""
 
     reader = "s2ef"
     devset = "emt"
 
 
 class SyntheticPointGroupDataset(NamedDataset):
-    """Synthetic point groups, see `NamedDataset`."""
+    """Synthetic point groups. See `NamedDataset`."""
 
     reader = "symmetry"
 
@@ -141,4 +141,4 @@ class SyntheticPointGroupDataset(NamedDataset):
 NAMED_DATASETS: dict[str, type[NamedDataset]] = {
     each.__name__: each for each in NamedDataset.__subclasses__()
 }
-"""By name, as `mml_data.MatSciMLDataModule` takes them."""
+"""Named data set classes by name, as accepted by `mml_data.MatSciMLDataModule`."""

@@ -1,4 +1,4 @@
-"""Which samples are for training, validation, test and prediction."""
+"""Divide a data set into training, validation, test and prediction parts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from mml_data.transforms import Transform, apply_transforms
 __all__ = ["Part", "Parts", "SplitOption", "check_split_options", "make_parts"]
 
 SplitOption = float | str | Path | None
-"""0.0 or None: the recorded split, if any; a fraction of the training part; the path of another data set."""
+"""0.0 or None: the recorded split, if any; a fraction of the training part; or the path of a data set."""
 
 
 class Part(Dataset[dict[str, Any]]):
-    """Some samples of a data set, with transforms applied after its own.
+    """Subset of a data set, with transforms that are applied after those of the data set.
 
     Parameters
     ----------
     dataset
-        A data set with a length, whose samples are dicts.
+        Data set with a length, whose samples are dicts.
     indices
-        Which of its samples, [n] int64; default: all.
+        Indices of the samples in the subset, [n] int64. Default: all samples.
     transforms
-        Callables, dict to dict, applied in order.
+        Callables from dict to dict, applied in order.
     """
 
     def __init__(
@@ -42,18 +42,18 @@ class Part(Dataset[dict[str, Any]]):
         return len(self.indices)
 
     def __getitem__(self, index: int | list[int]) -> Any:
-        """Return a sample; of a list of indices, as a loader by budget asks for, a list of samples."""
+        """Return a sample, or a list of samples for a list of indices. A loader with budgets passes lists."""
         if isinstance(index, list):
             return [self[each] for each in index]
         return apply_transforms(self.dataset[int(self.indices[index])], self.transforms)
 
     def sizes(self, name: str) -> np.ndarray:
-        """Return how many atoms (``"natoms"``) or edges (``"nedges"``) each sample has: [len(self)].
+        """Return the number of atoms (``"natoms"``) or edges (``"nedges"``) of each sample, [len(self)].
 
         Raises
         ------
         ValueError
-            Where the data set does not record it.
+            If the data set does not record this size.
         """
         sizes = getattr(self.dataset, "sizes", None)
         if sizes is None:
@@ -68,16 +68,24 @@ class Part(Dataset[dict[str, Any]]):
         return Part(self.dataset, self.indices, transforms)
 
     def stored(self, index: int) -> dict[str, Any]:
-        """Return sample `index` as it is stored, where the data set can do that; else as it gives it."""
+        """Return sample `index` as stored.
+
+        If the data set has no method ``stored``, return its regular sample.
+        """
         stored = getattr(self.dataset, "stored", self.dataset.__getitem__)
         return stored(int(self.indices[index]))
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a data set by name: ``train``, and what there is of ``val``, ``test`` and ``predict``.
+    """Parts of a data set.
 
-    ``recorded`` is the name under which the manifest has the statistics of the training part, if it has them.
+    Attributes
+    ----------
+    parts
+        Parts by name: ``train``, and ``val``, ``test`` and ``predict`` if they exist.
+    recorded
+        Key of the training part's statistics in the manifest, or None if the manifest does not have them.
     """
 
     parts: dict[str, Part]
@@ -85,12 +93,12 @@ class Parts:
 
 
 def check_split_options(options: Mapping[str, SplitOption]) -> None:
-    """Check what was given as ``val_split``, ``test_split`` and ``pred_split``.
+    """Check the values of ``val_split``, ``test_split`` and ``pred_split``.
 
     Raises
     ------
     TypeError, ValueError
-        Where one is not a fraction from 0 to below 1 or a path, or the fractions sum up to 1 or more.
+        If a value is neither a fraction from 0 to below 1 nor a path, or if the fractions sum to 1 or more.
     """
     for name, option in options.items():
         if option is None or isinstance(option, str | Path):
@@ -111,28 +119,28 @@ def make_parts(
     transforms: Sequence[Transform],
     open_dataset: Callable[[str | Path], Dataset[Any]],
 ) -> Parts:
-    """Make the parts.
+    """Divide a data set into parts.
 
-    The training part is the recorded ``train`` split, or what no recorded split holds; fractions are taken
-    out of it. Without an option and a recorded split, ``predict`` is the test part.
+    The training part is the recorded ``train`` split, or all samples that are in no recorded split. Fractions
+    are drawn from it. Without an option and without a recorded split, ``predict`` is the test part.
 
     Parameters
     ----------
     dataset
-        What is split.
+        Data set to divide.
     options
-        For ``val``, ``test`` and ``predict``: see `SplitOption`.
+        Options for ``val``, ``test`` and ``predict``. See `SplitOption`.
     seed
         Seed of random splits.
     transforms
-        Applied to the samples of every part.
+        Transforms applied to the samples of every part.
     open_dataset
-        Opens a data set that an option gives as a path.
+        Function that opens a data set given as a path.
 
     Raises
     ------
     ValueError
-        Where a part would be empty.
+        If the data set or a part would be empty.
     """
     recorded = _recorded_splits(dataset)
     everything = np.arange(_length(dataset))

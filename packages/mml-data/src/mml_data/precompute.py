@@ -1,4 +1,4 @@
-"""Apply transforms once and store what they give."""
+"""Apply transforms once and store the resulting samples."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ def precompute(
     compression: str | None = None,
     progress: Progress = False,
 ) -> Manifest:
-    """Write the samples of `dataset`, transformed; see `mml_data.LMDBDataset.precompute`."""
+    """Write the transformed samples of `dataset` to `path`. See `mml_data.LMDBDataset.precompute`."""
     everything = (*dataset.transforms, *transforms)
     made = {
         "fingerprint": fingerprint(everything),
@@ -61,12 +61,12 @@ def precompute(
 
 
 def _check(found: Manifest, made: Mapping[str, Any], path: Path) -> Manifest:
-    """Return the manifest of what is there, if it is what would be made.
+    """Return the manifest of an existing data set if it matches the one to be made.
 
     Raises
     ------
     ValueError
-        Where it is not.
+        If it does not match.
     """
     if found.transforms is None:
         raise ValueError(f"{str(path)!r} is a data set that was not precomputed: give another path")
@@ -85,7 +85,7 @@ def _check(found: Manifest, made: Mapping[str, Any], path: Path) -> Manifest:
 
 
 def _differences(was: list[Any], now: list[Any]) -> str:
-    """Say in what two lists of transforms differ."""
+    """Describe the differences between two lists of transforms."""
     names = [[each["name"].rpartition(".")[2] for each in some] for some in (was, now)]
     if names[0] != names[1]:
         before, after = (", ".join(some) or "(none)" for some in names)
@@ -105,7 +105,7 @@ def _differences(was: list[Any], now: list[Any]) -> str:
 
 
 def _checksum(dataset: "LMDBDataset") -> str:
-    """Checksum of the samples of a data set, from those that its manifest holds."""
+    """Return a checksum of the samples of a data set, computed from the checksums in its manifest."""
     checksum = hashlib.sha256(dataset.name.encode())
     for shard in dataset.manifest.shards:
         checksum.update(f"{shard.count} {shard.sha256}".encode())
@@ -115,14 +115,14 @@ def _checksum(dataset: "LMDBDataset") -> str:
 
 
 def _splits(dataset: "LMDBDataset") -> Splits:
-    """Return the recorded splits, where all samples are there."""
+    """Return the recorded splits if `dataset` has all samples, otherwise an empty dict."""
     if len(dataset) != dataset.manifest.num_samples or dataset.split is not None:
         return {}
     return {name: np.asarray(dataset.split_indices(name)) for name in dataset.splits}
 
 
 class _Transformed:
-    """A data set with transforms, as a source."""
+    """Source that reads a data set and applies transforms."""
 
     may_lack = True
     units: Mapping[str, str] = {}
@@ -153,7 +153,8 @@ class _Samples:
     def _sample(self, index: int) -> dict[str, Any] | Exception:
         try:
             with random_state_kept():
-                # The same in whatever process, and after an interruption; what the data set itself draws too.
+                # Seeding makes the sample independent of the process and of interruptions. It also covers
+                # random numbers that the data set itself draws.
                 seed_sample(0, 0, index)
                 sample = apply_transforms(self.dataset[index], self.transforms)
             if "graph" in sample:
@@ -171,10 +172,10 @@ def _place(dataset: "LMDBDataset", index: int) -> str:
 
 
 def _exact(sample: dict[str, Any], read: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sample with what the transforms left alone in the precision in which it is stored.
+    """Return the sample with unchanged values restored to the precision in which they are stored.
 
-    Reading a sample gives floats in torch's default dtype, and float32 labels as float64: storing those would
-    lose digits, or take more space.
+    Reading a sample converts floats to torch's default dtype, and float32 labels to float64. Storing the
+    converted values would lose digits or take more space.
     """
     exact: dict[str, Any] = {}
     for key, value in sample.items():

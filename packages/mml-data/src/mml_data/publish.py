@@ -1,4 +1,4 @@
-"""A directory that is written beside its destination and takes its place in one step."""
+"""Write a directory beside its destination and move it there in one step."""
 
 import errno
 import fcntl
@@ -21,23 +21,22 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class PartialDirectory:
-    """Where a data set is written until it is complete: ``.<name>.partial`` beside `destination`.
+    """Directory ``.<name>.partial`` beside `destination`, which contains a data set until it is complete.
 
-    The directory is locked while it is written. What a killed writer left behind is there for the next one,
-    to go on with or to remove.
+    The directory is locked while it is written. The next writer continues with the files of a killed writer
+    or removes them.
 
     Parameters
     ----------
     destination
-        Where the directory goes in the end; absolute.
+        Final path of the directory, absolute.
     overwrite
-        Whether a data set may be replaced. Never anything else: a directory that holds other files is
-        refused.
+        Whether an existing data set may be replaced. A directory with any other files is never replaced.
 
     Raises
     ------
     FileExistsError
-        Where there is something at `destination` that may not be replaced.
+        If `destination` exists and may not be replaced.
     """
 
     def __init__(self, destination: Path, *, overwrite: bool) -> None:
@@ -49,14 +48,18 @@ class PartialDirectory:
         self._check()
 
     def create(self, *, resume: bool = False) -> None:
-        """Make the directory and lock it; it is empty, or with `resume` as an interrupted writer left it.
+        """Create and lock the directory.
+
+        Keep the files of an interrupted writer if `resume` is True, else remove them.
 
         Raises
         ------
         BlockingIOError
-            Where another writer holds it.
+            If another process is writing to the directory.
         FileExistsError
-            Where there is something at `destination` by now that may not be replaced.
+            If `destination` has been created in the meantime and may not be replaced.
+        OSError
+            If the directory cannot be created.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,7 @@ class PartialDirectory:
             if not resume:
                 leftover.unlink()
         if not self.destination.exists() and self._previous.exists():
-            # The writer before us was killed between the two renames of publish().
+            # The previous writer was killed between the two renames in publish().
             self._previous.rename(self.destination)
         try:
             self._check()
@@ -94,7 +97,7 @@ class PartialDirectory:
             raise
 
     def publish(self) -> None:
-        """Put the directory in the place of `destination`; what was there is removed."""
+        """Move the directory to `destination` and remove the data set that it replaces."""
         self._check()
         for file in self.path.iterdir():
             if not _OUR_FILES.fullmatch(file.name):
@@ -108,7 +111,7 @@ class PartialDirectory:
         self._remove_previous()
 
     def release(self, *, keep: bool = False) -> None:
-        """Unlock the directory; if it was not published, remove it, or `keep` it for one who resumes."""
+        """Unlock the directory. If it is not published, remove it, unless `keep` is True."""
         if self._descriptor is not None:
             if (
                 not keep
@@ -146,7 +149,7 @@ class PartialDirectory:
 
 
 def _sync(directory: Path) -> None:
-    """Have the system write the files of `directory`, and their names, to disk."""
+    """Sync the files of `directory`, and the directory itself, to disk."""
     for path in (
         *(file for file in directory.iterdir() if file.is_file() and _OUR_FILES.fullmatch(file.name)),
         directory,

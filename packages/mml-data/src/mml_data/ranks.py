@@ -1,4 +1,4 @@
-"""Work that is shared by the ranks of a launch, or done by one process."""
+"""Run work on all ranks of a distributed launch, or in a single process."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 
 class Ranks:
-    """The ranks of torch.distributed, where it is initialized; else there is one."""
+    """Ranks of torch.distributed if it is initialized, otherwise a single rank."""
 
     def __init__(self) -> None:
         shared = dist.is_available() and dist.is_initialized()
@@ -19,7 +19,10 @@ class Ranks:
         self.size = dist.get_world_size() if shared else 1
 
     def each(self, work: Callable[[], Value]) -> list[Value]:
-        """Do something on every rank, and return what each gives; what one raises is raised on all."""
+        """Call `work` on every rank and return the results of all ranks.
+
+        An exception on one rank is raised on all ranks.
+        """
         outcome: Any
         try:
             outcome = (work(), None)
@@ -34,7 +37,7 @@ class Ranks:
         return [value for value, _ in outcomes]
 
     def first(self, work: Callable[[], Value]) -> Value:
-        """Do something on rank 0, and return what it gives, or raise what it raises, on all."""
+        """Call `work` on rank 0 only, and return its result or raise its exception on all ranks."""
         return self.each(lambda: work() if self.rank == 0 else None)[0]  # type: ignore[return-value]
 
     def _gathered(self, value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Record other splits in a data set: random ones, or ones that keep groups together."""
+"""Record new splits in an existing data set, drawn at random or so that groups of samples stay together."""
 
 import fcntl
 import os
@@ -27,35 +27,37 @@ def split_dataset(
     seed: int = 0,
     group_by: str | Callable[[Mapping[str, Any]], str] | None = None,
 ) -> Manifest:
-    """Draw splits for a data set and record them in its manifest, in the place of those that it had.
+    """Draw splits for a data set, and record them in its manifest in place of the existing splits.
 
-    Everything is read once, for the statistics of each split, and compared with the checksums. The manifest
-    changes in one step; who has the data set open keeps what was there.
+    All samples are read once to compute the statistics of each split, and are compared with the checksums.
+    The manifest changes in one step. Readers that have already opened the data set keep the old splits.
 
     Parameters
     ----------
     path
-        The data set.
+        Directory of the data set.
     shares
-        Name of a split to its share, above 0; they sum up to 1, and one of them is ``"train"``.
+        Name of a split to its share of the samples, above 0. The shares sum to 1, and one split is
+        ``"train"``.
     seed
         Seed of the split.
     group_by
-        Keeps samples of a group in one split: ``"composition"``, ``"elements"``, ``"prototype"``, the key of
-        text or a label in the samples (``"extra.source"``, ``"targets.space_group"``), or a function from a
-        stored sample to the name of its group. See `mml_data.grouping`.
+        Criterion for samples that must stay in the same split: ``"composition"``, ``"elements"``,
+        ``"prototype"``, the key of text or of a label in the samples (``"extra.source"``,
+        ``"targets.space_group"``), or a function from a stored sample to the name of its group. See
+        `mml_data.grouping`.
 
     Returns
     -------
     Manifest
-        The new one.
+        New manifest of the data set.
 
     Raises
     ------
     ValueError
-        Where the shares are none, a split would be empty, or a shard is not what the manifest says.
+        If the shares are invalid, if a split would be empty, or if a shard does not match the manifest.
     BlockingIOError
-        Where another process is doing the same.
+        If another process is splitting the data set.
     """
     _check_shares(shares)
     dataset = LMDBDataset(path)
@@ -81,28 +83,28 @@ def split_dataset(
 
 
 def grouped_split(groups: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Split samples so that those of a group stay together.
+    """Split samples so that all samples of a group are in the same split.
 
-    Groups are taken in random order; each goes to the split that lacks most of its share.
+    Groups are assigned in random order. Each group goes to the split that lacks the most samples.
 
     Parameters
     ----------
     groups
-        The group of each sample.
+        Name of the group of each sample.
     shares
-        Name of a split to its share.
+        Name of a split to its share of the samples.
     seed
-        Seed of the order.
+        Seed of the order of groups.
 
     Returns
     -------
     dict
-        Sorted indices of each split.
+        Name of a split to its sorted indices.
 
     Raises
     ------
     ValueError
-        Where a split would be empty.
+        If a split would be empty.
     """
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     sizes = np.bincount(member)
@@ -127,7 +129,8 @@ def _record(dataset: LMDBDataset, splits: Mapping[str, np.ndarray], about: dict[
     parts = check_splits(splits)
     entries = {}
     for name, indices in parts.items():
-        # Named after its content: what is open under the old name stays as it is.
+        # The file name contains a checksum, so files that readers have opened under the old name do not
+        # change.
         entry = write_numbers(dataset.path, f"split-{name}.partial.npy", indices)
         entries[name] = replace(entry, file=f"split-{name}.{entry.sha256[:8]}.npy")
         (dataset.path / entry.file).rename(dataset.path / entries[name].file)

@@ -1,4 +1,4 @@
-"""A data set whose shards are written wherever there is room: by Dask, Ray, or the jobs of a batch system."""
+"""Write the shards of a data set in independent jobs, for example with Dask, Ray or a batch system."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -24,34 +24,35 @@ def write_shard(
     *,
     compression: str | None = None,
 ) -> int:
-    """Write one shard of a data set. Called again with the same samples, it goes on where it was interrupted.
+    """Write one shard of a data set. If an earlier call was interrupted, continue after its samples.
 
-    Shards may be written at the same time, each by one process. `finish_dataset` makes a data set of them.
+    Shards may be written at the same time, each by one process. `finish_dataset` then makes a data set of the
+    shards. To continue, call this function again with the same samples.
 
     Parameters
     ----------
     directory
-        Where the data set shall be; it is made where it is not there.
+        Directory of the new data set. It is created if it does not exist.
     number
-        Which shard, from 0; samples come in the order of shards.
+        Number of the shard, from 0. The samples of the data set are in the order of the shards.
     samples
-        The samples of this shard.
+        Samples of this shard.
     compression
-        ``"zstd"``, or None; the same for all shards.
+        ``"zstd"``, or None. It must be the same for all shards.
 
     Returns
     -------
     int
-        How many samples the shard has.
+        Number of samples in the shard.
 
     Raises
     ------
     FileExistsError
-        Where there is a data set already, whose shards are not to be changed.
+        If `directory` is already a complete data set, whose shards must not change.
     ValueError, TypeError
-        Where a sample cannot be stored; what was committed before stays.
+        If a sample cannot be stored. Committed samples are kept.
     OSError
-        Where the shard cannot be written.
+        If the shard cannot be written.
     """
     directory = Path(directory)
     if (directory / MANIFEST_FILE).exists():
@@ -82,27 +83,27 @@ def finish_dataset(
     units: Mapping[str, str] | None = None,
     compression: str | None = None,
 ) -> Manifest:
-    """Make a data set of the shards that `write_shard` has written: read them once, and write the manifest.
+    """Make a data set of the shards written by `write_shard`: read the shards once and write the manifest.
 
     Parameters
     ----------
     directory
-        Where the shards are.
+        Directory of the shards.
     name, source, units
         See `LMDBWriter`.
     splits
-        Name of a split to indices.
+        Name of a split to the indices of its samples.
     compression
-        Of the shards.
+        Compression of the shards, as passed to `write_shard`.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such directory.
+        If `directory` does not exist.
     FileExistsError
-        Where it is a data set already.
+        If `directory` is already a data set.
     ValueError
-        Where there is no sample, a record is damaged, or the splits do not fit.
+        If there is no sample, if a record is damaged, or if the splits do not fit the samples.
     """
     directory = Path(directory)
     if not directory.is_dir():

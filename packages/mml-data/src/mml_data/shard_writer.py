@@ -1,4 +1,4 @@
-"""Write one shard: records in transactions, so that a killed writer loses only what was not yet committed."""
+"""Write a shard in transactions, so that a killed writer loses only records that are not yet committed."""
 
 from pathlib import Path
 
@@ -13,21 +13,21 @@ _WAITING_BYTES = 1 << 24
 
 
 class ShardWriter:
-    """One LMDB file while it is written; it goes on after the records that it holds already.
+    """Writer of one LMDB file. It appends to the records that the file already contains.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     batch_size
-        Most records in one transaction; one of many bytes is committed earlier.
+        Maximum number of records in one transaction. Large records are committed earlier.
 
     Raises
     ------
     OSError
-        Where the file cannot be opened or written: the message says why.
+        If the file cannot be opened or written. The message gives the reason.
     ValueError
-        Where there is a file that is no shard of ours.
+        If the file exists and is not a valid shard.
     """
 
     def __init__(self, path: Path, batch_size: int = 1024) -> None:
@@ -38,7 +38,8 @@ class ShardWriter:
         size = path.stat().st_size if path.exists() else 0
         self._map_size = max(_FIRST_MAP_SIZE, 1 << (2 * size).bit_length())
         try:
-            # No lock file: whoever writes holds the lock of the directory. Synced once, when it is closed.
+            # No lock file, because the writer holds the lock of the directory. The file is synced once, when
+            # it is closed.
             self._environment = lmdb.open(
                 str(path), subdir=False, lock=False, sync=False, map_size=self._map_size
             )
@@ -52,7 +53,7 @@ class ShardWriter:
         Raises
         ------
         OSError
-            Where it cannot be written, as when the disk is full; what was committed before stays.
+            If the record cannot be written, for example because the disk is full. Committed records are kept.
         """
         self._waiting.append(record)
         self._waiting_bytes += len(record)
@@ -61,7 +62,7 @@ class ShardWriter:
             self.commit()
 
     def commit(self) -> None:
-        """Write what is waiting, in one transaction."""
+        """Write the waiting records in one transaction."""
         while self._waiting:
             try:
                 with self._environment.begin(write=True) as transaction:
@@ -80,7 +81,7 @@ class ShardWriter:
                 self._waiting, self._waiting_bytes = [], 0
 
     def close(self) -> int:
-        """Write everything, have the system put it on disk, and return the number of records."""
+        """Commit all records, sync the file to disk, close it, and return the number of records."""
         self.commit()
         try:
             self._environment.sync(True)
@@ -90,7 +91,7 @@ class ShardWriter:
         return self.count
 
     def abandon(self) -> None:
-        """Close it; what was committed stays, what is waiting is lost."""
+        """Close the file. Committed records are kept, waiting records are lost."""
         self._environment.close()
 
     def _count(self) -> int:

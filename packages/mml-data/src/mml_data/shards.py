@@ -1,8 +1,8 @@
-"""Read records from the shards of a data set: opened once a process, on first use.
+"""Read records from the shards of a data set, which each process opens once, on first use.
 
-LMDB lets a process open a file once, and an open environment must not be used in a forked child. All
-readers of a process therefore share the environments of this module, and a child that finds its parent's
-opens its own.
+LMDB allows a process to open a file only once, and an open environment must not be used in a forked child
+process. All readers of a process therefore share the environments of this module. A child process that finds
+an environment of its parent opens its own.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ _lock = RLock()
 
 
 def record_key(index: int) -> bytes:
-    """Key of record `index` of a shard: big-endian, so that LMDB's order is the order of the records."""
+    """Return the key of record `index` of a shard. It is big-endian, so that LMDB sorts records by index."""
     return index.to_bytes(KEY_BYTES, "big")
 
 
 def update_checksum(checksum: Any, record: bytes | memoryview) -> None:
-    """Take a record into its shard's checksum: its length as eight little-endian bytes, then its bytes."""
+    """Update the checksum of a shard with the length of a record (8 bytes, little-endian) and its bytes."""
     checksum.update(len(record).to_bytes(8, "little"))
     checksum.update(record)
 
@@ -41,14 +41,14 @@ def _missing(path: Path) -> str:
 
 
 class Shard:
-    """One open LMDB file, read only; get it from `open_shard`.
+    """Open LMDB file, read-only. Use `open_shard` to create it.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If the file does not exist.
     ValueError
-        Where the file is damaged: not LMDB, or shorter than LMDB left it.
+        If the file is damaged: it is not an LMDB file, or it is truncated.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class Shard:
         self._process = os.getpid()
         if not path.is_file():
             raise FileNotFoundError(_missing(path))
-        if not path.stat().st_size:  # LMDB would try to write a header, and name a bad file descriptor
+        if not path.stat().st_size:  # LMDB would try to write a header, and report a bad file descriptor
             raise ValueError(f"the shard {str(path)!r} is damaged: it is empty; import the data set again")
         try:
             self.environment = lmdb.open(
@@ -66,7 +66,7 @@ class Shard:
             raise ValueError(
                 f"the shard {str(path)!r} is damaged: {error}; import the data set again"
             ) from error
-        # Reading past the end of a memory map kills the process, so a cut file must be found here.
+        # Reading past the end of a memory map kills the process, so a truncated file must be detected here.
         size = (self.environment.info()["last_pgno"] + 1) * self.environment.stat()["psize"]
         if path.stat().st_size < size:
             self.environment.close()
@@ -76,7 +76,7 @@ class Shard:
             )
 
     def is_ours(self) -> bool:
-        """Whether this process opened it, and not the one that it was forked from."""
+        """Return whether this process opened the shard, and not the process that it was forked from."""
         return self._process == os.getpid()
 
     def get(self, index: int) -> bytes:
@@ -85,7 +85,7 @@ class Shard:
         Raises
         ------
         ValueError
-            Where it is not there or cannot be read; the message does not say which one it is.
+            If the record is missing or cannot be read. The message does not name the record.
         """
         try:
             with self.environment.begin() as transaction:
@@ -97,18 +97,18 @@ class Shard:
         return record
 
     def records(self) -> Iterator[tuple[bytes, memoryview]]:
-        """Yield every key with its record, in order; a record is only valid until the next one."""
+        """Yield every key and its record, in order. A record is valid only until the next iteration."""
         with self.environment.begin(buffers=True) as transaction, transaction.cursor() as cursor:
             for key, record in cursor:
                 yield bytes(key), record
 
     def check(self, count: int, sha256: str) -> None:
-        """Check the number of records, their keys, and their checksum.
+        """Check the number of records, their keys and their checksum.
 
         Raises
         ------
         ValueError
-            Where one of them is not what the manifest says.
+            If one of these does not match the manifest.
         """
         checksum, found = hashlib.sha256(), 0
         try:
@@ -133,7 +133,7 @@ class Shard:
 
 
 def open_shard(path: Path) -> Shard:
-    """Open the shard at `path`, or return the one that this process has open already."""
+    """Open the shard at `path`, or return it if this process has already opened it."""
     with _lock:
         try:
             status = path.stat()
@@ -150,18 +150,18 @@ def open_shard(path: Path) -> Shard:
 
 
 def check_shard(path: Path, count: int, sha256: str) -> None:
-    """Do `Shard.check` in a process of its own, as LMDB may kill the one that reads a damaged file.
+    """Run `Shard.check` in a separate process, because LMDB can kill a process that reads a damaged file.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If the file does not exist.
     ValueError
-        Where the shard is not what the manifest says.
+        If the shard does not match the manifest.
     """
     if not path.is_file():
         raise FileNotFoundError(_missing(path))
-    # This file alone is run, without the package: that needs neither torch nor seconds.
+    # Run this file alone, without the package: this avoids importing torch and takes less time.
     command = [sys.executable, "-P", __file__, str(path), str(count), sha256]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode < 0:

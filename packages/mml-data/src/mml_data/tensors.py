@@ -1,4 +1,4 @@
-"""From a record straight to a sample of tensors."""
+"""Decode a record directly into a sample of tensors."""
 
 from typing import Any, cast
 
@@ -20,16 +20,16 @@ _FLOAT64: np.dtype[Any] = np.dtype(np.float64)
 
 
 def read_tensors(record: bytes | bytearray | memoryview) -> dict[str, Any]:
-    """Decode a record; arrays become tensors, views of one copy of the record where the dtype stays.
+    """Decode a record into tensors. Tensors whose dtype does not change are views of one copy of the record.
 
-    Integers become int64. Floats under ``targets`` become float64, whatever torch's default dtype is; other
-    floats become the default dtype, but positions and lattices keep the dtype in which they are stored.
-    Numbers under ``targets`` become tensors without dimensions.
+    Integers become int64. Floats under ``targets`` become float64, independent of torch's default dtype.
+    Other floats become the default dtype, except positions and lattices, which keep the dtype in which they
+    are stored. Numbers under ``targets`` become tensors without dimensions.
 
     Raises
     ------
     ValueError
-        Where the bytes are not a record.
+        If the bytes are not a valid record.
     """
     return open_record(record, _tensors)
 
@@ -44,7 +44,7 @@ def _tensors(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> 
         array = new(shape, dtype, buffer, start + offset)
         made[node][key] = from_numpy(array if wanted is None else array.astype(wanted))
     if narrowed:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, as in torch
+        with np.errstate(over="ignore"):  # values that are too large become infinite, as in torch
             for node, key, dtype, offset, shape, wanted in narrowed:
                 array = new(shape, dtype, buffer, start + offset)
                 made[node][key] = from_numpy(array.astype(wanted))
@@ -62,9 +62,13 @@ def _tensors(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> 
 
 
 def _plan(layout: Layout, default: torch.dtype) -> tuple[list[Any], list[Any], list[Any]]:
-    """Say to which dtype each array goes (None: it stays), and which values are numbers among targets.
+    """Plan the conversion of each array, and find the values under ``targets`` that are not arrays.
 
-    The arrays that go to a smaller dtype come apart.
+    Returns
+    -------
+    tuple
+        Arrays with the dtype to convert to (None to keep the stored one), arrays that are converted to a
+        smaller dtype, and values under ``targets`` that are not arrays.
     """
     targets = _nodes_of_targets(layout)
     views = []
@@ -83,7 +87,7 @@ def _dtype(key: Any, stored: np.dtype[Any], default: torch.dtype, *, is_target: 
     if stored.kind in "iu":
         return _INT64
     if stored.kind == "f" and is_target:
-        return _FLOAT64  # a label loses digits if it is rounded before its reference energy is subtracted
+        return _FLOAT64  # rounding a label before its reference energy is subtracted would lose digits
     if stored.kind == "b" or key in GEOMETRY_KEYS:
         return stored.newbyteorder("=")
     return _float(default)
@@ -94,7 +98,7 @@ def _float(dtype: torch.dtype) -> np.dtype[Any]:
 
 
 def _nodes_of_targets(layout: Layout) -> set[int]:
-    """Return the numbers of the dict under ``targets`` and of all that it holds."""
+    """Return the numbers of the dict under ``targets`` and of all dicts and lists within it."""
     found: set[int] = set()
     for number, (parent, key, _) in enumerate(layout.nodes, 1):
         if parent in found or (parent == 0 and key == "targets"):

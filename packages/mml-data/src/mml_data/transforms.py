@@ -1,4 +1,4 @@
-"""Apply transforms to a sample, and say which sample it was when one fails."""
+"""Apply transforms to a sample, and name the sample if a transform fails."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,19 +6,20 @@ from typing import Any
 __all__ = ["Transform", "apply_transforms"]
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
-"""What a data set applies to a sample when it is read."""
+"""Callable from dict to dict that a data set applies to a sample when it is read."""
 
 
 def apply_transforms(sample: dict[str, Any], transforms: Iterable[Transform]) -> dict[str, Any]:
-    """Apply `transforms` in order.
+    """Apply `transforms` to a sample in order.
 
     Raises
     ------
     Exception
-        What a transform raised, of the same type, with the sample's ``sample_id`` and the transform in
-        front of the message (RuntimeError, where an exception of that type cannot be made of a message).
+        If a transform fails. The exception has the type of the original one, and its message begins with the
+        ``sample_id`` and the name of the transform. It is a RuntimeError if that type cannot be constructed
+        from a message.
     TypeError
-        Where a transform returns something else than a dict.
+        If a transform does not return a dict.
     """
     for transform in transforms:
         sample_id = sample.get("sample_id", "a sample without sample_id")
