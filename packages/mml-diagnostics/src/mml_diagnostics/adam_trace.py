@@ -1,6 +1,6 @@
-r"""What a sample of the weights that Adam moves did over its last steps, and what is read from it by layer.
+r"""Values of sampled weights and Adam's moments over the last steps, and statistics of them by layer.
 
-Adam moves a weight by :math:`-\eta u_t` with :math:`u_t = m_t / (\sqrt{v_t} + \epsilon)`. A layer is one
+Adam changes a weight by :math:`-\eta u_t` with :math:`u_t = m_t / (\sqrt{v_t} + \epsilon)`. A layer is one
 parameter of the module.
 """
 
@@ -13,31 +13,31 @@ from torch import Tensor
 from mml_diagnostics.autocorrelation import autocorrelation
 
 WINDOW = 10  # steps
-FEWEST_UPDATES = 64  # fewer values have no shape to speak of
+FEWEST_UPDATES = 64  # fewer values do not have a meaningful distribution
 
 
 @dataclass(frozen=True)
 class AdamTrace:
-    """What is known of n sampled elements of L layers over the last T steps.
+    """Recorded values of n sampled elements in L layers over the last T steps.
 
     Parameters
     ----------
     names
-        Of the layers.
+        Names of the layers.
     layer
-        [n] index of the layer of each element.
+        Index of the layer of each element, [n].
     gradients, parameters
-        [T, n], of the same steps.
+        Values at the same steps, [T, n].
     updates
-        [T, n], the u of the steps before.
+        Updates u of the preceding steps, [T, n].
     v
-        [n], the second moment, corrected for the first steps.
+        Second moment with bias correction, [n].
     lr, eps, beta1, beta2
-        [L], the optimizer's options for each layer.
+        Options of the optimizer for each layer, [L].
     share
-        [L], which share of the elements of each layer is sampled.
+        Share of the elements of each layer that is sampled, [L].
     loss
-        Median of the last losses; NaN where they are not known.
+        Median of the last losses; NaN if unknown.
     """
 
     names: tuple[str, ...]
@@ -54,13 +54,16 @@ class AdamTrace:
     loss: float
 
     def add_up(self, values: Tensor) -> Tensor:
-        """Sum [..., n] over the elements of each layer, to [..., L] float64."""
+        """Sum ``values`` [..., n] over the elements of each layer, and return [..., L] in float64."""
         total = values.new_zeros((*values.shape[:-1], len(self.names)), dtype=torch.float64)
         return total.index_add_(-1, self.layer, values.double())
 
 
 def decoupling(trace: AdamTrace) -> Tensor:
-    """[L] median over the last 10 steps of sum(g^2) / sum(v), of elements with a gradient; NaN for none."""
+    """Return the median over the last 10 steps of sum(g^2) / sum(v) of each layer, [L].
+
+    Only elements with a gradient are used. NaN if a layer has no gradient.
+    """
     g = trace.gradients[-WINDOW:].double()
     live = (g != 0).any(0) & (trace.v > 0)
     ratio = trace.add_up(g.square() * live) / trace.add_up(trace.v * live)
@@ -68,16 +71,19 @@ def decoupling(trace: AdamTrace) -> Tensor:
 
 
 def sqrt_v_over_eps(trace: AdamTrace) -> Tensor:
-    """[L] geometric mean of sqrt(v) / eps over elements with a v; NaN for none, infinite for eps zero."""
+    """Return the geometric mean of sqrt(v) / eps of each layer, [L], over elements with v above zero.
+
+    NaN if a layer has no element with v above zero, infinite if eps is zero.
+    """
     live = trace.v > 0
     logs = torch.where(live, trace.v.double().log() / 2, 0.0)
     return (trace.add_up(logs) / trace.add_up(live)).exp() / trace.eps
 
 
 def update_bimodality(trace: AdamTrace) -> Tensor:
-    """[L] Sarle's coefficient of the last 10 steps' updates; NaN for fewer than 64 that are not zero.
+    """Return Sarle's bimodality coefficient of each layer's updates over the last 10 steps, [L].
 
-    See :func:`mml_diagnostics.autocorrelation.bimodality`.
+    NaN if fewer than 64 updates are not zero. See :func:`mml_diagnostics.autocorrelation.bimodality`.
     """
     u = trace.updates[-WINDOW:].double()
     live = u != 0
@@ -90,7 +96,10 @@ def update_bimodality(trace: AdamTrace) -> Tensor:
 
 
 def gradient_correlation(trace: AdamTrace, layer: int) -> float:
-    """Mean autocorrelation of a layer's gradients at lag 1; NaN where none moves, or of one step."""
+    """Return the mean autocorrelation of a layer's gradients at lag 1.
+
+    NaN if no gradient changes or only one step is recorded.
+    """
     if len(trace.gradients) < 2:
         return math.nan
     r = autocorrelation(trace.gradients[:, trace.layer == layer])

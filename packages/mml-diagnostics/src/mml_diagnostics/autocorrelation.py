@@ -1,4 +1,4 @@
-"""Autocorrelation over time of many series at once, each with itself, and what is read from it."""
+"""Autocorrelation over time of many series, and statistics of it."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK = 512  # series transformed at a time: they stay in the processor's cache
+CHUNK = 512  # number of series per transform, so that they fit into the processor's cache
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Spectrum:
     Parameters
     ----------
     mean, std
-        [T] over the series that move; zeros where none does.
+        Mean and standard deviation over the series that are not constant, [T]; zeros if all are constant.
     num_moving, num_series
-        How many series are not constant, of how many.
+        Number of series that are not constant, and number of all series.
     """
 
     mean: Tensor
@@ -28,7 +28,7 @@ class Spectrum:
 
     @property
     def correlation_time(self) -> int:
-        """The first lag at which the mean is below 1/e; T where it stays above, 0 where nothing moves."""
+        """First lag at which the mean is below 1/e; T if there is none, 0 if all series are constant."""
         if self.num_moving == 0:
             return 0
         below = (self.mean < 1 / math.e).nonzero()
@@ -36,29 +36,30 @@ class Spectrum:
 
 
 def autocorrelation(series: Tensor) -> Tensor:
-    r"""Autocorrelation of each series with itself, over time.
+    r"""Compute the autocorrelation of each series over time.
 
     .. math:: r_k = \frac{\sum_{t<T-k} (x_t - \bar x)(x_{t+k} - \bar x)}{\sum_t (x_t - \bar x)^2}
 
-    (Box, Jenkins, Reinsel: "Time Series Analysis", the estimator with the denominator that does not depend
-    on the lag, which is between -1 and 1), by fast Fourier transforms of zero-padded series (theorem of
-    Wiener and Khinchin): O(T log T) for each.
+    (Box, Jenkins, Reinsel: "Time Series Analysis"). The denominator of this estimator does not depend on the
+    lag, so that its values are between -1 and 1. It is computed by fast Fourier transforms of zero-padded
+    series (Wiener-Khinchin theorem), in O(T log T) per series.
 
     Parameters
     ----------
     series
-        [T, n], n series of T values.
+        n series of T values, [T, n].
 
     Returns
     -------
     Tensor
-        [T, n] float32 (float64 for float64), lags 0 to T - 1. Zero at all lags for a series that is constant
-        (to within the rounding of its values) or not finite: it says nothing about correlation in time.
+        Autocorrelation at lags 0 to T - 1, [T, n] float32 (float64 for float64). A series that is constant
+        (within the rounding of its values) or not finite has zeros at all lags, because it has no defined
+        correlation.
 
     Raises
     ------
     ValueError
-        For a shape other than [T, n] with at least one time.
+        If the shape is not [T, n] with T of at least one.
     """
     _check_shape(series)
     chunks = [_transform(series[:, i : i + CHUNK]).T for i in range(0, series.shape[1], CHUNK)]
@@ -66,19 +67,19 @@ def autocorrelation(series: Tensor) -> Tensor:
 
 
 def summarize_autocorrelation(series: Tensor) -> Spectrum:
-    """Mean and standard deviation of :func:`autocorrelation` over the series that move.
+    """Compute mean and standard deviation of :func:`autocorrelation` over the series that are not constant.
 
-    Holds the transforms of 512 series at a time, never those of all.
+    At most 512 series are transformed at a time, which limits the memory.
 
     Parameters
     ----------
     series
-        [T, n].
+        n series of T values, [T, n].
 
     Raises
     ------
     ValueError
-        As :func:`autocorrelation` does.
+        If the shape is not [T, n] with T of at least one.
     """
     _check_shape(series)
     total, squares = series.new_zeros((2, series.shape[0]), dtype=torch.float64)
@@ -95,15 +96,16 @@ def summarize_autocorrelation(series: Tensor) -> Spectrum:
 
 
 def bimodality(values: Tensor) -> float:
-    r"""Sarle's coefficient :math:`(\gamma^2 + 1) / \kappa` with skewness and (not excess) kurtosis.
+    r"""Compute Sarle's coefficient :math:`(\gamma^2 + 1) / \kappa` from skewness and (not excess) kurtosis.
 
-    1/3 for a normal distribution, 5/9 for a uniform one, 1 for values that are one of two; see
-    Pfister et al. 2013, "Good things peak in pairs", doi:10.3389/fpsyg.2013.00700. 0 for constant values.
+    The coefficient is 1/3 for a normal distribution, 5/9 for a uniform one, and 1 for a distribution of two
+    values; see Pfister et al. 2013, "Good things peak in pairs", doi:10.3389/fpsyg.2013.00700. It is 0 for
+    constant values.
 
     Parameters
     ----------
     values
-        Any shape; what is not finite is left out.
+        Values of any shape. Non-finite values are ignored.
     """
     x = values[values.isfinite()].double()
     if x.numel() == 0:
@@ -122,11 +124,11 @@ def _check_shape(series: Tensor) -> None:
 
 
 def _transform(series: Tensor) -> Tensor:
-    """Return [n, T] for [T, n]."""
+    """Return the autocorrelation, [n, T], of series [T, n]."""
     x = series.T.to(torch.promote_types(series.dtype, torch.float32), memory_format=torch.contiguous_format)
     length = x.shape[1]
     size = x.abs().amax(1, keepdim=True)
-    x = x - x[:, :1]  # first, so that the mean of large values does not round small changes away
+    x = x - x[:, :1]  # before the mean, so that the mean of large values does not round small changes away
     x = x - x.mean(1, keepdim=True)
     rounding = size * torch.finfo(x.dtype).eps
     moves = (x.abs().amax(1, keepdim=True) > 2 * rounding) & size.isfinite()
@@ -134,5 +136,5 @@ def _transform(series: Tensor) -> Tensor:
     x = torch.where(moves, x / scale, 0.0)
     spectrum = torch.fft.rfft(x, n=2 * length)
     r = torch.fft.irfft(spectrum * spectrum.conj(), n=2 * length)[:, :length]
-    r[:, 0] = moves[:, 0].to(r.dtype)  # exactly
+    r[:, 0] = moves[:, 0].to(r.dtype)  # exactly 1, or 0 for constant series
     return r

@@ -1,4 +1,4 @@
-"""CodeCarbonCallback: energy and carbon dioxide of fit, test and predict, by codecarbon."""
+"""CodeCarbonCallback: estimate the carbon dioxide emissions of each stage of a trainer with codecarbon."""
 
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,23 @@ class CodeCarbonCallback(DiagnosticCallback):
     output_file
         Name of the CSV file that codecarbon writes.
     output_dir
-        Its folder; None is the trainer's log directory.
+        Directory of the CSV file. ``None`` uses the trainer's log directory.
     offline
-        Use codecarbon's offline tracker, which needs ``country_iso_code`` and sends nothing anywhere.
+        Whether to use codecarbon's offline tracker, which needs ``country_iso_code`` and sends no data.
     **kwargs
-        To codecarbon's tracker.
+        Further arguments of codecarbon's tracker.
 
     Attributes
     ----------
     emissions
-        Stage -> kilograms of carbon dioxide equivalents.
+        Mapping from stage to emissions in kilograms of carbon dioxide equivalents.
 
     Raises
     ------
     ImportError
-        Without codecarbon.
+        If codecarbon is not installed.
     ValueError
-        For an offline tracker without a country.
+        If ``offline`` is True and ``country_iso_code`` is not given.
     """
 
     def __init__(
@@ -60,20 +60,20 @@ class CodeCarbonCallback(DiagnosticCallback):
         self._tracker: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Start to measure."""
+        """Start the tracker."""
         super().setup(trainer, pl_module, stage)
         self._start(str(trainer.log_dir or trainer.default_root_dir), trainer.is_global_zero)
 
     @never_fatal
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stop, and tell the loggers."""
+        """Stop the tracker and log the emissions."""
         if (kilograms := self._stop()) is not None:
-            name = str(getattr(stage, "value", stage))  # Lightning gives a member of its enumeration
+            name = str(getattr(stage, "value", stage))  # Lightning passes an enum member
             self.emissions[name] = kilograms
             log_scalars(trainer, {f"codecarbon/{name}_kg": kilograms}, trainer.global_step)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stop, and write the findings."""
+        """Stop the tracker and write the findings."""
         self._stop()
         super().on_exception(trainer, pl_module, exception)
 

@@ -1,4 +1,4 @@
-"""A look at what the encoder makes of one batch, through a hook that is there for one call only."""
+"""Check the encoder's output for one batch, with a hook that exists for one call only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,19 +13,20 @@ from mml_diagnostics.checks.runner import CheckRunner
 
 
 class EncoderWatch:
-    """Runs the checks on embeddings at the encoder's next call.
+    """Run the checks of embeddings at the encoder's next call.
 
     Parameters
     ----------
     checks
-        Notes what does not apply.
+        Runner that records the checks that do not apply.
     run
-        Runs a check: called with its name, the function, and its arguments.
+        Function that runs a check. It is called with the name of the check, the check and its arguments.
 
     Attributes
     ----------
     embeddings
-        Level (``"system"``, ``"point"``) to [rows, dimensions], of the call that was looked at.
+        Mapping from level (``"system"``, ``"point"``) to the embeddings of the checked call, [rows,
+        dimensions].
     """
 
     def __init__(self, checks: CheckRunner, run: Callable[..., None]) -> None:
@@ -39,13 +40,16 @@ class EncoderWatch:
     def arm(
         self, encoder: nn.Module, hook: Callable[..., None], view: BatchView | None, ids: list[str] | None
     ) -> None:
-        """Attach ``hook``, which calls :meth:`look`, to ``encoder``; the batch is ``view``."""
+        """Attach ``hook``, which calls :meth:`look`, to ``encoder``.
+
+        ``view`` and ``ids`` describe the batch of the next call.
+        """
         self.forget()
         self._view, self._ids = view, ids
         self._handle = encoder.register_forward_hook(hook)
 
     def look(self, output: Any) -> None:
-        """Check the encoder's ``output``, of the first call after it was armed."""
+        """Check the encoder's ``output`` at the first call after :meth:`arm`."""
         if self._handle is None:
             return
         self.remove()
@@ -72,13 +76,13 @@ class EncoderWatch:
             )
 
     def remove(self) -> None:
-        """Take the hook off."""
+        """Remove the hook."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
 
     def forget(self) -> None:
-        """Take the hook off, and let go of the batch and the embeddings."""
+        """Remove the hook, and release the batch and the embeddings."""
         self.remove()
         self._view, self._ids, self.embeddings = None, None, {}
 

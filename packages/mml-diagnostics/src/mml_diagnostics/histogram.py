@@ -1,4 +1,4 @@
-"""Histograms that every logger can take: counts and edges, and quantiles for those that take only numbers."""
+"""Histograms for all loggers: counts and edges, and quantiles for loggers that accept only numbers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,23 +17,24 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many values lie where.
+    """Counts of values in bins, with the quantiles of the values.
 
     Parameters
     ----------
     counts
-        [n] number of values in each bin.
+        Number of values in each bin, [n].
     edges
-        [n + 1] rising edges of the bins.
+        Increasing edges of the bins, [n + 1].
     quantiles
-        Quantile (0 to 1) -> value. Made from counts and edges where it is not given.
+        Mapping from quantile (0 to 1) to value. Computed from counts and edges if not given.
     non_finite
-        How many more values were NaN or Inf.
+        Number of NaN and Inf values, which are not in ``counts``.
 
     Raises
     ------
     ValueError
-        Where there is not one edge more than counts, a count is negative or not finite, or edges do not rise.
+        If the number of edges is not the number of counts plus one, if a count is negative or not finite, or
+        if the edges are not finite and increasing.
     """
 
     counts: Array
@@ -64,21 +65,21 @@ class Histogram:
 
     @property
     def scalars(self) -> dict[str, float]:
-        """The quantiles as ``q00``, ``q05`` ... ``q100``, and ``non_finite`` where there are such values."""
+        """The quantiles as ``q00``, ``q05`` ... ``q100``, and ``non_finite`` if it is not zero."""
         numbers = {f"q{round(100 * q):02d}": value for q, value in self.quantiles.items()}
         return numbers | ({"non_finite": float(self.non_finite)} if self.non_finite else {})
 
 
 def histogram_of(values: Values, bins: int = 64) -> Histogram:
-    """Count ``values`` of any shape in ``bins`` bins of equal width between the smallest and the largest.
+    """Count ``values`` of any shape in ``bins`` bins of equal width between the minimum and the maximum.
 
-    Quantiles are those of the values, interpolated linearly between neighbours. Values that are not finite
-    are counted apart. A tensor is read from its device in one transfer.
+    Quantiles are those of the values, with linear interpolation. Non-finite values are counted separately. A
+    tensor is read from its device in one transfer.
 
     Raises
     ------
     ValueError
-        For ``bins`` below one.
+        If ``bins`` is below one.
     """
     if bins < 1:
         raise ValueError(f"bins is {bins}; give at least 1.")
@@ -91,7 +92,7 @@ def histogram_of(values: Values, bins: int = 64) -> Histogram:
     finite = array[np.isfinite(array)]
     low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
     edges = np.linspace(low, high, bins + 1)
-    if not (np.diff(edges) > 0).all():  # all the same, to within what floats can tell apart
+    if not (np.diff(edges) > 0).all():  # all values are equal within floating-point precision
         width = max(abs(low), abs(high), 1e-300) * 1e-6
         edges = np.linspace(low - width, high + width, bins + 1)
     counts, _ = np.histogram(finite, edges)
@@ -100,7 +101,7 @@ def histogram_of(values: Values, bins: int = 64) -> Histogram:
 
 
 def _interpolate(counts: Array, edges: Array, q: float) -> float:
-    """Return the ``q`` quantile of values that are spread evenly over each bin."""
+    """Return the ``q`` quantile, assuming that values are distributed evenly over each bin."""
     filled = np.flatnonzero(counts)
     counts, cumulative = counts[filled], np.cumsum(counts[filled])
     index = int(min(np.searchsorted(cumulative, q * cumulative[-1]), len(filled) - 1))

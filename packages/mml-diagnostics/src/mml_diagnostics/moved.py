@@ -1,4 +1,4 @@
-"""The same batch, turned, shifted, its atoms in another order: what an invariant output must not notice."""
+"""Rotate, shift and reorder the atoms of a batch, to test whether an output is invariant."""
 
 import copy
 from collections.abc import MutableMapping
@@ -10,15 +10,16 @@ from torch import Tensor
 from mml_diagnostics.non_finite import EDGE_KEYS
 
 TURNED = ("pos", "cell", "offsets")  # Cartesian vectors of the input
-ENDS = ("edge_index", "src_nodes", "dst_nodes")  # which name atoms by their index
-NOT_OF_ATOMS = (*ENDS, *EDGE_KEYS, "batch", "ptr", "natoms", "cell", "pbc")  # whatever their length is
+ENDS = ("edge_index", "src_nodes", "dst_nodes")  # keys with atom indices
+NOT_OF_ATOMS = (*ENDS, *EDGE_KEYS, "batch", "ptr", "natoms", "cell", "pbc")  # never reordered
 
 
 def random_rotation(seed: int = 0) -> Tensor:
-    """Return a [3, 3] proper rotation in float64, uniformly distributed.
+    """Return a uniformly distributed proper rotation, [3, 3] float64.
 
-    It is the Q of a QR decomposition of normal numbers with the signs of R's diagonal taken out (Stewart
-    1980, SIAM J. Numer. Anal. 17, 403); of a reflection, the sign of one column is changed.
+    The rotation is the Q of a QR decomposition of normal random numbers, multiplied by the signs of R's
+    diagonal (Stewart 1980, SIAM J. Numer. Anal. 17, 403). If Q is a reflection, the sign of one column is
+    changed.
     """
     generator = torch.Generator().manual_seed(seed)
     q, r = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
@@ -29,19 +30,19 @@ def random_rotation(seed: int = 0) -> Tensor:
 
 
 def moved(batch: Any, rotation: Tensor, shift: Tensor) -> Any:
-    """Return a copy of ``batch`` with its structures turned by ``rotation`` and shifted by ``shift``.
+    """Return a copy of ``batch`` with its structures rotated by ``rotation`` and shifted by ``shift``.
 
-    Turned are ``pos``, ``cell`` and ``offsets`` of the batch and of its graph; shifted are positions only.
-    Targets stay as they are.
+    ``pos``, ``cell`` and ``offsets`` of the batch and of its graph are rotated; only positions are shifted.
+    Targets are not changed.
 
     Parameters
     ----------
     batch
         A mapping, a graph, or a mapping with a graph under ``graph``.
     rotation
-        [3, 3].
+        Rotation matrix, [3, 3].
     shift
-        [3], angstrom.
+        Translation, [3], in angstrom.
     """
     batch = copy.deepcopy(batch)
     graph = batch.get("graph") if isinstance(batch, MutableMapping) else None
@@ -56,14 +57,14 @@ def moved(batch: Any, rotation: Tensor, shift: Tensor) -> Any:
 
 
 def random_order(structure_of: Tensor, seed: int = 0) -> Tensor:
-    """Return an order of atoms, [N] indices, in which those of a structure change places among themselves.
+    """Return a random order of atoms, [N] indices, that permutes atoms within each structure.
 
     Parameters
     ----------
     structure_of
-        [N] the structure of each atom.
+        Index of the structure of each atom, [N].
     seed
-        Of the order.
+        Seed of the permutation.
     """
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(structure_of), generator=generator)
@@ -73,15 +74,15 @@ def random_order(structure_of: Tensor, seed: int = 0) -> Tensor:
 def reordered(batch: Any, order: Tensor) -> Any:
     """Return a copy of ``batch`` with its atoms in another order, and edges between the same atoms as before.
 
-    Of the batch and of its graph, tensors with a row for each atom are reordered, and the ends of edges
-    named anew; edges keep their order. Targets stay as they are.
+    Tensors of the batch and of its graph with one row per atom are reordered, and the atom indices of edges
+    are updated. The order of edges and the targets are not changed.
 
     Parameters
     ----------
     batch
         A mapping, a graph, or a mapping with a graph under ``graph``.
     order
-        [N] where each atom was before, as :func:`random_order` returns it.
+        Previous index of each atom, [N], as returned by :func:`random_order`.
     """
     batch = copy.deepcopy(batch)
     graph = batch.get("graph") if isinstance(batch, MutableMapping) else None

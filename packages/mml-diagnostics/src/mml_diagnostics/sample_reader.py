@@ -1,4 +1,4 @@
-"""Sampled elements of several tensors per parameter, copied at every step: it has to be done in few calls."""
+"""Copy sampled elements of several tensors per parameter with few calls, as it is done at every step."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,18 @@ from mml_diagnostics.parameter_sample import ParameterSample
 
 
 class SampleReader:
-    """Copies the sampled elements of tensors that belong to parameters, such as their gradients.
+    """Copy the sampled elements of tensors that belong to parameters, such as their gradients.
 
-    Small tensors are joined and the elements picked from the whole: three calls for all of them, where a view
-    and a copy for each would cost more than the copying. Of large ones only the elements are touched.
+    Small tensors are concatenated, and their elements are selected from the result. This takes three calls in
+    total; a view and a copy for each tensor would take longer than the copying itself. For large tensors,
+    only the sampled elements are read.
 
     Parameters
     ----------
     sample
-        Which elements.
+        The elements to copy.
     kinds
-        How many tensors there are per parameter.
+        Number of tensors per parameter.
     """
 
     def __init__(self, sample: ParameterSample, kinds: int) -> None:
@@ -34,14 +35,15 @@ class SampleReader:
         self._places = torch.cat([of_one + kind * sum(numbers) for kind in range(kinds)]).to(device)
 
     def read(self, tensors: Sequence[Sequence[Tensor | None]], out: Tensor) -> None:
-        """Copy the elements to ``out``.
+        """Copy the sampled elements to ``out``.
 
         Parameters
         ----------
         tensors
-            For each kind, one for each parameter and of its shape; None counts as zeros.
+            For each kind, one tensor per parameter, with the shape of the parameter. ``None`` stands for
+            zeros.
         out
-            [kinds, size] float32.
+            Output tensor, [kinds, size] float32.
         """
         small = self._small
         with torch.no_grad():

@@ -16,7 +16,9 @@ SHARDED = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")
 
 
 class StepDump:
-    """Write the first ten bad steps of a rank. If a step cannot be written, writing stops and the run continues.
+    """Write the first ten bad steps of a rank.
+
+    If a step cannot be written, the error is logged, no further step is written, and the run continues.
 
     Parameters
     ----------
@@ -54,7 +56,10 @@ class StepDump:
     def write(
         self, trainer: Trainer, module: LightningModule, batches: Sequence[StepBatch], step: int
     ) -> None:
-        """Write the step of ``batches``. Call this before the optimizer steps. ``fast_dev_run`` writes nothing."""
+        """Write the step of ``batches``, unless the trainer has ``fast_dev_run``.
+
+        Call this method before the optimizer steps.
+        """
         if self.directory is None or not self.wanted or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._left -= 1

@@ -1,4 +1,4 @@
-"""The loss of a training step, as hooks see it."""
+"""Read the loss of a training step from the outputs that Lightning passes to hooks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,9 +7,10 @@ from torch import Tensor
 
 
 def loss_in(outputs: Any) -> Tensor | None:
-    """Return the loss in what ``on_train_batch_end`` is given, 0-d, where it is; None where there is none.
+    """Return the loss in the ``outputs`` of ``on_train_batch_end`` as a 0-d tensor, or None if there is none.
 
-    Lightning has divided it by the number of batches that gradients are accumulated over.
+    The loss stays on its device. Lightning has divided it by the number of batches over which gradients are
+    accumulated.
     """
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
     if not isinstance(loss, Tensor):

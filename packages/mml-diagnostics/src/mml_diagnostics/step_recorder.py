@@ -1,4 +1,4 @@
-"""What a sample of the elements of one optimizer's parameters did over its last steps."""
+"""Record sampled elements of one optimizer's parameters, gradients and moments over the last steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,32 +14,32 @@ from mml_diagnostics.sample_reader import SampleReader
 
 
 def is_adam_like(optimizer: Optimizer) -> bool:
-    """Whether ``optimizer`` has the options of Adam, and so is taken to hold its two moments."""
+    """Return whether ``optimizer`` has the options of Adam, and is thus assumed to have Adam's moments."""
     return all("betas" in group and "eps" in group for group in optimizer.param_groups)
 
 
 class StepRecorder:
-    """Remembers sampled parameters, gradients and, of Adam-like optimizers, moments.
+    """Record sampled parameters, gradients and, for Adam-like optimizers, moments.
 
-    Remembering reads nothing from a device.
+    Recording reads nothing from a device.
 
     Parameters
     ----------
     module
-        Whose parameters are sampled: those that are trained, and by this optimizer.
+        Module whose parameters are sampled: those that require a gradient and belong to ``optimizer``.
     optimizer
-        The optimizer.
+        Optimizer of the parameters.
     length
-        How many steps are remembered.
+        Number of steps to store.
     fraction
-        Share of elements that is sampled.
+        Share of the elements to sample.
     gradients
-        Remember gradients, too.
+        Whether to record gradients as well.
 
     Attributes
     ----------
     sample
-        Which elements are remembered.
+        The sampled elements.
     """
 
     def __init__(
@@ -62,12 +62,13 @@ class StepRecorder:
         return len(self._buffer)
 
     def record(self) -> bool:
-        """Remember the coming step: call it when gradients are ready, before the optimizer steps.
+        """Record the coming step. Call this when gradients are ready, before the optimizer steps.
 
         Returns
         -------
         bool
-            Whether it was: before Adam's first step there are no moments, and nothing is remembered.
+            Whether the step was recorded. Before Adam's first step there are no moments, and nothing is
+            recorded.
         """
         parameters = self.sample.parameters
         tensors: list[Sequence[Tensor | None]] = []
@@ -83,11 +84,12 @@ class StepRecorder:
         return True
 
     def rows(self) -> dict[str, Tensor]:
-        """Return kind -> [T, n], the oldest step first, without steps at which anything is not finite.
+        """Return the recorded values as a mapping from kind to [T, n], oldest step first.
 
-        Kinds are ``"parameters"`` and, where they are remembered, ``"gradients"``; with an Adam-like
-        optimizer also ``"v"`` and ``"updates"``. Where a gradient scaler (fp16) overflows, gradients are not
-        finite, and the optimizer does not step.
+        Steps with non-finite values are left out.
+        Kinds are ``"parameters"`` and, if they are recorded, ``"gradients"``; for an Adam-like optimizer also
+        ``"v"`` and ``"updates"``. If a gradient scaler (fp16) overflows, the gradients are not finite and the
+        optimizer skips the step.
         """
         rows = self._buffer.rows
         keep = rows.isfinite().all(1)
@@ -101,14 +103,14 @@ class StepRecorder:
         return found | dict(zip(("parameters", "gradients"), values, strict=False))
 
     def trace(self, rows: Mapping[str, Tensor], loss: float) -> AdamTrace | None:
-        """Return what the warnings are made from; None without gradients or an Adam-like optimizer.
+        """Return the data for the warnings, or None without gradients or without an Adam-like optimizer.
 
         Parameters
         ----------
         rows
-            What :meth:`rows` returned, which is not made twice.
+            Result of :meth:`rows`, so that it is not computed again.
         loss
-            Median of the last losses; NaN where they are not known.
+            Median of the last losses; NaN if unknown.
         """
         if not self._adam or "gradients" not in rows:
             return None
@@ -144,9 +146,9 @@ class StepRecorder:
         return torch.tensor(values).repeat_interleave(torch.tensor(self.sample.sizes))
 
     def _find_moments(self) -> list[list[Tensor | None]]:
-        """Return v and m of each parameter, None where it has none yet."""
+        """Return v and m of each parameter; None for a parameter without moments."""
         state = self.optimizer.state
-        if self._moments:  # a look at the first tells whether the state was loaded anew
+        if self._moments:  # the first parameter shows whether the optimizer state was reloaded
             first = state.get(self.sample.parameters[0], {})
             if first.get("exp_avg") is self._moments[1][0]:
                 return self._moments

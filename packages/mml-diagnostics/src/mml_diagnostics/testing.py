@@ -1,4 +1,4 @@
-"""For tests: what an offline run of Weights & Biases holds."""
+"""Helpers for tests: read the rows of an offline Weights & Biases run."""
 
 import json
 import struct
@@ -13,10 +13,10 @@ _FULL, _LAST = 1, 4
 
 
 def read_wandb(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows that an offline run logged, in order; nested keys are dicts.
+    """Yield the rows that an offline run logged, in order. Nested keys are nested dicts.
 
-    The file is a LevelDB log: seven bytes, then blocks of 32 KiB, in which each piece of a record has a
-    header of checksum, length and kind (whole, first, middle, last). A record is a protobuf of wandb's.
+    The file is a LevelDB log: seven bytes, then blocks of 32 KiB. Each fragment of a record has a header with
+    checksum, length and type (full, first, middle, last). A record is a protobuf message of wandb.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def read_wandb(path: Path) -> Iterator[dict[str, Any]]:
     import wandb
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
-    wandb.teardown()  # a process of its own writes the file, and may not be done when a run is finished
+    wandb.teardown()  # another process writes the file and may still be writing when the run is finished
     data, at, whole = path.read_bytes(), _HEADER, b""
     while at + _HEADER <= len(data):
         left = _BLOCK - at % _BLOCK

@@ -1,4 +1,4 @@
-"""ThroughputCallback: how fast a training runs, and how long it waits for data."""
+"""ThroughputCallback: measure the speed of a training and the time spent waiting for data."""
 
 import math
 import resource
@@ -23,32 +23,34 @@ SHARED = (*(f"{part}_per_second" for part in PARTS), "data_wait_share", "peak_rs
 class ThroughputCallback(DiagnosticCallback):
     """Measure structures, atoms and edges per second, the share of time spent waiting for data, and memory.
 
-    Counts come from shapes and times from the host's clock, so nothing is waited for between reports; at a
-    report an accelerator is waited for. Left out are the first batch of a fit, validation, and the writing of
-    checkpoints. The numbers are those of one rank; with several, rank zero also reports those of all.
+    Counts are read from shapes and times from the host's clock, so the device is synchronized only at a
+    report. The first batch of a fit, validation and the writing of checkpoints are not measured. The numbers
+    are those of one rank. With several ranks, rank zero also reports the numbers of all ranks.
 
     Parameters
     ----------
     every_n_steps
-        Report every so many optimizer steps, as ``throughput/<name>``, to the trainer's loggers, not to the
-        progress bar; with several ranks also ``throughput/global/<name>``: rates added up, the largest
-        memory, and the largest share of time spent waiting.
+        Number of optimizer steps between two reports. Reports are sent to the trainer's loggers as
+        ``throughput/<name>``, but not to the progress bar. With several ranks, ``throughput/global/<name>``
+        is logged as well: the sums of the rates, the largest memory and the largest share of time spent
+        waiting.
 
     Attributes
     ----------
     summary
-        The same numbers over the whole run so far, resumed runs included, up to date at each report and when
-        training ends: ``structures_per_second``, ``atoms_per_second``, ``edges_per_second`` (each where the
-        batch tells), ``data_wait_share`` (0 to 1), ``peak_rss_gib`` (of this process, without its workers),
-        ``peak_device_gib`` (allocated by torch on an accelerator, where the module is on one), and
-        ``batches`` and ``seconds`` (that were measured). Empty where nothing was measured.
+        The same numbers over the whole run so far, including resumed runs. It is updated at each report and
+        at the end of training. The keys are ``structures_per_second``, ``atoms_per_second``,
+        ``edges_per_second`` (each if the batch provides the number), ``data_wait_share`` (0 to 1),
+        ``peak_rss_gib`` (of this process, without its workers), ``peak_device_gib`` (allocated by torch, if
+        the module is on an accelerator), and ``batches`` and ``seconds`` (the number of measured batches and
+        their duration). Empty if nothing was measured.
     rank_summaries
-        With several ranks, on all of them: what each rank measured between the last two reports.
+        With several ranks: the numbers of each rank between the last two reports, available on all ranks.
 
     Raises
     ------
     ValueError
-        For ``every_n_steps`` below one.
+        If ``every_n_steps`` is below one.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
@@ -59,16 +61,16 @@ class ThroughputCallback(DiagnosticCallback):
         self.summary: dict[str, float] = {}
         self.rank_summaries: list[dict[str, float]] = []
         self._latest: dict[str, float] = {}
-        self._batch_step = 0  # kept also by a rank that is switched off
+        self._batch_step = 0  # also updated on a rank whose diagnostic is disabled
         self._total: Counter[str] = Counter()
         self._window: Counter[str] = Counter()
-        self._mark: float | None = None  # since when the next batch has been waited for; None: not known
+        self._mark: float | None = None  # start of the wait for the next batch; None if unknown
         self._wait = 0.0
         self._start: float | None = None
 
     @never_fatal
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the clock of an earlier fit."""
+        """Reset the clock of an earlier fit."""
         self._mark = self._start = None
         self._window = Counter()
 
@@ -88,13 +90,13 @@ class ThroughputCallback(DiagnosticCallback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop the clock of this batch; report where it is time to."""
+        """Stop the clock of this batch, and report if a report is due."""
         stepped = trainer.global_step != self._batch_step
         due = stepped and trainer.global_step % self.every_n_steps == 0
         self._latest = {}
         self._measure(trainer, pl_module, batch, due)
         if due and trainer.world_size > 1:
-            # Not guarded: a rank that is switched off must still answer the others.
+            # Not guarded: a disabled rank must still answer the other ranks.
             self._share(trainer, pl_module.device)
         self._restart()
 
@@ -132,27 +134,27 @@ class ThroughputCallback(DiagnosticCallback):
 
     @never_fatal
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave validation out: how long the next batch was waited for is not known."""
+        """Exclude validation: the waiting time before the next batch is unknown."""
         self._mark = None
 
     @never_fatal
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Leave the writing of checkpoints out, likewise."""
+        """Exclude the writing of checkpoints: the waiting time before the next batch is unknown."""
         self._mark = None
 
     @never_fatal
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bring the summary up to date."""
+        """Update the summary."""
         self._add_up()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return findings and totals."""
+        """Return the findings and the totals."""
         return super().state_dict() | {"total": dict(self._total + self._window)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on with the totals of the resumed run."""
+        """Restore the findings and the totals of the resumed run."""
         super().load_state_dict(state_dict)
         self._total = Counter(state_dict["total"])
 
@@ -180,7 +182,7 @@ def _rates(counts: Mapping[str, float]) -> dict[str, float]:
 
 
 def device_memory(device: torch.device) -> dict[str, float]:
-    """Return ``peak_device_gib``, the largest memory that torch held on ``device``; nothing for a CPU."""
+    """Return the peak memory allocated by torch on ``device`` as ``peak_device_gib``; empty for a CPU."""
     if device.type == "cuda":
         return {"peak_device_gib": torch.cuda.max_memory_allocated(device) / 2**30}
     if device.type == "xpu":
@@ -189,7 +191,7 @@ def device_memory(device: torch.device) -> dict[str, float]:
 
 
 def add_up(ranks: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return rates of all ranks together, and of other numbers the largest of any rank."""
+    """Return the sum over ranks for rates, and the maximum over ranks for all other numbers."""
     names = dict.fromkeys(name for rank in ranks for name in rank)
     return {
         name: (sum if name.endswith("_per_second") else max)(rank[name] for rank in ranks if name in rank)
@@ -198,9 +200,9 @@ def add_up(ranks: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def peak_rss_bytes() -> int:
-    """Return the largest resident set of this process so far, in bytes."""
+    """Return the peak resident set size of this process, in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent had before this program was started
+    if status.exists():  # getrusage would include the memory of the parent before this program started
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
