@@ -1,9 +1,9 @@
-"""Losses for atoms and structures that torch does not have.
+"""Losses for atoms and structures that torch does not provide.
 
-Each gives one number for each element or row of a target (`TargetLoss.elements`), so that missing labels can
-be left out and means be exact over ranks. Called as ``loss(output, target)`` it returns the mean, as torch's
-losses do. For mean squared, absolute and Huber errors of components use torch's `MSELoss`, `L1Loss` and
-`HuberLoss`: tasks evaluate them element by element as well.
+Each loss computes one number per element or row of a target (`TargetLoss.elements`), so that missing labels
+can be excluded and means are exact over ranks. Calling ``loss(output, target)`` returns the mean, as with
+torch's losses. For mean squared, absolute and Huber errors of components use torch's `MSELoss`, `L1Loss` and
+`HuberLoss`: tasks evaluate these element by element as well.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from mml_tasks.ranks import rows_of_all_ranks
 
 
 class TargetLoss(nn.Module):
-    """A loss that is the mean of numbers of its own, one for each element or row of the target.
+    """Base class of losses that are the mean of one number per element or row of the target.
 
-    A subclass implements `elements`. All losses of a task are called with the same arguments, and use what
-    they need.
+    Subclasses implement `elements`. A task calls all of its losses with the same arguments, and each loss
+    uses those that it needs.
     """
 
     takes_totals: ClassVar[bool] = False
-    """Whether it divides extensive targets by the number of atoms itself; other losses are given them so."""
+    """Whether the loss itself divides extensive targets by the number of atoms. All other losses receive
+    extensive targets per atom.
+    """
 
     def elements(
         self,
@@ -39,23 +41,24 @@ class TargetLoss(nn.Module):
         natoms: Tensor | None = None,
         physical: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss of each element, or of each row.
+        """Return the loss of each element or of each row.
 
         Parameters
         ----------
         output, target
-            [n, ...], in the units of the loss. A missing label holds the output's value.
+            Prediction and label, [n, ...], in the units of the loss. Missing labels are replaced by the
+            output.
         known
-            Where the target is labelled, bool, its shape; ``None`` for everywhere.
+            Bool mask of the labeled elements, in the shape of the target; ``None`` if all are labeled.
         natoms
             Number of atoms of each structure, [B].
         physical
-            The target in physical units, NaN where missing; ``None`` where these are the loss's own.
+            Target in physical units, NaN if missing; ``None`` if ``target`` is in physical units.
         """
         raise NotImplementedError
 
     def join(self, device: torch.device) -> None:
-        """Take part in the reductions over ranks of `elements`, on a rank without a batch."""
+        """Take part in the reductions of `elements` over ranks, on a rank without a batch."""
 
     def forward(
         self,
@@ -69,15 +72,15 @@ class TargetLoss(nn.Module):
 
 
 class L2NormLoss(TargetLoss):
-    """Length of the error vector, ``|output - target|`` over the last dimension, [n, d] -> [n].
+    """Euclidean norm of the error vector, ``|output - target|`` over the last dimension, [n, d] -> [n].
 
-    The mean over atoms of the Euclidean error of the force ("L2MAE"): Chanussot et al., "Open Catalyst 2020
-    (OC20) Dataset and Community Challenges" (arXiv 2010.09990). It does not depend on the axes, as a mean of
-    absolute components does.
+    The mean over atoms is the Euclidean error of the force ("L2MAE") of Chanussot et al., "Open Catalyst 2020
+    (OC20) Dataset and Community Challenges" (arXiv 2010.09990). Unlike a mean over absolute components, it
+    does not depend on the choice of axes.
     """
 
     def elements(self, output: Tensor, target: Tensor, **_: Tensor | None) -> Tensor:
-        """Return one length for each row."""
+        """Return the norm of the error of each row, [n]."""
         return torch.linalg.vector_norm(output - target, dim=-1)
 
 
@@ -93,12 +96,12 @@ class _PerAtomLoss(TargetLoss):
         natoms: Tensor | None = None,
         physical: Tensor | None = None,
     ) -> Tensor:
-        """Return one number for each element.
+        """Return the loss of each element.
 
         Raises
         ------
         ValueError
-            If ``natoms`` is missing, or has not one number for each row.
+            If ``natoms`` is missing, or its length differs from the number of rows.
         """
         if natoms is None or natoms.shape[0] != target.shape[0]:
             found = "none" if natoms is None else f"{natoms.shape[0]} numbers"
@@ -117,11 +120,11 @@ class _PerAtomLoss(TargetLoss):
 class AtomWeightedMSE(_PerAtomLoss):
     """Squared error per atom, ``((output - target) / natoms)**2``, of a target of whole structures [B, ...].
 
-    For targets that a task knows to be extensive this is what ``MSELoss`` is, too.
+    For targets that a task declares as extensive, ``MSELoss`` computes the same value.
     """
 
     def of_error(self, error: Tensor) -> Tensor:
-        """Return the square."""
+        """Return the square of the error."""
         return error.square()
 
 
@@ -129,34 +132,35 @@ class AtomWeightedL1(_PerAtomLoss):
     """Absolute error per atom, ``|output - target| / natoms``, of a target of whole structures [B, ...]."""
 
     def of_error(self, error: Tensor) -> Tensor:
-        """Return the absolute value."""
+        """Return the absolute value of the error."""
         return error.abs()
 
 
 class ConditionalHuberLoss(TargetLoss):
-    """Huber loss of force components whose ``delta`` is smaller for atoms with large reference forces.
+    """Huber loss of force components, with a smaller ``delta`` for atoms with large reference forces.
 
-    ``delta`` is multiplied by 1, 0.7, 0.4 and 0.1 where the length of the reference force is below 100,
-    below 200, below 300, and above, in eV/angstrom: large forces belong to strained geometries that should
-    count for less. This is the force term of MACE's "universal" loss (`conditional_huber_forces` of
+    ``delta`` is multiplied by 1, 0.7, 0.4 or 0.1 if the norm of the reference force is below 100, below 200,
+    below 300, or larger, in eV/angstrom. Large forces occur in strained geometries, which should have less
+    weight. This is the force term of MACE's "universal" loss (`conditional_huber_forces` of
     ``mace.modules.loss``; Batatia et al., "A foundation model for atomistic materials chemistry",
-    arXiv 2401.00096), with the Huber function of torch,
-    ``e**2 / 2`` up to ``delta`` and ``delta * (|e| - delta / 2)`` beyond.
+    arXiv 2401.00096). It uses torch's Huber function, ``e**2 / 2`` up to ``delta`` and
+    ``delta * (|e| - delta / 2)`` beyond.
 
     Parameters
     ----------
     delta
-        Where the Huber function turns linear, in the units of the loss: of the force where it is not
-        normalised. MACE's default is 0.01 eV/angstrom.
+        Error at which the Huber function becomes linear, in the units of the loss, which are those of the
+        force if the force is not normalized. MACE's default is 0.01 eV/angstrom.
     thresholds
-        Lengths of the reference force at which ``delta`` changes, ascending, in physical units.
+        Norms of the reference force at which ``delta`` changes, ascending, in physical units.
     factors
-        What ``delta`` is multiplied by below the first threshold, between each two, and above the last.
+        Factors of ``delta`` below the first threshold, between consecutive thresholds, and above the last
+        one.
 
     Raises
     ------
     ValueError
-        If a number is out of range, or there are not one more factors than thresholds.
+        If a number is out of range, or the number of factors is not the number of thresholds plus one.
     """
 
     thresholds: Tensor
@@ -191,9 +195,9 @@ class ConditionalHuberLoss(TargetLoss):
         natoms: Tensor | None = None,
         physical: Tensor | None = None,
     ) -> Tensor:
-        """Return one number for each component, [n, d]."""
+        """Return the loss of each component, [n, d]."""
         length = torch.linalg.vector_norm(target if physical is None else physical, dim=-1)
-        # A length of exactly a threshold belongs above it.
+        # A norm equal to a threshold belongs to the regime above it.
         regime = torch.bucketize(length.nan_to_num(), self.thresholds.to(length.dtype), right=True)
         delta = self.deltas.to(output.dtype)[regime].unsqueeze(-1)
         error = (output - target).abs()
@@ -209,32 +213,33 @@ _ERRORS: Mapping[str, Callable[..., Tensor]] = {
 
 
 class BatchQuantileLoss(TargetLoss):
-    """Loss whose weight depends on where in the batch a target's size falls, to damp or favour outliers.
+    """Loss that weights each target by the quantile of its magnitude, to damp or emphasize outliers.
 
-    The quantiles of the sizes of the batch's targets make bins; the weight of a bin is that of the quantile
-    below it, and that of the first quantile also counts below. The result is the mean of weighted losses (not
-    divided by the weights).
+    The quantiles of the magnitudes of the batch's targets define bins. The weight of a bin is that of its
+    lower quantile; the weight of the first quantile also applies below it. The result is the mean of the
+    weighted losses, not divided by the weights.
 
-    While training, the quantiles are those of the step: of all ranks' atoms or structures. In evaluation
-    each batch has its own.
+    In training, the quantiles are computed over the atoms or structures of all ranks. In evaluation, they are
+    computed for each batch separately.
 
     Parameters
     ----------
     quantile_weights
-        Weight of each quantile, from 0 to 1: ``{0.0: 1.0, 0.9: 0.1}`` counts the largest tenth for a tenth.
+        Dict from quantile, between 0 and 1, to weight: ``{0.0: 1.0, 0.9: 0.1}`` multiplies the losses of the
+        largest 10 % by 0.1.
     loss_func
-        ``"mse"``, ``"mae"``, ``"huber"``, or a function or module that gives a loss for each element.
+        ``"mse"``, ``"mae"``, ``"huber"``, or a function or module that returns a loss for each element.
     use_norm
-        Whether the size is the length over the last dimension, as makes sense for forces, or the value of
-        each component.
+        If True, the magnitude is the norm over the last dimension, which is suitable for forces. If False, it
+        is the value of each component.
     huber_delta
-        Where ``"huber"`` turns linear.
+        Error at which ``"huber"`` becomes linear.
 
     Raises
     ------
     ValueError
-        If a quantile or a weight is out of range, ``loss_func`` is another name, or ``huber_delta`` is
-        missing or not for it.
+        If a quantile or a weight is out of range, ``loss_func`` is an unknown name, or ``huber_delta`` is
+        missing for ``"huber"`` or given for another loss.
     """
 
     quantiles: Tensor
@@ -279,12 +284,12 @@ class BatchQuantileLoss(TargetLoss):
         natoms: Tensor | None = None,
         physical: Tensor | None = None,
     ) -> Tensor:
-        """Return one weighted number for each element.
+        """Return the weighted loss of each element.
 
         Raises
         ------
         ValueError
-            If ``loss_func`` gives another shape.
+            If the result of ``loss_func`` does not have the shape of the target.
         """
         size = target
         if self.use_norm:
@@ -305,10 +310,10 @@ class BatchQuantileLoss(TargetLoss):
         return errors * (weights if weights.shape == errors.shape else weights.unsqueeze(-1))
 
     def join(self, device: torch.device) -> None:
-        """Give the quantiles of the other ranks no value."""
+        """Take part in the quantiles of the other ranks without contributing a value."""
         rows_of_all_ranks(torch.zeros(0, device=device))
 
 
 def _as_size(known: Tensor, size: Tensor) -> Tensor:
-    """Whether each size is of a labelled row: all its components must be there."""
+    """Return a mask in the shape of ``size``; a row is labeled only if all of its components are."""
     return known if known.shape == size.shape else known.all(dim=-1)

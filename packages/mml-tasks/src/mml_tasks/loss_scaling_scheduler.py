@@ -1,4 +1,4 @@
-"""The callback that sets loss weights by schedules."""
+"""Callback that sets loss weights according to schedules."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ _logger = logging.getLogger(__name__)
 
 
 class LossScalingScheduler(LossWeightCallback):
-    """Set the weights of targets' losses by schedules, before every training step.
+    """Set the weights of targets' losses according to schedules, before every training step.
 
-    The first step has a schedule's initial value, the last its end value; see
-    `mml_tasks.progress.TrainingPlan` for what the last is. The weight of a step follows from its number, so
-    that nothing is stored in checkpoints, and a run that was resumed has the weights of one that was not.
-    Weights are constant while gradients are accumulated. They are logged as ``loss_scaling/<key>``: with the
-    trainer's ``log_every_n_steps``, at the first step of an epoch, and at the last of the run.
+    A schedule has its initial value at the first step and its end value at the last one; see
+    `mml_tasks.progress.TrainingPlan` for the definition of the last step. Weights depend only on the number
+    of the step. Checkpoints therefore store nothing, and a resumed run has the same weights as an
+    uninterrupted one. Weights are constant while gradients are accumulated. They are logged as
+    ``loss_scaling/<key>``: every ``log_every_n_steps`` of the trainer, at the first step of an epoch, and at
+    the last step of the run.
 
-    Works with every LightningModule that has a dict ``task_loss_scaling``, and multiplies its losses by it.
+    The callback works with every LightningModule that multiplies its losses by a dict ``task_loss_scaling``.
 
     Parameters
     ----------
     *args
-        The schedules, at most one for each target.
+        The schedules, at most one per target.
     schedules
-        More of them: the way to give schedules in a YAML file.
+        Further schedules. Use this argument to give schedules in a YAML file.
     total_steps, total_epochs
-        What to take for the length of the run where its trainer does not know it, or the weights are to be at
-        their end values before the run is; they stay there. Steps are optimizer steps.
+        Length of the run in optimizer steps and in epochs, if the trainer does not know it. A number below
+        the length of the run makes the weights reach their end values early and stay there.
     log_level
-        Level of this callback's logger: the plan is told at ``INFO``, and every change at ``DEBUG``.
+        Level of this callback's logger: the plan is logged at ``INFO``, every change at ``DEBUG``.
 
     Raises
     ------
     TypeError
-        If something given is no schedule; at setup, if the module has no ``task_loss_scaling``.
+        If an argument is not a schedule; at setup, if the module has no ``task_loss_scaling``.
     ValueError
-        If there is no schedule, or more than one for a target; at setup, if the module lacks a target; when
-        training starts, if the length of the run is not known.
+        If no schedule is given, or more than one for a target; at setup, if the module lacks a target; when
+        training starts, if the length of the run is unknown.
     """
 
     def __init__(
@@ -91,11 +92,11 @@ class LossScalingScheduler(LossWeightCallback):
         self._last: tuple[int, int] | None = None
 
     def final_weights(self) -> dict[str, float]:
-        """Return the weights of the last step, with which ``val_loss`` is computed in every epoch."""
+        """Return the weights of the last step, which are used for ``val_loss`` in every epoch."""
         return {schedule.key: schedule.value_at(1.0) for schedule in self.schedules}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Find out how long the run is."""
+        """Determine the length of the run."""
         _logger.setLevel(self.log_level)
         self._plan = TrainingPlan(trainer, self.total_steps, self.total_epochs)
         self._last = None
@@ -107,7 +108,7 @@ class LossScalingScheduler(LossWeightCallback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Set the weights of the step that this batch is of."""
+        """Set the weights of the optimizer step to which this batch belongs."""
         plan = self._plan
         step, epoch = plan.position()
         if (step, epoch) == self._last:
@@ -125,7 +126,7 @@ class LossScalingScheduler(LossWeightCallback):
             _logger.debug("step %d: %s", step, weights)
 
     def _values(self, frequency: StepFrequency, index: int) -> dict[str, float]:
-        """Return the weights of the schedules that count steps, or epochs, at one of them."""
+        """Return the weights of the schedules with this frequency at a step or an epoch."""
         schedules = self._by_frequency[frequency]
         if not schedules:
             return {}

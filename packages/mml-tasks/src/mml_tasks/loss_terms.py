@@ -1,7 +1,8 @@
-"""From a loss module to a sum over what is labelled and a count, which ranks and batches can add up.
+"""Evaluate a loss as a sum over labeled elements and a count, which can be added up over batches and ranks.
 
-The mean of the means of uneven batches is not the mean. So a loss is evaluated element by element, its sum
-and the count of its elements are kept apart, and the division comes last, by the count of all ranks.
+The mean of the means of uneven batches differs from the overall mean. Losses are therefore evaluated element
+by element, and the sum and the number of elements are kept separately. The sum is divided last, by the count
+over all ranks.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from mml_tasks.precision import supports_float64
 from mml_tasks.ranks import sum_over_ranks, world_size
 
 IGNORED = -100
-"""Class index of a missing label; what torch's ``ignore_index`` is by default."""
+"""Class index of a missing label; equal to the default ``ignore_index`` of torch."""
 
 
 class LossTerms(NamedTuple):
-    """The loss of one target in one batch.
+    """Loss of one target in one batch.
 
     Parameters
     ----------
     total
         Sum of the loss, a scalar.
     weight
-        Number of labeled elements or rows, or the sum of their class weights, a scalar; ``total / weight``
-        is the mean loss.
+        Number of labeled elements or rows, or the sum of their class weights, a scalar. ``total / weight`` is
+        the mean loss.
     weight_of
-        Returns the weight of other targets of the same kind, such as those of another batch. None if each
-        batch has the same weight.
+        Function that returns the weight for other labels of the same target, such as those of another batch.
+        None if every batch has the same weight.
     """
 
     total: Tensor
@@ -43,17 +44,17 @@ class LossTerms(NamedTuple):
 
 
 def labelled(target: Tensor) -> Tensor:
-    """Return where a target has a value: not NaN, or as a class index not `IGNORED`; bool, its shape."""
+    """Return a bool mask of the labeled elements: those that are not NaN, or not `IGNORED` for classes."""
     return ~torch.isnan(target) if target.is_floating_point() else target != IGNORED
 
 
 def labelled_elements(elements: Tensor, known: Tensor) -> Tensor:
-    """Return ``known`` in the shape of ``elements``: a row whose loss is one number needs all components.
+    """Return ``known`` in the shape of ``elements``; a row with one loss needs labels of all components.
 
     Raises
     ------
     ValueError
-        If the leading dimensions do not agree.
+        If the leading dimensions do not match.
     """
     if elements.shape != known.shape[: elements.dim()]:
         raise ValueError(
@@ -70,27 +71,27 @@ def loss_terms(
     natoms: Tensor | None = None,
     physical: Tensor | None = None,
 ) -> LossTerms:
-    """Evaluate a loss where the target is labelled.
+    """Evaluate a loss on the labeled elements of a target.
 
     Parameters
     ----------
     loss
-        A `TargetLoss`; a module with a ``reduction`` of ``"mean"`` or ``"sum"``, as torch's; or any module
-        whose result is a mean over the rows that it is given. Losses with class weights are divided by the
-        weights, as torch does.
+        A `TargetLoss`; a module with a ``reduction`` of ``"mean"`` or ``"sum"``, as in torch; or any module
+        whose result is the mean over the rows of its input. Losses with class weights are divided by the sum
+        of the weights, as in torch.
     output
-        What was predicted, in the units of the loss.
+        Predictions, in the units of the loss.
     target
-        Labels in the same units, NaN where missing; or class indices, `IGNORED` where missing.
+        Labels in the same units, NaN if missing; or class indices, `IGNORED` if missing.
     natoms
-        [B], for losses that divide by them.
+        Number of atoms of each structure, [B], for losses that divide by it.
     physical
-        The target in physical units, for losses with thresholds in these.
+        Target in physical units, for losses with thresholds in physical units.
 
     Raises
     ------
     ValueError
-        If the result is neither one number nor one for each element or row.
+        If the result of the loss is neither one number nor one number per element or row.
     """
     known = labelled(target)
     if isinstance(loss, TargetLoss):
@@ -110,7 +111,7 @@ def loss_terms(
     mask = labelled_elements(elements, known)
     if reduction == "sum":
         total = _terms(elements, mask).total
-        # The sum over all ranks: the counts of the ranks add up to one.
+        # The result is the sum over all ranks, because the weights of the ranks add up to one.
         return LossTerms(total, torch.full_like(total.detach(), 1.0 / world_size()))
     if isinstance(loss, _CLASS_LOSSES) and not target.is_floating_point():
         return _terms(elements, mask, lambda classes: _class_weights(loss, classes), target)
@@ -122,21 +123,21 @@ def combine(
     window: Window | None = None,
     extra: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Return each target's loss, whose mean over ranks and batches is the mean over all labels of the step.
+    """Return each target's loss; its mean over ranks and batches is the mean over all labels of the step.
 
     DDP averages gradients over ranks, and Lightning divides each loss by ``accumulate_grad_batches``. The
     loss of a batch is therefore its own sum times both numbers, divided by the weight of all batches of the
-    step on all ranks: one reduction of one number per target. If no rank has a label of a target, its loss
-    and gradient are zero.
+    step on all ranks. This takes one reduction of one number per target. If no rank has a label of a target,
+    its loss and gradient are zero.
 
     Parameters
     ----------
     terms
-        Those of this rank's batch by target, in the units of the loss; the same targets on every rank.
+        Loss terms of this rank's batch by target, in the units of the loss; the same targets on every rank.
     window
         The batches of the optimizer step, see `mml_tasks.accumulation`; None for one batch.
     extra
-        Further numbers to be summed over ranks on the same occasion, in float64 on the CPU or the device.
+        Further numbers to sum over ranks in the same reduction, in float64, on the CPU or the device.
 
     Returns
     -------
@@ -156,12 +157,12 @@ def combine(
 
 
 def join_combine(numbers: int, device: torch.device) -> Tensor:
-    """Take part in `combine` on a rank without a batch: return the sums of that many numbers."""
+    """Take part in `combine` on a rank without a batch, and return the sums of ``numbers`` numbers."""
     return sum_over_ranks(torch.zeros(numbers, dtype=_sum_dtype(device), device=device))
 
 
 def _sum_dtype(device: torch.device) -> torch.dtype:
-    """Return the type in which ranks sum numbers: the same on each, whatever the types of their losses."""
+    """Return the dtype in which ranks sum numbers; it does not depend on the dtype of the loss."""
     return torch.float64 if supports_float64(device) else torch.float32
 
 
@@ -169,13 +170,13 @@ def _step_weight(key: str, terms: LossTerms, window: Window | None) -> Tensor:
     """Return the weight of all batches of this rank's window."""
     if window is None or window.factor == 1 or terms.weight_of is None:
         return terms.weight
-    if window.targets is None:  # as if each batch had as many labels as this one
+    if window.targets is None:  # assume that each batch has as many labels as this one
         return terms.weight * window.batches
     return torch.stack([terms.weight_of(targets[key]) for targets in window.targets]).sum().to(terms.weight)
 
 
 def _fill(target: Tensor, output: Tensor, known: Tensor) -> Tensor:
-    """Put numbers in the place of missing labels that no loss makes a NaN of."""
+    """Replace missing labels by numbers for which no loss is NaN."""
     if target.is_floating_point():
         return torch.where(known, target, output.detach())
     return torch.where(known, target, torch.zeros_like(target))
@@ -190,7 +191,7 @@ def _terms(
     weight_of: Callable[[Tensor], Tensor] | None = None,
     target: Tensor | None = None,
 ) -> LossTerms:
-    """Sum the loss, and count its elements or rows; with ``weight_of`` weigh the target instead."""
+    """Sum the loss and count its elements or rows; ``weight_of(target)`` replaces the count if given."""
     dtype = torch.promote_types(elements.dtype, torch.float32)
     total = torch.where(mask, elements, torch.zeros_like(elements)).sum(dtype=dtype)
     if weight_of is not None and target is not None:
@@ -199,13 +200,13 @@ def _terms(
 
 
 def _labels(target: Tensor, dims: int) -> Tensor:
-    """Return how many labelled elements a target has, or rows if the loss has one number for each."""
+    """Return the number of labeled elements of a target, or of labeled rows if the loss is per row."""
     known = labelled(target)
     return (known.flatten(dims).all(-1) if known.dim() > dims else known).sum()
 
 
 def _class_weights(loss: nn.Module, classes: Tensor) -> Tensor:
-    """Return what torch divides a cross entropy by: the number of labels, or the sum of their weights."""
+    """Return torch's divisor of a cross entropy: the number of labels, or the sum of their weights."""
     weight: Tensor | None = loss.weight  # type: ignore[assignment]
     known = labelled(classes) & (classes != loss.ignore_index)
     if weight is None:
@@ -215,7 +216,7 @@ def _class_weights(loss: nn.Module, classes: Tensor) -> Tensor:
 
 
 def _opaque_terms(loss: nn.Module, output: Tensor, target: Tensor, known: Tensor) -> LossTerms:
-    """Evaluate a loss of which nothing is known but that it is a mean over rows; waits for the device."""
+    """Evaluate a loss of unknown kind as a mean over rows; waits for the device."""
     rows = known.flatten(1).all(1) if known.dim() > 1 else known
     if not rows.all():
         output, target = output[rows], target[rows]

@@ -1,4 +1,4 @@
-"""What callbacks that set loss weights share: which targets there are, who sets which, what is logged."""
+"""Base class of callbacks that set loss weights, and functions to read and log these weights."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pytorch_lightning.callbacks import Callback
 
 
 class LossWeightCallback(Callback):
-    """A callback that sets entries of a module's ``task_loss_scaling``, a dict of target to weight.
+    """Base class of callbacks that set entries of ``task_loss_scaling``, a dict from target to weight.
 
     Parameters
     ----------
     keys
-        The targets whose weight it sets; None for all that the module has.
+        Targets whose weights the callback sets; None for all targets of the module.
     """
 
     def __init__(self, keys: Sequence[str] | None) -> None:
         self.keys = None if keys is None else list(keys)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Refuse a module without ``task_loss_scaling``, or without a target that is set here."""
+        """Raise an error if the module lacks ``task_loss_scaling``, or a target of this callback."""
         if stage != "fit":
             return
         if not isinstance(getattr(pl_module, "task_loss_scaling", None), dict):
@@ -30,12 +30,12 @@ class LossWeightCallback(Callback):
                 f"{type(self).__name__} sets loss weights, and {type(pl_module).__name__} has none: give it "
                 "a dict task_loss_scaling that its training_step multiplies each target's loss by"
             )
-        # A callback's setup comes before the module's, which may have to look at the data for its targets.
+        # A callback's setup runs before the module's, which may still have to infer targets from the data.
         if weights_of(pl_module) and getattr(pl_module, "task_keys", ()) is not None:
             self._check_keys(pl_module)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse targets that the module does not have, and those that another callback sets."""
+        """Raise an error for targets that the module lacks, or whose weight another callback sets."""
         self._check_keys(pl_module)
         for other in trainer.callbacks:  # type: ignore[attr-defined]
             if other is not self and isinstance(other, LossWeightCallback):
@@ -47,11 +47,11 @@ class LossWeightCallback(Callback):
                     )
 
     def final_weights(self) -> dict[str, float]:
-        """Return the weights that this callback is going to end with, by target, if they are known."""
+        """Return the weights at the end of the run by target, as far as they are known in advance."""
         return {}
 
     def keys_of(self, pl_module: pl.LightningModule) -> list[str]:
-        """Return the targets of the module whose weight is set here."""
+        """Return the targets of the module whose weights this callback sets."""
         return list(weights_of(pl_module)) if self.keys is None else self.keys
 
     def _check_keys(self, pl_module: pl.LightningModule) -> None:
@@ -65,15 +65,15 @@ class LossWeightCallback(Callback):
 
 
 def weights_of(pl_module: pl.LightningModule) -> dict[str, Any]:
-    """Return the live weights of a module."""
+    """Return the live loss weights of a module."""
     weights: dict[str, Any] = pl_module.task_loss_scaling  # type: ignore[assignment]
     return weights
 
 
 def final_weights(pl_module: pl.LightningModule) -> dict[str, float]:
-    """Return the weights of the losses that are compared across epochs.
+    """Return the loss weights with which losses are compared across epochs.
 
-    They are those that schedules end with, and for the other targets those that the module has now.
+    These are the final weights of schedules, and the current weights of the module for all other targets.
     """
     weights = {key: float(value) for key, value in weights_of(pl_module).items()}
     for callback in pl_module.trainer.callbacks:  # type: ignore[attr-defined]
@@ -83,12 +83,12 @@ def final_weights(pl_module: pl.LightningModule) -> dict[str, float]:
 
 
 def logs_at(trainer: pl.Trainer, step: int) -> bool:
-    """Whether the metrics of a step go to the loggers."""
+    """Return whether the metrics of a step are sent to the loggers."""
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     return bool(trainer.loggers) and every > 0 and (step + 1) % every == 0
 
 
 def log_weights(trainer: pl.Trainer, weights: Mapping[str, float], step: int) -> None:
-    """Log ``loss_scaling/<key>`` with every logger there is."""
+    """Log ``loss_scaling/<key>`` with every logger of the trainer."""
     for logger in trainer.loggers:
         logger.log_metrics({f"loss_scaling/{key}": value for key, value in weights.items()}, step=step)

@@ -1,4 +1,4 @@
-"""Loss functions of a task's targets, and their weights."""
+"""Build and check the loss functions of a task's targets and their weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mml_tasks.hyperparameters import class_path, import_class
 LossLike: TypeAlias = str | type[nn.Module] | nn.Module
 
 LOSS_MODULES = ("AtomWeightedL1", "AtomWeightedMSE", "ConditionalHuberLoss", "L2NormLoss")
-"""Losses of this package that can be made without arguments, so that their bare names will do."""
+"""Losses of this package that need no arguments, so that they can be given by name."""
 
 
 def make_losses(
@@ -25,19 +25,24 @@ def make_losses(
     Parameters
     ----------
     loss_func
-        A module, its class or its class path (bare names are those of this package's losses or are looked up
-        in ``torch.nn``) for all targets, or a dict of these by target.
+        A module, its class or its import path, for all targets, or a dict of these by target. A name without
+        a package refers to a loss of this package or of ``torch.nn``.
     keys
         The targets.
     default
-        Class of the loss of the targets that ``loss_func`` does not name.
+        Class of the loss for targets that ``loss_func`` does not name.
+
+    Returns
+    -------
+    ModuleDict
+        The loss of each target. Instances in ``loss_func`` are copied.
 
     Raises
     ------
     ValueError
-        If ``loss_func`` names a target that is not among ``keys``, or a loss has ``reduction="none"``.
+        If ``loss_func`` names a target that is not in ``keys``, or a loss has ``reduction="none"``.
     TypeError
-        If something given is no loss.
+        If a value is not a loss.
     """
     if isinstance(loss_func, Mapping):
         unknown = sorted(set(loss_func) - set(keys))
@@ -71,31 +76,31 @@ def _make_loss(loss: Any) -> nn.Module:
 
 
 def complete_loss_scaling(scaling: Mapping[str, float] | None, keys: Sequence[str]) -> dict[str, float]:
-    """Return the weight of every target, 1.0 where ``scaling`` gives none; raises as `check_loss_scaling`."""
+    """Return the weight of every target, 1.0 if ``scaling`` has none, after `check_loss_scaling`."""
     weights = dict.fromkeys(keys, 1.0) | {key: float(value) for key, value in (scaling or {}).items()}
     check_loss_scaling(weights, keys)
     return weights
 
 
 def check_loss_scaling(scaling: Mapping[str, Any], keys: Collection[str]) -> None:
-    """Refuse weights that would make the loss meaningless; weights that are tensors are trusted.
+    """Raise an error for invalid weights. Weights that are tensors are not checked.
 
     Raises
     ------
     ValueError
-        If a weight is for a target that is not there, or is negative or not finite.
+        If a weight belongs to an unknown target, is negative or is not finite.
     """
     for key, value in scaling.items():
         if key not in keys:
             raise ValueError(f"task_loss_scaling has the unknown target {key!r}; known are {sorted(keys)}")
         if isinstance(value, Tensor):
-            continue  # one that is learned: looking at it would wait for the device
+            continue  # a learned weight, reading it would wait for the device
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"task_loss_scaling[{key!r}] must be finite and not negative, got {value}")
 
 
 def without_modules(loss_func: Any) -> Any:
-    """Drop loss instances, which a checkpoint's hyperparameters cannot hold."""
+    """Return ``loss_func`` without loss instances, which hyperparameters in a checkpoint cannot contain."""
     if isinstance(loss_func, Mapping):
         return {key: loss for key, loss in loss_func.items() if not isinstance(loss, nn.Module)} or None
     return None if isinstance(loss_func, nn.Module) else loss_func

@@ -1,4 +1,4 @@
-"""Loss weights that follow how fast each loss falls: SoftAdapt."""
+"""SoftAdapt: loss weights that depend on how fast each loss decreases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def soft_adapt_weights(
     normalized: bool = True,
     loss_weighted: bool = False,
 ) -> list[float]:
-    """Return weights that add up to one from the rates at which losses change.
+    """Return weights that add up to one, computed from the rates of change of the losses.
 
     With the rates ``s[k] = losses[k] - previous[k]``, ``w[k]`` is proportional to ``exp(beta * s[k])``
     (Heydari, Thompson and Mehmood, "SoftAdapt", arXiv:1912.12355, section 3.1.1).
@@ -32,19 +32,20 @@ def soft_adapt_weights(
     Parameters
     ----------
     losses, previous
-        Each target's loss now and before.
+        Current and previous loss of each target.
     beta
-        Above zero, losses that fall least get the largest weights; below zero, those that fall most.
+        If positive, the losses that decrease least get the largest weights; if negative, those that decrease
+        most.
     normalized
-        Divide the rates by the sum of their magnitudes, so that the losses' scale does not matter (section
-        3.1.3).
+        Divide the rates by the sum of their magnitudes, so that the scale of the losses does not matter
+        (section 3.1.3).
     loss_weighted
-        Multiply ``w[k]`` by ``losses[k]`` before they are made to add up to one (section 3.1.2).
+        Multiply ``w[k]`` by ``losses[k]`` before the weights are normalized (section 3.1.2).
 
     Raises
     ------
     ValueError
-        If a loss is negative, and weights are to be proportional to losses.
+        If ``loss_weighted`` is True and a loss is negative.
     """
     if loss_weighted and min(losses) < 0:
         raise ValueError(
@@ -59,45 +60,46 @@ def soft_adapt_weights(
     parts = [math.exp(beta * rate - largest) for rate in rates]
     if loss_weighted:
         weighted = [part * loss for part, loss in zip(parts, losses, strict=True)]
-        parts = weighted if sum(weighted) > 0 else parts  # all are zero where there is nothing to weigh by
+        parts = weighted if sum(weighted) > 0 else parts  # all are zero if all losses are
     whole = sum(parts)
     return [part / whole for part in parts]
 
 
 def is_distributed() -> bool:
-    """Whether this process is one of several that train."""
+    """Return whether this process is one of several that train together."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 class SoftAdapt(LossWeightCallback):
-    """Set the weights of targets' losses from how fast each falls, as `soft_adapt_weights` computes them.
+    """Set the weights of targets' losses according to how fast each loss decreases, see `soft_adapt_weights`.
 
-    Each target's unweighted loss is averaged over ``every_n_steps`` optimizer steps and over all ranks. From
-    the second average on, the weights are new after each. They and what they are computed from are in the
-    checkpoint, and the same on every rank. Waits for the device only when the weights are computed.
+    The unweighted loss of each target is averaged over ``every_n_steps`` optimizer steps and over all ranks.
+    From the second average on, each average updates the weights. The weights and the averages are saved in
+    the checkpoint and are the same on every rank. The callback waits for the device only when it computes
+    weights.
 
-    The module must have, beside a dict ``task_loss_scaling``, an attribute ``last_losses``: a dict of target
-    to the unweighted loss of the last training batch, a tensor without gradient (empty before the first). A
-    target that is missing there has no part in that batch.
+    In addition to a dict ``task_loss_scaling``, the module must have an attribute ``last_losses``: a dict
+    from target to the unweighted loss of the last training batch, a tensor without gradient (empty before the
+    first batch). A target that is not in the dict is not part of that batch.
 
     Parameters
     ----------
     keys
-        The targets; None for all that the module has.
+        The targets; None for all targets of the module.
     beta, normalized, loss_weighted
         See `soft_adapt_weights`.
     every_n_steps
-        How many optimizer steps are averaged.
+        Number of optimizer steps per average.
     total
-        What the weights add up to; their number where it is None, so that they are 1 on average.
+        Sum of the weights. None uses the number of targets, so that the weights are 1 on average.
 
     Raises
     ------
     TypeError
         At setup, if the module lacks ``task_loss_scaling`` or ``last_losses``.
     ValueError
-        If there are fewer than two targets, or a number is out of range; at setup, if the module lacks a
-        target.
+        If a number is out of range or a key is given twice; at setup, if the module lacks a target; when
+        training starts, if there are fewer than two targets.
     """
 
     def __init__(
@@ -134,7 +136,7 @@ class SoftAdapt(LossWeightCallback):
         self._last_step = -1
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Refuse a module that does not say what its losses are."""
+        """Raise an error if the module lacks ``task_loss_scaling``, ``last_losses`` or a target."""
         super().setup(trainer, pl_module, stage)
         if stage != "fit":
             return
@@ -144,11 +146,11 @@ class SoftAdapt(LossWeightCallback):
                 "none: set self.last_losses = {} when it is made, and to a dict of detached losses in "
                 "training_step"
             )
-        if trainer.global_step == 0:  # a new run; what a checkpoint brings is loaded later
+        if trainer.global_step == 0:  # a new run; the state of a checkpoint is loaded later
             self._clear()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the weights that the checkpoint brought, or equal ones."""
+        """Set the weights from the checkpoint, or equal weights."""
         keys = self.keys_of(pl_module)
         if len(keys) < 2:
             raise ValueError(
@@ -169,7 +171,7 @@ class SoftAdapt(LossWeightCallback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Compute new weights when enough steps were averaged."""
+        """Compute new weights once enough steps have been averaged."""
         step = step_index(trainer)
         if step == self._last_step:
             return
@@ -183,7 +185,7 @@ class SoftAdapt(LossWeightCallback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the losses of a batch."""
+        """Add the losses of a batch to the running average."""
         losses: dict[str, Tensor] = pl_module.last_losses  # type: ignore[assignment]
         present = [key in losses for key in self._weights]
         self._counts = [count + seen for count, seen in zip(self._counts, present, strict=True)]
@@ -195,7 +197,7 @@ class SoftAdapt(LossWeightCallback):
     def _update(self, step: int, speaks: bool) -> None:
         self._updated_at = step
         sums, counts = self._over_ranks()
-        if not all(counts):  # average on, until each target was seen
+        if not all(counts):  # continue the average until each target has a loss
             return
         means = [value / count for value, count in zip(sums, counts, strict=True)]
         self._sums, self._counts = torch.zeros_like(self._sums), [0] * len(counts)
@@ -211,7 +213,7 @@ class SoftAdapt(LossWeightCallback):
         self._means = means
 
     def _over_ranks(self) -> tuple[list[float], list[int]]:
-        """Return sums and numbers of losses, of all ranks together."""
+        """Return the sums and the numbers of losses over all ranks."""
         sums, counts = self._sums, self._sums.new_tensor(self._counts)
         if is_distributed():
             both = torch.stack([sums, counts])
@@ -222,7 +224,7 @@ class SoftAdapt(LossWeightCallback):
     # ---------------------------------------------------------------- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the weights, and the losses that the next ones are computed from; called on all ranks."""
+        """Return the weights and the averages for the next update; must be called on all ranks."""
         if not self._weights:
             return {}
         sums, counts = self._over_ranks()
@@ -237,14 +239,14 @@ class SoftAdapt(LossWeightCallback):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
+        """Restore the weights and averages of ``state_dict``."""
         self._weights = dict(state_dict["weights"])
         self._means = state_dict["means"]
         self._updated_at = state_dict["updated_at"]
         self._take(state_dict["sums"], state_dict["counts"])
 
     def _take(self, sums: list[float], counts: list[int]) -> None:
-        """Hold sums and numbers of all ranks: rank zero has them, and the others add to it what comes."""
+        """Store sums and counts of all ranks on rank zero; the other ranks continue from zero."""
         first = (
             not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
         )

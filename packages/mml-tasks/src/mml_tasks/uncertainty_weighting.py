@@ -1,4 +1,4 @@
-"""Loss weights that are learned with the model, as the uncertainty of each target."""
+"""Loss weights that are learned together with the model, as the uncertainty of each target."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from mml_tasks.progress import step_index
 
 
 class UncertaintyLoss(nn.Module):
-    """Sum of losses, each divided by a learned variance, plus half the variance's logarithm.
+    """Sum of losses, each divided by a learned variance, plus half the logarithm of the variance.
 
-    The loss of target k with the log variance ``s[k]`` contributes ``exp(-s[k]) / 2 * loss[k] + s[k] / 2``
-    where it is a squared error, and ``exp(-s[k]) * loss[k] + s[k] / 2`` where it is a cross entropy (Kendall,
-    Gal and Cipolla, "Multi-task learning using uncertainty to weigh losses", CVPR 2018, equations 7 and 10).
-    At the minimum, the variance of a target is its mean squared error. The sum may be negative.
+    With the log variance ``s[k]``, the loss of target k contributes ``exp(-s[k]) / 2 * loss[k] + s[k] / 2``
+    if it is a squared error, and ``exp(-s[k]) * loss[k] + s[k] / 2`` if it is a cross entropy (Kendall, Gal
+    and Cipolla, "Multi-task learning using uncertainty to weigh losses", CVPR 2018, equations 7 and 10). At
+    the minimum, the variance of a target equals its mean squared error. The sum may be negative.
 
     Parameters
     ----------
     keys
         The targets.
     classification_keys
-        Those of them whose loss is a cross entropy.
+        Subset of ``keys`` whose loss is a cross entropy.
     initial_log_variance
-        Where each ``s[k]`` starts.
+        Initial value of each ``s[k]``.
 
     Raises
     ------
     ValueError
-        If there are no keys, one comes twice, or a number is not finite.
+        If ``keys`` is empty or contains a target twice, ``classification_keys`` contains a target that is not
+        in ``keys``, or ``initial_log_variance`` is not finite.
     """
 
     def __init__(
@@ -56,11 +57,11 @@ class UncertaintyLoss(nn.Module):
         self.log_variances = nn.Parameter(torch.full((len(keys),), float(initial_log_variance)))
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the sum for losses by target, each a scalar; those of other targets are added as they are.
+        """Return the weighted sum of scalar losses by target; losses of other targets are added unchanged.
 
-        A target whose loss is missing contributes nothing, and its variance learns nothing.
+        A target without a loss contributes nothing, and its variance is not updated.
         """
-        total = self.log_variances.sum() * 0.0  # so that all ranks have a gradient of it
+        total = self.log_variances.sum() * 0.0  # gives every rank a gradient
         for i, key in enumerate(self.keys):
             if key in losses:
                 s = self.log_variances[i]
@@ -69,13 +70,16 @@ class UncertaintyLoss(nn.Module):
         return torch.stack([total, *others]).sum()
 
     def weights(self) -> dict[str, float]:
-        """Return what each target's loss is multiplied by; waits for the device."""
+        """Return the factor of each target's loss; waits for the device."""
         variances = self.log_variances.detach().float().exp().tolist()
         return {key: self.factors[key] / variance for key, variance in zip(self.keys, variances, strict=True)}
 
 
 class _AttachedLoss(UncertaintyLoss):
-    """Trained with the module, but not in its state: that loads without the callback, to predict."""
+    """Loss that is trained with the module but excluded from its state dict.
+
+    The module can therefore be loaded without the callback, for prediction.
+    """
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -85,22 +89,23 @@ class _AttachedLoss(UncertaintyLoss):
 
 
 class UncertaintyWeighting(LossWeightCallback):
-    """Learn the weights of targets' losses with the model, by an `UncertaintyLoss`.
+    """Learn the weights of targets' losses together with the model, with an `UncertaintyLoss`.
 
-    The log variances are parameters of the module while it is fitted: its ``configure_optimizers`` gives them
-    to the optimizer, a strategy keeps them the same on every rank, and a checkpoint holds them in this
-    callback's state. They learn with the module's learning rate; weight decay draws them to 0, which weighs a
-    squared error by one half. ``task_loss_scaling`` is multiplied on top, and not changed. The weights are
-    logged as ``loss_scaling/<key>``.
+    During a fit, the log variances are parameters of the module: its ``configure_optimizers`` passes them to
+    the optimizer, the strategy synchronizes them across ranks, and checkpoints store them in the state of
+    this callback. They are trained with the module's learning rate. Weight decay pulls them towards 0, which
+    corresponds to a weight of one half for a squared error. ``task_loss_scaling`` is applied in addition, and
+    is not changed. The weights are logged as ``loss_scaling/<key>``.
 
-    The module must have, beside ``task_loss_scaling``, an attribute ``loss_weighting``: None, or what maps
-    its dict of scaled losses to the number that ``training_step`` returns, in place of their sum. To use the
-    method without a callback, let a module own an `UncertaintyLoss`.
+    In addition to ``task_loss_scaling``, the module must have an attribute ``loss_weighting``. It is None, or
+    a callable that maps the dict of scaled losses to the number that ``training_step`` returns instead of
+    their sum. To use the method without a callback, assign an `UncertaintyLoss` to an attribute of a module.
 
     Parameters
     ----------
     keys
-        The targets. They must be named, since parameters are made before a module may look at its data.
+        The targets. They must be given explicitly, because the parameters are created before the module reads
+        its data.
     classification_keys, initial_log_variance
         See `UncertaintyLoss`.
 
@@ -109,8 +114,8 @@ class UncertaintyWeighting(LossWeightCallback):
     TypeError
         At setup, if the module lacks ``task_loss_scaling`` or ``loss_weighting``.
     ValueError
-        As `UncertaintyLoss`; at setup, if the module lacks a target, has its own ``loss_weighting``, or does
-        not give all its parameters to an optimizer.
+        As for `UncertaintyLoss`; at setup, if the module lacks a target or already has a ``loss_weighting``;
+        when the fit starts, if no optimizer contains the log variances.
     """
 
     def __init__(
@@ -126,7 +131,7 @@ class UncertaintyWeighting(LossWeightCallback):
         self._last_step = -1
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the module the parameters, before optimizers are made."""
+        """Add the parameters to the module, before optimizers are created."""
         super().setup(trainer, pl_module, stage)
         if stage != "fit":
             return
@@ -143,7 +148,7 @@ class UncertaintyWeighting(LossWeightCallback):
         pl_module.loss_weighting = self.loss
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse a module that does not train the parameters."""
+        """Raise an error if no optimizer of the module contains the parameters."""
         super().on_fit_start(trainer, pl_module)
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         if not any(self.loss.log_variances is parameter for group in groups for parameter in group["params"]):
@@ -162,7 +167,7 @@ class UncertaintyWeighting(LossWeightCallback):
         self._last_step = step
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Take the parameters from the module."""
+        """Remove the parameters from the module."""
         if stage == "fit":
             pl_module.loss_weighting = None  # type: ignore[assignment]
 
@@ -171,12 +176,12 @@ class UncertaintyWeighting(LossWeightCallback):
         return {"log_variances": dict(zip(self.loss.keys, self.loss.log_variances.tolist(), strict=True))}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the log variances from a checkpoint.
+        """Load the log variances from a checkpoint.
 
         Raises
         ------
         ValueError
-            If they are of other targets.
+            If the checkpoint has log variances of other targets.
         """
         stored = state_dict["log_variances"]
         if set(stored) != set(self.loss.keys):

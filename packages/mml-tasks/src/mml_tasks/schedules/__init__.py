@@ -1,4 +1,4 @@
-"""Schedules of loss weights: pure functions of how far a training run has come."""
+"""Schedules of loss weights: pure functions of the progress of a training run."""
 
 from mml_tasks.schedules.base import BaseScalingSchedule
 from mml_tasks.schedules.curves import (

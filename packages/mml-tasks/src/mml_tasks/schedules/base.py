@@ -1,4 +1,4 @@
-"""What every schedule of a loss weight is: a key, two ends, and a function of progress."""
+"""Base class of loss-weight schedules: a target, an initial and an end value, and a function of progress."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ StepFrequency: TypeAlias = Literal["step", "epoch"]
 
 
 def fraction_of(index: int, total: int) -> float:
-    """Return how far step ``index`` (from zero) of ``total`` is: 0 at the first, 1 at the last and after it.
+    """Return the progress of step ``index`` (from zero) of ``total``, from 0 at the first to 1 at the last.
 
-    The only step of a run of length one is at 0.
+    Later steps have progress 1. The only step of a run of length one has progress 0.
     """
     return 0.0 if total <= 1 else min(index / (total - 1), 1.0)
 
@@ -29,7 +29,7 @@ def check_weight(name: str, value: float) -> float:
     Raises
     ------
     ValueError
-        If it is not a number, not finite, or negative.
+        If the weight is not a number, not finite, or negative.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} must be a number, got {value!r}")
@@ -42,12 +42,12 @@ def check_weight(name: str, value: float) -> float:
 
 
 def check_milestones(owner: str, milestones: Sequence[float], last: float | None = None) -> list[float]:
-    """Return fractions of the run at which something changes.
+    """Return milestones, which are fractions of the run, as floats.
 
     Raises
     ------
     ValueError
-        If they do not ascend, or are not in (0, 1), or (0, ``last``] where that is given.
+        If the milestones do not ascend, or are outside (0, 1), or (0, ``last``] if ``last`` is given.
     """
     points = [float(milestone) for milestone in milestones]
     inside = all(0 < point < 1 or point == last for point in points)
@@ -62,24 +62,24 @@ def check_milestones(owner: str, milestones: Sequence[float], last: float | None
 
 
 class BaseScalingSchedule(ABC):
-    """The weight of one target's loss as a function of progress.
+    """Base class of schedules: the weight of one target's loss as a function of progress.
 
-    A subclass implements `value_between`. `LossScalingScheduler` evaluates `value_at` and needs nothing else;
-    `set_grid`, `grid`, ``len`` and `step` serve loops of one's own.
+    Subclasses implement `value_between`. `LossScalingScheduler` only calls `value_at`. The methods
+    `set_grid`, `grid`, ``len`` and `step` are for custom training loops.
 
     Parameters
     ----------
     key
         The target.
     initial_value, end_value
-        Weight at the first step and at the last one.
+        Weights at the first and at the last step.
     step_frequency
-        Whether progress is counted in optimizer steps or in epochs.
+        Unit of progress: ``"step"`` for optimizer steps, or ``"epoch"``.
 
     Raises
     ------
     ValueError
-        If a weight is negative or not finite, or the key or the frequency is none.
+        If a weight is negative or not finite, or ``key`` or ``step_frequency`` is invalid.
     """
 
     def __init__(
@@ -115,15 +115,15 @@ class BaseScalingSchedule(ABC):
             return self.initial_value
         return self.end_value if fraction == 1 else self.value_between(fraction)
 
-    # ---------------------------------------------------------------- stepping by hand
+    # ---------------------------------------------------------------- manual stepping
 
     def set_grid(self, total_steps: int) -> None:
-        """Say how many steps or epochs the run has, and go back to the first.
+        """Set the number of steps or epochs of the run, and return to the first one.
 
         Raises
         ------
         ValueError
-            If it is not a positive whole number.
+            If ``total_steps`` is not a positive integer.
         """
         if isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1:
             raise ValueError(f"total_steps must be a positive whole number, got {total_steps!r}")
@@ -132,7 +132,7 @@ class BaseScalingSchedule(ABC):
 
     @property
     def grid(self) -> Tensor:
-        """The fractions of the run at which its steps are [total_steps], float64."""
+        """Fractions of the run at its steps, [total_steps], float64."""
         return torch.tensor([fraction_of(i, len(self)) for i in range(len(self))], dtype=torch.float64)
 
     def __len__(self) -> int:
@@ -141,15 +141,15 @@ class BaseScalingSchedule(ABC):
         return self._total
 
     def __bool__(self) -> bool:
-        return True  # a schedule without a length is one all the same
+        return True  # otherwise, truth testing would call __len__, which fails before set_grid
 
     def step(self) -> float:
-        """Return the weight of the next step: the first call gives ``initial_value``, the last ``end_value``.
+        """Return the weight of the next step: first ``initial_value``, at the last step ``end_value``.
 
         Raises
         ------
         StopIteration
-            If all steps were taken.
+            If all steps have been taken.
         """
         if self._position >= len(self):
             raise StopIteration(f"all {len(self)} steps were taken: set_grid starts again")
@@ -157,22 +157,22 @@ class BaseScalingSchedule(ABC):
         self._position += 1
         return value
 
-    # ---------------------------------------------------------------- looking at it
+    # ---------------------------------------------------------------- plotting
 
     def plot(self, ax: Any = None, points: int = 501) -> Any:
-        """Draw the weight over the progress of the run.
+        """Plot the weight against the progress of the run.
 
         Parameters
         ----------
         ax
-            Matplotlib's ``Axes`` to draw into; a new one where none is given.
+            Matplotlib ``Axes`` to draw into. Default: new axes.
         points
-            How many points of the curve are joined.
+            Number of points of the curve.
 
         Returns
         -------
         Axes
-            What was drawn into.
+            The axes that contain the curve.
 
         Raises
         ------
@@ -189,7 +189,7 @@ class BaseScalingSchedule(ABC):
         ax.plot(fractions, [self.value_at(fraction) for fraction in fractions], label=self.key)
         ax.set_xlabel("progress of the run")
         ax.set_ylabel("loss weight")
-        ax.legend(loc="upper right")  # "best" warns where finding it takes long
+        ax.legend(loc="upper right")  # "best" warns if the search takes long
         return ax
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
-"""Schedules that go from one value to another along a curve: linear, sigmoid, exponential, cosine.
+"""Schedules that follow a curve between two values: linear, sigmoid, exponential, cosine.
 
-The functions below map (0, 1) to [0, 1] without ever falling, in floating point, too: each is a chain of
-operations that round monotonically.
+The curves are monotonic even in floating-point arithmetic, because each is a chain of operations that round
+monotonically.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mml_tasks.schedules.base import BaseScalingSchedule, StepFrequency
 
 
 def interpolate(initial: float, end: float, part: float) -> float:
-    """Return ``initial + part * (end - initial)``, never outside the two."""
+    """Return ``initial + part * (end - initial)``, clipped to the range of ``initial`` and ``end``."""
     low, high = min(initial, end), max(initial, end)
     return min(max(initial + part * (end - initial), low), high)
 
@@ -23,14 +23,14 @@ def logistic(x: float) -> float:
 
 
 class LinearScalingSchedule(BaseScalingSchedule):
-    """A straight line from one weight to another.
+    """Change the weight linearly.
 
     Parameters
     ----------
     key
         The target.
     initial_value, end_value
-        Weight at the first step and at the last one; constant where no end is given.
+        Weights at the first and at the last step. Without ``end_value``, the weight is constant.
     step_frequency
         ``"step"`` or ``"epoch"``.
     """
@@ -52,31 +52,32 @@ class LinearScalingSchedule(BaseScalingSchedule):
 
 
 class SigmoidScalingSchedule(BaseScalingSchedule):
-    """A logistic curve that stays near both ends and turns over around ``center_frac``.
+    """Change the weight along a logistic curve, which is flat near both ends and steepest at ``center_frac``.
 
-    With ``g(t) = logistic(-log(curvature) * (t - center_frac))``, the weight has gone the part
-    ``(g(t) - g(0)) / (g(1) - g(0))`` of its way. Without the stretch from g(0) and g(1) to 0 and 1, which the
-    archived matsciml did not do, the curve of a large ``curvature`` would start and end off its values.
+    With ``g(t) = logistic(-log(curvature) * (t - center_frac))``, the weight has completed the part ``(g(t) -
+    g(0)) / (g(1) - g(0))`` of its change. This rescales the curve from g(0) and g(1) to 0 and 1. Without the
+    rescaling, as in the archived matsciml, a curve with a large ``curvature`` would miss its initial and end
+    values.
 
     Parameters
     ----------
     key
         The target.
     initial_value, end_value
-        Weight at the first step and at the last one.
+        Weights at the first and at the last step.
     center_frac
-        Fraction of the run where the change is fastest, in (0, 1).
+        Fraction of the run at which the weight changes fastest, in (0, 1).
     curvature
-        In (0, 1). The logistic curve's rate is ``-log(curvature)`` per run: the smaller, the more abrupt.
-        The default changes from 10 % to 90 % of the way within 30 % of the run; 1e-30 within 6 %; towards 1
-        the curve becomes a straight line.
+        Steepness, in (0, 1). The rate of the logistic curve is ``-log(curvature)`` per run: smaller values
+        are more abrupt. The default changes from 10 % to 90 % of the way within 30 % of the run, 1e-30 within
+        6 %. Towards 1, the curve approaches a straight line.
     step_frequency
         ``"step"`` or ``"epoch"``.
 
     Raises
     ------
     ValueError
-        If ``center_frac`` or ``curvature`` is outside (0, 1), and as `BaseScalingSchedule`.
+        If ``center_frac`` or ``curvature`` is outside (0, 1), and as for `BaseScalingSchedule`.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class SigmoidScalingSchedule(BaseScalingSchedule):
     def value_between(self, fraction: float) -> float:
         """Return the weight at a fraction of the run."""
         rate = -math.log(self.curvature)
-        if rate < 1e-6:  # the curve is straight to 1e-13, and its differences below would round away
+        if rate < 1e-6:  # the curve is straight to within 1e-13, and the differences below would cancel
             return interpolate(self.initial_value, self.end_value, fraction)
         start = logistic(-rate * self.center_frac)
         length = logistic(rate * (1 - self.center_frac)) - start
@@ -113,21 +114,21 @@ class SigmoidScalingSchedule(BaseScalingSchedule):
 
 
 class ExponentialScalingSchedule(BaseScalingSchedule):
-    """Multiplied by the same factor at every step, ``initial_value * (end_value / initial_value) ** t``.
+    """Multiply the weight by a constant factor per step, ``initial_value * (end_value / initial_value)**t``.
 
     Parameters
     ----------
     key
         The target.
     initial_value, end_value
-        Weight at the first step and at the last one; both positive.
+        Weights at the first and at the last step; both positive.
     step_frequency
         ``"step"`` or ``"epoch"``.
 
     Raises
     ------
     ValueError
-        If a weight is zero, which no factor leads to or away from, and as `BaseScalingSchedule`.
+        If a weight is zero, which no factor can reach or leave, and as for `BaseScalingSchedule`.
     """
 
     def __init__(
@@ -148,14 +149,14 @@ class ExponentialScalingSchedule(BaseScalingSchedule):
 
 
 class CosineScalingSchedule(BaseScalingSchedule):
-    """Half a period of a cosine: slow at both ends, fastest in the middle.
+    """Change the weight along half a period of a cosine: slow at both ends, fastest in the middle.
 
     Parameters
     ----------
     key
         The target.
     initial_value, end_value
-        Weight at the first step and at the last one.
+        Weights at the first and at the last step.
     step_frequency
         ``"step"`` or ``"epoch"``.
     """

@@ -1,4 +1,4 @@
-"""Schedules that are given by points: constant between them, or straight lines from one to the next."""
+"""Schedules that are defined by points: piecewise constant or piecewise linear."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mml_tasks.schedules.curves import interpolate
 
 
 def check_values(owner: str, values: Sequence[float], others: Sequence[float], name: str) -> list[float]:
-    """Return the weights at points, one for each of ``others``."""
+    """Return ``values`` as loss weights, and raise an error if their number differs from ``others``."""
     if len(values) != len(others):
         raise ValueError(
             f"{owner} has {len(values)} values for {len(others)} {name}: give one value for each of them"
@@ -19,7 +19,7 @@ def check_values(owner: str, values: Sequence[float], others: Sequence[float], n
 
 
 class StepScalingSchedule(BaseScalingSchedule):
-    """Constant, and changed at milestones.
+    """Keep the weight constant between milestones.
 
     Parameters
     ----------
@@ -28,7 +28,8 @@ class StepScalingSchedule(BaseScalingSchedule):
     initial_value
         Weight before the first milestone.
     milestones
-        Fractions of the run, ascending, in (0, 1]. The first step that is as far as one has its value.
+        Fractions of the run, ascending, in (0, 1]. A milestone takes effect at the first step that reaches
+        it.
     values
         Weight from each milestone on.
     step_frequency
@@ -37,8 +38,8 @@ class StepScalingSchedule(BaseScalingSchedule):
     Raises
     ------
     ValueError
-        If the milestones do not ascend within (0, 1], or there is not one value for each of them, and as
-        `BaseScalingSchedule`.
+        If the milestones do not ascend within (0, 1], or the numbers of values and milestones differ, and as
+        for `BaseScalingSchedule`.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class StepScalingSchedule(BaseScalingSchedule):
 
 
 class PiecewiseScalingSchedule(BaseScalingSchedule):
-    """Straight lines from point to point.
+    """Interpolate the weight linearly between given points.
 
     Parameters
     ----------
@@ -69,14 +70,14 @@ class PiecewiseScalingSchedule(BaseScalingSchedule):
     fractions
         Fractions of the run, ascending, from 0 to 1.
     values
-        Weight at each of them.
+        Weight at each fraction.
     step_frequency
         ``"step"`` or ``"epoch"``.
 
     Raises
     ------
     ValueError
-        If the fractions do not ascend from 0 to 1, or there is not one value for each of them, and as
+        If the fractions do not ascend from 0 to 1, or the numbers of values and fractions differ, and as for
         `BaseScalingSchedule`.
     """
 

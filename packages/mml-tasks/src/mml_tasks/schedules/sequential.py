@@ -1,4 +1,4 @@
-"""A schedule that is several, one after another."""
+"""Schedule that runs several schedules one after another."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from mml_tasks.schedules.base import BaseScalingSchedule, check_milestones
 
 
 class SequentialScalingSchedule(BaseScalingSchedule):
-    """Schedules of one target, each for its part of the run.
+    """Run several schedules of one target one after another, each during its part of the run.
 
-    A schedule ends at the milestone where the next one begins, and the step there has the next one's
-    ``initial_value``.
+    A schedule ends at the milestone at which the next one begins. The step at the milestone has the
+    ``initial_value`` of the next schedule.
 
     Parameters
     ----------
     schedules
-        The schedules, of one key and one ``step_frequency``.
+        The schedules, all with the same key and the same ``step_frequency``.
     milestones
-        Fractions of the run in (0, 1), ascending, where the second schedule begins, the third, ...
+        Fractions of the run in (0, 1), ascending, at which the second, third, ... schedule begins.
 
     Raises
     ------
     ValueError
-        If there is no schedule, they differ in key or frequency, or the milestones are not one fewer than
-        they are, ascending within (0, 1).
+        If ``schedules`` is empty, the schedules differ in key or frequency, or ``milestones`` does not
+        contain one fraction less than there are schedules, ascending within (0, 1).
     """
 
     def __init__(self, schedules: Sequence[BaseScalingSchedule], milestones: Sequence[float]) -> None:
