@@ -1,4 +1,7 @@
-"""Import Lightning from ``pytorch_lightning``, or from ``lightning.pytorch`` if only that is installed."""
+"""Import Lightning from ``pytorch_lightning``, or from ``lightning.pytorch`` if only that is installed.
+
+All other modules of this package import Lightning's classes from here.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -71,8 +71,8 @@ def oscillation(trace: AdamTrace) -> Oscillation:
 
     At the bound, Adam with momentum is unstable to steps that alternate in sign. At first these steps are
     small compared with the slow drift of the weights. Third differences in time amplify them by a factor of
-    eight. With the steps s, the changes y of the gradient along them (differenced twice more, which keeps y =
-    H s) and :math:`D = \sqrt v + \epsilon`,
+    eight. With the steps s, the changes y of the gradient along them (differenced twice more, which keeps
+    :math:`y = H s`) and :math:`D = \sqrt v + \epsilon`,
 
     .. math:: \text{sharpness} = \frac{\sum y s}{\sum D s^2 / \eta} \Big/ \frac{2 (1 + \beta_1)}{1 - \beta_1}
 

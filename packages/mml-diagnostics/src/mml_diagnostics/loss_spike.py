@@ -53,9 +53,9 @@ def robust_z_score(value: float, history: Sequence[float]) -> float:
 class LossSpikeDetection(DiagnosticCallback):
     """Find batches whose loss is far above the recent losses, and name their samples.
 
-    Losses stay on the device and are checked every ``check_every_n_steps`` steps. The batches are still known
-    at that time. With ``skip=True`` a spike must be detected before the optimizer steps, so one number is
-    read from the device at every step and compared among the ranks.
+    Losses stay on the device and are checked every ``check_every_n_steps`` steps. The samples of each batch
+    are still known by then. With ``skip=True`` a spike must be detected before the optimizer steps, so one
+    number is read from the device at every step and compared among the ranks.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ class LossSpikeDetection(DiagnosticCallback):
     window
         Number of preceding losses that a loss is compared with.
     skip
-        Whether to skip the optimizer step after a spike. If any rank detects a spike, all ranks skip the
-        step: gradients are dropped, so that neither weights nor moments change. After ten consecutive skipped
-        steps, no further step is skipped until the loss is below the threshold again.
+        Whether to skip the optimizer step of a batch whose loss spikes. If any rank detects a spike, all
+        ranks skip the step: gradients are dropped, so that neither weights nor moments change. After ten
+        consecutive skipped steps, no further step is skipped until the loss is below the threshold again.
     check_every_n_steps
         Number of batches between two checks of the losses. With ``skip=True`` every batch is checked.
 

@@ -105,7 +105,7 @@ class ModelAutocorrelation(DiagnosticCallback):
 
     @never_fatal
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what cannot be recorded in this run."""
+        """Log which records and warnings are unavailable in this run."""
         self.detach()
         self._active = trainer.is_global_zero
         optimizers = list(trainer.optimizers)

@@ -1,4 +1,4 @@
-"""Copy sampled elements of several tensors per parameter with few calls, as it is done at every step."""
+"""Copy sampled elements of several tensors per parameter, with few calls because it runs at every step."""
 
 from collections.abc import Sequence
 

@@ -12,8 +12,8 @@ from mml_diagnostics.finding import Problem
 class UnusedParametersCallback(DiagnosticCallback):
     """Name the parameters without a gradient at an optimizer step, and those that belong to no optimizer.
 
-    Each parameter is logged once. The ``count`` of its finding is the number of checked steps at which the
-    parameter had no gradient. Nothing is read from the device.
+    Each parameter is logged once. The ``count`` of an ``unused_parameter`` finding is the number of checked
+    steps at which the parameter had no gradient. Nothing is read from the device.
 
     Parameters
     ----------
