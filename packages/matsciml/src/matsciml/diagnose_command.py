@@ -1,4 +1,4 @@
-"""`matsciml diagnose`: whether a config describes a training that can work, in seconds."""
+"""`matsciml diagnose`: check within seconds whether a config describes a training that can work."""
 
 from __future__ import annotations
 
@@ -41,18 +41,30 @@ REPLACED: dict[str, Any] = {
     "num_nodes": 1,
     "strategy": "auto",
 }
-"""Options of the trainer that a diagnosis gives in place of the config's."""
+"""Trainer options that replace those of the config during a diagnosis."""
 
 
 def run_diagnose(arguments: list[str], debug: bool) -> int:
-    """Diagnose what a config describes, print the table, and return the exit status.
+    """Diagnose a config, print the table, and return the exit status.
 
     Parameters
     ----------
     arguments
-        What follows ``diagnose`` on the command line: the options of ``fit``.
+        Arguments after ``diagnose`` on the command line: the options of ``fit``.
     debug
-        Let messages of libraries through.
+        Whether to show messages of libraries.
+
+    Returns
+    -------
+    int
+        0 if the diagnosis has neither warnings nor errors, and 1 otherwise.
+
+    Raises
+    ------
+    ValueError
+        If an option of ``fit`` has no effect on a diagnosis.
+    RuntimeError
+        If training did not start, so that no batch is available.
     """
     if {"-h", "--help"} & set(arguments):
         console.say(USAGE.rstrip())
@@ -69,7 +81,7 @@ def run_diagnose(arguments: list[str], debug: bool) -> int:
 
 
 def _check_options(arguments: list[str]) -> None:
-    """Refuse options of ``fit`` that would have no effect here."""
+    """Reject options of ``fit`` that have no effect on a diagnosis."""
     own = ("ckpt_path", "init_from", "normalizer", "schedule", "untrained", "name", "runs_dir")
     for key in option_keys(arguments):
         if key in own:
@@ -85,40 +97,40 @@ def _check_options(arguments: list[str]) -> None:
 
 
 class _Watch(Callback):
-    """Diagnoses the module with the first batch, when all is set up for training."""
+    """Callback that diagnoses the module with the first batch, once training is set up."""
 
     def __init__(self) -> None:
         self.diagnosis: Diagnosis | None = None
 
-    def on_train_batch_start(  # type: ignore[override]  # Lightning reads -1 as the end of the epoch
+    def on_train_batch_start(  # type: ignore[override]  # Lightning ends the epoch on -1
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> int | None:
-        """Diagnose, and leave the batch out."""
+        """Run the diagnosis and skip the batch."""
         self.diagnosis = diagnose(pl_module, batch, trainer.train_dataloader)
         trainer.should_stop = True
         return -1
 
 
 class _DiagnoseCLI(MatSciMLCLI):
-    """A fit that ends before its first step."""
+    """CLI that runs a fit which ends before its first step."""
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make a trainer that writes nothing, with no callback but ours."""
+        """Create a trainer that writes nothing and whose only callback is the diagnosis."""
         self.watch = _Watch()
         config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
         config |= REPLACED
         return self._instantiate_trainer(config, [self.watch])
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Look at a new training, also if the config is of a run that continued another."""
+        """Parse the arguments for a new training, even if the config is from a continued run."""
         super().parse_arguments(parser, args)
         self.config["fit"]["ckpt_path"] = None
 
     def after_instantiate_classes(self) -> None:
-        """Nothing is loaded, and nothing written."""
+        """Do nothing, because a diagnosis neither loads nor writes files."""
 
     def before_fit(self) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def after_fit(self) -> None:
         """Write nothing."""

@@ -1,4 +1,4 @@
-"""`matsciml check`: what is installed, what it can use here, and what to install for what."""
+"""`matsciml check`: show the installed versions, the available devices, and how to install optional parts."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Part:
     Attributes
     ----------
     extra
-        Its name.
+        Name of the extra.
     installed
-        ``name version`` of the libraries that are there.
+        ``name version`` of the installed libraries.
     missing
-        What is not there, or not in a version that is wanted.
+        Requirements that are not installed, or not in a supported version.
     """
 
     extra: str
@@ -56,7 +56,7 @@ def run_check(arguments: list[str]) -> int:
     Parameters
     ----------
     arguments
-        What follows ``check`` on the command line.
+        Arguments after ``check`` on the command line.
     """
     if arguments and arguments != ["-h"] and arguments != ["--help"]:
         raise ValueError(f"matsciml check takes no options, but got {' '.join(arguments)}")
@@ -81,14 +81,14 @@ def run_check(arguments: list[str]) -> int:
 
 
 def versions() -> Iterator[tuple[str, str]]:
-    """Yield the names and versions of our packages and of the libraries that they stand on."""
+    """Yield the names and versions of the toolkit's packages and of the libraries that they depend on."""
     yield "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     for name in (*PACKAGES, *LIBRARIES):
         yield name, _version(name) or "missing: pip install " + name
 
 
 def devices() -> Iterator[tuple[str, str]]:
-    """Yield what torch can compute on, and why it cannot on what is not there."""
+    """Yield the devices that torch can use, and the reason if a type of device is unavailable."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield "CPU", f"{cores} cores, torch uses {torch.get_num_threads()}"
     if count := torch.cuda.device_count():
@@ -106,7 +106,7 @@ def devices() -> Iterator[tuple[str, str]]:
 
 
 def processes() -> Iterator[tuple[str, str]]:
-    """Yield how this process was started, and what ranks can talk through."""
+    """Yield the launcher of this process and the communication libraries that are available to the ranks."""
     try:
         launch = read_launch()
         yield "launcher", f"{launch.launcher}: rank {launch.rank} of {launch.size}"
@@ -120,7 +120,7 @@ def processes() -> Iterator[tuple[str, str]]:
 
 
 def optional_parts() -> list[Part]:
-    """Return the extras of `matsciml`, with what is there of each."""
+    """Return the extras of `matsciml` with their installed and missing libraries."""
     extras = metadata.metadata("matsciml").get_all("Provides-Extra") or []
     return [_part(extra) for extra in sorted(extras)]
 
@@ -137,7 +137,7 @@ def _part(extra: str) -> Part:
 
 
 def _required(package: str, extra: str) -> Iterator[Requirement]:
-    """Yield the libraries that an extra brings here, through the extras of our own packages."""
+    """Yield the libraries that an extra requires on this machine, including those of nested extras."""
     for requirement in map(Requirement, _requires(package)):
         marker = requirement.marker
         if marker is None or marker.evaluate({"extra": ""}) or not marker.evaluate({"extra": extra}):

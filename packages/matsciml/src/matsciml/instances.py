@@ -1,4 +1,4 @@
-"""Objects that a YAML file describes by `class_path` and `init_args`."""
+"""Create objects that a YAML file describes by `class_path` and `init_args`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 
 def instantiate(item: Any, place: str) -> Any:
-    """Return the object that ``{"class_path": ..., "init_args": {...}}`` describes.
+    """Create the object described by ``{"class_path": ..., "init_args": {...}}``.
 
     Parameters
     ----------
     item
-        As it was read from YAML.
+        Description of the object, as read from YAML.
     place
-        Where it was read; named in errors.
+        Source of the description, for error messages.
 
     Raises
     ------
     ValueError
-        If it describes nothing, or what it describes cannot be made.
+        If `item` has no valid class path, or the object cannot be created.
     """
     path = item.get("class_path") if isinstance(item, dict) else None
     module, _, name = str(path or "").rpartition(".")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a fit between two steps, with a checkpoint that continues where it stopped."""
+"""Stop a fit between two steps on Ctrl-C or SIGTERM, with a checkpoint from which it can continue."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from matsciml.run_checkpoints import LastCheckpoint, within_window
 
 
-class TrainingInterrupted(Exception):  # noqa: N818  it is asked for, not an error
-    """A fit was asked to stop and has saved its state.
+class TrainingInterrupted(Exception):  # noqa: N818  an interruption is requested, not an error
+    """Raised after a fit was requested to stop and has saved its state.
 
     Attributes
     ----------
     signum : int
-        The signal that asked.
+        Number of the signal that requested the stop.
     checkpoint : Path or None
-        Where the state is; None if checkpoints are switched off.
+        Checkpoint with the saved state. None if checkpoints are disabled.
     """
 
     def __init__(self, signum: int, step: int, checkpoint: Path | None) -> None:
@@ -37,16 +37,16 @@ class TrainingInterrupted(Exception):  # noqa: N818  it is asked for, not an err
 
 
 class GracefulInterruption(Callback):
-    """Turns the first SIGINT or SIGTERM into "finish this step, save, stop"; a second one ends at once.
+    """Callback that finishes the step, saves and stops on the first SIGINT or SIGTERM.
 
-    The step is finished first because a state between two steps is the only one from which a continued run
-    equals an uninterrupted one. If gradients are accumulated over several batches, a step ends with the last
-    of them. All ranks stop after the same step.
+    A second signal stops the fit immediately. The step is finished first, because a continued run equals an
+    uninterrupted run only if it starts from a state between two steps. If gradients are accumulated over
+    several batches, a step ends with the last of them. All ranks stop after the same step.
 
     Parameters
     ----------
     last
-        Saves the state; None to stop without.
+        Callback that saves the state. None stops without saving.
     """
 
     def __init__(self, last: LastCheckpoint | None) -> None:
@@ -55,7 +55,7 @@ class GracefulInterruption(Callback):
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over both signals; only the main thread may."""
+        """Install handlers for both signals. Only the main thread may do this."""
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM):
                 self._previous[signum] = signal.signal(signum, self._note)
@@ -68,7 +68,7 @@ class GracefulInterruption(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop if a signal has come; if a validation is due now, one step after it."""
+        """Save and stop if a signal has arrived. If a validation follows this batch, stop one step later."""
         if within_window(trainer, batch_idx) or _validation_follows(trainer, batch_idx):
             return
         asked = self._signum is not None
@@ -81,11 +81,11 @@ class GracefulInterruption(Callback):
             raise TrainingInterrupted(self._signum or signal.SIGTERM, trainer.global_step, path)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Restore the previous signal handlers."""
         self._restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Restore the previous signal handlers."""
         self._restore()
 
     def _restore(self) -> None:
@@ -95,9 +95,10 @@ class GracefulInterruption(Callback):
 
 
 def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
-    """Say whether Lightning validates after this batch: it would not do so again when the fit goes on.
+    """Return whether Lightning validates after this batch. A continued fit would skip this validation.
 
-    If a validation follows every optimizer step, waiting for another step would never end.
+    If a validation follows every optimizer step, the result is False, because the fit would otherwise never
+    stop.
     """
     every = trainer.val_check_batch
     if trainer.check_val_every_n_epoch is None:

@@ -1,4 +1,4 @@
-"""The commands of the older toolkit's ``lmdb_cli``, as `matsciml data print-structure` and so on."""
+"""The commands of the older toolkit's ``lmdb_cli``, as `matsciml data print-structure` and others."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PERIODIC_RADIUS = 6.0
 
 
 def add_lmdb_cli(commands: Any, path: Any) -> None:
-    """Add the commands to those that follow ``data``.
+    """Add the commands to the subcommands of ``data``.
 
     Parameters
     ----------
     commands
-        What `argparse`'s ``add_subparsers`` gave.
+        Return value of `argparse`'s ``add_subparsers``.
     path
-        Function that finds the directory of what is named on the command line.
+        Function that returns the directory of a data set named on the command line.
     """
     for name, action, text in (
         (
@@ -138,7 +138,7 @@ def _dump_statistics(options: argparse.Namespace) -> int:
 
 
 def _numbers(sample: dict[str, Any]) -> dict[str, float]:
-    """Return what is counted of a sample: atoms, edges and their lengths, targets of one number."""
+    """Return scalar values of a sample: numbers of atoms and edges, mean edge length and scalar targets."""
     found = {"atoms": float(len(sample["atomic_numbers"]))}
     if "distances" in sample:
         edges = len(sample["distances"])

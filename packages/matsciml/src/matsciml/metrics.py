@@ -1,4 +1,4 @@
-"""Errors of predictions against labels, and of the trivial model beside them. Everything is float64 NumPy."""
+"""Errors of predictions and of a trivial baseline model, computed with float64 NumPy arrays."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Regression:
-    """A predicted quantity beside its labels.
+    """Predictions and labels of a numerical quantity.
 
     Attributes
     ----------
     name : str
-        What it is, such as ``energy_per_atom``.
+        Name of the quantity, such as ``energy_per_atom``.
     unit : str
-        Unit of both arrays; empty where there is none.
+        Unit of both arrays. Empty if the quantity has no unit.
     predicted, target : array, shape (n,)
         Predictions and labels, flattened over structures, atoms and components.
     baseline : float
-        What the trivial model predicts for every entry: the training mean, or zero for forces.
+        Prediction of the trivial model for every entry: the mean of the training data, or zero for forces.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Regression:
     def errors(self) -> dict[str, float | int | str]:
         """Return MAE, RMSE, R2, and MAE and RMSE of the baseline.
 
-        R2 is ``1 - sum((t - p)^2) / sum((t - mean(t))^2)``; it is NaN where all labels are the same.
+        R2 is ``1 - sum((t - p)^2) / sum((t - mean(t))^2)``. It is NaN if all labels are equal.
         """
         residual = self.predicted - self.target
         trivial = self.baseline - self.target
@@ -54,12 +54,12 @@ class Regression:
 
 @dataclass(frozen=True)
 class Classification:
-    """Predicted classes beside their labels.
+    """Predicted classes and labels of a classification target.
 
     Attributes
     ----------
     name : str
-        The target.
+        Name of the target.
     predicted, target : int array, shape (n,)
         Predicted and true class.
     baseline : int
@@ -72,7 +72,7 @@ class Classification:
     baseline: int
 
     def errors(self) -> dict[str, float | int | str]:
-        """Return the accuracy, the mean recall over the classes that occur, and the baseline's accuracy."""
+        """Return the accuracy, the mean recall over the labels' classes, and the baseline's accuracy."""
         right = self.predicted == self.target
         recalls = [float(right[self.target == c].mean()) for c in np.unique(self.target)]
         return {

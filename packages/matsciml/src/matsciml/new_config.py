@@ -1,4 +1,4 @@
-"""`matsciml init NAME`: a commented config for a data set, an encoder and a task."""
+"""`matsciml init NAME`: write a commented config for a data set, an encoder and a task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASKS = {
     "binary": "BinaryClassificationTask",
     "symmetry": "CrystalSymmetryClassificationTask",
 }
-"""What ``--task`` may be, and the class that it is."""
+"""Mapping from a value of ``--task`` to the class of the task."""
 
 CONFIG = """\
 # Made by `matsciml init {name}`. Train it:
@@ -84,7 +84,7 @@ SCALAR_OPTIONS = """\
 
 
 def init_parser() -> argparse.ArgumentParser:
-    """Make the parser of what follows ``init`` on the command line."""
+    """Create the parser for the arguments after ``init`` on the command line."""
     parser = argparse.ArgumentParser(
         prog="matsciml init",
         allow_abbrev=False,
@@ -109,7 +109,14 @@ def run_init(arguments: list[str]) -> int:
     Parameters
     ----------
     arguments
-        What follows ``init`` on the command line.
+        Arguments after ``init`` on the command line.
+
+    Raises
+    ------
+    ValueError
+        If the name contains a slash, or the arguments are invalid for the data set. See `make_config`.
+    FileExistsError
+        If the config file already exists.
     """
     options = init_parser().parse_args(arguments)
     path = Path(f"{options.name}.yaml")
@@ -148,22 +155,28 @@ def make_config(
     Parameters
     ----------
     name
-        Of the runs.
+        Name of the runs.
     data
-        The directory of a data set, or the name of an embedded one.
+        Directory of a data set, or name of an embedded one.
     encoder
-        Name of an encoder of `mml_models`.
+        Name of an encoder class of `mml_models`.
     task
-        A key of `TASKS`; default: what the targets of the data suggest.
+        A key of `TASKS`. Default: the first task that can learn the targets.
     targets
-        Default: all of the data that the task can learn.
+        Names of the targets to learn. Default: all targets of the data set that the task can learn.
     cutoff
-        In angstrom.
+        Cutoff radius in angstrom.
+
+    Returns
+    -------
+    str
+        Text of the config file.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        There is no such data set, encoder or target, or the task cannot learn it.
+        If the data set, the encoder or a target does not exist, the task cannot learn a target, or the cutoff
+        is not positive.
     """
     embedded = data in DEVSETS and not Path(data).exists()
     manifest = Manifest.read(devset_path(data) if embedded else Path(data))
@@ -210,7 +223,10 @@ def make_config(
 
 
 def _is_encoder(name: str) -> bool:
-    """Say whether this is an encoder of our own: those of other libraries have options of their own."""
+    """Return whether a name is an encoder of this toolkit.
+
+    Adapters to encoders of other libraries are excluded, because they have different options.
+    """
     value = getattr(mml_models, name)
     if not isinstance(value, type) or value.__module__.startswith("mml_models.adapters"):
         return False

@@ -1,4 +1,4 @@
-"""Data sets of mml-data, at the older toolkit's path: the same objects."""
+"""Data sets of mml-data under the older toolkit's import path. The objects are the same."""
 
 from mml_data import (
     AlexandriaDataset,

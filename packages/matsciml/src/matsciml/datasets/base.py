@@ -1,4 +1,4 @@
-"""The older toolkit's path of its base classes."""
+"""Import path of the older toolkit's base classes for data sets."""
 
 from matsciml._not_here import missing_names
 

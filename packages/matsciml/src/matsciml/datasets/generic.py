@@ -1,4 +1,4 @@
-"""The older toolkit's path of its HDF5 data sets."""
+"""Import path of the older toolkit's HDF5 data sets."""
 
 from matsciml._not_here import missing_names
 

@@ -1,4 +1,4 @@
-"""The older toolkit's path of its command line."""
+"""Import path of the older toolkit's command line for LMDB data sets."""
 
 from matsciml._not_here import missing_names
 

@@ -1,4 +1,4 @@
-"""Several data sets at once, at the older toolkit's path."""
+"""`MultiDataset`, which combines several data sets, under the older toolkit's import path."""
 
 from mml_data import MultiDataset
 

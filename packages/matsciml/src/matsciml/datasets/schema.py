@@ -1,4 +1,4 @@
-"""The older toolkit's path of its schemas."""
+"""Import path of the older toolkit's schemas."""
 
 from matsciml._not_here import missing_names
 

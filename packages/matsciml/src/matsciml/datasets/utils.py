@@ -1,4 +1,4 @@
-"""Collation, at the older toolkit's path."""
+"""Collation of samples under the older toolkit's import path."""
 
 from mml_graphs import concatenate_keys
 

@@ -1,4 +1,4 @@
-"""Interfaces to other programs, see `matsciml.interfaces.ase`."""
+"""Interfaces to other programs. See `matsciml.interfaces.ase`."""
 
 from matsciml._not_here import missing_names
 

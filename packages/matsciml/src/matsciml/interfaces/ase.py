@@ -1,4 +1,4 @@
-"""The ASE calculator of a task, at the older toolkit's path, and that of a run.
+"""The ASE calculator of a task, under the older toolkit's import path, and the calculator of a run.
 
 from matsciml.interfaces.ase import load_calculator
 

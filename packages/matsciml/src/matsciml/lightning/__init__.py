@@ -1,4 +1,4 @@
-"""The older toolkit's path of data modules, callbacks, loss schedules, Intel GPUs and MPI launches."""
+"""The older toolkit's import path of data modules, callbacks, loss schedules, Intel GPUs and MPI launches."""
 
 from mml_data import MatSciMLDataModule, MultiDataModule
 

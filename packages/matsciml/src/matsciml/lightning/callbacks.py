@@ -1,4 +1,7 @@
-"""Callbacks of mml-diagnostics and mml-tasks, at the older toolkit's path: the same objects."""
+"""Callbacks of mml-diagnostics and mml-tasks under the older toolkit's import path.
+
+The objects are the same.
+"""
 
 from mml_diagnostics import (
     SAM,

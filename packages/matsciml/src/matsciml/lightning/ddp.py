@@ -1,4 +1,4 @@
-"""MPI launches, at the older toolkit's path: the same objects as in mml-distributed."""
+"""MPI launches under the older toolkit's import path. The objects are those of mml-distributed."""
 
 from mml_distributed import MPIDDPStrategy, MPIEnvironment
 

@@ -1,4 +1,4 @@
-"""Schedules of loss weights, at the older toolkit's path: the same objects as in mml-tasks."""
+"""Schedules of loss weights under the older toolkit's import path. The objects are those of mml-tasks."""
 
 from mml_tasks import (
     BaseScalingSchedule,

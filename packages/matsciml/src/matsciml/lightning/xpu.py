@@ -1,4 +1,4 @@
-"""Intel GPUs, at the older toolkit's path: the same objects as in mml-xpu."""
+"""Intel GPUs under the older toolkit's import path. The objects are those of mml-xpu."""
 
 from mml_xpu import SingleXPUStrategy, XPUAccelerator
 

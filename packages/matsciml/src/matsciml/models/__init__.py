@@ -1,4 +1,7 @@
-"""Encoders of mml-models and tasks of mml-tasks, at the older toolkit's path: the same objects."""
+"""Encoders of mml-models and tasks of mml-tasks under the older toolkit's import path.
+
+The objects are the same.
+"""
 
 from mml_models import (
     EGNN,

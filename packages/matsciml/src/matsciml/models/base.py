@@ -1,4 +1,4 @@
-"""Tasks of mml-tasks, at the older toolkit's path: the same objects."""
+"""Tasks of mml-tasks under the older toolkit's import path. The objects are the same."""
 
 from mml_tasks import (
     BaseTaskModule,

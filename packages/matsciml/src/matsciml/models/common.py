@@ -1,4 +1,4 @@
-"""Parts of models, at the older toolkit's path."""
+"""Building blocks of models under the older toolkit's import path."""
 
 from mml_tasks import OutputHead
 

@@ -1,4 +1,4 @@
-"""The older toolkit's path of encoders on DGL graphs."""
+"""Import path of the older toolkit's encoders for DGL graphs."""
 
 from matsciml._not_here import missing_names
 

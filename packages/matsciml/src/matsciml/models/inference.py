@@ -1,4 +1,4 @@
-"""The older toolkit's path of its inference tasks."""
+"""Import path of the older toolkit's inference tasks."""
 
 from matsciml._not_here import missing_names
 

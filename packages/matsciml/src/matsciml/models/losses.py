@@ -1,4 +1,4 @@
-"""Losses of mml-tasks, at the older toolkit's path: the same objects."""
+"""Losses of mml-tasks under the older toolkit's import path. The objects are the same."""
 
 from mml_tasks import AtomWeightedL1, AtomWeightedMSE, BatchQuantileLoss, ConditionalHuberLoss, L2NormLoss
 

@@ -1,4 +1,4 @@
-"""Transforms of mml-graphs, at the older toolkit's path: the same objects."""
+"""Transforms of mml-graphs under the older toolkit's import path. The objects are the same."""
 
 from mml_graphs import (
     AtomicSuperNodes,

@@ -1,4 +1,4 @@
-"""The older toolkit's path of the base class of transforms."""
+"""Import path of the older toolkit's base class for transforms."""
 
 from matsciml._not_here import missing_names
 

@@ -1,4 +1,4 @@
-"""Transforms for pretraining, at the older toolkit's path."""
+"""Transforms for pretraining under the older toolkit's import path."""
 
 from mml_graphs import NoisyPositions
 

@@ -1,4 +1,4 @@
-"""Encoders on PyG graphs, at the older toolkit's path: the same objects as in mml-models."""
+"""Encoders for PyG graphs under the older toolkit's import path. The objects are those of mml-models."""
 
 from mml_models import EGNN
 

@@ -1,4 +1,4 @@
-"""The older toolkit's path of its wrapper of MACE."""
+"""Import path of the older toolkit's MACE wrapper."""
 
 from matsciml._not_here import missing_names
 
