@@ -1,4 +1,4 @@
-"""Make data sets from files of structures."""
+"""Import structure files as data sets."""
 
 from mml_data.convert.import_source import import_source
 from mml_data.convert.legacy_readers import READERS as LEGACY_READERS

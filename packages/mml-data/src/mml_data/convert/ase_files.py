@@ -1,8 +1,8 @@
-"""What ASE reads: trajectories, extended XYZ, and its databases (``.db``, ``.json`` and ``.aselmdb``).
+"""Read files with ASE: trajectories, extended XYZ, and databases (``.db``, ``.json`` and ``.aselmdb``).
 
-Energy, forces and stress are those of the calculator that is attached to a structure. What else is there
-(``info``, arrays, the columns of a database) becomes a target where it is named, and else stands under
-``extra``.
+Energy, forces and stress are taken from the calculator attached to a structure. Any other value (in ``info``,
+in arrays or in the columns of a database) becomes a target if it is listed as wanted. Otherwise it is stored
+under ``extra``.
 """
 
 import io
@@ -31,7 +31,7 @@ def require_ase(path: Path) -> None:
     Raises
     ------
     ImportError
-        Where it is not; the message holds the install command.
+        If ASE is not installed. The message contains the install command.
     """
     if find_spec("ase") is None:
         raise ImportError(
@@ -40,17 +40,23 @@ def require_ase(path: Path) -> None:
 
 
 def from_atoms(atoms: Any, wanted: Collection[str] | None = None, **more: Any) -> dict[str, Any]:
-    """Read an ``ase.Atoms``.
+    """Convert an ``ase.Atoms`` object to a structure.
 
     Parameters
     ----------
     atoms
-        The structure; energy (eV), forces (eV/angstrom) and stress (eV/angstrom^3, ASE's sign) are those of
-        its calculator's results, and nothing is calculated.
+        Structure. Energy (eV), forces (eV/angstrom) and stress (eV/angstrom^3, with the sign of ASE) are
+        taken from the results of its calculator. Nothing is calculated.
     wanted
-        Targets beyond these three that are taken from ``info``, arrays or `more`, if they are there.
+        Names of further targets. They are taken from ``info``, from arrays, from other results or from
+        `more`, if present.
     **more
-        Further facts of the structure.
+        Further values of the structure.
+
+    Returns
+    -------
+    dict
+        Structure in the form described in `mml_data.convert.structure`.
     """
     results = atoms.calc.results if atoms.calc is not None else {}
     targets: dict[str, Any] = {
@@ -78,7 +84,10 @@ def from_atoms(atoms: Any, wanted: Collection[str] | None = None, **more: Any) -
 
 
 def stress_matrix(stress: Any) -> np.ndarray:
-    """Return a stress in ASE's Voigt order (xx yy zz yz xz xy) as [3, 3]; a matrix is returned as it is."""
+    """Convert a stress in ASE's Voigt order (xx yy zz yz xz xy) to a [3, 3] matrix.
+
+    A matrix is returned unchanged.
+    """
     stress = np.asarray(stress, dtype=np.float64)
     if stress.shape == (6,):
         xx, yy, zz, yz, xz, xy = stress
@@ -87,7 +96,7 @@ def stress_matrix(stress: Any) -> np.ndarray:
 
 
 def read_with_ase(path: Path, wanted: Collection[str] | None) -> Iterator[Item]:
-    """Yield the structures of a file that ASE reads; where it fails, the error is the last item."""
+    """Yield the structures of a file that ASE reads. If ASE fails, the last item is the error."""
     require_ase(path)
     from ase.io import iread
 
@@ -101,14 +110,14 @@ def read_with_ase(path: Path, wanted: Collection[str] | None) -> Iterator[Item]:
 
 
 class ExtendedXYZ:
-    """The frames of an (extended) XYZ file.
+    """Source for the frames of an (extended) XYZ file.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     wanted
-        See `from_atoms`.
+        Names of further targets. See `from_atoms`.
     """
 
     may_lack = True
@@ -120,11 +129,11 @@ class ExtendedXYZ:
         self.wanted = None if wanted is None else tuple(wanted)
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is, for the manifest."""
+        """Return the description of the source for the manifest."""
         return {"origin": self.path.name, "format": "extended XYZ", "sha256": file_checksum(self.path)}
 
     def parts(self, count: int) -> list[Part]:
-        """Divide the file between frames."""
+        """Divide the file at the boundaries of frames."""
         size = self.path.stat().st_size
         parts: list[Part] = []
         start = frames = first = 0
@@ -177,10 +186,10 @@ class _Frames:
 
 
 def _skip_frame(file: Any) -> bool:
-    """Go to the end of a frame: its number of atoms, a comment, and a line for each atom; False at the end.
+    """Move to the end of a frame, and return False at the end of the file.
 
-    Where the first line is no number, the rest of the file belongs to no frame that could be told: it goes to
-    the end of it.
+    A frame consists of its number of atoms, a comment, and a line for each atom. If the first line is not a
+    number, the rest of the file cannot be divided into frames, and the position moves to the end of the file.
     """
     line = file.readline()
     while line and not line.strip():
@@ -196,14 +205,14 @@ def _skip_frame(file: Any) -> bool:
 
 
 class AseDatabase:
-    """The rows of an ASE database, or of a directory of ``.aselmdb`` files.
+    """Source for the rows of an ASE database, or of a directory of ``.aselmdb`` files.
 
     Parameters
     ----------
     path
-        The database.
+        Path of the database.
     wanted
-        Columns, items of ``data``, and further results that are targets.
+        Names of columns, items of ``data`` and further results that become targets.
     """
 
     may_lack = True
@@ -220,11 +229,11 @@ class AseDatabase:
         self.wanted = None if wanted is None else tuple(wanted)
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is, for the manifest."""
+        """Return the description of the source for the manifest."""
         return {"origin": self.path.name, "format": "ASE database"}
 
     def parts(self, count: int) -> list[Part]:
-        """Divide the rows."""
+        """Divide the rows evenly."""
         with _connected(self.path) as database:
             ids = list(getattr(database, "ids", None) or [row.id for row in database.select()])
         pieces = balanced([1] * len(ids), count)
@@ -251,7 +260,7 @@ class _Rows:
 
 @contextmanager
 def _connected(path: Path) -> Iterator[Any]:
-    """Open a database, read only, and close it."""
+    """Open a database read-only, and close it on exit."""
     from ase.db import connect
 
     options = {"type": "aselmdb", "readonly": True} if path.suffix == ".aselmdb" else {}

@@ -1,4 +1,4 @@
-"""The checksum of a file that is imported."""
+"""Compute the checksum of an imported file."""
 
 import hashlib
 from pathlib import Path
@@ -7,6 +7,6 @@ __all__ = ["file_checksum"]
 
 
 def file_checksum(path: Path) -> str:
-    """Sha256 of a file, in hexadecimal digits."""
+    """Return the sha256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Make a data set of files, with a random split."""
+"""Import a file or directory of structures as a data set with a random split."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -42,64 +42,65 @@ def import_source(
     about: Mapping[str, Any] | None = None,
     progress: Progress = False,
 ) -> Manifest:
-    """Make a data set at `dest` from the file or directory `source`, with a random split and statistics.
+    """Import the file or directory `source` as a data set at `dest`, with a random split and statistics.
 
-    Structures are read one by one and never all held in memory. Where torch.distributed is initialized, every
-    rank calls this with the same arguments, and does its share.
+    Structures are read one by one and are never all kept in memory. If torch.distributed is initialized,
+    every rank must call this function with the same arguments, and processes its share of the structures.
 
     Parameters
     ----------
     source
-        What is read, see `mml_data.convert.tree.READABLE`.
+        File or directory to import. See `mml_data.convert.tree.READABLE` for the supported formats.
     dest
-        Directory of the new data set; it is there once it is complete.
+        Directory of the new data set. It appears only when the data set is complete.
     splits
-        Shares of the training, validation and test split; they sum up to 1, the last two may be 0.
+        Shares of the training, validation and test splits. They sum to 1, and the last two may be 0.
     seed
         Seed of the split.
     targets
-        The targets that are wanted; default: those of the first structure.
+        Names of the targets to import. Default: the targets of the first structure.
     allow_missing
-        Store a target that is null or NaN as NaN, and say so in the log, instead of refusing it.
+        Whether to store a target that is null or NaN as NaN and log a warning, instead of raising an error.
     on_error
-        ``"stop"`` at a structure that cannot be imported, or ``"skip"`` it and list it in ``errors.jsonl``.
+        ``"stop"`` raises an error for a structure that cannot be imported. ``"skip"`` skips the structure and
+        lists it in ``errors.jsonl``.
     jobs
-        Processes on each rank; each writes a shard.
+        Number of processes on each rank. Each process writes a shard.
     resume
-        Go on with what an interrupted import of the same source left, with the same options.
+        Whether to continue an interrupted import of the same source with the same options.
     overwrite
-        Replace the data set that is at `dest`.
+        Whether to replace an existing data set at `dest`.
     compression
         ``"zstd"``, or None.
     reader, trust_pickle
-        For LMDBs of the older toolkit, see `mml_data.convert.tree.open_source`.
+        Options for LMDB files of the older toolkit. See `mml_data.convert.tree.open_source`.
     units
         Units of targets, such as ``{"targets.band_gap": "eV"}``.
     about
-        Further facts of the source, for the manifest: ``license``, ``notes``, ``command``. The default of
-        ``command`` is this call, with all arguments that matter and are not the default ones; of absolute
-        paths it has the last part.
+        Further information about the source, for the manifest: ``license``, ``notes``, ``command``. By
+        default, ``command`` is the call of this function with all arguments that affect the data and differ
+        from their defaults. Absolute paths are shortened to their last component.
     progress
-        True logs every 10,000 structures; a function is called with the number of structures that are done.
+        True logs every 10,000 structures. A function is called with the number of finished structures.
 
     Returns
     -------
     Manifest
-        What was written.
+        Manifest of the new data set.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If `source` does not exist.
     FileExistsError
-        Where there is something at `dest`, see `LMDBWriter`.
+        If `dest` exists and may not be replaced. See `LMDBWriter`.
     BlockingIOError
-        Where another process is writing to `dest`.
+        If another process is writing to `dest`.
     ValueError
-        Where there is no reader for it, or a structure cannot be imported: the message has its place. What
-        was committed before stays, for `resume`.
+        If no reader supports `source`, or if a structure cannot be imported. The message names the position
+        of the structure in the source. Committed structures are kept for `resume`.
     ImportError
-        Where a library is missing that reads it.
+        If the library that reads the format is not installed.
     """
     given = dict(locals())
     shares = check_shares(splits)
@@ -147,9 +148,10 @@ def import_source(
 
 
 def _call(given: Mapping[str, Any]) -> str:
-    """Return the call of `import_source` with these arguments.
+    """Return the source code of the call of `import_source` with these arguments.
 
-    Left out are those that change no data, and the directories of absolute paths, which are this machine's.
+    Arguments that do not affect the data are left out, as are the directories of absolute paths, because they
+    are specific to this machine.
     """
     paths = [Path(given[name]) for name in ("source", "dest")]
     arguments = [repr(path.name if path.is_absolute() else str(path)) for path in paths]
@@ -163,19 +165,19 @@ def _call(given: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a collection as one that is written as it is in Python."""
+    """Return a value as a built-in type, whose repr is valid Python."""
     if isinstance(value, Mapping):
         return dict(value)
     return value if value is None or isinstance(value, str | bool | int) else list(value)
 
 
 def check_shares(splits: Sequence[float]) -> dict[str, float]:
-    """Return the shares of the training, validation and test split by name.
+    """Check the shares of the training, validation and test splits, and return them by name.
 
     Raises
     ------
     ValueError
-        Where they are none.
+        If the shares are invalid.
     """
     if len(splits) != 3 or not all(0 <= share <= 1 for share in splits) or abs(sum(splits) - 1) > 1e-9:
         raise ValueError(

@@ -1,9 +1,9 @@
-"""JSON lines: one structure a line.
+"""Read JSON lines files with one structure per line.
 
-A line is an object with ``atomic_numbers`` [N], ``positions`` [N][3] (Cartesian, angstrom) and, where the
-structure is periodic, ``cell`` [3][3] (rows are the lattice vectors, angstrom); where given also ``pbc`` [3],
-``targets`` (name to number, true or false, or nested list), ``extra`` (anything), and ``dataset``, ``index``,
-``coords_stored``, which say where the structure comes from and are kept under ``extra``.
+A line is an object with the keys ``atomic_numbers``, [N], and ``positions``, [N][3] (Cartesian, in angstrom).
+A periodic structure also has ``cell``, [3][3] (rows are the lattice vectors, in angstrom). Optional keys are
+``pbc``, [3]; ``targets`` (name to number, boolean or nested list); ``extra`` (any value); and ``dataset``,
+``index`` and ``coords_stored``, which describe the origin of the structure and are stored under ``extra``.
 """
 
 import json
@@ -23,12 +23,12 @@ _BLOCK = 1 << 24
 
 
 class JSONLines:
-    """The structures of a JSON-lines file.
+    """Source for the structures of a JSON lines file.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     """
 
     may_lack = False
@@ -38,11 +38,11 @@ class JSONLines:
         self.path = path
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is, for the manifest."""
+        """Return the description of the source for the manifest."""
         return {"origin": self.path.name, "format": "JSON lines", "sha256": file_checksum(self.path)}
 
     def parts(self, count: int) -> list[Part]:
-        """Divide the file at line ends."""
+        """Divide the file at the ends of lines."""
         size = self.path.stat().st_size
         parts: list[Part] = []
         start, line = 0, 1

@@ -1,4 +1,4 @@
-"""LMDBs of pickles, as the older toolkit (Open MatSciML) stores data sets."""
+"""Read the LMDB files of pickles in which the older toolkit (Open MatSciML) stores data sets."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,29 +17,30 @@ __all__ = ["LegacyLMDB"]
 
 
 class LegacyLMDB:
-    """The structures of some LMDBs of pickled records.
+    """Source for the structures of one or several LMDB files of pickled records.
 
-    Keys are numbers as text, in their order as numbers, with or without gaps; other keys (``length``) hold no
-    structure. Pickles are not run, see `mml_data.convert.pickles`.
+    Keys are integers as text. Records are read in ascending order of the integers, which may have gaps. Other
+    keys (``length``) contain no structure. Pickles are not executed, see `mml_data.convert.pickles`.
 
     Parameters
     ----------
     files
-        The LMDBs: files, or directories with a ``data.mdb``.
+        LMDB files, or directories with a ``data.mdb``.
     name
-        What they are called together.
+        Name of all files together, for the manifest.
     reader
-        The data set that they hold, one of `mml_data.convert.legacy_readers.READERS`; default: found out from
-        the first record.
+        Name of the data set format, one of `mml_data.convert.legacy_readers.READERS`. Default: determined
+        from the first record.
     targets
-        The targets that are wanted; default: those that the reader knows.
+        Names of the targets to import. Default: the targets that the reader knows.
     trust_pickle
-        Run the pickles, whatever they do.
+        Whether to execute the pickles, including any code in them.
 
     Raises
     ------
     ValueError
-        Where a file is no LMDB, there is no record, or it cannot be told what the records are.
+        If a file is not a readable LMDB file, if there is no record, if `reader` is unknown, or if the format
+        cannot be determined from the first record.
     """
 
     may_lack = True
@@ -66,11 +67,11 @@ class LegacyLMDB:
         self.reader = reader or self._find_reader()
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is, for the manifest."""
+        """Return the description of the source for the manifest."""
         return {"origin": self.name, "format": f"LMDB of pickles ({self.reader})", "files": len(self.files)}
 
     def parts(self, count: int) -> list[Part]:
-        """Divide the records; a part is of one file or of several."""
+        """Divide the records. A part may contain records of several files."""
         chunks = max(1, count // len(self.files))
         blocks = [
             _Records(file, keys[piece], self.reader, self.targets, self.trust_pickle)
@@ -90,7 +91,7 @@ class LegacyLMDB:
                     return find_reader(fields(record))
                 except ValueError as error:
                     raise ValueError(f"{file}:{keys[0]}: {error}") from error
-        raise AssertionError  # the constructor has checked that there is one
+        raise AssertionError  # the constructor has checked that there is a record
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class _Several:
 
 @contextmanager
 def _records(file: Path) -> Iterator[Any]:
-    """Open an LMDB and give a function from key to record."""
+    """Open an LMDB file and return a function from key to record."""
     with _opened(file) as environment, environment.begin() as transaction:
 
         def get(key: int) -> bytes:
@@ -157,7 +158,7 @@ def _opened(file: Path) -> Iterator[Any]:
 
 
 def _numbers(file: Path) -> np.ndarray:
-    """Return the keys that are numbers, ascending: [n] int64."""
+    """Return the keys that are numbers in ascending order, [n] int64."""
     with _opened(file) as environment, environment.begin() as transaction, transaction.cursor() as cursor:
         keys = [int(key) for key in cursor.iternext(keys=True, values=False) if key.isdigit()]
     return np.sort(np.array(keys, dtype=np.int64))

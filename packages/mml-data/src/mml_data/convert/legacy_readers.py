@@ -1,7 +1,7 @@
-"""The records of the older toolkit's data sets, one reader for each, with what is odd about them.
+"""Readers for the records of the older toolkit's data sets, one reader for each format.
 
-A reader takes a record (a dict, see `mml_data.convert.pickles`) and gives a structure as it was read (see
-`mml_data.convert.structure`). What the older toolkit turned into 0.0 where it was missing is None here.
+A reader converts a record (a dict, see `mml_data.convert.pickles`) to a structure (see
+`mml_data.convert.structure`). Missing values, which the older toolkit replaced by 0.0, are None.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -23,24 +23,24 @@ Wanted = Collection[str] | None
 
 METRES_TO_ANGSTROM = 1e10
 JOULES_TO_EV = 1 / 1.602176634e-19
-"""The elementary charge is exact in the SI since 2019."""
+"""Electronvolts in one joule. The elementary charge is exact since the SI revision of 2019."""
 
 
 @dataclass(frozen=True)
 class LegacyReader:
-    """How the records of one data set are read, and by which keys they are known."""
+    """Function that reads a record of a data set, and the keys that identify its records."""
 
     read: Callable[[Fields, Wanted], dict[str, Any]]
     keys: frozenset[str]
 
 
 def find_reader(record: Fields) -> str:
-    """Return the name of the reader for a record, from the keys that it has.
+    """Return the name of the reader for a record, determined from the keys of the record.
 
     Raises
     ------
     ValueError
-        Where none fits.
+        If no reader matches.
     """
     for name, reader in READERS.items():
         if reader.keys <= record.keys():
@@ -58,7 +58,7 @@ def find_reader(record: Fields) -> str:
 
 
 def _materials_project(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """Materials Project: a pymatgen structure, and the fields of its summary."""
+    """Read a record of the Materials Project: a pymatgen structure, and the fields of its summary."""
     structure = from_pymatgen(record["structure"])
     ignored = {"structure", "symmetry", "fields_not_requested", *record.get("fields_not_requested", ())}
     targets, extra = _sort(record, wanted, ignored)
@@ -75,11 +75,14 @@ def _materials_project(record: Fields, wanted: Wanted) -> dict[str, Any]:
 _TRAJECTORY = ("energy", "force", "stress", "magmom", "energy_per_atom", "ef_per_atom", "e_per_atom_relaxed",
                "ef_per_atom_relaxed", "uncorrected_total_energy", "corrected_total_energy")  # fmt: skip
 _KILOBAR = 1 / 1602.1766208
-"""eV/angstrom^3 in one kilobar."""
+"""Pressure of one kilobar in eV/angstrom^3."""
 
 
 def _trajectory(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """Materials Project trajectories: stress in kilobar, with VASP's sign, which is opposite to ASE's."""
+    """Read a record of a Materials Project trajectory.
+
+    The stress is in kilobar with the sign of VASP, which is opposite to that of ASE.
+    """
     structure = (
         from_structure_dict(record["structure"])
         if "sites" in record["structure"]
@@ -98,14 +101,14 @@ def _trajectory(record: Fields, wanted: Wanted) -> dict[str, Any]:
 
 
 def _lips(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """LiPS: Cartesian positions, cell, energy and forces; ``pbc`` is three integers."""
+    """Read a record of LiPS: Cartesian positions, cell, energy and forces. ``pbc`` is three integers."""
     return _tensors(record) | {
         "targets": {name: plain(record[name]) for name in wanted or ("energy", "force")}
     }
 
 
 def _colabfit(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """ColabFit: like LiPS, with the names of ColabFit's property definitions."""
+    """Read a record of ColabFit. It is like LiPS, with the names of ColabFit's property definitions."""
     targets = {
         _COLABFIT.get(name, name): plain(record[name]) for name in wanted or _COLABFIT if name in record
     }
@@ -126,7 +129,10 @@ _COLABFIT = {
 
 
 def _oqmd(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """OQMD: ``cart_coords`` are fractional coordinates, ``delta_e`` is the formation energy."""
+    """Read a record of OQMD.
+
+    ``cart_coords`` are fractional coordinates, and ``delta_e`` is the formation energy.
+    """
     cell = np.array(plain(record["cell"]), dtype=np.float64).reshape(3, 3)
     names = {"energy": "delta_e", "band_gap": "band_gap", "stability": "stability"}
     targets = {name: plain(record.get(names.get(name, name))) for name in wanted or names}
@@ -135,7 +141,10 @@ def _oqmd(record: Fields, wanted: Wanted) -> dict[str, Any]:
 
 
 def _carolina(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """Carolina Materials Database: fractional ``cart_coords``, and the lattice as the text of a CIF file."""
+    """Read a record of the Carolina Materials Database.
+
+    ``cart_coords`` are fractional coordinates. Lengths and angles of the lattice are text from a CIF file.
+    """
     lengths = [float(record[f"_cell_length_{axis}"]) for axis in "abc"]
     angles = [np.radians(float(record[f"_cell_angle_{angle}"])) for angle in ("alpha", "beta", "gamma")]
     targets = {name: plain(record.get(name)) for name in wanted or ("energy",)}
@@ -145,7 +154,11 @@ def _carolina(record: Fields, wanted: Wanted) -> dict[str, Any]:
 
 
 def _nomad(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """NOMAD: metres and joules; lattice vectors are stored, and are not those of lengths and angles."""
+    """Read a record of NOMAD, in meters and joules.
+
+    The lattice vectors are stored. They may be oriented differently from vectors built from lengths and
+    angles.
+    """
     structure = record["properties"]["structures"]["structure_original"]
     bands = record["properties"]["electronic"]["band_structure_electronic"]
     bands = bands[-1] if isinstance(bands, list) else bands
@@ -166,7 +179,7 @@ def _nomad(record: Fields, wanted: Wanted) -> dict[str, Any]:
 
 
 def _alexandria(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """Alexandria: structures as dicts, targets by type, forces and magnetic moments beside them."""
+    """Read a record of Alexandria: a structure as a dict, targets by type, forces and magnetic moments."""
     structure = from_structure_dict(record["structure"])
     targets: dict[str, Any] = {}
     for group in ("regression", "classification"):
@@ -182,25 +195,25 @@ def _alexandria(record: Fields, wanted: Wanted) -> dict[str, Any]:
 
 
 def _is2re(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """Open Catalyst, initial structure to relaxed energy: a PyG graph."""
+    """Read a record of Open Catalyst, initial structure to relaxed energy: a PyG graph."""
     record = _graph_fields(record)
     targets = {"energy_init": record.get("y_init"), "energy_relaxed": record.get("y_relaxed")}
     return _ocp(record, targets, wanted)
 
 
 def _s2ef(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """Open Catalyst, structure to energy and forces: a PyG graph, or a dict of its arrays."""
+    """Read a record of Open Catalyst, structure to energy and forces: a PyG graph or a dict of arrays."""
     record = _graph_fields(record)
     return _ocp(record, {"energy": record.get("y"), "force": record.get("force")}, wanted)
 
 
 def _symmetry(record: Fields, wanted: Wanted) -> dict[str, Any]:
-    """Synthetic point groups: points of several types, and the number of the point group that made them."""
+    """Read a record of synthetic point groups: points of several types, and the number of the group."""
     types = np.asarray(plain(record["dest_types"])).ravel()
     positions = np.asarray(plain(record["coordinates"]))
     if len(types) != len(positions):
         raise ValueError(f"there are {len(types)} types for {len(positions)} points")
-    real = types != 0  # zeros fill up
+    real = types != 0  # zeros are padding
     return {
         "atomic_numbers": types[real],
         "positions": positions[real],
@@ -216,11 +229,11 @@ _SUMMARY = (
     "e_ionic", "e_electronic", "n", "e_ij_max", "weighted_surface_energy_EV_PER_ANG2",
     "weighted_surface_energy", "weighted_work_function", "surface_anisotropy", "shape_factor",
 )  # fmt: skip
-"""Fields of Materials Project's summary that are numbers, or true or false, where they are known."""
+"""Fields of the Materials Project's summary that are numbers or booleans if they are known."""
 
 
 def _sort(record: Fields, wanted: Wanted, ignored: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what of a record are targets, and the rest."""
+    """Separate a record into its targets and its other values."""
     targets: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, value in record.items():
@@ -241,7 +254,7 @@ def _rest(record: Fields, ignored: Collection[str]) -> dict[str, Any]:
 
 
 def _tensors(record: Fields) -> dict[str, Any]:
-    """Read ``pos``, ``atomic_numbers``, ``cell`` and ``pbc``, as tensors or lists."""
+    """Read ``pos``, ``atomic_numbers``, ``cell`` and ``pbc``, given as tensors or lists."""
     structure: dict[str, Any] = {
         "atomic_numbers": np.asarray(plain(record["atomic_numbers"])).ravel(),
         "positions": np.asarray(plain(record["pos"])).reshape(-1, 3),
@@ -260,7 +273,7 @@ def _fractional(record: Fields, cell: np.ndarray) -> dict[str, Any]:
 
 
 def cell_from_lengths(lengths: list[float], angles: list[float]) -> np.ndarray:
-    """Return lattice vectors in rows, from lengths in angstrom and angles in radians: [3, 3]."""
+    """Return lattice vectors as rows, [3, 3] in angstrom, from lengths in angstrom and angles in radians."""
     return np.asarray(cell_from_parameters(np.array([*lengths, *angles])))
 
 
@@ -273,7 +286,7 @@ def _first(value: Any) -> Any:
 
 
 def _graph_fields(record: Fields) -> Fields:
-    """Return the arrays of a PyG graph, which older versions hold themselves and newer ones in a store."""
+    """Return the arrays of a PyG graph. Older versions store them as attributes, newer ones in ``_store``."""
     store = record.get("_store")
     return fields(store).get("_mapping", {}) if store is not None else record
 
@@ -308,7 +321,7 @@ UNITS: dict[str, str] = {
     **{f"targets.{name}": "eV" for name in _ENERGIES},
     **{f"targets.{name}": "eV/atom" for name in _ENERGIES_PER_ATOM},
 }
-"""Units of targets, as the data sets document them."""
+"""Units of targets, as documented by the data sets."""
 
 READERS: dict[str, LegacyReader] = {
     "materials_project": LegacyReader(_materials_project, frozenset({"structure", "fields_not_requested"})),
@@ -323,4 +336,4 @@ READERS: dict[str, LegacyReader] = {
     "lips": LegacyReader(_lips, frozenset({"pos", "energy", "force"})),
     "s2ef": LegacyReader(_s2ef, frozenset({"y"})),
 }
-"""By name; the first whose keys a record has is the one that reads it."""
+"""Readers by name, in order. The first reader whose keys are all in a record reads the record."""

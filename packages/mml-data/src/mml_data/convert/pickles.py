@@ -1,9 +1,9 @@
-"""Read pickles of others without running what is in them.
+"""Read untrusted pickles without executing code in them.
 
-A pickle is a program: it names callables, which the reader imports and calls. Here it gets none but a few
-that build plain data (numbers, containers, arrays, tensors), all of them ours. Classes of libraries that
-data sets were made with (pymatgen, emmet, PyG, ...) are never imported: their objects become `Record`. All
-else is refused when it is named, before it could run.
+A pickle is a program: it names callables, which the unpickler imports and calls. This module provides only a
+few callables that build plain data (numbers, containers, arrays, tensors), and replaces functions with its
+own implementations. Classes of the libraries that created the data sets (pymatgen, emmet, PyG, ...) are never
+imported. Their objects become `Record`. Any other name raises an error before the pickle could call it.
 """
 
 import collections
@@ -19,23 +19,23 @@ import torch
 __all__ = ["Record", "UnsafePickleError", "fields", "load_pickle"]
 
 _INERT = ("pymatgen", "emmet", "mp_api", "monty", "pydantic", "torch_geometric", "munch")
-"""Libraries whose objects are taken as records."""
+"""Libraries whose objects are read as records."""
 
 
 class UnsafePickleError(ValueError):
-    """A pickle names a class or function that is not known to be harmless."""
+    """Error for a pickle that names a class or function that is not known to be harmless."""
 
 
 class Record(dict[Any, Any]):
-    """What an object of a library held: its state as attributes, and its items if it was a dict.
+    """Contents of a library's object: its state as attributes, and its items if it was a dict.
 
-    Nothing of the library has run. ``args`` are the arguments that the object was to be made with.
+    No code of the library has been executed. ``args`` are the arguments of the object's constructor.
     """
 
     args: tuple[Any, ...]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Record":
-        """Keep the arguments."""
+        """Create a record and store the constructor arguments."""
         record = super().__new__(cls)
         record.args = args
         return record
@@ -44,7 +44,7 @@ class Record(dict[Any, Any]):
         super().__init__()
 
     def __setstate__(self, state: Any) -> None:
-        """Take the state of the object, whatever it is."""
+        """Store the state of the object."""
         for part in state if isinstance(state, tuple) else (state,):
             if isinstance(part, Mapping):
                 self.__dict__.update({str(name): value for name, value in part.items()})
@@ -62,7 +62,7 @@ class Record(dict[Any, Any]):
 
 
 def fields(value: Any) -> Mapping[str, Any]:
-    """Return what an object held by name: its items or its attributes."""
+    """Return the contents of an object by name: its items or its attributes."""
     if isinstance(value, Record):
         state = {name: item for name, item in vars(value).items() if name != "args"}
         inner = state.get("__dict__")
@@ -71,21 +71,22 @@ def fields(value: Any) -> Mapping[str, Any]:
 
 
 def load_pickle(data: bytes, *, trust: bool = False) -> Any:
-    """Return what is in a pickle.
+    """Return the contents of a pickle.
 
     Parameters
     ----------
     data
-        The pickle.
+        Bytes of the pickle.
     trust
-        Run it, whatever it does: only for files whose makers are trusted as one trusts a program.
+        Whether to execute the pickle, including any code in it. Use this only for files from a source whose
+        programs you would run.
 
     Raises
     ------
     UnsafePickleError
-        Where it names something that is not known to be harmless; it has not been run.
+        If the pickle names something that is not known to be harmless. No code has been executed.
     ValueError
-        Where it is no pickle, or is damaged.
+        If the data are not a pickle, or if the pickle is damaged.
     """
     try:
         return pickle.loads(data) if trust else _Unpickler(io.BytesIO(data)).load()
@@ -98,20 +99,20 @@ def load_pickle(data: bytes, *, trust: bool = False) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Gives out nothing but what stands in the tables below, and classes of records, new for each pickle."""
+    """Unpickler limited to the callables in the tables below and to record classes created per pickle."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         self._records: dict[tuple[str, str], type[Record]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a global, or refuse it."""
+        """Return the replacement of a global, or raise an error."""
         plain = _PLAIN.get((module.replace("numpy._core", "numpy.core"), name))
         if plain is not None:
             return plain
         function = _FUNCTIONS.get((module.replace("numpy._core", "numpy.core"), name))
         if function is not None:
-            # A new function each time: what a pickle does to it, it does to nobody else.
+            # A new function each time: a pickle can change attributes only of its own copy.
             return lambda *args: function(*args)
         if module == "torch" and isinstance(dtype := _TORCH_DTYPES.get(name), torch.dtype):
             return dtype
@@ -123,7 +124,7 @@ class _Unpickler(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> Any:
-        """Refuse what lies outside the pickle."""
+        """Raise an error for a reference to an object outside the pickle."""
         raise UnsafePickleError(f"the pickle refers to something outside of it: {pid!r}")
 
 
@@ -147,7 +148,7 @@ def _array_of_bytes(data: Any, dtype: np.dtype[Any], shape: Any, order: str) -> 
 def _empty_array(kind: type, shape: Any, dtype: Any) -> np.ndarray:
     if kind is not np.ndarray:
         raise ValueError(f"an array of the class {kind}")
-    return np.empty(0, dtype="b")  # its shape, type and values follow
+    return np.empty(0, dtype="b")  # the pickle sets shape, dtype and values afterwards
 
 
 def _scalar(dtype: np.dtype[Any], data: Any) -> Any:
@@ -176,7 +177,7 @@ def _new_object(kind: type, *args: Any) -> Any:
 
 
 _BUILTINS = (set, frozenset, complex, bytearray, bytes, dict, list, tuple, int, float, str, bool, object)
-# Classes that are written in C: a pickle cannot change them.
+# Classes implemented in C, which a pickle cannot change.
 _PLAIN: dict[tuple[str, str], Any] = {
     **{("builtins", kind.__name__): kind for kind in _BUILTINS},
     **{("__builtin__", kind.__name__): kind for kind in _BUILTINS},

@@ -1,4 +1,4 @@
-"""Read files of structures without making a data set of them."""
+"""Read structure files without importing them as a data set."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,26 +16,26 @@ _NO_TARGETS = TargetKinds({}, others=True)
 
 
 def read_structures(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the structures of a file or directory, one by one, as a data set that was made of it gives them.
+    """Yield the structures of a file or directory one by one, as an imported data set would return them.
 
     Parameters
     ----------
     path
-        See `mml_data.convert.tree.READABLE`.
+        File or directory. See `mml_data.convert.tree.READABLE` for the supported formats.
 
     Yields
     ------
     tuple
-        The place, ``file:number``, and the sample: a dict of tensors, without ``targets``.
+        Position of the structure, ``file:number``, and the sample, a dict of tensors without ``targets``.
 
     Raises
     ------
     FileNotFoundError
-        Where there is nothing.
+        If `path` does not exist.
     ImportError
-        Where a library is missing that reads it.
+        If the library that reads the format is not installed.
     ValueError, TypeError
-        Where a structure cannot be read; the message names it.
+        If a structure cannot be read. The message names the structure.
     """
     for part in open_source(path, targets=()).parts(1):
         for place, item in part.read():

@@ -1,7 +1,8 @@
-"""Files that are read as a whole: CIF, POSCAR, pymatgen's JSON, and what else ASE reads.
+"""Read files that are loaded as a whole: CIF, POSCAR, pymatgen's JSON, and other formats that ASE reads.
 
-A JSON file holds a structure (pymatgen's ``as_dict``), an entry (a dict with ``structure`` and more facts),
-or a list or a dict of those. Numbers and booleans of an entry are its targets, all else is under ``extra``.
+A JSON file contains a structure (pymatgen's ``as_dict``), an entry (a dict with ``structure`` and further
+values), or a list or dict of these. The numbers and booleans of an entry are its targets. All other values
+are stored under ``extra``.
 """
 
 import gzip
@@ -23,17 +24,17 @@ Wanted = Collection[str] | None
 
 
 class SingleFile:
-    """The structures of one file.
+    """Source for the structures of one file.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     kind
         ``"CIF"``, ``"POSCAR"``, ``"pymatgen JSON"`` or ``"ASE"``.
     wanted
-        Targets that are taken from a file that ASE reads, beside energy, forces and stress; of an entry in
-        JSON, the only ones.
+        Names of targets. For a file that ASE reads, they are added to energy, forces and stress. For an entry
+        in JSON, they are the only targets.
     """
 
     may_lack = True
@@ -45,11 +46,11 @@ class SingleFile:
         self.wanted = None if wanted is None else tuple(wanted)
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is, for the manifest."""
+        """Return the description of the source for the manifest."""
         return {"origin": self.path.name, "format": self.kind, "sha256": file_checksum(self.path)}
 
     def parts(self, count: int) -> list[Part]:
-        """Return the file: it is not divided."""
+        """Return the whole file as a single part."""
         return [_WholeFile(self.path, self.kind, self.wanted)]
 
 
@@ -66,12 +67,12 @@ class _WholeFile:
 
 
 def read_json_entry(entry: Any, wanted: Wanted) -> dict[str, Any]:
-    """Read a structure or an entry, as it stands in JSON.
+    """Convert a structure or an entry from a JSON file.
 
     Raises
     ------
     ValueError
-        Where it is neither.
+        If `entry` is neither a structure nor an entry with a structure.
     """
     if not isinstance(entry, Mapping):
         raise ValueError(f"an entry is an object with a structure, this is a {type(entry).__name__}")
@@ -98,7 +99,7 @@ def _read_cif(path: Path, wanted: Wanted) -> Iterator[Item]:
     from pymatgen.io.cif import CifParser
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what pymatgen mended; what it could not, it raises
+        warnings.simplefilter("ignore")  # pymatgen warns about input that it has repaired
         parser = CifParser(str(path))
         structures = parser.parse_structures(primitive=False)
     for number, structure in enumerate(structures, 1):
@@ -136,7 +137,7 @@ def _caught(read: Callable[[], dict[str, Any]]) -> dict[str, Any] | Exception:
 
 
 def _whole(reader: Callable[[Path, Wanted], Iterator[Item]]) -> Callable[[Path, Wanted], Iterator[Item]]:
-    """Make an item of what is wrong with the file as a whole."""
+    """Wrap a reader so that it yields an error that concerns the whole file as an item."""
 
     def read(path: Path, wanted: Wanted) -> Iterator[Item]:
         try:

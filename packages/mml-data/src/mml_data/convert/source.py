@@ -1,4 +1,4 @@
-"""What can be imported: a source in parts, each of which a process can read for itself."""
+"""Protocols of sources, which consist of parts that a process can read independently."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any, Protocol
 __all__ = ["Item", "Part", "Source", "balanced", "existing"]
 
 Item = tuple[str, Mapping[str, Any] | Exception]
-"""A place, for messages (``file:line``), and what is there: a structure, or why it cannot be read."""
+"""Position for messages (``file:line``), and the structure at this position or the error of reading it."""
 
 
 class Part(Protocol):
-    """Some of a source's structures, in order; it can be pickled."""
+    """Consecutive structures of a source. A part can be pickled."""
 
     def read(self, start: int = 0) -> Iterator[Item]:
-        """Yield the items from number `start` on; those before are passed over as cheaply as can be."""
+        """Yield the items from number `start` on. Earlier items are skipped as efficiently as possible."""
         ...
 
 
@@ -22,27 +22,27 @@ class Source(Protocol):
     """Structures that can be imported."""
 
     may_lack: bool
-    """Whether a target that a structure does not have is missing there; else that is an error."""
+    """Whether a target that a structure lacks counts as missing. Otherwise it raises an error."""
 
     units: Mapping[str, str]
-    """Units that are known of its targets, such as ``{"targets.band_gap": "eV"}``."""
+    """Known units of the targets, such as ``{"targets.band_gap": "eV"}``."""
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is, for the manifest: ``origin``, ``format``, and what else there is to know."""
+        """Return the description for the manifest: ``origin``, ``format``, and further values."""
         ...
 
     def parts(self, count: int) -> list[Part]:
-        """Divide it into `count` parts, or less; together, in order, they are all of it."""
+        """Divide the source into at most `count` parts, which together contain all structures in order."""
         ...
 
 
 def existing(path: str | Path) -> Path:
-    """Return `path` if there is something.
+    """Return `path` if it exists.
 
     Raises
     ------
     FileNotFoundError
-        Where there is nothing.
+        If `path` does not exist.
     """
     path = Path(path)
     if not path.exists():
@@ -51,7 +51,7 @@ def existing(path: str | Path) -> Path:
 
 
 def balanced(sizes: list[int], count: int) -> list[slice]:
-    """Cut a list into `count` pieces in a row, or less, of about the same total size."""
+    """Cut a list of sizes into at most `count` consecutive slices with about the same total size."""
     pieces: list[slice] = []
     total, first, done = sum(sizes), 0, 0
     for index, size in enumerate(sizes):

@@ -1,9 +1,9 @@
-"""Turn a structure as it was read into a sample, and structures of other libraries into that form.
+"""Convert structures, as read from files or from other libraries, to samples.
 
-A structure as it was read is a dict: ``atomic_numbers`` [N], ``positions`` [N][3] (Cartesian, angstrom),
-where it is periodic ``cell`` [3][3] (rows are the lattice vectors, angstrom), and where given ``pbc`` [3],
-``targets`` (name to number, true or false, or nested list), ``extra`` (anything that can be stored) and
-``sample_id``. Lists may be arrays.
+A structure is a dict with the keys ``atomic_numbers``, [N], and ``positions``, [N][3] (Cartesian, in
+angstrom). A periodic structure also has ``cell``, [3][3] (rows are the lattice vectors, in angstrom).
+Optional keys are ``pbc``, [3]; ``targets`` (name to number, boolean or nested list); ``extra`` (any value
+that can be stored); and ``sample_id``. Arrays are accepted in place of lists.
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ _NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
 
 
 def to_sample(structure: Mapping[str, Any], kinds: TargetKinds) -> dict[str, Any]:
-    """Make a sample of a structure as it was read.
+    """Convert a structure to a sample.
 
     Raises
     ------
     TypeError, ValueError
-        Where it cannot be one; the message says why.
+        If the structure is invalid. The message gives the reason.
     """
     for key in ("atomic_numbers", "positions"):
         if structure.get(key) is None:
@@ -56,7 +56,7 @@ def atomic_number(symbol: str) -> int:
     Raises
     ------
     ValueError
-        Where there is no such element.
+        If `symbol` is not the symbol of an element.
     """
     try:
         return _NUMBERS[symbol]
@@ -65,12 +65,12 @@ def atomic_number(symbol: str) -> int:
 
 
 def from_pymatgen(structure: Any) -> dict[str, Any]:
-    """Read a pymatgen ``Structure`` or ``Molecule``, or the record of one (see `mml_data.convert.pickles`).
+    """Convert a pymatgen ``Structure`` or ``Molecule``, or a record of one (see `mml_data.convert.pickles`).
 
     Raises
     ------
     ValueError
-        Where a site is not fully occupied by one element.
+        If a site is not fully occupied by one element.
     """
     held = fields(structure)
     sites = [fields(site) for site in held.get("_sites", ())]
@@ -89,12 +89,12 @@ def from_pymatgen(structure: Any) -> dict[str, Any]:
 
 
 def from_structure_dict(structure: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what pymatgen's ``Structure.as_dict()`` (or a molecule's) gives.
+    """Convert the output of ``Structure.as_dict()`` or ``Molecule.as_dict()`` of pymatgen.
 
     Raises
     ------
     ValueError
-        Where it is something else, or a site is not fully occupied by one element.
+        If `structure` has no sites, or if a site is not fully occupied by one element.
     """
     sites = structure.get("sites")
     if not isinstance(sites, list) or not sites:
@@ -111,9 +111,10 @@ def from_structure_dict(structure: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return what can be stored of a value: numbers, text, arrays, and lists and dicts of those.
+    """Convert a value to plain data that can be stored: numbers, text, arrays, and lists and dicts of these.
 
-    Dates and records become text or dicts; what is empty or cannot be stored becomes None.
+    Records become dicts. Members of an enumeration become their value. Other objects, such as dates, become
+    text.
     """
     if value is None or isinstance(value, str | bool | int | float | bytes):
         return value
@@ -157,7 +158,10 @@ def _symbol(element: Any) -> str:
 
 
 def _site_properties(properties: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what each site has, as lists under ``extra``; where some lack it, as None there."""
+    """Return the properties of sites as lists under ``extra``.
+
+    A site without a property has None in its list.
+    """
     names = dict.fromkeys(name for each in properties for name in each)
     listed = {name: [plain(each.get(name)) for each in properties] for name in names}
     kept = {name: values for name, values in listed.items() if any(value is not None for value in values)}
@@ -165,7 +169,7 @@ def _site_properties(properties: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _lattice(structure: Mapping[str, Any]) -> dict[str, Any]:
-    """``cell`` [1, 3, 3] where there is one, and ``pbc`` [3]."""
+    """Return ``cell``, [1, 3, 3], if the structure has a cell, and ``pbc``, [3]."""
     has_cell = structure.get("cell") is not None
     given = structure.get("pbc")
     flags = (

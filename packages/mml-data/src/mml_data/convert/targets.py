@@ -1,4 +1,4 @@
-"""Targets as they stand in a file, and as they are stored."""
+"""Convert targets from the form in a file to the form in which they are stored."""
 
 from collections.abc import Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass
@@ -12,15 +12,21 @@ NUMBER, LABEL, NUMBERS, LABELS = "a number", "a label", "a list of numbers", "a 
 
 
 class Label(int):
-    """The number of a class, where a bare number would be taken for a quantity."""
+    """Number of a class. A plain integer would be read as a quantity."""
 
 
 @dataclass(frozen=True)
 class TargetKind:
-    """One of the four kinds, and for lists what a missing one looks like.
+    """Kind of a target and, for lists, the shape of a missing value.
 
-    ``rows`` is None where a list has a row for each atom, else how many it has in every structure; ``row`` is
-    the shape of a row.
+    Attributes
+    ----------
+    kind
+        One of the constants ``NUMBER``, ``LABEL``, ``NUMBERS`` and ``LABELS``.
+    rows
+        Number of rows of a list in every structure, or None if a list has one row per atom.
+    row
+        Shape of a row.
     """
 
     kind: str
@@ -29,12 +35,12 @@ class TargetKind:
 
 
 def target_kind(value: Any, natoms: int = 0) -> TargetKind | None:
-    """Say what a value is: a `TargetKind`, or None where it is missing (null, or a number that is NaN).
+    """Return the `TargetKind` of a value, or None if the value is null. NaN counts as a number.
 
     Raises
     ------
     ValueError
-        Where it is none of them.
+        If the value is of an unsupported kind.
     """
     if value is None:
         return None
@@ -51,18 +57,18 @@ def target_kind(value: Any, natoms: int = 0) -> TargetKind | None:
 
 
 class TargetKinds:
-    """The targets that every structure of a source has, and of which kind each is.
+    """Targets that every structure of a source has, with their kinds.
 
     Parameters
     ----------
     kinds
         Target name to kind.
     allow_missing
-        Whether a target may be null or NaN; it is stored as NaN.
+        Whether a target may be null or NaN, which is stored as NaN. Otherwise such a target raises an error.
     may_lack
-        Whether a target that is not there counts as missing; else that is an error.
+        Whether an absent target counts as missing. Otherwise an absent target raises an error.
     others
-        Whether targets that are not among `kinds` are left out; else that is an error.
+        Whether targets that are not in `kinds` are ignored. Otherwise they raise an error.
     """
 
     def __init__(
@@ -87,16 +93,16 @@ class TargetKinds:
         }
 
     def convert(self, targets: Mapping[str, Any], natoms: int) -> dict[str, Any]:
-        """Convert the targets of one structure of `natoms` atoms.
+        """Convert the targets of one structure with `natoms` atoms.
 
-        Numbers become float, labels (true, false) int, lists float or int64 arrays; ``stress`` [3, 3] becomes
-        [1, 3, 3]; missing values become NaN. Lists with a row for each atom keep float32 if the source has
-        it; all other floats become float64.
+        Numbers become float. Labels (true, false) become int. Lists become float or int64 arrays. ``stress``
+        [3, 3] becomes [1, 3, 3]. Missing values become NaN. Lists with a row for each atom keep float32 if
+        the source has it. All other floats become float64.
 
         Raises
         ------
         ValueError
-            Where a target is of another kind, missing, or one that the other structures do not have.
+            If a target has a different kind, is missing, or does not exist in the other structures.
         """
         if not self.may_lack:
             for name in self.kinds:
@@ -116,7 +122,7 @@ class TargetKinds:
             found = target_kind(value, natoms)
         except ValueError as error:
             raise ValueError(f"target {name!r} {error}") from error
-        if found is None or (found.kind == NUMBER and value != value):  # NaN is the number that is not itself
+        if found is None or (found.kind == NUMBER and value != value):  # only NaN differs from itself
             return self._missing(name, wanted, natoms)
         if found.kind != wanted.kind:
             raise ValueError(
@@ -152,26 +158,27 @@ def find_kinds(
     origin: str,
     optional: bool = False,
 ) -> dict[str, TargetKind]:
-    """Find the kinds of targets: of the named ones, or of all that the first structure has.
+    """Find the kinds of the named targets, or of all targets of the first structure.
 
-    Where one is null in the first structure, it is that of the next structure that has it.
+    If a target is null in the first structure, its kind is that of the next structure that has it.
 
     Parameters
     ----------
     structures
-        Place and structure; only as many are looked at as are needed. Those that cannot be read are passed
-        over.
+        Positions and structures. Only as many structures are read as needed. Structures that cannot be read
+        are skipped.
     names
-        The targets that are wanted; default: those of the first structure.
+        Names of the targets. Default: the targets of the first structure.
     origin
-        What they come from, for messages.
+        Name of the source, for error messages.
     optional
-        Leave a target out that is null everywhere, instead of refusing it.
+        Whether to leave out a target that is null in every structure. Otherwise it raises an error.
 
     Raises
     ------
     ValueError
-        Where there is no structure, a target is none, or one is null everywhere.
+        If there is no structure, if a target is of an unsupported kind, or if a target is null in every
+        structure.
     """
     kinds: dict[str, TargetKind | None] | None = None if names is None else dict.fromkeys(names)
     failure: Exception | None = None
@@ -213,7 +220,7 @@ _REMEDY = (
 
 
 def _float(name: str, dtype: np.dtype[Any], kind: TargetKind) -> type:
-    """Return float32 for per-atom arrays of that dtype, which take most of the space, and else float64."""
+    """Return float32 for float32 per-atom arrays, which take most of the space, and float64 otherwise."""
     per_atom = kind.rows is None and name != "stress"
     return np.float32 if dtype == np.float32 and per_atom else np.float64
 

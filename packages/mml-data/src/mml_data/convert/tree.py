@@ -1,4 +1,4 @@
-"""Choose how a file is read, by its name; and a directory of such files."""
+"""Choose the reader of a file by its name, and read directories of files."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,28 +26,33 @@ READABLE = (
 def open_source(
     path: str | Path, *, reader: str | None = None, targets: Wanted = None, trust_pickle: bool = False
 ) -> Source:
-    """Say how a file or directory is read.
+    """Open a file or directory as a source of structures.
 
     Parameters
     ----------
     path
-        The file or directory.
+        File or directory.
     reader
-        Of the older toolkit's LMDBs, the data set that they hold, such as ``"materials_project"``; default:
-        found out from the first record.
+        Format of the older toolkit's LMDB files, such as ``"materials_project"``. Default: determined from
+        the first record.
     targets
-        The targets that are wanted; default: what is known to be one.
+        Names of the targets to import. Default: the known targets of the format.
     trust_pickle
-        Run the pickles of the older toolkit's LMDBs, whatever they do.
+        Whether to execute the pickles in the older toolkit's LMDB files, including any code in them.
+
+    Returns
+    -------
+    Source
+        Source that reads the structures.
 
     Raises
     ------
     FileNotFoundError
-        Where there is nothing.
+        If `path` does not exist.
     ValueError
-        Where it cannot be read; the message says what can.
+        If the format is not supported. The message lists the supported formats.
     ImportError
-        Where a library is missing that reads it.
+        If the library that reads the format is not installed.
     """
     path = existing(path)
     if path.is_dir() and (path / MANIFEST_FILE).exists():
@@ -66,16 +71,16 @@ def open_source(
 
 
 class Tree:
-    """The structures of the files in a directory, in the order of their names.
+    """Source for the structures of the files in a directory, in the order of the file names.
 
     Parameters
     ----------
     root
-        The directory.
+        Directory.
     files
-        The files in it.
+        Files in the directory.
     wanted
-        Targets.
+        Names of the targets to import.
     """
 
     may_lack = True
@@ -87,11 +92,11 @@ class Tree:
         self.wanted = None if wanted is None else tuple(wanted)
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is, for the manifest."""
+        """Return the description of the source for the manifest."""
         return {"origin": self.root.name, "format": "directory", "files": len(self.files)}
 
     def parts(self, count: int) -> list[Part]:
-        """Divide the files, so that parts have about the same number of bytes."""
+        """Divide the files so that all parts have about the same number of bytes."""
         pieces = balanced([file.stat().st_size for file in self.files], count)
         return [_Files(tuple(self.files[piece]), self.wanted) for piece in pieces]
 
@@ -140,7 +145,7 @@ def _open_file(path: Path, wanted: Wanted) -> Source | None:
 
 
 def _ase_reads(path: Path) -> bool:
-    """Whether ASE knows the format of a file."""
+    """Return whether ASE supports the format of a file."""
     try:
         from ase.io.formats import UnknownFileTypeError, filetype, ioformats
     except ImportError:
@@ -152,7 +157,7 @@ def _ase_reads(path: Path) -> bool:
 
 
 def _lmdb_files(path: Path) -> list[Path]:
-    """Return the LMDBs of the older toolkit at `path`: files, or directories with a ``data.mdb``."""
+    """Return the LMDB files of the older toolkit at `path`: files, or directories with a ``data.mdb``."""
     if path.suffix == ".lmdb" or not path.is_dir():
         return [path]
     if (path / "data.mdb").exists():

@@ -1,4 +1,4 @@
-"""Run the parts of an import in this process or in several, with one count of what is done."""
+"""Run the parts of an import in this process or in several processes, with a common progress count."""
 
 import multiprocessing
 import time
@@ -38,18 +38,18 @@ def _call(work: Callable[[], Value]) -> Value:
 
 
 class Workers:
-    """`jobs` processes, or this one; a context manager.
+    """Context manager for `jobs` worker processes, or for work in this process.
 
     Parameters
     ----------
     jobs
-        Number of processes; 1 works in this one.
+        Number of processes. With 1, this process does the work.
     report
-        Is called with the number of structures that are done.
+        Function that is called with the number of finished structures.
 
     Notes
     -----
-    Processes are spawned, not forked: a fork of a process that has computed with threads can hang.
+    Processes are spawned, not forked, because a fork of a process that has used threads can hang.
     """
 
     def __init__(self, jobs: int, report: Report) -> None:
@@ -74,12 +74,13 @@ class Workers:
             self._pool.shutdown(cancel_futures=True)
 
     def write(self, writers: Sequence[PartWriter]) -> list[int]:
-        """Write parts, and return how many structures each shard has.
+        """Write parts, and return the number of structures in each shard.
 
         Raises
         ------
         Exception
-            What the first part raised that failed; the others have stopped.
+            If a part fails. The other parts are stopped, and the exception of the first failed part is
+            raised.
         """
         if self._pool is None:
             return self._write_here(writers)
@@ -87,7 +88,7 @@ class Workers:
         return self._wait(futures)
 
     def summarize(self, works: Sequence[Callable[[], Value]]) -> Iterable[Value]:
-        """Call functions, and yield what each returns, in order."""
+        """Call functions and yield their results in order."""
         return (work() for work in works) if self._pool is None else self._pool.map(_call, works)
 
     def _write_here(self, writers: Sequence[PartWriter]) -> list[int]:

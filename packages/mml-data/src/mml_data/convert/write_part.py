@@ -1,4 +1,4 @@
-"""Write one part of a source as one shard; what a process of an import does."""
+"""Write one part of a source as one shard, in a process of an import."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,25 +20,25 @@ OnError = Literal["stop", "skip"]
 
 
 class Stopped(Exception):  # noqa: N818
-    """Another process has failed, or the user has interrupted."""
+    """Exception of a process that stops because another process failed or the user interrupted the import."""
 
 
 @dataclass(frozen=True)
 class PartWriter:
-    """Writes a part of a source into a shard; called again, it goes on where it was interrupted.
+    """Callable that writes a part of a source into a shard. Called again, it continues after an interruption.
 
     Attributes
     ----------
     part
-        What is written.
+        Part to write.
     shard
-        The file. Beside it, ``errors-<number>.jsonl`` lists the structures that were skipped.
+        Path of the shard. Beside it, ``errors-<number>.jsonl`` lists the skipped structures.
     kinds
-        The targets; None where the part yields samples, which are stored as they are.
+        Kinds of the targets. None if the part yields samples, which are stored unchanged.
     on_error
-        ``"stop"`` raises the first error, ``"skip"`` lists it and goes on.
+        ``"stop"`` raises the first error. ``"skip"`` lists the error and continues.
     compression
-        Of the records.
+        Compression of the records.
     """
 
     part: Part
@@ -49,27 +49,28 @@ class PartWriter:
 
     @property
     def errors(self) -> Path:
-        """The list of what was skipped."""
+        """Path of the list of skipped structures."""
         return self.shard.with_name(self.shard.stem.replace("shard", "errors") + ".jsonl")
 
     def __call__(self, report: Callable[[int], object], stopped: Callable[[], bool]) -> int:
-        """Write the part, and return how many structures there are in the shard.
+        """Write the part, and return the number of structures in the shard.
 
         Parameters
         ----------
         report
-            Is called with 1 for each structure that is done, and with what was there before.
+            Function that is called with 1 for each finished structure, and once with the number of structures
+            that were already in the shard.
         stopped
-            Says whether to give up; what is committed stays.
+            Function that returns whether to stop. Committed structures are kept.
 
         Raises
         ------
         ValueError
-            Where a structure cannot be imported and `on_error` is ``"stop"``; the message has its place.
+            If a structure cannot be imported and `on_error` is ``"stop"``. The message names its position.
         OSError
-            Where the shard cannot be written.
+            If the shard cannot be written.
         Stopped
-            Where `stopped` said so.
+            If `stopped` returned True.
         """
         writer = ShardWriter(self.shard)
         try:
@@ -115,7 +116,7 @@ class PartWriter:
         return item
 
     def _skipped(self) -> dict[int, str]:
-        """Return the lines of the list of errors, by position; a line that was cut off is none."""
+        """Return the lines of the list of errors by position. An incomplete line is ignored."""
         if not self.errors.exists():
             return {}
         lines = self.errors.read_text(encoding="utf-8").splitlines(keepends=True)

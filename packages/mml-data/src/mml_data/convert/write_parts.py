@@ -1,4 +1,4 @@
-"""Write the parts of a source as the shards of a data set: in processes, on one rank or many."""
+"""Write the parts of a source as the shards of a data set, in several processes and on one or more ranks."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ __all__ = ["ERRORS_FILE", "Progress", "write_parts"]
 logger = logging.getLogger(__name__)
 
 Progress = bool | Callable[[int], object]
-"""True logs every 10,000 structures; a function is called with the number of structures that are done."""
+"""True logs every 10,000 structures. A function is called with the number of finished structures."""
 
 ERRORS_FILE = "errors.jsonl"
 _PLAN_FILE = "plan.json"
@@ -45,22 +45,27 @@ def write_parts(
     transforms: dict[str, Any] | None = None,
     progress: Progress = False,
 ) -> Manifest:
-    """Write a source as the data set at `dest`, a shard for each part; see `import_source`.
+    """Write a source as the data set at `dest`, with one shard for each part. See `import_source`.
 
     Parameters
     ----------
     source
-        What is written.
+        Source to write.
     kinds
-        Gives the kinds of its targets; None where it yields samples.
+        Function that returns the kinds of the targets. None if the source yields samples.
     splits
-        Gives the splits, from the number of samples.
+        Function from the number of samples to the splits.
     about
-        Facts for the manifest, beside what the source says.
+        Information for the manifest, in addition to the description of the source.
     transforms
-        For the manifest.
+        Description of the transforms, for the manifest.
     dest, on_error, jobs, resume, overwrite, compression, units, progress
         See `import_source`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is invalid, or if no structure can be imported. See `import_source` for further errors.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, it is {jobs}")
@@ -70,7 +75,7 @@ def write_parts(
     locked: list[PartialDirectory] = []
 
     def begin() -> tuple[Path, list[Part], TargetKinds | None, dict[str, Any]]:
-        """Lock the directory and divide the work; on rank 0."""
+        """Lock the directory and divide the work. Called on rank 0."""
         directory = PartialDirectory(path, overwrite=overwrite)
         facts = source.describe()
         found = None if kinds is None else kinds()
@@ -146,7 +151,7 @@ def _assemble(ranks: Ranks, workers: Workers, place: Path, **options: Any) -> Ma
 
     if ranks.rank:
         summarize([])
-        return ranks.first(write)  # it is called on rank 0 only, which has done that: this is what it gave
+        return ranks.first(write)  # not called on this rank: returns the manifest of rank 0
     try:
         manifest = write()
     except Exception as error:
@@ -158,7 +163,7 @@ def _assemble(ranks: Ranks, workers: Workers, place: Path, **options: Any) -> Ma
 
 
 def _follow_plan(directory: Path, plan: dict[str, Any], resume: bool) -> None:
-    """Write down what is done, or see that it is what was begun."""
+    """Write the plan of the import, or check that an interrupted import had the same plan."""
     file = directory / _PLAN_FILE
     text = json.dumps(plan, indent=1)
     if file.exists():
@@ -175,7 +180,7 @@ def _follow_plan(directory: Path, plan: dict[str, Any], resume: bool) -> None:
 
 
 def _committed(directory: Path) -> int:
-    """Return how many records there are in the shards."""
+    """Return the number of records in the shards."""
     try:
         return sum(count_records(shards_in(directory)))
     except (OSError, ValueError):
@@ -183,7 +188,7 @@ def _committed(directory: Path) -> int:
 
 
 def _join_errors(directory: Path, writers: Sequence[PartWriter]) -> int:
-    """Make one list of what was skipped in all parts, and return how long it is."""
+    """Join the lists of skipped structures of all parts, and return the number of structures."""
     lines = [
         line
         for writer in writers
