@@ -1,4 +1,4 @@
-"""Where a task's normalisers get their numbers: from ``normalize_kwargs``, or from the data's statistics."""
+"""Read the statistics of a task's normalizers from ``normalize_kwargs`` or from those of the data."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any, Literal, TypeAlias
 from mml_tasks.elements import SYMBOLS, atomic_number
 
 Number: TypeAlias = float | list[Any]
-"""One number, or nested lists of them in the shape of a target's components."""
+"""One number, or nested lists of numbers in the shape of a target's components."""
 
 _OPTIONS = ("auto", "override", "max_samples")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers of one target's normaliser; ``None`` where they were not given.
+    """Statistics of one target's normalizer; ``None`` for values that were not given.
 
     Parameters
     ----------
     mean, std
-        Shift and scale: one number, or one for each component.
+        Shift and scale: one number, or one per component.
     per_atom
-        Whether ``mean`` counts once for each atom of a structure.
+        Whether ``mean`` is multiplied by the number of atoms of a structure.
     references
-        Energy of an atom of each element by atomic number, whose sum over a structure is the shift in the
-        place of ``mean``; or ``"auto"``, those that the data say.
+        Energy of an atom of each element by atomic number. Their sum over a structure is the shift, instead
+        of ``mean``. ``"auto"`` uses the reference energies of the data.
     source
-        Where the numbers came from, in words.
+        Description of the source of the statistics.
     count
-        From how many labels.
+        Number of labels from which the statistics were computed.
     """
 
     mean: Number | None = None
@@ -42,7 +42,10 @@ class Scale:
     count: int | None = None
 
     def updated(self, given: Scale) -> Scale:
-        """Return these numbers with those of ``given`` in their place; a shift is one thing."""
+        """Return these statistics, updated with those of ``given``.
+
+        A mean replaces reference energies, and vice versa, because each is a complete shift.
+        """
         changes: dict[str, Any] = {}
         if given.mean is not None:
             changes |= {"mean": given.mean, "per_atom": given.per_atom, "references": None}
@@ -62,18 +65,18 @@ class Scale:
 
 @dataclass(frozen=True)
 class NormalizeOptions:
-    """``normalize_kwargs``, taken apart.
+    """Parsed form of ``normalize_kwargs``.
 
     Parameters
     ----------
     numbers
-        What it gives for single targets; see `scales_from_kwargs`.
+        Statistics of single targets; see `scales_from_kwargs`.
     auto
-        Whether the data say the others.
+        Whether the remaining statistics are computed from the data.
     override
-        Whether these numbers count when a checkpoint has others.
+        Whether these statistics replace different ones in a checkpoint.
     max_samples
-        How many structures a pass over the training data looks at, at most.
+        Maximum number of structures in a pass over the training data.
     """
 
     numbers: dict[str, Any] = field(default_factory=dict)
@@ -83,12 +86,12 @@ class NormalizeOptions:
 
     @classmethod
     def of(cls, normalize_kwargs: Any) -> NormalizeOptions:
-        """Take ``normalize_kwargs`` apart.
+        """Parse ``normalize_kwargs``.
 
         Raises
         ------
         ValueError
-            If it is neither a dict, ``"auto"`` nor ``None``, or an option has a value that it cannot have.
+            If it is neither a dict, ``"auto"`` nor ``None``, or an option has an invalid value.
         """
         if normalize_kwargs is None:
             return cls()
@@ -111,24 +114,24 @@ class NormalizeOptions:
 def scales_from_kwargs(
     kwargs: Mapping[str, Any], keys: Collection[str], extensive_keys: Collection[str] = ()
 ) -> dict[str, Scale]:
-    """Sort ``{"energy_mean": ..., "force_std": ...}`` by target.
+    """Group ``{"energy_mean": ..., "force_std": ...}`` by target.
 
     Parameters
     ----------
     kwargs
-        ``<key>_mean`` and ``<key>_std``, numbers or arrays of the target's components; for extensive targets
-        also ``<key>_per_atom_mean``, ``<key>_per_atom_std``, and ``<key>_reference``: the energy of an atom
-        of each element by symbol or atomic number, or ``"auto"``.
+        ``<key>_mean`` and ``<key>_std``, numbers or arrays in the shape of the target's components. Extensive
+        targets also accept ``<key>_per_atom_mean``, ``<key>_per_atom_std``, and ``<key>_reference``: a dict
+        from element, as symbol or atomic number, to the energy of its atom, or ``"auto"``.
     keys
-        The targets that may be named.
+        The targets that ``kwargs`` may name.
     extensive_keys
-        Those of them that grow with the number of atoms.
+        Targets among ``keys`` that grow with the number of atoms.
 
     Raises
     ------
     ValueError
-        If a name is not one of these (the known ones are listed), a value is no number, or a shift or a scale
-        is given twice.
+        If ``kwargs`` contains an unknown name (the message lists the known ones), a value is not a number, or
+        a shift or a scale is given twice.
     """
     slots: dict[str, tuple[str, str, bool]] = {}
     for key in sorted(keys):
@@ -169,12 +172,12 @@ def scales_from_kwargs(
 def scale_from_statistics(
     key: str, statistics: Mapping[str, Any], per_atom: bool = False, references: bool = False
 ) -> Scale:
-    """Mean and standard deviation of one target, per atom if asked, or with its reference energies.
+    """Return the scale of one target from its statistics, per atom or with reference energies if requested.
 
     Raises
     ------
     ValueError
-        If the statistics lack a number that is needed, or hold one that cannot be used.
+        If the statistics lack a required value or contain an invalid one.
     """
     prefix = "per_atom_" if per_atom else ""
     values = {}
@@ -194,19 +197,19 @@ def scale_from_statistics(
     if not references:
         return scale
     energies = references_of(f"{key} reference_energies", statistics["reference_energies"])
-    # What is left of the energy per atom once the references are taken away, where the statistics know it.
+    # Standard deviation of the energy per atom after subtraction of the references, if available.
     std = statistics.get("per_atom_residual_std") or values["std"]
     return replace(scale, mean=None, std=std, per_atom=False, references=energies)
 
 
 def provenance(statistics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``source`` and ``count`` of a `Scale` from a target's statistics."""
+    """Return ``source`` and ``count`` of a `Scale` from the statistics of a target."""
     source = statistics.get("source", "the data module's target_statistics()")
     return {"source": str(source), "count": statistics.get("count")}
 
 
 def rms_from_statistics(statistics: Mapping[str, Any]) -> float | None:
-    """Root mean square over all components, or ``None`` where the statistics have none."""
+    """Return the root mean square over all components, or ``None`` if the statistics do not contain it."""
     rms = statistics.get("rms")
     if rms is None:
         return None
@@ -220,7 +223,8 @@ def references_of(name: str, value: Any) -> dict[int, float]:
     Raises
     ------
     ValueError
-        If it is no such dict, or empty, names no element, or holds what is no finite number.
+        If ``value`` is not a dict or is empty, names an unknown element or one element twice, or contains an
+        energy that is not a finite number.
     """
     if not isinstance(value, Mapping) or not value:
         raise ValueError(f'{name} must be "auto" or a dict such as {{"Al": -3.7}}, in eV, got {value!r}')
@@ -236,12 +240,12 @@ def references_of(name: str, value: Any) -> dict[int, float]:
 
 
 def number(name: str, value: Any, arrays: bool = False) -> Number:
-    """Return a plain number, or nested lists of numbers where ``arrays`` may be given.
+    """Return a plain number, or nested lists of numbers if ``arrays`` is True.
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If ``value`` is not a number; with ``arrays``, if it is neither a number nor an array of numbers.
     """
     if hasattr(value, "tolist"):  # numpy's and torch's arrays and scalars
         value = value.tolist()
@@ -255,7 +259,7 @@ def number(name: str, value: Any, arrays: bool = False) -> Number:
 
 
 def flatten(value: Any) -> list[float]:
-    """Return the numbers of a number or of nested lists or arrays of them."""
+    """Return the flat list of the numbers in a number, nested lists or an array."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, (list, tuple)):

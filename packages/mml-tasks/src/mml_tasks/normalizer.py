@@ -1,4 +1,4 @@
-"""Between physical units and the normalised values that the loss sees."""
+"""Convert targets between physical units and the normalized units of the loss."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from mml_tasks.precision import supports_float64, widened
 class Normalizer(nn.Module):
     """Shift and scale one target: ``norm(x) = (x - shift) / std``, ``denorm(y) = y * std + shift``.
 
-    The shift is ``mean``; or ``natoms * mean`` where ``per_atom`` is set, which keeps an extensive target
-    extensive; or the sum of the atoms' ``references``. All numbers are buffers in float64: they follow the
-    module to its device and are part of its checkpoint. Values are computed in float64, whatever the type of
-    ``x``, on the device of ``x`` if that supports it, else on the CPU.
+    The shift is ``mean`` by default. With ``per_atom``, it is ``natoms * mean``, which keeps an extensive
+    target extensive. With ``references``, it is the sum of the reference energies of the atoms. All
+    statistics are float64 buffers: they follow the module to its device and are saved in checkpoints. Results
+    are computed in float64, for any dtype of ``x``, on the device of ``x`` if it supports float64, else on
+    the CPU.
 
     Parameters
     ----------
     mean
-        Shift, in the target's unit (per atom where ``per_atom`` is set): one number, or an array that has the
+        Shift, in the unit of the target (per atom if ``per_atom`` is True): one number, or an array in the
         shape of the target without its first dimension.
     std
-        Scale, in the target's unit, as ``mean``; finite and greater than zero.
+        Scale, in the unit of the target, in the same form as ``mean``; finite and greater than zero.
     per_atom
-        Whether ``mean`` counts once for each atom of a structure.
+        Whether ``mean`` is multiplied by the number of atoms of a structure.
     references
-        Energy of an atom of each element, by atomic number, in the place of ``mean``.
+        Energy of an atom of each element by atomic number, used instead of ``mean``.
 
     Raises
     ------
     ValueError
-        If a number is not finite, ``std`` is not positive, or arrays are given where the shift is a sum over
-        atoms.
+        If a number is not finite, ``std`` is not positive, or an array is given although the shift is a sum
+        over atoms.
     """
 
     mean: Tensor
@@ -58,11 +59,11 @@ class Normalizer(nn.Module):
         self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("std", torch.ones((), dtype=torch.float64))
         self.register_buffer("per_atom", torch.tensor(False))
-        # By atomic number, infinite for elements that have none; empty where the mean is the shift.
+        # By atomic number, infinite for elements without one; empty if the shift is the mean.
         self.register_buffer("references", torch.zeros(0, dtype=torch.float64))
-        # False until numbers were given: "auto" fills them in once, and never over those of a checkpoint.
+        # False until statistics are set: "auto" sets them once, and does not replace those of a checkpoint.
         self.register_buffer("is_set", torch.tensor(False))
-        # The host's copies of what reading the buffers would wait for the device for.
+        # Copies on the host, because reading the buffers would wait for the device.
         self._per_atom = False
         self._known_elements = torch.zeros(0, dtype=torch.bool)
         self.source = ""
@@ -78,7 +79,7 @@ class Normalizer(nn.Module):
         per_atom: bool = False,
         references: Mapping[int, float] | None = None,
     ) -> None:
-        """Fill in the numbers; they are checked as in the constructor."""
+        """Set the statistics, with the same checks as in the constructor."""
         means, stds = _array("mean", mean), _array("standard deviation", std)
         if not torch.isfinite(means).all():
             raise ValueError(f"the mean of a normaliser must be finite, got {mean}")
@@ -104,44 +105,45 @@ class Normalizer(nn.Module):
         _read_flags(self)
 
     def norm(self, x: Tensor, natoms: Tensor | None = None, atomic_numbers: Tensor | None = None) -> Tensor:
-        """Return physical ``x`` in normalized units, in float64.
+        """Return ``x``, which is in physical units, in normalized units and in float64.
 
         Parameters
         ----------
         x
-            [B, ...], or [N, ...] for a target of atoms.
+            Values of a target of structures, [B, ...], or of atoms, [N, ...].
         natoms
-            Atoms of each structure, [B]; needed where the shift is a sum over atoms.
+            Number of atoms of each structure, [B]; required if the shift is a sum over atoms.
         atomic_numbers
-            [N], by structure; needed where there are reference energies. An element without one gives
-            infinity: see `unknown_elements`.
+            Atomic numbers [N], ordered by structure; required if there are reference energies. The result is
+            infinite for structures that contain an element without a reference energy, see
+            `unknown_elements`.
 
         Raises
         ------
         ValueError
-            If one that is needed was not given, or arrays of numbers do not fit ``x``.
+            If a required argument is missing, or the shape of a statistic does not match ``x``.
         """
         x = widened(x).to(self.mean.device)
         return (x - self._shift(x, natoms, atomic_numbers)) / self._fitting("std", x)
 
     def denorm(self, x: Tensor, natoms: Tensor | None = None, atomic_numbers: Tensor | None = None) -> Tensor:
-        """Return normalized ``x`` in physical units; the inverse of `norm`, with its arguments."""
+        """Return ``x``, which is in normalized units, in physical units; the inverse of `norm`."""
         x = widened(x).to(self.mean.device)
         return x * self._fitting("std", x) + self._shift(x, natoms, atomic_numbers)
 
     def denorm_nodes(self, x: Tensor, natoms: Tensor, atomic_numbers: Tensor) -> Tensor:
-        """Return the shares of the atoms, [N, 1], whose sums are the `denorm` of the sums of ``x``."""
+        """Return the contributions of the atoms, [N, 1]; they sum to the `denorm` of the sums of ``x``."""
         x, natoms = widened(x).to(self.mean.device), natoms.to(self.mean.device)
         if self.has_references:
             shift = self._energies(atomic_numbers)
         elif self._per_atom:
             shift = self.mean.expand(len(x))
-        else:  # one shift of the whole structure: each atom's share is the same
+        else:  # one shift of the whole structure, divided equally among its atoms
             shift = (self.mean / natoms).repeat_interleave(natoms, output_size=len(x))
         return x * self.std + shift.view(-1, 1).to(x.dtype)
 
     def unknown_elements(self, atomic_numbers: Tensor) -> list[str]:
-        """Return the symbols of the elements that have no reference energy; waits for the device."""
+        """Return the symbols of the elements without a reference energy; waits for the device."""
         if not self.has_references:
             return []
         seen = torch.unique(atomic_numbers.cpu())
@@ -150,7 +152,7 @@ class Normalizer(nn.Module):
         return [SYMBOLS[n] if 0 < n < len(SYMBOLS) else f"atomic number {n}" for n in seen[~known].tolist()]
 
     def numbers(self) -> dict[str, Any]:
-        """Return the numbers as plain types, and where they came from; reads the device."""
+        """Return the statistics and their source in plain types; reads from the device."""
         energies = self.references.tolist()
         return {
             "mean": self.mean.tolist(),
@@ -189,7 +191,7 @@ class Normalizer(nn.Module):
         return shift.view(-1, *[1] * (x.dim() - 1))
 
     def _fitting(self, name: str, x: Tensor) -> Tensor:
-        """Return an array of numbers, refusing to broadcast one that has not the shape of the components."""
+        """Return a statistic; raise an error if it is an array whose shape does not match ``x``."""
         value: Tensor = getattr(self, name)
         if value.dim() and value.shape != x.shape[1:]:
             raise ValueError(
@@ -199,7 +201,7 @@ class Normalizer(nn.Module):
         return value
 
     def _replace(self, name: str, value: Tensor) -> None:
-        """Fill a buffer in place; make it anew where its shape is another."""
+        """Set a buffer in place, or replace it if its shape changes."""
         buffer: Tensor = getattr(self, name)
         if buffer.shape == value.shape:
             buffer.copy_(value)
@@ -212,15 +214,13 @@ class Normalizer(nn.Module):
         for name in ("mean", "std", "references"):
             stored = state_dict.get(prefix + name)
             if stored is None and name == "references" and prefix + "mean" in state_dict:
-                state_dict[prefix + name] = self.references.new_zeros(
-                    0
-                )  # checkpoints of before there were any
+                state_dict[prefix + name] = self.references.new_zeros(0)  # older checkpoints
             elif stored is not None and stored.shape != getattr(self, name).shape:
                 setattr(self, name, getattr(self, name).new_empty(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Normalizer:
-        # The numbers follow the module to its device if that supports float64, and never change their type:
+        # The buffers follow the module to its device if that supports float64, and never change their dtype:
         # in single precision, a sum of reference energies could not be subtracted without rounding the rest.
         device = fn(torch.zeros(1, device=self.is_set.device)).device
         if not supports_float64(device):
@@ -230,7 +230,7 @@ class Normalizer(nn.Module):
         return self
 
     def extra_repr(self) -> str:
-        """Show the numbers in the module's repr."""
+        """Return the statistics for the repr of the module."""
         shown = {name: value for name, value in self.numbers().items() if value not in (None, "")}
         if self.mean.dim() == self.std.dim() == 0:
             shown |= {"mean": f"{self.mean.item():.6g}", "std": f"{self.std.item():.6g}"}
@@ -251,10 +251,10 @@ def _read_flags(module: nn.Module, _incompatible_keys: Any = None) -> None:
 
 
 class Normalizers(nn.ModuleDict):
-    """The normalisers of a task's outputs, by name; what has none is left as it is."""
+    """Normalizers of a task's outputs, by name. Outputs without a normalizer are left unchanged."""
 
     def set_scales(self, scales: Mapping[str, Scale]) -> None:
-        """Fill in numbers; those that were not given are a mean of zero and a scale of one."""
+        """Set statistics. Missing values default to a mean of zero and a scale of one."""
         for key, scale in scales.items():
             if isinstance(scale.references, str):
                 raise ValueError(f"the reference energies of {key!r} are still to be found in the data")
@@ -268,32 +268,32 @@ class Normalizers(nn.ModuleDict):
             normalizer.source, normalizer.count = scale.source, scale.count
 
     def of(self, key: str) -> Normalizer:
-        """Return the normaliser of an output that has one."""
+        """Return the normalizer of an output that has one."""
         return cast("Normalizer", self[key])
 
     def unset(self) -> list[str]:
-        """Return the outputs whose normalisers have no numbers yet."""
+        """Return the outputs whose normalizers have no statistics yet."""
         return [key for key in self if not self.of(key).is_set]
 
     def norm(
         self, key: str, x: Tensor, natoms: Tensor | None, atomic_numbers: Tensor | None = None
     ) -> Tensor:
-        """Return a value of the output ``key`` in normalised units, see `Normalizer.norm`."""
+        """Return values of the output ``key`` in normalized units, see `Normalizer.norm`."""
         return self.of(key).norm(x, natoms, atomic_numbers) if key in self else x
 
     def denorm(
         self, key: str, x: Tensor, natoms: Tensor | None, atomic_numbers: Tensor | None = None
     ) -> Tensor:
-        """Return a value of the output ``key`` in physical units, see `Normalizer.denorm`."""
+        """Return values of the output ``key`` in physical units, see `Normalizer.denorm`."""
         return self.of(key).denorm(x, natoms, atomic_numbers) if key in self else x
 
     def check_elements(self, atomic_numbers: Tensor, where: str) -> None:
-        """Refuse atoms of elements that a target has no reference energy of; waits for the device.
+        """Raise an error for atoms of elements without a reference energy; waits for the device.
 
         Raises
         ------
         ValueError
-            If there are any; they are named.
+            If a target lacks the reference energy of an element. The message names the elements.
         """
         for key in self:
             unknown = self.of(key).unknown_elements(atomic_numbers)

@@ -1,4 +1,4 @@
-"""Statistics of targets over a stream of batches, in float64, that ranks can merge."""
+"""Compute statistics of targets over a stream of batches, in float64, and merge them across ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Moments:
     """Count, mean and sum of squared deviations of a stream of numbers.
 
     Blocks are merged with the formula of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm
-    for computing sample variances" (1979), which loses nothing where numbers are large against their spread.
+    for computing sample variances" (1979), which remains accurate if the mean is large compared with the
+    spread.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class Moments:
         self.deviations = 0.0
 
     def add(self, values: Tensor) -> None:
-        """Take in finite numbers of any shape."""
+        """Add finite numbers of any shape."""
         block = Moments()
         values = values.detach().to("cpu", torch.float64)
         block.count = values.numel()
@@ -36,7 +37,7 @@ class Moments:
         self.merge(block)
 
     def merge(self, other: Moments) -> None:
-        """Take in what another one has seen."""
+        """Add the numbers that another instance has seen."""
         total = self.count + other.count
         if total == 0:
             return
@@ -57,24 +58,24 @@ class Moments:
 
 
 class ReferenceFit:
-    """Least squares for ``energy = sum over elements of atoms * reference``, from sums over structures.
+    """Least-squares fit of ``energy = sum over elements of atoms * reference``, from sums over structures.
 
-    Where the compositions do not determine all references, as where every structure has the same one, the
-    solution is that of the smallest norm.
+    If the compositions do not determine all references, for example if all structures have the same
+    composition, the result is the solution with the smallest norm.
     """
 
     def __init__(self) -> None:
         size = len(SYMBOLS)
         self.gram = torch.zeros(size, size, dtype=torch.float64)
         self.moment = torch.zeros(size, dtype=torch.float64)
-        # The same, per atom: what is left over once the references are known is an error per atom.
+        # The same sums per atom, from which `solve` computes the residual energy per atom.
         self.gram_per_atom = torch.zeros(size, size, dtype=torch.float64)
         self.moment_per_atom = torch.zeros(size, dtype=torch.float64)
         self.square_per_atom = 0.0
         self.count = 0
 
     def add(self, composition: Tensor, energy: Tensor) -> None:
-        """Take in structures: atoms of each element [B, 119] by atomic number, and energies [B] in eV."""
+        """Add structures: atoms of each element [B, 119] by atomic number, and energies [B] in eV."""
         composition, energy = composition.to(torch.float64), energy.to("cpu", torch.float64)
         self.gram += composition.T @ composition
         self.moment += composition.T @ energy
@@ -86,15 +87,15 @@ class ReferenceFit:
         self.count += len(energy)
 
     def merge(self, other: ReferenceFit) -> None:
-        """Take in what another one has seen."""
+        """Add the structures that another instance has seen."""
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
     def solve(self) -> tuple[dict[int, float], int, float]:
-        """Return references by atomic number, how many the data determine, and the rms error per atom."""
+        """Return references by atomic number (eV), the rank of the fit, and the rms error per atom (eV)."""
         seen = torch.nonzero(self.gram.diagonal()).view(-1)
         values, vectors = torch.linalg.eigh(self.gram[seen][:, seen])
-        # Eigenvalues are squares of singular values: below this they are rounding errors.
+        # Eigenvalues are squared singular values; below this threshold, they are rounding errors.
         kept = values > values.max() * 1e-11
         inverse = torch.where(kept, 1.0 / torch.where(kept, values, 1.0), 0.0)
         solution = vectors @ (inverse * (vectors.T @ self.moment[seen]))
@@ -103,18 +104,18 @@ class ReferenceFit:
             - 2 * solution @ self.moment_per_atom[seen]
             + self.square_per_atom
         )
-        exact = float(left) <= 1e-12 * self.square_per_atom  # nothing but rounding errors
+        exact = float(left) <= 1e-12 * self.square_per_atom  # only rounding errors
         rms = 0.0 if exact else math.sqrt(float(left) / self.count)
         return dict(zip(seen.tolist(), solution.tolist(), strict=True)), int(kept.sum()), rms
 
 
 class TargetStatistics:
-    """Statistics of every target of the batches that are shown to it.
+    """Statistics of every target of a stream of batches.
 
     Parameters
     ----------
     reference_keys
-        Targets whose reference energies are wanted.
+        Targets for which reference energies are fitted.
     """
 
     def __init__(self, reference_keys: Collection[str] = ()) -> None:
@@ -125,7 +126,7 @@ class TargetStatistics:
         self.fits = {key: ReferenceFit() for key in reference_keys}
 
     def add(self, batch: Mapping[str, Any]) -> None:
-        """Take in a batch; NaN is a missing label.
+        """Add a batch; NaN is a missing label.
 
         Raises
         ------
@@ -149,7 +150,7 @@ class TargetStatistics:
                 self.fits[key].add(_composition(graph, natoms)[known], target[known])
 
     def merge(self, other: TargetStatistics) -> None:
-        """Take in what another one has seen."""
+        """Add the batches that another instance has seen."""
         self.samples += other.samples
         for key, missing in other.missing.items():
             self.missing[key] = self.missing.get(key, 0) + missing
@@ -160,7 +161,7 @@ class TargetStatistics:
             self.fits[key].merge(fit)
 
     def saw_the_same(self, other: TargetStatistics) -> bool:
-        """Whether the other one has seen the same data, perhaps in another order."""
+        """Return whether another instance has seen the same data, possibly in a different order."""
         return (
             self.samples == other.samples
             and self.missing == other.missing
@@ -174,11 +175,11 @@ class TargetStatistics:
         )
 
     def result(self, source: str) -> dict[str, dict[str, Any]]:
-        """Return what `HasTargetStatistics` promises for each target, and ``source``.
+        """Return the statistics of `HasTargetStatistics` for each target, with ``source``.
 
-        Where reference energies were asked for: ``reference_energies`` by symbol (eV),
-        ``reference_rank`` (how many of them the compositions determine) and ``per_atom_residual_std`` (rms of
-        the energy per atom that is left).
+        Targets with a fit of reference energies also have ``reference_energies`` by symbol (eV),
+        ``reference_rank`` (the number of them that the compositions determine) and ``per_atom_residual_std``
+        (root mean square of the residual energy per atom).
         """
         found: dict[str, dict[str, Any]] = {}
         for key, values in self.values.items():
@@ -201,7 +202,7 @@ class TargetStatistics:
 
 
 def _composition(graph: Any, natoms: Tensor) -> Tensor:
-    """Return how many atoms of each element every structure has, [B, 119]."""
+    """Return the number of atoms of each element in each structure, [B, 119]."""
     numbers = graph.atomic_numbers.detach().cpu()
     if len(numbers) and not 0 < int(numbers.min()) <= int(numbers.max()) < len(SYMBOLS):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What happens to a batch: outputs, targets, weighted losses, logged errors."""
+"""Training, validation, test and prediction steps of a task."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ logger = logging.getLogger(__name__)
 
 
 class TaskSteps(pl.LightningModule):
-    """The steps of every task; `BaseTaskModule` builds what they work with.
+    """Steps that all tasks share; `BaseTaskModule` builds the parts that they use.
 
     The loss of a training step is ``sum(task_loss_scaling[key] * loss[key](output, target))`` over
     ``task_keys``, in normalized units. The loss of each target is the mean over the labeled atoms or
-    structures of the optimizer step: of all batches whose gradients are accumulated, on all ranks.
+    structures of the optimizer step: over all batches whose gradients are accumulated, on all ranks.
     Predictions and metrics are in physical units and unweighted.
 
-    ``train_loss``, ``val_loss`` and ``test_loss`` are the same sum over an epoch with ``final_loss_scaling``,
-    so that they can be compared across epochs while weights change.
+    ``train_loss``, ``val_loss`` and ``test_loss`` are the same sum over an epoch, weighted with
+    ``final_loss_scaling``. They can therefore be compared across epochs even if the weights change.
     """
 
     extensive_keys: ClassVar[frozenset[str]] = frozenset()
-    """Targets that grow with the number of atoms; their loss is taken per atom."""
+    """Targets that grow with the number of atoms; their loss is computed per atom."""
 
     progress_keys: ClassVar[tuple[str, ...]] = ()
     """Targets whose error is logged at training steps and shown in the progress bar."""
@@ -49,17 +49,18 @@ class TaskSteps(pl.LightningModule):
     task_loss_scaling: dict[str, float]
     final_loss_scaling: dict[str, float]
     """Weights in ``train_loss``, ``val_loss`` and ``test_loss``: the final weights of schedules, and for
-    other targets the weights in ``task_loss_scaling`` when a fit begins."""
+    other targets the weights in ``task_loss_scaling`` when a fit begins.
+    """
     normalizers: Normalizers
     losses: nn.ModuleDict
     metrics: nn.ModuleDict
     loss_metrics: nn.ModuleDict
     last_losses: dict[str, Tensor]
-    """Each target's unweighted loss of the last training batch; for callbacks such as `SoftAdapt`."""
+    """Unweighted loss of each target in the last training batch; used by callbacks such as `SoftAdapt`."""
     last_terms: dict[str, LossTerms]
-    """Each target's loss of the last batch of a run, without gradient."""
+    """Loss of each target in the last batch of a run, without gradient."""
     loss_weighting: nn.Module | None
-    """Combines the scaled losses in training, if it is not their sum; see `UncertaintyLoss`."""
+    """Module that combines the scaled losses in training, or None for their sum; see `UncertaintyLoss`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,31 +76,31 @@ class TaskSteps(pl.LightningModule):
     def update_metrics(
         self, metrics: dict[str, Metric], key: str, prediction: Tensor, target: Tensor, natoms: Tensor
     ) -> None:
-        """Add a batch in physical units to a target's metrics."""
+        """Update the metrics of a target with a batch in physical units."""
         update_regression(metrics, key, prediction, target, natoms)
 
     def check_target(self, key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
-        """Refuse values of one target that cannot be learned from; NaN is a missing label."""
+        """Raise an error for invalid values of a target. NaN is a missing label and valid."""
         check_not_infinite(key, target, batch)
 
     def target_of(self, key: str, target: Tensor, output: Tensor) -> Tensor:
-        """Return the target as the metrics and the loss compare it, in physical units."""
+        """Return a target in physical units, in the form that metrics and loss compare with the output."""
         return align_target(key, target, output)
 
     def loss_arguments(self, key: str, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return output and target, in the units of the loss, in the shapes that the loss module takes."""
+        """Return output and target, in the units of the loss, in the shapes that the loss module expects."""
         return output, target
 
     def training_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the outputs that the loss needs, in its units; by default all of them."""
+        """Return the outputs that the loss needs, in the units of the loss. Default: all outputs."""
         return self.normalized_outputs(batch)
 
     def window_target(self, key: str, target: Tensor) -> Tensor:
-        """Return a target as the batch has it in the form in which the loss counts its labels."""
+        """Return a target of a batch in the form in which the loss counts its labels."""
         return target
 
     def check_batch(self, batch: Mapping[str, Any]) -> None:
-        """Refuse what cannot be learned or predicted from; called while the batch is on the host."""
+        """Raise an error for invalid targets and unknown elements; called while the batch is on the host."""
         if self.trainer.predicting or self.trainer.testing:
             self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
         if self.trainer.predicting:
@@ -115,16 +116,16 @@ class TaskSteps(pl.LightningModule):
                 missing.add(key, target)
 
     def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        # Here looking at values waits for no device. The public hook of this name would not do: if there is a
-        # data module, Lightning warns that both could have one, and calls only one of them.
+        # Values can be read here without waiting for the device. The public hook is not suitable: if there is
+        # a data module, Lightning warns that both could define it, and calls only one of them.
         self.check_batch(batch)
         return super()._on_before_batch_transfer(self.prepare_batch(batch), dataloader_idx)
 
     def prepare_batch(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a batch on the host as it goes to the device.
+        """Return a batch on the host in the form in which it is moved to the device.
 
-        Its graph has the precision of 64-bit weights. If the device does not support float64, labels stay on
-        the host, and are normalized there.
+        If the task has float64 weights, the graph is converted to float64. If the device does not support
+        float64, labels stay on the host and are normalized there.
         """
         batch = matched_to(self, batch)
         if supports_float64(self.device) or "targets" not in batch:
@@ -137,24 +138,24 @@ class TaskSteps(pl.LightningModule):
         return {**batch, "targets": labels, "normalized_targets": normalized}
 
     def _name(self) -> str:
-        """Return the name under which this task's own entries of a batch are kept."""
+        """Return the name under which a batch stores entries of this task."""
         return ""
 
     # ---------------------------------------------------------------- steps
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return every output of the batch, by name, in physical units.
+        """Return every output of the batch by name, in physical units.
 
         Raises
         ------
         ValueError
-            If the batch holds an element that has no reference energy.
+            If the batch contains an element without a reference energy.
         """
         self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
         return self._denormalize(self.normalized_outputs(batch), batch)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        """Return this rank's loss of a batch, whose mean over ranks and batches is the loss of the step."""
+        """Return this rank's loss of a batch; its mean over ranks and batches is the loss of the step."""
         runs = self._runs()
         if runs:
             self._begin_step(batch_idx)
@@ -178,7 +179,7 @@ class TaskSteps(pl.LightningModule):
         return total
 
     def join_step(self) -> None:
-        """Take part in the reductions of a training step, on a rank without a batch of this task's data."""
+        """Take part in the reductions of a training step, on a rank without a batch for this task."""
         if world_size() == 1 or not self._runs():
             return
         keys = self.task_keys or []
@@ -186,19 +187,19 @@ class TaskSteps(pl.LightningModule):
             loss = self.losses[key]
             if isinstance(loss, TargetLoss):
                 loss.join(self.device)
-        # The weight of each target, and its missing labels and rows.
+        # Per target: the weight, the number of missing labels and the number of rows.
         self._missing["train"].add_sums(join_combine(3 * len(keys), self.device)[len(keys) :])
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Log loss and errors; return predictions and targets in physical units, and the samples' names."""
+        """Log losses and metrics; return predictions and targets in physical units, and sample names."""
         return self._evaluate(batch, "val")
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Log loss and errors; return predictions and targets in physical units, and the samples' names."""
+        """Log losses and metrics; return predictions and targets in physical units, and sample names."""
         return self._evaluate(batch, "test")
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Return predictions in physical units, and the samples' names."""
+        """Return predictions in physical units, and the names of the samples."""
         outputs = self._denormalize(self.normalized_outputs(batch), batch)
         return {
             "predictions": {key: value.detach() for key, value in outputs.items()},
@@ -213,7 +214,7 @@ class TaskSteps(pl.LightningModule):
         targets: Mapping[str, Tensor],
         batch: Mapping[str, Any],
     ) -> dict[str, LossTerms]:
-        """Return the sum of each target's loss over the batch's labels, unweighted, and their count.
+        """Return the sum of each target's unweighted loss over the labels of the batch, and their count.
 
         Parameters
         ----------
@@ -222,12 +223,12 @@ class TaskSteps(pl.LightningModule):
         targets
             Targets in physical units, NaN if a label is missing.
         batch
-            The batch that they belong to.
+            The batch of these outputs and targets.
 
         Raises
         ------
         ValueError
-            If a loss returns neither one number nor one for each element or row of its target.
+            If a loss returns neither one number nor one number per element or row of its target.
         """
         natoms = atom_counts(graph_of(batch))
         found = {}
@@ -245,29 +246,29 @@ class TaskSteps(pl.LightningModule):
         return found
 
     def total_loss(self, losses: Mapping[str, Tensor], weighting: nn.Module | None = None) -> Tensor:
-        """Return the sum of the targets' scaled losses, or what ``weighting`` makes of them."""
+        """Return the sum of the scaled losses, or the result of ``weighting`` for the scaled losses."""
         check_loss_scaling(self.task_loss_scaling, losses)
         scaled = {key: self._weight(key) * loss for key, loss in losses.items()}
         return torch.stack(list(scaled.values())).sum() if weighting is None else weighting(scaled)
 
     def on_train_epoch_end(self) -> None:
-        """Log how many labels were missing; refuse a target that no sample had."""
+        """Log the number of missing labels, and raise an error if a target had no label in the epoch."""
         self._report_missing("train")
         self._from_first_batch = False
 
     def on_validation_epoch_end(self) -> None:
-        """Log how many labels were missing."""
+        """Log the number of missing labels."""
         self._report_missing("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log how many labels were missing."""
+        """Log the number of missing labels."""
         self._report_missing("test")
 
-    # ---------------------------------------------------------------- inside
+    # ---------------------------------------------------------------- internals
 
     def _begin_step(self, batch_idx: int) -> None:
-        """Take up the sums of an epoch that a resumed run continues."""
-        self._from_first_batch |= batch_idx == 0  # false if a run continues within an epoch
+        """Restore the running sums of the epoch, if a resumed run continues within an epoch."""
+        self._from_first_batch |= batch_idx == 0  # False if a run continues within an epoch
         stored = self._epoch_sums.take()
         if stored is not None and batch_idx > 0:
             self._epoch_sums.restore(stored, self.loss_metrics, self._missing["train"])
@@ -309,17 +310,18 @@ class TaskSteps(pl.LightningModule):
     def _log_losses(
         self, stage: str, terms: Mapping[str, LossTerms], structures: int, total: Tensor | None = None
     ) -> None:
-        """Log the loss of the epoch, and while training each target's: sums, divided once at its end.
+        """Log the loss of the epoch and, in training, of each target, as sums that are divided at the end.
 
-        The weighted loss of the moment is logged as well if its weights are not the final ones. If another
-        ``total`` than the weighted sum is minimized, it is the mean over steps.
+        If the current weights differ from the final ones, the loss with the current weights is logged as
+        well. If training minimizes another ``total`` than the weighted sum, the mean of ``total`` over steps
+        is logged instead.
         """
         self.last_terms = {key: LossTerms(term.total.detach(), term.weight) for key, term in terms.items()}
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": structures}
         metrics: Any = self.loss_metrics
         found = list(terms.values())
         metrics[f"{stage}_loss"].update(found, [self.final_loss_scaling[key] for key in terms])
-        # Not in the progress bar while training: there, rank zero alone would compute it, a reduction.
+        # Not in the progress bar in training: only rank zero would compute it, but it needs a reduction.
         self.log(f"{stage}_loss", metrics[f"{stage}_loss"], prog_bar=stage != "train", **options)
         name = f"{stage}_weighted_loss"
         if total is not None:
@@ -343,7 +345,7 @@ class TaskSteps(pl.LightningModule):
         goals: Mapping[str, Tensor],
         batch: Mapping[str, Any],
     ) -> None:
-        """Log the weighted loss of this rank's batch, and errors of it in physical units: plain numbers."""
+        """Log the weighted loss of this rank's batch, and its errors in physical units, as plain numbers."""
         means = {key: t.total.detach() / torch.clamp(t.weight, min=1e-30) for key, t in terms.items()}
         logged = {"train_loss_step": self.total_loss(means, self.loss_weighting).detach()}
         natoms = atom_counts(graph_of(batch)).view(-1, 1)
@@ -377,7 +379,7 @@ class TaskSteps(pl.LightningModule):
 
     @property
     def _saw_all_training_data(self) -> bool:
-        """Whether this epoch began with its first batch, ended with its last one, and nothing limits it."""
+        """Whether this epoch covers all training batches, without ``limit_train_batches``."""
         limit = self.trainer.limit_train_batches
         unlimited = isinstance(limit, float) and limit == 1.0
         return self._from_first_batch and unlimited and self.trainer.is_last_batch
@@ -392,7 +394,7 @@ class TaskSteps(pl.LightningModule):
         return {key: self._weight(key) for key in self.task_keys or []}
 
     def _runs(self) -> bool:
-        """Whether a trainer runs, and not the user called a step: then there is nobody to log to."""
+        """Return whether a trainer is running, as opposed to a user calling a step without a trainer."""
         return self._trainer is not None and self._trainer.state.status == TrainerStatus.RUNNING
 
     def _targets(self, batch: Mapping[str, Any], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -403,7 +405,7 @@ class TaskSteps(pl.LightningModule):
         return {key: self.target_of(key, find_target(batch, key), outputs[key]) for key in self.task_keys}
 
     def _normalized_targets(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the targets of a batch in the units of the loss, in the shapes that the batch has."""
+        """Return the targets of a batch in the units of the loss, in the same shapes as in the batch."""
         graph = graph_of(batch)
         natoms, dtype = atom_counts(graph), torch.get_default_dtype()
         found = {}
@@ -417,7 +419,7 @@ class TaskSteps(pl.LightningModule):
     def _goals(
         self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], batch: Mapping[str, Any]
     ) -> dict[str, Tensor]:
-        """Return the targets in the units of the loss, and in the shape and dtype of the outputs."""
+        """Return the targets in the units of the loss, in the shape and dtype of the outputs."""
         graph = graph_of(batch)
         natoms, stored = atom_counts(graph), batch.get("normalized_targets", {}).get(self._name())
         found = {}

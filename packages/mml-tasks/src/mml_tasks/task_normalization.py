@@ -1,4 +1,4 @@
-"""How a task's normalisers are filled: from its arguments, from the data, or from a checkpoint."""
+"""Fill the normalizers of a task from its arguments, from the data, or from a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mml_tasks.training_pass import statistics_of_batches
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_KEY = "normalization"
-"""Where a checkpoint says, in plain types, what the numbers are and where they came from."""
+"""Key of a checkpoint: the statistics of the normalizers and their sources, in plain types."""
 
 
 class TaskNormalization(TaskSteps):
-    """The life of the normalisers: built with the targets, filled once, and kept by checkpoints.
+    """Create the normalizers of a task's targets, fill them once, and save them in checkpoints.
 
-    Numbers of ``normalize_kwargs`` are set at once. Those that the data say are filled in when training
-    starts, unless a checkpoint brought some: from the data module's ``target_statistics()``, or else from one
-    pass over the training data.
+    Statistics in ``normalize_kwargs`` are set immediately. Statistics of the data are set when training
+    starts, unless a checkpoint contains them. They come from ``target_statistics()`` of the data module, or
+    else from one pass over the training data.
     """
 
     normalize_kwargs: dict[str, Any] | Literal["auto"] | None
@@ -38,22 +38,22 @@ class TaskNormalization(TaskSteps):
         self._stored: Mapping[str, Mapping[str, Any]] | None = None
         self._resumes = False
 
-    # ---------------------------------------------------------------- what a subclass says
+    # ---------------------------------------------------------------- hooks for subclasses
 
     def normalized_keys(self, task_keys: Sequence[str]) -> list[str]:
-        """Return the outputs that have a normaliser."""
+        """Return the outputs that have a normalizer."""
         return list(task_keys)
 
     def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
-        """Return the numbers of the normalisers from those that ``normalize_kwargs`` gives."""
+        """Return the statistics of the normalizers, given those of ``normalize_kwargs``."""
         return given
 
     def auto_scales(self, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Scale]:
-        """Return the numbers of the normalisers from the statistics of the training split."""
+        """Return the statistics of the normalizers, given the statistics of the training split."""
         return {key: self.scale_of(key, statistics[key]) for key in self.normalizers if key in statistics}
 
     def scale_of(self, key: str, statistics: Mapping[str, Any]) -> Scale:
-        """Return one target's numbers from its statistics; per atom or with references where it needs."""
+        """Return the scale of a target from its statistics, per atom or with references if required."""
         return scale_from_statistics(
             key, statistics, per_atom=key in self.extensive_keys, references=key in self._reference_keys()
         )
@@ -61,18 +61,18 @@ class TaskNormalization(TaskSteps):
     # ---------------------------------------------------------------- filling
 
     def setup(self, stage: str) -> None:
-        """Forget what an earlier run of this task found in its data and its checkpoint."""
+        """Discard the statistics of the data and of the checkpoint that an earlier run of this task used."""
         self._passed = None
         if self._resumes:
             self._stored, self._resumes = None, False
 
     def make_normalizers(self, task_keys: Sequence[str]) -> None:
-        """Make the normalisers of these targets, and fill in what ``normalize_kwargs`` gives.
+        """Create the normalizers of the targets, and set the statistics of ``normalize_kwargs``.
 
         Raises
         ------
         ValueError
-            If ``normalize_kwargs`` names something unknown, or a number cannot be used.
+            If ``normalize_kwargs`` contains an unknown name or an invalid value.
         """
         names = self.normalized_keys(task_keys)
         self.normalizers = Normalizers({key: Normalizer() for key in names})
@@ -102,7 +102,7 @@ class TaskNormalization(TaskSteps):
                 logger.info("normalisation of %r from %s: %s", key, scale.source, self.normalizers.of(key))
 
     def _scales_of_data(self) -> dict[str, Scale]:
-        """Return the numbers that the data say, with those that were given in their place."""
+        """Return the scales of the data, updated with those of ``normalize_kwargs``."""
         statistics = self._statistics_for_scales()
         scales = self.auto_scales(statistics) if self._options.auto else {}
         for key in self._reference_keys():
@@ -129,18 +129,18 @@ class TaskNormalization(TaskSteps):
                         f"{key}_reference='auto' finds no {key} of whole structures in the training data, "
                         f"whose targets are {sorted(self._passed)}: give the reference energies as a dict"
                     )
-        # Stored statistics are of the whole data set; the pass adds to them what they lack.
+        # Stored statistics cover the whole data set and take precedence over those of the pass.
         return self._passed | {k: v for k, v in (statistics or {}).items() if k not in references}
 
     def _training_loader(self) -> Iterable[Mapping[str, Any]]:
-        """Return the loader of the training data, before the trainer has made its own."""
+        """Return the loader of the training data, before the trainer has created its own."""
         if self.trainer.state.fn != "fit":
             raise ValueError(
                 'normalize_kwargs="auto" needs a data module with target_statistics(), and the trainer has '
                 f"none: give numbers in normalize_kwargs for {self.normalizers.unset()}, or load a checkpoint"
             )
         loaders = self.trainer.fit_loop._data_source.dataloader()
-        loader = self._own_loader(getattr(loaders, "iterables", loaders))  # of a CombinedLoader
+        loader = self._own_loader(getattr(loaders, "iterables", loaders))  # if it is a CombinedLoader
         if isinstance(loader, (Mapping, list, tuple)):
             raise ValueError(
                 'normalize_kwargs="auto" looks at one training loader, and there are several: give the '
@@ -149,7 +149,7 @@ class TaskNormalization(TaskSteps):
         return cast("Iterable[Mapping[str, Any]]", loader)
 
     def _own_loader(self, loaders: Any) -> Any:
-        """Return the loader of the task's data, of those of the trainer."""
+        """Return the loader of this task's data from the loaders of the trainer."""
         return loaders
 
     def _statistics(self) -> Mapping[str, Mapping[str, Any]] | None:
@@ -157,30 +157,32 @@ class TaskNormalization(TaskSteps):
         return datamodule.target_statistics() if isinstance(datamodule, HasTargetStatistics) else None
 
     def on_validation_start(self) -> None:
-        """Make sure that the normalisers have numbers."""
+        """Fill normalizers that have no statistics yet."""
         self._fill_normalizers()
 
     def on_test_start(self) -> None:
-        """Make sure that the normalisers have numbers."""
+        """Fill normalizers that have no statistics yet."""
         self._fill_normalizers()
 
     def on_predict_start(self) -> None:
-        """Make sure that the normalisers have numbers."""
+        """Fill normalizers that have no statistics yet."""
         self._fill_normalizers()
 
     # ---------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write what the numbers are and where they came from, in plain types."""
+        """Save the statistics of the normalizers and their sources, in plain types."""
         checkpoint[CHECKPOINT_KEY] = {key: self.normalizers.of(key).numbers() for key in self.normalizers}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the numbers of a checkpoint; refuse to where others were given, unless ``override``.
+        """Load the statistics of a checkpoint, and compare them with ``normalize_kwargs``.
+
+        With ``override``, the statistics of ``normalize_kwargs`` replace those of the checkpoint.
 
         Raises
         ------
         ValueError
-            If ``normalize_kwargs`` gives other numbers than the checkpoint has.
+            If ``normalize_kwargs`` differs from the statistics of the checkpoint, unless ``override`` is set.
         """
         stored = checkpoint.get(CHECKPOINT_KEY)
         if stored is None:
@@ -207,24 +209,24 @@ class TaskNormalization(TaskSteps):
                 normalizer.source, normalizer.count = stored[key]["source"], stored[key]["count"]
 
     def continues_as_new_run(self) -> None:
-        """Treat a checkpoint that was loaded as the start of a new run, which may have other data."""
+        """Treat a loaded checkpoint as the start of a new run, which may use other data."""
         self._resumes = False
 
     def on_train_start(self) -> None:
-        """Compare the numbers that a checkpoint brought with those that the data say now.
+        """Compare the statistics of the checkpoint with those of the current data.
 
         Raises
         ------
         ValueError
-            If a run goes on with other data, unless ``override``.
+            If a resumed run uses data with other statistics, unless ``override`` is set.
         """
-        # Not when the checkpoint is loaded: the data module gets its own part of it, such as the seed of its
-        # splits, only afterwards.
+        # Not in on_load_checkpoint: the data module loads its own part of the checkpoint, such as the seed
+        # of its splits, only afterwards.
         if self._stored is None or not self._needs_data():
             return
         asked = self._resumes or self._options.override
         if not asked and self._statistics() is None:
-            return  # a pass over the data for a log line would be much
+            return  # a pass over the data costs too much for a log line
         scales = self._scales_of_data()
         fresh = Normalizers({key: Normalizer() for key in scales})
         fresh.set_scales(scales)
@@ -248,7 +250,7 @@ class TaskNormalization(TaskSteps):
 def changed_numbers(
     stored: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """Describe each number of a checkpoint that is another now; see `Normalizer.numbers`."""
+    """Return a description of each statistic that differs from the checkpoint; see `Normalizer.numbers`."""
     changes = []
     for key in now:
         for name in ("mean", "std", "per_atom", "references"):
@@ -267,7 +269,7 @@ def _refusal(changes: Sequence[str], who: str) -> str:
 
 
 def _close(a: Any, b: Any) -> bool:
-    """Whether two plain values are the same up to the rounding of single precision."""
+    """Return whether two plain values are equal up to the rounding of single precision."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(_close(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):

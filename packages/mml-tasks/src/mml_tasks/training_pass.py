@@ -1,4 +1,4 @@
-"""One pass over the training data, for statistics that nobody has stored."""
+"""Compute statistics of the targets in one pass over the training data, if no stored ones are available."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ logger = logging.getLogger(__name__)
 def statistics_of_batches(
     batches: Iterable[Mapping[str, Any]], max_samples: int, reference_keys: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Return the statistics of the targets of a training loader, the same on every rank.
+    """Return the statistics of the targets of a training loader; the result is the same on every rank.
 
-    Every rank reads its own loader, and the sums are merged; where all ranks saw the same data, because the
-    loader does not divide them, they count once. Batches are not kept; random number generators are as
-    before.
+    Every rank reads its own loader, and the statistics are merged. If all ranks saw the same data, because
+    the loader does not divide the data among them, the data are counted once. Batches are not kept, and the
+    states of random number generators are restored.
 
     Parameters
     ----------
     batches
-        The loader.
+        The training loader.
     max_samples
-        Each rank stops once it has seen as many structures, and it is said.
+        Maximum number of structures per rank. A rank stops reading once it has seen this many, and ``source``
+        in the result reports it.
     reference_keys
-        Targets whose reference energies are wanted.
+        Targets for which reference energies are fitted.
 
     Returns
     -------
     dict
-        See `TargetStatistics.result`.
+        Statistics by target, see `TargetStatistics.result`.
 
     Raises
     ------
     ValueError
-        If a batch cannot be used, or there is none.
+        If a batch is invalid, or there are no batches.
     """
     started = time.perf_counter()
     part: TargetStatistics | str
@@ -51,7 +52,7 @@ def statistics_of_batches(
     try:
         part, complete = _read(batches, max_samples, reference_keys)
     except ValueError as error:
-        # Every rank must hear of it: one that raised alone would leave the others waiting.
+        # Raise on every rank: if one rank raised alone, the others would wait for it forever.
         part = str(error)
     merged = TargetStatistics(reference_keys)
     parts = objects_of_all_ranks((part, complete))
