@@ -76,7 +76,7 @@ def assemble(
     Raises
     ------
     ValueError
-        If there is no sample, if the splits do not fit the samples, or if a record is damaged.
+        If the shards contain no samples, if the splits do not fit the samples, or if a record is damaged.
     """
     shards = shards_in(directory)
     counts = count_records(shards)

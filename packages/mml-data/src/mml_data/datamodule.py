@@ -225,7 +225,7 @@ class MatSciMLDataModule(ResumableDataModule):
     def target_statistics(self) -> dict[str, dict[str, Any]]:
         """Return statistics of each target over the training part, without transforms.
 
-        The statistics are those of the stored values.
+        The statistics describe the values as stored.
 
         Returns
         -------

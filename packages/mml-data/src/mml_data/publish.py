@@ -50,7 +50,7 @@ class PartialDirectory:
     def create(self, *, resume: bool = False) -> None:
         """Create and lock the directory.
 
-        Keep the files of an interrupted writer if `resume` is True, else remove them.
+        Keep the files of an interrupted writer if `resume` is True, otherwise remove them.
 
         Raises
         ------

@@ -54,7 +54,7 @@ def encode_record(sample: Mapping[str, Any]) -> bytes:
     Returns
     -------
     bytes
-        Record. The same sample always gives the same bytes.
+        Encoded record. The same sample always gives the same bytes.
 
     Raises
     ------

@@ -103,7 +103,7 @@ def finish_dataset(
     FileExistsError
         If `directory` is already a data set.
     ValueError
-        If there is no sample, if a record is damaged, or if the splits do not fit the samples.
+        If the shards contain no samples, if a record is damaged, or if the splits do not fit the samples.
     """
     directory = Path(directory)
     if not directory.is_dir():

@@ -61,7 +61,8 @@ class LMDBWriter:
     Raises
     ------
     FileExistsError
-        If `path` is a data set and `overwrite` is False, or if `path` is anything else than a data set.
+        If `path` is a data set and `overwrite` is False, if it is a file, or if it is a directory that
+        contains other files.
     BlockingIOError
         If another process is writing to `path`.
     """

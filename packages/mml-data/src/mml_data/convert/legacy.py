@@ -39,8 +39,8 @@ class LegacyLMDB:
     Raises
     ------
     ValueError
-        If a file is not a readable LMDB file, if there is no record, if `reader` is unknown, or if the format
-        cannot be determined from the first record.
+        If a file is not a readable LMDB file, if the files contain no records, if `reader` is unknown, or if
+        the format cannot be determined from the first record.
     """
 
     may_lack = True

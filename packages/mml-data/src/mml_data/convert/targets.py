@@ -177,7 +177,7 @@ def find_kinds(
     Raises
     ------
     ValueError
-        If there is no structure, if a target is of an unsupported kind, or if a target is null in every
+        If `structures` is empty, if a target is of an unsupported kind, or if a target is null in every
         structure.
     """
     kinds: dict[str, TargetKind | None] | None = None if names is None else dict.fromkeys(names)
