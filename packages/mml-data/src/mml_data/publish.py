@@ -21,7 +21,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class PartialDirectory:
-    """Directory ``.<name>.partial`` beside `destination`, which contains a data set until it is complete.
+    """Directory ``.<name>.partial`` beside `destination`, for a data set that is not yet complete.
 
     The directory is locked while it is written. The next writer continues with the files of a killed writer
     or removes them.

@@ -20,7 +20,8 @@ class LegacyLMDB:
     """Source for the structures of one or several LMDB files of pickled records.
 
     Keys are integers as text. Records are read in ascending order of the integers, which may have gaps. Other
-    keys (``length``) contain no structure. Pickles are not executed, see `mml_data.convert.pickles`.
+    keys (``length``) contain no structure. Pickles are not executed unless `trust_pickle` is True, see
+    `mml_data.convert.pickles`.
 
     Parameters
     ----------
