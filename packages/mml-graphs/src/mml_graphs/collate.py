@@ -33,7 +33,7 @@ def collate_samples(
     - ``extra``, strings and objects of unknown type become lists of length B.
     - ``target_types`` must be the same in all samples and is kept once.
 
-    Floats under ``targets`` become float64, whatever torch's default dtype is, so that labels keep their
+    Floats under ``targets`` become float64, independent of torch's default dtype, so that labels keep their
     precision until a reference energy or a mean is subtracted. All other arrays keep their dtype.
 
     Parameters
@@ -47,7 +47,7 @@ def collate_samples(
         ``False`` for padding, and has the shape of the padded dimensions ([B, N_max] or [B, N_max, M_max]).
         ``mask`` is the mask of the first of these keys.
     unpacked_keys
-        Keys whose values are kept as a list of length B, whatever their type is.
+        Keys whose values of any type are kept as a list of length B.
 
     Returns
     -------

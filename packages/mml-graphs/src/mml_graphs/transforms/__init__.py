@@ -1,4 +1,4 @@
-"""Transforms beside neighbour search and graphs: one a file, each a callable from sample to sample."""
+"""Transforms other than neighbor search and graph construction, one per file, from sample to sample."""
 
 from mml_graphs.transforms.atomic_super_nodes import AtomicSuperNodes
 from mml_graphs.transforms.com_shift import COMShift

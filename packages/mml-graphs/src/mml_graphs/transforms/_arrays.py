@@ -1,4 +1,7 @@
-"""Arrays of a sample as tensors, checked. A float array keeps its precision; nothing is written in place."""
+"""Convert arrays of a sample to tensors and check them.
+
+Float arrays keep their dtype, and no array is modified in place.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from mml_graphs.sample import read_structure
 
 
 def tensor(key: str, value: Any) -> torch.Tensor:
-    """Return an array as a tensor; a list of numbers in float64, or int64.
+    """Return an array as a tensor. A list of numbers becomes float64 or int64.
 
     Raises
     ------
     ValueError
-        If it is not an array of numbers.
+        If the value is not an array of numbers.
     """
     if isinstance(value, torch.Tensor):
         return value
@@ -27,41 +30,41 @@ def tensor(key: str, value: Any) -> torch.Tensor:
         raise ValueError(f"{key!r} is not an array of numbers: {error}") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{key!r} is {type(value).__name__} of dtype {array.dtype}, expected numbers")
-    # A copy: numpy's array may be read-only, which torch warns of.
+    # Copy the array, because torch warns about read-only NumPy arrays.
     return torch.tensor(array)
 
 
 def floats(key: str, value: Any) -> torch.Tensor:
-    """Return an array as a float tensor; integers in torch's default dtype.
+    """Return an array as a float tensor. Integers are converted to torch's default dtype.
 
     Raises
     ------
     ValueError
-        If it is not an array of numbers.
+        If the value is not an array of numbers.
     """
     array = tensor(key, value)
     return array if array.is_floating_point() else array.to(torch.get_default_dtype())
 
 
 def positions(holder: Mapping[str, Any], key: str = "pos") -> torch.Tensor:
-    """Return the positions that a sample or the nodes of a graph have.
+    """Return the positions from a sample or from the nodes of a graph.
 
     Parameters
     ----------
     holder
-        A sample, or node arrays by name.
+        Sample, or node arrays by name.
     key
-        Where the positions are. ``pos`` may be missing where there are ``frac_coords`` or a ``structure``.
+        Key of the positions. ``pos`` may be missing if there are ``frac_coords`` or a ``structure``.
 
     Returns
     -------
     Tensor
-        [N, 3] float.
+        [N, 3] float, positions.
 
     Raises
     ------
     ValueError
-        If there are none, their shape is another, or they are not finite.
+        If the positions are missing, have the wrong shape or are not finite.
     """
     if key not in holder:
         if key == "pos" and ("frac_coords" in holder or "structure" in holder):

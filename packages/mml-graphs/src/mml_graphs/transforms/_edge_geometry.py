@@ -1,4 +1,4 @@
-"""Lengths, reduced masses and nearest images of edges."""
+"""Compute lengths, reduced masses and nearest images of edges."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mml_graphs.transforms._masses import atomic_masses
 if TYPE_CHECKING:
     from mml_graphs.graph_data import GraphData
 
-# Tags of the Open Catalyst data sets, and of the nodes that super-node transforms add.
+# Tags of the Open Catalyst data sets, and tags of the nodes that the super-node transforms add.
 SUBSURFACE, ADSORBATE, GRAPH_SUPER_NODE, ATOMIC_SUPER_NODE = 0, 2, 3, 4
 
 
 def edge_offsets(data: GraphData, dtype: torch.dtype) -> torch.Tensor:
-    """Return the lattice translations [E, 3] of a graph's edges, angstrom; zeros where nothing is periodic.
+    """Return the lattice translations [E, 3] of a graph's edges, angstrom. Zeros if nothing is periodic.
 
     Raises
     ------
     ValueError
-        If the graph is periodic and its edges do not say to which image they lead.
+        If the graph is periodic, and its edges have neither ``offsets`` nor ``images``.
     """
     if "offsets" in data.edges:
         return data.edges["offsets"].to(dtype)
@@ -43,29 +43,29 @@ def edge_offsets(data: GraphData, dtype: torch.dtype) -> torch.Tensor:
 def edge_lengths(
     pos: torch.Tensor, src: torch.Tensor, dst: torch.Tensor, offsets: torch.Tensor
 ) -> torch.Tensor:
-    """Return ``|pos[dst] + offsets - pos[src]|``, [E], angstrom."""
+    """Compute the lengths ``|pos[dst] + offsets - pos[src]|`` of edges, [E], angstrom."""
     return torch.linalg.vector_norm(pos[dst] + offsets - pos[src], dim=-1)
 
 
 def reduced_masses(
     numbers: torch.Tensor, tags: torch.Tensor | None, src: torch.Tensor, dst: torch.Tensor
 ) -> torch.Tensor:
-    """Return m m' / (m + m') for the two ends of each edge.
+    """Compute the reduced mass m m' / (m + m') of the two ends of each edge.
 
     Parameters
     ----------
     numbers
         [N] atomic numbers.
     tags
-        [N] or None; nodes with tag 3 or 4 are super nodes. They are held in place, so they count as
-        infinitely heavy: the reduced mass of an edge with one is the mass of the other end.
+        [N] tags or ``None``. Nodes with tag 3 or 4 are super nodes. They are fixed in place and count as
+        infinitely heavy, so the reduced mass of an edge with a super node is the mass of its other end.
     src, dst
-        [E].
+        [E] each, the edges.
 
     Returns
     -------
     Tensor
-        [E] float64, in u; standard atomic masses, those of pymatgen.
+        [E] float64, in u, from the standard atomic masses of pymatgen.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def reduced_masses(
 
 
 def periodicity(arrays: Mapping[str, Any]) -> tuple[NDArray[np.float64] | None, Pbc]:
-    """Read cell [3, 3] and periodic directions of a graph; None for a cell of zeros, which is no cell."""
+    """Return the cell [3, 3] (``None`` if it is missing or zero) and the periodic directions of a graph."""
     cell = None
     if "cell" in arrays:
         cell = arrays["cell"].detach().cpu().to(torch.float64).numpy().reshape(3, 3)
@@ -93,24 +93,24 @@ def periodicity(arrays: Mapping[str, Any]) -> tuple[NDArray[np.float64] | None, 
 def nearest_images(
     start: torch.Tensor, ends: torch.Tensor, cell: NDArray[np.float64] | None, pbc: Pbc
 ) -> torch.Tensor:
-    """Return which lattice translations bring points nearest to another.
+    """Find the lattice translations that bring points nearest to a given point.
 
     Parameters
     ----------
     start
-        [3], angstrom.
+        [3], the given point, angstrom.
     ends
-        [K, 3], angstrom.
+        [K, 3], the points to translate, angstrom.
     cell
-        [3, 3], rows are the lattice vectors, angstrom, or None.
+        [3, 3], rows are the lattice vectors, angstrom, or ``None``.
     pbc
-        Which directions are periodic.
+        Periodicity along each of the three lattice vectors.
 
     Returns
     -------
     Tensor
-        [K, 3] float64, integer-valued; ``ends + images @ cell`` are nearest to ``start``, by pymatgen's
-        search in a reduced cell.
+        [K, 3] float64, integer-valued images. ``ends + images @ cell`` are nearest to ``start``, according to
+        pymatgen's search in a reduced cell.
     """
     if cell is None or not any(pbc):
         return torch.zeros(ends.shape, dtype=torch.float64)
@@ -119,8 +119,8 @@ def nearest_images(
 
     points = ends.detach().cpu().to(torch.float64).numpy()
     origin = start.detach().cpu().to(torch.float64).numpy()
-    # pymatgen's function takes every direction as periodic. Across the others it gets vectors of a length
-    # that no point is better moved by.
+    # pymatgen's function treats every direction as periodic. Along the non-periodic directions, it gets
+    # vectors that are so long that a translation never brings a point nearer.
     periodic = np.array(pbc)
     matrix = complete_cell(np.where(periodic[:, None], cell, 0.0), pbc).matrix.copy()
     matrix[~periodic] *= 4 * np.linalg.norm(points - origin, axis=1).max(initial=1.0)

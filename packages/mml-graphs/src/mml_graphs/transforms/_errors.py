@@ -1,4 +1,4 @@
-"""Errors of the transforms: which sample, and arguments that cannot be."""
+"""Check arguments of transforms, and name the sample in their errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mml_graphs.sample import sample_name
 
 @contextmanager
 def naming(sample: Mapping[str, Any]) -> Iterator[None]:
-    """Put the name of the sample before the message of a ``ValueError``."""
+    """Prepend the name of the sample to the message of a ``ValueError``."""
     try:
         yield
     except ValueError as error:
@@ -21,12 +21,12 @@ def naming(sample: Mapping[str, Any]) -> Iterator[None]:
 
 
 def finite(argument: str, value: object) -> float:
-    """Check that an argument is a finite number.
+    """Check that an argument is a finite number, and return it as a float.
 
     Raises
     ------
     ValueError
-        If it is not; the message names argument and value.
+        If the value is not a finite number. The message names the argument and the value.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise ValueError(f"{argument} is {value!r}, expected a finite number")
@@ -34,12 +34,12 @@ def finite(argument: str, value: object) -> float:
 
 
 def positive(argument: str, value: object) -> float:
-    """Check that an argument is a finite number above zero.
+    """Check that an argument is a finite number above zero, and return it as a float.
 
     Raises
     ------
     ValueError
-        If it is not; the message names argument and value.
+        If the value is not a finite number above zero. The message names the argument and the value.
     """
     number = finite(argument, value)
     if number <= 0:
@@ -48,12 +48,12 @@ def positive(argument: str, value: object) -> float:
 
 
 def key_name(argument: str, value: object) -> str:
-    """Check that an argument names a key.
+    """Check that an argument is the name of a key, and return it.
 
     Raises
     ------
     ValueError
-        If it is no string, or an empty one.
+        If the value is not a string, or is empty.
     """
     if not isinstance(value, str) or not value:
         raise ValueError(f"{argument} is {value!r}, expected the name of a key")

@@ -1,14 +1,15 @@
-"""Frames of a point cloud: the rotations that bring its principal axes to the coordinate axes.
+"""Find the frames of a point cloud: the rotations that align its principal axes with the coordinate axes.
 
-Puny et al., "Frame Averaging for Invariant and Equivariant Network Design", ICLR 2022; for crystals Duval et
-al., "FAENet: Frame Averaging Equivariant GNN for Materials Modeling", ICML 2023. Eigenvectors have no sign,
-so a cloud has 8 frames (4 that are rotations), or 4 (2) about a kept z axis.
+The method is that of Puny et al., "Frame Averaging for Invariant and Equivariant Network Design", ICLR 2022,
+and, for crystals, Duval et al., "FAENet: Frame Averaging Equivariant GNN for Materials Modeling", ICML 2023.
+The sign of an eigenvector is arbitrary. A cloud therefore has 8 frames, of which 4 are rotations. If the z
+axis is kept, it has 4 frames, of which 2 are rotations.
 
-Where eigenvalues coincide, eigenvectors are any basis of their space, and no finite set of signs makes up for
-that. There the atoms decide: directions to those farthest out within the space (or lattice vectors, where
-all atoms lie in its origin) are candidates for axes, and of these the one is taken whose rotated cloud comes
-first in an order that depends neither on orientation nor on the numbering of atoms. Candidates that tie are
-related by a symmetry of the structure.
+If eigenvalues coincide, the eigenvectors may be any basis of their space, and no finite set of signs covers
+all of them. In this case, the atoms decide. Candidates for axes are the directions to the atoms farthest out
+within the space (or the lattice vectors, if all atoms lie at the origin of the space). The chosen candidate
+is the one whose rotated cloud comes first in an order that depends neither on the orientation nor on the
+numbering of the atoms. Tied candidates are related by a symmetry of the structure.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Eigenvalues that differ by less than this part of the largest are taken for one: the noise of float32
-# coordinates turns their eigenvectors by 1e-7 / 1e-3 at most.
+# Eigenvalues that differ by less than this fraction of the largest one count as equal. The noise of float32
+# coordinates turns the eigenvectors of distinct eigenvalues by at most 1e-7 / 1e-3.
 SAME_EIGENVALUE = 1e-3
-# How much nearer than the farthest an atom may be, in parts, and still be a candidate; and how far from the
-# origin of the space, in parts of the size of the cloud.
+# Relative tolerance, used twice. An atom that is nearer than the farthest atom by at most this fraction is
+# a candidate, and atoms within this fraction of the size of the cloud lie at the origin of the space.
 SAME_SHELL = 1e-3
-# Clouds are summarised by sums of sines of these (arbitrary, incommensurate) phases; closer sums are a tie.
+# Clouds are summarized by sums of sines of these (arbitrary, incommensurate) phases. Closer sums are tied.
 WAVES = np.array([[1.13, 2.71, 0.41], [0.57, 1.93, 3.31], [2.23, 0.83, 1.49], [3.07, 1.27, 2.03]])
 SAME_SUM = 1e-5
 
@@ -38,13 +39,13 @@ class Frames(NamedTuple):
     Attributes
     ----------
     center
-        [3], angstrom; z is 0 where the z axis is kept.
+        [3], angstrom. z is 0 if the z axis is kept.
     every
-        [F, 3, 3]; ``(pos - center) @ every[f]`` is the cloud in frame f.
+        [F, 3, 3]. ``(pos - center) @ every[f]`` is the cloud in frame f.
     tied
-        [K, 3, 3], all frames that nothing tells apart; equal to ``every`` where no eigenvalues coincide.
+        [K, 3, 3], all frames that cannot be distinguished. Equal to ``every`` if no eigenvalues coincide.
     first
-        [3, 3], the frame that comes first.
+        [3, 3], the frame that comes first in the order.
     degenerate
         Whether eigenvalues coincide.
     """
@@ -66,18 +67,18 @@ def find_frames(
     pos
         [N, 3], angstrom.
     numbers
-        [N], atomic numbers; they only tell atoms apart.
+        [N], atomic numbers, which are used only to distinguish atoms.
     cell
-        [3, 3], rows are the lattice vectors, angstrom, or None.
+        [3, 3], rows are the lattice vectors, angstrom, or ``None``.
     keep_z
-        Look for axes in the x-y plane only.
+        If ``True``, search axes only in the x-y plane.
     proper
-        Only frames with determinant +1 (rotations); else reflections too.
+        If ``True``, return only frames with determinant +1 (rotations). Otherwise, include reflections.
 
     Returns
     -------
     Frames
-        In a fixed order of signs.
+        Frames with their signs in a fixed order.
     """
     lattice = np.zeros((3, 3)) if cell is None else cell
     center = pos.mean(axis=0)
@@ -115,7 +116,7 @@ def find_frames(
 
 
 def _bases(space: Floats, centered: Floats, lattice: Floats) -> list[Floats]:
-    """Return orthonormal bases of a space [3, d] whose axes atoms point out, up to signs."""
+    """Return orthonormal bases, up to signs, of a space [3, d], with axes that point to atoms."""
     dimension = space.shape[1]
     if dimension == 1:
         return [space]
@@ -128,7 +129,7 @@ def _bases(space: Floats, centered: Floats, lattice: Floats) -> list[Floats]:
         return [space]
     found = []
     for vector in vectors[lengths >= (1 - SAME_SHELL) * lengths.max()]:
-        # The first column of Q is along the vector, the others span its complement.
+        # The first column of Q is parallel to the vector. The other columns span its complement.
         q = np.linalg.qr(np.column_stack([vector, np.eye(dimension)]))[0]
         axis, rest = space @ q[:, :1], space @ q[:, 1:]
         found += [np.concatenate([axis, other], axis=1) for other in _bases(rest, centered, lattice)]
@@ -138,7 +139,10 @@ def _bases(space: Floats, centered: Floats, lattice: Floats) -> list[Floats]:
 def _first(
     frames: Floats, centered: Floats, numbers: NDArray[np.int64], lattice: Floats
 ) -> NDArray[np.int64]:
-    """Return which of the frames [K, 3, 3] come first, in an order that atoms' numbering has no part in."""
+    """Return the indices of the frames [K, 3, 3] that come first in the order of frames.
+
+    The order does not depend on the numbering of the atoms.
+    """
     points = np.concatenate([centered, lattice])
     points = points / max(np.linalg.norm(points, axis=1).max(), 1e-12)
     labels = np.concatenate([numbers * 0.7548776662, [-1.3, -2.9, -4.7]])
@@ -149,7 +153,7 @@ def _first(
         directions = frames[left] @ (2 * wave)
         parts = np.array_split(
             directions, 1 + directions.shape[0] * len(points) // 10**6
-        )  # bounds the memory
+        )  # limits the memory
         sums = np.concatenate([np.sin(points @ part.T + labels[:, None]).sum(axis=0) for part in parts])
         left = left[sums >= sums.max() - SAME_SUM * len(points)]
     return left

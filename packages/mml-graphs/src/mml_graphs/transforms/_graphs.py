@@ -1,4 +1,4 @@
-"""What a transform does to the atoms of a sample and to those of its graph, whatever library that is of."""
+"""Change the atoms of a sample together with those of its graph, independent of the graph library."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def _nothing(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 def update_graph(
     graph: Any, nodes: Change = _nothing, edges: Change = _nothing, whole: Change = _nothing
 ) -> Any:
-    """Return a new graph with some arrays replaced or added; the one that is given stays.
+    """Return a new graph with some arrays replaced or added. The given graph is not changed.
 
     Parameters
     ----------
     graph
-        A graph of one structure.
+        Graph of one structure.
     nodes, edges, whole
-        From the arrays of the atoms, the edges and the structure, by name, to those that are new.
+        Functions that map the arrays of the atoms, the edges and the structure, by name, to the new arrays.
 
     Raises
     ------
     ValueError
-        If it is no graph, or a batch of several.
+        If the object is not a graph, or is a batch of several graphs.
     """
     data = take_apart(graph)
     changed = data._replace(
@@ -45,25 +45,25 @@ def update_graph(
 
 
 def rebuilt(graph: Any, data: GraphData) -> Any:
-    """Build a graph of the library that another is of.
+    """Build a graph of the same library as another graph.
 
     Parameters
     ----------
     graph
-        A graph that was taken apart.
+        Graph whose library is used.
     data
-        The parts of the new one.
+        Parts of the new graph.
     """
     return build(cast(Library, library_of(graph)), data)
 
 
 def atoms_of(sample: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return the node arrays of the graph where it holds the key, else the sample.
+    """Return the node arrays of the graph if they contain the key, and the sample otherwise.
 
     Raises
     ------
     ValueError
-        If ``graph`` is no graph of one structure.
+        If ``graph`` is not a graph of one structure.
     """
     if "graph" in sample:
         nodes = take_apart(sample["graph"]).nodes
@@ -73,21 +73,22 @@ def atoms_of(sample: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def change_atoms(sample: Mapping[str, Any], key: str, change: Change) -> dict[str, Any]:
-    """Return a copy of the sample with a change to the atoms, in the graph and in the sample.
+    """Return a copy of the sample with changed atoms, in the graph and in the sample.
 
     Parameters
     ----------
     sample
-        A sample, with or without a graph; it is not changed.
+        Sample with or without a graph. It is not changed.
     key
-        What the change needs; it is made wherever this is.
+        Key that the change needs. The change applies to the graph, the sample, or both, if they have this
+        key.
     change
-        From arrays of the atoms by name to those that are new.
+        Function that maps the arrays of the atoms, by name, to the new arrays.
 
     Raises
     ------
     ValueError
-        If neither has the key, or ``graph`` is no graph of one structure.
+        If neither the sample nor its graph has the key, or ``graph`` is not a graph of one structure.
     """
     result = dict(sample)
     holder = atoms_of(sample, key)

@@ -1,4 +1,4 @@
-"""Atomic masses."""
+"""Look up atomic masses."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ def _table() -> torch.Tensor:
 
 
 def atomic_masses(numbers: torch.Tensor) -> torch.Tensor:
-    """Look up the standard atomic masses that pymatgen has.
+    """Look up the standard atomic masses of pymatgen.
 
     Parameters
     ----------
     numbers
-        [N] integers from 1 to 118.
+        [N] integers from 1 to 118, atomic numbers.
 
     Returns
     -------
     Tensor
-        [N] float64, in u.
+        [N] float64, masses in u.
 
     Raises
     ------
     ValueError
-        If a number is not that of an element.
+        If a number is not the atomic number of an element.
     """
     if numbers.ndim != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Where random transforms draw from."""
+"""Provide the random number generators of the random transforms."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 
 
 def check_seed(seed: int | None) -> int | None:
-    """Check a seed.
+    """Check a seed and return it.
 
     Raises
     ------
     ValueError
-        If it is neither None nor an integer from 0 up to 2**63.
+        If the seed is neither ``None`` nor an integer from 0 to 2**63 - 1.
     """
     if seed is None or (type(seed) is int and 0 <= seed < 2**63):
         return seed
@@ -21,24 +21,24 @@ def check_seed(seed: int | None) -> int | None:
 
 
 def generator_for(positions: torch.Tensor, seed: int | None) -> torch.Generator:
-    """Return a generator of its own for one call of a random transform.
+    """Return a new generator for one call of a random transform.
 
-    Without a seed, its seed is one draw from torch's global generator, which the data modules of mml-data
-    seed for each sample and epoch, and ``torch.manual_seed`` makes repeatable. With a seed, only the
-    positions of the sample and the seed matter: the same sample gets the same numbers in every epoch, in any
-    order and worker, and the global generator is not touched.
+    Without a seed, the generator is seeded by one draw from torch's global generator, which the data modules
+    of mml-data seed for each sample and epoch, and which ``torch.manual_seed`` makes reproducible. With a
+    seed, the generator depends only on the positions of the sample and the seed. The same sample then gets
+    the same numbers in every epoch, in any order and in any worker, and the global generator is not used.
 
     Parameters
     ----------
     positions
-        [N, 3], which sample it is.
+        [N, 3], positions that identify the sample.
     seed
-        A seed, or None.
+        Seed, or ``None``.
 
     Returns
     -------
     Generator
-        On the CPU.
+        Generator on the CPU.
     """
     if seed is None:
         drawn = int(torch.randint(2**63 - 1, ()))

@@ -1,4 +1,4 @@
-"""Graphs whose atoms or edges become others, and the sample beside them."""
+"""Change the atoms or edges of a graph, and the sample together with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mml_graphs.graph_libraries import take_apart
 from mml_graphs.transforms._arrays import tensor
 from mml_graphs.transforms._graphs import rebuilt
 
-# What the sample contract has for each atom and edge; a graph may hold more, or less.
+# Keys of the sample contract with one row per atom or edge. A graph may have more or fewer keys.
 ATOM_KEYS = frozenset({"atomic_numbers", "pos", "frac_coords", "tags", "fixed", "noisy_pos", "fa_pos"})
 EDGE_KEYS = frozenset({"images", "offsets", "unit_offsets", "distances", "r", "mu"})
 
@@ -21,16 +21,16 @@ Rows = Callable[[str, torch.Tensor], torch.Tensor]
 
 
 class Rewiring(NamedTuple):
-    """How the rows of a graph change.
+    """Change of the rows of a graph.
 
     Attributes
     ----------
     nodes, edges
-        From the name of an array and its rows before to its rows after.
+        Functions that map the name of an array and its old rows to its new rows.
     src, dst
-        [E] the edges after.
+        [E] each, the new edges.
     n_atoms
-        The number of nodes after.
+        New number of nodes.
     """
 
     nodes: Rows
@@ -41,12 +41,13 @@ class Rewiring(NamedTuple):
 
 
 def graph_with_tags(sample: Mapping[str, Any]) -> tuple[GraphData, torch.Tensor]:
-    """Take the graph of a sample apart and find the tags of its atoms, in the graph or in the sample.
+    """Return the parts of a sample's graph, and the tags of its atoms from the graph or the sample.
 
     Raises
     ------
     ValueError
-        If there is no graph of one structure with positions and atomic numbers, no tags, or no tag 0.
+        If the sample does not have a graph of one structure with positions and atomic numbers, there are no
+        tags, or no atom has tag 0.
     """
     data = graph_of(sample)
     for key in ("atomic_numbers", "pos"):
@@ -67,12 +68,12 @@ def graph_with_tags(sample: Mapping[str, Any]) -> tuple[GraphData, torch.Tensor]
 
 
 def tags_of(sample: Mapping[str, Any], data: GraphData) -> torch.Tensor | None:
-    """Return the tags [N] that the graph has, or else the sample; None where there are none.
+    """Return the tags [N] of the graph or, if it has none, of the sample. ``None`` if neither has tags.
 
     Raises
     ------
     ValueError
-        If there are not as many as atoms.
+        If the number of tags differs from the number of atoms.
     """
     if "tags" not in data.nodes and "tags" not in sample:
         return None
@@ -88,7 +89,7 @@ def graph_of(sample: Mapping[str, Any]) -> GraphData:
     Raises
     ------
     ValueError
-        If there is no graph of one structure.
+        If the sample does not have a graph of one structure.
     """
     if "graph" not in sample:
         raise ValueError("there is no 'graph'; put PointCloudToGraphTransform before")
@@ -96,16 +97,16 @@ def graph_of(sample: Mapping[str, Any]) -> GraphData:
 
 
 def rewired_graph(graph: Any, data: GraphData, rewiring: Rewiring) -> Any:
-    """Return a new graph of the same library with its rows changed.
+    """Return a new graph of the same library with changed rows.
 
     Parameters
     ----------
     graph
-        The graph that ``data`` is of; it is not changed.
+        Graph with the parts ``data``. It is not changed.
     data
-        Its parts.
+        Parts of the graph.
     rewiring
-        The change.
+        Change of the rows.
     """
     whole = dict(data.whole)
     if "natoms" in whole:
@@ -122,20 +123,20 @@ def rewired_graph(graph: Any, data: GraphData, rewiring: Rewiring) -> Any:
 
 
 def rewired_sample(sample: Mapping[str, Any], data: GraphData, rewiring: Rewiring) -> dict[str, Any]:
-    """Return a copy of the sample with the rows of its graph, of its own arrays and of its targets changed.
+    """Return a copy of the sample with changed rows in its graph, its arrays and its targets.
 
-    Changed with the graph are the sample's arrays under the names that the sample contract or the graph has
-    for atoms and edges, ``src_nodes`` and ``dst_nodes``, ``natoms``, and the targets with one row for each
-    atom.
+    The change applies to the graph, to arrays of the sample that have one row per atom or edge according to
+    the sample contract or the graph, to ``src_nodes``, ``dst_nodes`` and ``natoms``, and to targets with one
+    row per atom.
 
     Parameters
     ----------
     sample
-        A sample with a graph; it is not changed.
+        Sample with a graph. It is not changed.
     data
-        The parts of its graph.
+        Parts of the graph.
     rewiring
-        The change.
+        Change of the rows.
     """
     result = {**sample, "graph": rewired_graph(sample["graph"], data, rewiring)}
     for key, value in sample.items():
@@ -165,7 +166,7 @@ def _rows(key: str, value: Any, n_rows: int) -> torch.Tensor:
 
 
 def _of_atoms(value: Any, n_atoms: int) -> bool:
-    """Tell whether a target has a row for each atom; the first dimension of one that has not is 1."""
+    """Return whether a target has one row per atom. The first dimension of all other targets is 1."""
     if not isinstance(value, (torch.Tensor, np.ndarray, list)):
         return False
     shape = np.shape(value) if not isinstance(value, torch.Tensor) else value.shape

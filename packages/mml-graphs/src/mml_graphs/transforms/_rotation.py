@@ -1,4 +1,4 @@
-"""Turn a whole sample: atoms, lattice, edges and the labels that have a direction."""
+"""Rotate a whole sample: its atoms, lattice, edges, and labels that have a direction."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from mml_graphs.transforms._graphs import update_graph
 
 VECTORS = ("pos", "noisy_pos", "denoise", "cell", "offsets", "force", "forces")
 STRESS = "stress"
-# Voigt order of the sample contract, ASE's: xx yy zz yz xz xy.
+# Voigt order of the sample contract and of ASE: xx yy zz yz xz xy.
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
 def random_rotation(generator: torch.Generator) -> torch.Tensor:
-    """Draw a rotation, every one as likely as any other.
+    """Draw a rotation from the uniform distribution over all rotations.
 
-    The Q of a Gaussian matrix, with the signs of R's diagonal taken in, is uniform (Mezzadri, "How to
-    generate random matrices from the classical compact groups", Notices of the AMS 54, 2007).
+    The Q of the QR decomposition of a Gaussian matrix is uniform if its columns are multiplied by the signs
+    of the diagonal of R (Mezzadri, "How to generate random matrices from the classical compact groups",
+    Notices of the AMS 54, 2007).
 
     Parameters
     ----------
     generator
-        Where to draw from.
+        Random number generator.
 
     Returns
     -------
     Tensor
-        [3, 3] float64, determinant +1.
+        [3, 3] float64, with determinant +1.
     """
     q, r = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
     q = q * r.diagonal().sign()
@@ -39,25 +40,27 @@ def random_rotation(generator: torch.Generator) -> torch.Tensor:
 
 
 def rotated(sample: Mapping[str, Any], rotation: torch.Tensor) -> dict[str, Any]:
-    """Return a copy of the sample, and of its graph, with every vector v turned to ``v @ rotation``.
+    """Return a copy of the sample and its graph in which every vector v is replaced by ``v @ rotation``.
 
     Parameters
     ----------
     sample
-        A sample; it is not changed. ``structure``, over which ``pos`` and ``cell`` win, stays as it was.
+        Sample to rotate. It is not changed. ``structure``, over which ``pos`` and ``cell`` take precedence,
+        is kept as it is.
     rotation
-        [3, 3], orthogonal.
+        [3, 3], orthogonal matrix.
 
     Returns
     -------
     dict
-        With ``pos``, ``noisy_pos``, ``cell``, ``offsets``, ``force``, ``forces``, the target ``denoise``, and
-        ``stress`` ([3, 3], [1, 3, 3], or Voigt [6], [1, 6]) turned; those under ``targets`` are float64.
+        Sample with rotated ``pos``, ``noisy_pos``, ``cell``, ``offsets``, ``force``, ``forces``, target
+        ``denoise``, and ``stress`` ([3, 3], [1, 3, 3], or Voigt [6], [1, 6]). Those under ``targets`` are
+        float64.
 
     Raises
     ------
     ValueError
-        If one of these has a shape that has no direction.
+        If one of these arrays does not have the shape of vectors or stress tensors.
     """
 
     def turned(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Add nodes to a graph that stand for many atoms."""
+"""Add nodes to a graph that represent many atoms."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from mml_graphs.transforms._rewiring import EDGE_KEYS, Rewiring, rewired_sample
 
 
 class SuperNode(NamedTuple):
-    """A node to add.
+    """A node to add to a graph.
 
     Attributes
     ----------
     tag, atomic_number
-        Of the node; the number is that of an embedding, beyond those of elements.
+        Tag and atomic number of the node. The number is an index of the model's embedding, beyond those of
+        elements.
     members
-        [M] int64, the atoms it stands for.
+        [M] int64, atoms that the node represents.
     neighbors
-        [K] int64, the atoms it is connected to.
+        [K] int64, atoms to which the node is connected.
     """
 
     tag: int
@@ -37,28 +38,29 @@ class SuperNode(NamedTuple):
 def with_super_nodes(
     sample: Mapping[str, Any], data: GraphData, tags: torch.Tensor, added: Sequence[SuperNode]
 ) -> dict[str, Any]:
-    """Return a copy of the sample with nodes added after those that are there, and edges after theirs.
+    """Return a copy of the sample with new nodes and edges, which follow the existing ones.
 
-    A node has the mean of its members in every float array (positions as they are stored), ``fixed`` 1, its
-    tag and its number. It is connected to each neighbour both ways, in the neighbour's nearest periodic
-    image.
+    In every float array, the value of a new node is the mean over its members (for positions, as they are
+    stored). Its ``fixed`` is 1, and it has its own tag and atomic number. It is connected to the nearest
+    periodic image of each of its neighbors, in both directions.
 
     Parameters
     ----------
     sample
-        A sample with a graph; it is not changed.
+        Sample with a graph. It is not changed.
     data
-        The parts of its graph.
+        Parts of the graph.
     tags
-        [N], of its nodes.
+        [N], tags of the nodes.
     added
-        The nodes to add.
+        Nodes to add.
 
     Raises
     ------
     ValueError
-        If an array of atoms is neither float nor one of ``atomic_numbers``, ``tags``, ``fixed``, or one of
-        edges is not a length, translation or reduced mass, so that there is no value for the new rows.
+        If an array of atoms is neither a float array nor one of ``atomic_numbers``, ``tags`` and ``fixed``,
+        or an array of edges is not a length, translation or reduced mass, so that the new rows have no
+        defined value.
     """
     n_atoms = len(tags)
     names = {
@@ -105,7 +107,7 @@ def with_super_nodes(
 def _edge_values(
     data: GraphData, tags: torch.Tensor, pos: torch.Tensor, atoms: torch.Tensor, supers: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """Compute every edge key for edges from super nodes to atoms, then for those back."""
+    """Compute every edge key for the edges from super nodes to atoms, followed by the reverse edges."""
     cell, pbc = periodicity(data.whole)
     exact = pos.to(torch.float64)
     images = exact.new_zeros(len(atoms), 3)

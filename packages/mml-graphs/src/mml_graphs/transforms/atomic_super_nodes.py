@@ -1,4 +1,4 @@
-"""One node for each element below the surface."""
+"""Add one node for each element below the surface."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ from mml_graphs.transforms._super_nodes import SuperNode, with_super_nodes
 class AtomicSuperNodes:
     """Add one node for each element among the atoms with tag 0 (below the surface).
 
-    The nodes come last, by atomic number. Their tag is 4, ``fixed`` 1; every float array (``pos``,
-    ``force``, ...) has the mean over the element's atoms with tag 0. The atomic number is
-    ``atom_max_embedding`` plus that of the element, and one more where `GraphSuperNodes` was before. Each
-    node is connected, both ways and to the nearest periodic image, to every atom that shares an edge with
-    one of those it stands for; these edges come after the ones that were there, which stay. What the sample
-    holds beside the graph for each atom and edge, targets included, gets the same rows.
+    The new nodes come last, in order of atomic number. Their tag is 4, and their ``fixed`` is 1. In every
+    float array (``pos``, ``force``, ...), their value is the mean over the atoms of the element with tag 0.
+    Their atomic number is ``atom_max_embedding`` plus that of the element, plus one if `GraphSuperNodes` was
+    applied before.
 
-    Run it before `RemoveTagZeroNodes`, after `GraphSuperNodes`. After Duval et al., "PhAST", 2022.
+    Each new node is connected, in both directions and by the nearest periodic image, to every atom that
+    shares an edge with one of the atoms that it represents. These edges follow the existing edges, which are
+    kept. Arrays and targets of the sample with one row per atom or edge get the same new rows.
+
+    Apply this transform before `RemoveTagZeroNodes` and after `GraphSuperNodes`. The method is that of Duval
+    et al., "PhAST", 2022.
 
     Parameters
     ----------
     atom_max_embedding
-        What is added to the atomic number: the largest that the model's embedding has for an element.
+        Number that is added to the atomic number: the largest index of an element in the model's embedding.
 
     Raises
     ------
     ValueError
-        If there is no graph of one structure with tags, no atom with tag 0, or there are such nodes already;
-        the message names the sample and the key.
+        If the sample does not have a graph of one structure with tags, no atom has tag 0, or the graph
+        already has such nodes. The message names the sample and the key.
     """
 
     is_random = False
@@ -46,11 +49,11 @@ class AtomicSuperNodes:
         self.atom_max_embedding = atom_max_embedding
 
     def super_atom_embedding(self, atomic_number: int, graph_super_node: bool) -> int:
-        """Return the atomic number of the node that stands for an element."""
+        """Return the atomic number of the node that represents an element."""
         return self.atom_max_embedding + atomic_number + int(graph_super_node)
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the sample with the nodes."""
+        """Return a copy of the sample with the new nodes."""
         with naming(sample):
             data, tags = graph_with_tags(sample)
             if (tags == ATOMIC_SUPER_NODE).any():

@@ -1,4 +1,4 @@
-"""Move the centre of mass to the origin."""
+"""Shift the center of mass of a sample to the origin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mml_graphs.transforms._masses import atomic_masses
 
 
 def center_of_mass(pos: torch.Tensor, masses: torch.Tensor) -> torch.Tensor:
-    """Return the mean position, weighted by mass.
+    """Compute the mass-weighted mean of positions.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def center_of_mass(pos: torch.Tensor, masses: torch.Tensor) -> torch.Tensor:
     Raises
     ------
     ValueError
-        If a mass is negative or not finite, or all are zero.
+        If a mass is negative or not finite, or all masses are zero.
     """
     weights = masses.to(torch.float64)
     if not (weights.isfinite() & (weights >= 0)).all() or not weights.sum() > 0:
@@ -41,25 +41,27 @@ def center_of_mass(pos: torch.Tensor, masses: torch.Tensor) -> torch.Tensor:
 
 
 class COMShift:
-    """Shift the atoms so that their centre of mass is the origin.
+    """Shift the atoms so that their center of mass is the origin.
 
-    The centre is that of the atoms as they are stored, whatever image of a periodic structure that is. All
-    atoms move alike, so ``cell``, ``images``, ``offsets`` and every edge vector stay. Positions are shifted
-    in the graph and in the sample, wherever they are; ``structure`` and ``frac_coords``, over which ``pos``
-    wins, stay as they were.
+    The center of mass is computed from the positions as they are stored, so for a periodic structure, it
+    depends on the stored images of the atoms. All atoms move by the same vector. ``cell``, ``images``,
+    ``offsets`` and all edge vectors therefore do not change. Positions are shifted in the graph and in the
+    sample, if present. ``structure`` and ``frac_coords``, over which ``pos`` takes precedence, are not
+    changed.
 
     Parameters
     ----------
     pos_key
-        Which positions to shift, angstrom.
+        Key of the positions to shift, angstrom.
     mass_key
-        ``"atomic_numbers"`` takes the standard atomic masses of these elements (pymatgen's, in u); any other
-        key is taken as masses [N]; None weighs all atoms alike.
+        Key of the weights of the atoms. ``"atomic_numbers"`` selects the standard atomic masses of these
+        elements (from pymatgen, in u). The values of any other key are used as masses [N]. ``None`` gives all
+        atoms the same weight.
 
     Raises
     ------
     ValueError
-        If a key is missing or its values cannot be; the message names the sample and the key.
+        If a key is missing or its values are invalid. The message names the sample and the key.
     """
 
     is_random = False
@@ -69,7 +71,7 @@ class COMShift:
         self.mass_key = None if mass_key is None else key_name("mass_key", mass_key)
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the sample with its atoms shifted."""
+        """Return a copy of the sample with shifted atoms."""
         with naming(sample):
             return change_atoms(sample, self.pos_key, self._shifted)
 

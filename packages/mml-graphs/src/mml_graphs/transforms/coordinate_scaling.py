@@ -1,4 +1,4 @@
-"""Scale coordinates."""
+"""Scale the coordinates of a sample."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from mml_graphs.transforms._arrays import floats, positions
 from mml_graphs.transforms._errors import key_name, naming, positive
 from mml_graphs.transforms._graphs import change_atoms, update_graph
 
-# Everything that is a length and grows with the positions. Fractions and images are the same at any scale.
+# All keys that are lengths and scale with the positions. Fractional coordinates and images do not change.
 LENGTHS = ("pos", "noisy_pos", "fa_pos", "fa_cell", "cell", "offsets", "distances", "r")
 
 
 class CoordinateScaling:
     """Multiply coordinates by a constant, for example to change their unit.
 
-    With ``key="pos"`` the whole geometry is scaled, in the sample and in its graph: ``pos``, ``cell``,
-    ``offsets``, ``distances``, ``cutoff_radius``, the lengths of lattice parameters, and what other
-    transforms made of them (``noisy_pos``, ``fa_pos``, ``fa_cell``, ``r``), so that edges stay true and
-    periodic. Labels are not touched. ``structure``, over which ``pos`` and ``cell`` win, stays as it was.
-    With another key only the array under it is scaled.
+    With ``key="pos"``, the whole geometry is scaled, in the sample and in its graph: ``pos``, ``cell``,
+    ``offsets``, ``distances``, ``cutoff_radius``, the lengths of lattice parameters, and the lengths that
+    other transforms have added (``noisy_pos``, ``fa_pos``, ``fa_cell``, ``r``). Edges therefore remain
+    correct and periodic. Labels are not changed. ``structure``, over which ``pos`` and ``cell`` take
+    precedence, is not changed. With any other key, only the array under this key is scaled.
 
     Parameters
     ----------
     value
-        Factor, above zero.
+        Scale factor, above zero.
     key
-        What to scale.
+        Key of the array to scale. ``"pos"`` scales the whole geometry.
 
     Raises
     ------
     ValueError
-        If the factor cannot be, or the key is missing; the message names the sample and the key.
+        If the factor is invalid, or the key is missing. The message names the sample and the key.
     """
 
     is_random = False
@@ -46,7 +46,7 @@ class CoordinateScaling:
         self.key = key_name("key", key)
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the sample with its coordinates scaled."""
+        """Return a copy of the sample with scaled coordinates."""
         with naming(sample):
             if self.key != "pos":
                 return change_atoms(
@@ -60,7 +60,7 @@ class CoordinateScaling:
             return result
 
     def _structure(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Scale what the sample holds beside its graph."""
+        """Scale the geometry that the sample has besides its graph."""
         scaled = self._lengths(sample)
         if sample.get("structure") is not None:
             structure = read_structure(sample)
@@ -69,11 +69,11 @@ class CoordinateScaling:
                 scaled.setdefault("cell", torch.tensor(structure.cell[None] * self.value))
             scaled["pbc"] = torch.tensor(structure.pbc)
         if "frac_coords" not in sample and "graph" not in sample and "pos" not in scaled:
-            positions(sample)  # says what is missing
+            positions(sample)  # raises an error that names the missing key
         return scaled
 
     def _lengths(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Scale what is a length, in a sample or in one of the parts of a graph."""
+        """Scale all lengths in a sample or in one of the parts of a graph."""
         scaled: dict[str, Any] = {}
         for key in LENGTHS:
             if key in arrays:

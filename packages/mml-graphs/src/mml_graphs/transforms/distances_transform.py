@@ -1,4 +1,4 @@
-"""Lengths and reduced masses of edges."""
+"""Add lengths and reduced masses of edges."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from mml_graphs.transforms._rewiring import tags_of
 class DistancesTransform:
     """Add the length and the reduced mass of every edge.
 
-    The graph gets ``r`` [E, 1] and ``distances`` [E], ``|pos[dst] + offsets - pos[src]|`` in angstrom, and
-    ``mu`` [E], the reduced mass of the two atoms in u, of pymatgen's standard atomic masses. A sample with
-    edges but without a graph gets them itself. Super nodes count as infinitely heavy.
+    The graph gets ``r`` [E, 1] and ``distances`` [E], both ``|pos[dst] + offsets - pos[src]|`` in angstrom,
+    and ``mu`` [E], the reduced mass of the two atoms in u, from the standard atomic masses of pymatgen. If a
+    sample has edges but no graph, the arrays are added to the sample. Super nodes count as infinitely heavy.
 
     Raises
     ------
     ValueError
-        If there are no edges, or something to compute with is missing; the message names the sample and the
-        key.
+        If there are no edges, or an array that the computation needs is missing. The message names the sample
+        and the key.
     """
 
     is_random = False
@@ -52,14 +52,14 @@ class DistancesTransform:
 
 
 def edge_features(sample: Mapping[str, Any], data: GraphData) -> dict[str, torch.Tensor]:
-    """Compute ``r``, ``distances`` and ``mu`` of the edges; see `DistancesTransform`.
+    """Compute ``r``, ``distances`` and ``mu`` of the edges, see `DistancesTransform`.
 
     Parameters
     ----------
     sample
-        A sample, for its tags where the graph has none.
+        Sample from which tags are read if the graph has none.
     data
-        The parts of its graph.
+        Parts of the graph.
     """
     pos = positions(data.nodes)
     if "atomic_numbers" not in data.nodes:

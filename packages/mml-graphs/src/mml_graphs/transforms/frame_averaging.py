@@ -1,4 +1,4 @@
-"""Frames for models that are not equivariant themselves, and random rotations."""
+"""Add frames for models that are not equivariant, or apply random rotations."""
 
 from __future__ import annotations
 
@@ -29,49 +29,52 @@ ON_DEGENERATE = ("warn", "raise", "allow")
 
 
 class FrameAveraging:
-    """Add the structure as it looks in its own frames, an average over which makes any model equivariant.
+    """Add the structure in its own frames. Averaging a model over these frames makes it equivariant.
 
-    Adds, to the graph where there is one and to the sample otherwise, for F frames:
+    For F frames, these arrays are added to the graph or, if there is none, to the sample:
 
-    - ``fa_pos`` [N, F, 3], positions from their centroid, turned into each frame, angstrom;
-    - ``fa_rot`` [1, F, 3, 3]: ``fa_pos[:, f] == (pos - centroid) @ fa_rot[0, f]``;
-    - ``fa_cell`` [1, F, 3, 3]: ``cell @ fa_rot``, where there is a cell. In frame f, ``offsets`` are
+    - ``fa_pos`` [N, F, 3], positions relative to their centroid and turned into each frame, angstrom;
+    - ``fa_rot`` [1, F, 3, 3], rotations: ``fa_pos[:, f] == (pos - centroid) @ fa_rot[0, f]``;
+    - ``fa_cell`` [1, F, 3, 3], ``cell @ fa_rot``, if there is a cell. In frame f, ``offsets`` are
       ``images @ fa_cell[0, f]``.
 
-    The average over f of a model's scalars, and of its vectors v turned back, ``v @ fa_rot[0, f].T``, is
-    invariant and equivariant. Labels stay as they are, in the orientation of ``pos``. `torch.unbind` along
-    the dimension of frames gives one array for each frame, batched or not.
+    The average of a model's scalars over f is invariant. The average of its vectors v, turned back by
+    ``v @ fa_rot[0, f].T``, is equivariant. Labels are not changed and keep the orientation of ``pos``.
+    `torch.unbind` along the frame dimension returns one array per frame, for single samples and batches.
 
-    A frame is made of principal axes of the positions as they are stored; so it follows rotations and
-    reflections of a crystal, and depends on which images of its atoms were chosen. Where principal moments
-    coincide (a single atom, cubic crystals, linear molecules) atoms or lattice vectors far out decide, see
-    ``on_degenerate``.
+    A frame consists of the principal axes of the positions as they are stored. It therefore follows rotations
+    and reflections of a crystal, but depends on the stored images of its atoms. If principal moments coincide
+    (single atoms, cubic crystals, linear molecules), the atoms or lattice vectors farthest out determine the
+    frame, see ``on_degenerate``.
 
-    Method and names: Puny et al., ICLR 2022; Duval et al., ICML 2023 (FAENet).
+    Method and names follow Puny et al., ICLR 2022, and Duval et al., ICML 2023 (FAENet).
 
     Parameters
     ----------
     frame_averaging
-        ``"3D"``; ``"2D"``, about a z axis that is kept (slabs), where z is not centred; ``"DA"``, data
-        augmentation: no frames, but a random rotation of the sample and its graph (``pos``, ``cell``,
-        ``offsets``, ``force`` or ``forces``, ``stress``); ``""`` or None, which does nothing.
+        Kind of frames. ``"3D"`` uses all three axes. ``"2D"`` keeps the z axis and does not center z (for
+        slabs). ``"DA"`` (data augmentation) adds no frames, but applies a random rotation to the sample and
+        its graph (``pos``, ``cell``, ``offsets``, ``force`` or ``forces``, ``stress``). ``""`` and ``None``
+        do nothing.
     fa_method
-        ``"all"``, 8 frames in 3D and 4 in 2D; ``"stochastic"`` (also None and ``""``), one of them by chance;
-        ``"det"``, one by a rule that depends on the structure only. With ``"se3-"`` before, only proper
-        rotations, half as many, which keep the hand of chiral structures.
+        Selection of frames. ``"all"`` adds all 8 frames in 3D and 4 frames in 2D. ``"stochastic"`` (also
+        ``None`` and ``""``) adds a random one of them. ``"det"`` adds one that depends only on the structure.
+        With the prefix ``"se3-"``, only proper rotations are used, which are half as many and preserve the
+        handedness of chiral structures.
     seed
-        None draws from torch's random numbers; with a seed a sample gets the same frame, or rotation, every
-        time. For ``"stochastic"`` and ``"DA"``.
+        Seed for ``"stochastic"`` and ``"DA"``. With a seed, a sample gets the same frame or rotation every
+        time. ``None`` draws from torch's global generator.
     on_degenerate
-        What to do where principal moments coincide: ``"warn"`` in the log, ``"raise"``, ``"allow"``. The
-        average of the one prediction for a structure is still exact then, and so are those for its atoms
-        unless the structure has symmetries: equivalent atoms may then swap their predictions. A
-        ``"stochastic"`` frame is drawn from all that the symmetry gives, which is right on average.
+        Action if principal moments coincide: ``"warn"`` logs a warning, ``"raise"`` raises an error,
+        ``"allow"`` does nothing. In this case, the average of a prediction for the whole structure is still
+        exact. Averages of predictions for single atoms are exact, too, unless the structure has symmetries:
+        equivalent atoms may then swap their predictions. A ``"stochastic"`` frame is drawn from all frames
+        that the symmetry generates, which is correct on average.
 
     Raises
     ------
     ValueError
-        On an unknown argument or a structure that cannot be; the message names the sample and the key.
+        If an argument is unknown, or the structure is invalid. The message names the sample and the key.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class FrameAveraging:
         return bool(self.frame_averaging) and draws and self.seed is None
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the sample with frames, or turned."""
+        """Return a copy of the sample with frames, or a rotated copy for ``"DA"``."""
         if not self.frame_averaging:
             return dict(sample)
         with naming(sample):
@@ -126,7 +129,7 @@ class FrameAveraging:
         return {**sample, "graph": graph}
 
     def _chosen(self, frames: Frames, pos: torch.Tensor) -> NDArray[np.float64]:
-        """Return [F, 3, 3], the frames that the method asks for."""
+        """Return the frames [F, 3, 3] that the method selects."""
         method = self.fa_method.removeprefix("se3-")
         if method == "all":
             return frames.every
@@ -149,7 +152,7 @@ class FrameAveraging:
 def _structure(
     sample: Mapping[str, Any],
 ) -> tuple[torch.Tensor, NDArray[np.int64], NDArray[np.float64] | None]:
-    """Return positions [N, 3], atomic numbers [N] and cell [3, 3], of the graph where there is one."""
+    """Return positions [N, 3], atomic numbers [N] and cell [3, 3], from the graph if the sample has one."""
     if "graph" not in sample:
         structure = read_structure(sample)
         return positions(sample), structure.atomic_numbers, structure.cell

@@ -1,4 +1,4 @@
-"""Renumber atoms and sort edges."""
+"""Renumber the atoms and sort the edges of a graph."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ EDGE_ALGORITHMS = ("src", "dst", "custom")
 class GraphReordering:
     """Renumber the atoms of a graph and sort its edges, for locality in memory.
 
-    The graph gets ``node_order`` [N] and ``edge_order`` [E]: atom i is the one that was ``node_order[i]``
-    before, edge i was ``edge_order[i]``. What the sample holds beside the graph for each atom and edge,
-    targets included, is renumbered with them.
+    The graph gets ``node_order`` [N] and ``edge_order`` [E], the previous indices: atom i had the index
+    ``node_order[i]``, and edge i had the index ``edge_order[i]``. Arrays and targets of the sample with one
+    row per atom or edge are reordered in the same way.
 
     Parameters
     ----------
     node_algo
-        None leaves the atoms as they are; ``"rcmk"`` is the reverse Cuthill-McKee ordering (scipy's), which
-        puts neighbours near each other; ``"custom"`` takes ``nodes_perm``.
+        Order of the atoms. ``None`` keeps the order. ``"rcmk"`` is the reverse Cuthill-McKee ordering of
+        SciPy, which places neighbors near each other. ``"custom"`` uses ``nodes_perm``.
     edge_algo
-        ``"src"`` and ``"dst"`` sort by source or destination, and keep the order of edges that tie;
-        ``"custom"`` takes ``edges_perm``.
+        Order of the edges. ``"src"`` and ``"dst"`` sort by source or destination and keep the order of ties.
+        ``"custom"`` uses ``edges_perm``.
     nodes_perm, edges_perm
-        For ``"custom"``: which atom, or edge (of those before), comes i-th.
+        Permutations for ``"custom"``: element i is the previous index of atom or edge i.
 
     Raises
     ------
     ValueError
-        On an unknown ordering, or one that is no permutation of the graph's atoms or edges; the message
-        names the sample.
+        If an ordering is unknown, or is not a permutation of the graph's atoms or edges. The message names
+        the sample.
     """
 
     is_random = False
@@ -67,7 +67,7 @@ class GraphReordering:
         self.edges_perm = _given("edges_perm", edges_perm, edge_algo == "custom")
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the sample with its graph renumbered."""
+        """Return a copy of the sample with a renumbered graph."""
         with naming(sample):
             data = graph_of(sample)
             n_atoms, n_edges = data.n_nodes, data.n_edges
@@ -86,7 +86,7 @@ class GraphReordering:
                 dst=dst[edges],
                 n_atoms=n_atoms,
             )
-            # Rows of 0, 1, ... come out as the orderings.
+            # The rows 0, 1, ... are reordered like all others, so they become the orderings.
             numbered = data._replace(
                 nodes={**data.nodes, "node_order": torch.arange(n_atoms, device=src.device)},
                 edges={**data.edges, "edge_order": torch.arange(n_edges, device=src.device)},

@@ -1,4 +1,4 @@
-"""One node that stands for all atoms below the surface."""
+"""Add one node that represents all atoms below the surface."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from mml_graphs.transforms._super_nodes import SuperNode, with_super_nodes
 
 
 class GraphSuperNodes:
-    """Add one node that stands for all atoms with tag 0 (below the surface), connected to every atom.
+    """Add one node that represents all atoms with tag 0 (below the surface) and is connected to every atom.
 
-    The node comes last. Its tag is 3, its atomic number ``atom_max_embed_index``, its ``fixed`` 1; every
-    float array (``pos``, ``force``, ...) has the mean over the atoms with tag 0. Edges lead from it to every
-    other node and back, each to the nearest periodic image, and come after the edges that were there, which
-    stay. What the sample holds beside the graph for each atom and edge, targets included, gets the same
-    rows.
+    The new node comes last. Its tag is 3, its atomic number is ``atom_max_embed_index``, and its ``fixed`` is
+    1. In every float array (``pos``, ``force``, ...), its value is the mean over the atoms with tag 0. Edges
+    connect it to every other node in both directions, each by the nearest periodic image. They follow the
+    existing edges, which are kept. Arrays and targets of the sample with one row per atom or edge get the
+    same new rows.
 
-    Run it before `RemoveTagZeroNodes`. After Duval et al., "PhAST", 2022.
+    Apply this transform before `RemoveTagZeroNodes`. The method is that of Duval et al., "PhAST", 2022.
 
     Parameters
     ----------
     atom_max_embed_index
-        The atomic number of the node: an index that the model's embedding has for no element.
+        Atomic number of the node: an index of the model's embedding that no element uses.
 
     Raises
     ------
     ValueError
-        If there is no graph of one structure with tags, no atom with tag 0, or there are super nodes
-        already; the message names the sample and the key.
+        If the sample does not have a graph of one structure with tags, no atom has tag 0, or the graph
+        already has super nodes. The message names the sample and the key.
     """
 
     is_random = False
@@ -45,7 +45,7 @@ class GraphSuperNodes:
         self.atom_max_embed_index = atom_max_embed_index
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the sample with the node."""
+        """Return a copy of the sample with the new node."""
         with naming(sample):
             data, tags = graph_with_tags(sample)
             if (tags >= GRAPH_SUPER_NODE).any():

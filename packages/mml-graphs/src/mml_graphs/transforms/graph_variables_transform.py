@@ -1,4 +1,4 @@
-"""Features of a whole graph."""
+"""Compute features of a whole graph."""
 
 from __future__ import annotations
 
@@ -26,20 +26,26 @@ from mml_graphs.transforms.distances_transform import edge_features
 class GraphVariablesTransform:
     """Add ``graph_variables`` [1, 9], features of a whole graph for models such as MEGNet.
 
-    They are, in this order: mean and standard deviation of the atomic number of the adsorbate, the same of
-    the slab; mean and standard deviation of the length of edges (angstrom), the same of their reduced mass
-    (u), see `DistancesTransform`; and the distance between the centres of mass of adsorbate and slab
-    (angstrom), to the nearest periodic image. The adsorbate is what ``tags`` say 2 of, the slab
-    all other atoms; without ``tags`` all atoms are adsorbate. Super nodes are left out, except that their
-    edges count. What is not defined (a standard deviation of one value, an empty group) is 0. Standard
-    deviations have N - 1 below.
+    The features are, in this order:
 
-    Centres of mass are of atoms as they are stored, whatever periodic images these are.
+    - mean and standard deviation of the atomic numbers of the adsorbate;
+    - mean and standard deviation of the atomic numbers of the slab;
+    - mean and standard deviation of the edge lengths (angstrom);
+    - mean and standard deviation of the reduced masses of the edges (u), see `DistancesTransform`;
+    - distance from the center of mass of the adsorbate to the nearest periodic image of that of the slab
+      (angstrom).
+
+    Atoms with tag 2 in ``tags`` are the adsorbate, all others are the slab. Without ``tags``, all atoms are
+    adsorbate. Super nodes are left out, but their edges are included. Undefined values (the standard
+    deviation of a single value, or any statistic of an empty group) are 0. Standard deviations are divided by
+    N - 1. Centers of mass are computed from the positions as they are stored, so they depend on the stored
+    periodic images of the atoms.
 
     Raises
     ------
     ValueError
-        If there is no graph of one structure, or it lacks an array; the message names the sample and the key.
+        If the sample does not have a graph of one structure, or the graph lacks an array. The message names
+        the sample and the key.
     """
 
     is_random = False
@@ -55,14 +61,14 @@ class GraphVariablesTransform:
 
 
 def graph_variables(sample: Mapping[str, Any], data: GraphData) -> torch.Tensor:
-    """Compute the nine features [9] of `GraphVariablesTransform`, float64.
+    """Compute the nine features of `GraphVariablesTransform`, [9] float64.
 
     Parameters
     ----------
     sample
-        A sample, for its tags where the graph has none.
+        Sample from which tags are read if the graph has none.
     data
-        The parts of its graph.
+        Parts of the graph.
     """
     pos = positions(data.nodes)
     features = edge_features(sample, data)
@@ -83,7 +89,7 @@ def graph_variables(sample: Mapping[str, Any], data: GraphData) -> torch.Tensor:
 
 
 def _spread(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation, 0 where there are too few values."""
+    """Return mean and standard deviation, each 0 if there are too few values."""
     exact = values.to(torch.float64)
     nothing = exact.new_zeros(())
     return exact.mean() if len(exact) else nothing, exact.std() if len(exact) > 1 else nothing

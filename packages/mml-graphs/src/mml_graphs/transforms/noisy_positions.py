@@ -1,4 +1,4 @@
-"""Noise on positions, and the noise as a target."""
+"""Add noisy positions, and the noise as a target."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from mml_graphs.transforms._random import check_seed, generator_for
 
 
 class NoisyPositions:
-    """Add noisy positions beside the true ones, and the noise as a target, for denoising.
+    """Add noisy positions next to the true ones, and the noise as a target, for denoising.
 
-    Gaussian noise of ``scale`` on every coordinate gives ``noisy_pos`` [N, 3] in the graph, and in the sample
-    where it has positions of its own. The noise goes to ``targets["denoise"]`` [N, 3] float64, and
-    ``"denoise"`` to ``target_types["pretraining"]``. The method is that of Zaidi et al., "Pre-training via
-    Denoising for Molecular Property Prediction", ICLR 2023.
+    Gaussian noise with standard deviation ``scale`` is added to every coordinate. The result is stored as
+    ``noisy_pos`` [N, 3] in the graph, and in the sample if the sample has positions. The noise is stored in
+    ``targets["denoise"]`` [N, 3] float64, and ``"denoise"`` is added to ``target_types["pretraining"]``. The
+    method is that of Zaidi et al., "Pre-training via Denoising for Molecular Property Prediction", ICLR 2023.
 
-    ``pos`` and the edges stay those of the true structure. ``images`` and ``offsets`` are translations of the
-    lattice, so ``noisy_pos[dst] + offsets - noisy_pos[src]`` is the noisy edge vector; ``distances`` and
-    ``unit_offsets`` are those of ``pos``.
+    ``pos`` and the edges remain those of the true structure. ``images`` and ``offsets`` are translations of
+    the lattice, so the noisy edge vector is ``noisy_pos[dst] + offsets - noisy_pos[src]``. ``distances`` and
+    ``unit_offsets`` belong to ``pos``.
 
     Parameters
     ----------
     scale
         Standard deviation of the noise, angstrom.
     normalize
-        Give the noise in units of ``scale`` as the target, instead of in angstrom.
+        If ``True``, the target is the noise in units of ``scale`` instead of angstrom.
     seed
-        None draws from torch's global generator, anew every time. In training with a data module of mml-data
-        the noise then depends on the module's seed, the epoch and the sample only; in its evaluation it is
-        the same in every epoch. With a seed, a sample gets the same noise every time, in any order and
-        worker.
+        With a seed, a sample gets the same noise every time, in any order and in any worker. ``None`` draws
+        new noise from torch's global generator for every call. In training with a data module of mml-data,
+        the noise then depends only on the module's seed, the epoch and the sample. In evaluation, it is the
+        same in every epoch.
 
     Raises
     ------
     ValueError
-        If an argument or the positions cannot be; the message names the sample and the key.
+        If an argument is invalid, or the positions are invalid. The message names the sample and the key.
     """
 
     def __init__(self, scale: float = 0.1, normalize: bool = False, seed: int | None = None) -> None:
@@ -85,7 +85,7 @@ class NoisyPositions:
 
 
 def _dtype(atoms: Mapping[str, Any]) -> torch.dtype:
-    """Return the dtype of the positions where they are a float tensor, else torch's default."""
+    """Return the dtype of the positions if they are a float tensor, and torch's default dtype otherwise."""
     pos = atoms.get("pos")
     if isinstance(pos, torch.Tensor) and pos.is_floating_point():
         return pos.dtype

@@ -1,4 +1,4 @@
-"""Drop the atoms below the surface."""
+"""Remove the atoms below the surface."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from mml_graphs.transforms._rewiring import Rewiring, graph_with_tags, rewired_g
 
 
 class RemoveTagZeroNodes:
-    """Drop the atoms with tag 0 (below the surface), and every edge that has one as an end.
+    """Remove the atoms with tag 0 (below the surface), and all of their edges.
 
-    The other edges stay, in their order, with their ``images`` and ``offsets``. What the sample holds beside
-    the graph for each atom and edge, targets included, is dropped with them. The tags are those of the Open
-    Catalyst data sets; the strategy is that of Duval et al., "PhAST: Physics-Aware, Scalable, and
-    Task-specific GNNs for Accelerated Catalyst Design", 2022.
+    The other edges are kept in order, with their ``images`` and ``offsets``. Arrays and targets of the sample
+    with one row per atom or edge are reduced in the same way. The tags are those of the Open Catalyst data
+    sets. The strategy is that of Duval et al., "PhAST: Physics-Aware, Scalable, and Task-specific GNNs for
+    Accelerated Catalyst Design", 2022.
 
     Parameters
     ----------
     overwrite
-        Put the smaller graph in place of ``graph``; else beside it, as ``subgraph``, and leave all else as
-        it is.
+        If ``True``, the smaller graph replaces ``graph``. If ``False``, it is added as ``subgraph``, and
+        nothing else is changed.
 
     Raises
     ------
     ValueError
-        If there is no graph of one structure with tags, no atom with tag 0, or no other; the message names
-        the sample.
+        If the sample does not have a graph of one structure with tags, or none or all of its atoms have tag
+        0. The message names the sample.
     """
 
     is_random = False

@@ -1,4 +1,4 @@
-"""Scale labels."""
+"""Scale regression targets."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from mml_graphs.transforms._graphs import update_graph
 class ScaleRegressionTargets:
     """Multiply the regression targets by constants, for example to change their unit.
 
-    The targets that ``target_types["regression"]`` names are scaled, in ``targets`` in float64, and in the
-    graph if it holds an array of that name. Predictions must be divided by the same constants.
+    The targets listed in ``target_types["regression"]`` are scaled in ``targets``, in float64, and in the
+    graph if it has an array with the same name. Predictions must be divided by the same constants.
 
     Parameters
     ----------
     value
-        Factor for every regression target that ``values`` does not name; None leaves those as they are.
+        Factor for every regression target that is not in ``values``. ``None`` does not scale these targets.
     values
         Factors by name of the target.
 
     Raises
     ------
     ValueError
-        If neither is given, a factor is zero or not finite, or the sample has not the targets that are named;
-        the message names the sample and the key.
+        If neither ``value`` nor ``values`` is given, a factor is zero or not finite, or the sample does not
+        have a named target. The message names the sample and the key.
     """
 
     is_random = False
@@ -42,7 +42,7 @@ class ScaleRegressionTargets:
         self.values = {key: _factor(f"values[{key!r}]", factor) for key, factor in (values or {}).items()}
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the sample with its targets scaled."""
+        """Return a copy of the sample with scaled targets."""
         with naming(sample):
             names = _regression_targets(sample)
             unknown = sorted(self.values.keys() - set(names))

@@ -1,4 +1,4 @@
-"""Lattice parameters to a cell."""
+"""Compute a cell from lattice parameters."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from mml_graphs.sample import LATTICE_KEYS
 from mml_graphs.transforms._arrays import floats
 from mml_graphs.transforms._errors import naming
 
-# Parameters in files are rounded to three or four digits.
+# Lattice parameters in files are often rounded to three or four digits.
 SAME_LENGTH = 1e-2  # angstrom
 SAME_COSINE = 1e-2
 
 
 class UnitCellCalculator:
-    """Add ``cell`` [1, 3, 3], angstrom, from lattice parameters.
+    """Add ``cell`` [1, 3, 3], angstrom, computed from lattice parameters.
 
-    The parameters are ``lattice_features`` or ``lattice_params``: a, b, c in angstrom, then alpha, beta,
-    gamma in radians, as an array of six or a dict that holds one under ``lattice_params``. The orientation
-    is pymatgen's (``Lattice.from_parameters``): c along z, a in the x-z plane; Cartesian positions must be
-    of the same. A sample that already has a ``cell`` keeps it, because its orientation is that of the
-    positions.
+    The parameters are read from ``lattice_features`` or ``lattice_params``: a, b, c in angstrom, then alpha,
+    beta, gamma in radians, as an array of six values, or as a dict with such an array under
+    ``lattice_params``. The orientation is that of pymatgen's ``Lattice.from_parameters``: c along z, a in the
+    x-z plane. Cartesian positions must have the same orientation. If a sample already has a ``cell``, it is
+    kept, because its orientation is that of the positions.
 
     Raises
     ------
     ValueError
-        If there are no parameters, they close no cell, or the ``cell`` that is there has other ones; the
-        message names the sample and the key.
+        If there are no parameters, no cell has these parameters, or an existing ``cell`` has different
+        parameters. The message names the sample and the key.
     """
 
     is_random = False
@@ -50,7 +50,7 @@ class UnitCellCalculator:
                 given = floats("cell", sample["cell"]).detach().cpu().numpy()
                 if given.shape not in ((3, 3), (1, 3, 3)):
                     raise ValueError(f"'cell' has shape {list(given.shape)}, expected [1, 3, 3] or [3, 3]")
-                if given.any():  # zeros say that there is none
+                if given.any():  # a cell of zeros means that there is no cell
                     _check_same(key, parameters, given.reshape(3, 3))
                     return dict(sample)
         return {**sample, "cell": torch.tensor(cell[None], dtype=torch.get_default_dtype())}
