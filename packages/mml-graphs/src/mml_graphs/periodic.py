@@ -34,8 +34,8 @@ class PeriodicPropertiesTransform:
     ``pos[dst] + offsets - pos[src]``. The search runs in float64, and floats are returned in torch's default
     dtype. The input sample is not changed.
 
-    If a direction is not periodic and the cell has no vector for it, ``unit_offsets`` use a unit vector along
-    this direction.
+    If a direction is not periodic and the cell has no vector for it, ``unit_offsets`` use a unit vector that
+    is normal to the periodic lattice vectors.
 
     Parameters
     ----------
