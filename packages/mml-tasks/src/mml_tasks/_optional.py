@@ -1,4 +1,4 @@
-"""The one place that imports parts which need a library that may be missing."""
+"""Import the parts of this package that need an optional dependency."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from types import ModuleType
 
 
 def ase_calculator() -> ModuleType:
-    """Return ``mml_tasks.ase_calculator``, which needs ASE.
+    """Return the module ``mml_tasks.ase_calculator``, which requires ASE.
 
     Raises
     ------
     ImportError
-        If ASE is not installed; the message holds the install command.
+        If ASE is not installed. The message contains the install command.
     """
     try:
         return importlib.import_module("mml_tasks.ase_calculator")

@@ -1,9 +1,10 @@
-"""Accumulated gradients that equal those of one large batch.
+"""Accumulate gradients such that they equal those of one large batch.
 
 Lightning divides the loss of each batch by ``accumulate_grad_batches`` and adds up the gradients. The mean of
-the means of uneven batches is not the mean, so each batch of a window (the batches of one optimizer step) has
-to be divided by the labels of the whole window, which must be known before its first batch is used. While
-gradients are accumulated, batches are therefore read one window ahead, on the host.
+the means of uneven batches differs from the overall mean. Each batch of a window (the batches of one
+optimizer step) must therefore be divided by the number of labels in the whole window, which must be known
+before the first batch is used. For this reason, batches are read one window ahead, on the host, while
+gradients are accumulated.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ WINDOW_KEY = "accumulation_window"
 
 
 class Window(NamedTuple):
-    """The batches of one optimizer step, as one of them sees it.
+    """The batches of one optimizer step, as seen from one of them.
 
     Parameters
     ----------
     factor
         Lightning's divisor, ``accumulate_grad_batches``.
     batches
-        Number of batches; fewer than ``factor`` at the end of an epoch.
+        Number of batches; it may be below ``factor`` at the end of an epoch.
     targets
-        The targets of each of them by name; None if they are not known.
+        Targets of each batch by name; None if they are unknown.
     """
 
     factor: int = 1
@@ -55,20 +56,20 @@ def window_of(trainer: pl.Trainer, batch: Mapping[str, Any], batch_idx: int) -> 
 
 
 def _batches_of_window(trainer: pl.Trainer, first: int) -> int:
-    """Return how many batches the window that begins with this batch of the epoch has."""
+    """Return the number of batches in the window that begins with batch ``first`` of the epoch."""
     total = trainer.num_training_batches
     return int(min(trainer.accumulate_grad_batches, max(total - first, 1)))
 
 
 class WindowedLoader(CombinedLoader):
-    """Batches of training loaders, each with the targets of all batches of its window.
+    """Training loader that adds the targets of all batches of a window to each of its batches.
 
     Parameters
     ----------
     loaders
-        What a trainer takes as training loaders, or a ``CombinedLoader`` of them.
+        Training loaders in any form that a trainer accepts, or a ``CombinedLoader``.
     trainer
-        The trainer, which knows how many batches it accumulates in the current epoch.
+        Trainer that determines the number of accumulated batches in the current epoch.
     """
 
     def __init__(self, loaders: Any, trainer: pl.Trainer) -> None:
@@ -94,12 +95,12 @@ class WindowedLoader(CombinedLoader):
         return self._ahead.popleft()
 
     def reset(self) -> None:
-        """Drop the batches that were read ahead, and shut down workers."""
+        """Discard the batches that were read ahead, and shut down workers."""
         super().reset()
         self._ahead.clear()
 
     def _read_window(self) -> None:
-        if self._next is None:  # not 0 if a run continues in the middle of an epoch
+        if self._next is None:  # nonzero if a run continues in the middle of an epoch
             self._next = self._trainer.fit_loop.epoch_loop.batch_progress.current.ready
         factor = self._trainer.accumulate_grad_batches
         if factor == 1:
@@ -119,10 +120,10 @@ class WindowedLoader(CombinedLoader):
 
 
 def read_windows_ahead(trainer: pl.Trainer) -> None:
-    """Make a trainer read windows ahead, if it accumulates gradients in any epoch.
+    """Make a trainer read batches one window ahead, if it accumulates gradients in any epoch.
 
-    Lightning has no hook between a loader and its batches, so this replaces ``dataloader`` of the trainer's
-    training source, for this fit. `stop_reading_ahead` undoes it.
+    Lightning has no hook between a loader and its batches. This function therefore replaces ``dataloader`` of
+    the trainer's training source for the current fit. `stop_reading_ahead` undoes it.
     """
     source: Any = getattr(trainer.fit_loop, "_data_source", None)
     accumulates = trainer.accumulate_grad_batches > 1 or any(
@@ -144,7 +145,7 @@ def stop_reading_ahead(trainer: pl.Trainer) -> None:
 
 
 def _with_windows(batches: Sequence[Any]) -> list[Any]:
-    """Return copies of the batches of a window that hold the targets of all, also for each data set."""
+    """Return copies of the batches of a window, with the targets of all of them, for each data set."""
     mappings = [batch for batch in batches if isinstance(batch, Mapping)]
     if len(mappings) < len(batches):
         return list(batches)
@@ -165,7 +166,7 @@ def _as_numpy(targets: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def warn_of_unknown_window(trainer: pl.Trainer) -> None:
-    """Log that accumulated batches are weighted alike whatever their number of labels."""
+    """Log a warning that accumulated batches have equal weights regardless of their number of labels."""
     logger.warning(
         "accumulate_grad_batches=%d: the batches of an optimizer step could not be read ahead, so each "
         "counts the same, however many labels it has; batches with equal numbers of labels are unaffected",

@@ -1,4 +1,4 @@
-"""What tasks read from a batch: its graph, its targets, and which atom belongs to which structure."""
+"""Read the graph, the targets and the assignment of atoms to structures from a batch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mml_tasks.dgl_view import DGLView, is_dgl
 
 
 def graph_of(batch: Mapping[str, Any]) -> Any:
-    """Return the batch's graph, one of DGL as a `DGLView`.
+    """Return the graph of a batch; a DGL graph is returned as a `DGLView`.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If the batch has no graph.
     """
     if "graph" not in batch:
         raise ValueError(
@@ -44,15 +44,15 @@ def atom_counts(graph: Any) -> Tensor:
 
 
 def structure_index(graph: Any) -> Tensor:
-    """Return the structure that every atom belongs to, [N] int64; zeros for a graph that is not batched."""
+    """Return the index of the structure of every atom, [N] int64; zeros for a graph that is not batched."""
     index = getattr(graph, "batch", None)
     return torch.zeros_like(graph.atomic_numbers) if index is None else index
 
 
 def as_batch(sample: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a single sample as the batch of one that collating makes of it; a batch is returned as it is.
+    """Return a single sample as a batch of one, as collating would build it; a batch is returned unchanged.
 
-    Encoders were trained on batches, and may read which structure an atom belongs to from the graph.
+    Encoders were trained on batches and may read the structure index of an atom from the graph.
     """
     graph, name = graph_of(sample), sample.get("sample_id")
     single = getattr(graph, "batch", None) is None
@@ -68,15 +68,15 @@ def as_batch(sample: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def sum_by_structure(values: Tensor, graph: Any) -> Tensor:
-    """Sum a quantity of the atoms, [N, D], over each structure: [B, D]."""
+    """Sum a quantity of the atoms, [N, D], over each structure, and return the sums, [B, D]."""
     sums = values.new_zeros(atom_counts(graph).shape[0], *values.shape[1:])
     return sums.index_add(0, structure_index(graph), values)
 
 
 def private_copy(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy the batch and its graph, not their tensors, so that the caller's keep what they hold.
+    """Copy a batch and its graph, but not their tensors, so that changes do not affect the caller's batch.
 
-    Tensors that were made in inference mode cannot take part in autograd: these are cloned.
+    Tensors that were created in inference mode cannot take part in autograd and are therefore cloned.
     """
     copied = {key: _normal(value) for key, value in batch.items()}
     graph = graph_of(batch)
@@ -102,7 +102,7 @@ def find_target(batch: Mapping[str, Any], key: str) -> Tensor:
     Raises
     ------
     ValueError
-        If the batch has no such target; the ones it has are listed.
+        If the batch does not have this target. The message lists the available targets.
     """
     targets = batch.get("targets", {})
     if key not in targets:
@@ -111,7 +111,7 @@ def find_target(batch: Mapping[str, Any], key: str) -> Tensor:
 
 
 def missing_target(key: str, known: Collection[str], where: str) -> ValueError:
-    """Return the error for a target that the data lacks."""
+    """Return the error for a target that the data lack."""
     return ValueError(
         f"target {key!r} is not in {where}, whose targets are {sorted(known)}: choose task_keys from these, "
         "or use a data set that has it"
@@ -119,12 +119,12 @@ def missing_target(key: str, known: Collection[str], where: str) -> ValueError:
 
 
 def align_target(key: str, target: Tensor, output: Tensor) -> Tensor:
-    """Return ``target`` in the shape of ``output``, as floating-point numbers; [B] is taken as [B, 1].
+    """Return ``target`` as floating-point numbers in the shape of ``output``; [B] is reshaped to [B, 1].
 
     Raises
     ------
     ValueError
-        If the shapes do not agree otherwise.
+        If the shapes do not match otherwise.
     """
     if target.shape != output.shape:
         if target.shape != output.shape[:1] or output.numel() != target.numel():
@@ -137,12 +137,12 @@ def align_target(key: str, target: Tensor, output: Tensor) -> Tensor:
 
 
 def check_not_infinite(key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
-    """Refuse a target with infinite values, naming the sample; NaN is a missing label.
+    """Raise an error that names the sample if a target has infinite values; NaN is a missing label.
 
     Raises
     ------
     ValueError
-        If there is one.
+        If a value is infinite.
     """
     bad = torch.isinf(target)
     if bad.any():
@@ -154,7 +154,7 @@ def check_not_infinite(key: str, target: Tensor, batch: Mapping[str, Any]) -> No
 
 
 def sample_of_row(target: Tensor, row: int, batch: Mapping[str, Any]) -> str:
-    """Name the sample that a row of a target, of a structure or of an atom, belongs to."""
+    """Return a description of the sample that contains a row (a structure or an atom) of a target."""
     graph = graph_of(batch)
     structures = atom_counts(graph).shape[0]
     if target.shape[0] != structures and row < structure_index(graph).shape[0]:
@@ -164,6 +164,6 @@ def sample_of_row(target: Tensor, row: int, batch: Mapping[str, Any]) -> str:
 
 
 def samples_of(batch: Mapping[str, Any]) -> str:
-    """Name a batch in an error message, by its first sample."""
+    """Return a description of a batch for error messages, with the name of its first sample."""
     names = batch.get("sample_id")
     return f"the batch of sample {names[0]!r}" if names else "the batch"

@@ -1,4 +1,4 @@
-"""Compiled parts of a task: their names in checkpoints, and where they cannot be used."""
+"""Find compiled parts of a task, and map the names of their weights in checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 PREFIX = "_orig_mod."
-"""What ``torch.compile(module)`` puts before the names of a module's weights."""
+"""Prefix that ``torch.compile(module)`` adds to the names of a module's weights."""
 
 
 def compiled_part(module: nn.Module) -> str | None:
@@ -15,7 +15,7 @@ def compiled_part(module: nn.Module) -> str | None:
     for name, part in module.named_modules():
         if hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None:
             return name.replace(PREFIX, "") or type(module).__name__
-    # Lightning's note that the module was compiled as a whole.
+    # Lightning sets this attribute on a module that was compiled as a whole.
     return type(module).__name__ if getattr(module, "_compiler_ctx", None) is not None else None
 
 

@@ -1,4 +1,4 @@
-"""A graph of DGL by the names that PyG has for what it holds, read and written without importing DGL."""
+"""Read and write a DGL graph under the attribute names of PyG, without importing DGL."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import torch
 from torch import Tensor
 
 WHOLE = "whole."
-"""What mml-graphs puts before names of what belongs to a structure: DGL has no place for it but atoms."""
+"""Prefix that mml-graphs adds to the names of per-structure data, which DGL can only store per atom."""
 
 
 def is_dgl(graph: object) -> bool:
-    """Tell whether an object is a graph of DGL, a batch or a single one."""
+    """Return whether an object is a DGL graph, batched or single."""
     return any(kind.__module__.split(".")[0] == "dgl" for kind in type(graph).__mro__)
 
 
 class DGLView:
-    """The arrays of a ``DGLGraph`` of B structures, as attributes; setting one sets it in the graph.
+    """Arrays of a ``DGLGraph`` of B structures as attributes; setting an attribute changes the graph.
 
-    ``pos`` [N, 3], ``atomic_numbers`` [N] and what else an atom has stand in ``ndata``, ``offsets`` [E, 3] in
-    ``edata``, ``cell`` [B, 3, 3] once an atom in ``ndata["whole.cell"]``. ``batch`` [N], ``natoms`` [B] and
-    ``edge_index`` [2, E] are DGL's own, and cannot be set.
+    ``pos`` [N, 3], ``atomic_numbers`` [N] and other data of atoms are stored in ``ndata``, ``offsets`` [E, 3]
+    in ``edata``, and ``cell`` [B, 3, 3], repeated for each atom, in ``ndata["whole.cell"]``. ``batch`` [N],
+    ``natoms`` [B] and ``edge_index`` [2, E] are computed from the graph and cannot be set.
 
     Parameters
     ----------
     graph
-        As mml-graphs makes it.
+        A graph that was created by mml-graphs.
     """
 
     __slots__ = ("graph",)

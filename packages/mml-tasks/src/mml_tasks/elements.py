@@ -1,4 +1,4 @@
-"""Symbols of the chemical elements, so that errors and checkpoints name elements and not numbers."""
+"""Symbols of the chemical elements, for error messages and checkpoints that name elements."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if symbol}
 
 
 def atomic_number(element: str | int) -> int:
-    """Return the atomic number of a symbol, or of a number or its digits.
+    """Return the atomic number of an element, given as a symbol, a number or a string of digits.
 
     Raises
     ------
     ValueError
-        If there is no such element.
+        If the element does not exist.
     """
     text = str(element)
     number = int(text) if text.isdigit() else _NUMBERS.get(text, 0)

@@ -1,4 +1,4 @@
-"""Making an encoder, calling it, and checking that it returned what a task needs."""
+"""Create encoders, call them, and check their output."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ def make_encoder(
     encoder_class: str | type[nn.Module] | None,
     encoder_kwargs: dict[str, Any] | None,
 ) -> nn.Module:
-    """Return ``encoder``, or make it from its class, or the path of that, and arguments.
+    """Return ``encoder``, or create it from its class or import path and its arguments.
 
     Raises
     ------
     TypeError
-        If it is no module with an integer ``output_dim``.
+        If the encoder is not a module with an integer ``output_dim``.
     ValueError
-        If both or neither are given, or the path names no module class.
+        If both or neither of ``encoder`` and ``encoder_class`` are given, ``encoder_kwargs`` is given with an
+        instance, or the path does not name a module class.
     """
     if (encoder is None) == (encoder_class is None):
         found = "both" if encoder is not None else "neither"
@@ -52,9 +53,9 @@ def embed(
     Raises
     ------
     TypeError
-        If the encoder did not return it.
+        If the encoder did not return this embedding.
     ValueError
-        If its shape is another.
+        If the embedding has a different shape.
     """
     graph = graph_of(batch)
     rows = graph.atomic_numbers if name == "point_embedding" else atom_counts(graph)
@@ -63,22 +64,22 @@ def embed(
 
 
 def vector_dim(encoder: nn.Module) -> int:
-    """Return how many equivariant vectors an atom the encoder says that it returns: 0 for most."""
+    """Return the number of equivariant vectors per atom that the encoder declares; 0 for most encoders."""
     width = getattr(encoder, "vector_dim", 0)
     return width if isinstance(width, int) else 0
 
 
 def embed_atoms(encoder: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """Return ``point_embedding`` [N, output_dim] and ``point_vectors`` [N, K, 3] where the encoder has them.
+    """Return ``point_embedding`` [N, output_dim], and ``point_vectors`` [N, K, 3] if the encoder has vectors.
 
-    K is the encoder's ``vector_dim``. The vectors turn with the structure.
+    K is the encoder's ``vector_dim``. The vectors rotate with the structure. They are None if K is 0.
 
     Raises
     ------
     TypeError
         If the encoder did not return one of them.
     ValueError
-        If a shape is another.
+        If one of them has a different shape.
     """
     atoms, width = graph_of(batch).atomic_numbers.shape[0], vector_dim(encoder)
     embeddings = encoder(batch)
@@ -102,7 +103,7 @@ def _checked(encoder: nn.Module, embeddings: Any, name: str, expected: list[int]
 
 
 def check_log_embeddings(log_embeddings: bool, every_n_steps: int) -> None:
-    """Say what logs embeddings, where a task is asked to."""
+    """Raise an error if ``log_embeddings`` is True; the message names the callback that logs embeddings."""
     if log_embeddings:
         raise ValueError(
             "log_embeddings=True: tasks log no embeddings; add the callback TrainingHelperCallback("

@@ -1,4 +1,4 @@
-"""Sums of an epoch that was interrupted, kept in checkpoints so that its training loss is exact."""
+"""Save the sums of an interrupted epoch in checkpoints, so that its training loss is exact."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from mml_tasks.missing_labels import MissingLabels
 from mml_tasks.ranks import sum_over_ranks, world_size
 
 CHECKPOINT_KEY = "epoch_sums"
-"""Key of a checkpoint: the sums of the training epoch in which it was written."""
+"""Key of a checkpoint: the sums of the training epoch in which the checkpoint was written."""
 
 
 class EpochSums:
-    """Sums that a checkpoint brought, until the first step of the resumed run asks for them."""
+    """Sums from a checkpoint, kept until the first step of the resumed run restores them."""
 
     def __init__(self) -> None:
         self._stored: dict[str, Any] | None = None
 
     def keep(self, stored: dict[str, Any] | None) -> None:
-        """Keep what a checkpoint has."""
+        """Keep the sums of a checkpoint."""
         self._stored = stored
 
     def take(self) -> dict[str, Any] | None:
-        """Return it once."""
+        """Return the sums and discard them, so that they are restored only once."""
         stored, self._stored = self._stored, None
         return stored
 
@@ -44,7 +44,7 @@ class EpochSums:
 
     @staticmethod
     def restore(stored: dict[str, Any], metrics: nn.ModuleDict, missing: MissingLabels) -> None:
-        """Continue from sums of all ranks: rank zero takes the losses, the others add to them."""
+        """Restore sums of all ranks: rank zero continues from these losses, the other ranks from zero."""
         first = world_size() == 1 or dist.get_rank() == 0
         for name, sums in stored["losses"].items():
             if name in metrics:

@@ -1,4 +1,4 @@
-"""Arguments that may be classes: found by their path, and written as their path into a checkpoint."""
+"""Convert arguments that may be classes to import paths and back, so that checkpoints can store them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ T = TypeVar("T")
 
 
 def import_class(path: str, argument: str, base: type[T], default_module: str | None = None) -> type[T]:
-    """Import the class that ``path`` names.
+    """Import a class from its path.
 
     Parameters
     ----------
     path
-        ``package.module.Class``, or a bare class name where there is a default module.
+        ``package.module.Class``, or a bare class name if ``default_module`` is given.
     argument
-        What the path was given for; named in errors.
+        Name of the argument that contained the path, for error messages.
     base
-        What the class must derive from.
+        Required base class.
     default_module
-        Where bare names are looked up.
+        Module that defines classes with bare names.
 
     Raises
     ------
     ValueError
-        If there is no such module or class, or the class does not derive from ``base``.
+        If the module or class does not exist, or the class does not derive from ``base``.
     """
     module_name, _, name = path.rpartition(".")
     module_name = module_name or default_module or ""
@@ -46,17 +46,17 @@ def import_class(path: str, argument: str, base: type[T], default_module: str | 
 
 
 def class_path(cls: type) -> str:
-    """Return the path that `import_class` finds ``cls`` by."""
+    """Return the path with which `import_class` imports ``cls``."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def plain(value: Any, argument: str) -> Any:
-    """Return ``value`` with its classes as class paths, so that a checkpoint of it loads without code.
+    """Return ``value`` with classes replaced by their paths, so that a checkpoint loads without code.
 
     Raises
     ------
     TypeError
-        If something in it is neither a number, a string, a container of these, a class nor a tensor.
+        If an item is not a number, string, class, dtype, tensor, array, or a container of these.
     """
     if value is None or isinstance(value, (bool, int, float, str, torch.Tensor, torch.dtype)):
         return value
@@ -66,7 +66,7 @@ def plain(value: Any, argument: str) -> Any:
         return {str(name): plain(item, f"{argument}[{name!r}]") for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item, f"{argument}[{index}]") for index, item in enumerate(value)]
-    if hasattr(value, "tolist") and hasattr(value, "ndim"):  # numpy's arrays and scalars
+    if hasattr(value, "tolist") and hasattr(value, "ndim"):  # NumPy arrays and scalars
         return value.tolist()
     raise TypeError(
         f"{argument} is a {class_path(type(value))}, which a checkpoint cannot hold: give numbers, strings, "

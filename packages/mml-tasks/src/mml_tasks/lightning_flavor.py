@@ -1,4 +1,4 @@
-"""A hint for scripts that import the other Lightning."""
+"""Warn scripts that import the other Lightning package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 def hint_at_other_lightning(task: object) -> None:
     """Warn if the script uses ``lightning.pytorch``, whose trainer does not accept this package's tasks.
 
-    ``lightning.pytorch`` and ``pytorch_lightning`` each have classes of their own: a task is a
+    ``lightning.pytorch`` and ``pytorch_lightning`` have separate classes. A task is a
     ``pytorch_lightning.LightningModule``, which the trainer of the other package does not recognize.
     """
     names = vars(sys.modules["__main__"]) if "__main__" in sys.modules else {}
@@ -29,7 +29,7 @@ def _is_of_other(value: Any) -> bool:
 
 
 def _package(value: Any) -> str:
-    """Return the package of a module, or of a class or an object of Lightning's."""
+    """Return the Lightning package of a module, class or object: "lightning", "pytorch_lightning" or ""."""
     name = getattr(value, "__name__", "") if isinstance(value, type(sys)) else ""
     if not name:
         kind = value if isinstance(value, type) else type(value)

@@ -1,7 +1,7 @@
-"""Errors in physical units, exact over an epoch and all ranks whatever the sizes of their batches.
+"""Compute errors in physical units, exactly over an epoch and all ranks, for batches of any size.
 
-torchmetrics adds up errors and counts and divides once at the end. Missing labels are in neither, and
-updating waits for no device.
+torchmetrics sums errors and counts, and divides once at the end. Missing labels are excluded from both sums.
+Updates do not wait for the device.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from mml_tasks.loss_terms import LossTerms, labelled
 
 
 class MaskedMean(Metric):
-    """Mean of numbers where a mask says so, or its square root; NaN where nothing was ever seen.
+    """Mean of the numbers selected by a mask, or the square root of this mean; NaN if no number was selected.
 
     Parameters
     ----------
     root
-        Whether the result is the square root of the mean.
+        Whether to return the square root of the mean.
     """
 
     full_state_update = False
@@ -37,24 +37,24 @@ class MaskedMean(Metric):
         self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, values: Tensor, known: Tensor) -> None:
-        """Add numbers where ``known``, a bool tensor of their shape, holds."""
+        """Add the numbers for which ``known``, a bool tensor of the same shape, is True."""
         found = torch.where(known, values, torch.zeros_like(values)).sum()
         self.total = self.total + found.to(self.total)
         self.count = self.count + known.sum().to(self.count)
 
     def compute(self) -> Tensor:
-        """Divide."""
+        """Return the mean, or its square root."""
         mean = self.total / self.count
         return mean.sqrt() if self.root else mean
 
 
 class MeanLoss(Metric):
-    """Sum over targets of the mean of each one's loss, over the labels of an epoch and all ranks.
+    """Weighted sum over targets of the mean loss of each target, over the labels of an epoch and all ranks.
 
     Parameters
     ----------
     targets
-        How many targets.
+        Number of targets.
     """
 
     full_state_update = False
@@ -75,7 +75,7 @@ class MeanLoss(Metric):
         self.weights_seen = self.weights_seen + pad(seen.to(self.weights_seen), padding)
 
     def compute(self) -> Tensor:
-        """Divide and add up; a target without any label adds nothing."""
+        """Return the sum of the means. A target without labels adds zero."""
         return (self.totals / torch.where(self.weights_seen > 0, self.weights_seen, 1.0)).sum()
 
     def sums(self) -> Tensor:
@@ -83,12 +83,12 @@ class MeanLoss(Metric):
         return torch.stack([self.totals, self.weights_seen])
 
     def restore(self, sums: Tensor) -> None:
-        """Continue from sums that `sums` has returned."""
+        """Continue from a state that `sums` returned."""
         self.totals, self.weights_seen = sums.to(self.totals).unbind()
 
 
 def regression_metrics(key: str, extensive: bool) -> dict[str, Metric]:
-    """Make ``<key>_mae`` and ``<key>_rmse``; for extensive targets also ``<key>_per_atom_mae``."""
+    """Return metrics ``<key>_mae`` and ``<key>_rmse``, and ``<key>_per_atom_mae`` for extensive targets."""
     metrics: dict[str, Metric] = {f"{key}_mae": MaskedMean(), f"{key}_rmse": MaskedMean(root=True)}
     if extensive:
         metrics[f"{key}_per_atom_mae"] = MaskedMean()
@@ -96,14 +96,17 @@ def regression_metrics(key: str, extensive: bool) -> dict[str, Metric]:
 
 
 def classification_metrics(key: str) -> dict[str, Metric]:
-    """Make ``<key>_accuracy``."""
+    """Return the metric ``<key>_accuracy``."""
     return {f"{key}_accuracy": MaskedMean()}
 
 
 def update_regression(
     metrics: dict[str, Metric], key: str, prediction: Tensor, target: Tensor, natoms: Tensor
 ) -> None:
-    """Add a batch's errors; ``natoms`` [B] divides those per atom of a [B, 1] target, NaN is no label."""
+    """Add the errors of a batch; NaN is a missing label.
+
+    For the error per atom, errors of a [B, 1] target are divided by ``natoms`` [B].
+    """
     known, error = labelled(target), prediction - target
     for name, metric in metrics.items():
         if name == f"{key}_per_atom_mae":

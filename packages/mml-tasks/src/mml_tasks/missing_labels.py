@@ -1,4 +1,4 @@
-"""How many labels of an epoch are missing, over all ranks."""
+"""Count the missing labels of an epoch over all ranks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mml_tasks.ranks import sum_over_ranks
 
 
 class MissingLabels:
-    """Counts of one stage: rows of a target (structures, or atoms) without a label, and rows in all.
+    """Counts of one stage: rows of a target (structures or atoms) without a label, and all rows.
 
-    While training, the counts of each batch are summed over ranks together with the step's other sums, since
-    the end of a training epoch is no place for a reduction: there, the progress bar of rank zero computes
-    metrics, which are reductions too, while the other ranks do not.
+    In training, the counts of each batch are summed over ranks together with the other sums of the step. They
+    cannot be summed at the end of a training epoch: there, the progress bar of rank zero computes metrics,
+    which are reductions as well, while the other ranks do not.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class MissingLabels:
         self._summed: Tensor | None = None
 
     def add(self, key: str, target: Tensor) -> None:
-        """Count a batch's rows; a row lacks its label if any component does. The target is on the host."""
+        """Count the rows of a batch on the host; a row is missing if any of its components is NaN."""
         counts = self._counts.setdefault(key, [0, 0])
         if target.is_floating_point():
             counts[0] += int(
@@ -32,12 +32,12 @@ class MissingLabels:
         counts[1] += target.shape[0]
 
     def of_batch(self, keys: Sequence[str]) -> Tensor:
-        """Return the counts that are not summed over ranks yet, [2 * len(keys)], and forget them."""
+        """Return the counts that are not yet summed over ranks, [2 * len(keys)], and reset them."""
         counts = [number for key in keys for number in self._counts.pop(key, (0, 0))]
         return torch.tensor(counts, dtype=torch.float64)
 
     def add_sums(self, sums: Tensor) -> None:
-        """Add counts that `of_batch` returned, summed over ranks."""
+        """Add counts from `of_batch` that were summed over ranks."""
         self._summed = sums if self._summed is None else self._summed + sums
 
     def sums(self) -> Tensor | None:
@@ -45,17 +45,17 @@ class MissingLabels:
         return self._summed
 
     def reset(self) -> None:
-        """Forget all counts."""
+        """Reset all counts."""
         self._counts, self._summed = {}, None
 
     def take_sums(self, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Return (missing, rows) of each target from the sums, and start anew."""
+        """Return (missing, rows) of each target from the sums, and reset all counts."""
         numbers = [0] * (2 * len(keys)) if self._summed is None else self._summed.tolist()
         self.reset()
         return {key: (round(numbers[2 * i]), round(numbers[2 * i + 1])) for i, key in enumerate(keys)}
 
     def take(self, keys: Sequence[str], device: torch.device) -> dict[str, tuple[int, int]]:
-        """Return (missing, rows) of each target over all ranks, and start anew; every rank must call this."""
+        """Return (missing, rows) of each target over all ranks, and reset them; every rank must call this."""
         counts = self.of_batch(keys).to(torch.int64)
         self.add_sums(sum_over_ranks(counts.to(device)))
         return self.take_sums(keys)

@@ -1,4 +1,4 @@
-"""What `MultiTaskLitModule` is given: checked, completed, and made to share one encoder."""
+"""Check and complete the arguments of `MultiTaskLitModule`, and share one encoder among its tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_tasks(tasks: Sequence[Any]) -> None:
-    """Refuse what is no sequence of pairs of data set name and task, or cannot be trained together."""
+    """Raise an error if ``tasks`` are not pairs of data set name and task, or cannot be trained together."""
     if not tasks:
         raise ValueError("MultiTaskLitModule needs tasks: pairs of data set name and task")
     names: list[str] = []
@@ -46,7 +46,7 @@ def check_tasks(tasks: Sequence[Any]) -> None:
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse what is no option of AdamW."""
+    """Raise an error for unknown options of AdamW."""
     known = set(torch.optim.AdamW([torch.zeros(1)]).defaults)
     unknown = sorted(set(options) - known)
     if unknown:
@@ -57,7 +57,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def share_encoder(task: BaseTaskModule, encoder: nn.Module, first: BaseTaskModule) -> None:
-    """Put the shared encoder in place of the task's own, if they are alike."""
+    """Replace the encoder of a task by the shared encoder, if both have the same class and weight shapes."""
     if task.freeze_encoder != first.freeze_encoder:
         raise ValueError("freeze_encoder must be the same for all tasks: they have one encoder")
     if task.encoder is encoder:
@@ -79,7 +79,7 @@ def share_encoder(task: BaseTaskModule, encoder: nn.Module, first: BaseTaskModul
 def task_weights(
     given: Sequence[float] | Mapping[str, float] | None, names: Sequence[str]
 ) -> dict[str, float]:
-    """Return the weight of every task, given in their order or by name."""
+    """Return the weight of every task; ``given`` contains weights in the order of ``names`` or by name."""
     if given is None:
         return dict.fromkeys(names, 1.0)
     if not isinstance(given, Mapping):
@@ -93,19 +93,19 @@ def task_weights(
 def set_task_keys(
     task_map: nn.ModuleDict, given: Mapping[str, Sequence[str] | Mapping[str, Sequence[str]]]
 ) -> None:
-    """Give targets to tasks that were made without.
+    """Set the targets of tasks that were created without targets.
 
     Parameters
     ----------
     task_map
-        Data set name to class name to task.
+        Nested mapping from data set name to class name to task.
     given
-        Data set name to targets, or to a dict of class name to targets.
+        Dict from data set name to targets, or to a dict from class name to targets.
 
     Raises
     ------
     ValueError
-        If there is no such task, or it has other targets.
+        If a data set or a task does not exist, or a task already has other targets.
     """
     for dataset, keys in given.items():
         if dataset not in task_map:

@@ -1,4 +1,4 @@
-"""Which part of a batch, or which loader, belongs to which data set."""
+"""Assign batches, or parts of a batch, to data sets."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def batches_by_dataset(
     Parameters
     ----------
     batch
-        A dict of data set name to batch, None where a data set has no more; or the batch of one data set.
+        A dict from data set name to batch, None if a data set is exhausted; or the batch of one data set.
     datasets
-        Known names.
+        Names of all data sets.
     loaders
-        The loaders that the batch may come from, in a dict or a list, if one after the other is read.
+        Loaders that are read one after another, as a dict or a list.
     dataloader_idx
-        Which of them it comes from.
+        Index of the loader of this batch.
 
     Raises
     ------
     ValueError
-        If it cannot be told which data set a batch belongs to, or none has a batch.
+        If the data set of a batch cannot be determined, or no data set has a batch.
     """
     if not isinstance(batch, Mapping):
         raise ValueError(f"a batch must be a dict, got {type(batch).__name__}")

@@ -1,4 +1,4 @@
-"""The optimizer of a task, and learning-rate schedulers by name."""
+"""Build the optimizer of a task, and learning-rate schedulers by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 _HORIZONS = ("total_steps", "T_max")
 _COMPOSITE = ("SequentialLR", "ChainedScheduler")
 _WARM_UPS = ("LinearLR", "ConstantLR", "PolynomialLR")
-"""Their ``total_iters`` within a sequence defaults to the steps until the next milestone."""
+"""Schedulers whose ``total_iters`` defaults to the number of steps until the next milestone of a sequence."""
 _LIGHTNING_NAMES = ("interval", "frequency", "monitor")
 
 
@@ -29,13 +29,13 @@ def make_optimizers(
     Parameters
     ----------
     parameters
-        Parameters, or groups of them with options of their own.
+        Parameters, or parameter groups with their own options.
     scheduler_kwargs
-        Schedulers by the name of their class, each with its arguments; see `make_scheduler`.
+        Dict from the class name of a scheduler to its arguments; see `make_scheduler`.
     estimate_steps
-        Returns the number of optimizer steps of the run; called only where it is needed.
-    options
-        Of AdamW: ``lr``, ``weight_decay``.
+        Function that returns the number of optimizer steps of the run; called only if the number is needed.
+    **options
+        Options of AdamW, such as ``lr`` and ``weight_decay``.
     """
     optimizer = torch.optim.AdamW(parameters, **options)
     if not scheduler_kwargs:
@@ -69,16 +69,16 @@ def make_scheduler(
 ) -> dict[str, Any]:
     """Build one scheduler and the options with which Lightning steps it.
 
-    A scheduler that needs the length of the run (``total_steps`` of ``OneCycleLR``, ``T_max`` of
-    ``CosineAnnealingLR``) and is not given it gets the run's number of optimizer steps, and is stepped once
-    for each of them. The same holds for every ``OneCycleLR``, whose ``max_lr`` defaults to the task's ``lr``,
-    and for ``SequentialLR`` and ``ChainedScheduler``. All others count epochs, as in Lightning, unless
-    ``interval`` is among their arguments.
+    Some schedulers need the length of the run: ``total_steps`` of ``OneCycleLR``, ``T_max`` of
+    ``CosineAnnealingLR``. If it is not given, it is set to the number of optimizer steps of the run, and the
+    scheduler is stepped once per optimizer step. Every ``OneCycleLR``, whose ``max_lr`` defaults to the
+    task's ``lr``, and ``SequentialLR`` and ``ChainedScheduler`` are also stepped once per optimizer step. All
+    other schedulers count epochs, as in Lightning, unless ``interval`` is among their arguments.
 
-    ``SequentialLR`` and ``ChainedScheduler`` take ``schedulers``, a list of dicts such as this function takes
-    them, each with one name and its arguments. ``milestones`` of ``SequentialLR`` are steps, or fractions of
-    the run if they are below 1; a scheduler between two milestones that needs a length gets the number of
-    steps between them. Warm-up and decay, for example::
+    ``SequentialLR`` and ``ChainedScheduler`` take ``schedulers``, a list of dicts, each with one scheduler
+    name and its arguments. ``milestones`` of ``SequentialLR`` are steps, or fractions of the run if they are
+    below 1. A scheduler between two milestones that needs a length gets the number of steps between them. For
+    example, warm-up and decay::
 
         {"SequentialLR": {
             "schedulers": [{"LinearLR": {"start_factor": 0.01}}, {"CosineAnnealingLR": {}}],
@@ -88,20 +88,27 @@ def make_scheduler(
     Parameters
     ----------
     name
-        A class of ``torch.optim.lr_scheduler``.
+        Name of a class in ``torch.optim.lr_scheduler``.
     kwargs
-        Its arguments; ``interval``, ``frequency`` and ``monitor`` are passed to Lightning instead.
+        Arguments of the scheduler. ``interval``, ``frequency`` and ``monitor`` are passed to Lightning
+        instead.
     optimizer
-        The optimizer that it schedules.
+        Optimizer whose learning rate is scheduled.
     lr
-        The task's learning rate, or one for each of the optimizer's groups of parameters.
+        Learning rate of the task, or a list with one for each parameter group of the optimizer.
     estimate_steps
-        Returns the number of optimizer steps of the run; called only if it is needed.
+        Function that returns the number of optimizer steps of the run; called only if the number is needed.
+
+    Returns
+    -------
+    dict
+        Configuration of the scheduler for Lightning, with ``"scheduler"`` and ``"interval"``.
 
     Raises
     ------
     ValueError
-        If the scheduler is unknown, its arguments do not fit, or the run has no end and a length is needed.
+        If the scheduler is unknown, its arguments are invalid, or it needs the length of a run without an
+        end.
     """
     lightning = {key: kwargs[key] for key in _LIGHTNING_NAMES if key in kwargs}
     arguments = {key: value for key, value in kwargs.items() if key not in _LIGHTNING_NAMES}
@@ -124,7 +131,7 @@ def _build(
     length: Callable[[], float],
     where: str,
 ) -> tuple[Any, bool]:
-    """Return a scheduler, and whether it counts steps."""
+    """Return a scheduler, and whether it counts steps instead of epochs."""
     if name not in known_schedulers():
         raise ValueError(f"{where} names the unknown scheduler {name!r}; known are {known_schedulers()}")
     scheduler_class = getattr(lr_scheduler, name)
@@ -153,7 +160,7 @@ def _compose(
     lr: float | list[float],
     estimate_steps: Callable[[], float],
 ) -> Any:
-    """Return a scheduler of schedulers, which counts steps."""
+    """Return a scheduler that combines other schedulers and counts steps."""
     where = f"scheduler_kwargs[{name!r}]"
     parts = arguments.get("schedulers")
     known = {"schedulers", "milestones"} if name == "SequentialLR" else {"schedulers"}
@@ -186,7 +193,7 @@ def _compose(
             options["total_iters"] = _finite(steps(), where, "total_iters")
         made.append(_build(kind, options, optimizer, lr, steps, f"{where}.schedulers[{i}]")[0])
     with warnings.catch_warnings():
-        # torch 2.15 warns of its own use of an argument of step() that is deprecated.
+        # torch 2.15 warns about its own use of a deprecated argument of step().
         warnings.filterwarnings("ignore", message=".*epoch parameter in `scheduler.step\\(\\)`.*")
         if name == "SequentialLR":
             return lr_scheduler.SequentialLR(optimizer, made, bounds)

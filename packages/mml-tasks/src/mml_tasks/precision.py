@@ -1,7 +1,8 @@
-"""Precision of labels, batches and predictions, whatever the trainer's precision is.
+"""Keep the precision of labels, batches and predictions independent of the trainer's precision.
 
-Energies of all-electron codes are of the order of 1e5 eV per atom, errors of the order of 1e-3 eV: single
-precision cannot hold both. Labels therefore stay in float64 until a reference energy or a mean is subtracted.
+Energies of all-electron codes are of the order of 1e5 eV per atom, errors of the order of 1e-3 eV. Single
+precision cannot represent both. Labels therefore stay in float64 until a reference energy or a mean is
+subtracted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mml_tasks.dgl_view import DGLView
 
 
 def supports_float64(device: torch.device) -> bool:
-    """Return whether a device computes in float64: Apple's GPUs and some Intel GPUs do not."""
+    """Return whether a device supports float64. Apple's GPUs and some Intel GPUs do not."""
     if device.type == "xpu":
         return bool(torch.xpu.get_device_properties(device).has_fp64)
     return device.type != "mps"
@@ -33,7 +34,10 @@ def widened(values: Tensor) -> Tensor:
 
 
 class HostLabels:
-    """Labels by name that stay on the host when their batch is moved, which looks into mappings only."""
+    """Labels by name that stay on the host when their batch is moved to a device.
+
+    Moving a batch only visits mappings, and this class is not a mapping.
+    """
 
     def __init__(self, labels: Mapping[str, Tensor]) -> None:
         self._labels = labels
@@ -51,8 +55,8 @@ class HostLabels:
 def keep_labels(trainer: pl.Trainer) -> None:
     """Exempt ``targets`` from the conversion that a trainer's precision plugin applies to every batch.
 
-    ``bf16-mixed`` and ``16-mixed`` convert a batch to float32, and ``bf16-true`` to bfloat16, before any hook
-    of the module sees it. `give_back_labels` undoes this.
+    ``bf16-mixed`` and ``16-mixed`` convert a batch to float32, and ``bf16-true`` converts it to bfloat16,
+    before the module's hooks receive it. `give_back_labels` undoes this.
     """
     plugin: Any = trainer.precision_plugin
     if "convert_input" not in vars(plugin):
@@ -75,9 +79,9 @@ def _convert_all_but_targets(convert: Any, batch: Any) -> Any:
 
 
 def matched_to(module: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a batch whose graph is in float64 if the module's parameters are; else the batch as it is.
+    """Return a batch whose graph is in float64 if the module's parameters are, else the unchanged batch.
 
-    Lightning's ``64-true`` converts the tensors of a batch, but does not look into graphs.
+    Lightning's ``64-true`` converts the tensors of a batch, but not those inside graphs.
     """
     parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
     if parameter is None or parameter.dtype != torch.float64 or "graph" not in batch:
@@ -107,7 +111,7 @@ def _double(value: Any) -> Any:
 
 
 def prepare_precision(module: pl.LightningModule) -> None:
-    """Set up a module for the trainer's precision; refuse one in which a fit cannot succeed.
+    """Prepare a module for the trainer's precision, and raise an error for one in which training fails.
 
     Under ``64-true``, Lightning converts a module only after it has loaded a checkpoint, which would round
     the weights of a resumed run.
@@ -115,8 +119,8 @@ def prepare_precision(module: pl.LightningModule) -> None:
     Raises
     ------
     ValueError
-        If weights are to be trained in float16: AdamW's epsilon of 1e-8 is zero there, and gradients overflow
-        without a scaler, so that weights become NaN.
+        If weights would be trained in float16. AdamW's epsilon of 1e-8 is zero in float16, and gradients
+        overflow without a scaler, so that weights become NaN.
     """
     precision = str(module.trainer.precision)
     if precision == "64-true":

@@ -1,4 +1,4 @@
-"""Predictions of one batch, outside a trainer."""
+"""Predict a batch without a trainer."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import nn
 
 
 def predict_batch(task: pl.LightningModule, batch: Mapping[str, Any]) -> Any:
-    """Return what ``predict_step`` makes of a batch, in evaluation mode, without gradients.
+    """Return the output of ``predict_step`` for a batch, in evaluation mode and without gradients.
 
-    The batch goes to the device of the task; modes of the task's modules are as before afterwards.
+    The batch is moved to the device of the task. Afterwards, each module of the task is in its previous mode.
     """
     with evaluation_mode(task), torch.no_grad():
         return task.predict_step(move_data_to_device(batch, task.device), 0)
@@ -23,7 +23,7 @@ def predict_batch(task: pl.LightningModule, batch: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Set evaluation mode, and afterwards the mode that each module had."""
+    """Set evaluation mode within a context, and restore the mode of each submodule afterwards."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:

@@ -1,8 +1,8 @@
-"""How far a training run has come, from what its trainer is going to do.
+"""Compute the progress of a training run from the length that its trainer plans.
 
-Lightning's ``Trainer.estimated_stepping_batches`` is no help where it matters here: it takes the accumulation
-of the first epoch for all epochs where a `GradientAccumulationScheduler` changes it, gives -1 or infinity for
-a run without a known end, and says nothing about epochs.
+Lightning's ``Trainer.estimated_stepping_batches`` is not sufficient for this. If a
+`GradientAccumulationScheduler` changes the accumulation, it uses that of the first epoch for all epochs. For
+a run without a known end it returns -1 or infinity, and it does not count epochs.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from mml_tasks.schedules.base import fraction_of
 
 
 def step_index(trainer: pl.Trainer) -> int:
-    """Return how many steps were taken: optimizer steps, or batches where the module optimises manually.
+    """Return the number of completed steps: optimizer steps, or batches under manual optimization.
 
-    Under manual optimisation, a module takes as many optimizer steps a batch as it likes.
+    Under manual optimization, a module may take any number of optimizer steps per batch.
     """
     if trainer.lightning_module.automatic_optimization:
         return trainer.global_step
@@ -29,12 +29,12 @@ def step_index(trainer: pl.Trainer) -> int:
 
 
 class EpochLengths:
-    """How many optimizer steps each epoch has.
+    """Number of optimizer steps in each epoch.
 
     Parameters
     ----------
     segments
-        ``(first epoch, steps per epoch)``, ascending from epoch zero.
+        Pairs ``(first epoch, steps per epoch)``, ascending from epoch zero.
     """
 
     def __init__(self, segments: Sequence[tuple[int, int]]) -> None:
@@ -46,11 +46,11 @@ class EpochLengths:
 
     @classmethod
     def of(cls, trainer: pl.Trainer) -> EpochLengths | None:
-        """Return them for a trainer whose data are set up, or None where the data have no length."""
+        """Return the lengths for a trainer whose data are set up, or None if the data have no length."""
         batches = trainer.num_training_batches
         if math.isinf(batches):
             return None
-        # Lightning steps at the last batch of an epoch, whatever was accumulated; DeepSpeed does not.
+        # Lightning steps at the last batch of an epoch, even if the window is incomplete; DeepSpeed does not.
         whole = math.floor if trainer.strategy.handles_gradient_accumulation else math.ceil
         accumulation = {0: trainer.accumulate_grad_batches}
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -61,34 +61,35 @@ class EpochLengths:
         return cls([(epoch, max(whole(batches / accumulation[epoch]), 1)) for epoch in sorted(accumulation)])
 
     def steps_before(self, epoch: int) -> int:
-        """Return how many steps the epochs before this one have."""
+        """Return the number of steps in all epochs before this one."""
         i = bisect_right(self.epochs[: len(self.starts)], epoch) - 1
         return self.starts[i] + (epoch - self.epochs[i]) * self.lengths[i]
 
     def epoch_of(self, step: int) -> int:
-        """Return the epoch that a step is in."""
+        """Return the epoch that contains a step."""
         i = bisect_right(self.starts, step) - 1
         return self.epochs[i] + (step - self.starts[i]) // self.lengths[i]
 
 
 class TrainingPlan:
-    """The steps and epochs that a trainer is going to do, and where it is now.
+    """The steps and epochs that a trainer is going to run, and its current position.
 
-    The plan is what bounds the run: ``max_steps`` and ``max_epochs``, both of which ``fast_dev_run`` sets;
-    the number of batches of this rank after ``limit_train_batches``, ``overfit_batches``, the distributed
-    sampler and the way in which several loaders are combined; and ``accumulate_grad_batches``. What may end
-    a run early (early stopping, ``max_time``) changes no plan, and ``min_steps`` and ``min_epochs`` only say
-    how early.
+    The plan follows from the limits of the run: ``max_steps`` and ``max_epochs``, which ``fast_dev_run`` also
+    sets; the number of batches of this rank after ``limit_train_batches``, ``overfit_batches``, the
+    distributed sampler and the combination of several loaders; and ``accumulate_grad_batches``. Early
+    stopping and ``max_time`` may end a run early, but do not change the plan. ``min_steps`` and
+    ``min_epochs`` only determine how early it may end.
 
-    Nothing is remembered: a run that was resumed is as far as its restored counters say. The plan is for runs
-    whose epochs are all alike, and are resumed with the batches and ranks they began with.
+    The plan has no state: the progress of a resumed run follows from its restored counters. The plan requires
+    that all epochs have the same length, and that a run is resumed with the same batches and the same number
+    of ranks.
 
     Parameters
     ----------
     trainer
-        A trainer that is about to train: its loaders must be set up, as they are from ``on_train_start`` on.
+        A trainer that is about to train. Its loaders must be set up, as they are from ``on_train_start`` on.
     total_steps, total_epochs
-        What to take as the length of the run instead.
+        Lengths of the run that replace those of the trainer.
     """
 
     def __init__(
@@ -117,10 +118,10 @@ class TrainingPlan:
         return None if max_epochs == -1 else max_epochs
 
     def position(self) -> tuple[int, int]:
-        """Return the next step and the epoch that it is in, both counted from zero.
+        """Return the next step and its epoch, both counted from zero.
 
-        Under ``max_steps``, Lightning 2.6 counts wrong after resuming from the end of an epoch: it trains on
-        one more batch of that epoch. There the epoch follows from the steps.
+        Under ``max_steps``, Lightning 2.6 counts incorrectly after resuming from the end of an epoch: it
+        trains on one more batch of that epoch. In this case, the epoch is computed from the steps.
         """
         step = step_index(self._trainer)
         if self._lengths is not None and self._trainer.max_steps != -1:
@@ -128,12 +129,12 @@ class TrainingPlan:
         return step, self._trainer.current_epoch
 
     def total(self, frequency: Literal["step", "epoch"]) -> int:
-        """Return how many steps or epochs the run has.
+        """Return the number of steps or epochs of the run.
 
         Raises
         ------
         ValueError
-            If nothing says so.
+            If the number is unknown.
         """
         total = self._total_steps if frequency == "step" else self._total_epochs
         if total is None:
@@ -141,11 +142,11 @@ class TrainingPlan:
         return total
 
     def fraction(self, frequency: Literal["step", "epoch"], index: int) -> float:
-        """Return how far the run is at a step or an epoch: 0 at the first, 1 at the last."""
+        """Return the progress of the run at a step or an epoch: 0 at the first, 1 at the last."""
         return fraction_of(index, self.total(frequency))
 
     def is_last(self, step: int) -> bool:
-        """Whether a step is the last, where that is known."""
+        """Return whether a step is known to be the last one."""
         return self._total_steps is not None and step == self._total_steps - 1
 
     def _reason(self, frequency: str) -> str:

@@ -1,4 +1,4 @@
-"""The few things that ranks tell each other: sums, rows and plain objects."""
+"""Exchange sums, rows and plain objects between ranks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """Return the number of ranks that train together; 1 where no process group runs."""
+    """Return the number of ranks that train together; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -26,9 +26,9 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 
 def rows_of_all_ranks(values: Tensor) -> Tensor:
-    """Return the numbers [n] of all ranks, [sum of n], the same on each; every rank must call this.
+    """Return the values [n] of all ranks, concatenated and equal on each rank; every rank must call this.
 
-    Ranks may have different ``n``; to learn the largest, the host waits for the device.
+    ``n`` may differ between ranks. The host waits for the device to find the largest ``n``.
     """
     ranks = world_size()
     if ranks == 1:
@@ -44,7 +44,7 @@ def rows_of_all_ranks(values: Tensor) -> Tensor:
 
 
 def objects_of_all_ranks(value: T) -> list[T]:
-    """Return the plain objects of all ranks, in their order; every rank must call this."""
+    """Return the plain objects of all ranks, in rank order; every rank must call this."""
     ranks = world_size()
     if ranks == 1:
         return [value]

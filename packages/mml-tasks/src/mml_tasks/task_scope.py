@@ -1,4 +1,4 @@
-"""Where a task stands that is part of another module: what it logs as, and which data are its own."""
+"""Describe the position of a task inside another module: its name for logging and its data set."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mml_tasks.protocols import HasTargetStatistics
 
 @dataclass(frozen=True)
 class TaskScope:
-    """The place of a task in a module of several.
+    """Position of a task inside a module of several tasks.
 
     Parameters
     ----------
     module
-        The one that the trainer knows.
+        The module that the trainer trains.
     name
-        What metrics of the task begin with, before a slash.
+        Prefix of the task's metrics, followed by a slash.
     dataset
-        The data set that the task learns from.
+        Data set of the task.
     datasets
-        Those of all tasks of the module.
+        Data sets of all tasks of the module.
     """
 
     module: pl.LightningModule
@@ -33,24 +33,24 @@ class TaskScope:
     datasets: tuple[str, ...]
 
     def log(self, name: str, value: Any, **options: Any) -> None:
-        """Log through the module, under the task's name."""
+        """Log through the module, under the name of the task."""
         options |= {"prog_bar": False, "add_dataloader_idx": False}
         self.module.log(f"{self.name}/{name}", value, **options)
 
     def loader_of(self, loaders: Any) -> Any:
-        """Return the task's own loader where there is one for each data set."""
-        loaders = getattr(loaders, "iterables", loaders)  # of a CombinedLoader
+        """Return the loader of the task's data set, if each data set has its own loader; else all loaders."""
+        loaders = getattr(loaders, "iterables", loaders)  # if it is a CombinedLoader
         return loaders.get(self.dataset, loaders) if isinstance(loaders, Mapping) else loaders
 
     def statistics(self) -> Mapping[str, Mapping[str, Any]] | None:
-        """Return the statistics of the data set's targets, or None where the data module has none.
+        """Return the statistics of the data set's targets, or None if the data module does not provide any.
 
-        A data module of several data sets has them by the name of the data set.
+        A data module of several data sets provides them by the name of the data set.
 
         Raises
         ------
         ValueError
-            If there are several data sets, and the data module's statistics are not told apart by them.
+            If there are several data sets, and the statistics of the data module are not grouped by data set.
         """
         datamodule = getattr(self.module.trainer, "datamodule", None)
         if not isinstance(datamodule, HasTargetStatistics):

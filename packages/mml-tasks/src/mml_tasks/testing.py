@@ -1,4 +1,4 @@
-"""Small crystals, graphs by brute force and a toy encoder, for tests without the other packages."""
+"""Small crystals, brute-force graphs and a toy encoder, for tests without the other packages."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ CUTOFF = 4.0
 
 
 class ToyEmbeddings(NamedTuple):
-    """What `ToyEncoder` returns."""
+    """Output of `ToyEncoder`."""
 
     system_embedding: Tensor
     point_embedding: Tensor
 
 
 class ToyEncoder(nn.Module):
-    """Sum over neighbours of (element embedding) * (radial filter) * (envelope), then a small network.
+    """Encoder for tests: a sum over neighbors, followed by a small network.
+
+    The sum runs over (element embedding) * (radial filter) * (envelope).
 
     Parameters
     ----------
     output_dim
         Width of the embeddings.
     cutoff
-        Where the envelope ``(1 - (d / cutoff)**2)**3`` reaches zero, angstrom.
+        Distance at which the envelope ``(1 - (d / cutoff)**2)**3`` reaches zero, in angstrom.
     """
 
     def __init__(self, output_dim: int = 8, cutoff: float = CUTOFF) -> None:
@@ -41,7 +43,7 @@ class ToyEncoder(nn.Module):
         self.register_buffer("centres", torch.linspace(0.0, 1.0, 8), persistent=False)
 
     def forward(self, batch: Mapping[str, Any]) -> ToyEmbeddings:
-        """Embed atoms, and structures by the mean over their atoms."""
+        """Embed atoms, and embed structures as the mean over their atoms."""
         graph = batch["graph"]
         source, target = graph.edge_index
         vectors = graph.pos[target] + graph.offsets - graph.pos[source]
@@ -55,18 +57,18 @@ class ToyEncoder(nn.Module):
 
 
 def toy_graph(atomic_numbers: Tensor, pos: Tensor, cell: Tensor, cutoff: float = CUTOFF) -> SimpleNamespace:
-    """Return the periodic graph of one structure: every pair of images within ``cutoff``, by trying all.
+    """Return the periodic graph of one structure; edges within ``cutoff`` are found by brute force.
 
     Parameters
     ----------
     atomic_numbers
-        [N] int64.
+        Atomic numbers, [N] int64.
     pos
-        [N, 3], angstrom.
+        Positions, [N, 3] in angstrom.
     cell
-        [3, 3], rows are the lattice vectors, angstrom.
+        Lattice vectors as rows, [3, 3] in angstrom.
     cutoff
-        Longest edge, angstrom.
+        Maximum length of an edge, in angstrom.
     """
     heights = 1 / torch.linalg.inv(cell).norm(dim=0)
     frac = pos @ torch.linalg.inv(cell)
@@ -93,7 +95,7 @@ def toy_graph(atomic_numbers: Tensor, pos: Tensor, cell: Tensor, cutoff: float =
 def toy_batch(
     graphs: Sequence[SimpleNamespace], targets: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
-    """Return the batch of several structures; ``targets`` are those of the batch."""
+    """Return a batch of several structures; ``targets`` are the targets of the whole batch."""
     starts = torch.cumsum(torch.tensor([0, *[len(graph.pos) for graph in graphs]]), 0).tolist()
     edges = [graph.edge_index + start for graph, start in zip(graphs, starts, strict=False)]
     joined = {
@@ -115,7 +117,7 @@ def toy_batch(
 def random_structure(
     seed: int, atoms: int = 4, dtype: torch.dtype = torch.float64
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return atomic numbers [N], positions [N, 3] and a triclinic cell [3, 3] drawn from ``seed``."""
+    """Return atomic numbers [N], positions [N, 3] and a triclinic cell [3, 3], drawn with ``seed``."""
     generator = torch.Generator().manual_seed(seed)
     cell = (torch.eye(3) * 4 + torch.rand(3, 3, generator=generator) - 0.5).to(dtype)
     grid = torch.tensor(list(product([0.0, 0.5], repeat=3)), dtype=dtype)

@@ -1,4 +1,4 @@
-"""What Lightning's averaging of weights needs from a task that is completed by its data."""
+"""Make Lightning's weight averaging work with tasks that are built from their data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pytorch_lightning import callbacks
 
 
 def copy_again(trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-    """Let callbacks that average weights copy the module once more, now that it has all its parts.
+    """Let callbacks that average weights copy the module again once it has all of its parts.
 
-    Lightning 2.6 calls the ``setup`` of callbacks, where the average is made as a copy of the module, before
-    that of the module: heads of targets that were taken from the data, and numbers of normalisers, would be
-    missing in the average. Older Lightnings have no such callback. A task inside another module leaves it to
-    that.
+    Lightning 2.6 calls the ``setup`` of callbacks, which copies the module as the initial average, before the
+    ``setup`` of the module. Heads of targets that were inferred from the data, and statistics of normalizers,
+    would be missing in the average. Older versions of Lightning do not have this callback. If a task is part
+    of another module, that module calls this function instead.
     """
     if trainer.lightning_module is not module:
         return
