@@ -1,4 +1,4 @@
-"""Optimizer and learning-rate scheduler of the command line, which take the place of the task's own."""
+"""Optimizer and learning-rate scheduler of the command line, which replace those of the task."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ _IGNORED = ("scheduler_kwargs", "lr_scaling", "weight_decay")
 
 
 def check_optimizer(config: Any, given: Collection[str]) -> str | None:
-    """Refuse options that an optimizer of the command line would switch off silently.
+    """Reject options that would silently have no effect because of the command line's optimizer.
 
     Parameters
     ----------
     config
         The parsed config of a fit.
     given
-        The keys that the command line gives.
+        Keys that are set on the command line.
 
     Returns
     -------
     str or None
-        What is not used then, in one sentence.
+        A sentence that names the unused option. None if all options are used.
 
     Raises
     ------
     ValueError
-        If there is a scheduler without an optimizer, or the model is told how to make its own optimizer.
+        If a scheduler is set without an optimizer, or if an optimizer is set together with options for the
+        model's own optimizer.
     """
     optimizer, scheduler = config.get("optimizer"), config.get("lr_scheduler")
     if not optimizer:
@@ -61,17 +62,17 @@ def check_optimizer(config: Any, given: Collection[str]) -> str | None:
 
 
 def configure_optimizers(module: LightningModule, optimizer: Any, scheduler: Any) -> Any:
-    """Return new optimizers and schedulers of the command line, for the parameters that the module has now.
+    """Create the optimizer and scheduler of the command line for the module's current parameters.
 
-    Lightning's command line makes them once, before the module has seen the data: heads of targets that are
-    found in the data would never be trained, and options of a run that is continued could not be compared.
+    Lightning's command line creates them before the module has seen the data. Heads of targets that are found
+    in the data would then never be trained, and the options of a continued run could not be compared.
 
     Parameters
     ----------
     module
-        The module that is trained.
+        Module to train.
     optimizer, scheduler
-        Class path and arguments; the scheduler may be None.
+        Class path and arguments. The scheduler may be None.
     """
     made = instantiate_class([p for p in module.parameters() if p.requires_grad], optimizer)
     schedule = instantiate_class(made, scheduler) if scheduler else None

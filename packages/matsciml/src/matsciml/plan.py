@@ -1,4 +1,4 @@
-"""What is decided before Lightning's parser runs: which run directory, which checkpoint, which config."""
+"""Select the run directory, the checkpoint and the config before Lightning's parser runs."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from matsciml.run_directory import checkpoint_of, find_checkpoint, new_run, runs
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Where a command works.
+    """The run directory, the checkpoint and the options of a command.
 
     Attributes
     ----------
     command
         ``fit``, ``validate``, ``test`` or ``predict``.
     arguments
-        The rest of the command line, with the config that it does not give.
+        Arguments after the command. A ``--config`` option is added if the command line does not contain one.
     given
-        The keys that the command line itself gives, such as ``trainer.max_epochs``.
+        Keys that are set on the command line, such as ``trainer.max_epochs``.
     run
-        The run's directory; it is made when the work starts, so that a mistake leaves nothing behind.
+        Directory of the run. It is created only when the work starts, so that an error leaves no directory
+        behind.
     checkpoint
-        The checkpoint that is going to be loaded.
+        Checkpoint to load, or None.
     init_from
-        The checkpoint whose weights a new fit starts from.
+        Checkpoint from whose weights a new fit starts, or None.
     normalizer
-        ``keep`` or ``refit``, with ``init_from``.
+        ``keep`` or ``refit`` with `init_from`, and None otherwise.
     schedule
-        What becomes of the learning-rate schedule of a run that is continued, if that was given.
+        ``--schedule`` for the learning-rate schedule of a continued run, or None.
     untrained
-        Whether random weights are to be evaluated.
+        Whether to evaluate random weights.
     config
-        The config of which options are overridden, or the configs.
+        Paths of the configs, joined by commas, or the text ``the default config``.
     name
-        What ``--name`` or a config calls the run.
+        Name of the run from ``--name`` or a config, or None.
     continued
-        The run directory is that of an interrupted run.
+        Whether the run directory is that of an interrupted run.
     """
 
     command: str
@@ -59,26 +60,26 @@ class RunPlan:
 
 
 def plan_run(command: str, arguments: list[str], default_config: Path) -> RunPlan:
-    """Read the few options that must be known early.
+    """Read the options that must be known before Lightning's parser runs.
 
-    ``test``, ``validate`` and ``predict`` take the best checkpoint of the newest run with the name, unless
-    another one is given or an untrained model is asked for.
+    ``test``, ``validate`` and ``predict`` use the best checkpoint of the newest run with the given name,
+    unless another checkpoint or an untrained model is requested.
 
     Parameters
     ----------
     command
         ``fit``, ``validate``, ``test`` or ``predict``.
     arguments
-        What follows it on the command line.
+        Arguments after the command.
     default_config
-        The config where none is given; a checkpoint brings that of its run.
+        Config to use if neither the command line nor the run of a checkpoint provides one.
 
     Raises
     ------
     FileNotFoundError
-        The checkpoint is not there.
+        If the checkpoint does not exist.
     ValueError
-        A config is no YAML, the name no directory name, or options contradict each other.
+        If a config is not valid YAML, the name is not a directory name, or options contradict each other.
     """
     given = frozenset(option_keys(arguments))
     known = _own_options(arguments)
@@ -128,13 +129,13 @@ def option_keys(arguments: list[str]) -> list[str]:
     Parameters
     ----------
     arguments
-        What follows the command.
+        Arguments after the command.
     """
     return [a.lstrip("-").partition("=")[0].rstrip("+") for a in arguments if a.startswith("-")]
 
 
 def _own_options(arguments: list[str]) -> argparse.Namespace:
-    """Read the options that decide on the run directory, before Lightning's parser runs."""
+    """Read the options that determine the run directory, before Lightning's parser runs."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action="append", default=[])
     for option in ("ckpt_path", "init_from", "normalizer", "schedule", "name", "runs_dir"):
@@ -157,7 +158,7 @@ def _own_options(arguments: list[str]) -> argparse.Namespace:
 
 
 def _read(configs: list[str]) -> dict[str, Any]:
-    """Return the top level of configs; later ones win, as in Lightning's parser."""
+    """Return the merged top-level keys of configs. Later configs win, as in Lightning's parser."""
     found: dict[str, Any] = {}
     for path in map(Path, configs):
         try:
@@ -170,7 +171,7 @@ def _read(configs: list[str]) -> dict[str, Any]:
 
 
 def _check_options(command: str, known: argparse.Namespace, given: frozenset[str]) -> None:
-    """Refuse options that would be ignored or contradict each other."""
+    """Reject options that would be ignored or that contradict each other."""
     if command == "fit":
         if "untrained" in given:
             raise ValueError("--untrained evaluates random weights: it is for test, validate and predict")
@@ -209,7 +210,7 @@ def _check_options(command: str, known: argparse.Namespace, given: frozenset[str
 
 
 def _find(runs: Path, known: argparse.Namespace) -> Path | None:
-    """Return the checkpoint that the options name."""
+    """Return the checkpoint that the options select."""
     if known.ckpt_path in ("last", "best"):
         if known.by_default:
             return _best_of(runs, known)
@@ -218,7 +219,7 @@ def _find(runs: Path, known: argparse.Namespace) -> Path | None:
 
 
 def _best_of(runs: Path, known: argparse.Namespace) -> Path:
-    """Return the best checkpoint for a command that was not told which one to evaluate."""
+    """Return the best checkpoint for a command without ``--ckpt_path``."""
     name = known.name or "fit"
     try:
         return find_checkpoint(runs, name, known.ckpt_path)
@@ -233,7 +234,7 @@ def _best_of(runs: Path, known: argparse.Namespace) -> Path:
 
 
 def _find_init(runs: Path, known: argparse.Namespace) -> Path | None:
-    """Return the checkpoint whose weights a new run starts from."""
+    """Return the checkpoint from whose weights a new run starts."""
     if known.init_from in ("last", "best"):
         return find_checkpoint(runs, known.name or "fit", known.init_from, "--init_from")
     return _file("--init_from", known.init_from)
@@ -246,6 +247,6 @@ def _file(option: str, path: str | None) -> Path | None:
 
 
 def _config_of(checkpoint: Path) -> Path | None:
-    """Return the config of the run that a checkpoint belongs to, where it is there."""
+    """Return the config of the run that a checkpoint belongs to, or None if the file does not exist."""
     config = checkpoint.parent.parent / "config.yaml"
     return config if config.is_file() else None

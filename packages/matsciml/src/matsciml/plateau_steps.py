@@ -1,4 +1,4 @@
-"""The step of `ReduceLROnPlateau` that a checkpoint at the end of an epoch comes too early for."""
+"""Complete the step of `ReduceLROnPlateau` that checkpoints at the end of an epoch do not contain."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class PlateauSteps(Callback):
-    """Makes up for the step of ``ReduceLROnPlateau`` when a run continues between two epochs.
+    """Callback that repeats the missed step of ``ReduceLROnPlateau`` when a run continues between two epochs.
 
-    Lightning writes the checkpoints of an epoch before this step, and does not take it when the run
-    continues. The monitored value is saved with the checkpoint, and the step is taken before the first batch.
+    Lightning writes the checkpoints of an epoch before this step, and does not perform the step when the run
+    continues. This callback saves the monitored value in the checkpoint and performs the step before the
+    first batch.
 
-    It must come before callbacks that save at the start of an epoch.
+    The callback must precede callbacks that save at the start of an epoch.
     """
 
     def __init__(self) -> None:
@@ -22,21 +23,21 @@ class PlateauSteps(Callback):
         self._loaded: dict[str, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remember the trainer, which has the schedulers."""
+        """Store the trainer, which provides the schedulers."""
         self._trainer, self._due = trainer, False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the step is due."""
+        """Record that the step is due."""
         self._due = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the step has been taken."""
+        """Record that the step has been performed."""
         self._due = False
 
     on_train_end = on_train_epoch_start
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the step that is missing in the checkpoint."""
+        """Perform the step that the checkpoint does not contain."""
         for config in _plateaus(trainer):
             if config.monitor in self._loaded and trainer.current_epoch % config.frequency == 0:
                 pl_module.lr_scheduler_step(config.scheduler, self._loaded[config.monitor])
@@ -52,7 +53,7 @@ class PlateauSteps(Callback):
         return {"monitored": {name: values[name].detach().cpu() for name in sorted(monitored)}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the values until training starts."""
+        """Store the values until training starts."""
         self._loaded = state_dict["monitored"]
 
 

@@ -1,4 +1,4 @@
-"""The report's figures, as SVG text, drawn on figure objects of their own: pyplot's state is left alone."""
+"""Figures of the report as SVG text. They are created without pyplot, whose state does not change."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ Curve = list[tuple[float, float]]
 
 
 def read_metrics(path: Path) -> dict[str, Curve]:
-    """Return every logged series of a metrics.csv as (step, value) points.
+    """Return every logged series of a metrics.csv as a list of (step, value) points.
 
     Parameters
     ----------
     path
-        The file; a missing one gives no series.
+        Path of the file. If it does not exist, the result is empty.
     """
     series: dict[str, Curve] = {}
     if not path.is_file():
@@ -58,7 +58,7 @@ def read_metrics(path: Path) -> dict[str, Curve]:
 
 
 def learning_curves(series: dict[str, Curve]) -> str:
-    """Draw the losses, and the validation errors in physical units, against the optimizer step."""
+    """Plot the losses, and the validation errors in physical units, against the optimizer step."""
     losses = [
         (k, label) for k, label in (("train_loss", "training"), ("val_loss", "validation")) if k in series
     ]
@@ -80,14 +80,14 @@ def learning_curves(series: dict[str, Curve]) -> str:
         right.set(title="Validation errors (physical units)", xlabel="step")
         for axes in (left, right):
             if axes.lines:
-                axes.legend(loc="upper right")  # "best" warns where finding it takes long
+                axes.legend(loc="upper right")  # "best" issues a warning if the search takes long
                 if all(np.all(np.asarray(line.get_ydata()) > 0) for line in axes.lines):
                     axes.set_yscale("log")
         return _svg(figure)
 
 
 def parity(quantity: Regression) -> str:
-    """Draw predictions against labels, and the histogram of their differences beside the baseline's."""
+    """Plot predictions against labels, and the histogram of their differences next to the baseline's."""
     factor, unit = SCALE.get(quantity.unit, (1.0, quantity.unit))
     predicted, target = factor * quantity.predicted, factor * quantity.target
     name = quantity.name.replace("_", " ")
@@ -119,7 +119,7 @@ def parity(quantity: Regression) -> str:
 
 
 def confusion(quantity: Classification) -> str:
-    """Draw true against predicted classes, each row as shares of the true class."""
+    """Plot true against predicted classes. Each row shows fractions of the true class."""
     classes = np.unique(np.concatenate([quantity.target, quantity.predicted]))
     counts = np.zeros((len(classes), len(classes)))
     rows, columns = np.searchsorted(classes, quantity.target), np.searchsorted(classes, quantity.predicted)
@@ -157,5 +157,5 @@ def _svg(figure: Figure) -> str:
 
 
 def figures(quantities: Iterable[Regression | Classification]) -> dict[str, str]:
-    """Return a figure for each quantity, by name."""
+    """Return a mapping from the name of each quantity to its figure."""
     return {q.name: parity(q) if isinstance(q, Regression) else confusion(q) for q in quantities}

@@ -1,4 +1,4 @@
-"""`matsciml predict FILE...`: what a trained model says about the structures in files."""
+"""`matsciml predict FILE...`: predict the structures in files with a trained model."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from matsciml.run_directory import find_checkpoint
 from matsciml.units import UNITS
 
 MOST_ROWS = 20
-# Notes that only some structures have would not collate.
+# Keys that are passed to the model. Annotations that only some structures have cannot be collated.
 _KEPT = ("atomic_numbers", "pos", "cell", "pbc", "sample_id")
-# Of ASE's calculators, by the names that our targets have.
+# Mapping from target names to the result names of ASE's calculators.
 _RESULTS = {"energy": "energy", "force": "forces", "stress": "stress"}
 
 
 def prediction_parser() -> argparse.ArgumentParser:
-    """Make the parser of `matsciml predict FILE...`."""
+    """Create the parser of `matsciml predict FILE...`."""
     parser = argparse.ArgumentParser(
         prog="matsciml predict",
         allow_abbrev=False,
-        add_help=False,  # `training_help` has it, with the options of predicting without files
+        add_help=False,  # `training_help` provides it, with the options of predictions without files
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="CIF, POSCAR, extended XYZ, ...")
     parser.add_argument(
@@ -56,12 +56,23 @@ def prediction_parser() -> argparse.ArgumentParser:
 
 
 def predict_files(options: argparse.Namespace) -> int:
-    """Predict the structures in files, print a table and write them all.
+    """Predict the structures in files, print a table of the first ones, and write all predictions to a file.
 
     Parameters
     ----------
     options
-        What `prediction_parser` gives.
+        Arguments parsed by `prediction_parser`.
+
+    Raises
+    ------
+    FileExistsError
+        If the output file exists and ``--overwrite`` is not set.
+    FileNotFoundError
+        If an input file or the checkpoint does not exist.
+    ValueError
+        If an option is invalid, a structure cannot be predicted, or the files contain no structures.
+    ImportError
+        If the output format needs ASE and ASE is not installed.
     """
     write = _writer(options.out)
     if options.out.exists() and not options.overwrite:
@@ -108,7 +119,7 @@ def predict_files(options: argparse.Namespace) -> int:
 def _predict(
     trained: Any, samples: Iterable[tuple[str, dict[str, Any]]], batch_size: int
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]:
-    """Yield name, sample and predictions of every structure."""
+    """Yield the name, the sample and the predictions of every structure."""
     from mml_graphs import collate_samples
 
     samples = ((place, {key: each[key] for key in _KEPT if key in each}) for place, each in samples)
@@ -126,7 +137,7 @@ def _predict(
 
 
 def _by_structure(task: Any, batch: Mapping[str, Any]) -> list[dict[str, torch.Tensor]]:
-    """Predict a batch and divide what comes out among its structures; logits become labels."""
+    """Predict a batch and split the outputs by structure. Logits are converted to class labels."""
     outputs = task.predict(batch)
     parts = outputs.items() if all(isinstance(each, dict) for each in outputs.values()) else [("", outputs)]
     natoms = [int(n) for n in batch["natoms"].reshape(-1)]
@@ -185,7 +196,7 @@ def _short(key: str, value: torch.Tensor) -> str:
 
 
 def _writer(path: Path) -> Any:
-    """Return what writes a file of this kind."""
+    """Return the function that writes predictions in the format of the file's suffix."""
     if path.suffix == ".jsonl":
         return _write_lines
     if path.suffix not in (".extxyz", ".xyz"):

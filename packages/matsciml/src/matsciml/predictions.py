@@ -1,4 +1,4 @@
-"""Callbacks that keep what a model predicts: for the report, and as a file."""
+"""Callbacks that collect the predictions of a model for the report, or write them to a file."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from matsciml.units import UNITS
 
 
 class PredictionCollector(Callback):
-    """Keeps the outputs of every test batch, on the CPU.
+    """Callback that collects the outputs of every test batch on the CPU.
 
-    It reads what the tasks' ``test_step`` returns: ``predictions``, ``targets``, ``natoms``, ``sample_id``,
-    in physical units. A module that returns something else is left alone.
+    It reads the return value of the tasks' ``test_step``: ``predictions``, ``targets``, ``natoms`` and
+    ``sample_id``, in physical units. Other return values are ignored.
     """
 
     def __init__(self) -> None:
         self.batches: list[dict[str, Any]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier evaluation."""
+        """Clear the outputs of an earlier evaluation."""
         self.batches = []
 
     def on_test_batch_end(
@@ -38,19 +38,19 @@ class PredictionCollector(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the batch's outputs."""
+        """Store the outputs of the batch."""
         if isinstance(outputs, Mapping) and {"predictions", "targets", "natoms"} <= outputs.keys():
             self.batches.append(_to_cpu(outputs))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Collect the batches of all ranks."""
+        """Gather the batches of all ranks."""
         if trainer.world_size > 1:
             gathered: list[list[dict[str, Any]]] = [[] for _ in range(trainer.world_size)]
             torch.distributed.all_gather_object(gathered, self.batches)
             self.batches = [batch for rank in gathered for batch in rank]
 
     def quantities(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[Quantity]:
-        """Return each predicted target beside its labels.
+        """Return the predictions and labels of each target.
 
         Parameters
         ----------
@@ -90,12 +90,14 @@ class PredictionCollector(Callback):
 
 
 class PredictionWriter(Callback):
-    """Writes the predictions of `Trainer.predict` as JSON lines, a structure a line; keeps none in memory.
+    """Callback that writes the predictions of `Trainer.predict` as JSON lines, one structure per line.
+
+    The predictions are not kept in memory.
 
     Parameters
     ----------
     path
-        The file; it is written beside its final name and put in place when all batches are through.
+        Path of the file. It is written under a temporary name and renamed after the last batch.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,19 +127,19 @@ class PredictionWriter(Callback):
             self.count += 1
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the file in place."""
+        """Close the file and rename it to its final name."""
         self._file.close()
         self._partial.replace(self.path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave nothing half-written."""
+        """Remove the incomplete file."""
         if hasattr(self, "_file"):
             self._file.close()
             self._partial.unlink(missing_ok=True)
 
 
 def _per_structure(outputs: Any) -> list[dict[str, Any]]:
-    """Split the outputs of one batch into one JSON-able record a structure."""
+    """Split the outputs of one batch into one JSON-serializable record per structure."""
     if not (isinstance(outputs, Mapping) and {"predictions", "natoms"} <= outputs.keys()):
         raise ValueError(
             "predict_step of this module does not return {'predictions': ..., 'natoms': ...}: only the "
@@ -157,7 +159,7 @@ def _per_structure(outputs: Any) -> list[dict[str, Any]]:
 def _classification(
     key: str, logits: np.ndarray, target: np.ndarray, known: Mapping[str, Any]
 ) -> Classification:
-    """Turn logits [n, 1] (binary) or [n, classes] into classes."""
+    """Convert logits [n, 1] (binary) or [n, classes] to classes."""
     scores = logits.reshape(len(target.reshape(-1)), -1)
     predicted = (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(axis=1)
     counts, classes = known.get("class_counts", [1]), known.get("classes", [0])

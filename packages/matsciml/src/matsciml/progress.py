@@ -1,4 +1,4 @@
-"""The progress bar of a fit, within 80 columns."""
+"""The progress bar of a fit, at most 80 columns wide."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTh
 
 
 class RunProgressBar(RichProgressBar):
-    """Lightning's bar with short names: two lines of 80 columns hold the loss and both errors.
+    """Lightning's progress bar with short metric names.
+
+    The loss and both errors fit in two lines of 80 columns.
 
     ``train_loss_step`` becomes ``loss``, ``train_force_mae_step`` becomes ``force``, and
-    ``train_energy_per_atom_mae_step`` becomes ``energy/atom``. Validation keeps its prefix: ``val_loss``.
+    ``train_energy_per_atom_mae_step`` becomes ``energy/atom``. Validation metrics keep their prefix:
+    ``val_loss``.
     """
 
     def __init__(self) -> None:
         super().__init__(theme=RichProgressBarTheme(metrics_text_delimiter=" ", metrics_format=".3g"))
 
     def configure_columns(self, trainer: Trainer) -> list[Any]:
-        """Return the columns without bar and speed, in whose place the metrics are."""
+        """Return the columns without the bar and the speed, which leaves room for the metrics."""
         names = ("TextColumn", "BatchesProcessedColumn", "CustomTimeColumn")
         columns = super().configure_columns(trainer)
         return [column for column in columns if type(column).__name__ in names]
@@ -33,12 +36,12 @@ class RunProgressBar(RichProgressBar):
 
 
 def short_name(name: str) -> str:
-    """Return a metric's name without what all of the bar have in common.
+    """Return a metric's name without the prefix and suffixes that all training metrics of the bar share.
 
     Parameters
     ----------
     name
-        As it is logged.
+        Name under which the metric is logged.
     """
     step = re.fullmatch(r"train_(.+?)(_mae)?_step", name)
     return step[1].replace("_per_atom", "/atom") if step else name

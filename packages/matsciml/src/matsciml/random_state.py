@@ -1,4 +1,4 @@
-"""Random numbers that go on after a checkpoint as if the run had not been stopped."""
+"""Save and restore random states, so that a continued run draws the same numbers as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ logger = logging.getLogger(__name__)
 
 
 class RandomState(Callback):
-    """Saves the random states of every rank in checkpoints, and restores them when a run continues.
+    """Callback that saves the random states of all ranks in checkpoints and restores them in continued runs.
 
-    The first batch after a checkpoint sees the state that was saved: it is restored when that batch starts,
-    because making loaders, checking the validation and much else draw random numbers before. For the same
-    reason the first batch of every epoch starts with the state at the end of the epoch before, in a run
-    that was never stopped as well as in one that continues between two epochs.
+    The first batch after a checkpoint starts with the saved state. The state is restored when that batch
+    starts, because creating data loaders, the sanity check of the validation and other steps draw random
+    numbers before. For the same reason, the first batch of every epoch starts with the state at the end of
+    the previous epoch. This holds for uninterrupted runs as well as for runs that continue between two
+    epochs.
 
-    It must be the first callback, so that others draw after it. The states are those of Python, NumPy and
-    torch (CPU, and the rank's device), as tensors and numbers: no pickles.
+    The callback must be the first one, so that other callbacks draw after it. It saves the states of Python,
+    NumPy and torch (CPU, and the rank's device) as tensors, numbers and strings, without pickles.
     """
 
     def __init__(self) -> None:
@@ -32,11 +33,11 @@ class RandomState(Callback):
         self._loaded: list[dict[str, Any]] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remember the trainer, which knows the ranks."""
+        """Store the trainer, which provides the ranks."""
         self._trainer = trainer
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the state of a checkpoint between two epochs for the hooks that come before a batch."""
+        """Restore the state of a checkpoint between two epochs, for hooks that run before the first batch."""
         if self._loaded is not None:
             rank, count = trainer.global_rank, len(self._loaded)
             if trainer.world_size != count:
@@ -54,17 +55,17 @@ class RandomState(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Restore the state that the batch would have seen in an uninterrupted run."""
+        """Restore the state with which the batch would start in an uninterrupted run."""
         if self._pending is not None:
             set_random_state(self._pending, trainer.strategy.root_device)
             self._pending = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the state for the first batch of the next epoch."""
+        """Store the state for the first batch of the next epoch."""
         self._pending = get_random_state(trainer.strategy.root_device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of all ranks; called on all of them."""
+        """Return the states of all ranks. Every rank must call this method."""
         trainer = self._trainer
         if trainer is None:
             return {}
@@ -77,7 +78,7 @@ class RandomState(Callback):
         return {"ranks": states, "between_epochs": between}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the states until training starts."""
+        """Store the states until training starts."""
         self._loaded, self._between_epochs = state_dict["ranks"], state_dict["between_epochs"]
 
 
@@ -87,7 +88,7 @@ def get_random_state(device: torch.device) -> dict[str, Any]:
     Parameters
     ----------
     device
-        Of this rank.
+        Device of this rank.
 
     Returns
     -------
@@ -118,9 +119,9 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     Parameters
     ----------
     state
-        Made by `get_random_state`; the device's part is left out if it is from another kind of device.
+        Result of `get_random_state`. The device's state is skipped if it is from another type of device.
     device
-        Of this rank.
+        Device of this rank.
     """
     python, numpy = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
@@ -137,5 +138,5 @@ def _of_device(device: torch.device) -> Any:
 
 
 def _place(device: torch.device) -> tuple[torch.device, ...]:
-    """Return the device as an argument, for the kinds that have several."""
+    """Return the device as an argument tuple, or an empty tuple for MPS, which has a single device."""
     return () if device.type == "mps" else (device,)

@@ -1,4 +1,4 @@
-"""`report.html`: one file that opens offline and shows what a run has learnt."""
+"""`report.html`: one file that shows the results of a run and opens offline."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def write_report(directory: Path, summary: dict[str, Any], quantities: Sequence[
     Parameters
     ----------
     directory
-        The run's directory; its metrics.csv and findings.json are read where they are there.
+        Directory of the run. Its metrics.csv and findings.json are included if they exist.
     summary
-        What is in summary.json.
+        Contents of summary.json.
     quantities
-        Predictions beside their labels, for the figures.
+        Predictions and labels, for the figures.
 
     Returns
     -------
     Path
-        The file.
+        Path of the report.
     """
     from matsciml.plots import figures, learning_curves, read_metrics
 
@@ -60,12 +60,12 @@ def write_report(directory: Path, summary: dict[str, Any], quantities: Sequence[
 
 
 def read_findings(directory: Path) -> list[dict[str, Any]]:
-    """Return what the diagnostics found, the worst first.
+    """Return the findings of the diagnostics, sorted from errors to infos.
 
     Parameters
     ----------
     directory
-        The run's directory.
+        Directory of the run.
     """
     path = directory / "findings.json"
     if not path.is_file():
@@ -76,7 +76,7 @@ def read_findings(directory: Path) -> list[dict[str, Any]]:
 
 
 def _title(config: dict[str, Any]) -> str:
-    """Name the task and its encoder by their classes."""
+    """Return a title from the class names of the task and its encoder."""
     model = config.get("model") or {}
     encoder = (model.get("init_args") or {}).get("encoder")
     encoder = encoder.get("class_path", "") if isinstance(encoder, dict) else ""
@@ -85,7 +85,7 @@ def _title(config: dict[str, Any]) -> str:
 
 
 def _data_facts(about: dict[str, Any]) -> dict[str, Any]:
-    """Put what the data module says of its data into rows."""
+    """Convert the data module's description to table rows."""
     facts = {key: value for key, value in about.items() if key not in ("counts", "source", "path") and value}
     counts = about.get("counts", {})
     facts["structures"] = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if split in counts)

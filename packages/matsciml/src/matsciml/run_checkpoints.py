@@ -1,4 +1,4 @@
-"""The checkpoints of a run: `best.ckpt` has the lowest validation loss, `last.ckpt` is the newest state."""
+"""Checkpoints of a run: `best.ckpt` has the lowest validation loss, and `last.ckpt` the newest state."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ logger = logging.getLogger(__name__)
 
 
 def save_whole(trainer: Trainer, path: Path, weights_only: bool = False) -> None:
-    """Save a checkpoint on all ranks; the path always holds a complete one, even if the process is killed.
+    """Save a checkpoint on all ranks without ever leaving an incomplete one at the path.
+
+    This holds even if the process is killed.
 
     Parameters
     ----------
     trainer
         Any trainer with a module.
     path
-        File, or the directory of a sharded strategy.
+        Path of the file, or of the directory of a sharded strategy.
     weights_only
-        Leave out optimizers and callbacks.
+        Whether to omit optimizers and callbacks.
     """
     partial = path.with_suffix(".partial")
     trainer.save_checkpoint(partial, weights_only)
@@ -38,15 +40,15 @@ def save_whole(trainer: Trainer, path: Path, weights_only: bool = False) -> None
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the checkpoint with the lowest ``val_loss``.
+    """Callback that keeps the checkpoint with the lowest ``val_loss``.
 
-    Without validation data, or if the module does not log ``val_loss``, there is no best checkpoint. This is
-    logged once, and `LastCheckpoint` is what a run keeps.
+    Without validation data, or if the module does not log ``val_loss``, the run has no best checkpoint and
+    keeps only that of `LastCheckpoint`. A warning is logged once.
 
     Parameters
     ----------
     path
-        Where it is kept.
+        Path of the checkpoint.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,13 +64,13 @@ class BestCheckpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """A key that no `ModelCheckpoint` of a config has."""
+        """State key of this callback, which differs from that of any `ModelCheckpoint` in a config."""
         return "matsciml.BestCheckpoint"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best loss of this run; a run that starts from another run's checkpoint has none yet.
+        """Restore the best loss of this run. A run that starts from another run's checkpoint has none yet.
 
-        Paths of the checkpoint are replaced by today's, so that a run's directory can be moved.
+        The saved paths are replaced by the current path, so that the run's directory can be moved.
         """
         score, found = state_dict["best_model_score"], str(Path(str(self.dirpath)) / self.path.name)
         if score is None or not self.path.exists():
@@ -84,14 +86,14 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def take_over(self, trainer: Trainer, score: float) -> None:
-        """Save the module as it is now as the best checkpoint.
+        """Save the current state of the module as the best checkpoint.
 
         Parameters
         ----------
         trainer
-            Which holds the module.
+            Trainer of the module.
         score
-            Its validation loss.
+            Validation loss of the module.
         """
         found = str(Path(str(self.dirpath)) / self.path.name)
         self.best_model_path = self.kth_best_model_path = found
@@ -116,16 +118,16 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves the newest state, from which the run continues as if it had not been stopped.
+    """Callback that saves the newest state, from which a run can continue as if it had not been stopped.
 
-    It is written at the end of every training epoch, at the end of every validation within an epoch, and when
-    `save` is called. A state in the middle of an accumulation window is never written, because its gradients
-    would be lost: the end of the window is waited for.
+    The checkpoint is written at the end of every training epoch, at the end of every validation within an
+    epoch, and when `save` is called. It is never written in the middle of an accumulation window, because the
+    accumulated gradients would be lost. In that case it is written at the end of the window.
 
     Parameters
     ----------
     path
-        Where it is kept.
+        Path of the checkpoint.
     """
 
     def __init__(self, path: Path) -> None:
@@ -133,7 +135,7 @@ class LastCheckpoint(Checkpoint):
         self._due = False
 
     def save(self, trainer: Trainer) -> None:
-        """Write the checkpoint, and all that was logged so far."""
+        """Write the checkpoint, and flush the loggers."""
         save_whole(trainer, self.path)
         for each in trainer.loggers:
             each.save()
@@ -141,13 +143,13 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save what was put off to the end of this accumulation window."""
+        """Save the checkpoint that was postponed to the end of this accumulation window."""
         if self._due and not within_window(trainer, batch_idx) and not trainer.is_last_batch:
             self._due = False
             self.save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after a validation within an epoch; one at its end is followed by `on_train_epoch_end`."""
+        """Save after a validation within an epoch. At the end of an epoch, `on_train_epoch_end` saves."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.is_last_batch:
             return
         if within_window(trainer, trainer.fit_loop.batch_idx):
@@ -156,7 +158,7 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after every epoch, validated or not."""
+        """Save after every epoch, with or without validation."""
         self._due = False
         self.save(trainer)
 
@@ -167,7 +169,7 @@ def within_window(trainer: Trainer, batch_idx: int) -> bool:
     Parameters
     ----------
     trainer
-        Which is fitting.
+        Trainer during a fit.
     batch_idx
         Index of the batch that has just ended.
     """

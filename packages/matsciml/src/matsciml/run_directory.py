@@ -1,4 +1,4 @@
-"""Where a run lives: `runs/<name>/` with its config, metrics.csv, checkpoints and report."""
+"""The directory of a run, `runs/<name>/`, with its config, metrics.csv, checkpoints and report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 RUN_VARIABLE = "MATSCIML_RUN_DIR"
-"""Tells the processes that Lightning starts for further devices where the run is."""
+"""Environment variable with the run directory, for the processes that Lightning starts for more devices."""
 
 
 def checkpoint_of(run: Path, which: str) -> Path:
@@ -22,16 +22,21 @@ def checkpoint_of(run: Path, which: str) -> Path:
 
 
 def runs_named(runs: Path, name: str) -> list[Path]:
-    """Return the existing runs `name`, `name-2`, `name-3`, ... in the order they were made."""
+    """Return the existing runs `name`, `name-2`, `name-3`, ... in the order in which they were created."""
     found = [runs / name] if (runs / name).is_dir() else []
     numbered = [p for p in runs.glob(f"{name}-*") if p.is_dir() and p.name[len(name) + 1 :].isdigit()]
     return found + sorted(numbered, key=lambda p: int(p.name[len(name) + 1 :]))
 
 
 def new_run(runs: Path, name: str) -> Path:
-    """Return the first free of `name`, `name-2`, `name-3`, ...; nothing is created yet.
+    """Return the first unused directory of `name`, `name-2`, `name-3`, ... without creating it.
 
-    Processes that Lightning starts for further devices take the directory of the one that started them.
+    Processes that Lightning starts for more devices use the directory of their parent process.
+
+    Raises
+    ------
+    ValueError
+        If `name` is not a plain directory name.
     """
     if given := os.environ.get(RUN_VARIABLE):
         return Path(given)
@@ -45,14 +50,23 @@ def new_run(runs: Path, name: str) -> Path:
 
 
 def find_checkpoint(runs: Path, name: str, which: str, option: str = "--ckpt_path") -> Path:
-    """Return the ``last`` or ``best`` checkpoint of the newest run called `name` that has one.
+    """Return the ``last`` or ``best`` checkpoint of the newest run named `name` that has one.
 
-    Errors name the option that asked for it.
+    Parameters
+    ----------
+    runs
+        Directory of all runs.
+    name
+        Name of the run.
+    which
+        ``last`` or ``best``.
+    option
+        Command-line option that requests the checkpoint, for error messages.
 
     Raises
     ------
     FileNotFoundError
-        No run of that name has such a checkpoint.
+        If no run of that name has such a checkpoint.
     """
     for run in reversed(runs_named(runs, name)):
         if (path := checkpoint_of(run, which)).is_file():
@@ -64,7 +78,7 @@ def find_checkpoint(runs: Path, name: str, which: str, option: str = "--ckpt_pat
 
 
 def trim_metrics(run: Path, step: int) -> None:
-    """Drop the rows of a run's metrics.csv that were logged at or after `step`, which is done again."""
+    """Remove the rows of a run's metrics.csv from `step` on, because these steps are repeated."""
     path = run / "metrics.csv"
     if not path.is_file():
         return
@@ -80,7 +94,7 @@ def trim_metrics(run: Path, step: int) -> None:
 
 
 class _ContinuingWriter(ExperimentWriter):
-    """Lightning's CSV writer, which keeps the rows of the run that is continued instead of deleting them."""
+    """Lightning's CSV writer, modified to keep the rows of a continued run instead of deleting them."""
 
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
@@ -90,14 +104,14 @@ class _ContinuingWriter(ExperimentWriter):
 
 
 class RunLogger(CSVLogger):
-    """Writes `<run>/metrics.csv`, and goes on with the file that is there.
+    """Logger that writes `<run>/metrics.csv` and appends to an existing file.
 
-    Each row is written when it is logged, so that a run that is killed has all of them.
+    Each row is written when it is logged, so that a killed run loses no rows.
 
     Parameters
     ----------
     run
-        The run's directory; made at the first use.
+        Directory of the run. It is created on first use.
     """
 
     def __init__(self, run: Path) -> None:
@@ -106,17 +120,17 @@ class RunLogger(CSVLogger):
 
     @property
     def log_dir(self) -> str:
-        """The run's directory."""
+        """Directory of the run."""
         return str(self._run)
 
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
-        """The writer, made at the first use."""
+        """The CSV writer, which is created on first use."""
         if self._experiment is None:
             self._run.mkdir(parents=True, exist_ok=True)
             self._experiment = _ContinuingWriter(log_dir=self.log_dir)
         return cast("ExperimentWriter", self._experiment)
 
     def log_hyperparams(self, *args: object, **kwargs: object) -> None:
-        """Do nothing: the run's config.yaml says all of it."""
+        """Do nothing, because the run's config.yaml contains all hyperparameters."""

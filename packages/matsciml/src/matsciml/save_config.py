@@ -1,4 +1,4 @@
-"""config.yaml of a run: it states what ran, and runs again what ran."""
+"""The config.yaml of a run, which documents the run and can be used to repeat it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from pytorch_lightning.cli import SaveConfigCallback
 from matsciml.run_directory import trim_metrics
 
 START = ("ckpt_path", "schedule", "init_from", "normalizer")
-"""Keys that say how a run began: a run that is continued in its directory keeps them."""
+"""Keys that describe how a run started. A run that continues in its directory keeps their values."""
 
 
 class SaveConfigAtStart(SaveConfigCallback):
-    """Writes config.yaml when the work starts, not while it is set up: a refused run leaves nothing.
+    """Callback that writes config.yaml when the work starts.
+
+    It does not write during setup, so that a run that is rejected there leaves no file.
 
     Parameters
     ----------
     parser, config, **kwargs
-        Of Lightning's `SaveConfigCallback`.
+        Arguments of Lightning's `SaveConfigCallback`.
     directory
-        The run's.
+        Directory of the run.
     notes
-        What the keys do not say; comments at the top of the file.
+        Information that is not part of the config, written as comments at the top of the file.
     """
 
     def __init__(
@@ -38,18 +40,18 @@ class SaveConfigAtStart(SaveConfigCallback):
         self.notes = list(notes)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Wait: targets and data are still being checked."""
+        """Do nothing, because targets and data have not been checked yet."""
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write before the first batch."""
+        """Write the file before the first batch."""
         self._save(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write before the first batch."""
+        """Write the file before the first batch."""
         self._save(trainer, pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write before the first batch."""
+        """Write the file before the first batch."""
         self._save(trainer, pl_module)
 
     on_validation_start = on_test_start
@@ -59,21 +61,22 @@ class SaveConfigAtStart(SaveConfigCallback):
         super().setup(trainer, pl_module, "")
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Put the notes above the config that was just written."""
+        """Insert the notes at the top of the config file, which has just been written."""
         if self.notes:
             notes = "".join(f"# {note}\n" for note in self.notes)
             _write(self.path, notes + self.path.read_text(encoding="utf-8"))
 
 
 class SaveConfigOfContinued(SaveConfigAtStart):
-    """Continues the records of a run: its metrics.csv, and its config.yaml with what changed, and when.
+    """Callback that updates the metrics.csv and the config.yaml of a continued run.
 
-    It waits for the first batch, because a run that is refused before, such as for another learning-rate
-    schedule, must stay as it was. It must come before callbacks that log when a batch starts.
+    It adds a note with the changed options and the date to config.yaml. It waits for the first batch, because
+    a run that is rejected earlier, for example because of another learning-rate schedule, must not change its
+    files. It must precede callbacks that log when a batch starts.
     """
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait."""
+        """Do nothing until the first batch."""
 
     on_train_start = on_sanity_check_start
     on_validation_start = on_sanity_check_start
@@ -82,7 +85,7 @@ class SaveConfigOfContinued(SaveConfigAtStart):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Write before the first batch."""
+        """Update the files before the first batch."""
         if self.already_saved:
             return
         before = _read(self.path)
@@ -108,14 +111,14 @@ class SaveConfigOfContinued(SaveConfigAtStart):
 def changed(
     before: Mapping[Any, Any], now: Mapping[Any, Any], place: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Yield key, old and new value of all that is another in two configs.
+    """Yield the key, the old value and the new value of each difference between two configs.
 
     Parameters
     ----------
     before, now
         Nested mappings.
     place
-        What to put before the keys.
+        Prefix of the keys.
     """
     for key in dict.fromkeys([*before, *now]):
         old, new = before.get(key), now.get(key)

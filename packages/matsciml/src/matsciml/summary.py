@@ -1,4 +1,4 @@
-"""Results of a run: summary.json and the report beside it."""
+"""Results of a run: summary.json and the report."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ def write_results(
     checkpoint: object,
     seconds: float,
 ) -> None:
-    """Write summary.json and report.html into the run's directory and print the table.
+    """Write summary.json and report.html to the run's directory, and print the table of errors.
 
     Parameters
     ----------
     trainer
-        Which has just tested the model.
+        Trainer that has just tested the model.
     model, datamodule
-        What was tested, on what.
+        Tested module and its data module.
     collector
-        The predictions.
+        Callback that has collected the predictions.
     plan
-        Where the run is.
+        Plan of the run.
     checkpoint
-        Path of the checkpoint whose weights were tested; empty or None if they are in none.
+        Path of the checkpoint whose weights were tested. Empty or None if no checkpoint contains them.
     seconds
-        How long it took.
+        Duration of the run in seconds.
     """
     statistics = datamodule.target_statistics() if hasattr(datamodule, "target_statistics") else {}
     quantities = collector.quantities(statistics)
@@ -88,7 +88,7 @@ def write_results(
 
 
 def _relative(path: object) -> str | None:
-    """Return a path relative to the current directory if it is below, as paths of a run are given."""
+    """Return a path relative to the current directory if it is inside it, and an absolute path otherwise."""
     if not path:
         return None
     absolute = Path(str(path)).resolve()
@@ -97,20 +97,20 @@ def _relative(path: object) -> str | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that the file is there whole or not at all; NaN becomes null."""
+    """Write a JSON file that is either complete or absent. NaN and infinite values become null."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
 def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process so far, in MB (1e6 bytes)."""
+    """Return the peak resident memory of this process so far, in MB (1e6 bytes)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def hardware(device: torch.device, world_size: int) -> dict[str, Any]:
-    """Return what the run ran on."""
+    """Return a description of the hardware of the run."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "device": device.type,
@@ -123,7 +123,7 @@ def hardware(device: torch.device, world_size: int) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the interpreter and of the packages that matter."""
+    """Return the versions of the Python interpreter and of the most important packages."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -134,7 +134,7 @@ def versions() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Return the processor's name, which Linux keeps in a file of its own."""
+    """Return the name of the processor. On Linux, it is read from /proc/cpuinfo."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -144,7 +144,7 @@ def _processor() -> str:
 
 
 def _throughput(trainer: Trainer) -> dict[str, Any]:
-    """Return the summary of a callback that measured it, if there is one."""
+    """Return the summary of a `ThroughputCallback`, or an empty dict if the trainer does not have one."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, ThroughputCallback):
             return dict(callback.summary)

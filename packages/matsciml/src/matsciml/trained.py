@@ -1,4 +1,4 @@
-"""A trained task out of a run's checkpoint, with the transforms that its training data went through."""
+"""Load a trained task from a run's checkpoint, together with the transforms of its training data."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Trained:
-    """A task with its weights, and what makes a graph of a sample for it.
+    """A task with its trained weights, and the transforms that prepare samples for it.
 
     Attributes
     ----------
     task
-        On the CPU, in evaluation mode.
+        The task on the CPU, in evaluation mode.
     transforms
-        Those of the training data, in order.
+        Transforms of the training data, in order.
     """
 
     task: Any
@@ -34,22 +34,23 @@ class Trained:
 
 
 def load_trained(checkpoint: str | Path, config: str | Path | None = None) -> Trained:
-    """Load what `matsciml fit` has trained.
+    """Load a task that `matsciml fit` has trained, with the transforms of its data.
 
     Parameters
     ----------
     checkpoint
-        Of a run. It names the classes of task and encoder, which are imported: trust it as you trust code.
+        Path of a run's checkpoint. The classes of the task and the encoder named in the checkpoint are
+        imported, so load only checkpoints that you trust.
     config
-        The run's ``config.yaml``, whose ``data`` say what the transforms are; default: the one two folders
-        above the checkpoint, where a run keeps it.
+        Path of the run's ``config.yaml``, whose ``data`` section contains the transforms. Default: the file
+        two folders above the checkpoint, as in the directory of a run.
 
     Raises
     ------
     FileNotFoundError
-        There is no checkpoint, or no config.
+        If the checkpoint or the config does not exist.
     ValueError
-        The checkpoint was written by something else, or the config has no data module with transforms.
+        If another program wrote the checkpoint, or if the config has no data module with transforms.
     """
     checkpoint = Path(checkpoint)
     stored = read_checkpoint(checkpoint).get("hyper_parameters", {})
@@ -65,35 +66,35 @@ def load_trained(checkpoint: str | Path, config: str | Path | None = None) -> Tr
 
 
 def load_calculator(checkpoint: str | Path, config: str | Path | None = None, **kwargs: Any) -> Any:
-    """Return the ASE calculator of what `matsciml fit` has trained.
+    """Return the ASE calculator of a task that `matsciml fit` has trained.
 
     Parameters
     ----------
     checkpoint, config
         See `load_trained`.
     **kwargs
-        Of `mml_tasks.ase_calculator.TaskCalculator`, such as ``conversion_factor``.
+        Arguments of `mml_tasks.ase_calculator.TaskCalculator`, such as ``conversion_factor``.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        See `load_trained`; or the task predicts neither energy nor forces.
+        See `load_trained`. Also raised as ValueError if the task predicts neither energy nor forces.
     ImportError
-        If ASE is not installed; the message holds the install command.
+        If ASE is not installed. The message contains the install command.
     """
     trained = load_trained(checkpoint, config)
     return trained.task.as_ase_calculator(trained.transforms, **kwargs)
 
 
 def read_transforms(config: Path) -> list[Transform]:
-    """Return the transforms of the data module that a config describes.
+    """Create the transforms of the data module that a config describes.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If the config does not exist.
     ValueError
-        It describes none.
+        If the config has no list of transforms, or a transform cannot be created.
     """
     if not config.is_file():
         raise FileNotFoundError(

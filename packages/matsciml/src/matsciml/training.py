@@ -36,10 +36,11 @@ from matsciml.save_config import SaveConfigAtStart, SaveConfigOfContinued
 from matsciml.summary import write_results
 from matsciml.weight_averaging import check_averaging, swapped_in, without_averaging
 
-# Without it, config.yaml says "Unable to serialize instance cpu" for StochasticWeightAveraging's device.
+# Without this registration, config.yaml contains "Unable to serialize instance cpu" for the device of
+# StochasticWeightAveraging.
 register_type(torch.device, str, torch.device, fail_already_registered=False)
 
-# Errors come back to us, and the beginning of an option's name is not taken for the option.
+# Raise errors instead of exiting, and do not accept abbreviated option names.
 _STRICT = {"exit_on_error": False, "allow_abbrev": False}
 
 
@@ -51,9 +52,9 @@ def run_training(command: str, arguments: list[str], debug: bool) -> int:
     command
         ``fit``, ``validate``, ``test`` or ``predict``.
     arguments
-        What follows it on the command line.
+        Arguments after the command.
     debug
-        Let messages of libraries through.
+        Whether to show messages of libraries.
     """
     if not debug:
         quieten()
@@ -78,12 +79,12 @@ def run_training(command: str, arguments: list[str], debug: bool) -> int:
 
 
 def say_source(plan: RunPlan) -> None:
-    """Say in one line which weights are evaluated, and with which config.
+    """Print one line with the evaluated weights and the config.
 
     Parameters
     ----------
     plan
-        Of any command; nothing is said of a fit, whose first lines say more.
+        Plan of any command. Nothing is printed for a fit, which prints its own first lines.
     """
     if plan.command != "fit" and (plan.checkpoint or plan.untrained):
         weights = plan.checkpoint or "untrained, random weights"
@@ -91,7 +92,7 @@ def say_source(plan: RunPlan) -> None:
 
 
 def quieten() -> None:
-    """Leave out what libraries say about themselves; warnings about the user's own run stay."""
+    """Suppress informational messages of libraries. Warnings about the user's run are still shown."""
     for name in (
         "pytorch_lightning.utilities.rank_zero",
         "lightning_fabric.utilities.seed",
@@ -109,12 +110,12 @@ def quieten() -> None:
 
 
 class MatSciMLCLI(LightningCLI):
-    """Lightning's command line for one command, writing into one run directory.
+    """Lightning's command line for a single command that writes to one run directory.
 
     Parameters
     ----------
     plan
-        What to do, and where.
+        Command, run directory and options.
     """
 
     def __init__(self, plan: RunPlan) -> None:
@@ -127,14 +128,17 @@ class MatSciMLCLI(LightningCLI):
                 LightningDataModule,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
-                save_config_callback=None,  # `instantiate_trainer` adds it, in its place
+                save_config_callback=None,  # `instantiate_trainer` adds it at its place
                 seed_everything_default=0,
                 parser_kwargs={"prog": "matsciml", **_STRICT, plan.command: _STRICT},
                 args=[plan.command, *plan.arguments],
             )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, without Lightning's warning that arguments came from a list; then state what will run."""
+        """Parse the arguments, and store the options of the plan in the config.
+
+        Lightning's warning about arguments passed as a list is not issued.
+        """
         self.config = parser.parse_args(args)
         plan, config = self.plan, self.config[self.plan.command]
         config["ckpt_path"] = str(plan.checkpoint) if plan.checkpoint else None
@@ -143,10 +147,10 @@ class MatSciMLCLI(LightningCLI):
         config["untrained"] = plan.untrained
 
     def _parse_ckpt_path(self) -> None:
-        """Leave the model to the config: a checkpoint of another model is an error, not another model."""
+        """Do nothing: the config defines the model, and a checkpoint of another model is an error."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the options that are ours."""
+        """Add the options of this toolkit."""
         parser.add_argument(
             "--name", type=str | None, default=None, help="The run is kept under RUNS_DIR/NAME."
         )
@@ -176,7 +180,7 @@ class MatSciMLCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Refuse options that would be recorded and ignored."""
+        """Reject options that would be recorded but ignored."""
         config = self.config[self.plan.command]
         trainer = config["trainer"]
         if trainer.get("logger") is False:
@@ -199,14 +203,14 @@ class MatSciMLCLI(LightningCLI):
             self.notes = [unused] if unused else []
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
-        """Have an optimizer of the command line made when training starts."""
+        """Defer the creation of the command line's optimizer to the start of training."""
         config = self.config_init[subcommand]
         if config.get("optimizer"):
             made = partial(configure_optimizers, self.model, config["optimizer"], config.get("lr_scheduler"))
             self.model.configure_optimizers = made
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer write into the run directory, and add the callbacks that every run has."""
+        """Create a trainer that writes to the run directory, with the callbacks that every run has."""
         config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
         quick = bool(config.get("fast_dev_run"))
         given = config.get("callbacks") or []
@@ -215,7 +219,7 @@ class MatSciMLCLI(LightningCLI):
         own: list[Callback] = [self.collector]
         loggers = config.get("logger")
         others = loggers if isinstance(loggers, list) else [loggers]
-        # A quick run has Lightning put a dummy in the place of each.
+        # With fast_dev_run, Lightning replaces each logger by a dummy.
         config["logger"] = [RunLogger(self.plan.run), *(x for x in others if not isinstance(x, bool | None))]
         if not quick:
             config["default_root_dir"] = str(self.plan.run)
@@ -271,16 +275,16 @@ class MatSciMLCLI(LightningCLI):
         os.environ[RUN_VARIABLE] = str(self.plan.run)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        """Load checkpoints without running what may be pickled in them, unless that is asked for."""
+        """Set ``weights_only=True``, which runs no pickled code, unless the user has set another value."""
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
         if kwargs.get("weights_only") is None:
             kwargs["weights_only"] = True
         if subcommand == "test" and "verbose" not in self.plan.given:
-            kwargs["verbose"] = False  # our table follows
+            kwargs["verbose"] = False  # the toolkit prints its own table
         return kwargs
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run it; what ends before the first optimizer step leaves no run directory behind."""
+        """Run the command. Remove a new run directory if an error occurs before the first optimizer step."""
         run, new = self.plan.run, not self.plan.run.exists()
         try:
             super()._run_subcommand(subcommand)
@@ -292,7 +296,7 @@ class MatSciMLCLI(LightningCLI):
             raise
 
     def before_fit(self) -> None:
-        """Start from the weights of another run, if that is asked for, and say what is going to happen."""
+        """Load the weights of another run if ``--init_from`` is set, and print a description of the fit."""
         if self.plan.init_from:
             self.model.start_from(self.plan.init_from, normalizer=self.plan.normalizer)
         console.say_start(self.trainer, self.model, self.datamodule, self.plan, self.notes)
@@ -302,7 +306,7 @@ class MatSciMLCLI(LightningCLI):
         if self._get(self.config_init, "trainer")["fast_dev_run"]:
             return
         averaged = swapped_in(self.trainer)
-        # What is evaluated from here on are the weights in a checkpoint's state_dict, or those of the module.
+        # From here on, the evaluated weights are those in a checkpoint's state_dict, or those of the module.
         self.trainer.callbacks = without_averaging(self.trainer.callbacks)  # type: ignore[attr-defined]
         if averaged and self.best is not None:
             self._compare_average(self.best)
@@ -323,7 +327,11 @@ class MatSciMLCLI(LightningCLI):
         self._write_results(best)
 
     def _compare_average(self, best: BestCheckpoint) -> None:
-        """Make the average of `StochasticWeightAveraging` the best checkpoint if its validation is best."""
+        """Save the average of `StochasticWeightAveraging` as the best checkpoint if it has the lowest loss.
+
+        The validation loss of the average is compared with that of the best checkpoint. If there
+        is no validation loss, the average becomes the best checkpoint.
+        """
         score = best.best_model_score
         if score is None:
             best.take_over(self.trainer, float("inf"))
@@ -355,18 +363,18 @@ class MatSciMLCLI(LightningCLI):
         self._write_results(self.plan.checkpoint)
 
     def predict(self, **kwargs: Any) -> None:
-        """Predict, keeping nothing in memory."""
+        """Run the prediction without keeping predictions in memory."""
         self.trainer.predict(**{**kwargs, "return_predictions": False})
 
     def after_predict(self) -> None:
-        """Say where the predictions are."""
+        """Print the path of the predictions."""
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, PredictionWriter):
                 console.say(f"{callback.count} predictions in {callback.path}")
 
 
 def _has_test_data(datamodule: LightningDataModule) -> bool:
-    """Say whether the data module gives test data."""
+    """Return whether the data module provides test data."""
     datamodule.setup("test")
     loader = datamodule.test_dataloader()
     return loader is not None and len(loader) > 0

@@ -1,4 +1,4 @@
-"""What `matsciml fit --help` and its sisters print: the options that matter, within 80 columns."""
+"""Help texts of `matsciml fit`, `validate`, `test` and `predict`: the main options, in 80 columns."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How quantities are shown."""
+"""Units for the display of quantities."""
 
 UNITS = {"energy": "eV", "energy_per_atom": "eV/atom", "force": "eV/Å", "stress": "eV/Å³"}
-"""Units that the sample contract gives the targets of these names."""
+"""Units of the targets with these names, as defined by the sample contract."""
 
 SCALE = {"eV/atom": (1000.0, "meV/atom"), "eV/Å": (1000.0, "meV/Å"), "eV/Å³": (1000.0, "meV/Å³")}
-"""Units in which errors are of a readable size."""
+"""Conversion factors and units that give errors a readable magnitude."""
 
 SPLITS = ("train", "val", "test")

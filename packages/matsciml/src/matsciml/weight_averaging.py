@@ -1,4 +1,4 @@
-"""Averaged weights: the weights that a run reports are those in the checkpoint that it hands over."""
+"""Support for averaged weights: a run reports the weights that its checkpoint contains."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ AVERAGING = (WeightAveraging, StochasticWeightAveraging, ExponentialMovingAverag
 
 
 def check_averaging(callbacks: Iterable[Callback]) -> None:
-    """Raise if an average of Lightning's starts late: before, it validates and saves the initial weights.
+    """Check that Lightning's weight averaging starts with the first step.
+
+    Until an average starts, Lightning validates and saves the weights from before training.
 
     Parameters
     ----------
     callbacks
-        Of the config.
+        Callbacks of the config.
 
     Raises
     ------
     ValueError
-        If a `WeightAveraging` does not update the average with the first step.
+        If a `WeightAveraging` callback does not update the average in the first step.
     """
     for callback in callbacks:
         if isinstance(callback, ExponentialMovingAverageCallback) or not isinstance(
@@ -41,24 +43,24 @@ def check_averaging(callbacks: Iterable[Callback]) -> None:
 def without_averaging(callbacks: Sequence[Callback]) -> list[Callback]:
     """Return the callbacks that do not average weights.
 
-    An evaluation uses the weights in ``state_dict`` of a checkpoint, which are the averaged ones. Lightning's
-    callbacks would replace them by the raw ones.
+    An evaluation uses the weights in the ``state_dict`` of a checkpoint, which are the averaged ones.
+    Lightning's callbacks would replace them by the raw weights.
 
     Parameters
     ----------
     callbacks
-        Of a trainer.
+        Callbacks of a trainer.
     """
     return [callback for callback in callbacks if not isinstance(callback, AVERAGING)]
 
 
 def swapped_in(trainer: Trainer) -> bool:
-    """Return whether `StochasticWeightAveraging` has put its average into the module at the end of the fit.
+    """Return whether `StochasticWeightAveraging` has copied its average to the module at the end of the fit.
 
     Parameters
     ----------
     trainer
-        Whose fit has ended.
+        Trainer whose fit has ended.
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, StochasticWeightAveraging) and callback.n_averaged is not None:
