@@ -247,7 +247,7 @@ def number(name: str, value: Any, arrays: bool = False) -> Number:
     ValueError
         If ``value`` is not a number; with ``arrays``, if it is neither a number nor an array of numbers.
     """
-    if hasattr(value, "tolist"):  # numpy's and torch's arrays and scalars
+    if hasattr(value, "tolist"):  # NumPy and torch arrays and scalars
         value = value.tolist()
     try:
         if isinstance(value, (list, tuple)) and arrays:

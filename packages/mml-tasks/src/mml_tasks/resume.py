@@ -1,6 +1,6 @@
-"""Optimizers and learning-rate schedules of a run that continues from a checkpoint.
+"""Restore optimizers and learning-rate schedules of a run that continues from a checkpoint.
 
-The state of optimizers and schedulers in a checkpoint contains their options. Restored as it is, it
+The state of optimizers and schedulers in a checkpoint contains their options. If it is restored unchanged, it
 replaces the options that the resumed run was configured with, and a schedule ends, or turns back, at the
 planned end of the first run.
 """
@@ -35,26 +35,26 @@ _PROGRESS = {
 
 
 def resume_optimization(module: Any, mode: ResumeSchedule | None) -> None:
-    """Compare what a resumed run was configured with to what the checkpoint brought, and act on ``mode``.
+    """Compare the configuration of a resumed run with its checkpoint, and resolve differences.
 
-    Called when training starts. ``"restart"`` begins the configured schedule anew over the remaining steps,
-    ``"stretch"`` puts the run where it would be on the configured schedule of its new length, and ``"keep"``
-    follows the checkpoint's schedule to its end and then keeps the learning rate. The first two apply the
-    configured options of the optimizer as well.
+    This function is called when training starts. ``"restart"`` starts the configured schedule again over the
+    remaining steps. ``"stretch"`` continues on the configured schedule of the new length, at the current
+    step. ``"keep"`` follows the checkpoint's schedule to its end and then keeps the learning rate.
+    ``"restart"`` and ``"stretch"`` also apply the configured options of the optimizer.
 
     Parameters
     ----------
     module
-        The module that is trained, whose ``configure_optimizers`` returns new optimizers each time, with
+        The module that is trained. Its ``configure_optimizers`` must return new optimizers at each call, with
         schedules for the steps after its ``steps_before_schedule``. Its ``saved_schedulers`` are the states
         of the checkpoint's schedulers.
     mode
-        None refuses any difference.
+        How to resolve differences. None raises an error for any difference.
 
     Raises
     ------
     ValueError
-        If there are differences that ``mode`` does not settle, or ``mode`` is unknown.
+        If ``mode`` does not resolve all differences, or is unknown.
     """
     if mode not in (None, *get_args(ResumeSchedule)):
         raise ValueError(f"resume_schedule must be one of {list(get_args(ResumeSchedule))}, got {mode!r}")
@@ -89,7 +89,7 @@ def resume_optimization(module: Any, mode: ResumeSchedule | None) -> None:
         new_optimizers = [scheduler.optimizer for scheduler in new_schedulers] or new_optimizers
     elif mode == "stretch":
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch expects a step of the optimizer before each
+            warnings.simplefilter("ignore")  # torch expects an optimizer step before each scheduler step
             for config, new in zip(trainer.lr_scheduler_configs, new_schedulers, strict=True):
                 done = trainer.global_step if config.interval == "step" else trainer.current_epoch
                 if same_kinds:
@@ -111,7 +111,7 @@ def resume_optimization(module: Any, mode: ResumeSchedule | None) -> None:
 
 
 def _settle(scheduler: Any) -> None:
-    """Set the last rate of a one-cycle schedule that is over: torch's last step goes beyond its end."""
+    """Set the final rate of a finished one-cycle schedule, as torch's last step goes beyond its end."""
     if not isinstance(scheduler, OneCycleLR) or scheduler.last_epoch < scheduler.total_steps:
         return
     for group in scheduler.optimizer.param_groups:
@@ -123,7 +123,7 @@ def _settle(scheduler: Any) -> None:
 
 
 def check_horizon(module: pl.LightningModule) -> None:
-    """Refuse a one-cycle schedule that is shorter than the run, before it fails in the middle.
+    """Raise an error for a one-cycle schedule that is shorter than the run, before it fails during training.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def check_horizon(module: pl.LightningModule) -> None:
 
 
 def is_over(scheduler: Any) -> bool:
-    """Return whether a schedule of known length has come to its end."""
+    """Return whether a schedule of known length has ended."""
     parts = getattr(scheduler, "_schedulers", None)
     if parts:
         return is_over(parts[-1])
@@ -172,10 +172,10 @@ def _schedulers_of(trainer: pl.Trainer) -> list[Any]:
 def _different_options(
     old: Optimizer, new: Optimizer, schedulers: Sequence[Any], trainer: pl.Trainer
 ) -> list[str]:
-    """Describe the options of an optimizer that the checkpoint replaced."""
+    """Return descriptions of the optimizer options that the checkpoint replaced."""
     found: list[str] = []
     if len(old.param_groups) != len(new.param_groups):
-        return found  # a callback has added parameters
+        return found  # a callback has added parameter groups
     for before, now in zip(old.param_groups, new.param_groups, strict=True):
         changing = {"params", "lr"} if "initial_lr" in now else {"params"}
         if any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in schedulers):
@@ -189,7 +189,7 @@ def _different_options(
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str, without: set[str]) -> list[str]:
-    """Describe the entries that differ, apart from some; schedulers within schedulers are looked into."""
+    """Return descriptions of entries that differ, except ``without``, also in nested schedulers."""
     found: list[str] = []
     for name, value in new.items():
         if name in without or name not in old:
