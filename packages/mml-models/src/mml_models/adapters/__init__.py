@@ -1,4 +1,4 @@
-"""Encoders around models that others keep; their libraries are imported on first use."""
+"""Encoders that wrap the models of other libraries, which are imported on first use."""
 
 from mml_models.adapters.allegro import Allegro
 from mml_models.adapters.chgnet import CHGNet

@@ -1,4 +1,4 @@
-"""What encoders around other libraries' models have in common."""
+"""Base class of the encoders that wrap models of other libraries."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mml_models.optional import import_library
 
 
 class Adapter(GraphEncoder):
-    """An encoder around a model of another library, which is imported when the first one is made.
+    """Encoder that wraps a model of another library. The library is imported when an instance is created.
 
     Attributes
     ----------
     library
-        The module that must be there.
+        Name of the top-level module of the library.
     extra
-        The extra of mml-models that installs it; "" where it comes with mml-models.
+        The extra of mml-models that installs the library, or "" if mml-models itself depends on it.
     """
 
     library: ClassVar[str]
@@ -24,11 +24,11 @@ class Adapter(GraphEncoder):
 
     @classmethod
     def import_module(cls, name: str) -> Any:
-        """Import a module of the library.
+        """Import and return a module of the library, given its path within the library.
 
         Raises
         ------
         ImportError
-            Where the library is not installed; the message says how to install it.
+            If the library is not installed. The message contains the install command.
         """
         return import_library(f"{cls.library}.{name}", cls.__name__, cls.extra)

@@ -1,4 +1,4 @@
-"""Allegro on the edges of the batch."""
+"""Encoder that wraps Allegro."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from mml_models.encoder import positive
 
 
 class Allegro(NequIPAdapter):
-    """Allegro of Musaelian et al. 2022 (arXiv 2204.05249): the model of nequip-allegro.
+    """Allegro of Musaelian et al. 2022 (arXiv 2204.05249), as implemented in nequip-allegro.
 
-    Atoms see no further than the cutoff, however many layers there are. Embeddings are the sums over an
-    atom's edges of what the model's readout gets: the first scalars and those of each layer, ``hidden_dim *
-    (num_conv + 1)`` numbers. The readout is not trained. An atom without neighbours has the same embedding,
-    zero, whatever its element.
+    The receptive field is the cutoff, regardless of the number of layers. The embedding of an atom is the sum
+    over its edges of the inputs of the model's readout: the initial scalars and the scalars of each layer,
+    ``hidden_dim * (num_conv + 1)`` numbers. The readout itself is not trained. The embedding of an atom
+    without neighbors is zero, regardless of its element.
 
     Parameters
     ----------
     hidden_dim
-        Number of scalars of an edge.
+        Number of scalar features of an edge.
     num_tensor
         Number of tensor features of an edge.
     num_conv
-        Number of layers; `num_layers` of Allegro.
+        Number of layers, `num_layers` in Allegro.
     l_max
-        Largest degree of features and spherical harmonics.
+        Largest degree of the features and the spherical harmonics.
     parity
-        Whether there are features of odd parity, too.
+        Whether to include features of odd parity.
     num_radial
         Number of radial functions.
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     avg_num_neighbors
-        What sums over neighbours are normalised by.
+        Average number of neighbors, used to normalize sums over neighbors.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; 1 to 89 where None. Parameters grow with the square of their number: give
-        those of the data.
+        Accepted atomic numbers. None accepts 1 to 89. The number of parameters grows with the square of the
+        number of elements, so pass the elements of your data set.
     allegro_kwargs
-        Further arguments of Allegro's `AllegroModel`.
+        Additional keyword arguments of Allegro's `AllegroModel`. They override the arguments above.
     weights
-        A local file with the state_dict of Allegro's model; weights are random where None.
+        Path of a local file with the state_dict of Allegro's model. None leaves the weights random.
 
     Raises
     ------
     ImportError
-        Where nequip-allegro is not installed.
+        If nequip-allegro is not installed.
     ValueError
-        Where a size is not positive, an option is not known, or the weights do not fit.
+        If a size is not positive, an option is invalid, or the weights do not match the model.
     """
 
     library = "allegro"
@@ -93,7 +93,7 @@ class Allegro(NequIPAdapter):
         self._wrap(self._make(build, elements, options, weights), reduction)
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         scalars = self.features(atomic_numbers, edges)
         total = scalars.new_zeros(len(atomic_numbers), scalars.shape[1])
         return total.index_add(0, edges.centre, scalars)

@@ -1,4 +1,4 @@
-"""CHGNet of matgl on the edges of the batch."""
+"""Encoder that wraps CHGNet of matgl."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from mml_models.pairs import find_pairs
 
 
 class CHGNet(MatGLAdapter):
-    """CHGNet of Deng et al. 2023 (arXiv 2302.14231): the model of matgl, with angles between bonds.
+    """CHGNet of Deng et al. 2023 (arXiv 2302.14231), as implemented in matgl, with angles between bonds.
 
-    Forces jump where an edge reaches the cutoff: matgl applies the envelope to the radial functions'
-    values, not to the distance, so that their slope does not vanish there. Angles enter by their sines, too,
-    so that forces jump where three atoms come in line. That is the model's own. It takes memory in
-    proportion to the square of the number of edges within `threebody_cutoff` in a batch.
+    Forces jump when an edge reaches the cutoff, because matgl applies the envelope to the values of the
+    radial functions instead of the distance. Their slope is then not zero at the cutoff. Forces also jump
+    when three atoms become collinear, because the model uses the sines of angles. Both are properties of the
+    model. Memory grows with the square of the number of edges within `threebody_cutoff` in a batch.
 
-    `from_file` and `from_model` make an encoder of a model that others trained.
+    Use `from_file` or `from_model` to make an encoder from a pretrained model.
 
     Parameters
     ----------
     hidden_dim
-        Width of the features of atoms, bonds and angles, and of the embeddings.
+        Width of the features of atoms, bonds and angles, and length of the embedding vectors.
     num_conv
-        Number of blocks; `num_blocks` of matgl.
+        Number of blocks, `num_blocks` in matgl.
     max_n, max_f
-        Number of radial functions, and of frequencies of angles.
+        Number of radial functions and number of frequencies in the expansion of angles.
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     threebody_cutoff
-        Angstrom; edges with angles between them are at most this long.
+        Maximum length of the edges between which angles are computed, angstrom.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; 1 to 89 where None.
+        Accepted atomic numbers. None accepts 1 to 89.
     matgl_kwargs
-        Further arguments of matgl's class.
+        Additional keyword arguments of matgl's model class. They override the arguments above.
     weights
-        A local file with the state_dict of matgl's model; weights are random where None.
+        Path of a local file with the state_dict of matgl's model. None leaves the weights random.
 
     Raises
     ------
     ImportError
-        Where matgl is not installed.
+        If matgl is not installed.
     ValueError
-        Where a size is not positive, an option is not known, or the weights do not fit.
+        If a size is not positive, an option is invalid, or the weights do not match the model.
     """
 
     model_class = "CHGNet"
@@ -87,18 +87,18 @@ class CHGNet(MatGLAdapter):
 
     @staticmethod
     def width(model: Any) -> int:
-        """Return the length of the features of atoms."""
+        """Return the length of the atom features."""
         return int(model.atom_embedding.embedding_dim)
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         found = self.run(self.graph(atomic_numbers, edges))
         features: Tensor = found[f"gc_{self.model.n_blocks}"]["atom_feat"]
         return features
 
     @staticmethod
     def unused(model: Any) -> list[Any]:
-        """Return the readouts, and the last update of angles and of bonds, which nobody sees."""
+        """Return the readouts, and the last updates of angles and bonds, whose outputs are not used."""
         parts = [model.final_layer, model.sitewise_readout]
         if model.bond_graph_layers:
             parts.append(model.bond_graph_layers[-1].conv.edge_update_func)
@@ -108,15 +108,15 @@ class CHGNet(MatGLAdapter):
 
     @staticmethod
     def bonds(edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
-        """Return edges from neighbour to centre, which is where its messages go."""
+        """Return the edges from neighbor to center, the direction of the messages in CHGNet."""
         return torch.stack((edges.neighbour, edges.centre)), -edges.vectors, _images(edges)
 
 
 def _images(edges: Edges) -> Tensor:
-    """Return numbers [E, 3] that are opposite for the two edges of a pair, and for no others.
+    """Return substitutes [E, 3] for lattice translations that are opposite only for the two edges of a pair.
 
-    CHGNet leaves out the angle of an edge with the one that comes back, which it knows by its atoms and by
-    its lattice translation being opposite.
+    CHGNet leaves out the angle between an edge and its reverse edge. It identifies the reverse edge by its
+    atoms and its opposite lattice translation.
     """
     pairs = find_pairs(edges)
     if pairs.edges is None or pairs.of_edge is None:

@@ -1,4 +1,4 @@
-"""DimeNet++ of PyTorch Geometric on the edges of the batch."""
+"""Encoder that wraps DimeNet++ of PyTorch Geometric."""
 
 from __future__ import annotations
 
@@ -18,42 +18,45 @@ from mml_models.encoder import positive
 
 
 class DimeNetPlusPlus(Adapter):
-    """DimeNet++ of Gasteiger et al. 2020 (arXiv 2011.14115), made of the blocks of PyTorch Geometric.
+    """DimeNet++ of Gasteiger et al. 2020 (arXiv 2011.14115), built from the blocks of PyTorch Geometric.
 
-    Messages live on edges, and an edge hears of those before it by distance and angle. PyG's model builds a
-    radius graph without periodic images, and needs compiled packages for that; its blocks are given the
-    batch's edges here. Angles enter by their cosine and distances by smooth polynomials, the same functions
-    as PyG's, so that forces have derivatives where three atoms are in line, as they are in most crystals.
+    Messages belong to edges. An edge j -> i receives the messages of the edges k -> j, with weights that
+    depend on distances and angles. PyG's own model builds a radius graph without periodic images, which
+    requires compiled extension packages. This encoder calls the blocks of PyG with the edges of the batch
+    instead.
 
-    An atom without neighbours has the same embedding whatever its element: the model knows atoms by their
-    edges.
+    The basis functions are those of PyG, but they are computed from cosines of angles and with polynomials of
+    distances. Forces are therefore differentiable if three atoms are collinear, as in most crystals.
+
+    All atoms without neighbors have the same embedding, regardless of their element, because the model
+    represents atoms only by their edges.
 
     Parameters
     ----------
     hidden_dim
-        Length of messages.
+        Length of the messages.
     output_dim
-        Length of the embeddings; `out_channels` of PyG's model.
+        Length of the embedding vectors, `out_channels` in PyG.
     num_conv
-        Number of interaction blocks; `num_blocks` of PyG's model.
+        Number of interaction blocks, `num_blocks` in PyG.
     int_emb_size, basis_emb_size, out_emb_channels, num_spherical, num_radial, envelope_exponent, \
 num_before_skip, num_after_skip, num_output_layers
-        As PyG's model has them.
+        Same as in PyG's `DimeNetPlusPlus`.
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     num_atom_embedding
-        The largest atomic number that can be embedded.
+        Largest atomic number that can be embedded.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; all up to `num_atom_embedding` where None.
+        Accepted atomic numbers. None accepts 1 to `num_atom_embedding`.
     weights
-        A local file with the state_dict of PyG's model; weights are random where None.
+        Path of a local file with the state_dict of PyG's model. None leaves the weights random.
 
     Raises
     ------
     ValueError
-        Where a size is not positive, an option is not known, or the weights do not fit.
+        If a size is not positive, an option is invalid, or the weights do not match the model.
     """
 
     library = "torch_geometric"
@@ -92,7 +95,7 @@ num_before_skip, num_after_skip, num_output_layers
         embedding.emb = nn.Embedding(num_atom_embedding + 1, hidden_dim)
         embedding.reset_parameters()
         outputs = [
-            # PyG's "zeros" is for energies: embeddings of zeros would train nothing.
+            # PyG's default "zeros" suits energies. Zero embeddings would not be trained.
             pyg.OutputPPBlock(
                 num_radial,
                 hidden_dim,
@@ -117,7 +120,7 @@ num_before_skip, num_after_skip, num_output_layers
             )
             for _ in range(num_conv)
         ]
-        # The names of PyG's model, whose state_dict fits.
+        # The same names as in PyG's model, so that its state_dict can be loaded.
         self.model = nn.ModuleDict(
             {
                 "rbf": pyg.BesselBasisLayer(num_radial, self.cutoff, envelope_exponent),
@@ -130,7 +133,7 @@ num_before_skip, num_after_skip, num_output_layers
             load_weights(self.model, weights)
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         model: Any = self.model
         num_atoms, distances = len(atomic_numbers), edges.distances
         second, first = find_triplets(edges)

@@ -1,4 +1,4 @@
-"""Elements as other libraries' models number them: by their place in a list."""
+"""Map atomic numbers to the element indices that models of other libraries use."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mml_models.elements import KnownElements
 
 
 class ElementTypes(KnownElements):
-    """Atomic numbers [N] -> places [N] in the list of a model's elements.
+    """Map atomic numbers [N] to indices [N] into the list of a model's elements.
 
     Parameters
     ----------
     numbers
-        The model's elements, in its order.
+        Atomic numbers of the elements of the model, in the order of the model.
 
     Raises
     ------
     ValueError
-        Where `numbers` is empty, or holds a number below 1.
+        If `numbers` is empty or contains a number below 1.
     """
 
     places: Tensor
@@ -33,5 +33,5 @@ class ElementTypes(KnownElements):
         self.register_buffer("places", places, persistent=False)
 
     def forward(self, atomic_numbers: Tensor) -> Tensor:
-        """Look the places up; `check` says whether they are there."""
+        """Return the indices of `atomic_numbers` [N] -> [N]. Call `check` first to validate them."""
         return self.places[atomic_numbers]

@@ -1,4 +1,4 @@
-"""Features with the symmetries of e3nn: which of them stay when the crystal is turned or mirrored."""
+"""Select the features of e3nn that are invariant under rotations and reflections."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def scalar_columns(layers: Iterable[Any]) -> list[int]:
-    """Return the columns of even scalars in features of several layers, one layer after the other.
+    """Return the columns of the even scalars (0e) in the concatenated features of several layers.
 
     Parameters
     ----------
     layers
-        The e3nn `Irreps` of each layer's features.
+        The e3nn `Irreps` of the features of each layer.
     """
     columns: list[int] = []
     start = 0

@@ -1,4 +1,4 @@
-"""M3GNet of matgl on the edges of the batch."""
+"""Encoder that wraps M3GNet of matgl."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from mml_models.encoder import positive
 
 
 class M3GNet(MatGLAdapter):
-    """M3GNet of Chen and Ong 2022 (arXiv 2202.02450): the model of matgl, with angles between neighbours.
+    """M3GNet of Chen and Ong 2022 (arXiv 2202.02450), as implemented in matgl, with angles between neighbors.
 
-    `from_file` and `from_model` make an encoder of a model that others trained.
+    Use `from_file` or `from_model` to make an encoder from a pretrained model.
 
     Parameters
     ----------
     hidden_dim
-        Width of the features of atoms and bonds, of the layers between, and of the embeddings.
+        Width of the features of atoms and bonds and of the hidden layers, and length of the embeddings.
     num_conv
-        Number of blocks; `nblocks` of matgl.
+        Number of blocks, `nblocks` in matgl.
     max_n, max_l
-        Number of radial functions, and of angular ones.
+        Number of radial functions and number of angular functions.
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     threebody_cutoff
-        Angstrom; edges with angles between them are at most this long.
+        Maximum length of the edges between which angles are computed, angstrom.
     use_smooth
-        Whether radial functions end with their slope at the cutoff. matgl's own default is not to, and
-        forces then jump there.
+        Whether the slope of the radial functions is zero at the cutoff. If False, which is matgl's default,
+        forces jump when an edge reaches the cutoff.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; 1 to 89 where None.
+        Accepted atomic numbers. None accepts 1 to 89.
     matgl_kwargs
-        Further arguments of matgl's class.
+        Additional keyword arguments of matgl's model class. They override the arguments above.
     weights
-        A local file with the state_dict of matgl's model; weights are random where None.
+        Path of a local file with the state_dict of matgl's model. None leaves the weights random.
 
     Raises
     ------
     ImportError
-        Where matgl is not installed.
+        If matgl is not installed.
     ValueError
-        Where a size is not positive, an option is not known, or the weights do not fit.
+        If a size is not positive, an option is invalid, or the weights do not match the model.
     """
 
     model_class = "M3GNet"
@@ -84,11 +84,11 @@ class M3GNet(MatGLAdapter):
 
     @staticmethod
     def width(model: Any) -> int:
-        """Return the length of the features of atoms."""
+        """Return the length of the atom features."""
         return int(model.embedding.layer_node_embedding.embedding_dim)
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         found = self.run(self.graph(atomic_numbers, edges))
         features: Tensor = found[f"gc_{self.model.n_blocks}"]["node_feat"]
         return features
@@ -100,6 +100,6 @@ class M3GNet(MatGLAdapter):
 
     @staticmethod
     def bonds(edges: Edges) -> tuple[Tensor, Tensor, None]:
-        """Return edges from centre to neighbour, sorted by centre."""
+        """Return the edges from center to neighbor, sorted by center."""
         order = edges.centre.argsort(stable=True)
         return torch.stack((edges.centre[order], edges.neighbour[order])), edges.vectors[order], None

@@ -1,4 +1,4 @@
-"""MACE of mace-torch on the edges of the batch."""
+"""Encoders that wrap the models of mace-torch."""
 
 from __future__ import annotations
 
@@ -22,57 +22,59 @@ Output = Literal["features", "energy"]
 
 
 class MACE(Adapter):
-    """MACE of Batatia et al. 2022 (arXiv 2206.07697): the model of mace-torch.
+    """MACE of Batatia et al. 2022 (arXiv 2206.07697), as implemented in mace-torch.
 
-    Embeddings are the scalars of each layer, one layer after the other, which do not turn with the crystal;
-    or, with ``output="energy"``, the energy of each atom, that of its element included, so that a pretrained
-    model can be used as it is. Where they are the scalars, the model's readouts are not trained.
+    By default, the embedding of an atom consists of the scalar features of all layers, which are invariant
+    under rotations. The model's readouts are then not trained. With ``output="energy"``, the embedding is the
+    energy of the atom in eV, including the energy of its element. Use this option to run a pretrained model
+    unchanged.
 
-    `from_file` and `from_model` make an encoder of a model that others trained. e3nn's scripted functions
-    cannot be traced by `torch.compile`, nor run under autocast: the suite's checks of these are left out.
+    Use `from_file` or `from_model` to make an encoder from a pretrained model. This encoder does not support
+    `torch.compile` or autocast, because of the scripted functions of e3nn. Its tests skip the corresponding
+    checks of `mml_models.testing.check_encoder`.
 
     Parameters
     ----------
     hidden_irreps
-        Channels of the messages by their symmetry, in the notation of e3nn.
+        Irreps of the messages, in the notation of e3nn: the number of channels of each symmetry.
     num_conv
-        Number of layers; `num_interactions` of mace-torch.
+        Number of layers, `num_interactions` in mace-torch.
     num_radial
-        Number of radial functions; `num_bessel` of mace-torch.
+        Number of radial functions, `num_bessel` in mace-torch.
     max_ell
-        Largest degree of the spherical harmonics of an edge.
+        Largest degree of the spherical harmonics of the edges.
     correlation
-        How many neighbours a message depends on at once.
+        Correlation order: number of neighbors that a message depends on simultaneously.
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     num_polynomial_cutoff
-        Power of the envelope.
+        Power of the polynomial envelope.
     avg_num_neighbors
-        What sums over neighbours are divided by.
+        Average number of neighbors, by which sums over neighbors are divided.
     interaction, first_interaction
-        Names of mace-torch's classes of layers.
+        Names of the layer classes of mace-torch.
     mlp_irreps
-        Channels of the last readout.
+        Irreps of the last readout, in the notation of e3nn.
     atomic_energies
-        Energy of an atom of each of `elements`, eV; zero where None.
+        Energy of an isolated atom of each element, in ascending order of `elements`, eV. None sets them to 0.
     output
-        "features" or "energy".
+        Content of the embeddings: "features" (default) or "energy".
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; 1 to 89 where None. Parameters grow with their number: give those of the
-        data.
+        Accepted atomic numbers. None accepts 1 to 89. The number of parameters grows with the number of
+        elements, so pass the elements of your data set.
     mace_kwargs
-        Further arguments of mace-torch's class.
+        Additional keyword arguments of mace-torch's model class.
     weights
-        A local file with the state_dict of mace-torch's model; weights are random where None.
+        Path of a local file with the state_dict of mace-torch's model. None leaves the weights random.
 
     Raises
     ------
     ImportError
-        Where mace-torch is not installed.
+        If mace-torch is not installed.
     ValueError
-        Where a size is not positive, an option is not known, or the weights do not fit.
+        If a size is not positive, an option is invalid, or the weights do not match the model.
     """
 
     library = "mace"
@@ -101,7 +103,7 @@ class MACE(Adapter):
     ) -> None:
         positive(num_conv=num_conv, num_radial=num_radial, correlation=correlation, max_ell=max_ell)
         numbers = sorted(set(range(1, 90) if elements is None else elements))
-        ElementTypes(numbers)  # refuses what is no element
+        ElementTypes(numbers)  # raises an error for invalid atomic numbers
         energies = [0.0] * len(numbers) if atomic_energies is None else list(atomic_energies)
         if len(energies) != len(numbers):
             raise ValueError(f"atomic_energies has {len(energies)} numbers: give one for each of {numbers}.")
@@ -144,23 +146,24 @@ class MACE(Adapter):
         reduction: Literal["sum", "mean"] = "sum",
         head: str | None = None,
     ) -> Self:
-        """Make an encoder of a model of mace-torch, which is not copied.
+        """Make an encoder from a model of mace-torch. The model is not copied.
 
         Parameters
         ----------
         model
             A `MACE` or `ScaleShiftMACE` of mace-torch.
         output, reduction
-            As of the class.
+            See `MACE`.
         head
-            Which of the model's heads gives energies; needed where it has more than one.
+            Name of the head that predicts the energies. Required if `output` is "energy" and the model has
+            several heads.
 
         Raises
         ------
         TypeError
-            Where `model` is another thing.
+            If `model` is not a model of the expected class.
         ValueError
-            Where an option is not known.
+            If an option is invalid.
         """
         known = getattr(cls.import_module("modules"), cls.model_class)
         if not isinstance(model, known):
@@ -181,15 +184,27 @@ class MACE(Adapter):
         *,
         trust_pickle: bool = False,
     ) -> Self:
-        """Make an encoder of a model that mace-torch saved to a local file.
+        """Make an encoder from a model that mace-torch saved to a local file.
 
-        Such files are pickles, which can run any code when they are loaded: say with `trust_pickle` that you
-        know where it is from. What runs no code is a state_dict, for `weights` of the class.
+        These files are pickles, which can execute arbitrary code when they are loaded. Pass
+        ``trust_pickle=True`` only if you trust the source of the file. Loading a state_dict through the
+        `weights` argument of the class does not execute code.
+
+        Parameters
+        ----------
+        path
+            Path of the file.
+        output, reduction, head
+            See `from_model`.
+        trust_pickle
+            Whether to load the pickle.
 
         Raises
         ------
+        TypeError
+            If the file does not contain a model of the expected class.
         ValueError
-            Where `trust_pickle` was not given, or the file holds something else.
+            If `trust_pickle` is False, the file is damaged, or an option is invalid.
         """
         if not trust_pickle:
             raise ValueError(
@@ -224,12 +239,12 @@ class MACE(Adapter):
                     getattr(model, name).requires_grad_(False)
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         num_atoms, vectors = len(atomic_numbers), edges.vectors
         one_hot = vectors.new_zeros(num_atoms, len(self.model.atomic_numbers))
         found = self.model(
             {
-                # All atoms at one place: its edge vectors are then the shifts alone, which are ours.
+                # All atoms are at the origin, so the edge vectors that MACE computes equal ours.
                 "positions": vectors.new_zeros(num_atoms, 3),
                 "shifts": -vectors,
                 "edge_index": torch.stack((edges.neighbour, edges.centre)),
@@ -247,14 +262,14 @@ class MACE(Adapter):
 
 
 class ScaleShiftMACE(MACE):
-    """MACE whose energies are scaled and shifted: the class of most pretrained models.
+    """MACE with scaled and shifted energies, the model class of most pretrained models.
 
     Parameters
     ----------
     atomic_inter_scale, atomic_inter_shift
-        What the energy of an atom, but for that of its element, is multiplied by, and what is added, eV.
+        Factor and offset (eV) that are applied to the energy of each atom without the energy of its element.
     options
-        Those of `MACE`.
+        Arguments of `MACE`.
     """
 
     model_class: ClassVar[str] = "ScaleShiftMACE"

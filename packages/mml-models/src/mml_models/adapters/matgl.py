@@ -1,4 +1,4 @@
-"""What encoders around models of matgl have in common."""
+"""Base class of the encoders that wrap models of matgl."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _FILES = ("model.json", "model.pt", "state.pt")
 
 
 class MatGLAdapter(Adapter):
-    """An encoder around a model of matgl.
+    """Encoder that wraps a model of matgl.
 
-    Embeddings are the features of atoms after the last block; the model's readouts are not trained.
+    The embeddings are the atom features after the last block. The model's readouts are not trained.
     """
 
     library = "matgl"
@@ -32,14 +32,14 @@ class MatGLAdapter(Adapter):
 
     @classmethod
     def from_file(cls, folder: str | Path, reduction: Literal["sum", "mean"] = "sum") -> Self:
-        """Make an encoder of a model, or of the model of a `Potential`, that matgl saved to a local folder.
+        """Make an encoder from a model or a `Potential` that matgl saved to a local folder.
 
-        matgl reads its files without running what may be pickled in them.
+        matgl reads these files without executing pickled code.
 
         Raises
         ------
         ValueError
-            Where the folder lacks a file, or holds a model of another class.
+            If a file is missing from the folder, or the folder contains a model of another class.
         """
         paths = {name: Path(folder) / name for name in _FILES}
         missing = [name for name, path in paths.items() if not path.is_file()]
@@ -58,12 +58,12 @@ class MatGLAdapter(Adapter):
 
     @classmethod
     def from_model(cls, model: nn.Module, reduction: Literal["sum", "mean"] = "sum") -> Self:
-        """Make an encoder of a model of matgl, which is not copied.
+        """Make an encoder from a model of matgl. The model is not copied.
 
         Raises
         ------
         TypeError
-            Where `model` is of another class.
+            If `model` is of another class.
         """
         known = getattr(cls.import_module("models"), cls.model_class)
         if not isinstance(model, known):
@@ -78,7 +78,7 @@ class MatGLAdapter(Adapter):
         self, elements: Sequence[int] | None, options: dict[str, Any], weights: str | Path | None
     ) -> nn.Module:
         numbers = sorted(set(range(1, 90) if elements is None else elements))
-        ElementTypes(numbers)  # refuses what is no element
+        ElementTypes(numbers)  # raises an error for invalid atomic numbers
         models = self.import_module("models")
         symbols = import_library("ase.data", type(self).__name__, self.extra).chemical_symbols
         with quiet():
@@ -101,23 +101,23 @@ class MatGLAdapter(Adapter):
     @staticmethod
     @abstractmethod
     def width(model: Any) -> int:
-        """Return the length of the features of atoms."""
+        """Return the length of the atom features."""
 
     @staticmethod
     @abstractmethod
     def unused(model: Any) -> list[Any]:
-        """Return the parts of matgl's model that the features of atoms do not depend on."""
+        """Return the parts of matgl's model that do not affect the atom features."""
 
     @staticmethod
     @abstractmethod
     def bonds(edges: Edges) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the edges as the model wants them: its edge_index, vectors, and lattice translations."""
+        """Return `edge_index`, vectors and lattice translations of the edges in the model's convention."""
 
     def graph(self, atomic_numbers: Tensor, edges: Edges) -> SimpleNamespace:
-        """Return what matgl's models read of a graph."""
+        """Return a graph with the attributes that the models of matgl read."""
         bonds, vectors, images = self.bonds(edges)
         return SimpleNamespace(
-            # All atoms at one place: its bond vectors are then the shifts alone, which are ours.
+            # All atoms are at the origin, so the bond vectors that matgl computes equal our edge vectors.
             pos=vectors.new_zeros(len(atomic_numbers), 3),
             edge_index=bonds,
             pbc_offshift=vectors,
@@ -126,14 +126,14 @@ class MatGLAdapter(Adapter):
         )
 
     def run(self, graph: SimpleNamespace) -> dict[str, Any]:
-        """Run the model and return the features that it made on the way."""
+        """Run the model and return its intermediate features."""
         self.model(graph)
         found: dict[str, Any] = self.model.feature_dict
-        self.model.feature_dict = {}  # else it holds the graph of this step, and cannot be copied
+        self.model.feature_dict = {}  # its tensors keep the autograd graph and cannot be copied
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Keep what matgl's model is made from in place of it: its functions cannot be pickled."""
+        """Return the state, with matgl's model, which cannot be pickled, as its arguments and weights."""
         state = {**self.__dict__, "_modules": {**self._modules}}
         model: Any = state["_modules"].pop("model")
         trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -141,7 +141,7 @@ class MatGLAdapter(Adapter):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make matgl's model anew."""
+        """Restore the state and rebuild matgl's model from its arguments and weights."""
         kind, arguments, weights, trained, training = state.pop("_saved")
         super().__setstate__(state)
         with quiet():

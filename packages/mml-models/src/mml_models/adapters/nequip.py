@@ -1,4 +1,4 @@
-"""NequIP on the edges of the batch, and what Allegro has in common with it."""
+"""Encoder that wraps NequIP, and the base class that it shares with Allegro."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ DEFAULT_ELEMENTS = range(1, 90)
 
 
 class NequIPAdapter(Adapter):
-    """An encoder around a model of nequip, whose modules are called one by one, up to the readout."""
+    """Encoder that wraps a model of nequip and calls its modules one by one, up to the readout."""
 
     extra = "nequip"
-    readout: ClassVar[str]  # nequip's name of the module after which nothing is used
-    field: ClassVar[str]  # nequip's name of what that module gets
+    readout: ClassVar[str]  # name in nequip of the first module that is not called
+    field: ClassVar[str]  # name in nequip of the input of that module
 
     @classmethod
     def from_model(cls, model: nn.Module, reduction: Literal["sum", "mean"] = "sum") -> Self:
-        """Make an encoder of a `GraphModel` of nequip, which is not copied.
+        """Make an encoder from a `GraphModel` of nequip. The model is not copied.
 
         Raises
         ------
         TypeError
-            Where `model` has no such parts as the class adapts.
+            If `model` does not have the readout module that the class expects.
         """
         if not any(name.split(".")[-1] == cls.readout for name, _ in model.named_modules()):
             kind = type(model).__name__
@@ -51,15 +51,15 @@ class NequIPAdapter(Adapter):
         weights: str | Path | None,
     ) -> nn.Module:
         numbers = sorted(set(DEFAULT_ELEMENTS if elements is None else elements))
-        ElementTypes(numbers)  # refuses what is no element
+        ElementTypes(numbers)  # raises an error for invalid atomic numbers
         symbols = import_library("ase.data", type(self).__name__, self.extra).chemical_symbols
         state = import_library("nequip.utils.global_state", type(self).__name__, self.extra)
         before = torch.get_default_dtype()
         with quiet():
             try:
-                state.set_global_state()  # nequip's own way, which makes float64 the default
+                state.set_global_state()  # required by nequip; makes float64 the default dtype
                 model = build(
-                    # Its builders seed torch: with a number that torch's own seed gives.
+                    # The builder seeds torch. This seed is drawn from the current state of torch.
                     seed=int(torch.randint(2**31, ())),
                     model_dtype=str(before).removeprefix("torch."),
                     type_names=[symbols[number] for number in numbers],
@@ -84,7 +84,7 @@ class NequIPAdapter(Adapter):
             parts[name].requires_grad_(False)
 
     def features(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Return what the model's readout gets, of atoms or of edges."""
+        """Return the inputs of the model's readout, one row per atom or per edge."""
         data = {
             "pos": edges.vectors.new_zeros(len(atomic_numbers), 3),
             "edge_index": torch.stack((edges.centre, edges.neighbour)),
@@ -99,10 +99,10 @@ class NequIPAdapter(Adapter):
 
     @abstractmethod
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Tell nequip's modules of another precision, which they keep a note of."""
+        """Apply `fn` to all tensors, and update the dtype that the modules of nequip store."""
         super()._apply(fn, recurse)
         precision = next(self.parameters()).dtype
         for module in self.model.modules():
@@ -113,43 +113,44 @@ class NequIPAdapter(Adapter):
 
 
 class NequIP(NequIPAdapter):
-    """NequIP of Batzner et al. 2021 (arXiv 2101.03164): the model of nequip.
+    """NequIP of Batzner et al. 2021 (arXiv 2101.03164), as implemented in nequip.
 
-    Embeddings are the scalars of atoms after the last layer; the model's readout is not trained. It cannot
-    be traced by `torch.compile` here, nor run under autocast: the suite's checks of these are left out.
+    The embedding of an atom consists of its scalar features after the last layer. The model's readout is not
+    trained. This encoder does not support `torch.compile` or autocast, and its tests skip the corresponding
+    checks of `mml_models.testing.check_encoder`.
 
     Parameters
     ----------
     hidden_dim
-        Number of features of each degree, and length of the embeddings.
+        Number of features of each degree, and length of the embedding vectors.
     num_conv
-        Number of layers; `num_layers` of nequip.
+        Number of layers, `num_layers` in nequip.
     l_max
-        Largest degree of features and spherical harmonics.
+        Largest degree of the features and the spherical harmonics.
     parity
-        Whether there are features of odd parity, too.
+        Whether to include features of odd parity.
     num_radial
-        Number of radial functions; `num_bessels` of nequip.
+        Number of radial functions, `num_bessels` in nequip.
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     avg_num_neighbors
-        What sums over neighbours are normalised by.
+        Average number of neighbors, used to normalize sums over neighbors.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; 1 to 89 where None. Parameters grow with their number: give those of the
-        data.
+        Accepted atomic numbers. None accepts 1 to 89. The number of parameters grows with the number of
+        elements, so pass the elements of your data set.
     nequip_kwargs
-        Further arguments of nequip's `NequIPGNNModel`.
+        Additional keyword arguments of nequip's `NequIPGNNModel`. They override the arguments above.
     weights
-        A local file with the state_dict of nequip's model; weights are random where None.
+        Path of a local file with the state_dict of nequip's model. None leaves the weights random.
 
     Raises
     ------
     ImportError
-        Where nequip is not installed.
+        If nequip is not installed.
     ValueError
-        Where a size is not positive, an option is not known, or the weights do not fit.
+        If a size is not positive, an option is invalid, or the weights do not match the model.
     """
 
     library = "nequip"
@@ -185,10 +186,10 @@ class NequIP(NequIPAdapter):
         self._wrap(self._make(build, elements, options, weights), reduction)
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         return self.features(atomic_numbers, edges)
 
 
 def _parts(model: Any) -> dict[str, Any]:
-    """Return the modules that make nequip's energy, in the order that they are called in."""
+    """Return the modules of a nequip model by name, in the order in which they are called."""
     return dict(model.model.func.named_children())

@@ -1,4 +1,4 @@
-"""QET of matgl on the edges of the batch."""
+"""Encoder that wraps QET of matgl."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ from mml_models.encoder import positive
 
 
 class QET(MatGLAdapter):
-    """QET, a TensorNet with charges that equilibrate (Ko et al. 2025, arXiv 2511.07249): the model of matgl.
+    """QET, a TensorNet with charge equilibration (Ko et al. 2025, arXiv 2511.07249), as implemented in matgl.
 
-    Each atom gets an electronegativity; charges minimise a quadratic energy whose sum over the structure is
-    zero, so that every atom of a structure knows of all others, and of none in another structure. Embeddings
-    are matgl's: the features of TensorNet, the charge and the electrostatic potential of an atom, normalised.
+    The model predicts an electronegativity for each atom. The charges minimize a quadratic energy, under the
+    constraint that they sum to zero in each structure. Every atom therefore depends on all other atoms of its
+    structure, but not on atoms of other structures. The embedding of an atom consists of its TensorNet
+    features, its charge and its electrostatic potential, normalized by matgl.
 
-    `from_file` and `from_model` make an encoder of a model that others trained.
+    Use `from_file` or `from_model` to make an encoder from a pretrained model.
 
     Parameters
     ----------
     hidden_dim
-        Width of the features of atoms, `units` of matgl; the embeddings are two numbers longer.
+        Width of the atom features, `units` in matgl. The embedding vectors have length ``hidden_dim + 2``.
     num_conv
-        Number of layers; `nblocks` of matgl.
+        Number of layers, `nblocks` in matgl.
     num_gaussians
-        Number of Gaussians that a distance is expanded in; `num_rbf` of matgl.
+        Number of Gaussians in the expansion of a distance, `num_rbf` in matgl.
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; 1 to 89 where None.
+        Accepted atomic numbers. None accepts 1 to 89.
     matgl_kwargs
-        Further arguments of matgl's class.
+        Additional keyword arguments of matgl's model class. They override the arguments above.
     weights
-        A local file with the state_dict of matgl's model; weights are random where None.
+        Path of a local file with the state_dict of matgl's model. None leaves the weights random.
 
     Raises
     ------
     ImportError
-        Where matgl is not installed.
+        If matgl is not installed.
     ValueError
-        Where a size is not positive, an option is not known, or the weights do not fit.
+        If a size is not positive, an option is invalid, or the weights do not match the model.
     """
 
     model_class = "QET"
@@ -71,14 +72,14 @@ class QET(MatGLAdapter):
             "nblocks": num_conv,
             "num_rbf": num_gaussians,
             "cutoff": cutoff,
-            "use_warp": False,  # or it depends on what else is installed which code runs
+            "use_warp": False,  # otherwise the code path depends on the installed packages
             **(matgl_kwargs or {}),
         }
         self._wrap(self._make(elements, options, weights), reduction)
 
     @staticmethod
     def width(model: Any) -> int:
-        """Return the length of the features of atoms."""
+        """Return the length of the atom features."""
         return int(model.norm.normalized_shape[0])
 
     @staticmethod
@@ -88,17 +89,17 @@ class QET(MatGLAdapter):
 
     @staticmethod
     def bonds(edges: Edges) -> tuple[Tensor, Tensor, None]:
-        """Return edges from centre to neighbour: the potential is summed where they start."""
+        """Return the edges from center to neighbor. The model sums the potential at their first atom."""
         return torch.stack((edges.centre, edges.neighbour)), edges.vectors, None
 
     def embed_graph(self, graph: AtomGraph, edges: Edges) -> Tensor:
-        """Embed the N atoms of a batch, whose charges equilibrate in each structure: [N, output_dim]."""
+        """Embed the N atoms of a batch -> [N, output_dim]. Charges equilibrate within each structure."""
         given = self.graph(graph.atomic_numbers, edges)
         given.batch, given.num_graphs = graph.structure, graph.num_structures
         return self._features(given)
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms of one structure: `atomic_numbers` [N] and its edges -> [N, output_dim]."""
+        """Embed the N atoms of one structure from `atomic_numbers` [N] and its edges -> [N, output_dim]."""
         return self._features(self.graph(atomic_numbers, edges))
 
     def _features(self, graph: SimpleNamespace) -> Tensor:

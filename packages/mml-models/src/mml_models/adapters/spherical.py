@@ -1,4 +1,4 @@
-"""The basis of DimeNet: spherical Bessel functions of distances, Legendre polynomials of angles."""
+"""Basis functions of DimeNet: spherical Bessel functions of distances, Legendre polynomials of angles."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Array = NDArray[np.float64]
 
 
 class SphericalBessel(nn.Module):
-    """Scaled distances x [E] in 0..1 -> functions that vanish at 1, [E, L * K], order by order.
+    """Expand scaled distances x in 0..1 in spherical Bessel functions that are zero at 1; [E] -> [E, L * K].
 
-    ``j_l(z_ln x) / sqrt(j_{l+1}(z_ln)^2 / 2)`` with the n-th zero z_ln of the spherical Bessel function of
-    order l: Gasteiger et al. (arXiv 2003.03123), eq. 6. They are summed from Chebyshev polynomials with
-    coefficients found once: as exact as the numbers are, also near zero, where the closed forms in sines and
-    cosines cancel to nothing but rounding.
+    The functions are ``j_l(z_ln x) / sqrt(j_{l+1}(z_ln)^2 / 2)``, with the n-th zero z_ln of the spherical
+    Bessel function of order l, sorted by order. Gasteiger et al. (arXiv 2003.03123), eq. 6. They are computed
+    as sums of Chebyshev polynomials, whose coefficients are determined once. The result is accurate to
+    rounding, also near zero. The closed forms with sines and cosines lose all digits there by cancellation.
 
     Parameters
     ----------
     num_spherical, num_radial
-        L orders from 0 on, and K zeros of each.
+        Number of orders L, starting at 0, and number of zeros K of each order.
     """
 
     coefficients: Tensor
@@ -47,7 +47,7 @@ class SphericalBessel(nn.Module):
         self.register_buffer("coefficients", coefficients, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Expand `x` [E] -> [E, L * K]."""
+        """Expand `x`: [E] -> [E, L * K]."""
         u = 2.0 * x - 1.0
         polynomials = [torch.ones_like(u), u]
         for _ in range(len(self.coefficients) - 2):
@@ -56,9 +56,10 @@ class SphericalBessel(nn.Module):
 
 
 def zonal_harmonics(cosine: Tensor, num_spherical: int) -> Tensor:
-    """Return the spherical harmonics ``sqrt((2 l + 1) / (4 pi)) P_l(cosine)``, [T] -> [T, L].
+    """Return the spherical harmonics ``sqrt((2 l + 1) / (4 pi)) P_l(cosine)``: [T] -> [T, L].
 
-    Functions of the cosine, not of the angle, whose derivatives are undefined where three atoms are in line.
+    They are functions of the cosine, because the derivatives of the angle are undefined if three atoms are
+    collinear.
     """
     polynomials = [torch.ones_like(cosine), cosine]
     for order in range(2, num_spherical):
@@ -70,7 +71,7 @@ def zonal_harmonics(cosine: Tensor, num_spherical: int) -> Tensor:
 
 
 def spherical_bessel(order: int, z: Array) -> Array:
-    """Return j_l(z): the Fourier transform of a Legendre polynomial (NIST DLMF 10.54.2), by quadrature."""
+    """Return j_l(z), as the Fourier transform of a Legendre polynomial (NIST DLMF 10.54.2), by quadrature."""
     nodes, weights = _quadrature(40 + math.ceil(float(np.max(z))))
     t = (nodes + 1) / 2
     weights = weights / 2 * legendre.legval(t, np.eye(order + 1)[order])
@@ -85,9 +86,10 @@ def _quadrature(num_nodes: int) -> tuple[Array, Array]:
 
 
 def bessel_zeros(num_spherical: int, num_radial: int) -> Array:
-    """Return the first K positive zeros of the spherical Bessel functions of order 0 to L - 1, [L, K].
+    """Return the first K positive zeros of the spherical Bessel functions of orders 0 to L - 1, [L, K].
 
-    Those of order 0 are multiples of pi; between two zeros of an order lies one of the next.
+    The zeros of order 0 are multiples of pi. Between two consecutive zeros of one order lies one zero of the
+    next order, which is found by bisection.
     """
     zeros = math.pi * np.arange(1.0, num_spherical + num_radial)
     rows = [zeros[:num_radial]]

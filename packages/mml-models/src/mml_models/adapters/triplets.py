@@ -1,4 +1,4 @@
-"""Chains of two edges: what a model with angles passes messages along."""
+"""Find the chains of two edges that models with angles need."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import Tensor
 from mml_models.edges import Edges
 
 _SAME_PLACE = 1e-3
-"""Angstrom: far above the rounding of float32 positions, far below the distance of two atoms."""
+"""Angstrom. Far above the rounding error of float32 positions and far below the distance of two atoms."""
 
 
 def find_triplets(edges: Edges) -> tuple[Tensor, Tensor]:
-    """Find all chains k -> j -> i of two of E edges, but for those that return to where they began.
+    """Find all chains k -> j -> i of two of the E edges, except those that return to their starting point.
 
-    An image of atom i other than i itself is another place: such a chain counts, as it would where the cell
-    was repeated.
+    If k is another periodic image of atom i, the chain is included, as it would be in a supercell.
 
     Returns
     -------
     tuple
-        Two int64 tensors [T]: the edge j -> i, and the edge k -> j, where edges go from neighbour to centre.
+        Two int64 tensors [T]: the indices of the edges j -> i and of the edges k -> j. Edges point from the
+        neighbor to the center.
     """
     centre, neighbour, vectors = edges.centre, edges.neighbour, edges.vectors.detach()
     num_edges = int(centre.shape[0])

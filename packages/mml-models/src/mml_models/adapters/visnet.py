@@ -1,4 +1,4 @@
-"""ViSNet of PyTorch Geometric on the edges of the batch."""
+"""Encoder that wraps ViSNet of PyTorch Geometric."""
 
 from __future__ import annotations
 
@@ -17,46 +17,47 @@ from mml_models.encoder import positive
 
 
 class ViSNet(Adapter):
-    """ViSNet of Wang et al. 2022 (arXiv 2210.16518): the representation model of PyTorch Geometric.
+    """ViSNet of Wang et al. 2022 (arXiv 2210.16518), the representation model of PyTorch Geometric.
 
-    Atoms carry scalars beside spherical harmonics of the directions to their neighbours. PyG's model builds
-    a radius graph without periodic images, and takes an edge from an atom to an image of its own for a self
-    loop; its blocks are given the batch's edges here, and one self loop an atom, as they have it. Embeddings
-    are the scalars, `hidden_dim` of them.
+    Atoms have scalar features, and vector features that are built from spherical harmonics of the directions
+    to their neighbors. PyG's own model builds a radius graph without periodic images, and treats an edge from
+    an atom to one of its images as a self loop. This encoder calls the blocks of PyG with the edges of the
+    batch and adds one self loop per atom, as PyG does. The embeddings are the `hidden_dim` scalar features.
 
-    Energies of a trained ViSNet are not quite continuous where an edge reaches the cutoff: the layer that
-    makes vectors of messages has a bias (``s_proj`` of its blocks, zero at first), which no envelope
-    multiplies. That is the model's own.
+    The energies of a trained ViSNet have a small jump when an edge reaches the cutoff. The layer that
+    computes vectors from messages (``s_proj``) has a bias, initially zero, that is not multiplied by an
+    envelope. This is a property of the model.
 
     Parameters
     ----------
     hidden_dim
-        Number of scalars, and length of the embeddings; a multiple of `num_heads`.
+        Number of scalar features, and length of the embedding vectors. A multiple of `num_heads`.
     num_conv
-        Number of layers; `num_layers` of PyG's model.
+        Number of layers, `num_layers` in PyG.
     num_heads
         Number of attention heads.
     num_radial
-        Number of radial functions; `num_rbf` of PyG's model.
+        Number of radial functions, `num_rbf` in PyG.
     lmax
         Largest degree of the spherical harmonics, 1 or 2.
     vertex
-        Whether to use PyG's vertex features, too.
+        Whether to also use PyG's vertex geometric features.
     cutoff
-        Angstrom; edges as long as this or longer contribute nothing.
+        Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     num_atom_embedding
-        The largest atomic number that can be embedded; `max_z` of PyG's model is one more.
+        Largest atomic number that can be embedded. `max_z` in PyG is ``num_atom_embedding + 1``.
     reduction
-        How atoms are pooled into `system_embedding`: "sum" or "mean".
+        Pooling of the atoms into `system_embedding`: "sum" or "mean".
     elements
-        Atomic numbers to accept; all up to `num_atom_embedding` where None.
+        Accepted atomic numbers. None accepts 1 to `num_atom_embedding`.
     weights
-        A local file with the state_dict of PyG's `ViSNet` or `ViSNetBlock`; weights are random where None.
+        Path of a local file with the state_dict of PyG's `ViSNet` or `ViSNetBlock`. None leaves the weights
+        random.
 
     Raises
     ------
     ValueError
-        Where a size is not positive, an option is not known, or the weights do not fit.
+        If a size is not positive, an option is invalid, or the weights do not match the model.
     """
 
     library = "torch_geometric"
@@ -95,13 +96,13 @@ class ViSNet(Adapter):
             cutoff=self.cutoff,
             vertex=vertex,
         )
-        # Only the vectors that leave the last layer depend on it, and those leave no more.
+        # It only affects the output vectors of the last layer, which are not used.
         self.model.vis_mp_layers[-1].s_proj.requires_grad_(False)
         if weights is not None:
             load_weights(self.model, weights, "representation_model.")
 
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
-        """Embed atoms: `atomic_numbers` [N] and the edges within the cutoff -> [N, hidden_dim]."""
+        """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, hidden_dim]."""
         model: Any = self.model
         between = torch.stack((edges.neighbour, edges.centre))
         radial = model.distance_expansion(edges.distances)
@@ -126,9 +127,9 @@ class ViSNet(Adapter):
     def _see_neighbours(
         self, atomic_numbers: Tensor, index: Tensor, distances: Tensor, radial: Tensor
     ) -> Tensor:
-        """Embed atoms with the elements around them, as PyG's `NeighborEmbedding` does.
+        """Embed atoms together with the elements of their neighbors, as PyG's `NeighborEmbedding` does.
 
-        Not by its forward, which leaves out edges from an atom to an image of its own.
+        Do not call its ``forward``, which drops the edges from an atom to its own images.
         """
         model: Any = self.model
         block = model.neighbor_embedding

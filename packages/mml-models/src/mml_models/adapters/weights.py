@@ -1,4 +1,4 @@
-"""Weights of a library's model from a local file, without running what may be pickled in it."""
+"""Load the weights of a library's model from a local file, without executing pickled code."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from torch import Tensor, nn
 
 
 def load_weights(model: nn.Module, path: str | Path, prefix: str = "") -> None:
-    """Load into `model` what ``torch.save(library_model.state_dict(), path)`` wrote.
+    """Load a file that ``torch.save(library_model.state_dict(), path)`` wrote into `model`.
 
     Parameters
     ----------
     model
-        A model of the library, or the part of one that is used here.
+        A model of the library, or the part of such a model that the encoder uses.
     path
-        A local file.
+        Path of a local file.
     prefix
-        The name of that part in the library's model, with a dot at its end; where no key of the file begins
-        with it, the file is taken to hold the part alone.
+        Name of this part in the library's model, with a trailing dot. Keys without the prefix are ignored. If
+        no key in the file has the prefix, the file must contain the state_dict of the part.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If the file does not exist.
     ValueError
-        Where the file holds something else than tensors by name, or tensors that do not fit the model; all
-        that is missing, left over, or of another shape is named.
+        If the file is damaged, contains anything but a state_dict, or does not match the model. The message
+        lists all missing keys, unexpected keys and shape mismatches.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
