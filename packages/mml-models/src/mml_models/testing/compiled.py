@@ -1,4 +1,4 @@
-"""Checks of an encoder under `torch.compile`: embeddings, forces, and the gradients of a loss of forces."""
+"""Checks of an encoder under `torch.compile`: embeddings, forces, and gradients of a force loss."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from mml_models.testing.derivatives import STEP, direction_of
 from mml_models.testing.energy import Encoder, points_and_forces, position_gradient, require_close
 
 _TOLERANCE = 1e-6
-"""Relative to the norm: far above the rounding of sums in another order, far below a lost term."""
+"""Tolerance relative to the norm. Far above the rounding errors of reordered sums, far below a lost term."""
 _SMALL = 1e-6
-"""Losses and norms below this are compared absolutely, for crystals whose forces are zero by symmetry."""
+"""Losses and norms below this value are compared absolutely. Forces may be zero by symmetry."""
 
 
 def check_compile(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
     """Compare embeddings and forces of the compiled encoder with those of the encoder in eager mode.
 
-    The backend is "aot_eager", which runs every stage of `torch.compile` except code generation, so that no
-    C++ compiler is needed. It has first derivatives only. The check takes seconds, more than most others.
+    The backend is "aot_eager", which runs every stage of `torch.compile` except code generation and therefore
+    does not need a C++ compiler. It supports first derivatives only. The check takes several seconds, longer
+    than most other checks.
     """
     with _tracing():
         compiled: Encoder = torch.compile(encoder, backend="aot_eager")
         for crystals in (
             [crystal],
             [crystal, crystal],
-        ):  # the second size is traced again, with sizes left open
+        ):  # the second size is traced with dynamic shapes
             batch = crystal_batch(crystals, cutoff)
             found = points_and_forces(compiled, batch)
             expected = points_and_forces(encoder, batch)
@@ -42,23 +43,25 @@ def check_compile(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) 
 
 
 def check_compiled_second_derivatives(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Compare a loss of forces and its gradient, by all parameters, of the compiled and the eager encoder.
+    """Compare a force loss and its gradient, by all parameters, of the compiled and the eager encoder.
 
     The gradient is also compared with a central difference of the compiled loss along a random direction.
-    Dynamo can lose terms of the gradient without an error, and the loss is still right: it traces the
-    backward of a custom `torch.autograd.Function` with gradients switched off. The backend is "eager", the
-    only one with second derivatives; "aot_eager" and "inductor" raise. The batch is one crystal, then two
-    copies of it, so that a crystal with an odd number of atoms checks an even number as well. Use a crystal
-    of several atoms: the forces on a single atom are zero, and so is the gradient.
+    Dynamo traces the backward of a custom `torch.autograd.Function` with gradients disabled. It can therefore
+    lose terms of the gradient without an error, although the loss is correct. The backend is "eager", the
+    only backend with second derivatives; "aot_eager" and "inductor" raise an error.
 
-    An encoder that cannot be compiled for training on forces declares it with the attribute
+    The batch is first one crystal and then two copies of it, so that a crystal with an odd number of atoms
+    also tests an even number. Use a crystal of several atoms: the force on a single atom is zero, and so is
+    the gradient.
+
+    If an encoder cannot be compiled for training on forces, set its attribute
     ``compiled_second_derivatives = False``. The check then requires that training the compiled encoder raises
-    an exception. `GraphEncoder` raises it for its subclasses.
+    an exception. `GraphEncoder` raises this exception for its subclasses.
     """
     if not isinstance(encoder, nn.Module) or not any(p.requires_grad for p in encoder.parameters()):
         return
     with _tracing():
-        moved = deepcopy(encoder)  # parameters are moved along the random direction
+        moved = deepcopy(encoder)  # its parameters are shifted along the random direction
         compiled: Encoder = torch.compile(moved, backend="eager")
         if not getattr(encoder, "compiled_second_derivatives", True):
             _require_exception(compiled, moved, crystal_batch([crystal], cutoff))
@@ -86,7 +89,7 @@ def check_compiled_second_derivatives(encoder: Encoder, crystal: Crystal, cutoff
 def _require_exception(compiled: Encoder, encoder: nn.Module, batch: dict[str, Any]) -> None:
     try:
         _, gradient = _loss_and_gradient(compiled, encoder, batch)
-    except Exception:  # of any type: it stops the training
+    except Exception:  # an exception of any type stops the training
         return
     _, expected = _loss_and_gradient(encoder, encoder, batch)
     error = float((gradient - expected).norm() / expected.norm().clamp(min=1e-12))
@@ -100,9 +103,10 @@ def _require_exception(compiled: Encoder, encoder: nn.Module, batch: dict[str, A
 def _loss_and_gradient(
     encoder: Encoder, parameters_of: nn.Module, batch: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
-    """Return ``sum(F^2)`` and its gradient by all trained parameters, flattened and joined.
+    """Return ``sum(F^2)`` and its gradient by all trained parameters, as one flat vector.
 
-    The gradient of constant forces is zero: a loss of energies and forces would be trained without an error.
+    If the forces are constant, return a gradient of zero. Training on energies and forces would not raise an
+    error in this case.
     """
     parameters = _trained(parameters_of)
     loss = position_gradient(encoder, batch, create_graph=True).square().sum()
@@ -114,7 +118,7 @@ def _loss_and_gradient(
 
 
 def _shifted_loss(encoder: Encoder, parameters_of: nn.Module, batch: dict[str, Any], shift: Tensor) -> Tensor:
-    """Return ``sum(F^2)`` with all trained parameters moved by `shift`; they are restored afterwards."""
+    """Return ``sum(F^2)`` with all trained parameters shifted by `shift`, and restore the parameters."""
     parameters = _trained(parameters_of)
     before = [parameter.detach().clone() for parameter in parameters]
     parts = shift.split([parameter.numel() for parameter in parameters])
@@ -134,13 +138,13 @@ def _trained(module: nn.Module) -> list[nn.Parameter]:
 
 @contextmanager
 def _tracing() -> Iterator[None]:
-    """Forget graphs of earlier checks, and silence Dynamo, which logs every line that breaks the graph."""
+    """Reset the compiler, and silence Dynamo, which logs every line that breaks the graph."""
     torch.compiler.reset()
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:
         with warnings.catch_warnings():
-            # Dynamo looks at `.grad` of the tensors that it meets, and torch 2.15 warns of it.
+            # Dynamo reads `.grad` of the tensors that it traces, which causes a warning in torch 2.15.
             warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf")
             yield
     finally:

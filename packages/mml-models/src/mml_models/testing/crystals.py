@@ -1,4 +1,4 @@
-"""Small crystals, their neighbours by brute force, and batches of them as encoders get them."""
+"""Small crystals, a brute-force neighbor search, and batches of crystals for encoders."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mml_models._pyg import pyg_batch
 
 @dataclass(frozen=True)
 class Crystal:
-    """N atoms, periodic along all of `cell`, or a molecule where `cell` is None.
+    """A crystal of N atoms, periodic along all three lattice vectors, or a molecule if `cell` is None.
 
     Parameters
     ----------
     numbers
-        [N] int64, atomic numbers.
+        Atomic numbers, [N] int64.
     pos
-        [N, 3] float64, angstrom.
+        Cartesian positions, [N, 3] float64, angstrom.
     cell
-        [3, 3] float64, rows are the lattice vectors, angstrom.
+        Lattice vectors as rows, [3, 3] float64, angstrom. None for a molecule.
     """
 
     numbers: Tensor
@@ -35,7 +35,10 @@ class Crystal:
 def random_crystal(
     seed: int, num_atoms: int = 3, elements: Sequence[int] = (13, 29, 79), min_distance: float = 1.6
 ) -> Crystal:
-    """Make a triclinic crystal of 35 cubic angstrom an atom, no two atoms closer than `min_distance`."""
+    """Return a random triclinic crystal with about 35 cubic angstrom per atom.
+
+    Atoms, including periodic images, are farther apart than `min_distance` (angstrom).
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> Tensor:
@@ -51,7 +54,7 @@ def random_crystal(
 
 
 def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
-    """Repeat a crystal along its lattice vectors; copies follow one another as whole cells."""
+    """Repeat a crystal along its lattice vectors. The atoms are ordered cell by cell."""
     if crystal.cell is None:
         raise ValueError("A molecule has no supercell: give a crystal with a cell.")
     steps = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in repeats)).reshape(-1, 3)
@@ -61,12 +64,13 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
 
 
 def neighbours(crystal: Crystal, radius: float) -> tuple[Tensor, Tensor]:
-    """Find all directed edges up to `radius` by trying every pair of atoms in every image that could matter.
+    """Find all directed edges up to `radius` (angstrom) by testing all pairs of atoms in all relevant images.
 
     Returns
     -------
     tuple
-        `edge_index` [2, E] int64, sorted by its first row, and `images` [E, 3], translations of the second.
+        `edge_index` [2, E] int64, sorted by its first row, and `images` [E, 3], the lattice translations of
+        the atoms in its second row.
     """
     images = torch.zeros(1, 3, dtype=torch.float64)
     offsets = images
@@ -85,9 +89,9 @@ def neighbours(crystal: Crystal, radius: float) -> tuple[Tensor, Tensor]:
 
 
 def crystal_batch(crystals: Sequence[Crystal], radius: float) -> dict[str, Any]:
-    """Batch crystals as `mml_graphs.collate_samples` would: a PyG `Batch` with edges up to `radius`.
+    """Batch crystals in the format of `mml_graphs.collate_samples`, with edges up to `radius` (angstrom).
 
-    The stored `distances` are NaN: an encoder that trusts them instead of `pos` and `offsets` stands out.
+    The stored `distances` are NaN, to expose encoders that use them instead of `pos` and `offsets`.
     """
     samples = []
     for crystal in crystals:

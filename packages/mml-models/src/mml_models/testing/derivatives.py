@@ -1,4 +1,4 @@
-"""Checks of the gradients of energies, first and second, and of their continuity where edges end."""
+"""Checks of first and second derivatives of energies, and of their continuity at the cutoff."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from mml_models.testing.energy import (
 )
 
 STEP = 1e-6
-"""Angstrom. It is so small that no edge crosses the cutoff, where derivatives beyond the forces may jump."""
+"""Step of finite differences, angstrom. Small steps keep edges from crossing the cutoff, where higher
+derivatives than the forces may jump."""
 
 
 def check_forces(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Compare forces with central differences of the energy, edges built anew, along random directions."""
+    """Compare forces with central differences of the energy along random directions, with rebuilt edges."""
     generator = torch.Generator().manual_seed(seed)
     found = forces(encoder, crystal, cutoff)
     for _ in range(3):
@@ -39,7 +40,7 @@ def check_forces(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -
 
 
 def check_stress(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Compare dE/dstrain through `pos` and `offsets` with central differences over strained crystals."""
+    """Compare dE/dstrain, computed through `pos` and `offsets`, with central differences of the energy."""
     if crystal.cell is None:
         return
     direction = torch.randn(3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -62,10 +63,10 @@ def check_stress(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -
 
 
 def check_cutoff(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Move an atom across the cutoff of another: energy and forces are continuous there.
+    """Check that energy and forces are continuous when an atom moves across the cutoff of another atom.
 
-    The atom comes back from beyond the cutoff to one that has another neighbour on its far side, so that
-    sums that are divided by the number of neighbours are found out, too.
+    The other atom has a second neighbor on its far side. The check therefore also fails for encoders that
+    divide sums by the number of neighbors.
     """
     numbers = crystal.numbers[torch.arange(3) % len(crystal.numbers)]
 
@@ -92,7 +93,8 @@ def check_cutoff(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -
 def check_second_derivatives(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
     """Compare the gradients of a force loss, by positions and by parameters, with central differences.
 
-    Training on forces needs both: the gradient of ``sum(F^2)`` runs twice through the encoder.
+    The force loss is ``sum(F^2)``. Its gradient, which training on forces needs, differentiates the encoder
+    twice.
     """
     generator = torch.Generator().manual_seed(seed)
     batch = crystal_batch([crystal], cutoff)
@@ -119,7 +121,10 @@ def check_second_derivatives(encoder: Encoder, crystal: Crystal, cutoff: float, 
 
 
 def direction_of(gradient: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the unit vector along the gradient, where the slope is not zero, plus a random unit vector."""
+    """Return the sum of the unit vector along the gradient and a random unit vector.
+
+    The slope along the gradient is not zero unless the gradient is.
+    """
     noise = torch.randn(gradient.shape, generator=generator, dtype=torch.float64)
     return gradient / gradient.norm().clamp(min=1e-12) + noise / noise.norm()
 

@@ -1,4 +1,4 @@
-"""An energy out of any encoder, for the checks: a fixed random readout of the atoms, summed."""
+"""Energies and forces of any encoder for the checks, from a fixed random readout of its atom embeddings."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ from mml_models.testing.crystals import Crystal, crystal_batch
 
 
 class EncoderOutput(Protocol):
-    """What an encoder returns."""
+    """Protocol of the output of an encoder."""
 
     @property
     def system_embedding(self) -> Tensor:
-        """[B, D]."""
+        """One vector per structure, [B, D]."""
 
     @property
     def point_embedding(self) -> Tensor:
-        """[N, D]."""
+        """One vector per atom, [N, D]."""
 
 
 Encoder = Callable[[Mapping[str, Any]], EncoderOutput]
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise AssertionError with `message` unless `condition` holds."""
+    """Raise an AssertionError with `message` if `condition` is False."""
     if not condition:
         raise AssertionError(message)
 
 
 def require_close(found: Tensor, expected: Tensor, message: str, tolerance: float = 1e-8) -> None:
-    """Raise AssertionError unless two arrays agree within `tolerance` times the largest number expected."""
+    """Raise an AssertionError if two tensors differ by more than `tolerance`.
+
+    The largest difference is divided by the largest absolute value of `expected`, or by 0.01 if that is
+    smaller.
+    """
     require(found.shape == expected.shape, f"{message}: shape {[*found.shape]}, not {[*expected.shape]}.")
     if not found.numel():
         return
@@ -43,24 +47,24 @@ def require_close(found: Tensor, expected: Tensor, message: str, tolerance: floa
 
 
 def readout(points: Tensor) -> Tensor:
-    """Return the sum over atoms of a fixed random readout, [N, D] -> scalar."""
+    """Return the sum of a fixed random linear readout over all atoms: [N, D] -> scalar."""
     generator = torch.Generator().manual_seed(7)
     weights = torch.randn(points.shape[1], generator=generator, dtype=torch.float64).to(points)
     return (points @ weights).sum()
 
 
 def embed(encoder: Encoder, crystals: Sequence[Crystal], radius: float) -> EncoderOutput:
-    """Return the encoder's output for a batch of crystals with edges up to `radius`."""
+    """Return the output of the encoder for a batch of crystals with edges up to `radius` (angstrom)."""
     return encoder(crystal_batch(crystals, radius))
 
 
 def energy(encoder: Encoder, crystal: Crystal, radius: float) -> float:
-    """Return the energy of a crystal with edges up to `radius`."""
+    """Return the energy of a crystal with edges up to `radius` (angstrom)."""
     return float(readout(embed(encoder, [crystal], radius).point_embedding).detach())
 
 
 def forces(encoder: Encoder, crystal: Crystal, radius: float) -> Tensor:
-    """Return minus the gradient of the energy with respect to positions, [N, 3]."""
+    """Return the forces [N, 3], the negative gradient of the energy with respect to positions."""
     batch = crystal_batch([crystal], radius)
     return -position_gradient(encoder, batch, create_graph=False)
 
@@ -68,7 +72,7 @@ def forces(encoder: Encoder, crystal: Crystal, radius: float) -> Tensor:
 def points_and_forces(
     encoder: Encoder, batch: dict[str, Any], *, create_graph: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return the embeddings of atoms and minus the gradient of their energy, from one run."""
+    """Return the atom embeddings [N, D] and the forces [N, 3] of one forward pass."""
     pos = batch["graph"].pos = batch["graph"].pos.detach().requires_grad_(True)
     points = encoder(batch).point_embedding
     total = readout(points) + 0.0 * pos.sum()
@@ -77,10 +81,10 @@ def points_and_forces(
 
 
 def position_gradient(encoder: Encoder, batch: dict[str, Any], *, create_graph: bool) -> Tensor:
-    """Return the gradient of the batch's energy with respect to its positions, [N, 3]."""
+    """Return the gradient [N, 3] of the energy of a batch with respect to its positions."""
     graph = batch["graph"]
     graph.pos = graph.pos.detach().requires_grad_(True)
-    # The zero keeps a gradient where the energy does not depend on positions at all.
+    # Adding zero defines a gradient even if the energy does not depend on positions.
     total = readout(encoder(batch).point_embedding) + 0.0 * graph.pos.sum()
     (gradient,) = torch.autograd.grad(total, graph.pos, create_graph=create_graph)
     return gradient

@@ -12,11 +12,14 @@ from mml_models.testing.crystals import Crystal, crystal_batch
 from mml_models.testing.energy import Encoder, points_and_forces, position_gradient, require, require_close
 
 _BFLOAT16 = 0.1
-"""Relative to the largest number: a dozen roundings at 8 bits of mantissa, some of which add up."""
+"""Tolerance relative to the largest value: a dozen rounding errors at 8 bits of mantissa, partly adding up."""
 
 
 def check_autocast(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Run under autocast to bfloat16: embeddings and forces are those in float32, within its precision."""
+    """Check that embeddings and forces under autocast to bfloat16 agree with those in float32.
+
+    The tolerance is 10 %. The gradient of a force loss must be computable under autocast as well.
+    """
     if not isinstance(encoder, nn.Module):
         return
     single, batch = deepcopy(encoder).float(), _in_float32(crystal_batch([crystal], cutoff))
@@ -32,7 +35,7 @@ def check_autocast(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int)
 
 
 def check_deterministic(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Train on forces twice with `torch.use_deterministic_algorithms`: gradients are equal to the bit."""
+    """Check that two force-loss gradients with `torch.use_deterministic_algorithms` are bitwise equal."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:

@@ -1,4 +1,4 @@
-"""Checks that an encoder uses the edges it is given, those only, and keeps structures apart."""
+"""Checks that an encoder uses the given edges and no others, and keeps structures separate."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mml_models.testing.crystals import Crystal, crystal_batch
 from mml_models.testing.energy import Encoder, embed, position_gradient, require, require_close
 
 _ROUNDING = 1e-13
-"""What goes through several layers may be weak, but what does not arrive at all changes no digit."""
+"""Tolerance of rounding errors. It is tight because an influence through several layers may be weak."""
 
 
 def check_output(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Look at the shapes: `system_embedding` [B, D] and `point_embedding` [N, D] with D = `output_dim`."""
+    """Check the shapes of `system_embedding` [B, D] and `point_embedding` [N, D], with D = `output_dim`."""
     found = embed(encoder, [crystal, crystal], cutoff)
     dim = getattr(encoder, "output_dim", None)
     require(isinstance(dim, int), f"The encoder's output_dim is {dim!r}, not an int.")
@@ -25,7 +25,11 @@ def check_output(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -
 
 
 def check_given_edges(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Take edges away: without any, atoms are as in isolation; with one, only its centre is not."""
+    """Check that atoms without edges have the embedding of an isolated atom.
+
+    The check removes all edges, and then all edges except one. With one edge, the embedding of its center
+    must differ from that of an isolated atom, and all other embeddings must not.
+    """
     alone = [
         Crystal(crystal.numbers[i : i + 1], crystal.pos[i : i + 1], None) for i in range(len(crystal.pos))
     ]
@@ -36,7 +40,7 @@ def check_given_edges(encoder: Encoder, crystal: Crystal, cutoff: float, seed: i
     require(not torch.allclose(whole, isolated), "Edges make no difference to the embeddings.")
     centre, neighbour = graph.edge_index
     length = (graph.pos[neighbour] + graph.offsets - graph.pos[centre]).norm(dim=1)
-    # The shortest edge between two atoms, or of an atom to its own image where there is one atom only.
+    # The shortest edge between two atoms, or from the atom to its own image if the crystal has one atom.
     edge = int((length + 1e3 * (centre == neighbour)).argmin())
     kept = {name: getattr(graph, name) for name in ("edge_index", "offsets", "images", "distances")}
     for count in (0, 1):
@@ -53,13 +57,16 @@ def check_given_edges(encoder: Encoder, crystal: Crystal, cutoff: float, seed: i
 
 
 def check_longer_edges(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Build the graph with a larger radius: edges longer than the cutoff contribute nothing."""
+    """Check that edges longer than the cutoff, from a graph with a larger radius, contribute nothing."""
     near, far = (embed(encoder, [crystal], radius) for radius in (cutoff, 1.5 * cutoff))
     require_close(far.point_embedding, near.point_embedding, "Embeddings with and without longer edges")
 
 
 def check_batch(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Batch structures, a single atom without edges among them: each is as it is alone."""
+    """Check that the embeddings of a structure are the same in a batch and alone.
+
+    One of the structures in the batch is a single atom without edges.
+    """
     far, wide = (None if crystal.cell is None else factor * crystal.cell for factor in (20.0, 1.1))
     lone = Crystal(crystal.numbers[:1], crystal.pos[:1], far)
     parts = [crystal, lone, Crystal(crystal.numbers.flip(0), 1.1 * crystal.pos, wide)]
@@ -73,7 +80,7 @@ def check_batch(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) ->
 
 
 def check_isolated_atom(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Take one atom and no edges: embeddings are finite, the force is zero and has a gradient."""
+    """Check an atom without edges: its embeddings are finite and its force is zero and differentiable."""
     batch = crystal_batch([Crystal(crystal.numbers[:1], crystal.pos[:1], None)], cutoff)
     found = encoder(batch)
     for name in ("point_embedding", "system_embedding"):
@@ -83,10 +90,11 @@ def check_isolated_atom(encoder: Encoder, crystal: Crystal, cutoff: float, seed:
 
 
 def check_receptive_field(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Move the end of a chain in which atoms see only the next ones: those beyond the field do not notice.
+    """Check that moving an atom does not change the embeddings of atoms beyond the receptive field.
 
-    An atom ``receptive_field / cutoff`` edges away may, one further away may not. Encoders that do not state
-    their `receptive_field` are passed over, and those that see everything (infinity).
+    The check moves the last atom of a chain in which edges connect only adjacent atoms. Embeddings of atoms
+    that are more than ``receptive_field / cutoff`` edges away must not change. The check is skipped if the
+    encoder has no `receptive_field` or if it is infinite.
     """
     field = getattr(encoder, "receptive_field", None)
     if field is None or math.isinf(field):

@@ -1,4 +1,4 @@
-"""Checks that an encoder survives being copied, pickled, saved and loaded."""
+"""Checks that an encoder can be copied, pickled, saved and loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mml_models.testing.energy import Encoder, embed, require
 
 
 def check_copies(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Copy the encoder by deepcopy and by pickle: embeddings are the same to the last bit."""
+    """Check that copies of the encoder by deepcopy and by pickle return bitwise equal embeddings."""
     copies = {"deepcopy": deepcopy(encoder)}
     try:
         copies["pickle"] = pickle.loads(pickle.dumps(encoder))
@@ -24,7 +24,10 @@ def check_copies(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -
 
 
 def check_state_dict(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Load the encoder's state into one with other parameters: embeddings are the same to the last bit."""
+    """Check that loading the state_dict into an encoder with other parameters restores the embeddings.
+
+    The embeddings must be bitwise equal.
+    """
     if not isinstance(encoder, nn.Module):
         raise AssertionError(f"The encoder is a {type(encoder).__name__}, not a torch.nn.Module.")
     other = deepcopy(encoder)

@@ -1,4 +1,4 @@
-"""All checks in one call."""
+"""Run all checks of an encoder."""
 
 from __future__ import annotations
 
@@ -48,31 +48,36 @@ def check_encoder(
     seed: int = 0,
     skip: Collection[str] = (),
 ) -> None:
-    """Check that an encoder is invariant, smooth, differentiable, extensive, and uses the edges it is given.
+    """Check that an encoder is invariant, smooth, differentiable and extensive, and uses the given edges.
 
-    Works on a copy of the encoder in float64 and evaluation mode; the encoder itself is not touched. Two
-    checks look at what an encoder may have: `receptive_field`, the distance in angstrom beyond which an atom
-    changes nothing, and `point_vectors` [N, 3, ...] of its output, which turn with the crystal.
+    The checks run on a copy of the encoder in float64 and evaluation mode. The encoder itself is not
+    modified. Two checks are only run if an optional attribute exists: `receptive_field` of the encoder, the
+    distance in angstrom beyond which an atom does not change the embedding of another atom, and
+    `point_vectors` [N, 3, ...] of its output, which must rotate with the crystal.
 
     Parameters
     ----------
     encoder
-        Any module that maps a batch to an object with `system_embedding` and `point_embedding`.
+        Module that maps a batch to an object with the attributes `system_embedding` and `point_embedding`.
     crystal
-        Where the checks start from; a random one of three atoms of Al, Cu and Au where None.
+        Crystal from which the checks build their inputs. None uses a random crystal of three atoms, each of
+        them Al, Cu or Au.
     cutoff
-        The length beyond which the encoder's edges contribute nothing, angstrom; `encoder.cutoff` where None.
+        Cutoff radius of the encoder, angstrom. None uses `encoder.cutoff`.
     seed
-        Of the random rotations, shifts and directions, and of the crystal.
+        Seed of the random rotations, shifts and directions, and of the default crystal.
     skip
-        Names in `CHECKS` to leave out, such as "reflection" for an encoder that tells left from right.
+        Names in `CHECKS` of checks to skip, such as "reflection" for an encoder that distinguishes mirror
+        images.
 
     Raises
     ------
     AssertionError
-        At the first check that fails; the message says what was compared and by how much it differs.
+        If a check fails. The message names the compared quantities and reports their difference. The
+        remaining checks are not run.
     ValueError
-        Where `skip` holds a name that is not in `CHECKS`, or where no cutoff is known.
+        If `skip` contains a name that is not in `CHECKS`, no cutoff is given and the encoder has no attribute
+        `cutoff`, or the crystal has no edges within the cutoff.
     """
     unknown = sorted(set(skip) - set(CHECKS))
     if unknown:

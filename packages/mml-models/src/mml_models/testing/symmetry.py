@@ -1,4 +1,4 @@
-"""Checks that the energy of a crystal does not depend on how the crystal is described."""
+"""Checks that embeddings and forces do not depend on the description of a crystal."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mml_models.testing.energy import Encoder, embed, forces, require, require_c
 
 
 def check_rotation(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Turn the crystal: embeddings stay, forces turn with it."""
+    """Check that embeddings are invariant under a rotation of the crystal, and that forces rotate with it."""
     _check_orthogonal(encoder, crystal, cutoff, _rotation(seed), "rotation")
 
 
 def check_reflection(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Mirror the crystal: embeddings stay, forces are mirrored."""
+    """Check that embeddings are invariant under a reflection, and that forces are reflected."""
     _check_orthogonal(encoder, crystal, cutoff, -_rotation(seed), "reflection")
 
 
 def check_vectors(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Turn the crystal: the `point_vectors` [N, 3, ...] of the output turn with it, if there are any."""
+    """Check that the `point_vectors` [N, 3, ...] of the output, if it has any, rotate with the crystal."""
     before = getattr(embed(encoder, [crystal], cutoff), "point_vectors", None)
     if before is None:
         return
@@ -39,13 +39,13 @@ def check_vectors(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) 
 
 
 def check_translation(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Shift all atoms by the same vector: embeddings stay."""
+    """Check that embeddings are invariant if all atoms are shifted by the same vector."""
     shift = 3.0 * torch.randn(3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     _check_same_points(encoder, crystal, replace(crystal, pos=crystal.pos + shift), cutoff, "translation")
 
 
 def check_permutation(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Give the atoms in another order: each keeps its embedding, and the structure its own."""
+    """Check that a permutation of the atoms permutes their embeddings and keeps the system embedding."""
     order = torch.randperm(len(crystal.numbers), generator=torch.Generator().manual_seed(seed))
     if bool((order == torch.arange(len(order))).all()):
         order = order.roll(1)
@@ -56,7 +56,7 @@ def check_permutation(encoder: Encoder, crystal: Crystal, cutoff: float, seed: i
 
 
 def check_cell_choice(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Describe the crystal by other lattice vectors, and by other images of its atoms: embeddings stay."""
+    """Check that embeddings do not depend on the choice of lattice vectors or of the images of atoms."""
     if crystal.cell is None:
         return
     generator = torch.Generator().manual_seed(seed)
@@ -72,7 +72,10 @@ def check_cell_choice(encoder: Encoder, crystal: Crystal, cutoff: float, seed: i
 
 
 def check_supercell(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
-    """Repeat the cell: atoms keep their embeddings; the structure's stays (a mean) or grows (a sum)."""
+    """Check that atom embeddings are the same in a supercell.
+
+    The system embedding must be unchanged (mean) or scale with the number of cells (sum).
+    """
     if crystal.cell is None:
         return
     repeats = ((2, 1, 1), (1, 2, 1), (1, 1, 3))[seed % 3]
