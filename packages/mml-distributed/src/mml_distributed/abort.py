@@ -114,7 +114,7 @@ def _destroy_process_groups() -> None:
 def abort_job() -> None:
     """End all ranks of the job now, if the other ranks would otherwise wait for this rank.
 
-    Call this function in programs that catch their own errors and exit in another way than `sys.exit`. It
+    Call this function in programs that catch their own errors and exit without calling `sys.exit`. It
     does nothing outside an MPI job that `MPIEnvironment` has read.
     """
     if _abort is not None:

@@ -91,8 +91,8 @@ class MPIEnvironmentMixin:
         Raises
         ------
         RuntimeError
-            If the process group does not exist yet, and either mpi4py is in use and has other ranks than the
-            launcher, or this is rank 0 and the port is taken.
+            If the process group does not exist yet, and either mpi4py is in use and disagrees with the
+            launcher about the ranks, or this is rank 0 and the port is taken.
         """
         if not torch.distributed.is_initialized():
             # The constructor has checked this as well, but programs may import mpi4py in between.
@@ -136,8 +136,8 @@ class MPIEnvironmentMixin:
         Raises
         ------
         RuntimeError
-            If the index is unknown. This happens on several nodes under a launcher that does not number them
-            (Open MPI, MPICH), if the ranks have not exchanged messages to find the address or the port,
+            If the index is unknown. This happens if the job has several nodes, the launcher does not number
+            them (Open MPI, MPICH), the ranks did not have to exchange the address or the port,
             `MPIDDPStrategy` has not determined the index yet, and NODE_RANK is not set.
         """
         if self._node_rank is not None:

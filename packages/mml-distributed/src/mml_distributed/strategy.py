@@ -111,7 +111,7 @@ class MPIDDPStrategyMixin(_Base):
         ------
         RuntimeError
             If other nodes cannot reach the address of rank 0 or gloo's address on this node, the ranks do not
-            connect within the timeout, or mpi4py is in use and has other ranks than the launcher.
+            connect within the timeout, or mpi4py is in use and disagrees with the launcher about the ranks.
         """
         environment: Any = self.cluster_environment
         if not isinstance(environment, MPIEnvironmentMixin):
