@@ -37,9 +37,9 @@ class ForceRegressionTask(BaseTaskModule):
         \sigma = \frac{1}{V} \partial E / \partial \varepsilon
 
     with one energy scale :math:`s` (eV) and a shift :math:`m` per atom. The energy is therefore extensive,
-    and the forces are its exact derivatives. The strain acts on positions, offsets and cell, :math:`r \to r
-    (1 + \varepsilon)` with symmetric :math:`\varepsilon`. The stress has ASE's sign. Knuth et al., Comput.
-    Phys. Commun. 190, 33 (2015), give the derivation.
+    and the forces are its exact derivatives. The strain acts on positions, offsets and cell,
+    :math:`r \to r (1 + \varepsilon)` with symmetric :math:`\varepsilon`. The stress has ASE's sign. Knuth
+    et al., Comput. Phys. Commun. 190, 33 (2015), give the derivation.
 
     The loss of the energy is computed per atom, from ``(E - sum(m)) / s / N``, so that large structures do
     not dominate. The loss of the forces is computed over all components in units of the same :math:`s`, the

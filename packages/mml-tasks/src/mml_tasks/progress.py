@@ -81,8 +81,8 @@ class TrainingPlan:
     ``min_epochs`` only determine how early it may end.
 
     The plan has no state: the progress of a resumed run follows from its restored counters. The plan requires
-    that all epochs have the same length, and that a run is resumed with the same batches and the same number
-    of ranks.
+    that all epochs have the same number of batches, and that a run is resumed with the same batches and the
+    same number of ranks.
 
     Parameters
     ----------
