@@ -14,7 +14,7 @@ else:
     _Base = _BaseIO = object
 
 RNG_KEY = "xpu_rng_state"
-"""Checkpoint key of the state of the XPU's random number generator, which runs with one rank save."""
+"""Checkpoint key of the XPU's random state, which is saved only in runs with one rank."""
 
 
 class PortableCheckpointIOMixin(_BaseIO):

@@ -3,7 +3,7 @@
 Lightning's registries accept new names, but the Trainer's choices consider only Lightning's own accelerators.
 The choices are the meaning of "auto" and "gpu", the strategy for one device (for other accelerators, the
 CPU's), the class of "ddp" (which opens a CUDA stream), and the device of mixed precision (CUDA). No registry
-controls them. `install` therefore replaces Lightning's private connector class by a subclass. The subclass
+controls them. `install` therefore replaces Lightning's private connector class with a subclass. The subclass
 changes nothing unless the Trainer uses an `XPUAccelerator`, "auto" or "gpu".
 """
 
@@ -76,7 +76,7 @@ class XPUConnectorMixin:
 
 
 def xpu_strategy(flag: Any, ours: ModuleType) -> Any:
-    """Replace a Lightning strategy by its counterpart for Intel GPUs, and return other strategies unchanged.
+    """Replace a Lightning strategy with its counterpart for Intel GPUs. Return other strategies unchanged.
 
     Parameters
     ----------
