@@ -66,7 +66,7 @@ def missing_names(module: str) -> Callable[[str], Any]:
         instead = NOT_HERE.get(f"{module}.{name}")
         if instead is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        # Raise an ImportError: ``from module import name`` would replace an AttributeError by its own error.
+        # Raise an ImportError: `from module import name` would replace an AttributeError with its own error.
         raise ImportError(
             f"{module}.{name} of the older toolkit is not here; the nearest thing is {instead}",
             name=module,

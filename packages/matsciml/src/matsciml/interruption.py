@@ -95,10 +95,10 @@ class GracefulInterruption(Callback):
 
 
 def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
-    """Return whether Lightning validates after this batch. A continued fit would skip this validation.
+    """Return whether Lightning validates after this batch. A fit that stops here would never run it.
 
-    If a validation follows every optimizer step, the result is False, because the fit would otherwise never
-    stop.
+    Validations between two batches are ignored if one follows every optimizer step, because the fit would
+    otherwise never stop.
     """
     every = trainer.val_check_batch
     if trainer.check_val_every_n_epoch is None:

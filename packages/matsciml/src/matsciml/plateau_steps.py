@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class PlateauSteps(Callback):
-    """Callback that repeats the missed step of ``ReduceLROnPlateau`` when a run continues between two epochs.
+    """Callback that performs the missed step of ``ReduceLROnPlateau`` if a run continues between epochs.
 
     Lightning writes the checkpoints of an epoch before this step, and does not perform the step when the run
     continues. This callback saves the monitored value in the checkpoint and performs the step before the

@@ -17,8 +17,8 @@ class RandomState(Callback):
     """Callback that saves the random states of all ranks in checkpoints and restores them in continued runs.
 
     The first batch after a checkpoint starts with the saved state. The state is restored when that batch
-    starts, because creating data loaders, the sanity check of the validation and other steps draw random
-    numbers before. For the same reason, the first batch of every epoch starts with the state at the end of
+    starts, because the creation of data loaders, the sanity check and other steps draw random numbers
+    before it. For the same reason, the first batch of every epoch starts with the state at the end of
     the previous epoch. This holds for uninterrupted runs as well as for runs that continue between two
     epochs.
 

@@ -70,7 +70,7 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best loss of this run. A run that starts from another run's checkpoint has none yet.
 
-        The saved paths are replaced by the current path, so that the run's directory can be moved.
+        The saved paths are replaced with the current path, so that the run's directory can be moved.
         """
         score, found = state_dict["best_model_score"], str(Path(str(self.dirpath)) / self.path.name)
         if score is None or not self.path.exists():

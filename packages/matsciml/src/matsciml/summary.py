@@ -97,7 +97,7 @@ def _relative(path: object) -> str | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that is either complete or absent. NaN and infinite values become null."""
+    """Write a JSON file atomically. NaN and infinite values become null."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)

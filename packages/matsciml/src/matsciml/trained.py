@@ -78,7 +78,7 @@ def load_calculator(checkpoint: str | Path, config: str | Path | None = None, **
     Raises
     ------
     FileNotFoundError, ValueError
-        See `load_trained`. Also raised as ValueError if the task predicts neither energy nor forces.
+        If the task cannot be loaded (see `load_trained`), or if it predicts neither energy nor forces.
     ImportError
         If ASE is not installed. The message contains the install command.
     """

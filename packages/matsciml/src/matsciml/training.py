@@ -219,7 +219,7 @@ class MatSciMLCLI(LightningCLI):
         own: list[Callback] = [self.collector]
         loggers = config.get("logger")
         others = loggers if isinstance(loggers, list) else [loggers]
-        # With fast_dev_run, Lightning replaces each logger by a dummy.
+        # With fast_dev_run, Lightning replaces each logger with a dummy.
         config["logger"] = [RunLogger(self.plan.run), *(x for x in others if not isinstance(x, bool | None))]
         if not quick:
             config["default_root_dir"] = str(self.plan.run)
@@ -329,8 +329,8 @@ class MatSciMLCLI(LightningCLI):
     def _compare_average(self, best: BestCheckpoint) -> None:
         """Save the average of `StochasticWeightAveraging` as the best checkpoint if it has the lowest loss.
 
-        The validation loss of the average is compared with that of the best checkpoint. If there
-        is no validation loss, the average becomes the best checkpoint.
+        The validation loss of the average is compared with that of the best checkpoint. If the
+        run has no validation loss, the average is saved without a comparison.
         """
         score = best.best_model_score
         if score is None:

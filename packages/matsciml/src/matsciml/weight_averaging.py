@@ -44,7 +44,7 @@ def without_averaging(callbacks: Sequence[Callback]) -> list[Callback]:
     """Return the callbacks that do not average weights.
 
     An evaluation uses the weights in the ``state_dict`` of a checkpoint, which are the averaged ones.
-    Lightning's callbacks would replace them by the raw weights.
+    Lightning's callbacks would replace them with the raw weights.
 
     Parameters
     ----------
