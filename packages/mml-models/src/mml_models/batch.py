@@ -1,4 +1,4 @@
-"""Read and validate the graph of a batch. No other module depends on the layout of graph batches."""
+"""Read and validate the graph of a batch. Encoders access batches only through this module."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class EGNN(GraphEncoder):
       resolves the neighbor shells of a crystal poorly.
     - ``u_ij`` is the polynomial envelope of the initial distance. It keeps energies and forces continuous
       when edges appear or disappear.
-    - C is a constant. The number of neighbors would be discontinuous.
+    - C is a constant, because the number of neighbors is discontinuous.
     - Layers update the edge vectors with the displacements of the atoms, ``r_ij <- r_ij + dx_j - dx_i``, so
       that the result does not depend on the choice of the unit cell. The last layer does not displace atoms,
       because its displacements would not be used.
@@ -50,7 +50,7 @@ class EGNN(GraphEncoder):
     num_atom_embedding
         Largest atomic number that can be embedded.
     activation
-        Activation function: "GELU", "Mish", "SiLU", "Softplus" or "Tanh".
+        Twice differentiable activation function: "GELU", "Mish", "SiLU", "Softplus" or "Tanh".
     cutoff
         Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     num_gaussians

@@ -38,7 +38,7 @@ class TensorNet(GraphEncoder):
         X_i <- X_i + D_i + D_i D_i
 
     The embeddings are a function of the squared norms of the three parts, after layer normalization. The
-    radial functions of the paper are evenly spaced in ``exp(-d)``, so that half of them are below one
+    radial functions of the paper are evenly spaced in ``exp(-d)``, and half of them are centered below one
     angstrom. The Gaussians used here are evenly spaced in d.
 
     The tensors of an atom without neighbors are zero. All these atoms have the same embedding, regardless of

@@ -69,7 +69,7 @@ def forbid_second_derivatives(values: Tensor) -> Tensor:
     Raises
     ------
     RuntimeError
-        In the backward pass, if the values were computed under `torch.compile` and the backward pass is to
+        In the backward pass, if the values were computed under `torch.compile` and the backward pass must
         be differentiated itself.
     """
     return _once_differentiable(values) if torch.compiler.is_compiling() else values
@@ -82,7 +82,7 @@ def _once_differentiable(values: Tensor) -> Tensor:
 
 
 class _OnceDifferentiable(Function):
-    """Identity whose backward pass raises a RuntimeError if it is to be differentiated.
+    """Identity whose backward pass raises a RuntimeError if it must be differentiated itself.
 
     `once_differentiable` would raise only if the incoming gradient has a graph.
     """

@@ -56,7 +56,8 @@ class MACE(Adapter):
     mlp_irreps
         Irreps of the last readout, in the notation of e3nn.
     atomic_energies
-        Energy of an isolated atom of each element, in ascending order of `elements`, eV. None sets them to 0.
+        Energies of isolated atoms, one per element in ascending order of atomic number, eV. None sets them to
+        zero.
     output
         Content of the embeddings: "features" (default) or "energy".
     reduction

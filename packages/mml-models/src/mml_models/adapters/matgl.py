@@ -133,7 +133,7 @@ class MatGLAdapter(Adapter):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state, with matgl's model, which cannot be pickled, as its arguments and weights."""
+        """Return the state for pickling. matgl's model cannot be pickled; its arguments and weights replace it."""
         state = {**self.__dict__, "_modules": {**self._modules}}
         model: Any = state["_modules"].pop("model")
         trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

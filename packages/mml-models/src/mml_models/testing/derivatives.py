@@ -21,8 +21,10 @@ from mml_models.testing.energy import (
 )
 
 STEP = 1e-6
-"""Step of finite differences, angstrom. Small steps keep edges from crossing the cutoff, where higher
-derivatives than the forces may jump."""
+"""Step of finite differences, angstrom. It is so small that no edge crosses the cutoff.
+
+Derivatives of higher order than the forces may jump at the cutoff.
+"""
 
 
 def check_forces(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
@@ -123,7 +125,7 @@ def check_second_derivatives(encoder: Encoder, crystal: Crystal, cutoff: float, 
 def direction_of(gradient: Tensor, generator: torch.Generator) -> Tensor:
     """Return the sum of the unit vector along the gradient and a random unit vector.
 
-    The slope along the gradient is not zero unless the gradient is.
+    The first vector makes the slope along this direction nonzero in general.
     """
     noise = torch.randn(gradient.shape, generator=generator, dtype=torch.float64)
     return gradient / gradient.norm().clamp(min=1e-12) + noise / noise.norm()

@@ -33,7 +33,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def require_close(found: Tensor, expected: Tensor, message: str, tolerance: float = 1e-8) -> None:
-    """Raise an AssertionError if two tensors differ by more than `tolerance`.
+    """Raise an AssertionError if two tensors have different shapes or differ by more than `tolerance`.
 
     The largest difference is divided by the largest absolute value of `expected`, or by 0.01 if that is
     smaller.

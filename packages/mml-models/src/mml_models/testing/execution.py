@@ -12,7 +12,7 @@ from mml_models.testing.crystals import Crystal, crystal_batch
 from mml_models.testing.energy import Encoder, points_and_forces, position_gradient, require, require_close
 
 _BFLOAT16 = 0.1
-"""Tolerance relative to the largest value: a dozen rounding errors at 8 bits of mantissa, partly adding up."""
+"""Tolerance relative to the largest value. It covers a dozen rounding errors at 8 bits of mantissa."""
 
 
 def check_autocast(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
