@@ -133,7 +133,10 @@ class MatGLAdapter(Adapter):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state for pickling. matgl's model cannot be pickled; its arguments and weights replace it."""
+        """Return the state for pickling, with matgl's model replaced by its arguments and weights.
+
+        The functions of matgl's model cannot be pickled.
+        """
         state = {**self.__dict__, "_modules": {**self._modules}}
         model: Any = state["_modules"].pop("model")
         trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
