@@ -26,6 +26,7 @@ html_theme = "furo"
 html_title = "matsciml"
 exclude_patterns = ["_build", "encoders-results.md"]
 myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3  # links to a section of another page, as in page.md#section
 # The tutorials run when the docs are built; an error in a cell, or a word on stderr, fails the build.
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
