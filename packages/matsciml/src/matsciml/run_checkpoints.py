@@ -160,6 +160,9 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after every epoch, with or without validation."""
         self._due = False
+        # Saving is a collective operation. The progress bar of rank zero has already computed the logged
+        # metrics, which is one too. The other ranks compute them here, so that all ranks keep the same order.
+        _ = trainer.callback_metrics
         self.save(trainer)
 
 
