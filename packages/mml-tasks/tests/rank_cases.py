@@ -82,6 +82,8 @@ SHARDED = ("scalar", "masked scalar", "binary", "direct forces")
 SHARDED_FITS = ("masked scalar", "direct forces", "force")
 """The last is refused: torch has no second derivatives of parameters that are sharded."""
 
+ACCUMULATED = ("masked", "sum", "masked symmetry")
+
 FITS = {
     "force": force,
     "masked": force,

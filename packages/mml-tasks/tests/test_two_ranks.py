@@ -59,6 +59,16 @@ def test_loss_and_gradient_are_those_of_one_rank(ranks, how, name):
     assert (largest == 0) == (name == "no labels at all")
 
 
+@pytest.mark.parametrize("name", cases.ACCUMULATED)
+def test_accumulated_gradients_are_those_of_one_batch(ranks, name):
+    task = cases.make_task(name)
+    task.training_step(cases.collate(cases.samples_of(name)), 0).backward()
+    for key, parameter in task.named_parameters():
+        for rank in ranks:
+            found = rank["accumulated"][name][key]
+            torch.testing.assert_close(found, parameter.grad, rtol=1e-4, atol=1e-6, msg=key)
+
+
 @pytest.mark.parametrize("name", list(cases.FITS))
 def test_a_run_logs_and_learns_the_same(ranks, name, tmp_path):
     task = cases.make_task(name)

@@ -130,10 +130,35 @@ def scaled_rate(rank: int, folder: Path) -> dict[str, float]:
     return {**logged, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
 
 
+class Gradients(pl.Callback):
+    """Keeps the gradient of the only optimizer step."""
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        found = pl_module.named_parameters()
+        self.found = {name: p.grad.clone() for name, p in found if p.grad is not None}
+
+
+WINDOWS = ([[0], [1, 2]], [[3, 4, 5], [6, 7]])
+"""Samples in the batches of each rank, whose gradients are accumulated to one step."""
+
+
+def accumulated_gradients(name: str, rank: int, folder: Path) -> dict[str, torch.Tensor]:
+    """Take one step with two uneven batches on each rank."""
+    task, callback = cases.make_task(name), Gradients()
+    samples = cases.samples_of(name)
+    loader = DataLoader(samples, batch_sampler=WINDOWS[rank], collate_fn=cases.collate)
+    options = cases.TRAINER | {"max_epochs": 1, "limit_val_batches": 0, "callbacks": [callback]}
+    strategy = {"strategy": "ddp", "devices": 2, "accumulate_grad_batches": 2}
+    trainer = pl.Trainer(**options, **strategy, default_root_dir=folder)
+    trainer.fit(task, loader, loader)
+    return callback.found
+
+
 def main() -> None:
     folder, rank = Path(sys.argv[1]), int(os.environ["LOCAL_RANK"])
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     results: dict[str, Any] = {"fit": {name: fit(name, rank, folder) for name in cases.FITS}}
+    results["accumulated"] = {name: accumulated_gradients(name, rank, folder) for name in cases.ACCUMULATED}
     if not dist.is_initialized():
         dist.init_process_group("gloo", rank=rank, world_size=2)
     results["steps"] = {name: loss_and_gradients(name, rank) for name in cases.CASES}

@@ -25,7 +25,10 @@ def mixed(samples: Any) -> dict[str, Any]:
 
 
 def train_mixed(rank: int | None) -> dict[str, torch.Tensor]:
-    """Train on samples of two data sets in one order; rank zero has samples of the first one only."""
+    """Train on samples of two data sets in one order; rank zero has samples of the first one only.
+
+    Returns the weights and the metrics of the last epoch.
+    """
     samples = make_samples(17)
     md, bulk = ([(name, s) for s in part] for name, part in (("md", samples[:6]), ("bulk", samples[10:12])))
     parts = [md[:3] + md[4:5], md[3:4] + md[5:6] + bulk]
@@ -52,12 +55,12 @@ def train_mixed(rank: int | None) -> dict[str, torch.Tensor]:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        limit_val_batches=0,
         use_distributed_sampler=False,
         **options,
     )
     trainer.fit(module, loader, loader)
-    return module.state_dict()
+    logged = {name: value for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+    return {**module.state_dict(), **logged}
 
 
 def train_both(batch_size: int, **options: Any) -> dict[str, torch.Tensor]:

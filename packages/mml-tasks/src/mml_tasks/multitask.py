@@ -188,6 +188,7 @@ class MultiTaskLitModule(pl.LightningModule):
         for name, task in self.tasks.items():
             if name not in parts:
                 task.join_step()  # other ranks may have a batch for this task
+                self._add_terms("train", name, task)
                 continue
             losses[name] = task.training_step(parts[name], batch_idx)
             self._add_terms("train", name, task)
@@ -228,11 +229,14 @@ class MultiTaskLitModule(pl.LightningModule):
     def _evaluate(
         self, batch: Any, batch_idx: int, stage: Literal["val", "test"], dataloader_idx: int
     ) -> dict[str, dict[str, Any]]:
-        found = {}
-        for name, task, part in self._parts(batch, stage, dataloader_idx):
-            step = task.validation_step if stage == "val" else task.test_step
-            found[name] = step(part, batch_idx)
-            self._add_terms(stage, name, task)
+        found, parts = {}, {name: part for name, _, part in self._parts(batch, stage, dataloader_idx)}
+        for name, task in self.tasks.items():
+            if name in parts:
+                step = task.validation_step if stage == "val" else task.test_step
+                found[name] = step(parts[name], batch_idx)
+                self._add_terms(stage, name, task)
+            elif "graph" not in batch:
+                task.join_evaluation(stage)  # other ranks may have a batch for this task
         return found
 
     def _parts(
@@ -351,7 +355,7 @@ class MultiTaskLitModule(pl.LightningModule):
 
     def _add_terms(self, stage: str, name: str, task: BaseTaskModule) -> None:
         """Add the loss of a task's batch to the loss of the epoch."""
-        if not self._runs():
+        if not self._runs() or not task.last_terms:
             return
         if name not in self._seen[stage]:
             self._seen[stage].append(name)

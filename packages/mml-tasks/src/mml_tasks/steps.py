@@ -18,7 +18,7 @@ from mml_tasks.epoch_sums import EpochSums
 from mml_tasks.loss_modules import TargetLoss
 from mml_tasks.loss_terms import LossTerms, combine, join_combine, loss_terms
 from mml_tasks.losses import check_loss_scaling
-from mml_tasks.metrics import update_regression
+from mml_tasks.metrics import MaskedMean, update_regression
 from mml_tasks.missing_labels import MissingLabels
 from mml_tasks.normalizer import Normalizers
 from mml_tasks.precision import HostLabels, matched_to, supports_float64
@@ -180,6 +180,7 @@ class TaskSteps(pl.LightningModule):
 
     def join_step(self) -> None:
         """Take part in the reductions of a training step, on a rank without a batch for this task."""
+        self.last_terms = {}
         if world_size() == 1 or not self._runs():
             return
         keys = self.task_keys or []
@@ -189,6 +190,24 @@ class TaskSteps(pl.LightningModule):
                 loss.join(self.device)
         # Per target: the weight, the number of missing labels and the number of rows.
         self._missing["train"].add_sums(join_combine(3 * len(keys), self.device)[len(keys) :])
+        self._log_nothing("train")
+
+    def join_evaluation(self, stage: str) -> None:
+        """Log the metrics of an evaluation step, on a rank without a batch for this task.
+
+        Lightning reduces metrics in the order in which they are logged, which must be the same on all ranks.
+        """
+        if world_size() == 1 or not self._runs():
+            return
+        self._log_nothing(stage)
+        nothing = torch.zeros(0, device=self.device)
+        for key in self.task_keys or []:
+            metrics = dict(cast("Any", self.metrics)[stage][key].items())
+            for metric in metrics.values():
+                if isinstance(metric, MaskedMean):
+                    metric.update(nothing, nothing.bool())
+            logged = {f"{stage}_{name}": metric for name, metric in metrics.items()}
+            self.log_dict(logged, on_step=False, on_epoch=True, batch_size=1)
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         """Log losses and metrics; return predictions and targets in physical units, and sample names."""
@@ -337,6 +356,11 @@ class TaskSteps(pl.LightningModule):
                 metrics[f"train_{key}_loss"].update([term], [1.0])
             logged = {name: metrics[name] for name in (f"train_{key}_loss" for key in terms)}
             self.log_dict(logged, **options)
+
+    def _log_nothing(self, stage: str) -> None:
+        """Log the losses of a batch without labels."""
+        nothing = torch.zeros((), device=self.device)
+        self._log_losses(stage, {key: LossTerms(nothing, nothing) for key in self.task_keys or []}, 1)
 
     def _log_progress(
         self,
