@@ -179,7 +179,8 @@ def test_a_longer_run_is_asked_what_becomes_of_its_schedule(capsys):
     assert config()["model"]["init_args"]["lr"] == 0.0001
     assert config()["ckpt_path"] is None, "the config runs the whole of it again"
     assert go_on("--trainer.max_epochs=3", "--schedule=stretch") == 0
-    assert load("last.ckpt")["lr_schedulers"][0]["total_steps"] == 12
+    # The schedule that was begun anew after 4 steps is stretched over the 8 others.
+    assert load("last.ckpt")["lr_schedulers"][0]["total_steps"] == 8
     assert "--schedule stretch; trainer.max_epochs: 2 -> 3" in Path("runs/fit/config.yaml").read_text()
 
 
