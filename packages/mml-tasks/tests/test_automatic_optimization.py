@@ -93,6 +93,7 @@ def test_a_compiled_encoder_trains_the_same(make, backend, data, make_trainer):
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4, msg=name)
 
 
+@looks_at_gradients
 def test_compiled_encoder_predicts_forces(data, make_trainer):
     plain, compiled = force(), force()
     compiled.encoder.compile(backend="aot_eager")
