@@ -1,4 +1,4 @@
-"""The weights that a fit reports are those in best.ckpt, whoever averages them and whoever reads them."""
+"""A fit reports the weights in best.ckpt under every kind of averaging, and every command loads them."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""`test`, `validate` and `predict` evaluate trained weights, say which, and random ones only if told to."""
+"""`test`, `validate` and `predict` print which trained weights they use; random ones need `--untrained`."""
 
 import json
 from pathlib import Path

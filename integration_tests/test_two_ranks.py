@@ -22,7 +22,7 @@ DEADLINE_OF_A_FIT = 60
 
 
 def launch(command: str, folder: Path, deadline: float = DEADLINE) -> str:
-    """Run a command line as a user does; what has not ended by the deadline is killed, with its children."""
+    """Run a command line as a user does. At the deadline, kill the processes that are still running."""
     outer = ("MASTER_", "LOCAL_RANK", "PMI", "OMPI_COMM", "SLURM", "PALS", "HYDRA", "MPI_LOCAL", "NODE_RANK")
     env = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
     loopback = "lo" if sys.platform == "linux" else "lo0"
