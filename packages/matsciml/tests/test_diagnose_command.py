@@ -16,7 +16,9 @@ def lines(shown):
 
 def test_the_default_config_is_healthy_and_nothing_is_written(own_folder, capsys):
     assert main(["diagnose", "--data.init_args.batch_size", "8"]) == 0
-    assert set(lines(capsys.readouterr().out).values()) == {"ok"}
+    results = lines(capsys.readouterr().out)
+    assert results.pop("data_loading_share") in ("ok", "info")  # depends on the load of the machine
+    assert set(results.values()) == {"ok"}
     assert not list(own_folder.iterdir())
 
 

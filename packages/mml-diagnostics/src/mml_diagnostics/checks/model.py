@@ -195,7 +195,7 @@ def data_loading_share(
     return [
         Problem(
             check="data_loading_share",
-            severity="warning",
+            severity="info",  # costs time only, and depends on the load of the machine
             message=f"{share:.0%} of the time of {count} steps was spent waiting for data "
             f"({1000 * waited / count:.1f} ms of {1000 * (waited + worked) / count:.1f} ms a step).",
             advice="Raise num_workers, keep them (persistent_workers=True), or store samples precomputed.",
