@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matsciml.plots import BLUE, STYLE
+from matsciml.report.plots import BLUE, STYLE
 
 
 def draw(panels: dict[str, dict[str, tuple[float, float]]], path: Path) -> None:

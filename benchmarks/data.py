@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from data_stores import STORES
 from harness import Timing, describe_machine, parse_arguments, write_json
-from mml_data.convert.source import Part
+from mml_data.importers.source import Part
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[1] / "shared"
@@ -168,10 +168,10 @@ def measure_open(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[s
 def many_records(path: Path, count: int) -> Path:
     """Write one small record `count` times, without looking at each: a data set to be opened."""
     from mml_data import Manifest
-    from mml_data.manifest import FileEntry
-    from mml_data.records import encode_record
-    from mml_data.shard_writer import ShardWriter
-    from mml_data.splits import write_numbers, write_split
+    from mml_data.store.manifest import FileEntry
+    from mml_data.store.records import encode_record
+    from mml_data.store.shard_writer import ShardWriter
+    from mml_data.store.splits import write_numbers, write_split
 
     path.mkdir()
     sample = {"atomic_numbers": np.array([29], np.uint8), "pos": np.zeros((1, 3)), "targets": {"energy": 0.5}}
@@ -296,7 +296,7 @@ class FramesSource:
 def bare_write(path: str, npz: Path, count: int) -> None:
     """Put encoded records into an LMDB, as bare as it goes."""
     import lmdb
-    from mml_data.records import encode_record
+    from mml_data.store.records import encode_record
 
     records = [encode_record(sample) for sample in as_samples(npz, 200)]
     environment = lmdb.open(path, subdir=False, lock=False, sync=False, map_size=1 << 36)
@@ -312,7 +312,7 @@ def bare_write(path: str, npz: Path, count: int) -> None:
 
 def measure_write(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
     """Print and return frames a second of two processes, without the time that they take to start."""
-    from mml_data.convert.write_parts import write_parts
+    from mml_data.importers.write_parts import write_parts
 
     count, rounds = (10_000, 3) if quick else (100_000, 5)
     context = multiprocessing.get_context("spawn")
@@ -386,7 +386,7 @@ def import_files(folder: Path, npz: Path, count: int) -> dict[str, Any]:
 def measure_budget(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
     """Print and return how full batches of the prototypes are, on average over three epochs."""
     from mml_data import LMDBDataset, devset_path
-    from mml_data.budget import BudgetSampler
+    from mml_data.loading.budget import BudgetSampler
 
     natoms = LMDBDataset(devset_path("prototypes"), split="train").sizes()
     results: dict[str, Any] = {}

@@ -34,7 +34,7 @@ from mml_diagnostics import (
     TrainingHelperCallback,
     UnusedParametersCallback,
 )
-from mml_diagnostics.autocorrelation import summarize_autocorrelation
+from mml_diagnostics.spikes.autocorrelation import summarize_autocorrelation
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 from mml_models import SchNet
 from mml_tasks import ForceRegressionTask

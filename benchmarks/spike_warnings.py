@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 from harness import describe_machine, parse_arguments, write_json
-from mml_diagnostics.adam_instability import unstable_preconditioner
-from mml_diagnostics.step_recorder import StepRecorder
+from mml_diagnostics.spikes.adam_instability import unstable_preconditioner
+from mml_diagnostics.spikes.step_recorder import StepRecorder
 from torch import Tensor, nn
 
 STEPS, EVERY, LENGTH, FRACTION = 600, 10, 100, 0.05

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from matsciml.cli import main
-from matsciml.trained import load_calculator
+from matsciml.runs.trained import load_calculator
 from mml_data import LMDBDataset, MatSciMLDataModule, devset_path
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 from mml_models import SchNet

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from matsciml.cli import main
-from matsciml.trained import load_trained
+from matsciml.runs.trained import load_trained
 from mml_data import MatSciMLDataModule
 from mml_tasks import ForceRegressionTask
 

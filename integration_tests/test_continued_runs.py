@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from matsciml.cli import main
-from matsciml.random_state import get_random_state, set_random_state
+from matsciml.runs.random_state import get_random_state, set_random_state
 from mml_models import SchNet
 from mml_models.embeddings import Embeddings
 from pytorch_lightning import Callback, LightningModule

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from matsciml.cli import main
-from matsciml.data_command import data_parser
+from matsciml.commands.data import data_parser
 from support import QUICK, ROOT, SHARED, needs_shared
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")])

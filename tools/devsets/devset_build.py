@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mml_data.manifest import MANIFEST_FILE
-from mml_data.writer import LMDBWriter
+from mml_data.store.manifest import MANIFEST_FILE
+from mml_data.store.writer import LMDBWriter
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "packages" / "mml-data" / "src" / "mml_data" / "_devsets"
 #: Sums over the data set and least squares, in the manifest, may differ in the last bits between processors.

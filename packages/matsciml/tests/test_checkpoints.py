@@ -1,6 +1,6 @@
 import pytest
 import torch
-from matsciml.checkpoints import check_checkpoint
+from matsciml.runs.checkpoints import check_checkpoint
 from pytorch_lightning import LightningModule
 
 

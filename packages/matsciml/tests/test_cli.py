@@ -1,8 +1,8 @@
 import pytest
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from matsciml.cli import HELP, main, sentence
-from matsciml.predict_command import prediction_parser
-from matsciml.training_help import training_help
+from matsciml.commands.fit_help import training_help
+from matsciml.commands.predict import prediction_parser
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])

@@ -1,7 +1,7 @@
 """Reports of jsonargparse as they are, and what becomes of them."""
 
 import pytest
-from matsciml.config_errors import explain
+from matsciml.runs.config_errors import explain
 
 TREE = """Parser key "model":
   Does not validate against any of the Union subtypes

@@ -4,8 +4,8 @@ import signal
 from types import SimpleNamespace
 
 import pytest
-from matsciml.interruption import GracefulInterruption, TrainingInterrupted
-from matsciml.run_checkpoints import LastCheckpoint
+from matsciml.runs.interruption import GracefulInterruption, TrainingInterrupted
+from matsciml.runs.run_checkpoints import LastCheckpoint
 
 
 def trainer(**changes):

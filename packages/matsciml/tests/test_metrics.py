@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from matsciml.metrics import Classification, Regression
+from matsciml.report.metrics import Classification, Regression
 
 values = arrays(np.float64, 12, elements=st.floats(-1e3, 1e3, width=32))
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from matsciml.plan import plan_run
+from matsciml.runs.plan import plan_run
 
 DEFAULT = Path("default.yaml")
 

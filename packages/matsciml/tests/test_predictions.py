@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matsciml.metrics import Classification, Regression
-from matsciml.predictions import PredictionCollector, PredictionWriter
+from matsciml.report.metrics import Classification, Regression
+from matsciml.report.predictions import PredictionCollector, PredictionWriter
 
 ONE_RANK = SimpleNamespace(world_size=1)
 

@@ -1,6 +1,6 @@
 import pytest
 from matsciml.cli import main
-from matsciml.progress import short_name
+from matsciml.runs.progress import short_name
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matsciml.run_directory import RunLogger, find_checkpoint, new_run, runs_named, trim_metrics
+from matsciml.runs.run_directory import RunLogger, find_checkpoint, new_run, runs_named, trim_metrics
 
 
 def test_names_count_up_and_take_no_existing_run(tmp_path):

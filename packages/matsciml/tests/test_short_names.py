@@ -16,7 +16,7 @@ SCRIPT = """
 import sys
 from jsonargparse import ArgumentParser
 from torch import nn
-import matsciml.training
+import matsciml.commands.fit
 
 parser = ArgumentParser()
 parser.add_argument("--encoder", type=nn.Module)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from mml_data import LMDBDataset
 from mml_data.convert import import_source
-from mml_data.convert.ase_files import AseDatabase, ExtendedXYZ, stress_matrix
+from mml_data.importers.ase_files import AseDatabase, ExtendedXYZ, stress_matrix
 
 ase = pytest.importorskip("ase")
 ase_io = pytest.importorskip("ase.io")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_data import LMDBDataset, MatSciMLDataModule, devset_path
-from mml_data.budget import BudgetSampler, pack
+from mml_data.loading.budget import BudgetSampler, pack
 from torch.utils.data import Dataset
 
 counts = st.lists(st.integers(1, 40), min_size=1, max_size=80)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from mml_data.checks import check_sample
+from mml_data.store.checks import check_sample
 
 GOOD = {"atomic_numbers": np.array([1, 8]), "pos": np.zeros((2, 3))}
 

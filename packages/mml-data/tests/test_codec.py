@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mml_data.codec import COMPRESSIONS, check_compression, compressor, decompressor
+from mml_data.store.codec import COMPRESSIONS, check_compression, compressor, decompressor
 
 
 @given(st.binary(max_size=200), st.sampled_from(COMPRESSIONS))
@@ -23,7 +23,7 @@ def test_damaged_data_are_a_value_error():
 
 
 def test_a_missing_library_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr("mml_data.codec.find_spec", lambda name: None)
+    monkeypatch.setattr("mml_data.store.codec.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'mml-data\[zstd\]'"):
         check_compression("zstd")
     check_compression(None)

@@ -3,7 +3,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from mml_data.fingerprint import describe_transforms, fingerprint
+from mml_data.precompute.fingerprint import describe_transforms, fingerprint
 from mml_graphs import PeriodicPropertiesTransform
 
 

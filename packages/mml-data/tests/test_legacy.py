@@ -9,8 +9,8 @@ import pytest
 import torch
 from mml_data import LMDBDataset
 from mml_data.convert import import_source
-from mml_data.convert.legacy import LegacyLMDB
-from mml_data.convert.legacy_readers import find_reader
+from mml_data.importers.legacy import LegacyLMDB
+from mml_data.importers.legacy_readers import find_reader
 
 SHARED = Path(__file__).parents[3].parent / "shared"
 HAS_SHARED = pytest.mark.skipif(

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 from mml_data import MatSciMLDataModule
-from mml_data.loader import ResumableDataLoader
-from mml_data.sampler import EpochSampler
+from mml_data.loading.loader import ResumableDataLoader
+from mml_data.loading.sampler import EpochSampler
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, RandomSampler
 

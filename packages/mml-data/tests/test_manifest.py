@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from mml_data.manifest import FileEntry, Manifest
+from mml_data.store.manifest import FileEntry, Manifest
 
 
 def make(**changes):

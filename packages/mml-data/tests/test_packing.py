@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_data import MatSciMLDataModule
-from mml_data.packing import PackedBatch, PackingCollate, unpacked
+from mml_data.loading.packing import PackedBatch, PackingCollate, unpacked
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 from torch.utils.data import DataLoader
 
@@ -74,7 +74,7 @@ def test_this_process_does_not_pack():
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_workers_give_the_batches_that_this_process_gives(stored, backend):
     if backend == "dgl":
-        from mml_graphs._dgl import import_dgl
+        from mml_graphs.libraries.import_dgl import import_dgl
 
         try:
             import_dgl()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from mml_data import LMDBDataset, LMDBWriter
-from mml_data.parts import Part, check_split_options, make_parts
+from mml_data.loading.parts import Part, check_split_options, make_parts
 from torch.utils.data import Dataset
 
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from mml_data.convert.pickles import Record, UnsafePickleError, fields, load_pickle
+from mml_data.importers.pickles import Record, UnsafePickleError, fields, load_pickle
 
 plain = st.recursive(
     st.none()

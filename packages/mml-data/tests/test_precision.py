@@ -107,7 +107,7 @@ def test_arrays_of_the_structure_keep_their_digits(imported):
 
 
 def test_stress_of_a_float32_source_is_stored_in_float64(tmp_path):
-    from mml_data.convert.targets import TargetKinds, target_kind
+    from mml_data.importers.targets import TargetKinds, target_kind
 
     values = {"stress": np.eye(3, dtype=np.float32), "force": np.ones((2, 3), np.float32)}
     kinds = TargetKinds({name: target_kind(value, 2) for name, value in values.items()})

@@ -1,5 +1,5 @@
 import pytest
-from mml_data.publish import PartialDirectory
+from mml_data.store.publish import PartialDirectory
 
 
 def names(directory):

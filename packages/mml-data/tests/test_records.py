@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from mml_data.records import ARRAY_DTYPES, decode_record, encode_record
+from mml_data.store.records import ARRAY_DTYPES, decode_record, encode_record
 
 arrays = st.sampled_from(ARRAY_DTYPES).flatmap(
     lambda name: hnp.arrays(

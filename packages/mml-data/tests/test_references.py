@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_data.elements import SYMBOLS
-from mml_data.references import ReferenceFit
+from mml_data.store.references import ReferenceFit
 
 
 def compositions(rng, count, elements):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_data.sampler import EpochSampler, epoch_order
+from mml_data.loading.sampler import EpochSampler, epoch_order
 
 
 @settings(max_examples=50, deadline=None)

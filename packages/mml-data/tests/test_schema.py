@@ -1,5 +1,5 @@
 import numpy as np
-from mml_data.schema import SchemaBuilder
+from mml_data.store.schema import SchemaBuilder
 
 
 def schema(*samples, units=None):

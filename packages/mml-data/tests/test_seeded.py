@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 from mml_data import LMDBDataset, MatSciMLDataModule, MultiDataModule
-from mml_data.sampler import EpochIndex
-from mml_data.seeded import SeededSamples, may_draw
+from mml_data.loading.sampler import EpochIndex
+from mml_data.loading.seeded import SeededSamples, may_draw
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 from mml_graphs.transforms import COMShift, FrameAveraging, NoisyPositions
 from pytorch_lightning import LightningModule, Trainer

@@ -2,8 +2,8 @@ import lmdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_data.shard_writer import ShardWriter
-from mml_data.shards import open_shard
+from mml_data.store.shard_writer import ShardWriter
+from mml_data.store.shards import open_shard
 
 
 def records(path):

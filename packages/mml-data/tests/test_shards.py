@@ -5,7 +5,7 @@ import shutil
 
 import lmdb
 import pytest
-from mml_data.shards import Shard, check_shard, open_shard, record_key, update_checksum
+from mml_data.store.shards import Shard, check_shard, open_shard, record_key, update_checksum
 
 RECORDS = [bytes([index]) * (index * 7) for index in range(1, 60)]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_data.splits import check_splits, random_split, read_numbers, write_split
+from mml_data.store.splits import check_splits, random_split, read_numbers, write_split
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,13 +1,13 @@
 from itertools import pairwise
 
-import mml_data.statistics
+import mml_data.store.statistics
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from mml_data.statistics import DatasetStatistics, Moments
+from mml_data.store.statistics import DatasetStatistics, Moments
 
 
 @settings(max_examples=40, deadline=None)
@@ -20,7 +20,7 @@ from mml_data.statistics import DatasetStatistics, Moments
 )
 def test_moments_are_those_of_numpy(blocks, buffered):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mml_data.statistics, "_BUFFERED", buffered)
+        patch.setattr(mml_data.store.statistics, "_BUFFERED", buffered)
         moments = Moments()
         for block in blocks:
             moments.add(block)
@@ -38,7 +38,7 @@ def test_moments_are_those_of_numpy(blocks, buffered):
 
 
 def test_a_small_spread_on_a_large_mean_is_kept(monkeypatch):
-    monkeypatch.setattr(mml_data.statistics, "_BUFFERED", 10)
+    monkeypatch.setattr(mml_data.store.statistics, "_BUFFERED", 10)
     values = 1e8 + np.random.default_rng(0).normal(scale=1e-3, size=1000)
     moments = Moments()
     for value in values:

@@ -2,12 +2,12 @@ import hashlib
 
 import numpy as np
 import pytest
-from mml_data.records import encode_record
-from mml_data.shard_writer import ShardWriter
-from mml_data.shards import update_checksum
-from mml_data.splits import write_split
-from mml_data.statistics import DatasetStatistics
-from mml_data.summary import edge_count, summarize_shard
+from mml_data.store.records import encode_record
+from mml_data.store.shard_writer import ShardWriter
+from mml_data.store.shards import update_checksum
+from mml_data.store.splits import write_split
+from mml_data.store.statistics import DatasetStatistics
+from mml_data.store.summary import edge_count, summarize_shard
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from mml_data.convert.targets import Label, TargetKind, TargetKinds, find_kinds, target_kind
+from mml_data.importers.targets import Label, TargetKind, TargetKinds, find_kinds, target_kind
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from mml_data.records import encode_record
-from mml_data.tensors import read_tensors
+from mml_data.store.records import encode_record
+from mml_data.store.tensors import read_tensors
 
 SAMPLE = {
     "atomic_numbers": np.array([1, 8], np.uint8),

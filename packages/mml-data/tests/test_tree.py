@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mml_data import LMDBDataset, LMDBWriter
 from mml_data.convert import import_source
-from mml_data.convert.source import balanced
+from mml_data.importers.source import balanced
 
 core = pytest.importorskip("pymatgen.core")
 

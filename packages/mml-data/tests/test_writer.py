@@ -18,8 +18,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_data import LMDBDataset, LMDBWriter, Manifest
-from mml_data.records import encode_record
-from mml_data.shards import update_checksum
+from mml_data.store.records import encode_record
+from mml_data.store.shards import update_checksum
 
 COPPER = {"atomic_numbers": np.array([29]), "pos": np.zeros((1, 3)), "targets": {"energy": -3.7}}
 

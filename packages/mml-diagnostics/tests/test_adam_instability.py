@@ -4,15 +4,15 @@ import math
 
 import pytest
 import torch
-from mml_diagnostics.adam_instability import (
+from mml_diagnostics.spikes.adam_instability import (
     adam_update,
     bimodal_updates,
     oscillation,
     stability_bound,
     unstable_preconditioner,
 )
-from mml_diagnostics.adam_trace import AdamTrace
-from mml_diagnostics.parameter_sample import SeriesBuffer
+from mml_diagnostics.spikes.adam_trace import AdamTrace
+from mml_diagnostics.spikes.parameter_sample import SeriesBuffer
 
 
 def join(layers):

@@ -6,14 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_diagnostics.adam_trace import (
+from mml_diagnostics.spikes.adam_trace import (
     AdamTrace,
     decoupling,
     gradient_correlation,
     sqrt_v_over_eps,
     update_bimodality,
 )
-from mml_diagnostics.autocorrelation import bimodality
+from mml_diagnostics.spikes.autocorrelation import bimodality
 
 
 def random_trace(seed, sizes, steps):

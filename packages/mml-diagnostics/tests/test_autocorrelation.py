@@ -7,7 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_diagnostics.autocorrelation import CHUNK, autocorrelation, bimodality, summarize_autocorrelation
+from mml_diagnostics.spikes.autocorrelation import (
+    CHUNK,
+    autocorrelation,
+    bimodality,
+    summarize_autocorrelation,
+)
 
 
 def by_hand(x):

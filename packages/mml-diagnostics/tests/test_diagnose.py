@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 from mml_diagnostics import diagnose
-from mml_diagnostics.moved import moved, random_order, random_rotation, reordered
+from mml_diagnostics.checks.moved import moved, random_order, random_rotation, reordered
 from pytorch_lightning import LightningModule
 from torch import nn
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mml_diagnostics import InferenceWriter
-from mml_diagnostics.inference_writer import join_predictions
+from mml_diagnostics.observers.inference_writer import join_predictions
 
 
 @given(

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mml_diagnostics import LossSpikeDetection
-from mml_diagnostics.loss_spike import robust_z_score
+from mml_diagnostics.spikes.loss_spike import robust_z_score
 
 FLOATS = st.floats(-1e3, 1e3)
 

@@ -5,8 +5,8 @@ import csv
 import pytest
 import torch
 from mml_diagnostics import ModelAutocorrelation
-from mml_diagnostics.spectra import CSV_FILE, PNG_FILE
-from mml_diagnostics.step_recorder import StepRecorder
+from mml_diagnostics.spikes.spectra import CSV_FILE, PNG_FILE
+from mml_diagnostics.spikes.step_recorder import StepRecorder
 from pytorch_lightning import LightningModule
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn

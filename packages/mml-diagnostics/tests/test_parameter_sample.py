@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_diagnostics.parameter_sample import ParameterSample, SeriesBuffer
+from mml_diagnostics.spikes.parameter_sample import ParameterSample, SeriesBuffer
 from torch import nn
 
 SHAPES = st.lists(st.lists(st.integers(0, 12), max_size=3), max_size=5)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchmetrics
 from mml_diagnostics import GradientCheckCallback, replay
-from mml_diagnostics.replay import random_state, set_random_state
+from mml_diagnostics.non_finite.replay import random_state, set_random_state
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 

@@ -3,9 +3,9 @@
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_diagnostics import parameter_sample
-from mml_diagnostics.parameter_sample import ParameterSample
-from mml_diagnostics.sample_reader import SampleReader
+from mml_diagnostics.spikes import parameter_sample
+from mml_diagnostics.spikes.parameter_sample import ParameterSample
+from mml_diagnostics.spikes.sample_reader import SampleReader
 from torch import nn
 
 SHAPES = st.lists(st.lists(st.integers(1, 9), max_size=3), max_size=5)

@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 from mml_diagnostics import ThroughputCallback
-from mml_diagnostics.throughput import add_up, device_memory, peak_rss_bytes
+from mml_diagnostics.observers.throughput import add_up, device_memory, peak_rss_bytes
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
@@ -40,7 +40,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("mml_diagnostics.throughput.time", clock)
+    monkeypatch.setattr("mml_diagnostics.observers.throughput.time", clock)
     return clock
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs import adaptive
-from mml_graphs.adaptive import adaptive_edges, first_step, isolated_atoms, nearest_distances
-from mml_graphs.lattice import complete_cell
-from mml_graphs.neighbors import find_edges, search
-from mml_graphs.search import BACKENDS
+from mml_graphs.neighbors import adaptive
+from mml_graphs.neighbors.adaptive import adaptive_edges, first_step, isolated_atoms, nearest_distances
+from mml_graphs.neighbors.find_edges import find_edges, search
+from mml_graphs.neighbors.lattice import complete_cell
+from mml_graphs.neighbors.search import BACKENDS
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 
 NONE = (False, False, False)

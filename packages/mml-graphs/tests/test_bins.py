@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs import bins
-from mml_graphs.bins import count_bins, expand, find_slices
-from mml_graphs.triangular import turn, wrap
+from mml_graphs.device import bins
+from mml_graphs.device.bins import count_bins, expand, find_slices
+from mml_graphs.device.triangular import turn, wrap
 
 
 @given(st.lists(st.integers(0, 5)))

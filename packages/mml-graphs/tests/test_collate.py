@@ -12,9 +12,9 @@ from mml_graphs import (
     PointCloudToGraphTransform,
     collate_samples,
     concatenate_keys,
-    graph_libraries,
 )
-from mml_graphs.graph_libraries import unbatch
+from mml_graphs.libraries import graph_libraries
+from mml_graphs.libraries.graph_libraries import unbatch
 from mml_graphs.testing import assert_same_graph, crystals
 from torch.utils.data import DataLoader
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from mml_graphs import PeriodicPropertiesTransform, adaptive, connected
-from mml_graphs.connected import connected_edges
-from mml_graphs.connectivity import connect, unconnected
-from mml_graphs.lattice import complete_cell
-from mml_graphs.neighbors import search
+from mml_graphs import PeriodicPropertiesTransform
+from mml_graphs.neighbors import adaptive, connected
+from mml_graphs.neighbors.connected import connected_edges
+from mml_graphs.neighbors.connectivity import connect, unconnected
+from mml_graphs.neighbors.find_edges import search
+from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 from pymatgen.core import Lattice
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform, dgl_to_pyg, pyg_to_dgl
-from mml_graphs.graph_libraries import batch, build, take_apart, unbatch
+from mml_graphs.libraries.graph_libraries import batch, build, take_apart, unbatch
 from mml_graphs.testing import assert_same_edges, assert_same_graph, crystals, graphs_alike
 from torch_geometric.data import Batch, Data
 

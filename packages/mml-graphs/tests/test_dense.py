@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs import dense
-from mml_graphs.lattice import complete_cell
-from mml_graphs.neighbors import Edges, find_edges, wrap
+from mml_graphs.neighbors import dense
+from mml_graphs.neighbors.find_edges import Edges, find_edges, wrap
+from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 
 cutoffs = st.integers(2, 24).map(lambda n: n / 4)

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 import torch
-from mml_graphs import dgl as ours
-from mml_graphs._dgl import import_dgl
 from mml_graphs._optional import optional_module
-from mml_graphs.graph_data import GraphData
+from mml_graphs.libraries import dgl as ours
+from mml_graphs.libraries.graph_data import GraphData
+from mml_graphs.libraries.import_dgl import import_dgl
 
 
 def data(nodes=None, whole=None, n_nodes=2):
@@ -106,7 +106,8 @@ def test_a_missing_dgl_says_how_to_install_it(monkeypatch):
 
 def test_importing_it_says_nothing_and_leaves_nothing(dgl, tmp_path):
     code = (
-        "import os; from mml_graphs._dgl import import_dgl; import_dgl(); print(os.environ.get('DGLBACKEND'))"
+        "import os; from mml_graphs.libraries.import_dgl import import_dgl; import_dgl(); "
+        "print(os.environ.get('DGLBACKEND'))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "DGLBACKEND"}
     done = subprocess.run(

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from mml_graphs._optional import optional_module
 from mml_graphs.graph import GraphToPointCloudTransform, PointCloudToGraphTransform
-from mml_graphs.graph_data import GraphData
-from mml_graphs.graph_libraries import batch, build, count_nodes, take_apart, unbatch
+from mml_graphs.libraries.graph_data import GraphData
+from mml_graphs.libraries.graph_libraries import batch, build, count_nodes, take_apart, unbatch
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import assert_same_edges, assert_same_graph, brute_force_edges, crystals
 

@@ -11,8 +11,8 @@ from mml_graphs import (
     PeriodicPropertiesTransform,
     PointCloudToGraphTransform,
     collate_samples,
-    graph_collate,
 )
+from mml_graphs.batches import graph_collate
 from mml_graphs.testing import assert_same_edges, crystals
 from torch.utils.data import DataLoader
 from torch_geometric.data import Batch

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
-from mml_graphs.graph_data import join_ends, kind_by_name, kind_of
+from mml_graphs.libraries.graph_data import join_ends, kind_by_name, kind_of
 
 CELL = torch.eye(3)[None]
 

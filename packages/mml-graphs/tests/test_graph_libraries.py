@@ -4,8 +4,8 @@ import pickle
 import pytest
 import torch
 from hypothesis import given, settings
-from mml_graphs import graph_libraries
-from mml_graphs.graph_data import GraphData
+from mml_graphs.libraries import graph_libraries
+from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.testing import assert_same_graph, graphs_alike
 from torch_geometric.data import Batch, Data, HeteroData
 

@@ -3,13 +3,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs.dense_batch import dense_group_edges
-from mml_graphs.lattice import complete_cell
-from mml_graphs.neighbors import Edges
+from mml_graphs.batches.dense_batch import dense_group_edges
+from mml_graphs.batches.small_cells import group_edges
+from mml_graphs.batches.structures import join_structures
+from mml_graphs.neighbors.find_edges import Edges
+from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.sample import Structure
 from mml_graphs.sample_tensors import empty_edges
-from mml_graphs.small_cells import group_edges
-from mml_graphs.structures import join_structures
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 
 cutoffs = st.integers(2, 32).map(lambda n: n / 4 + 1 / 32)  # no distance of a drawn crystal is within 1e-6

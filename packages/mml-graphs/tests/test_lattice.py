@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs.lattice import cell_from_parameters, complete_cell, invert_cells, reduced_cell
+from mml_graphs.neighbors.lattice import cell_from_parameters, complete_cell, invert_cells, reduced_cell
 from mml_graphs.testing import crystals
 
 ALL = (True, True, True)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_graphs import Edges, periodic_edges_batch
-from mml_graphs.nvalchemi import is_installed
+from mml_graphs.device.nvalchemi import is_installed
 from mml_graphs.testing import assert_same_edges, crystals
 
 needs_it = pytest.mark.skipif(not is_installed(), reason="nvalchemi-toolkit-ops is not installed")

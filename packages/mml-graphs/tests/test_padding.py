@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from mml_graphs.padding import pad
+from mml_graphs.batches.padding import pad
 
 sizes = st.integers(0, 4)
 

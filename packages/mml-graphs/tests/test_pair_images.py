@@ -2,9 +2,9 @@ from itertools import pairwise
 
 import pytest
 import torch
-from mml_graphs import pair_images
-from mml_graphs.pair_images import find_pairs
-from mml_graphs.triangular import turn, wrap
+from mml_graphs.device import pair_images
+from mml_graphs.device.pair_images import find_pairs
+from mml_graphs.device.triangular import turn, wrap
 
 
 def search(positions, cell, radius):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_graphs import _notices
-from mml_graphs.lattice import complete_cell
+from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 from pymatgen.core import Lattice, Structure

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 import torch
-from mml_graphs import pyg
-from mml_graphs.graph_data import GraphData
+from mml_graphs.libraries import pyg
+from mml_graphs.libraries.graph_data import GraphData
 from torch_geometric.data import Data
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs.neighbors import Edges, find_edges
-from mml_graphs.selection import nearest_neighbors, one_per_pair, with_self_loops
+from mml_graphs.neighbors.find_edges import Edges, find_edges
+from mml_graphs.neighbors.selection import nearest_neighbors, one_per_pair, with_self_loops
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 
 quick = settings(max_examples=40, deadline=None)

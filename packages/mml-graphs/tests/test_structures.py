@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs.lattice import complete_cell
+from mml_graphs.batches.structures import join_structures, may_be_fractional, read_plain
+from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.sample import read_structure
-from mml_graphs.structures import join_structures, may_be_fractional, read_plain
 from mml_graphs.testing import crystals
 from pymatgen.core import Lattice
 from pymatgen.core import Structure as PymatgenStructure

@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs.lattice import complete_cell
+from mml_graphs.device.triangular import turn, wrap
+from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.testing import crystals
-from mml_graphs.triangular import turn, wrap
 
 quick = settings(max_examples=60, deadline=None)
 

@@ -8,8 +8,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from mml_tasks import ForceRegressionTask, MultiTaskLitModule, ScalarRegressionTask
-from mml_tasks.accumulation import WINDOW_KEY
 from mml_tasks.testing import ToyEncoder
+from mml_tasks.trainer.accumulation import WINDOW_KEY
 from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from torch.utils.data import DataLoader
 

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_tasks import GradFreeForceRegressionTask
-from mml_tasks.atom_vectors import AtomVectorTask, at_least_single
+from mml_tasks.tasks.atom_vectors import AtomVectorTask, at_least_single
+from mml_tasks.tasks.vector_head import VectorHead
 from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
-from mml_tasks.vector_head import VectorHead
 
 
 class TwoVectors(AtomVectorTask):

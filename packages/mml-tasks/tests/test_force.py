@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_tasks import ForceRegressionTask
-from mml_tasks.force import _check_volumes
+from mml_tasks.tasks.force import _check_volumes
 from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
 
 NORMALIZE = {"energy_per_atom_mean": -3.0, "energy_per_atom_std": 1.7}

@@ -466,7 +466,7 @@ def test_the_plan_is_told_and_every_change_at_debug(tiny, make_trainer, caplog):
     assert messages("WARNING") == []
     assert messages("INFO") == [plan]
     assert messages("DEBUG") == [plan, "step 0: {'force': 1.0}", "step 1: {'force': 3.0}"]
-    logging.getLogger("mml_tasks.loss_scaling_scheduler").setLevel(logging.NOTSET)
+    logging.getLogger("mml_tasks.weights.loss_scaling_scheduler").setLevel(logging.NOTSET)
 
 
 # ---------------------------------------------------------------- what it is given

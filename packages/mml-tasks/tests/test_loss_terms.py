@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_tasks import AtomWeightedL1, ConditionalHuberLoss, L2NormLoss
-from mml_tasks.loss_terms import IGNORED, LossTerms, combine, labelled, loss_terms
+from mml_tasks.losses.loss_terms import IGNORED, LossTerms, combine, labelled, loss_terms
 from torch import nn
 
 ELEMENTWISE = [nn.MSELoss(), nn.L1Loss(), nn.HuberLoss(delta=0.3), nn.SmoothL1Loss(), nn.SoftMarginLoss()]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from mml_tasks.metrics import classification_metrics, regression_metrics, update_regression
+from mml_tasks.losses.metrics import classification_metrics, regression_metrics, update_regression
 
 
 def test_errors_are_exact_over_batches_of_any_size():

@@ -1,5 +1,5 @@
 import torch
-from mml_tasks.missing_labels import MissingLabels
+from mml_tasks.losses.missing_labels import MissingLabels
 
 NAN = torch.nan
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mml_tasks import ForceRegressionTask, ScalarRegressionTask
-from mml_tasks.multitask_arguments import (
+from mml_tasks.tasks.multitask.multitask_arguments import (
     check_options,
     check_tasks,
     set_task_keys,

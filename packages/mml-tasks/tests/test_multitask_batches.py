@@ -1,5 +1,5 @@
 import pytest
-from mml_tasks.multitask_batches import batches_by_dataset
+from mml_tasks.tasks.multitask.multitask_batches import batches_by_dataset
 
 ONE, TWO = {"graph": 1}, {"graph": 2}
 NAMES = ["md", "bulk"]

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_tasks import Normalizer
-from mml_tasks.normalization import Scale
-from mml_tasks.normalizer import Normalizers
+from mml_tasks.normalization.normalizer import Normalizers
+from mml_tasks.normalization.stored_statistics import Scale
 from torch import nn
 
 moderate = st.floats(-1e3, 1e3)
@@ -133,7 +133,9 @@ def test_large_energies_keep_their_small_differences(options):
 
 
 def test_numbers_stay_on_the_host_if_the_device_has_no_float64(monkeypatch):
-    monkeypatch.setattr("mml_tasks.normalizer.supports_float64", lambda device: device.type == "cpu")
+    monkeypatch.setattr(
+        "mml_tasks.normalization.normalizer.supports_float64", lambda device: device.type == "cpu"
+    )
     normalizer = Normalizer(-3.0, 2.0).to("meta")
     assert normalizer.mean.device.type == "cpu"
     assert normalizer.norm(torch.ones(1, 1)).item() == 2.0

@@ -6,8 +6,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from mml_tasks import ForceRegressionTask, MultiTaskLitModule, ScalarRegressionTask
-from mml_tasks.precision import HostLabels
 from mml_tasks.testing import ToyEncoder
+from mml_tasks.trainer.precision import HostLabels
 
 REFERENCE = -5e5
 """Energy per atom in eV, as all-electron codes give it for heavy elements."""

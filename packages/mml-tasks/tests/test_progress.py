@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mml_tasks import CosineScalingSchedule, LossScalingScheduler
-from mml_tasks.progress import EpochLengths
+from mml_tasks.weights.progress import EpochLengths
 from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from torch import ones
 from torch.utils.data import DataLoader, IterableDataset

@@ -1,7 +1,7 @@
 """With one rank; with two, see test_two_ranks.py."""
 
 import torch
-from mml_tasks.ranks import objects_of_all_ranks, rows_of_all_ranks, sum_over_ranks, world_size
+from mml_tasks.trainer.ranks import objects_of_all_ranks, rows_of_all_ranks, sum_over_ranks, world_size
 
 
 def test_one_rank_has_only_itself():

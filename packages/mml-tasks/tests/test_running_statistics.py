@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_tasks.running_statistics import Moments, ReferenceFit, TargetStatistics
+from mml_tasks.normalization.running_statistics import Moments, ReferenceFit, TargetStatistics
 
 numbers = st.floats(-1e6, 1e6)
 

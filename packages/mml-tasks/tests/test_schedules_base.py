@@ -16,7 +16,7 @@ from mml_tasks import (
     SigmoidScalingSchedule,
     StepScalingSchedule,
 )
-from mml_tasks.schedules.base import fraction_of
+from mml_tasks.weights.schedules.base import fraction_of
 
 weights = st.floats(0, 1e6)
 positive = st.floats(1e-9, 1e6)

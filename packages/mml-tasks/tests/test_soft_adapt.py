@@ -8,8 +8,8 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from mml_tasks import ForceRegressionTask, SoftAdapt
-from mml_tasks.soft_adapt import soft_adapt_weights
 from mml_tasks.testing import ToyEncoder
+from mml_tasks.weights.soft_adapt import soft_adapt_weights
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 

@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from mml_tasks import ForceRegressionTask, ScalarRegressionTask
-from mml_tasks.task_normalization import changed_numbers
+from mml_tasks.normalization.task_normalization import changed_numbers
 from mml_tasks.testing import ToyEncoder
 
 NUMBERS = {"band_gap_mean": 1.0, "band_gap_std": 0.5, "density_mean": 5.0}

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 import torch
-from mml_tasks.training_pass import statistics_of_batches
+from mml_tasks.normalization.training_pass import statistics_of_batches
 from torch.utils.data import DataLoader
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from mml_tasks.normalization.training_pass import statistics_of_batches
 from mml_tasks.testing import ToyEncoder
-from mml_tasks.training_pass import statistics_of_batches
 from torch.utils.data import DataLoader
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")

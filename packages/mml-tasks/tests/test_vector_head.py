@@ -2,8 +2,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from mml_tasks.tasks.vector_head import VectorHead
 from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
-from mml_tasks.vector_head import VectorHead
 from torch import Tensor, nn
 
 

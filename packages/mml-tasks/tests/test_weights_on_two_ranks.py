@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from mml_tasks.soft_adapt import soft_adapt_weights
+from mml_tasks.weights.soft_adapt import soft_adapt_weights
 
 SCRIPT = Path(__file__).with_name("two_ranks_weights.py")
 

@@ -14,8 +14,8 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from mml_tasks import ScalarRegressionTask
+from mml_tasks.normalization.training_pass import statistics_of_batches
 from mml_tasks.testing import ToyEncoder
-from mml_tasks.training_pass import statistics_of_batches
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh

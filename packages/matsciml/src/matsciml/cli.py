@@ -92,11 +92,11 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
 
 def _train(command: str, rest: list[str], debug: bool) -> int:
     if {"-h", "--help"} & set(rest):
-        from matsciml.training_help import training_help
+        from matsciml.commands.fit_help import training_help
 
         print(training_help(command), end="")  # noqa: T201
         return 0
-    from matsciml.training import run_training
+    from matsciml.commands.fit import run_training
 
     rest = ["--help" if argument == "--help-all" else argument for argument in rest]
     return run_training(command, rest, debug)
@@ -104,7 +104,7 @@ def _train(command: str, rest: list[str], debug: bool) -> int:
 
 def _predict(command: str, rest: list[str], debug: bool) -> int:
     """Predict the structures in files if the arguments name files, and those of the data module otherwise."""
-    from matsciml.predict_command import predict_files, prediction_parser
+    from matsciml.commands.predict import predict_files, prediction_parser
 
     if not {"-h", "--help"} & set(rest):
         options, unknown = prediction_parser().parse_known_intermixed_args(rest)
@@ -118,31 +118,31 @@ def _predict(command: str, rest: list[str], debug: bool) -> int:
 
 
 def _data(command: str, rest: list[str], debug: bool) -> int:
-    from matsciml.data_command import run_data
+    from matsciml.commands.data import run_data
 
     return run_data(rest)
 
 
 def _init(command: str, rest: list[str], debug: bool) -> int:
-    from matsciml.new_config import run_init
+    from matsciml.commands.init import run_init
 
     return run_init(rest)
 
 
 def _diagnose(command: str, rest: list[str], debug: bool) -> int:
-    from matsciml.diagnose_command import run_diagnose
+    from matsciml.commands.diagnose import run_diagnose
 
     return run_diagnose(rest, debug)
 
 
 def _check(command: str, rest: list[str], debug: bool) -> int:
-    from matsciml.environment_check import run_check
+    from matsciml.commands.check import run_check
 
     return run_check(rest)
 
 
 def _completion(command: str, rest: list[str], debug: bool) -> int:
-    from matsciml.completion import run_completion
+    from matsciml.commands.completion import run_completion
 
     return run_completion(rest)
 

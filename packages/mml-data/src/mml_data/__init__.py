@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mml_data.dataset import LMDBDataset
-from mml_data.manifest import Manifest
-from mml_data.writer import LMDBWriter
+from mml_data.store.manifest import Manifest
+from mml_data.store.writer import LMDBWriter
 
 if TYPE_CHECKING:
-    from mml_data.datamodule import MatSciMLDataModule
     from mml_data.devsets import devset_path
-    from mml_data.multi import MultiDataModule, MultiDataset
+    from mml_data.loading.datamodule import MatSciMLDataModule
+    from mml_data.loading.multi import MultiDataModule, MultiDataset
     from mml_data.named import (
         AlexandriaDataset,
         CMDataset,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         SyntheticPointGroupDataset,
     )
     from mml_data.resplit import split_dataset
-    from mml_data.shard_jobs import finish_dataset, write_shard
+    from mml_data.store.shard_jobs import finish_dataset, write_shard
 
 __all__ = [
     "AlexandriaDataset",
@@ -58,13 +58,13 @@ __version__ = "0.1.0"
 # Import these lazily: reading and writing data sets does not need Lightning, which takes longer to import
 # than everything else together.
 _LATER = {
-    "MatSciMLDataModule": "datamodule",
-    "MultiDataModule": "multi",
-    "MultiDataset": "multi",
+    "MatSciMLDataModule": "loading.datamodule",
+    "MultiDataModule": "loading.multi",
+    "MultiDataset": "loading.multi",
     "devset_path": "devsets",
-    "finish_dataset": "shard_jobs",
+    "finish_dataset": "store.shard_jobs",
     "split_dataset": "resplit",
-    "write_shard": "shard_jobs",
+    "write_shard": "store.shard_jobs",
 }
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from mml_data.codec import decompressor
-from mml_data.manifest import Manifest
-from mml_data.records import decode_record
-from mml_data.shards import Shard, check_shard, open_shard
-from mml_data.splits import read_numbers
-from mml_data.tensors import read_tensors
+from mml_data.store.codec import decompressor
+from mml_data.store.manifest import Manifest
+from mml_data.store.records import decode_record
+from mml_data.store.shards import Shard, check_shard, open_shard
+from mml_data.store.splits import read_numbers
+from mml_data.store.tensors import read_tensors
 from mml_data.transforms import Transform, apply_transforms
 
 __all__ = ["LMDBDataset"]
@@ -203,7 +203,7 @@ class LMDBDataset(Dataset[dict[str, Any]]):
             If the data set at `path` is stale, if a transform cannot be identified (such as a lambda
             function), or if a transform fails.
         """
-        from mml_data.precompute import precompute
+        from mml_data.precompute.stored_transforms import precompute
 
         precompute(
             self,

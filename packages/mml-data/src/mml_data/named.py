@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mml_data.dataset import LMDBDataset
-from mml_data.manifest import MANIFEST_FILE
+from mml_data.store.manifest import MANIFEST_FILE
 from mml_data.transforms import Transform
 
 __all__ = [

@@ -12,10 +12,10 @@ import numpy as np
 
 from mml_data.dataset import LMDBDataset
 from mml_data.grouping import grouping
-from mml_data.manifest import Manifest
-from mml_data.splits import check_splits, random_split, write_numbers
-from mml_data.statistics import DatasetStatistics
-from mml_data.summary import summarize_shard
+from mml_data.store.manifest import Manifest
+from mml_data.store.splits import check_splits, random_split, write_numbers
+from mml_data.store.statistics import DatasetStatistics
+from mml_data.store.summary import summarize_shard
 
 __all__ = ["grouped_split", "split_dataset"]
 

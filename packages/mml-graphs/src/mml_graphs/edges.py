@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mml_graphs.graph_data import GraphData
+from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.sample import read_structure
 
 GRAPH_KEYS = frozenset(

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mml_graphs import graph_libraries
 from mml_graphs._labels import exact
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.edges import GRAPH_KEYS, graph_parts, is_periodic
-from mml_graphs.graph_data import EDGE_KEYS, GraphData
-from mml_graphs.graph_libraries import Library
-from mml_graphs.neighbors import check_cutoff
+from mml_graphs.libraries import graph_libraries
+from mml_graphs.libraries.graph_data import EDGE_KEYS, GraphData
+from mml_graphs.libraries.graph_libraries import Library
+from mml_graphs.neighbors.find_edges import check_cutoff
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.sample import sample_name
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mml_graphs.lattice import Pbc, cell_from_parameters, complete_cell
+from mml_graphs.neighbors.lattice import Pbc, cell_from_parameters, complete_cell
 
 LATTICE_KEYS = ("lattice_params", "lattice_features")
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from mml_graphs.lattice import Cell
-from mml_graphs.neighbors import BLOCK, Edges
+from mml_graphs.neighbors.find_edges import BLOCK, Edges
+from mml_graphs.neighbors.lattice import Cell
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -174,7 +174,7 @@ def as_tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
     tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
     src, dst = arrays["src_nodes"], arrays["dst_nodes"]
     if len(src) > BLOCK and src.base is not None and src.base is dst.base and src.base.shape == (2, len(src)):
-        # Return rows of one tensor here too, so that `mml_graphs.graph_data.join_ends` finds this tensor.
+        # Return rows of one tensor here too, so that `graph_data.join_ends` finds this tensor.
         tensors["src_nodes"], tensors["dst_nodes"] = torch.from_numpy(src.base).unbind()
     dtype = torch.get_default_dtype()
     if arrays["pos"].dtype == np.float64 and dtype is not torch.float64:

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mml_graphs.graph_data import GraphData
-from mml_graphs.graph_libraries import take_apart
-from mml_graphs.lattice import Pbc
-from mml_graphs.neighbors import Edges
+from mml_graphs.libraries.graph_data import GraphData
+from mml_graphs.libraries.graph_libraries import take_apart
+from mml_graphs.neighbors.find_edges import Edges
+from mml_graphs.neighbors.lattice import Pbc
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
@@ -219,7 +219,7 @@ def graphs_alike(max_graphs: int = 1) -> SearchStrategy[list[GraphData]]:
     Returns
     -------
     SearchStrategy
-        Strategy for lists of `GraphData`. Pass them to ``mml_graphs.graph_libraries.build``.
+        Strategy for lists of `GraphData`. Pass them to ``mml_graphs.libraries.graph_libraries.build``.
     """
     from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from mml_graphs.graph import PointCloudToGraphTransform
-from mml_graphs.graph_libraries import take_apart
+from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import crystals
 

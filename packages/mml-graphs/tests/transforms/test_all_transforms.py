@@ -12,7 +12,7 @@ import pytest
 import torch
 from mml_graphs import transforms
 from mml_graphs.graph import PointCloudToGraphTransform
-from mml_graphs.graph_libraries import library_of, take_apart
+from mml_graphs.libraries.graph_libraries import library_of, take_apart
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.transforms import *  # noqa: F403
 from mml_graphs.transforms import COMShift, FrameAveraging, NoisyPositions

@@ -2,9 +2,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs.collate import collate_samples
+from mml_graphs.batches.collate import collate_samples
 from mml_graphs.graph import PointCloudToGraphTransform
-from mml_graphs.graph_libraries import take_apart
+from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.transforms import AtomicSuperNodes, GraphSuperNodes, RemoveTagZeroNodes
 
 quick = settings(max_examples=40, deadline=None)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_graphs.graph import GraphToPointCloudTransform, PointCloudToGraphTransform
-from mml_graphs.graph_libraries import take_apart
+from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import assert_same_edges, crystals
 from mml_graphs.transforms import CoordinateScaling

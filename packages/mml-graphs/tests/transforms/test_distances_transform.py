@@ -7,7 +7,7 @@ from ase.data import atomic_masses as ase_masses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_graphs.graph import PointCloudToGraphTransform
-from mml_graphs.graph_libraries import build, take_apart
+from mml_graphs.libraries.graph_libraries import build, take_apart
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import crystals
 from mml_graphs.transforms import DistancesTransform

@@ -10,9 +10,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mml_graphs import _notices
-from mml_graphs.collate import collate_samples
+from mml_graphs.batches.collate import collate_samples
 from mml_graphs.graph import PointCloudToGraphTransform
-from mml_graphs.graph_libraries import take_apart, unbatch
+from mml_graphs.libraries.graph_libraries import take_apart, unbatch
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import crystals
 from mml_graphs.transforms import FrameAveraging

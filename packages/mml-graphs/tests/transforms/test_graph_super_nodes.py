@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_graphs.graph import PointCloudToGraphTransform
-from mml_graphs.graph_libraries import take_apart
+from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.testing import brute_force_edges
 from mml_graphs.transforms import DistancesTransform, GraphSuperNodes, RemoveTagZeroNodes
 

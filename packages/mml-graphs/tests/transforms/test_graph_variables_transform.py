@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs.collate import collate_samples
+from mml_graphs.batches.collate import collate_samples
 from mml_graphs.graph import PointCloudToGraphTransform
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import brute_force_edges, crystals

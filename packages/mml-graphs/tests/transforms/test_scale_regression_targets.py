@@ -3,7 +3,7 @@ import re
 import pytest
 import torch
 from mml_graphs.graph import PointCloudToGraphTransform
-from mml_graphs.graph_libraries import take_apart
+from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.transforms import ScaleRegressionTargets
 
 SAMPLE = {

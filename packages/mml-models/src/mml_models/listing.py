@@ -6,9 +6,25 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from mml_models import adapters
 from mml_models.adapters.adapter import Adapter
-from mml_models.encoder import GraphEncoder
+from mml_models.egnn import EGNN
+from mml_models.generic import GenericEncoder
+from mml_models.megnet import MEGNet
 from mml_models.optional import is_installed
+from mml_models.painn import PaiNN
+from mml_models.schnet import SchNet
+from mml_models.tensornet import TensorNet
+
+ENCODERS: tuple[type[nn.Module], ...] = (
+    EGNN,
+    GenericEncoder,
+    MEGNet,
+    PaiNN,
+    SchNet,
+    TensorNet,
+    *(getattr(adapters, name) for name in adapters.__all__),
+)
 
 
 @dataclass(frozen=True)
@@ -39,14 +55,7 @@ class EncoderInfo:
 
 def list_encoders() -> list[EncoderInfo]:
     """Return all encoders of this package, sorted by name, without importing their model libraries."""
-    import mml_models
-
-    found = []
-    for name in mml_models.__all__:
-        encoder = getattr(mml_models, name)
-        if isinstance(encoder, type) and issubclass(encoder, nn.Module) and encoder is not GraphEncoder:
-            found.append(_describe(encoder))
-    return sorted(found, key=lambda info: info.name)
+    return sorted(map(_describe, ENCODERS), key=lambda info: info.name)
 
 
 def _describe(encoder: type[nn.Module]) -> EncoderInfo:

@@ -1,12 +1,8 @@
 """Tasks for PyTorch Lightning, from targets to a loss: normalization, loss weights and their schedules."""
 
 from mml_tasks.base import BaseTaskModule
-from mml_tasks.classification import BinaryClassificationTask, CrystalSymmetryClassificationTask
-from mml_tasks.denoising import NodeDenoisingTask
-from mml_tasks.force import ForceRegressionTask
-from mml_tasks.grad_free_force import GradFreeForceRegressionTask
 from mml_tasks.heads import OutputHead
-from mml_tasks.loss_modules import (
+from mml_tasks.losses.loss_modules import (
     AtomWeightedL1,
     AtomWeightedMSE,
     BatchQuantileLoss,
@@ -14,14 +10,18 @@ from mml_tasks.loss_modules import (
     L2NormLoss,
     TargetLoss,
 )
-from mml_tasks.loss_scaling_scheduler import LossScalingScheduler
-from mml_tasks.lr_scaling import scale_lr_by_world_size
-from mml_tasks.multitask import MultiTaskLitModule
-from mml_tasks.normalizer import Normalizer
+from mml_tasks.normalization.normalizer import Normalizer
 from mml_tasks.pretrained import EncoderReport
 from mml_tasks.protocols import Embeddings, Encoder, HasTargetStatistics
-from mml_tasks.scalar import ScalarRegressionTask
-from mml_tasks.schedules import (
+from mml_tasks.tasks.classification import BinaryClassificationTask, CrystalSymmetryClassificationTask
+from mml_tasks.tasks.denoising import NodeDenoisingTask
+from mml_tasks.tasks.force import ForceRegressionTask
+from mml_tasks.tasks.grad_free_force import GradFreeForceRegressionTask
+from mml_tasks.tasks.multitask.multitask import MultiTaskLitModule
+from mml_tasks.tasks.scalar import ScalarRegressionTask
+from mml_tasks.trainer.lr_scaling import scale_lr_by_world_size
+from mml_tasks.weights.loss_scaling_scheduler import LossScalingScheduler
+from mml_tasks.weights.schedules import (
     BaseScalingSchedule,
     CosineScalingSchedule,
     ExponentialScalingSchedule,
@@ -31,8 +31,8 @@ from mml_tasks.schedules import (
     SigmoidScalingSchedule,
     StepScalingSchedule,
 )
-from mml_tasks.soft_adapt import SoftAdapt
-from mml_tasks.uncertainty_weighting import UncertaintyLoss, UncertaintyWeighting
+from mml_tasks.weights.soft_adapt import SoftAdapt
+from mml_tasks.weights.uncertainty_weighting import UncertaintyLoss, UncertaintyWeighting
 
 __version__ = "0.1.0"
 

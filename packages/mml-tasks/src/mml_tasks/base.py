@@ -10,28 +10,33 @@ from torch import nn
 from torchmetrics import Metric
 
 from mml_tasks._optional import ase_calculator
-from mml_tasks.accumulation import read_windows_ahead, stop_reading_ahead
 from mml_tasks.batches import as_batch, graph_of, missing_target, samples_of
-from mml_tasks.compiled import use_original_names
 from mml_tasks.encoder import check_log_embeddings, make_encoder
-from mml_tasks.epoch_sums import CHECKPOINT_KEY as EPOCH_SUMS
-from mml_tasks.epoch_sums import EpochSums
 from mml_tasks.heads import OutputHead
 from mml_tasks.hyperparameters import plain
-from mml_tasks.lightning_flavor import hint_at_other_lightning
-from mml_tasks.loss_weights import final_weights
-from mml_tasks.losses import complete_loss_scaling, make_losses, without_modules
-from mml_tasks.lr_scaling import LrScaling, check_lr_scaling, log_effective_batch, scale_lr_by_world_size
-from mml_tasks.metrics import MeanLoss, regression_metrics
-from mml_tasks.normalization import NormalizeOptions
+from mml_tasks.losses.epoch_sums import CHECKPOINT_KEY as EPOCH_SUMS
+from mml_tasks.losses.epoch_sums import EpochSums
+from mml_tasks.losses.loss_functions import complete_loss_scaling, make_losses, without_modules
+from mml_tasks.losses.metrics import MeanLoss, regression_metrics
+from mml_tasks.normalization.stored_statistics import NormalizeOptions
+from mml_tasks.normalization.task_normalization import TaskNormalization
 from mml_tasks.optimization import make_optimizers
-from mml_tasks.precision import give_back_labels, keep_labels, matched_to, prepare_precision
 from mml_tasks.prediction import predict_batch
 from mml_tasks.pretrained import EncoderReport, load_encoder, load_weights, pretrained_arguments
-from mml_tasks.resume import SCHEDULE_KEY, ResumeSchedule, check_horizon, is_over, resume_optimization
-from mml_tasks.task_normalization import TaskNormalization
 from mml_tasks.task_scope import TaskScope
-from mml_tasks.weight_averaging import copy_again
+from mml_tasks.trainer.accumulation import read_windows_ahead, stop_reading_ahead
+from mml_tasks.trainer.compiled import use_original_names
+from mml_tasks.trainer.lightning_flavor import hint_at_other_lightning
+from mml_tasks.trainer.lr_scaling import (
+    LrScaling,
+    check_lr_scaling,
+    log_effective_batch,
+    scale_lr_by_world_size,
+)
+from mml_tasks.trainer.precision import give_back_labels, keep_labels, matched_to, prepare_precision
+from mml_tasks.trainer.resume import SCHEDULE_KEY, ResumeSchedule, check_horizon, is_over, resume_optimization
+from mml_tasks.trainer.weight_averaging import copy_again
+from mml_tasks.weights.loss_weights import final_weights
 
 
 class BaseTaskModule(TaskNormalization):
@@ -111,7 +116,8 @@ class BaseTaskModule(TaskNormalization):
 
     resume_schedule: ResumeSchedule | None = None
     """How a resumed run handles differences from the checkpoint in the length of the learning-rate schedule
-    or in the options of the optimizer, see `mml_tasks.resume.resume_optimization`. ``None`` raises an error.
+    or in the options of the optimizer, see `mml_tasks.trainer.resume.resume_optimization`. ``None`` raises an
+    error.
     """
 
     steps_before_schedule: int = 0

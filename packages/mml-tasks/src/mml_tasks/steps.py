@@ -12,17 +12,17 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from mml_tasks.accumulation import Window, warn_of_unknown_window, window_of
 from mml_tasks.batches import align_target, atom_counts, check_not_infinite, find_target, graph_of, samples_of
-from mml_tasks.epoch_sums import EpochSums
-from mml_tasks.loss_modules import TargetLoss
-from mml_tasks.loss_terms import LossTerms, combine, join_combine, loss_terms
-from mml_tasks.losses import check_loss_scaling
-from mml_tasks.metrics import MaskedMean, update_regression
-from mml_tasks.missing_labels import MissingLabels
-from mml_tasks.normalizer import Normalizers
-from mml_tasks.precision import HostLabels, matched_to, supports_float64
-from mml_tasks.ranks import world_size
+from mml_tasks.losses.epoch_sums import EpochSums
+from mml_tasks.losses.loss_functions import check_loss_scaling
+from mml_tasks.losses.loss_modules import TargetLoss
+from mml_tasks.losses.loss_terms import LossTerms, combine, join_combine, loss_terms
+from mml_tasks.losses.metrics import MaskedMean, update_regression
+from mml_tasks.losses.missing_labels import MissingLabels
+from mml_tasks.normalization.normalizer import Normalizers
+from mml_tasks.trainer.accumulation import Window, warn_of_unknown_window, window_of
+from mml_tasks.trainer.precision import HostLabels, matched_to, supports_float64
+from mml_tasks.trainer.ranks import world_size
 
 logger = logging.getLogger(__name__)
 

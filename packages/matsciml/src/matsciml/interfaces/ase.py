@@ -14,7 +14,7 @@ if find_spec("ase") is None:
 
 from mml_tasks.ase_calculator import TaskCalculator as MatSciMLCalculator
 
-from matsciml.trained import load_calculator
+from matsciml.runs.trained import load_calculator
 
 __all__ = ["MatSciMLCalculator", "load_calculator"]
 

@@ -1,1 +1,1 @@
-"""Heuristics of TrainingHelperCallback: functions that take tensors and return problems."""
+"""Checks of data, embeddings, gradients, weights and loss, and the two that run them."""

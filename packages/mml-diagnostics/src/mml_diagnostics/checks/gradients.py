@@ -7,7 +7,7 @@ from torch import nn
 
 from mml_diagnostics.checks.runner import NotApplicableError
 from mml_diagnostics.finding import Problem
-from mml_diagnostics.non_finite import gradient_norms, gradient_values
+from mml_diagnostics.non_finite.bad_values import gradient_norms, gradient_values
 
 Parameters = Mapping[str, nn.Parameter]
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mml_diagnostics.batch_view import count_sizes, look_up, view_batch
+from mml_diagnostics.checks.moved import moved, random_order, random_rotation, reordered
 from mml_diagnostics.checks.runner import NotApplicableError
 from mml_diagnostics.checks.targets import targets_of
 from mml_diagnostics.finding import Problem
-from mml_diagnostics.moved import moved, random_order, random_rotation, reordered
 
 
 def loss_of(module: Any, batch: Any) -> Tensor:

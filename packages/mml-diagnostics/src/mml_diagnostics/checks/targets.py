@@ -9,7 +9,7 @@ from torch import Tensor
 from mml_diagnostics.batch_view import look_up, name_sample, sample_ids_of
 from mml_diagnostics.checks.runner import NotApplicableError
 from mml_diagnostics.finding import Problem
-from mml_diagnostics.non_finite import owners_of_rows
+from mml_diagnostics.non_finite.bad_values import owners_of_rows
 
 MIN_ROWS = 8  # minimum number of values for a meaningful median deviation
 

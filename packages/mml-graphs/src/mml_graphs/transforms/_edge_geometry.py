@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mml_graphs.lattice import Pbc, complete_cell
+from mml_graphs.neighbors.lattice import Pbc, complete_cell
 from mml_graphs.transforms._masses import atomic_masses
 
 if TYPE_CHECKING:
-    from mml_graphs.graph_data import GraphData
+    from mml_graphs.libraries.graph_data import GraphData
 
 # Tags of the Open Catalyst data sets, and tags of the nodes that the super-node transforms add.
 SUBSURFACE, ADSORBATE, GRAPH_SUPER_NODE, ATOMIC_SUPER_NODE = 0, 2, 3, 4

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import torch
 
-from mml_graphs.graph_data import GraphData
-from mml_graphs.graph_libraries import Library, build, library_of, take_apart
+from mml_graphs.libraries.graph_data import GraphData
+from mml_graphs.libraries.graph_libraries import Library, build, library_of, take_apart
 from mml_graphs.transforms._arrays import positions
 
 Change = Callable[[Mapping[str, Any]], dict[str, torch.Tensor]]

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mml_graphs.graph_data import GraphData
-from mml_graphs.graph_libraries import take_apart
+from mml_graphs.libraries.graph_data import GraphData
+from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.transforms._arrays import tensor
 from mml_graphs.transforms._graphs import rebuilt
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mml_graphs.graph_data import GraphData
-from mml_graphs.lattice import complete_cell
+from mml_graphs.libraries.graph_data import GraphData
+from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.transforms._arrays import positions
 from mml_graphs.transforms._edge_geometry import GRAPH_SUPER_NODE, nearest_images, periodicity, reduced_masses
 from mml_graphs.transforms._rewiring import EDGE_KEYS, Rewiring, rewired_sample

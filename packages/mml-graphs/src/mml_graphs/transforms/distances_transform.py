@@ -9,8 +9,8 @@ import torch
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.edges import graph_parts
-from mml_graphs.graph_data import GraphData
-from mml_graphs.graph_libraries import take_apart
+from mml_graphs.libraries.graph_data import GraphData
+from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.transforms._arrays import positions
 from mml_graphs.transforms._edge_geometry import edge_lengths, edge_offsets, reduced_masses
 from mml_graphs.transforms._errors import naming

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mml_graphs._notices import counted
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.graph_libraries import take_apart
+from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.sample import read_structure, sample_name
 from mml_graphs.transforms._arrays import positions
 from mml_graphs.transforms._errors import naming

@@ -10,7 +10,7 @@ import torch
 
 from mml_graphs._optional import optional_module
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.graph_data import GraphData
+from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.transforms._errors import naming
 from mml_graphs.transforms._rewiring import Rewiring, graph_of, rewired_sample
 

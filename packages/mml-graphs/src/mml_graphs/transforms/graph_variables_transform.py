@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.graph_data import GraphData
+from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.transforms._arrays import positions
 from mml_graphs.transforms._edge_geometry import (
     ADSORBATE,

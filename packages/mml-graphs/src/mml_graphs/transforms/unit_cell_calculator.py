@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.lattice import cell_from_parameters
+from mml_graphs.neighbors.lattice import cell_from_parameters
 from mml_graphs.sample import LATTICE_KEYS
 from mml_graphs.transforms._arrays import floats
 from mml_graphs.transforms._errors import naming

@@ -1,0 +1,1 @@
+"""Subcommands of `matsciml`, one per file."""

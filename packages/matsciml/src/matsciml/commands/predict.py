@@ -1,0 +1,255 @@
+"""`matsciml predict FILE...`: predict the structures in files with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from matsciml.runs.run_directory import find_checkpoint
+from matsciml.units import UNITS
+
+MOST_ROWS = 20
+# Keys that are passed to the model. Annotations that only some structures have cannot be collated.
+_KEPT = ("atomic_numbers", "pos", "cell", "pbc", "sample_id")
+# Mapping from target names to the result names of ASE's calculators.
+_RESULTS = {"energy": "energy", "force": "forces", "stress": "stress"}
+
+
+def prediction_parser() -> argparse.ArgumentParser:
+    """Create the parser of `matsciml predict FILE...`."""
+    parser = argparse.ArgumentParser(
+        prog="matsciml predict",
+        allow_abbrev=False,
+        add_help=False,  # `training_help` provides it, with the options of predictions without files
+    )
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="CIF, POSCAR, extended XYZ, ...")
+    parser.add_argument(
+        "--ckpt_path", default="best", metavar="FILE", help="a checkpoint, best or last (default: best)"
+    )
+    parser.add_argument("--name", help="which run best and last are of (default: fit)")
+    parser.add_argument("--runs_dir", help="where the runs are kept (default: runs)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the run's config (default: beside it)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("predictions.extxyz"),
+        metavar="FILE",
+        help="where to, as .extxyz or .jsonl (default: predictions.extxyz)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the file that is there")
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="structures at once (default: 16)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or xpu (default: cpu)")
+    return parser
+
+
+def predict_files(options: argparse.Namespace) -> int:
+    """Predict the structures in files, print a table of the first ones, and write all predictions to a file.
+
+    Parameters
+    ----------
+    options
+        Arguments parsed by `prediction_parser`.
+
+    Raises
+    ------
+    FileExistsError
+        If the output file exists and ``--overwrite`` is not set.
+    FileNotFoundError
+        If an input file or the checkpoint does not exist.
+    ValueError
+        If an option is invalid, a structure cannot be predicted, or the files contain no structures.
+    ImportError
+        If the output format needs ASE and ASE is not installed.
+    """
+    write = _writer(options.out)
+    if options.out.exists() and not options.overwrite:
+        raise FileExistsError(f"there is a file {options.out} already: give another --out, or --overwrite")
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, it is {options.batch_size}")
+    for file in options.files:
+        if not file.exists():
+            raise FileNotFoundError(f"there is no file {file} to predict")
+
+    from mml_data.convert import read_structures
+
+    from matsciml.runs.trained import load_trained
+
+    checkpoint = options.ckpt_path
+    if checkpoint in ("best", "last"):
+        checkpoint = find_checkpoint(Path(options.runs_dir or "runs"), options.name or "fit", checkpoint)
+    elif unused := [f"--{key}" for key in ("name", "runs_dir") if getattr(options, key)]:
+        raise ValueError(
+            f"{' and '.join(unused)} would be ignored, as --ckpt_path {checkpoint} is a file: leave one out"
+        )
+    trained = load_trained(checkpoint, options.config)
+    trained.task.to(_device(options.device))
+    samples = (each for file in options.files for each in read_structures(file))
+    predicted = list(_predict(trained, samples, options.batch_size))
+    if not predicted:
+        raise ValueError(f"there are no structures in {', '.join(map(str, options.files))}")
+    partial = options.out.with_name(f".{options.out.name}.partial")
+    try:
+        write(partial, predicted)
+        partial.replace(options.out)
+    finally:
+        partial.unlink(missing_ok=True)
+    console = Console(highlight=False)
+    console.print(_table(predicted))
+    if len(predicted) > MOST_ROWS:
+        console.print(f"... and {len(predicted) - MOST_ROWS:,} more")
+    config = options.config or Path(checkpoint).parent.parent / "config.yaml"
+    console.print(f"matsciml predict: {checkpoint}, config {config}", soft_wrap=True)
+    console.print(f"{len(predicted):,} predictions in {options.out}", soft_wrap=True)
+    return 0
+
+
+def _predict(
+    trained: Any, samples: Iterable[tuple[str, dict[str, Any]]], batch_size: int
+) -> Iterator[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]:
+    """Yield the name, the sample and the predictions of every structure."""
+    from mml_graphs import collate_samples
+
+    samples = ((place, {key: each[key] for key in _KEPT if key in each}) for place, each in samples)
+    while chunk := list(islice(samples, batch_size)):
+        made = []
+        for place, sample in chunk:
+            try:
+                made.append(reduce(lambda done, transform: transform(done), trained.transforms, dict(sample)))
+            except Exception as error:
+                raise ValueError(f"{place}: {error}") from error
+        for (place, sample), values in zip(
+            chunk, _by_structure(trained.task, collate_samples(made)), strict=True
+        ):
+            yield str(sample.get("sample_id") or place), sample, values
+
+
+def _by_structure(task: Any, batch: Mapping[str, Any]) -> list[dict[str, torch.Tensor]]:
+    """Predict a batch and split the outputs by structure. Logits are converted to class labels."""
+    outputs = task.predict(batch)
+    parts = outputs.items() if all(isinstance(each, dict) for each in outputs.values()) else [("", outputs)]
+    natoms = [int(n) for n in batch["natoms"].reshape(-1)]
+    found: list[dict[str, torch.Tensor]] = [{} for _ in natoms]
+    several = len(parts) > 1
+    for name, output in parts:
+        part = task.tasks[name] if name else task
+        for key, value in output.items():
+            if key in ("natoms", "sample_id"):
+                continue
+            if hasattr(part, "predicted_class"):
+                value = part.predicted_class(value)
+            label = f"{name}_{key}" if several and _is_twice(key, parts) else key
+            rows = value.cpu().split(natoms) if key == "force" or _is_of_atoms(value, natoms) else value.cpu()
+            for structure, row in zip(found, rows, strict=True):
+                structure[label] = row
+    return found
+
+
+def _is_twice(key: str, parts: Iterable[tuple[str, Mapping[str, Any]]]) -> bool:
+    return Counter(name for _, output in parts for name in output)[key] > 1
+
+
+def _is_of_atoms(value: torch.Tensor, natoms: Sequence[int]) -> bool:
+    return len(value) == sum(natoms) and len(value) != len(natoms)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"--device {name} cannot be used: {first}") from error
+    return device
+
+
+def _table(predicted: Sequence[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("structure", overflow="fold")
+    table.add_column("atoms", justify="right")
+    for key in predicted[0][2]:
+        head = f"max |{key}|" if key == "force" else key
+        table.add_column(f"{head} ({UNITS[key]})" if key in UNITS else head, justify="right", overflow="fold")
+    for name, sample, values in predicted[:MOST_ROWS]:
+        table.add_row(name, f"{len(sample['atomic_numbers'])}", *(_short(k, v) for k, v in values.items()))
+    return table
+
+
+def _short(key: str, value: torch.Tensor) -> str:
+    if key == "force":
+        return f"{value.norm(dim=-1).max():.4g}"
+    if value.numel() == 1:
+        return f"{value.item():.6g}"
+    return "[" + " ".join(f"{number:.3g}" for number in value.reshape(-1)[:9].tolist()) + "]"
+
+
+def _writer(path: Path) -> Any:
+    """Return the function that writes predictions in the format of the file's suffix."""
+    if path.suffix == ".jsonl":
+        return _write_lines
+    if path.suffix not in (".extxyz", ".xyz"):
+        raise ValueError(f"--out {path} is of no kind that can be written: name it .extxyz or .jsonl")
+    if find_spec("ase") is None:
+        raise ImportError(
+            f"{path} is written with ASE: pip install 'matsciml[ase]', or give --out FILE.jsonl"
+        )
+    return _write_extxyz
+
+
+def _write_lines(
+    path: Path, predicted: Iterable[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]
+) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for name, sample, values in predicted:
+            line = {"sample_id": name, "natoms": len(sample["atomic_numbers"])}
+            line |= {
+                k: v.item() if v.numel() == 1 and k != "force" else v.tolist() for k, v in values.items()
+            }
+            file.write(json.dumps(line) + "\n")
+
+
+def _write_extxyz(
+    path: Path, predicted: Iterable[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]
+) -> None:
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+    from ase.stress import full_3x3_to_voigt_6_stress
+
+    frames = []
+    for name, sample, values in predicted:
+        atoms = Atoms(
+            numbers=sample["atomic_numbers"].numpy(),
+            positions=sample["pos"].numpy(),
+            cell=sample["cell"].reshape(3, 3).numpy() if "cell" in sample else None,
+            pbc=sample["pbc"].numpy(),
+            info={"sample_id": name},
+        )
+        results = {}
+        for key, value in values.items():
+            array = value.to(torch.float64).numpy() if value.is_floating_point() else value.numpy()
+            if key == "stress":
+                results[key] = full_3x3_to_voigt_6_stress(array.reshape(3, 3))
+            elif key in _RESULTS:
+                results[_RESULTS[key]] = array.item() if key == "energy" else array
+            elif array.size == 1:
+                atoms.info[key] = array.item()
+            elif len(array) == len(atoms):
+                atoms.arrays[key] = array
+            else:
+                atoms.info[key] = array
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        frames.append(atoms)
+    write(path, frames, format="extxyz")

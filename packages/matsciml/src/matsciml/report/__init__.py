@@ -1,0 +1,1 @@
+"""Results of a run: metrics, plots, summary and the HTML page."""

@@ -1,0 +1,1 @@
+"""A run: its directory, plan, config, checkpoints and console output."""

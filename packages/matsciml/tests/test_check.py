@@ -1,0 +1,65 @@
+from importlib import metadata
+
+from matsciml.cli import main
+from matsciml.commands import check as environment_check
+from matsciml.commands.check import Part, devices, optional_parts, processes, versions
+
+
+def test_the_tables_fit_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["check"]) == 0
+    shown = capsys.readouterr().out
+    for title in ("versions", "devices", "several processes", "optional parts"):
+        assert f"\n{title}" in f"\n{shown}"
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_versions_are_those_that_are_installed():
+    found = dict(versions())
+    assert found["torch"] == metadata.version("torch")
+    assert found["mml-graphs"] == metadata.version("mml-graphs")
+
+
+def test_every_extra_is_there_with_what_it_brings():
+    parts = {part.extra: part for part in optional_parts()}
+    assert set(parts) == set(metadata.metadata("matsciml").get_all("Provides-Extra"))
+    assert parts["ase"] == Part("ase", [f"ase {metadata.version('ase')}"], [])
+
+
+def test_what_is_missing_or_too_old_is_named_with_the_command_that_brings_it(monkeypatch, capsys):
+    real = metadata.version
+
+    def version(name):
+        if name == "ase":
+            return "3.1"
+        if name == "zstandard":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(environment_check.metadata, "version", version)
+    parts = {part.extra: part for part in optional_parts()}
+    assert parts["ase"].missing == ["ase>=3.26"]
+    assert parts["zstd"].missing == ["zstandard>=0.23"]
+    main(["check"])
+    assert "pip install 'matsciml[zstd]'" in capsys.readouterr().out
+
+
+def test_devices_say_why_there_are_none():
+    found = dict(devices())
+    assert "cores, torch uses" in found["CPU"]
+    assert found["Intel GPU"].startswith(("none: ", "1", "2", "4"))
+
+
+def test_a_launch_is_recognized(monkeypatch):
+    for name, value in {"RANK": "1", "SIZE": "4", "LOCAL_RANK": "1", "LOCAL_SIZE": "4"}.items():
+        monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", value)
+    assert dict(processes())["launcher"] == "Open MPI: rank 1 of 4"
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "9")
+    assert dict(processes())["launcher"].startswith("contradicts itself: ")
+
+
+def test_it_takes_no_options(capsys):
+    assert main(["check", "--help"]) == 0
+    assert "usage: matsciml check" in capsys.readouterr().out
+    assert main(["check", "all"]) == 1
+    assert "takes no options" in capsys.readouterr().err

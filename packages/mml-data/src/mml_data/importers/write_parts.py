@@ -1,0 +1,216 @@
+"""Write the parts of a source as the shards of a data set, in several processes and on one or more ranks."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from mml_data.importers.source import Part, Source
+from mml_data.importers.targets import TargetKinds
+from mml_data.importers.workers import Workers
+from mml_data.importers.write_part import OnError, PartWriter
+from mml_data.ranks import Ranks
+from mml_data.store.assemble import Splits, assemble, count_records, shard_name, shards_in
+from mml_data.store.codec import check_compression
+from mml_data.store.manifest import Manifest
+from mml_data.store.publish import PartialDirectory
+
+__all__ = ["ERRORS_FILE", "Progress", "write_parts"]
+
+logger = logging.getLogger(__name__)
+
+Progress = bool | Callable[[int], object]
+"""True logs every 10,000 structures. A function is called with the number of finished structures."""
+
+ERRORS_FILE = "errors.jsonl"
+_PLAN_FILE = "plan.json"
+_LOG_EVERY = 10_000
+
+
+def write_parts(
+    source: Source,
+    dest: str | Path,
+    *,
+    kinds: Callable[[], TargetKinds] | None,
+    splits: Callable[[int], Splits],
+    about: Mapping[str, Any],
+    on_error: OnError = "stop",
+    jobs: int = 1,
+    resume: bool = False,
+    overwrite: bool = False,
+    compression: str | None = None,
+    units: Mapping[str, str] | None = None,
+    transforms: dict[str, Any] | None = None,
+    progress: Progress = False,
+) -> Manifest:
+    """Write a source as the data set at `dest`, with one shard for each part. See `import_source`.
+
+    Parameters
+    ----------
+    source
+        Source to write.
+    kinds
+        Function that returns the kinds of the targets. None if the source yields samples.
+    splits
+        Function from the number of samples to the splits.
+    about
+        Information for the manifest, in addition to the description of the source.
+    transforms
+        Description of the transforms, for the manifest.
+    dest, on_error, jobs, resume, overwrite, compression, units, progress
+        See `import_source`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is invalid, or if no structure can be imported. See `import_source` for further errors.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, it is {jobs}")
+    check_compression(compression)
+    ranks = Ranks()
+    path = Path(dest).resolve()
+    locked: list[PartialDirectory] = []
+
+    def begin() -> tuple[Path, list[Part], TargetKinds | None, dict[str, Any]]:
+        """Lock the directory and divide the work. Called on rank 0."""
+        directory = PartialDirectory(path, overwrite=overwrite)
+        facts = source.describe()
+        found = None if kinds is None else kinds()
+        parts = source.parts(ranks.size * jobs)
+        plan = {"source": facts, "parts": len(parts), "compression": compression, "on_error": on_error}
+        directory.create(resume=resume)
+        locked.append(directory)
+        _follow_plan(directory.path, plan, resume)
+        return directory.path, parts, found, facts
+
+    def publish() -> None:
+        for directory in locked:
+            directory.publish()
+
+    try:
+        place, parts, found, facts = ranks.first(begin)
+        writers = [
+            PartWriter(part, place / shard_name(number), found, on_error, compression)
+            for number, part in enumerate(parts)
+        ]
+        with Workers(jobs, _reporter(progress)) as workers:
+            counts = ranks.each(lambda: workers.write(writers[ranks.rank :: ranks.size]))
+            skipped = ranks.first(lambda: _join_errors(place, writers))
+            facts = {**facts, **about} | ({"skipped": skipped} if skipped else {})
+            if not sum(chain.from_iterable(counts)):
+                raise ValueError(
+                    f"no structure could be imported, {skipped} were skipped: nothing is written"
+                )
+            manifest = _assemble(
+                ranks,
+                workers,
+                place,
+                name=path.name,
+                source=facts,
+                splits=splits,
+                units=units,
+                compression=compression,
+                transforms=transforms,
+            )
+        ranks.first(publish)
+    except BaseException as error:
+        kept = sum(_committed(directory.path) for directory in locked)
+        for directory in locked:
+            directory.release(keep=bool(kept))
+        if kept and isinstance(error, ValueError | OSError | RuntimeError):
+            remedy = f"{kept:,} structures are kept: resume=True (--resume) goes on after them"
+            raise type(error)(f"{error}; {remedy}") from error
+        raise
+    for directory in locked:
+        directory.release()
+    return manifest
+
+
+def _assemble(ranks: Ranks, workers: Workers, place: Path, **options: Any) -> Manifest:
+    """Summarize the shards on all ranks, and write the manifest on rank 0."""
+    if ranks.size == 1:
+        return assemble(place, summarize=workers.summarize, **options)
+    known_to_all = False
+
+    def summarize(works: Sequence[Any]) -> list[Any]:
+        nonlocal known_to_all
+        known_to_all = True
+        shared = ranks.first(lambda: works)
+        each = ranks.each(lambda: list(workers.summarize(shared[ranks.rank :: ranks.size])))
+        known_to_all = False
+        return [each[number % ranks.size][number // ranks.size] for number in range(len(shared))]
+
+    def write() -> Manifest:
+        return assemble(place, summarize=summarize, **options)
+
+    def failed() -> Manifest:
+        raise failure
+
+    if ranks.rank:
+        summarize([])
+        return ranks.first(write)  # not called on this rank: returns the manifest of rank 0
+    try:
+        manifest = write()
+    except Exception as error:
+        failure = error
+        if known_to_all:
+            raise
+        return ranks.first(failed)
+    return ranks.first(lambda: manifest)
+
+
+def _follow_plan(directory: Path, plan: dict[str, Any], resume: bool) -> None:
+    """Write the plan of the import, or check that an interrupted import had the same plan."""
+    file = directory / _PLAN_FILE
+    text = json.dumps(plan, indent=1)
+    if file.exists():
+        begun, now = json.loads(file.read_text(encoding="utf-8")), json.loads(text)
+        different = [
+            f"{key} was {begun.get(key)} and is {now[key]}" for key in now if begun.get(key) != now[key]
+        ]
+        if resume and different:
+            raise ValueError(
+                f"the interrupted import cannot be gone on with: {'; '.join(different)}; "
+                "use the same source and options, or start anew without resume"
+            )
+    file.write_text(text, encoding="utf-8")
+
+
+def _committed(directory: Path) -> int:
+    """Return the number of records in the shards."""
+    try:
+        return sum(count_records(shards_in(directory)))
+    except (OSError, ValueError):
+        return 0
+
+
+def _join_errors(directory: Path, writers: Sequence[PartWriter]) -> int:
+    """Join the lists of skipped structures of all parts, and return the number of structures."""
+    lines = [
+        line
+        for writer in writers
+        if writer.errors.exists()
+        for line in writer.errors.read_text(encoding="utf-8").splitlines()
+    ]
+    if lines:
+        items = [{key: json.loads(line)[key] for key in ("place", "error")} for line in lines]
+        text = "".join(json.dumps(item) + "\n" for item in items)
+        (directory / ERRORS_FILE).write_text(text, encoding="utf-8")
+    return len(lines)
+
+
+def _reporter(progress: Progress) -> Callable[[int], object]:
+    if callable(progress):
+        return progress
+    reported = 0
+
+    def report(done: int) -> None:
+        nonlocal reported
+        if progress and done // _LOG_EVERY > reported // _LOG_EVERY:
+            logger.info("%d structures are done", done)
+        reported = done
+
+    return report

@@ -1,0 +1,194 @@
+"""Divide a data set into training, validation, test and prediction parts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from mml_data.dataset import LMDBDataset
+from mml_data.store.splits import random_split
+from mml_data.transforms import Transform, apply_transforms
+
+__all__ = ["Part", "Parts", "SplitOption", "check_split_options", "make_parts"]
+
+SplitOption = float | str | Path | None
+"""0.0 or None: the recorded split, if any; a fraction of the training part; or the path of a data set."""
+
+
+class Part(Dataset[dict[str, Any]]):
+    """Subset of a data set, with transforms that are applied after those of the data set.
+
+    Parameters
+    ----------
+    dataset
+        Data set with a length, whose samples are dicts.
+    indices
+        Indices of the samples in the subset, [n] int64. Default: all samples.
+    transforms
+        Callables from dict to dict, applied in order.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Any], indices: np.ndarray | None = None, transforms: Sequence[Transform] = ()
+    ) -> None:
+        self.dataset = dataset
+        self.indices = np.arange(_length(dataset)) if indices is None else np.asarray(indices)
+        self.transforms = tuple(transforms)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int | list[int]) -> Any:
+        """Return a sample, or a list of samples for a list of indices. A loader with budgets passes lists."""
+        if isinstance(index, list):
+            return [self[each] for each in index]
+        return apply_transforms(self.dataset[int(self.indices[index])], self.transforms)
+
+    def sizes(self, name: str) -> np.ndarray:
+        """Return the number of atoms (``"natoms"``) or edges (``"nedges"``) of each sample, [len(self)].
+
+        Raises
+        ------
+        ValueError
+            If the data set does not record this size.
+        """
+        sizes = getattr(self.dataset, "sizes", None)
+        if sizes is None:
+            raise ValueError(
+                f"{self.dataset!r} does not record the sizes of its samples, which a budget needs: "
+                "give a data set that was written by mml-data"
+            )
+        return np.asarray(sizes(name))[self.indices]
+
+    def with_transforms(self, transforms: Sequence[Transform]) -> "Part":
+        """Return the same samples with other transforms."""
+        return Part(self.dataset, self.indices, transforms)
+
+    def stored(self, index: int) -> dict[str, Any]:
+        """Return sample `index` as stored.
+
+        If the data set has no method ``stored``, return its regular sample.
+        """
+        stored = getattr(self.dataset, "stored", self.dataset.__getitem__)
+        return stored(int(self.indices[index]))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of a data set.
+
+    Attributes
+    ----------
+    parts
+        Parts by name: ``train``, and ``val``, ``test`` and ``predict`` if they exist.
+    recorded
+        Key of the training part's statistics in the manifest, or None if the manifest does not have them.
+    """
+
+    parts: dict[str, Part]
+    recorded: str | None
+
+
+def check_split_options(options: Mapping[str, SplitOption]) -> None:
+    """Check the values of ``val_split``, ``test_split`` and ``pred_split``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is neither a fraction from 0 to below 1 nor a path, or if the fractions sum to 1 or more.
+    """
+    for name, option in options.items():
+        if option is None or isinstance(option, str | Path):
+            continue
+        if isinstance(option, bool) or not isinstance(option, int | float):
+            raise TypeError(f"{name} must be a fraction or a path, it is a {type(option).__name__}")
+        if not 0 <= option < 1:
+            raise ValueError(f"{name} must be from 0 to below 1, or the path of a data set; it is {option}")
+    if (total := sum(option for option in options.values() if isinstance(option, int | float))) >= 1:
+        raise ValueError(f"{', '.join(options)} sum up to {total:g} and leave nothing for training")
+
+
+def make_parts(
+    dataset: Dataset[Any],
+    options: Mapping[str, SplitOption],
+    *,
+    seed: int,
+    transforms: Sequence[Transform],
+    open_dataset: Callable[[str | Path], Dataset[Any]],
+) -> Parts:
+    """Divide a data set into parts.
+
+    The training part is the recorded ``train`` split, or all samples that are in no recorded split. Fractions
+    are drawn from it. Without an option and without a recorded split, ``predict`` is the test part.
+
+    Parameters
+    ----------
+    dataset
+        Data set to divide.
+    options
+        Options for ``val``, ``test`` and ``predict``. See `SplitOption`.
+    seed
+        Seed of random splits.
+    transforms
+        Transforms applied to the samples of every part.
+    open_dataset
+        Function that opens a data set given as a path.
+
+    Raises
+    ------
+    ValueError
+        If the data set or a part would be empty.
+    """
+    recorded = _recorded_splits(dataset)
+    everything = np.arange(_length(dataset))
+    if everything.size == 0:
+        raise ValueError(f"{dataset!r} has no samples")
+    train = recorded.get("train")
+    if train is None:
+        train = np.setdiff1d(everything, np.concatenate([*recorded.values(), everything[:0]]))
+    if train.size == 0:
+        raise ValueError(
+            f"{dataset!r} leaves no samples for training: all are in the splits {', '.join(recorded)}"
+        )
+    fractions = {
+        name: float(option) for name, option in options.items() if isinstance(option, int | float) and option
+    }
+    drawn = random_split(train, fractions, seed) if fractions else {"train": train}
+    parts = {name: Part(dataset, indices, transforms) for name, indices in (recorded | drawn).items()}
+    for name, option in options.items():
+        if isinstance(option, str | Path):
+            parts[name] = Part(open_dataset(option), None, transforms)
+    if "predict" not in parts and "test" in parts:
+        parts["predict"] = parts["test"]
+    key = (
+        None
+        if fractions or not _is_whole(dataset)
+        else "train"
+        if "train" in recorded
+        else None
+        if recorded
+        else "all"
+    )
+    return Parts(parts, key)
+
+
+def _recorded_splits(dataset: Dataset[Any]) -> dict[str, np.ndarray]:
+    if not isinstance(dataset, LMDBDataset) or not _is_whole(dataset):
+        return {}
+    return {name: np.asarray(dataset.split_indices(name)) for name in dataset.splits}
+
+
+def _is_whole(dataset: Dataset[Any]) -> bool:
+    return isinstance(dataset, LMDBDataset) and len(dataset) == dataset.manifest.num_samples
+
+
+def _length(dataset: Dataset[Any]) -> int:
+    try:
+        return len(dataset)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise TypeError(
+            f"{dataset!r} has no length: give a data set that knows how many samples it has"
+        ) from error

@@ -1,0 +1,1 @@
+"""Transforms that are applied once and stored."""

@@ -1,0 +1,126 @@
+"""Assemble the shards in a directory into a data set: check splits, summarize shards, write the manifest."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mml_data.store.manifest import MANIFEST_FILE, Manifest
+from mml_data.store.schema import SchemaBuilder
+from mml_data.store.shards import open_shard
+from mml_data.store.splits import check_splits, write_numbers, write_split
+from mml_data.store.statistics import DatasetStatistics
+from mml_data.store.summary import ShardSummary, summarize_shard
+
+__all__ = ["Splits", "assemble", "count_records", "shard_name", "shards_in"]
+
+Splits = Mapping[str, np.ndarray]
+Summarize = Callable[[Sequence[Callable[[], ShardSummary]]], Iterable[ShardSummary]]
+
+
+def shard_name(number: int) -> str:
+    """Return the file name of a shard."""
+    return f"shard-{number:05d}.lmdb"
+
+
+def shards_in(directory: Path) -> list[Path]:
+    """Return the shards of a directory, in order."""
+    return sorted(directory.glob("shard-*.lmdb"))
+
+
+def count_records(shards: Iterable[Path]) -> list[int]:
+    """Return the number of records in each shard. An empty file has no records.
+
+    LMDB creates the file first and writes its header afterwards. A writer that is killed in between leaves an
+    empty file.
+    """
+    return [
+        int(open_shard(path).environment.stat()["entries"]) if path.stat().st_size else 0 for path in shards
+    ]
+
+
+def _one_by_one(jobs: Sequence[Callable[[], ShardSummary]]) -> Iterable[ShardSummary]:
+    return (job() for job in jobs)
+
+
+def assemble(
+    directory: Path,
+    *,
+    name: str,
+    source: Mapping[str, Any],
+    splits: Callable[[int], Splits],
+    units: Mapping[str, str] | None = None,
+    compression: str | None = None,
+    transforms: dict[str, Any] | None = None,
+    summarize: Summarize = _one_by_one,
+) -> Manifest:
+    """Write the manifest, splits and sizes for the shards in `directory`, and remove empty shards.
+
+    Parameters
+    ----------
+    directory
+        Directory of the shards, which must be complete.
+    name, source, compression, transforms
+        Fields of the manifest. See `Manifest`.
+    splits
+        Function from the number of samples to the splits.
+    units
+        Units of keys that the sample contract does not define.
+    summarize
+        Function that calls functions, each of which summarizes a shard, in this process or in others, and
+        yields their results in order.
+
+    Raises
+    ------
+    ValueError
+        If the shards contain no samples, if the splits do not fit the samples, or if a record is damaged.
+    """
+    shards = shards_in(directory)
+    counts = count_records(shards)
+    if not sum(counts):
+        raise ValueError("no sample was added: there is nothing to write")
+    for path, count in zip(shards, counts, strict=True):
+        if not count:
+            path.unlink()
+    shards = [path for path, count in zip(shards, counts, strict=True) if count]
+    counts = [count for count in counts if count]
+    parts = check_splits(splits(sum(counts)))
+    for split, indices in parts.items():
+        if (last := int(indices.max())) >= sum(counts):
+            raise ValueError(f"split {split!r} has the index {last}, but there are {sum(counts)} samples")
+    written = {part: write_split(directory, part, indices) for part, indices in parts.items()}
+    jobs = [
+        partial(summarize_shard, path, compression=compression, splits=written, start=start, units=units)
+        for path, start in zip(shards, accumulate(counts, initial=0), strict=False)
+    ]
+    schema, statistics = SchemaBuilder(units), dict[str, DatasetStatistics]()
+    entries, natoms, nedges = [], [], []
+    for summary in summarize(jobs):
+        entries.append(summary.entry)
+        schema.merge(summary.schema)
+        for part, theirs in summary.statistics.items():
+            statistics.setdefault(part, DatasetStatistics()).merge(theirs)
+        natoms.append(summary.natoms)
+        nedges.append(summary.nedges)
+    sizes = {"natoms": write_numbers(directory, "natoms.npy", np.concatenate(natoms))}
+    if all(each is not None for each in nedges):
+        known = np.concatenate([each for each in nedges if each is not None])
+        sizes["nedges"] = write_numbers(directory, "nedges.npy", known)
+    manifest = Manifest(
+        name=name,
+        num_samples=sum(counts),
+        shards=entries,
+        schema=schema.result(),
+        splits=written,
+        sizes=sizes,
+        compression=compression,
+        transforms=transforms,
+        statistics={part: each.result() for part, each in statistics.items()},
+        source=dict(source),
+    )
+    (directory / MANIFEST_FILE).unlink(missing_ok=True)
+    manifest.write(directory)
+    return manifest

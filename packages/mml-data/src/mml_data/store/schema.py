@@ -1,0 +1,129 @@
+"""Collect the keys of a data set, with their dtypes and shapes, sample by sample."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["UNITS", "SchemaBuilder"]
+
+UNITS = {
+    "pos": "angstrom",
+    "cell": "angstrom",
+    "lattice_params": "angstrom, radian",
+    "lattice_features": "angstrom, radian",
+    "targets.energy": "eV",
+    "targets.force": "eV/angstrom",
+    "targets.stress": "eV/angstrom^3",
+}
+"""Units of the keys that the sample contract defines."""
+
+_PER_STRUCTURE = {"cell", "pbc", "lattice_params", "lattice_features", "targets.stress"}
+
+
+class SchemaBuilder:
+    """Builder that collects the schema of samples.
+
+    Parameters
+    ----------
+    units
+        Units of further keys, such as ``{"targets.band_gap": "eV"}``. They take precedence over `UNITS`.
+    """
+
+    def __init__(self, units: Mapping[str, str] | None = None) -> None:
+        self.units = {**UNITS, **(units or {})}
+        self._keys: dict[str, dict[str, Any]] = {}
+        # Keys, dtypes and shapes of a sample to the number of samples with the same ones. Most samples of a
+        # data set are like an earlier sample.
+        self._alike: dict[Any, int] = {}
+
+    def add(self, sample: Mapping[str, Any], natoms: int) -> None:
+        """Add one decoded sample with `natoms` atoms."""
+        looks = (natoms, *_looks(sample))
+        alike = self._alike.get(looks, 0)
+        self._alike[looks] = alike + 1
+        if not alike:
+            self._add(sample, natoms)
+
+    def _add(self, sample: Mapping[str, Any], natoms: int) -> None:
+        for key, value in _leaves(sample):
+            is_array = isinstance(value, np.ndarray)
+            dtype = value.dtype.name if is_array else type(value).__name__
+            shape = _shape(key, value.shape, natoms) if is_array else None
+            known = self._keys.setdefault(key, {"dtypes": set(), "shape": shape})
+            known["dtypes"].add(dtype)
+            known["shape"] = _merge(known["shape"], shape)
+
+    def merge(self, other: "SchemaBuilder") -> None:
+        """Add the samples that `other` has collected."""
+        for key, theirs in other._keys.items():
+            known = self._keys.get(key)
+            if known is None:
+                self._keys[key] = theirs
+                continue
+            known["dtypes"] |= theirs["dtypes"]
+            known["shape"] = _merge(known["shape"], theirs["shape"])
+        for looks, alike in other._alike.items():
+            self._alike[looks] = self._alike.get(looks, 0) + alike
+
+    def result(self) -> dict[str, dict[str, Any]]:
+        """Return the schema so far. See `mml_data.Manifest`. Several dtypes are joined by ``|``."""
+        samples: Counter[str] = Counter()
+        for looks, alike in self._alike.items():
+            samples.update({looks[index]: alike for index in range(1, len(looks), 2)})
+        return {
+            key: {
+                "dtype": "|".join(sorted(known["dtypes"])),
+                "shape": None if known["shape"] is None else [_public(size) for size in known["shape"]],
+                "units": self.units.get(key),
+                "samples": samples[key],
+            }
+            for key, known in self._keys.items()
+        }
+
+
+def _looks(sample: Mapping[str, Any], prefix: str = "") -> Iterator[Any]:
+    """Yield every key, followed by the dtype and shape of its array or by the type of its value."""
+    for name, value in sample.items():
+        kind = type(value)
+        if kind is np.ndarray:
+            yield prefix + name
+            yield value.dtype, value.shape
+        elif kind is dict and name != "target_types":
+            yield from _looks(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+            yield kind
+
+
+def _leaves(sample: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in sample.items():
+        if isinstance(value, Mapping) and name != "target_types":
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _shape(key: str, shape: tuple[int, ...], natoms: int) -> list[set[Any]]:
+    """Return the possible meanings of each dimension: its size, and N for a first size of `natoms`."""
+    sizes: list[set[Any]] = [{size} for size in shape]
+    if shape and shape[0] == natoms and key not in _PER_STRUCTURE:
+        sizes[0].add("N")
+    return sizes
+
+
+def _merge(left: list[set[Any]] | None, right: list[set[Any]] | None) -> list[set[Any]] | None:
+    if left is None or right is None or len(left) != len(right):
+        return None
+    return [a & b for a, b in zip(left, right, strict=True)]
+
+
+def _public(sizes: set[Any]) -> int | str | None:
+    """Return the common meaning of a dimension in all samples: ``"N"``, a size, or None.
+
+    ``"N"`` takes precedence, except over a size of 1.
+    """
+    if "N" in sizes and 1 not in sizes:
+        return "N"
+    return next((size for size in sizes if size != "N"), None)

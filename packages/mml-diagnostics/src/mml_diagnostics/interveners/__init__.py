@@ -1,0 +1,1 @@
+"""Callbacks that change the training."""

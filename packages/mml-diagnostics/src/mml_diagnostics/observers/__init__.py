@@ -1,0 +1,1 @@
+"""Callbacks that measure and record, and change nothing."""

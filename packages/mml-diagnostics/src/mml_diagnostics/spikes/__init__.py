@@ -1,0 +1,1 @@
+"""Loss spikes: signs in the moments of Adam, autocorrelation of weights, detection in the loss."""

@@ -1,0 +1,1 @@
+"""Many structures at once: collation, fused collation and padding."""

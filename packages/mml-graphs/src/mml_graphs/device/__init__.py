@@ -1,0 +1,1 @@
+"""Edges of a whole batch, found on the device of the batch."""

@@ -1,0 +1,1 @@
+"""Graph libraries: PyG, DGL, and conversion between them."""

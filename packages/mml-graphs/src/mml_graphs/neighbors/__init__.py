@@ -1,0 +1,1 @@
+"""The neighbors of one structure: search, backends, adaptive cutoffs, selection and lattices."""

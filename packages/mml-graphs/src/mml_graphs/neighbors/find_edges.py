@@ -1,0 +1,268 @@
+"""Neighbor search from positions, cell and cutoff to edges, with the same result under every backend."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mml_graphs.neighbors.lattice import Cell, Pbc, complete_cell
+from mml_graphs.neighbors.search import BACKENDS, candidates, choose_backend
+
+# Backends differ in how they treat a pair at exactly the cutoff. They therefore search slightly beyond the
+# cutoff, and this module decides which pairs are within it, by one formula in float64.
+MARGIN = 1e-6  # angstrom
+COINCIDENT = 1e-4  # angstrom
+
+# Number of edges per block. Temporary arrays of this size stay in the processor's cache and need no new
+# memory pages.
+BLOCK = 16_384
+
+# An atom on the boundary of the cell is not moved, whichever side of it rounding (even to float32) puts it
+# on.
+BOUNDARY = 1e-6  # in fractional coordinates
+
+
+class Edges(NamedTuple):
+    """Directed edges, sorted by source atom.
+
+    Attributes
+    ----------
+    src, dst
+        [E] int64: edge i connects atom ``src[i]`` to an image of atom ``dst[i]``.
+    images
+        [E, 3] float, integer-valued: lattice translation of the destination atom.
+    distances
+        [E] float64: ``|pos[dst] + images @ cell - pos[src]|``, angstrom.
+    """
+
+    src: NDArray[np.int64]
+    dst: NDArray[np.int64]
+    images: NDArray[np.floating[Any]]
+    distances: NDArray[np.float64]
+
+    def take(self, selection: NDArray[np.bool_] | NDArray[np.int64]) -> Edges:
+        """Return the edges that a boolean mask or an index array selects."""
+        index = np.flatnonzero(selection) if selection.dtype == np.bool_ else selection
+        src, dst, images, distances = self
+        return Edges(
+            src.take(index),
+            dst.take(index),
+            images.take(index, axis=0),
+            distances.take(index),
+        )
+
+
+def find_edges(
+    positions: ArrayLike, cell: ArrayLike | None, pbc: Pbc, cutoff: float, backend: str = "auto"
+) -> Edges:
+    """Find all pairs of atoms, periodic images included, at a distance of at most ``cutoff``.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], Cartesian positions, angstrom. Atoms may lie outside the cell.
+    cell
+        [3, 3], rows are the lattice vectors, angstrom. ``None`` for a molecule.
+    pbc
+        Periodicity along each of the three lattice vectors.
+    cutoff
+        Largest distance, angstrom, inclusive.
+    backend
+        Neighbor search: ``"auto"``, ``"numpy"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All backends
+        return the same edges.
+
+    Returns
+    -------
+    Edges
+        Each pair in both directions. An atom is a neighbor of itself only in another image.
+
+    Raises
+    ------
+    ValueError
+        If the cutoff is not positive and finite, the backend is unknown, an array has the wrong shape or
+        values that are not finite, the cell has no volume, or two atoms are in one place.
+    ImportError
+        If the backend is not installed.
+    """
+    coordinates = np.ascontiguousarray(positions, dtype=np.float64)
+    if coordinates.ndim != 2 or coordinates.shape[1] != 3 or not len(coordinates):
+        raise ValueError(f"positions have shape {coordinates.shape}, expected [N, 3] with at least one atom")
+    matrix = None if cell is None else np.ascontiguousarray(cell, dtype=np.float64)
+    if matrix is not None and matrix.shape != (3, 3):
+        raise ValueError(f"the cell has shape {matrix.shape}, expected [3, 3]")
+    if not np.isfinite(coordinates).all() or (matrix is not None and not np.isfinite(matrix).all()):
+        raise ValueError("positions or cell hold values that are not finite")
+    check_cutoff(cutoff)
+    check_backend(backend)
+    return search(coordinates, complete_cell(matrix, pbc), cutoff, backend)
+
+
+def check_cutoff(cutoff: float) -> None:
+    """Raise a ``ValueError`` unless the cutoff is a positive finite number."""
+    if isinstance(cutoff, bool) or not isinstance(cutoff, (int, float, np.number)):
+        raise ValueError(f"cutoff {cutoff!r} is not a number; give a distance in angstrom")
+    if not (math.isfinite(cutoff) and cutoff > 0):
+        raise ValueError(f"cutoff {cutoff!r} is not a positive, finite distance in angstrom")
+
+
+def check_backend(backend: str) -> None:
+    """Raise a ``ValueError`` unless the backend is known."""
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown neighbour backend {backend!r}; known: {', '.join(map(repr, BACKENDS))}")
+
+
+def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: str) -> Edges:
+    """Find edges like `find_edges`, but without checking the arguments.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], C-contiguous float64, angstrom.
+    cell
+        Completed cell from `mml_graphs.neighbors.lattice.complete_cell`.
+    cutoff
+        Largest distance, angstrom, inclusive.
+    backend
+        Name of the neighbor search.
+
+    Returns
+    -------
+    Edges
+        Edges sorted by source atom.
+
+    Raises
+    ------
+    ValueError
+        If two atoms are in one place.
+    """
+    wrapped, shifts = wrap(positions, cell)
+    radius = cutoff + MARGIN
+    name = choose_backend(wrapped, cell, radius) if backend == "auto" else backend
+    src, dst, images, distances = candidates(name, wrapped, cell, radius)
+
+    # Backends differ by rounding. Near the cutoff, the formula of `edge_lengths` decides.
+    keep = distances > COINCIDENT
+    near_cutoff = distances > cutoff - MARGIN
+    n_loops = len(positions) if name == "pymatgen" else 0
+    if np.count_nonzero(near_cutoff) or np.count_nonzero(keep) != keep.size - n_loops:
+        at_cutoff = near_cutoff.nonzero()[0]
+        absolute = images if shifts is None else images + shifts.take(src, axis=0) - shifts.take(dst, axis=0)
+        near = np.flatnonzero(~keep)
+        _check_coincident(positions, cell, src[near], dst[near], absolute[near])
+        lengths = edge_lengths(positions, cell, src[at_cutoff], dst[at_cutoff], absolute[at_cutoff])
+        distances[at_cutoff] = lengths
+        keep[at_cutoff] = lengths <= cutoff
+
+    if np.count_nonzero(keep) != keep.size:
+        index = keep.nonzero()[0]
+        if len(index) > BLOCK:
+            src, dst = take_ends(src, dst, index)
+        else:
+            src, dst = src.take(index), dst.take(index)
+        images, distances = images.take(index, axis=0), distances.take(index)
+    if shifts is not None:
+        for start in range(0, len(src), BLOCK):
+            rows = slice(start, start + BLOCK)
+            images[rows] += shifts.take(src[rows], axis=0)
+            images[rows] -= shifts.take(dst[rows], axis=0)
+    return Edges(src, dst, images, distances)
+
+
+def take_ends(src: NDArray[np.int64], dst: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the sources and destinations of the selected edges as the rows of one array [2, E].
+
+    A graph can use this array as its edge index without copying it, which saves time for large graphs.
+    """
+    ends = np.empty((2, len(index)), dtype=np.int64)
+    np.take(src, index, out=ends[0], mode="clip")  # the default mode would buffer the output
+    np.take(dst, index, out=ends[1], mode="clip")
+    return ends
+
+
+def edge_lengths(
+    positions: NDArray[np.float64],
+    cell: Cell,
+    src: NDArray[np.int64],
+    dst: NDArray[np.int64],
+    images: NDArray[np.floating[Any]],
+) -> NDArray[np.float64]:
+    """Compute the lengths of edges by the formula that decides which pairs are within the cutoff.
+
+    The formula is written out component by component, so that an edge and its reverse round to exactly the
+    same length.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], angstrom.
+    cell
+        Completed cell.
+    src, dst, images
+        [E], [E] and [E, 3], the edges.
+
+    Returns
+    -------
+    ndarray
+        [E], ``|pos[dst] + images @ cell - pos[src]|``, angstrom.
+    """
+    i, j, k = np.ascontiguousarray(images.T, dtype=np.float64)
+    columns = np.ascontiguousarray(positions.T)
+    squares = np.zeros(len(src))
+    for coordinate, (a, b, c) in zip(columns, cell.matrix.T.tolist(), strict=True):
+        component = coordinate.take(dst) - coordinate.take(src) + (i * a + j * b + k * c)
+        squares += component * component
+    return np.sqrt(squares)
+
+
+def with_exact_lengths(positions: NDArray[np.float64], cell: Cell, edges: Edges) -> Edges:
+    """Return the edges with lengths from `edge_lengths`, which are the same for an edge and its reverse."""
+    return edges._replace(distances=edge_lengths(positions, cell, edges.src, edges.dst, edges.images))
+
+
+def _check_coincident(
+    positions: NDArray[np.float64],
+    cell: Cell,
+    src: NDArray[np.int64],
+    dst: NDArray[np.int64],
+    images: NDArray[np.floating[Any]],
+) -> None:
+    other = np.flatnonzero((src != dst) | images.any(axis=1))
+    if other.size:
+        first = min(other.tolist(), key=lambda edge: (src[edge], dst[edge]))
+        one, two, edge = int(src[first]), int(dst[first]), slice(first, first + 1)
+        distance = edge_lengths(positions, cell, src[edge], dst[edge], images[edge])[0]
+        raise ValueError(
+            f"atoms {one} and {two} are in one place, at {positions[one].round(4).tolist()} "
+            f"({distance:.1e} angstrom apart, periodic images included); remove one of them"
+        )
+
+
+def wrap(
+    positions: NDArray[np.float64], cell: Cell
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Move atoms into the cell along its periodic directions.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], angstrom.
+    cell
+        Completed cell.
+
+    Returns
+    -------
+    positions, shifts
+        ``positions - shifts @ cell`` [N, 3] and the integer-valued shifts [N, 3]. If every atom is inside the
+        cell already, the given positions and ``None``.
+    """
+    if not any(cell.pbc):
+        return positions, None
+    shifts = np.floor(positions @ cell.inverse + BOUNDARY)
+    if not all(cell.pbc):
+        shifts *= np.array(cell.pbc)
+    if not shifts.any():
+        return positions, None
+    return positions - shifts @ cell.matrix, shifts

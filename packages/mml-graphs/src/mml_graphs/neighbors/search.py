@@ -1,0 +1,146 @@
+"""Call the neighbor searches of the backends, which return candidate pairs sorted by source atom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mml_graphs._optional import optional_module
+from mml_graphs.neighbors.dense import count_candidates, dense_neighbors
+from mml_graphs.neighbors.lattice import Cell, Pbc
+
+BACKENDS = ("auto", "numpy", "pymatgen", "vesin", "ase")
+
+# Measured on one core (benchmarks/graphs.py): pymatgen's search is the fastest up to 2e5 atoms. (From 1e5
+# atoms on, vesin's search is as fast, but sorting its pairs takes as long again.) However, from 24 to 400
+# atoms of a common density, at 4 to 8 angstrom, computing all distances at once is faster.
+DENSE_FROM, DENSE_TO = 10_000, 500_000  # distances
+DENSE_ATOMS = 16
+# pymatgen's search lists 27 neighbors of each cube between its outermost atoms. This many cubes take 100 MB.
+MOST_CUBES = 500_000
+
+Candidates = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating[Any]], NDArray[np.float64]]
+
+
+def choose_backend(positions: NDArray[np.float64], cell: Cell, radius: float) -> str:
+    """Choose the fastest neighbor search for a structure.
+
+    Parameters
+    ----------
+    positions
+        [N, 3], wrapped into the cell, angstrom.
+    cell
+        Completed cell.
+    radius
+        Search radius, angstrom.
+
+    Returns
+    -------
+    str
+        ``"pymatgen"`` for most structures, ``"numpy"`` for structures of tens to hundreds of atoms,
+        ``"vesin"`` for very sparse structures.
+    """
+    n_atoms = len(positions)
+    if n_atoms >= DENSE_ATOMS and is_dense(n_atoms, count_candidates(n_atoms, cell, radius)):
+        return "numpy"
+    return "vesin" if _too_many_cubes(positions, max(radius, 1.0)) else "pymatgen"
+
+
+def is_dense(n_atoms: int, n_candidates: float) -> bool:
+    """Return whether computing all distances at once is the fastest search for this number of candidates."""
+    return n_atoms >= DENSE_ATOMS and DENSE_FROM <= n_candidates <= DENSE_TO
+
+
+def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
+    """Find the pairs within a radius. The backend decides whether pairs at exactly the radius are included.
+
+    Parameters
+    ----------
+    backend
+        ``"numpy"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``.
+    positions
+        [N, 3], wrapped into the cell, angstrom.
+    cell
+        Completed cell.
+    radius
+        Search radius, angstrom.
+
+    Returns
+    -------
+    src, dst, images, distances
+        [E], [E], [E, 3] and [E], sorted by ``src``, as writable arrays. With ``"pymatgen"`` only, each atom
+        is also paired with itself, at a distance of zero.
+
+    Raises
+    ------
+    ImportError
+        If the backend is not installed.
+    """
+    return _SEARCHES[backend](positions, cell, radius)
+
+
+def _too_many_cubes(positions: NDArray[np.float64], width: float) -> bool:
+    """Return whether the box around the atoms has more cubes than pymatgen's search should list."""
+    if (float(positions.max() - positions.min()) / width + 3) ** 3 <= MOST_CUBES:
+        return False  # bounds all three sides by one number, in a third of the time
+    extent = (positions.max(axis=0) - positions.min(axis=0)).tolist()
+    return math.prod(length / width + 3 for length in extent) > MOST_CUBES
+
+
+def _pymatgen(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
+    width = max(radius, 1.0)
+    while _too_many_cubes(positions, width):
+        width *= 1.5
+    found: Candidates = _compiled_search()(
+        positions, positions, radius, _periodic_flags(cell.pbc), cell.matrix, min_r=width
+    )
+    return found
+
+
+@cache
+def _compiled_search() -> Callable[..., Candidates]:
+    """Return pymatgen's ``find_points_in_spheres``, imported on first use.
+
+    Raises
+    ------
+    ImportError
+        If pymatgen-core is not installed.
+    """
+    module = optional_module(
+        "pymatgen.optimization.neighbors", "pymatgen-core", "neighbour backend 'pymatgen'"
+    )
+    search: Callable[..., Candidates] = module.find_points_in_spheres
+    return search
+
+
+@cache
+def _periodic_flags(pbc: Pbc) -> NDArray[np.int64]:
+    """Return the periodic directions in the form that `_compiled_search` expects."""
+    return np.array(pbc, dtype=np.int64)
+
+
+def _vesin(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
+    module = optional_module("vesin", "vesin", "neighbour backend 'vesin'")
+    search = module.NeighborList(cutoff=radius, full_list=True, sorted=True, n_threads=1)
+    pairs, images, distances = search.compute(
+        positions, cell.matrix, np.array(cell.pbc), quantities="PSd", copy=False
+    )
+    src, dst = pairs.astype(np.int64, copy=False).T
+    # The arrays belong to vesin and are copied. Images are whole numbers that float32 represents exactly.
+    return src.copy(), dst.copy(), images.astype(np.float32), distances.copy()
+
+
+def _ase(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
+    module = optional_module("ase.neighborlist", "mml-graphs[ase]", "neighbour backend 'ase'")
+    src, dst, images, distances = module.primitive_neighbor_list(
+        "ijSd", cell.pbc, cell.matrix, positions, radius
+    )
+    return src.astype(np.int64), dst.astype(np.int64), images.astype(np.float64), distances
+
+
+_SEARCHES = {"numpy": dense_neighbors, "pymatgen": _pymatgen, "vesin": _vesin, "ase": _ase}

@@ -1,0 +1,201 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from mml_graphs.neighbors.find_edges import Edges, find_edges, with_exact_lengths, wrap
+from mml_graphs.neighbors.lattice import complete_cell
+from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
+
+BACKENDS = ["numpy", "pymatgen", "vesin", "ase"]
+ALL = (True, True, True)
+DATA = Path(__file__).parents[3].parent / "shared" / "data"
+
+quick = settings(max_examples=40, deadline=None)
+cutoffs = st.integers(2, 24).map(lambda n: n / 4)
+
+
+def rotation(seed):
+    q, r = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    return q * np.sign(np.diag(r))
+
+
+def clear_cutoff(crystal, cutoff):
+    """A cutoff near the given one that no distance is so near to that rounding could decide."""
+    cutoff += 0.0137
+    distances = brute_force_edges(*crystal, cutoff + 1e-5).distances
+    assume(not (abs(distances - cutoff) < 1e-5).any())
+    return cutoff
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@given(crystal=crystals(), cutoff=cutoffs)
+@quick
+def test_agrees_with_the_oracle(backend, crystal, cutoff):
+    assert_same_edges(find_edges(*crystal, cutoff, backend), brute_force_edges(*crystal, cutoff))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@given(crystal=crystals(max_atoms=2, min_length=1.0, max_length=2.0, pbc=ALL))
+@settings(max_examples=10, deadline=None)
+def test_agrees_with_the_oracle_far_above_the_cell(backend, crystal):
+    assert_same_edges(find_edges(*crystal, 5.25, backend), brute_force_edges(*crystal, 5.25))
+
+
+@pytest.mark.parametrize("backend", ["auto", *BACKENDS])
+def test_the_cutoff_is_inclusive(backend):
+    cubic = (np.zeros((1, 3)), np.eye(3) * 3.0, ALL)
+    assert len(find_edges(*cubic, 3.0, backend).src) == 6
+    assert len(find_edges(*cubic, np.nextafter(3.0, 0), backend).src) == 0
+    third = np.array([[0.1, 0.2, 0.3], [0.7, 0.5, 1.1]])
+    distance = find_edges(third, None, (False,) * 3, 2.0, backend).distances[0]
+    assert len(find_edges(third, None, (False,) * 3, float(distance), backend).src) == 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@given(crystal=crystals(), cutoff=cutoffs)
+@quick
+def test_what_an_edge_holds(backend, crystal, cutoff):
+    positions, cell, pbc = crystal
+    edges = find_edges(positions, cell, pbc, cutoff, backend)
+    assert (np.diff(edges.src) >= 0).all()
+    assert edges.src.dtype == edges.dst.dtype == np.int64
+    assert not edges.images[:, ~np.array(pbc)].any()
+    vectors = positions[edges.dst] + edges.images @ cell - positions[edges.src]
+    np.testing.assert_allclose(edges.distances, np.linalg.norm(vectors, axis=1), atol=1e-9)
+    assert (edges.distances <= cutoff).all()
+
+
+@given(crystal=crystals(), cutoff=cutoffs, seed=st.integers(0, 99))
+@quick
+def test_each_edge_has_its_reverse_of_the_very_same_length(crystal, cutoff, seed):
+    q = rotation(seed)  # so that coordinates are no short binary fractions
+    positions, cell = crystal.positions @ q, complete_cell(crystal.cell @ q, crystal.pbc)
+    edges = with_exact_lengths(positions, cell, find_edges(positions, cell.matrix, crystal.pbc, cutoff))
+    reverse = Edges(edges.dst, edges.src, -edges.images, edges.distances)
+    assert_same_edges(edges, reverse, atol=0.0)
+
+
+@given(crystal=crystals(), cutoff=cutoffs, seed=st.integers(0, 99))
+@quick
+def test_rotation_and_translation_change_nothing(crystal, cutoff, seed):
+    cutoff = clear_cutoff(crystal, cutoff)
+    q, shift = rotation(seed), np.random.default_rng(seed).normal(size=3) * 3
+    moved = find_edges(crystal.positions @ q + shift, crystal.cell @ q, crystal.pbc, cutoff)
+    assert_same_edges(moved, find_edges(*crystal, cutoff))
+
+
+@given(crystal=crystals(), cutoff=cutoffs, data=st.data())
+@quick
+def test_permutation_renames_atoms(crystal, cutoff, data):
+    order = np.array(data.draw(st.permutations(range(len(crystal.positions)))))
+    edges = find_edges(crystal.positions[order], crystal.cell, crystal.pbc, cutoff)
+    renamed = edges._replace(src=order[edges.src], dst=order[edges.dst])
+    assert_same_edges(renamed, find_edges(*crystal, cutoff))
+
+
+@given(crystal=crystals(), cutoff=cutoffs)
+@quick
+def test_wrapping_changes_images_only(crystal, cutoff):
+    cell = complete_cell(crystal.cell, crystal.pbc)
+    wrapped, shifts = wrap(crystal.positions, cell)
+    edges = find_edges(wrapped, crystal.cell, crystal.pbc, cutoff)
+    if shifts is not None:
+        fractions = (wrapped @ cell.inverse)[:, list(crystal.pbc)]
+        assert (fractions > -2e-6).all()
+        assert (fractions < 1 - 5e-7).all()
+        edges = edges._replace(images=edges.images + shifts[edges.src] - shifts[edges.dst])
+    assert_same_edges(edges, find_edges(*crystal, cutoff))
+
+
+@given(crystal=crystals(max_atoms=3, pbc=ALL), cutoff=cutoffs, data=st.data())
+@quick
+def test_supercells_and_other_cells_keep_the_neighbour_distances(crystal, cutoff, data):
+    repeats = np.array(data.draw(st.tuples(*[st.integers(1, 2)] * 3)))
+    shear = np.eye(3)
+    shear[data.draw(st.sampled_from([(0, 1), (1, 2), (2, 0)]))] = data.draw(st.sampled_from([-1, 1]))
+    copies = np.stack(np.meshgrid(*map(range, repeats), indexing="ij"), axis=-1).reshape(-1, 3)
+    positions = (crystal.positions[:, None] + copies @ crystal.cell).reshape(-1, 3)
+    edges = find_edges(crystal.positions, crystal.cell, ALL, cutoff)
+    larger = find_edges(positions, shear @ (crystal.cell * repeats[:, None]), ALL, cutoff)
+    for atom in range(len(positions)):
+        np.testing.assert_allclose(
+            np.sort(larger.distances[larger.src == atom]),
+            np.sort(edges.distances[edges.src == atom // len(copies)]),
+            atol=1e-9,
+        )
+
+
+@pytest.mark.parametrize("name", ["materials_project", "lips"])
+def test_backends_agree_on_real_structures(name):
+    path = DATA / f"{name}.jsonl"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not beside the repository")
+    with path.open() as lines:
+        entries = [
+            json.loads(line) for line, _ in zip(lines, range(100 if name[0] == "m" else 20), strict=False)
+        ]
+    for entry in entries[:: len(entries) // 20]:
+        structure = np.array(entry["positions"]), np.array(entry["cell"]), tuple(entry["pbc"])
+        edges = find_edges(*structure, 6.0, "pymatgen")
+        assert len(edges.src) > len(structure[0])
+        for other in ("vesin", "ase"):
+            assert_same_edges(find_edges(*structure, 6.0, other), edges)
+
+
+@pytest.mark.parametrize("backend", ["auto", *BACKENDS])
+def test_atoms_very_far_apart(backend):
+    positions = np.array([[0.0, 0, 0], [0.5, 0, 0], [1e5, -1e5, 1e5], [1e5, -1e5, 1e5 + 0.5]])
+    edges = find_edges(positions, None, (False,) * 3, 0.75, backend)
+    assert edges.src.tolist() == [0, 1, 2, 3]
+    assert edges.dst.tolist() == [1, 0, 3, 2]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_slab_with_no_third_vector_and_a_single_atom(backend):
+    cell = np.array([[3.0, 0, 0], [0, 0, -3.0], [0, 0, 0]])
+    edges = find_edges(np.array([[0.0, 9.0, 0.0]]), cell, (True, True, False), 3.0, backend)
+    assert sorted(map(tuple, edges.images.astype(int).tolist())) == [
+        (-1, 0, 0),
+        (0, -1, 0),
+        (0, 1, 0),
+        (1, 0, 0),
+    ]
+    assert len(find_edges(np.zeros((1, 3)), None, (False,) * 3, 5.0, backend).src) == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("second", [[0.5, 0.5, 0.5], [0.5, 3.5, -2.5], [0.5, 0.5, 0.50001]])
+def test_coincident_atoms_are_named(backend, second):
+    positions = np.array([[1.5, 1.5, 1.5], [0.5, 0.5, 0.5], second])
+    with pytest.raises(ValueError, match=r"atoms 1 and 2 are in one place, at \[0.5, 0.5, 0.5\]"):
+        find_edges(positions, np.eye(3) * 3, ALL, 2.0, backend)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"positions": np.zeros((0, 3))}, r"shape \(0, 3\), expected \[N, 3\] with at least one atom"),
+        ({"positions": np.zeros((3, 2))}, r"shape \(3, 2\)"),
+        ({"positions": [[0, 0, np.nan]]}, "not finite"),
+        ({"cell": np.full((3, 3), np.inf)}, "not finite"),
+        ({"cell": np.eye(2)}, r"the cell has shape \(2, 2\)"),
+        ({"cell": None}, "there is no 'cell'"),
+        ({"cell": np.ones((3, 3))}, "no volume"),
+        ({"cutoff": 0.0}, "cutoff 0.0 is not a positive"),
+        ({"cutoff": -1}, "cutoff -1 is not a positive"),
+        ({"cutoff": float("nan")}, "cutoff nan is not a positive"),
+        ({"cutoff": "6"}, "cutoff '6' is not a number"),
+        ({"cutoff": True}, "cutoff True is not a number"),
+        (
+            {"backend": "torch"},
+            "unknown neighbour backend 'torch'; known: 'auto', 'numpy', 'pymatgen', 'vesin', 'ase'",
+        ),
+    ],
+)
+def test_bad_input(change, message):
+    good = {"positions": np.zeros((1, 3)), "cell": np.eye(3), "pbc": ALL, "cutoff": 2.0, "backend": "auto"}
+    with pytest.raises(ValueError, match=message):
+        find_edges(**(good | change))

@@ -1,0 +1,1 @@
+"""Losses and metrics: loss modules, sums over labeled elements, missing labels, errors."""

@@ -1,0 +1,1 @@
+"""Normalization of targets: statistics, normalizers, and how they are filled from data."""

@@ -1,0 +1,1 @@
+"""Tasks, one per file, and the heads that only they use."""

@@ -1,0 +1,96 @@
+"""Base class of tasks that predict one vector per atom directly, not as a derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mml_tasks.base import BaseTaskModule
+from mml_tasks.batches import graph_of
+from mml_tasks.encoder import embed_atoms
+from mml_tasks.normalization.stored_statistics import Scale, flatten, provenance, rms_from_statistics
+from mml_tasks.tasks.vector_head import VectorHead, VectorSource
+
+
+class AtomVectorTask(BaseTaskModule):
+    """Base class of tasks with one `VectorHead` for each target of shape [N, 3].
+
+    Parameters
+    ----------
+    encoder
+        See `BaseTaskModule`.
+    vector_source, vector_cutoff
+        Source of the vectors and cutoff of the edges, passed as ``source`` and ``cutoff`` to `VectorHead`.
+    **kwargs
+        See `BaseTaskModule`. Vectors are scaled by one number. They have no mean, because a mean vector would
+        define a direction.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module | None = None,
+        *,
+        vector_source: VectorSource = "auto",
+        vector_cutoff: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(encoder, **kwargs)
+        self.vector_source: VectorSource = vector_source
+        self.vector_cutoff = vector_cutoff
+        self.save_hyperparameters({"vector_source": vector_source, "vector_cutoff": vector_cutoff})
+
+    def vector_keys(self, task_keys: Sequence[str]) -> list[str]:
+        """Return the targets that are vectors of atoms."""
+        return list(task_keys)
+
+    def make_head(self, key: str, width: int) -> nn.Module:
+        """Return a `VectorHead` for a vector target, and an `OutputHead` for others."""
+        if key not in self.vector_keys([key]):
+            return super().make_head(key, width)
+        return VectorHead(self.encoder, width, self.vector_source, self.vector_cutoff, **self.output_kwargs)
+
+    def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
+        """Raise an error for a nonzero mean of vectors, and for scales that differ between directions."""
+        for key in self.vector_keys(list(given)):
+            mean, std = given[key].mean, given[key].std
+            if mean is not None and any(flatten(mean)):
+                raise ValueError(
+                    f"{key}_mean must be zero: a mean of vectors is a direction, which nothing in a crystal "
+                    "without orientation has"
+                )
+            if std is not None and len(set(flatten(std))) > 1:
+                raise ValueError(
+                    f"{key}_std must be the same in every direction, got {std}: vectors scaled otherwise do "
+                    "not turn with the structure"
+                )
+        return given
+
+    def auto_scales(self, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Scale]:
+        """Scale vectors by their root mean square over all components."""
+        vectors = {
+            key: Scale(std=rms_from_statistics(statistics[key]), **provenance(statistics[key]))
+            for key in self.vector_keys(list(self.normalizers))
+            if key in statistics
+        }
+        others = {key: value for key, value in statistics.items() if key not in vectors}
+        return super().auto_scales(others) | vectors
+
+    def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the vectors of every target, [N, 3], in the units of the loss."""
+        return self.outputs_of(*embed_atoms(self.encoder, batch), graph_of(batch))
+
+    def outputs_of(self, points: Tensor, vectors: Tensor | None, graph: Any) -> dict[str, Tensor]:
+        """Return the outputs of the heads, computed from the output of the encoder."""
+        outputs = {
+            key: self.output_heads[key](points, vectors, graph)
+            for key in self.vector_keys(list(self.output_heads))
+        }
+        return {key: at_least_single(value) for key, value in outputs.items()}
+
+
+def at_least_single(value: Tensor) -> Tensor:
+    """Return ``value`` in single precision if it has half precision, as under autocast; else unchanged."""
+    return value.to(torch.promote_types(value.dtype, torch.float32))

@@ -1,0 +1,179 @@
+"""Tasks for classes of a structure: binary labels, crystal system, space group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from mml_tasks.batches import check_not_infinite, sample_of_row
+from mml_tasks.losses.loss_terms import IGNORED, labelled
+from mml_tasks.losses.metrics import classification_metrics
+from mml_tasks.tasks.structure import Readout, StructureTask
+
+CRYSTAL_SYMMETRY_CLASSES: Mapping[str, int] = MappingProxyType({"crystal_system": 7, "space_group": 230})
+"""Number of classes of the targets that `CrystalSymmetryClassificationTask` knows."""
+
+
+class ClassificationTask(StructureTask):
+    """Base class of tasks whose targets are integer labels, one per structure.
+
+    Predictions are logits [B, width]. The targets that evaluation steps return are class indices [B], with
+    -100 for a missing label (NaN).
+    """
+
+    def normalized_keys(self, task_keys: Sequence[str]) -> list[str]:
+        """Return an empty list: labels are not normalized."""
+        return []
+
+    def make_metrics(self, key: str) -> dict[str, Metric]:
+        """Return the accuracy."""
+        return classification_metrics(key)
+
+    def update_metrics(
+        self, metrics: dict[str, Metric], key: str, prediction: Tensor, target: Tensor, natoms: Tensor
+    ) -> None:
+        """Count the structures whose class is predicted correctly."""
+        right = (self.predicted_class(prediction) == target).to(torch.float32)
+        for metric in metrics.values():
+            metric.update(right, labelled(target))
+
+    def predicted_class(self, logits: Tensor) -> Tensor:
+        """Return the most likely class index, [B] int64."""
+        return logits.argmax(dim=1)
+
+    def label_range(self, key: str) -> tuple[int, int]:
+        """Return the first and the last label of a target."""
+        raise NotImplementedError
+
+    def check_target(self, key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
+        """Raise an error for labels that are not a class of the target."""
+        check_not_infinite(key, target, batch)
+        first, last = self.label_range(key)
+        known = target if not target.is_floating_point() else torch.where(target.isnan(), first, target)
+        bad = ((known < first) | (known > last) | (known != known.to(torch.int64))).reshape(-1)
+        if bad.any():
+            row = int(bad.nonzero()[0])
+            raise ValueError(
+                f"target {key!r} is {target.reshape(-1)[row].item()} in {sample_of_row(target, row, batch)}: "
+                f"{type(self).__name__} takes labels from {first} to {last}"
+            )
+
+    def window_target(self, key: str, target: Tensor) -> Tensor:
+        """Return the class indices of a target."""
+        return self.target_of(key, target, target.reshape(-1))
+
+    def target_of(self, key: str, target: Tensor, output: Tensor) -> Tensor:
+        """Return class indices, [B] int64, from labels [B, 1] or [B]; `IGNORED` for labels that are NaN.
+
+        Raises
+        ------
+        ValueError
+            If the number of labels differs from the number of structures.
+        """
+        if target.numel() != output.shape[0]:
+            raise ValueError(
+                f"target {key!r} has shape {list(target.shape)} for {output.shape[0]} structures: "
+                "classification takes one label for each"
+            )
+        target = target.reshape(-1)
+        classes = target.nan_to_num().to(torch.int64) - self.label_range(key)[0]
+        return torch.where(labelled(target), classes, IGNORED) if target.is_floating_point() else classes
+
+
+class BinaryClassificationTask(ClassificationTask):
+    """Learn a binary property of a structure: labels 0 and 1, one logit, binary cross entropy.
+
+    Parameters
+    ----------
+    encoder, readout
+        See `StructureTask`.
+    **kwargs
+        See `BaseTaskModule`. ``task_keys`` defaults to every target of the data module that has no labels
+        other than 0 and 1.
+    """
+
+    default_loss: ClassVar[type[nn.Module]] = nn.BCEWithLogitsLoss
+
+    def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Return the targets that have no labels other than 0 and 1."""
+        return [key for key, numbers in statistics.items() if set(numbers.get("classes", (-1,))) <= {0, 1}]
+
+    def label_range(self, key: str) -> tuple[int, int]:
+        """Return 0 and 1."""
+        return 0, 1
+
+    def predicted_class(self, logits: Tensor) -> Tensor:
+        """Return 1 for positive logits [B, 1] and 0 for others, [B] int64."""
+        return (logits > 0).to(torch.int64).reshape(-1)
+
+    def loss_arguments(self, key: str, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits [B] and the labels [B] as floating-point numbers, NaN for missing labels."""
+        return output.reshape(-1), torch.where(target == IGNORED, torch.nan, target).to(output.dtype)
+
+
+class CrystalSymmetryClassificationTask(ClassificationTask):
+    """Learn the crystal system or the space group of a structure with cross entropy.
+
+    ``space_group`` has the labels 1 to 230 (International Tables), ``crystal_system`` the labels 0 to 6, from
+    triclinic to cubic. Class indices, in logits and in returned targets, start at 0.
+
+    Parameters
+    ----------
+    encoder, readout
+        See `StructureTask`.
+    num_classes
+        Number of classes of targets with other names, whose labels start at 0. It can also reduce the number
+        of classes of the two known targets, if the data contain only the first of their classes.
+    freeze_embedding
+        Name of ``freeze_encoder`` in the older toolkit; True sets ``freeze_encoder=True``.
+    **kwargs
+        See `BaseTaskModule`. ``task_keys`` defaults to the known targets that the data module has.
+
+    Raises
+    ------
+    ValueError
+        If the number of classes of a target is unknown.
+    """
+
+    default_loss: ClassVar[type[nn.Module]] = nn.CrossEntropyLoss
+
+    def __init__(
+        self,
+        encoder: nn.Module | None = None,
+        *,
+        num_classes: dict[str, int] | None = None,
+        readout: Readout | None = None,
+        freeze_embedding: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if freeze_embedding:
+            kwargs["freeze_encoder"] = True
+        # Set before the base class builds the heads, whose width is the number of classes.
+        self.num_classes = {**CRYSTAL_SYMMETRY_CLASSES, **(num_classes or {})}
+        super().__init__(encoder, readout=readout, **kwargs)
+        self.save_hyperparameters({"num_classes": dict(num_classes or {})})
+
+    def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Return the targets whose number of classes is known."""
+        return [
+            key for key, numbers in statistics.items() if key in self.num_classes and "classes" in numbers
+        ]
+
+    def head_width(self, key: str) -> int:
+        """Return the number of classes of a target."""
+        if key not in self.num_classes:
+            raise ValueError(
+                f"the number of classes of target {key!r} is not known: give num_classes={{{key!r}: ...}}; "
+                f"known are {self.num_classes}"
+            )
+        return self.num_classes[key]
+
+    def label_range(self, key: str) -> tuple[int, int]:
+        """Return the first and the last label: space groups start at 1, all other labels at 0."""
+        first = 1 if key == "space_group" else 0
+        return first, first + self.head_width(key) - 1

@@ -1,0 +1,284 @@
+"""Task for energy, forces and stress: forces and stress are derivatives of one energy function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from pytorch_lightning.strategies import FSDPStrategy
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+
+from mml_tasks.base import BaseTaskModule
+from mml_tasks.batches import (
+    atom_counts,
+    graph_of,
+    private_copy,
+    sample_of_row,
+    samples_of,
+    structure_index,
+    sum_by_structure,
+)
+from mml_tasks.encoder import embed
+from mml_tasks.normalization.stored_statistics import Scale, flatten, provenance, rms_from_statistics
+from mml_tasks.trainer.compiled import compiled_part
+
+
+class ForceRegressionTask(BaseTaskModule):
+    r"""Learn energies and forces, and optionally stress, from one energy function.
+
+    A head maps the embedding of each atom to a node energy :math:`e_i` in normalized units. The outputs are
+
+    .. math::
+
+        E = s \sum_i e_i + \sum_i m, \qquad F = -\partial E / \partial r, \qquad
+        \sigma = \frac{1}{V} \partial E / \partial \varepsilon
+
+    with one energy scale :math:`s` (eV) and a shift :math:`m` per atom. The energy is therefore extensive,
+    and the forces are its exact derivatives. The strain acts on positions, offsets and cell,
+    :math:`r \to r (1 + \varepsilon)` with symmetric :math:`\varepsilon`. The stress has ASE's sign. Knuth
+    et al., Comput. Phys. Commun. 190, 33 (2015), give the derivation.
+
+    The loss of the energy is computed per atom, from ``(E - sum(m)) / s / N``, so that large structures do
+    not dominate. The loss of the forces is computed over all components in units of the same :math:`s`, the
+    loss of the stress in units of ``stress_std`` (eV/angstrom^3).
+
+    Parameters
+    ----------
+    encoder
+        See `BaseTaskModule`. The encoder must compute edge vectors from ``graph.pos`` and ``graph.offsets``.
+    compute_stress
+        Whether to predict ``stress`` [B, 3, 3]. Every structure then needs a cell.
+    **kwargs
+        See `BaseTaskModule`. ``task_keys`` defaults to energy and force, and to stress as well if
+        ``compute_stress`` is True. ``normalize_kwargs`` accepts one shift, one scale and ``stress_std``. The
+        shift is ``energy_per_atom_mean``, or ``energy_mean``, which is a shift of the whole structure for
+        data sets in which all structures have the same atoms. The scale is one of ``energy_per_atom_std``,
+        ``energy_std`` and ``force_std``. With ``"auto"``, the shift is the mean energy per atom. The scale is
+        the root mean square of the forces, or the standard deviation of the energy per atom if the data have
+        no forces.
+
+    Notes
+    -----
+    The task enables gradients internally, also under ``torch.no_grad`` and ``torch.inference_mode``. The
+    outputs are differentiable if the caller has enabled gradients. The caller's batch is not modified.
+    """
+
+    extensive_keys: ClassVar[frozenset[str]] = frozenset({"energy"})
+    progress_keys: ClassVar[tuple[str, ...]] = ("energy", "force")
+    reductions: ClassVar[tuple[str, ...]] = ("sum",)
+
+    def __init__(
+        self, encoder: torch.nn.Module | None = None, *, compute_stress: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(encoder, **kwargs)
+        self.compute_stress = compute_stress
+        self.save_hyperparameters({"compute_stress": compute_stress})
+        known = self.normalized_keys(())
+        keys = known if self.hparams["task_keys"] is None else self.hparams["task_keys"]
+        for key in keys:
+            if key not in known:
+                remedy = ": set compute_stress=True" if key == "stress" else ""
+                raise ValueError(
+                    f"ForceRegressionTask cannot learn {key!r}; known targets are {known}{remedy}"
+                )
+        self.set_task_keys(keys)
+
+    def head_keys(self, task_keys: Sequence[str]) -> list[str]:
+        """Return ``["energy"]``: forces and stress are derivatives of the energy and have no heads."""
+        return ["energy"]
+
+    def normalized_keys(self, task_keys: Sequence[str]) -> list[str]:
+        """Return all outputs of the task, including those that are not targets."""
+        return ["energy", "force", "stress"] if self.compute_stress else ["energy", "force"]
+
+    def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
+        """Give energy and forces the same scale, and raise an error if the statistics contradict this."""
+        for key in ("force", "stress"):
+            mean = given.get(key, Scale()).mean
+            if mean is not None and any(flatten(mean)):
+                raise ValueError(
+                    f"{key}_mean must be zero: the task's {key} is a derivative of the energy, without shift"
+                )
+        energy, force = given.get("energy", Scale()), given.get("force", Scale())
+        if isinstance(force.std, list):
+            raise ValueError(
+                f"force_std must be one number, got {force.std}: forces are derivatives of the energy and "
+                "share its scale in every direction"
+            )
+        if energy.std is not None and force.std is not None and energy.std != force.std:
+            raise ValueError(
+                f"energy_std {energy.std} and force_std {force.std} contradict each other: forces are "
+                "derivatives of the energy and share its scale, so give one of them"
+            )
+        std = force.std if energy.std is None else energy.std
+        shared = {"energy": replace(energy, std=std), "force": replace(force, mean=None, std=std)}
+        return shared | {key: scale for key, scale in given.items() if key == "stress"}
+
+    def auto_scales(self, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Scale]:
+        """Use the mean energy per atom as the shift and the root mean square of the forces as the scale."""
+        energy = self.scale_of("energy", statistics["energy"]) if "energy" in statistics else Scale()
+        force_rms = rms_from_statistics(statistics.get("force", {}))
+        given = {"energy": replace(energy, std=force_rms or energy.std)}
+        if force_rms:
+            given["force"] = Scale(std=force_rms, **provenance(statistics["force"]))
+        stress_rms = rms_from_statistics(statistics.get("stress", {}))
+        if self.compute_stress and stress_rms:
+            given["stress"] = Scale(std=stress_rms, **provenance(statistics["stress"]))
+        elif self.compute_stress:
+            given["stress"] = Scale()
+        return self.scales(given)
+
+    def on_train_start(self) -> None:
+        """Raise an error if FSDP shards parameters, for which torch has no second derivatives.
+
+        Raises
+        ------
+        ValueError
+            If FSDP shards the task or a part of it.
+        """
+        super().on_train_start()
+        if isinstance(self.trainer.strategy, FSDPStrategy) or any(
+            isinstance(module, FSDPModule) for module in self.modules()
+        ):
+            raise ValueError(
+                "parameters that FSDP shards have no second derivatives, which a loss of forces needs: train "
+                "with the strategy ddp, or take GradFreeForceRegressionTask"
+            )
+
+    def check_batch(self, batch: Mapping[str, Any]) -> None:
+        """Check targets, and check that every cell has a volume if stress is predicted."""
+        super().check_batch(batch)
+        if self.compute_stress:
+            _check_volumes(batch)
+
+    def node_energies(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return each atom's share of the energy, [N, 1] in eV; the shares of a structure sum to its energy.
+
+        Only the sum is physically meaningful. The way in which a model divides it among the atoms is
+        arbitrary.
+        """
+        self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
+        graph = graph_of(batch)
+        return self.normalizers.of("energy").denorm_nodes(
+            self._node_energies(batch), atom_counts(graph), graph.atomic_numbers
+        )
+
+    def training_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the outputs to learn, in the units of the loss; no forces if only energies are learned."""
+        if self.task_keys != ["energy"]:
+            return self.normalized_outputs(batch)
+        return {"energy": sum_by_structure(self._node_energies(batch), graph_of(batch))}
+
+    def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return energy [B, 1], force [N, 3] and, if computed, stress [B, 3, 3] in the units of the loss.
+
+        Raises
+        ------
+        ValueError
+            If a part of the task is compiled and training needs gradients of the outputs.
+        """
+        differentiable = torch.is_grad_enabled()
+        if differentiable and self.training:
+            _refuse_compiled(self)
+        with torch.inference_mode(False), torch.enable_grad():
+            batch = private_copy(batch)
+            graph = graph_of(batch)
+            wrt = [_track_positions(graph)]
+            if self.compute_stress:
+                wrt.append(_track_strain(graph))
+            energy = sum_by_structure(self._node_energies(batch), graph)
+            gradients = _gradients(energy, wrt, differentiable)
+            outputs = {"energy": energy, "force": -gradients[0]}
+            if self.compute_stress:
+                scale = self.normalizers.of("energy").std / self.normalizers.of("stress").std
+                outputs["stress"] = gradients[1] / _volumes(graph).view(-1, 1, 1) * scale
+        return outputs if differentiable else {key: value.detach() for key, value in outputs.items()}
+
+    def _node_energies(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the atoms' energies in the units of the loss, [N, 1], in single precision or higher."""
+        energies = self.output_heads["energy"](embed(self.encoder, batch, "point_embedding"))
+        return energies.to(torch.promote_types(energies.dtype, torch.float32))
+
+
+def _volumes(graph: Any) -> Tensor:
+    """Return the volume of each structure's cell, [B] in angstrom^3."""
+    return torch.linalg.det(graph.cell.detach().view(-1, 3, 3)).abs()
+
+
+def _check_volumes(batch: Mapping[str, Any]) -> None:
+    graph = graph_of(batch)
+    if getattr(graph, "cell", None) is None:
+        return  # `_track_strain` raises the error
+    volumes = _volumes(graph)
+    box = graph.cell.detach().view(-1, 3, 3).norm(dim=-1).prod(dim=-1)
+    # In float32, rounding leaves a flat cell a volume of about 1e-7 of the box with the same edge lengths.
+    bad = ~(torch.isfinite(volumes) & (volumes > 1e-5 * box))
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise ValueError(
+            f"{sample_of_row(volumes, row, batch)} has a cell of volume {volumes[row].item():g}: stress "
+            "needs periodic structures, set compute_stress=False"
+        )
+
+
+def _track_positions(graph: Any) -> Tensor:
+    """Replace the positions of the graph by a leaf tensor that requires gradients, and return that tensor."""
+    pos = getattr(graph, "pos", None)
+    if pos is None:
+        raise ValueError(
+            "the batch's graph has no 'pos': forces are derivatives with respect to it, so make graphs with "
+            "a transform that keeps the positions"
+        )
+    if not pos.is_floating_point():
+        raise ValueError(f"the graph's 'pos' is {pos.dtype}: positions must be floating-point numbers")
+    graph.pos = pos.detach().requires_grad_()
+    return graph.pos
+
+
+def _track_strain(graph: Any) -> Tensor:
+    """Apply a zero strain to positions, offsets and cell, and return the strain, [B, 3, 3]."""
+    for name in ("cell", "offsets"):
+        if getattr(graph, name, None) is None:
+            raise ValueError(
+                f"the batch's graph has no {name!r}: stress needs periodic structures, set "
+                "compute_stress=False"
+            )
+    index = structure_index(graph)
+    strain = graph.pos.new_zeros(atom_counts(graph).shape[0], 3, 3, requires_grad=True)
+    symmetric = (strain + strain.mT) / 2
+    strained = torch.einsum("ni,nij->nj", graph.pos, symmetric[index])
+    graph.offsets = graph.offsets + torch.einsum(
+        "ei,eij->ej", graph.offsets, symmetric[index[graph.edge_index[0]]]
+    )
+    graph.cell = graph.cell.view(-1, 3, 3)
+    graph.cell = graph.cell + graph.cell @ symmetric
+    graph.pos = graph.pos + strained
+    return strain
+
+
+def _refuse_compiled(task: torch.nn.Module) -> None:
+    """Raise an error if a part of the task is compiled: its second derivatives may be wrong."""
+    part = compiled_part(task)
+    if part is not None:
+        raise ValueError(
+            f"{part} is compiled, and a loss of forces needs second derivatives, which compiled code does "
+            "not have or can get wrong without an error: train without torch.compile, and compile for "
+            "prediction"
+        )
+
+
+def _gradients(energy: Tensor, wrt: Sequence[Tensor], differentiable: bool) -> list[Tensor]:
+    """Return the derivatives of the summed energy with respect to each tensor of ``wrt``."""
+    found: Sequence[Tensor | None] = [None] * len(wrt)
+    if energy.requires_grad:
+        found = torch.autograd.grad(energy.sum(), wrt, create_graph=differentiable, allow_unused=True)
+    gradients = [gradient for gradient in found if gradient is not None]
+    if len(gradients) < len(wrt):
+        raise ValueError(
+            "the energy does not depend on the graph's 'pos': the encoder must compute edge vectors from "
+            "pos and offsets itself, and not read stored distances"
+        )
+    return gradients

@@ -1,0 +1,1 @@
+"""Several tasks on one or several data sets, with one shared encoder."""

@@ -1,0 +1,1 @@
+"""Parts that adapt tasks to Lightning's Trainer: precision, accumulation, ranks, resumed runs."""

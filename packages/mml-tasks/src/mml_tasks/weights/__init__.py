@@ -1,0 +1,1 @@
+"""Loss weights: schedules and the callbacks that change weights during training."""

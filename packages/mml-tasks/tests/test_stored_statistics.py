@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import torch
+from mml_tasks.normalization.stored_statistics import (
+    NormalizeOptions,
+    Scale,
+    rms_from_statistics,
+    scale_from_statistics,
+    scales_from_kwargs,
+)
+
+
+def test_names_are_sorted_by_target():
+    scales = scales_from_kwargs(
+        {"energy_per_atom_mean": -3.0, "energy_per_atom_std": 0.5, "stress_std": 0.1},
+        ["energy", "force", "stress"],
+        ["energy"],
+    )
+    assert scales == {"energy": Scale(-3.0, 0.5, True), "stress": Scale(None, 0.1, False)}
+
+
+def test_a_target_that_is_called_per_atom_is_a_target_of_its_own():
+    scales = scales_from_kwargs({"energy_per_atom_mean": 1.0}, ["energy_per_atom"])
+    assert scales == {"energy_per_atom": Scale(mean=1.0)}
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown names \['enrgy_mean'\]; known are .*'energy_mean'"):
+        scales_from_kwargs({"enrgy_mean": 1.0}, ["energy"])
+
+
+def test_a_mean_per_atom_is_for_extensive_targets():
+    with pytest.raises(ValueError, match="unknown names"):
+        scales_from_kwargs({"band_gap_per_atom_mean": 1.0}, ["band_gap"])
+
+
+def test_two_means_of_one_target_are_refused():
+    with pytest.raises(ValueError, match="energy_mean twice"):
+        scales_from_kwargs({"energy_mean": 1.0, "energy_per_atom_mean": 1.0}, ["energy"], ["energy"])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        (
+            {"force_std": "large"},
+            "a number or an array of the target's components for force_std, got 'large'",
+        ),
+        ({"force_std": [1.0, None]}, r"array of the target's components for force_std, got \[1.0, None\]"),
+        ({"energy_std": [1.0, 2.0]}, r"one number for energy_std, got \[1.0, 2.0\]"),
+        ({"energy_reference": 3.0}, r"energy_reference must be \"auto\" or a dict such as"),
+        ({"energy_reference": {}}, "energy_reference must be"),
+        ({"energy_reference": {"Xx": 1.0}}, "'Xx' is no chemical element"),
+        ({"energy_reference": {0: 1.0}}, "0 is no chemical element"),
+        ({"energy_reference": {"Al": float("nan")}}, "energy_reference of Al must be finite, got nan"),
+        ({"energy_reference": {"Al": 1.0, "13": 2.0}}, "gives an element twice"),
+        ({"force_reference": {"Al": 1.0}}, r"unknown names \['force_reference'\]"),
+        (
+            {"energy_reference": {"Al": 1.0}, "energy_mean": 1.0},
+            "both a mean and reference energies for energy",
+        ),
+    ],
+)
+def test_bad_values_are_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        scales_from_kwargs(kwargs, ["energy", "force"], ["energy"])
+
+
+def test_arrays_and_reference_energies_are_plain_numbers():
+    scales = scales_from_kwargs(
+        {
+            "energy_reference": {"Al": -3, 8: np.float32(-4.5), "29": -1.0},
+            "force_std": torch.tensor([1.0, 2.0, 3.0]),
+            "stress_std": np.ones((3, 3)),
+        },
+        ["energy", "force", "stress"],
+        ["energy"],
+    )
+    assert scales["energy"] == Scale(references={13: -3.0, 8: -4.5, 29: -1.0})
+    assert scales["force"] == Scale(std=[1.0, 2.0, 3.0])
+    assert scales["stress"].std == [[1.0] * 3] * 3
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("Auto", "must be a dict, \"auto\" or None, got 'Auto'"),
+        (3, "must be a dict"),
+        ({"override": 1}, r"normalize_kwargs\['override'\] must be true or false, got 1"),
+        ({"auto": "yes"}, r"\['auto'\] must be true or false"),
+        ({"max_samples": 0}, r"\['max_samples'\] must be a whole number above zero, got 0"),
+        ({"max_samples": True}, "whole number"),
+    ],
+)
+def test_options_have_the_values_that_they_can_have(value, message):
+    with pytest.raises(ValueError, match=message):
+        NormalizeOptions.of(value)
+
+
+def test_options_are_taken_from_among_the_numbers():
+    assert NormalizeOptions.of({"auto": True, "force_std": 2.0, "max_samples": 5}) == NormalizeOptions(
+        {"force_std": 2.0}, auto=True, max_samples=5
+    )
+    assert NormalizeOptions.of("auto").auto
+    assert not NormalizeOptions.of(None).auto
+
+
+def test_given_numbers_take_the_place_of_those_of_the_data():
+    data = Scale(-3.0, 0.5, True, source="data", count=7)
+    assert data.updated(Scale()) == data
+    assert data.updated(Scale(std=2.0)) == Scale(-3.0, 2.0, True, source="normalize_kwargs and data", count=7)
+    assert data.updated(Scale(-1.0, 2.0, False)) == Scale(-1.0, 2.0, False)
+    assert data.updated(Scale(references={1: -13.6})).mean is None
+
+
+def test_statistics_give_totals_or_numbers_per_atom():
+    statistics = {"mean": 1.0, "std": 2.0, "per_atom_mean": 3.0, "per_atom_std": 4.0, "count": 9}
+    said = {"source": "the data module's target_statistics()", "count": 9}
+    assert scale_from_statistics("energy", statistics) == Scale(1.0, 2.0, False, **said)
+    assert scale_from_statistics("energy", statistics, per_atom=True) == Scale(3.0, 4.0, True, **said)
+    arrays = {"mean": [1.0, 2.0], "std": [3.0, 4.0], "source": "a file"}
+    assert scale_from_statistics("moment", arrays) == Scale([1.0, 2.0], [3.0, 4.0], source="a file")
+
+
+def test_statistics_give_reference_energies_and_what_they_leave():
+    statistics = {"per_atom_mean": 3.0, "per_atom_std": 4.0, "reference_energies": {"H": -1.0}}
+    scale = scale_from_statistics("energy", statistics, per_atom=True, references=True)
+    assert (scale.mean, scale.std, scale.references) == (None, 4.0, {1: -1.0})
+    statistics["per_atom_residual_std"] = 0.1
+    assert scale_from_statistics("energy", statistics, per_atom=True, references=True).std == 0.1
+
+
+def test_a_target_that_is_missing_everywhere_is_refused():
+    with pytest.raises(ValueError, match="'gap' is missing in every sample of the training data"):
+        scale_from_statistics("gap", {"count": 0, "missing": 12})
+
+
+def test_statistics_without_a_number_are_refused():
+    with pytest.raises(ValueError, match="'mean' of target 'label', but the data module only knows"):
+        scale_from_statistics("label", {"classes": [0, 1]})
+
+
+def test_the_rms_is_over_all_components():
+    assert rms_from_statistics({"rms": 2.0}) == 2.0
+    assert rms_from_statistics({"rms": [[3.0, 4.0], [0.0, 0.0]]}) == 2.5
+    assert rms_from_statistics({}) is None
