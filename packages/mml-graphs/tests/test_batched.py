@@ -218,8 +218,8 @@ def test_structures_without_atoms_without_cell_and_one_pbc_for_all():
     edges = periodic_edges_batch(pos, cell, [False] * 3, batch, 1.0)
     assert edges.src.tolist() == [0, 0, 1, 2, 3, 3, 4, 5]
     assert edges.dst.tolist() == [1, 2, 0, 0, 4, 5, 3, 3]
-    for n_structures in (0, 2):
-        none = periodic_edges_batch(pos[:0], cell[:n_structures], [True] * 3, batch[:0], 1.0)
+    for num_structures in (0, 2):
+        none = periodic_edges_batch(pos[:0], cell[:num_structures], [True] * 3, batch[:0], 1.0)
         assert [list(value.shape) for value in none] == [[0], [0], [0, 3], [0, 3], [0, 3], [0]]
 
 
@@ -289,13 +289,13 @@ print(peak() - before, sum(value.nbytes for value in edges), len(edges.src))
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return map(int, done.stdout.split())
 
-    peak, returned, n_edges = measure(27)
-    assert n_edges > 9e5
+    peak, returned, num_edges = measure(27)
+    assert num_edges > 9e5
     assert peak > returned
     # The result, the portions that it is joined from, the look-ups of a portion, and bins of atoms.
     assert peak < 3 * returned + 100e6
     small_peak, _, small_edges = measure(13)
-    assert peak - small_peak < 3 * returned / n_edges * (n_edges - small_edges) + 50e6
+    assert peak - small_peak < 3 * returned / num_edges * (num_edges - small_edges) + 50e6
 
 
 def far(pos, row, value):

@@ -17,14 +17,14 @@ def test_expand_repeats_row_numbers(counts):
 
 
 @settings(max_examples=20, deadline=None)
-@given(scale=st.floats(0.5, 40.0), n_atoms=st.sampled_from([1, 47, 48, 5000]))
-def test_bins_are_used_where_they_leave_most_atoms_out(scale, n_atoms):
+@given(scale=st.floats(0.5, 40.0), num_atoms=st.sampled_from([1, 47, 48, 5000]))
+def test_bins_are_used_where_they_leave_most_atoms_out(scale, num_atoms):
     cell = torch.eye(3, dtype=torch.float64)[None] * scale
     batch = torch.zeros(1, dtype=torch.int64)
     pbc = torch.ones(1, 3, dtype=torch.bool)
     frame = turn(torch.zeros(1, 3, dtype=torch.float64), cell, pbc, batch, torch.tensor([True]), 1.0)
-    bins = count_bins(frame, torch.tensor([n_atoms])).squeeze(1)
-    if n_atoms < 48 or scale < 2:
+    bins = count_bins(frame, torch.tensor([num_atoms])).squeeze(1)
+    if num_atoms < 48 or scale < 2:
         assert bins.tolist() == [1, 1, 1]
     elif scale > 4:
         assert (bins > 2 / scale * bins + 2).all()

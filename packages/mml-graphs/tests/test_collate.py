@@ -22,10 +22,10 @@ TO_EDGES = PeriodicPropertiesTransform(3.5, on_isolated="allow")
 
 
 def make(crystal, index, library="pyg"):
-    n_atoms = len(crystal.positions)
+    num_atoms = len(crystal.positions)
     targets = {
         "energy": float(index),
-        "force": torch.full((n_atoms, 3), float(index)),
+        "force": torch.full((num_atoms, 3), float(index)),
         "stress": torch.eye(3)[None] * index,
     }
     types = {"regression": ["energy", "force", "stress"], "classification": []}
@@ -47,18 +47,18 @@ def test_a_batch_equals_its_parts(library, several):
     samples = [make(crystal, index, library) for index, crystal in enumerate(several)]
     batch = collate_samples(samples)
     assert batch.keys() == samples[0].keys() | {"natoms"}
-    n_atoms = [len(crystal.positions) for crystal in several]
-    starts = np.cumsum([0, *n_atoms])
-    assert batch["natoms"].tolist() == n_atoms
-    n_edges = [len(sample["src_nodes"]) for sample in samples]
+    num_atoms = [len(crystal.positions) for crystal in several]
+    starts = np.cumsum([0, *num_atoms])
+    assert batch["natoms"].tolist() == num_atoms
+    num_edges = [len(sample["src_nodes"]) for sample in samples]
     for key in ("atomic_numbers", "pos"):
-        parts = batch[key].split(n_atoms)
+        parts = batch[key].split(num_atoms)
         assert all(torch.equal(part, sample[key]) for part, sample in zip(parts, samples, strict=True)), key
     for key in ("images", "offsets", "unit_offsets", "distances"):
-        parts = batch[key].split(n_edges)
+        parts = batch[key].split(num_edges)
         assert all(torch.equal(part, sample[key]) for part, sample in zip(parts, samples, strict=True)), key
     for key in ("src_nodes", "dst_nodes"):
-        parts = zip(batch[key].split(n_edges), starts, samples, strict=False)
+        parts = zip(batch[key].split(num_edges), starts, samples, strict=False)
         assert all(torch.equal(part - start, sample[key]) for part, start, sample in parts), key
     for index, sample in enumerate(samples):
         assert torch.equal(batch["cell"][index], sample["cell"][0])
@@ -66,7 +66,7 @@ def test_a_batch_equals_its_parts(library, several):
         assert torch.equal(batch["lattice_params"][index], sample["lattice_params"])
         assert batch["cutoff_radius"][index].tolist() == [sample["cutoff_radius"]]
         assert batch["targets"]["energy"][index].tolist() == [index]
-        assert torch.equal(batch["targets"]["force"].split(n_atoms)[index], sample["targets"]["force"])
+        assert torch.equal(batch["targets"]["force"].split(num_atoms)[index], sample["targets"]["force"])
         assert torch.equal(batch["targets"]["stress"][index], sample["targets"]["stress"][0])
         assert batch["note"][index] is sample["note"]
         assert_same_graph(unbatch(batch["graph"])[index], sample["graph"])
@@ -79,7 +79,7 @@ def test_a_batch_equals_its_parts(library, several):
         else (torch.stack(graph.edges()), graph.batch_num_nodes())
     )
     assert torch.equal(edges, torch.stack([batch["src_nodes"], batch["dst_nodes"]]))
-    assert counts.tolist() == n_atoms
+    assert counts.tolist() == num_atoms
 
 
 @pytest.mark.parametrize(

@@ -29,18 +29,18 @@ def length_of(positions, matrix, pbc):
     return connect(edges, pbc, unconnected(len(positions))).length
 
 
-def is_one_piece(edges, n_atoms, pbc):
+def is_one_piece(edges, num_atoms, pbc):
     """Flood crystals of m cells a side, periodic beyond, from one atom: does that reach all atoms of all?
 
     If so for every prime m, the infinite crystal is one piece; a number of nets that only a prime above 7
     divides does not occur here.
     """
-    return all(_fills(edges, n_atoms, pbc, m) for m in (2, 3, 5, 7))
+    return all(_fills(edges, num_atoms, pbc, m) for m in (2, 3, 5, 7))
 
 
-def _fills(edges, n_atoms, pbc, m):
+def _fills(edges, num_atoms, pbc, m):
     size = np.where(pbc, m, 1)
-    seen = np.zeros((*size, n_atoms), dtype=bool)
+    seen = np.zeros((*size, num_atoms), dtype=bool)
     queue = [(0, 0, 0, 0)]
     seen[queue[0]] = True
     steps = {(s, d, *np.mod(i, size)) for s, d, i in zip(edges.src, edges.dst, edges.images, strict=True)}
@@ -58,7 +58,7 @@ def _fills(edges, n_atoms, pbc, m):
 @given(crystal=small, cutoff=st.floats(0.5, 5.0))
 @settings(max_examples=40, deadline=None)
 def test_equals_stepwise_growth(most, crystal, cutoff):
-    n_atoms = len(crystal.positions)
+    num_atoms = len(crystal.positions)
     cell = complete_cell(crystal.cell, crystal.pbc)
     with pytest.MonkeyPatch.context() as patch:
         if most is not None:  # never estimate, grow only
@@ -69,8 +69,8 @@ def test_equals_stepwise_growth(most, crystal, cutoff):
     step = 0
     while True:
         tried = brute_force_edges(*crystal, cutoff + 0.5 * step)
-        has_neighbor = len(np.unique(tried.src)) == n_atoms
-        if has_neighbor and is_one_piece(tried, n_atoms, crystal.pbc):
+        has_neighbor = len(np.unique(tried.src)) == num_atoms
+        if has_neighbor and is_one_piece(tried, num_atoms, crystal.pbc):
             break
         step += 1
     assert radius == cutoff + 0.5 * step
@@ -80,14 +80,16 @@ def test_equals_stepwise_growth(most, crystal, cutoff):
 @given(crystal=small, data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_does_not_depend_on_orientation_origin_order_of_atoms_wrapping_or_choice_of_cell(crystal, data):
-    n_atoms, pbc = len(crystal.positions), np.array(crystal.pbc)
+    num_atoms, pbc = len(crystal.positions), np.array(crystal.pbc)
     whole = st.integers(-2, 2)
     matrix = crystal.cell.copy()
     for first, second in data.draw(st.lists(st.tuples(*[st.sampled_from(range(3))] * 2), max_size=3)):
         if first != second and pbc[[first, second]].all():
             matrix[first] += data.draw(whole) * matrix[second]  # another cell of the same lattice
-    shifts = np.array(data.draw(st.lists(st.tuples(*[whole] * 3), min_size=n_atoms, max_size=n_atoms))) * pbc
-    order = np.array(data.draw(st.permutations(range(n_atoms))))
+    shifts = (
+        np.array(data.draw(st.lists(st.tuples(*[whole] * 3), min_size=num_atoms, max_size=num_atoms))) * pbc
+    )
+    order = np.array(data.draw(st.permutations(range(num_atoms))))
     turn = np.linalg.qr(np.random.default_rng(data.draw(st.integers(0, 99))).normal(size=(3, 3)))[0]
     moved = ((crystal.positions + shifts @ crystal.cell)[order] + 0.3) @ turn
     expected = length_of(*crystal)
@@ -127,8 +129,8 @@ def watched(monkeypatch):
     return radii
 
 
-@pytest.mark.parametrize(("most", "n_searches"), [(None, 2), (0, 9)])
-def test_does_not_search_again_for_every_step(watched, monkeypatch, most, n_searches):
+@pytest.mark.parametrize(("most", "num_searches"), [(None, 2), (0, 9)])
+def test_does_not_search_again_for_every_step(watched, monkeypatch, most, num_searches):
     if most is not None:  # never estimate, grow only
         monkeypatch.setattr(connected, "FEW", most)
         monkeypatch.setattr(connected, "MANY", most)
@@ -136,7 +138,7 @@ def test_does_not_search_again_for_every_step(watched, monkeypatch, most, n_sear
     edges, radius = connected_edges(np.zeros((1, 3)), slab, 6.0, "auto")
     assert radius == 40.5
     assert edges.distances.max() <= 40.5
-    assert len(watched) == n_searches  # not 70
+    assert len(watched) == num_searches  # not 70
 
 
 def test_a_skewed_cell_is_not_searched_farther_than_needed(watched):

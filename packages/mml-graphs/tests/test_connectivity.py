@@ -16,8 +16,8 @@ ALL = (True,) * 3
 small = crystals(max_atoms=3, min_length=3.0).filter(lambda c: any(c.pbc) or len(c.positions) > 1)
 
 
-def connecting_length(edges, n_atoms, pbc):
-    return connect(edges, pbc, unconnected(n_atoms)).length
+def connecting_length(edges, num_atoms, pbc):
+    return connect(edges, pbc, unconnected(num_atoms)).length
 
 
 def net(*edges):
@@ -32,19 +32,19 @@ def net(*edges):
 def nets(draw):
     """Draw a periodic graph without positions: edges as for `net`, many of equal length; atoms; and pbc."""
     pbc = draw(st.tuples(*[st.booleans()] * 3))
-    n_atoms = draw(st.integers(1, 12))
-    atom, component = st.integers(0, n_atoms - 1), st.integers(-3, 3)
+    num_atoms = draw(st.integers(1, 12))
+    atom, component = st.integers(0, num_atoms - 1), st.integers(-3, 3)
     image = st.tuples(*(component if periodic else st.just(0) for periodic in pbc))
     edge = st.tuples(atom, atom, image, st.integers(1, 9).map(float)).filter(
         lambda e: e[0] != e[1] or any(e[2])
     )
     edges = draw(st.lists(edge, min_size=1, max_size=30))
     near = st.sampled_from([1.0, 5.0, 9.0])
-    edges += [(n, draw(st.integers(0, n - 1)), draw(image), draw(near)) for n in range(1, n_atoms)]
-    return edges, n_atoms, pbc
+    edges += [(n, draw(st.integers(0, n - 1)), draw(image), draw(near)) for n in range(1, num_atoms)]
+    return edges, num_atoms, pbc
 
 
-def walk(edges, n_atoms):
+def walk(edges, num_atoms):
     """Return the image in which each atom is reached from the first one, atom by atom, and all cycles."""
     reached, queue = {0: np.zeros(3, dtype=int)}, [0]
     both = [*edges, *((dst, src, tuple(-i for i in image), length) for src, dst, image, length in edges)]
@@ -54,7 +54,7 @@ def walk(edges, n_atoms):
             if src == atom and dst not in reached:
                 reached[dst] = reached[atom] + image
                 queue.append(dst)
-    if len(reached) < n_atoms:
+    if len(reached) < num_atoms:
         return None
     return [reached[src] + image - reached[dst] for src, dst, image, _ in edges]
 
@@ -62,10 +62,10 @@ def walk(edges, n_atoms):
 @given(nets())
 @settings(max_examples=200, deadline=None)
 def test_connects_where_all_atoms_are_reached_and_the_minors_of_cycles_have_no_common_divisor(drawn):
-    edges, n_atoms, pbc = drawn
+    edges, num_atoms, pbc = drawn
     expected = math.inf
     for length in sorted({edge[3] for edge in edges}):
-        cycles = walk([edge for edge in edges if edge[3] <= length], n_atoms)
+        cycles = walk([edge for edge in edges if edge[3] <= length], num_atoms)
         if cycles is not None:
             columns = {tuple(cycle[list(pbc)]) for cycle in cycles}
             some = list(combinations(columns, sum(pbc)))
@@ -73,18 +73,18 @@ def test_connects_where_all_atoms_are_reached_and_the_minors_of_cycles_have_no_c
             if np.gcd.reduce(minors.astype(int)) == 1:
                 expected = length
                 break
-    assert connecting_length(net(*edges), n_atoms, pbc) == expected
+    assert connecting_length(net(*edges), num_atoms, pbc) == expected
 
 
 @given(crystal=small, radii=st.lists(st.floats(0.5, 12.0), min_size=1, max_size=3).map(sorted))
 @settings(max_examples=60, deadline=None)
 def test_what_connects_goes_on_connecting_and_steps_add_up(crystal, radii):
-    n_atoms, pbc = len(crystal.positions), crystal.pbc
+    num_atoms, pbc = len(crystal.positions), crystal.pbc
     grown, _ = connected_edges(crystal.positions, complete_cell(crystal.cell, pbc), 2.0, "auto")
-    expected, known = connecting_length(grown, n_atoms, pbc), unconnected(n_atoms)
+    expected, known = connecting_length(grown, num_atoms, pbc), unconnected(num_atoms)
     for radius in radii:
         edges = brute_force_edges(*crystal, radius)
-        found = connect(edges, pbc, unconnected(n_atoms))
+        found = connect(edges, pbc, unconnected(num_atoms))
         assert found.length == (pytest.approx(expected) if radius >= expected else math.inf)
         if math.isinf(known.length):
             more = edges.take(connects_more(edges, known))
@@ -106,11 +106,11 @@ def test_edges_that_generate_a_sublattice_leave_several_nets():
 
 
 def test_two_interwoven_nets_are_not_one():
-    body_centred = [
+    body_centered = [
         (atom, atom, tuple(int(i) for i in axis), 3.0) for atom in (0, 1) for axis in np.eye(3, dtype=int)
     ]
-    assert connecting_length(net(*body_centred), 2, ALL) == np.inf
-    assert connecting_length(net(*body_centred, (0, 1, (0, 0, 0), 3.5)), 2, ALL) == 3.5
+    assert connecting_length(net(*body_centered), 2, ALL) == np.inf
+    assert connecting_length(net(*body_centered, (0, 1, (0, 0, 0), 3.5)), 2, ALL) == 3.5
 
 
 def test_interwoven_nets_that_share_their_atoms_in_the_cell():

@@ -10,11 +10,11 @@ from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.libraries.import_dgl import import_dgl
 
 
-def data(nodes=None, whole=None, n_nodes=2):
+def data(nodes=None, whole=None, num_nodes=2):
     src, dst = torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0])
-    if not n_nodes:
+    if not num_nodes:
         src, dst = src[:0], dst[:0]
-    return GraphData(nodes or {}, {"weight": torch.arange(len(src))}, src, dst, whole or {}, n_nodes)
+    return GraphData(nodes or {}, {"weight": torch.arange(len(src))}, src, dst, whole or {}, num_nodes)
 
 
 def test_the_whole_stands_with_each_node_and_shares_memory(dgl):
@@ -68,7 +68,7 @@ def test_graphs_of_others(dgl):
     graph.ndata["feat"] = torch.rand(3, 2)
     graph.edata["w"] = torch.rand(3)
     parts = ours.take_apart(graph)
-    assert (parts.src.tolist(), parts.dst.tolist(), parts.n_nodes) == ([0, 0, 1], [1, 1, 1], 3)
+    assert (parts.src.tolist(), parts.dst.tolist(), parts.num_nodes) == ([0, 0, 1], [1, 1, 1], 3)
     assert parts.src.dtype == torch.int64
     assert (parts.nodes.keys(), parts.edges.keys(), parts.whole) == ({"feat"}, {"w"}, {})
     several = dgl.heterograph({("atom", "bond", "atom"): ([0], [1]), ("atom", "near", "atom"): ([0], [1])})
@@ -83,7 +83,7 @@ def test_graphs_of_others(dgl):
         ({"whole": {"none": None}}, "'none' is of type NoneType"),
         ({"nodes": {"whole.cell": torch.ones(2)}}, r"'whole.cell' cannot be a part of the graph: names with"),
         (
-            {"whole": {"cell": torch.ones(1)}, "n_nodes": 0},
+            {"whole": {"cell": torch.ones(1)}, "num_nodes": 0},
             r"no place for \['cell'\] in a graph without nodes",
         ),
     ],

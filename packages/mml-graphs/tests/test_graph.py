@@ -23,10 +23,10 @@ MOLECULE = {
 
 
 def labelled(crystal):
-    n_atoms = len(crystal.positions)
-    force = torch.arange(3.0 * n_atoms).reshape(n_atoms, 3)
+    num_atoms = len(crystal.positions)
+    force = torch.arange(3.0 * num_atoms).reshape(num_atoms, 3)
     return crystal.sample(
-        sample_id="a", targets={"energy": -1.5, "force": force}, magmom=torch.arange(n_atoms)
+        sample_id="a", targets={"energy": -1.5, "force": force}, magmom=torch.arange(num_atoms)
     )
 
 
@@ -161,16 +161,16 @@ def test_edges_are_built_where_nothing_is_periodic(crystal):
 
 
 @pytest.mark.parametrize(
-    ("n_atoms", "cutoff", "n_edges"), [(1, 7.0, 0), (2, 7.0, 2), (2, 0.1, 0), (3, 7.0, 6)]
+    ("num_atoms", "cutoff", "num_edges"), [(1, 7.0, 0), (2, 7.0, 2), (2, 0.1, 0), (3, 7.0, 6)]
 )
-def test_few_atoms_and_few_edges(library, n_atoms, cutoff, n_edges):
-    sample = {key: MOLECULE[key][:n_atoms] for key in ("atomic_numbers", "pos")}
+def test_few_atoms_and_few_edges(library, num_atoms, cutoff, num_edges):
+    sample = {key: MOLECULE[key][:num_atoms] for key in ("atomic_numbers", "pos")}
     graph = PointCloudToGraphTransform(library, cutoff_dist=cutoff)(sample)["graph"]
     data = take_apart(graph)
-    assert data.n_nodes == n_atoms
-    assert (data.src.shape, data.src.dtype) == ((n_edges,), torch.int64)
-    assert all(len(value) == n_edges for value in data.edges.values())
-    assert count_nodes(batch([graph, graph])) == 2 * n_atoms
+    assert data.num_nodes == num_atoms
+    assert (data.src.shape, data.src.dtype) == ((num_edges,), torch.int64)
+    assert all(len(value) == num_edges for value in data.edges.values())
+    assert count_nodes(batch([graph, graph])) == 2 * num_atoms
 
 
 def test_a_periodic_sample_without_edges_is_refused():

@@ -87,18 +87,20 @@ def test_the_batch_is_that_of_the_transforms_one_by_one(some, options):
     graph = PointCloudToGraphTransform("pyg", node_keys=["force", "rank"], edge_keys=["unit_offsets"])
     samples = []
     for index, crystal in enumerate(some):
-        n_atoms = len(crystal.positions)
-        targets = {"energy": index / 3, "force": np.arange(3.0 * n_atoms).reshape(-1, 3)}
-        samples.append(crystal.sample(sample_id=f"s{index}", targets=targets, rank=torch.arange(n_atoms)))
+        num_atoms = len(crystal.positions)
+        targets = {"energy": index / 3, "force": np.arange(3.0 * num_atoms).reshape(-1, 3)}
+        samples.append(crystal.sample(sample_id=f"s{index}", targets=targets, rank=torch.arange(num_atoms)))
     assert_same_batch(GraphCollate(neighbors, graph)(samples), one_by_one(neighbors, graph, samples))
 
 
-def random_sample(n_atoms, seed, **keys):
+def random_sample(num_atoms, seed, **keys):
     rng = np.random.default_rng(seed)
-    edge = 3.0 * np.ceil(n_atoms ** (1 / 3))
+    edge = 3.0 * np.ceil(num_atoms ** (1 / 3))
     sites = rng.permutation(np.stack(np.meshgrid(*[np.arange(0.0, edge, 3.0)] * 3), -1).reshape(-1, 3))
-    positions = sites[:n_atoms] + rng.uniform(-0.5, 0.5, size=(n_atoms, 3)) + rng.integers(-1, 2, 3) * edge
-    numbers = rng.integers(1, 90, n_atoms)
+    positions = (
+        sites[:num_atoms] + rng.uniform(-0.5, 0.5, size=(num_atoms, 3)) + rng.integers(-1, 2, 3) * edge
+    )
+    numbers = rng.integers(1, 90, num_atoms)
     return {"atomic_numbers": numbers, "pos": positions, "cell": np.eye(3) * edge + 0.1, **keys}
 
 
@@ -113,7 +115,7 @@ def test_structures_of_all_sizes_in_any_order(monkeypatch, portion, adaptive_cut
     far = {**random_sample(40, 9), "pbc": np.zeros(3, dtype=bool)}
     far["pos"] = far["pos"] + 1e6
     samples = [
-        *(random_sample(n_atoms, n_atoms) for n_atoms in (2, 30, 5, 61, 3, 4, 1, 700, 33, 35)),
+        *(random_sample(num_atoms, num_atoms) for num_atoms in (2, 30, 5, 61, 3, 4, 1, 700, 33, 35)),
         {**lonely, "cell": np.eye(3) * 20, "sample_id": 1},
         {**random_sample(50, 1), "pbc": np.array([True, False, True])},
         far,

@@ -8,7 +8,7 @@ CELL = torch.eye(3)[None]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "n_nodes", "n_edges", "kind"),
+    ("name", "value", "num_nodes", "num_edges", "kind"),
     [
         ("charge", torch.ones(3), 3, 5, "node"),
         ("weight", torch.ones(5), 3, 5, "edge"),
@@ -33,8 +33,8 @@ CELL = torch.eye(3)[None]
         ("sites", [1, 2], 2, 1, "whole"),
     ],
 )
-def test_what_a_value_belongs_to(name, value, n_nodes, n_edges, kind):
-    assert kind_of(name, value, n_nodes, n_edges) == kind
+def test_what_a_value_belongs_to(name, value, num_nodes, num_edges, kind):
+    assert kind_of(name, value, num_nodes, num_edges) == kind
 
 
 def test_what_a_name_tells():

@@ -22,7 +22,7 @@ def pair(**whole):
 def test_what_is_built_comes_apart_as_it_was(library, graphs):
     graph = graph_libraries.build(library, graphs[0])
     assert graph_libraries.library_of(graph) == library
-    assert graph_libraries.count_nodes(graph) == graphs[0].n_nodes
+    assert graph_libraries.count_nodes(graph) == graphs[0].num_nodes
     assert not graph_libraries.is_batch(graph)
     assert_same_graph(graph, graphs[0])
     assert_same_graph(pickle.loads(pickle.dumps(graph)), graphs[0])
@@ -34,7 +34,7 @@ def test_what_is_built_comes_apart_as_it_was(library, graphs):
 @quick
 def test_a_batch_comes_apart_into_its_graphs(library, graphs):
     batch = graph_libraries.batch([graph_libraries.build(library, graph) for graph in graphs])
-    assert graph_libraries.count_nodes(batch) == sum(graph.n_nodes for graph in graphs)
+    assert graph_libraries.count_nodes(batch) == sum(graph.num_nodes for graph in graphs)
     parts = graph_libraries.unbatch(pickle.loads(pickle.dumps(batch)).to("cpu"))
     assert len(parts) == len(graphs)
     for part, graph in zip(parts, graphs, strict=True):

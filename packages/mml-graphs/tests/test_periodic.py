@@ -47,14 +47,14 @@ def test_what_a_sample_holds_after_it(crystal):
     sample = PeriodicPropertiesTransform(4.0, on_isolated="allow")(
         crystal.sample(sample_id="a", extra="kept")
     )
-    n_edges = len(sample["src_nodes"])
+    num_edges = len(sample["src_nodes"])
     for key in ("pos", "cell", "images", "offsets", "unit_offsets", "distances"):
         assert sample[key].dtype == torch.float32, key
     for key in ("atomic_numbers", "src_nodes", "dst_nodes"):
         assert sample[key].dtype == torch.int64, key
     assert sample["cell"].shape == (1, 3, 3)
     assert sample["pbc"].tolist() == list(crystal.pbc)
-    assert sample["images"].shape == sample["offsets"].shape == sample["unit_offsets"].shape == (n_edges, 3)
+    assert sample["images"].shape == sample["offsets"].shape == sample["unit_offsets"].shape == (num_edges, 3)
     assert sample["cutoff_radius"] == 4.0
     assert sample["extra"] == "kept"
     assert_same_edges(sample, brute_force_edges(*crystal, 4.0), atol=1e-5)

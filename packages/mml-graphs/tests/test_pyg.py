@@ -21,7 +21,7 @@ def test_build_and_take_apart():
     assert set(graph.keys()) == {"pos", "distances", "edge_index", "pbc", "natoms", "num_nodes"}
     again = pyg.take_apart(graph)
     assert (again.nodes, again.edges, again.whole) == (data.nodes, data.edges, data.whole)
-    assert (again.src.tolist(), again.dst.tolist(), again.n_nodes) == ([0], [1], 2)
+    assert (again.src.tolist(), again.dst.tolist(), again.num_nodes) == ([0], [1], 2)
     assert pyg.batch([graph, graph]).ptr.tolist() == [0, 2, 4]
     assert not pyg.is_graph({"pos": None})
 

@@ -18,10 +18,10 @@ def join(*several):
     return Edges(*(np.concatenate(arrays) for arrays in zip(*several, strict=True)))
 
 
-def nearest_by_hand(edges, n_atoms, k, tolerance, symmetric):
+def nearest_by_hand(edges, num_atoms, k, tolerance, symmetric):
     """One atom after the other, one edge after the other."""
     reach = {}
-    for atom in range(n_atoms):
+    for atom in range(num_atoms):
         lengths = sorted(edges.distances[edges.src == atom].tolist())
         reach[atom] = lengths[k - 1] + tolerance if len(lengths) > k else np.inf
     keep = [
@@ -36,12 +36,13 @@ def nearest_by_hand(edges, n_atoms, k, tolerance, symmetric):
 )
 @quick
 def test_nearest_neighbors_against_one_atom_at_a_time(crystal, k, symmetric, tolerance):
-    n_atoms = len(crystal.positions)
+    num_atoms = len(crystal.positions)
     edges = brute_force_edges(*crystal, 5.0)
-    kept = nearest_neighbors(edges, n_atoms, k, tolerance, symmetric)
-    assert_same_edges(kept, nearest_by_hand(edges, n_atoms, k, tolerance, symmetric))
+    kept = nearest_neighbors(edges, num_atoms, k, tolerance, symmetric)
+    assert_same_edges(kept, nearest_by_hand(edges, num_atoms, k, tolerance, symmetric))
     assert (
-        np.bincount(kept.src, minlength=n_atoms) >= np.minimum(np.bincount(edges.src, minlength=n_atoms), k)
+        np.bincount(kept.src, minlength=num_atoms)
+        >= np.minimum(np.bincount(edges.src, minlength=num_atoms), k)
     ).all()
     if symmetric:
         assert_same_edges(kept, reverse(kept))
@@ -66,11 +67,11 @@ def test_a_pair_and_its_reverse_are_all(crystal):
 @given(crystal=crystals())
 @quick
 def test_self_loops_are_added_in_order(crystal):
-    n_atoms = len(crystal.positions)
+    num_atoms = len(crystal.positions)
     edges = brute_force_edges(*crystal, 4.0)
-    looped = with_self_loops(edges, n_atoms)
+    looped = with_self_loops(edges, num_atoms)
     assert (np.diff(looped.src) >= 0).all()
     loops = (looped.src == looped.dst) & ~looped.images.any(axis=1)
-    assert looped.src[loops].tolist() == list(range(n_atoms))
+    assert looped.src[loops].tolist() == list(range(num_atoms))
     assert not looped.distances[loops].any()
     assert_same_edges(looped.take(~loops), edges)

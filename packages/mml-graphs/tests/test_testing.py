@@ -93,10 +93,10 @@ def test_differences_are_told(actual, message):
 def test_graphs_reach_the_corners():
     few = settings(max_examples=500, deadline=None)
     for corner in (
-        lambda graph: graph.n_edges == 0,
-        lambda graph: graph.n_nodes == 1,
-        lambda graph: graph.n_nodes == graph.n_edges and graph.edges,
-        lambda graph: len(set(zip(graph.src.tolist(), graph.dst.tolist(), strict=True))) < graph.n_edges,
+        lambda graph: graph.num_edges == 0,
+        lambda graph: graph.num_nodes == 1,
+        lambda graph: graph.num_nodes == graph.num_edges and graph.edges,
+        lambda graph: len(set(zip(graph.src.tolist(), graph.dst.tolist(), strict=True))) < graph.num_edges,
         lambda graph: "cell" in graph.nodes,
         lambda graph: "offsets" in graph.whole,
     ):
@@ -109,7 +109,7 @@ def test_graphs_that_differ():
     graph = GraphData({"pos": torch.zeros(2, 3)}, {"w": torch.ones(2)}, src, 1 - src, {"note": "a"}, 2)
     assert_same_graph(graph, graph)
     for other, message in (
-        (graph._replace(n_nodes=3), "2 nodes and 3"),
+        (graph._replace(num_nodes=3), "2 nodes and 3"),
         (graph._replace(dst=src), r"dst is \[1, 0\] and \[0, 1\]"),
         (graph._replace(edges={}), r"edges are \['w'\] and \[\]"),
         (graph._replace(edges={"w": torch.ones(2, 1)}), "edges differ in 'w'"),

@@ -73,37 +73,37 @@ def graph_parts(sample: Mapping[str, Any]) -> GraphData:
         raise ValueError(
             f"'src_nodes' has shape {list(src.shape)} and 'dst_nodes' {list(dst.shape)}, expected [E] both"
         )
-    n_atoms, n_edges = len(numbers), len(src)
-    if pos.shape != (n_atoms, 3):
-        raise ValueError(f"'pos' has shape {list(pos.shape)}, expected [{n_atoms}, 3]")
+    num_atoms, num_edges = len(numbers), len(src)
+    if pos.shape != (num_atoms, 3):
+        raise ValueError(f"'pos' has shape {list(pos.shape)}, expected [{num_atoms}, 3]")
     if cell.shape != (1, 3, 3):
         cell = cell.reshape(1, 3, 3)
     for ends in (src, dst):
-        _check_ends(ends, n_atoms)
+        _check_ends(ends, num_atoms)
 
     if "images" in sample:
         images = torch.as_tensor(sample["images"])
     elif not pbc.any():
-        images = torch.zeros(n_edges, 3, dtype=torch.get_default_dtype())
+        images = torch.zeros(num_edges, 3, dtype=torch.get_default_dtype())
     else:
         raise ValueError(
             "it is periodic and has edges without 'images'; let PeriodicPropertiesTransform find the edges"
         )
-    _check_rows("images", images, (n_edges, 3))
+    _check_rows("images", images, (num_edges, 3))
     offsets = torch.as_tensor(sample["offsets"]) if "offsets" in sample else images.to(cell.dtype) @ cell[0]
-    _check_rows("offsets", offsets, (n_edges, 3))
+    _check_rows("offsets", offsets, (num_edges, 3))
     if "distances" in sample:
         distances = torch.as_tensor(sample["distances"])
     else:
         distances = torch.linalg.vector_norm(pos[dst] + offsets - pos[src], dim=-1)
-    _check_rows("distances", distances, (n_edges,))
+    _check_rows("distances", distances, (num_edges,))
     return GraphData(
         {"atomic_numbers": numbers, "pos": pos},
         {"offsets": offsets, "images": images, "distances": distances},
         src,
         dst,
-        {"cell": cell, "pbc": pbc[None] if pbc.ndim == 1 else pbc, "natoms": _count(n_atoms)},
-        n_atoms,
+        {"cell": cell, "pbc": pbc[None] if pbc.ndim == 1 else pbc, "natoms": _count(num_atoms)},
+        num_atoms,
     )
 
 
@@ -120,20 +120,22 @@ def _structure_tensors(sample: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
     )
 
 
-def _check_ends(ends: torch.Tensor, n_atoms: int) -> None:
+def _check_ends(ends: torch.Tensor, num_atoms: int) -> None:
     if ends.device.type == "cpu":
         array = ends.numpy()
         unsigned = array.view(np.uint64) if array.dtype == np.int64 else array.astype(np.uint64)
-        if not array.size or unsigned.max() < n_atoms:  # negative indices become huge as unsigned integers
+        if not array.size or unsigned.max() < num_atoms:  # negative indices become huge as unsigned integers
             return
-    elif not ends.numel() or bool(((ends >= 0) & (ends < n_atoms)).all()):
+    elif not ends.numel() or bool(((ends >= 0) & (ends < num_atoms)).all()):
         return
-    wrong = int(ends[(ends < 0) | (ends >= n_atoms)][0])
-    raise ValueError(f"'src_nodes' or 'dst_nodes' names atom {wrong}, but there are {n_atoms} atoms, from 0")
+    wrong = int(ends[(ends < 0) | (ends >= num_atoms)][0])
+    raise ValueError(
+        f"'src_nodes' or 'dst_nodes' names atom {wrong}, but there are {num_atoms} atoms, from 0"
+    )
 
 
-def _count(n_atoms: int) -> torch.Tensor:
-    return torch.from_numpy(np.array([n_atoms]))  # takes a third of the time of torch.tensor
+def _count(num_atoms: int) -> torch.Tensor:
+    return torch.from_numpy(np.array([num_atoms]))  # takes a third of the time of torch.tensor
 
 
 def _check_rows(key: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:

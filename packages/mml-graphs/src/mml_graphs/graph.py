@@ -96,10 +96,10 @@ class PointCloudToGraphTransform:
         parts = graph_parts(sample)
         for key in self.node_keys:
             if key not in GRAPH_KEYS:
-                parts.nodes[key] = rows_of(sample, "node", key, parts.n_nodes)
+                parts.nodes[key] = rows_of(sample, "node", key, parts.num_nodes)
         for key in self.edge_keys:
             if key not in GRAPH_KEYS:
-                parts.edges[key] = rows_of(sample, "edge", key, parts.n_edges)
+                parts.edges[key] = rows_of(sample, "edge", key, parts.num_edges)
         for key in self.graph_keys:
             if key not in GRAPH_KEYS:
                 parts.whole[key] = _whole(_find(sample, "graph", key))
@@ -196,7 +196,7 @@ def _find(sample: Mapping[str, Any], kind: str, key: str) -> Any:
     raise ValueError(f"{kind} key {key!r} is missing; it is neither in the sample nor in its 'targets'")
 
 
-def rows_of(sample: Mapping[str, Any], kind: str, key: str, n_rows: int) -> torch.Tensor:
+def rows_of(sample: Mapping[str, Any], kind: str, key: str, num_rows: int) -> torch.Tensor:
     """Return the value of a node or edge key, from the sample or its ``targets``, as a tensor.
 
     Raises
@@ -206,11 +206,11 @@ def rows_of(sample: Mapping[str, Any], kind: str, key: str, n_rows: int) -> torc
     """
     value = _find(sample, kind, key)
     if isinstance(value, str):
-        raise ValueError(f"{kind} key {key!r} is a str, expected an array of {n_rows} rows")
+        raise ValueError(f"{kind} key {key!r} is a str, expected an array of {num_rows} rows")
     tensor = torch.as_tensor(value)
-    if tensor.ndim == 0 or len(tensor) != n_rows:
+    if tensor.ndim == 0 or len(tensor) != num_rows:
         raise ValueError(
-            f"{kind} key {key!r} has shape {list(tensor.shape)}, expected {n_rows} rows, one a {kind}"
+            f"{kind} key {key!r} has shape {list(tensor.shape)}, expected {num_rows} rows, one a {kind}"
         )
     return tensor
 

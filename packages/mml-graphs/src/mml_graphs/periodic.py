@@ -197,24 +197,24 @@ class PeriodicPropertiesTransform:
     def _edges(
         self, sample: Mapping[str, Any], positions: NDArray[np.float64], cell: Cell
     ) -> tuple[Edges, float]:
-        n_atoms = len(positions)
+        num_atoms = len(positions)
         if self.adaptive_cutoff:
             grow = connected_edges if self.connectivity == "graph" else adaptive_edges
             edges, cutoff = grow(positions, cell, self.cutoff_radius, self.backend)
-            is_free = n_atoms == 1 and not any(cell.pbc)
+            is_free = num_atoms == 1 and not any(cell.pbc)
         else:
             edges, cutoff = search(positions, cell, self.cutoff_radius, self.backend), self.cutoff_radius
             is_free = False
         if self.on_isolated != "allow" and not is_free:
-            self._report_isolated(sample, isolated_atoms(edges, n_atoms))
+            self._report_isolated(sample, isolated_atoms(edges, num_atoms))
         if self.max_neighbors is not None:
             symmetric = self.symmetric or self.is_undirected
             edges = with_exact_lengths(positions, cell, edges)
-            edges = nearest_neighbors(edges, n_atoms, self.max_neighbors, self.tie_tolerance, symmetric)
+            edges = nearest_neighbors(edges, num_atoms, self.max_neighbors, self.tie_tolerance, symmetric)
         if self.is_undirected:
             edges = one_per_pair(edges)
         if self.allow_self_loops:
-            edges = with_self_loops(edges, n_atoms)
+            edges = with_self_loops(edges, num_atoms)
         return edges, cutoff
 
     def _report_isolated(self, sample: Mapping[str, Any], atoms: NDArray[np.int64]) -> None:

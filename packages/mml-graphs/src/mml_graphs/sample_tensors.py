@@ -125,11 +125,11 @@ def float_dtype() -> type[np.floating[Any]]:
     return NUMPY_DTYPES.get(torch.get_default_dtype(), np.float64)
 
 
-def empty_edges(n_edges: int) -> Arrays:
+def empty_edges(num_edges: int) -> Arrays:
     """Allocate the edge arrays of a sample or a batch. Floats have the dtype of `float_dtype`."""
-    arrays = {key: np.empty((n_edges, 3), dtype=float_dtype()) for key in VECTORS}
-    arrays["distances"] = np.empty(n_edges, dtype=float_dtype())
-    return arrays | {key: np.empty(n_edges, dtype=np.int64) for key in ENDS}
+    arrays = {key: np.empty((num_edges, 3), dtype=float_dtype()) for key in VECTORS}
+    arrays["distances"] = np.empty(num_edges, dtype=float_dtype())
+    return arrays | {key: np.empty(num_edges, dtype=np.int64) for key in ENDS}
 
 
 def copy_edges(source: Arrays, target: Arrays) -> None:
@@ -138,20 +138,20 @@ def copy_edges(source: Arrays, target: Arrays) -> None:
         target[key][...] = source[key]
 
 
-def empty_batch(n_structures: int, n_atoms: int, n_edges: int) -> Arrays:
+def empty_batch(num_structures: int, num_atoms: int, num_edges: int) -> Arrays:
     """Allocate the arrays of a batch as in `sample_arrays`. The edge ends are rows of ``edge_index``."""
     reuse_memory()
     dtype = np.dtype(float_dtype())
     integer, truth = np.dtype(np.int64), np.dtype(np.bool_)
     arrays = _in_one_block(
         {
-            "atomic_numbers": ((n_atoms,), integer),
-            "pos": ((n_atoms, 3), dtype),
-            "cell": ((n_structures, 3, 3), dtype),
-            "pbc": ((n_structures, 3), truth),
-            "edge_index": ((2, n_edges), integer),
-            **dict.fromkeys(VECTORS, ((n_edges, 3), dtype)),
-            "distances": ((n_edges,), dtype),
+            "atomic_numbers": ((num_atoms,), integer),
+            "pos": ((num_atoms, 3), dtype),
+            "cell": ((num_structures, 3, 3), dtype),
+            "pbc": ((num_structures, 3), truth),
+            "edge_index": ((2, num_edges), integer),
+            **dict.fromkeys(VECTORS, ((num_edges, 3), dtype)),
+            "distances": ((num_edges,), dtype),
         }
     )
     arrays.update(zip(ENDS, arrays["edge_index"], strict=True))

@@ -100,8 +100,8 @@ def crystals(
         cell = cell[draw(st.permutations(range(3)))] * draw(st.sampled_from([1.0, -1.0]))
         periodic = pbc or draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
         coordinate = st.integers(-24, 40)
-        n_atoms = draw(st.integers(1, max_atoms))
-        fractions = [[draw(coordinate) / 16 for _ in range(3)] for _ in range(n_atoms)]
+        num_atoms = draw(st.integers(1, max_atoms))
+        fractions = [[draw(coordinate) / 16 for _ in range(3)] for _ in range(num_atoms)]
         crystal = Crystal(np.array(fractions) @ cell, cell, periodic)
         assume(not len(brute_force_edges(*crystal, cutoff=separation).src))
         return crystal
@@ -244,10 +244,10 @@ def graphs_alike(max_graphs: int = 1) -> SearchStrategy[list[GraphData]]:
 
         graphs = []
         for _ in range(draw(st.integers(1, max_graphs))):
-            n_nodes, n_edges = draw(st.integers(1, 3)), draw(st.integers(0, 4))
-            src, dst = torch.randint(0, n_nodes, (2, n_edges), generator=seed)
-            nodes, edges = values("node", (n_nodes,)), values("edge", (n_edges,))
-            graphs.append(GraphData(nodes, edges, src, dst, values("whole", (rows,)), n_nodes))
+            num_nodes, num_edges = draw(st.integers(1, 3)), draw(st.integers(0, 4))
+            src, dst = torch.randint(0, num_nodes, (2, num_edges), generator=seed)
+            nodes, edges = values("node", (num_nodes,)), values("edge", (num_edges,))
+            graphs.append(GraphData(nodes, edges, src, dst, values("whole", (rows,)), num_nodes))
         return graphs
 
     return draw_graphs()
@@ -262,8 +262,8 @@ def assert_same_graph(graph: Any, other: Any) -> None:
         If a part differs. The message describes the first one.
     """
     one, two = (each if isinstance(each, GraphData) else take_apart(each) for each in (graph, other))
-    if one.n_nodes != two.n_nodes:
-        raise AssertionError(f"{one.n_nodes} nodes and {two.n_nodes}")
+    if one.num_nodes != two.num_nodes:
+        raise AssertionError(f"{one.num_nodes} nodes and {two.num_nodes}")
     for end in ("src", "dst"):
         if getattr(one, end).tolist() != getattr(two, end).tolist():
             raise AssertionError(f"{end} is {getattr(one, end).tolist()} and {getattr(two, end).tolist()}")

@@ -26,18 +26,18 @@ def slabs():
     @st.composite
     def draw_slab(draw, library):
         crystal = draw(crystals(max_atoms=6, min_length=3.0))
-        n_atoms = len(crystal.positions)
+        num_atoms = len(crystal.positions)
         tags = torch.tensor(
-            [0, *draw(st.lists(st.integers(0, 2), min_size=n_atoms - 1, max_size=n_atoms - 1))]
+            [0, *draw(st.lists(st.integers(0, 2), min_size=num_atoms - 1, max_size=num_atoms - 1))]
         )
-        tags = tags[draw(st.permutations(range(n_atoms)))]
-        numbers = draw(st.lists(st.sampled_from([1, 8, 29]), min_size=n_atoms, max_size=n_atoms))
+        tags = tags[draw(st.permutations(range(num_atoms)))]
+        numbers = draw(st.lists(st.sampled_from([1, 8, 29]), min_size=num_atoms, max_size=num_atoms))
         sample = crystal.sample(
             tags=tags,
             fixed=(tags == 0).long(),
-            names=[f"atom {i}" for i in range(n_atoms)],
-            targets={"force": torch.arange(3.0 * n_atoms).reshape(n_atoms, 3), "energy": -1.5},
-            natoms=n_atoms,
+            names=[f"atom {i}" for i in range(num_atoms)],
+            targets={"force": torch.arange(3.0 * num_atoms).reshape(num_atoms, 3), "energy": -1.5},
+            natoms=num_atoms,
             sample_id="slab",
         )
         sample |= {"atomic_numbers": np.array(numbers), "pos": crystal.positions}
@@ -60,8 +60,8 @@ def consistent():
                     assert torch.equal(holder[key], value), key
         assert torch.equal(sample["src_nodes"], data.src)
         assert torch.equal(sample["dst_nodes"], data.dst)
-        assert len(sample["unit_offsets"]) == data.n_edges
-        assert int(sample["natoms"]) == data.n_nodes == int(data.whole["natoms"])
+        assert len(sample["unit_offsets"]) == data.num_edges
+        assert int(sample["natoms"]) == data.num_nodes == int(data.whole["natoms"])
         vectors = data.nodes["pos"][data.dst] + data.edges["offsets"] - data.nodes["pos"][data.src]
         torch.testing.assert_close(vectors.norm(dim=1), data.edges["distances"], atol=1e-4, rtol=1e-5)
         offsets = data.edges["images"] @ data.whole["cell"].reshape(3, 3)

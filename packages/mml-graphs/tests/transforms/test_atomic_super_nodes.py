@@ -23,23 +23,25 @@ def test_one_node_for_each_element_below_the_surface(library, slabs, consistent,
     tags, numbers = before.nodes["tags"].tolist(), before.nodes["atomic_numbers"].tolist()
     edges = set(zip(before.src.tolist(), before.dst.tolist(), strict=True))
     elements = sorted({number for number, tag in zip(numbers, tags, strict=True) if tag == 0})
-    assert after.n_nodes == before.n_nodes + len(elements)
-    assert torch.equal(after.src[: before.n_edges], before.src)
-    assert torch.equal(after.dst[: before.n_edges], before.dst)
+    assert after.num_nodes == before.num_nodes + len(elements)
+    assert torch.equal(after.src[: before.num_edges], before.src)
+    assert torch.equal(after.dst[: before.num_edges], before.dst)
     expected = set()
     for place, element in enumerate(elements):
-        node = before.n_nodes + place
-        members = [i for i in range(before.n_nodes) if tags[i] == 0 and numbers[i] == element]
+        node = before.num_nodes + place
+        members = [i for i in range(before.num_nodes) if tags[i] == 0 and numbers[i] == element]
         assert int(after.nodes["atomic_numbers"][node]) == 100 + element + first
         assert int(after.nodes["tags"][node]) == 4
         assert int(after.nodes["fixed"][node]) == 1
         torch.testing.assert_close(after.nodes["pos"][node], before.nodes["pos"][members].mean(dim=0))
-        near = {j for i in members for j in range(before.n_nodes) if {(i, j), (j, i)} & edges and tags[j] < 3}
+        near = {
+            j for i in members for j in range(before.num_nodes) if {(i, j), (j, i)} & edges and tags[j] < 3
+        }
         expected |= {(node, j) for j in near} | {(j, node) for j in near}
-    new = list(zip(after.src.tolist(), after.dst.tolist(), strict=True))[before.n_edges :]
+    new = list(zip(after.src.tolist(), after.dst.tolist(), strict=True))[before.num_edges :]
     assert len(new) == len(expected)
     assert set(new) == expected
-    assert len(collate_samples([result, result])["targets"]["force"]) == 2 * after.n_nodes
+    assert len(collate_samples([result, result])["targets"]["force"]) == 2 * after.num_nodes
 
 
 def test_the_whole_rewiring(library):

@@ -23,9 +23,9 @@ quick = settings(max_examples=30, deadline=None)
 def test_the_centre_of_mass_is_the_origin_and_edge_vectors_stay(
     library, edge_vectors, mass_key, crystal, data
 ):
-    n_atoms = len(crystal.positions)
-    numbers = np.array(data.draw(st.lists(st.integers(1, 118), min_size=n_atoms, max_size=n_atoms)))
-    weights = np.array(data.draw(st.lists(st.floats(0.5, 9), min_size=n_atoms, max_size=n_atoms)))
+    num_atoms = len(crystal.positions)
+    numbers = np.array(data.draw(st.lists(st.integers(1, 118), min_size=num_atoms, max_size=num_atoms)))
+    weights = np.array(data.draw(st.lists(st.floats(0.5, 9), min_size=num_atoms, max_size=num_atoms)))
     sample = crystal.sample(weights=weights) | {"atomic_numbers": numbers}
     sample = PeriodicPropertiesTransform(4.0, on_isolated="allow")(sample)
     cloud = COMShift(mass_key=mass_key)(sample)
@@ -35,7 +35,7 @@ def test_the_centre_of_mass_is_the_origin_and_edge_vectors_stay(
     if mass_key == "atomic_numbers":
         masses = np.array([float(Element.from_Z(number).atomic_mass) for number in numbers])
     else:
-        masses = weights if mass_key else np.ones(n_atoms)
+        masses = weights if mass_key else np.ones(num_atoms)
     for pos in (cloud["pos"], shifted["pos"], take_apart(shifted["graph"]).nodes["pos"]):
         center = masses @ pos.numpy() / masses.sum()
         assert np.abs(center).max() < 1e-5 * max(1.0, np.abs(crystal.positions).max())

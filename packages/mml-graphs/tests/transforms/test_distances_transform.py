@@ -18,8 +18,8 @@ quick = settings(max_examples=30, deadline=None)
 @given(crystal=crystals(), data=st.data())
 @quick
 def test_lengths_reach_into_the_right_image(library, crystal, data):
-    n_atoms = len(crystal.positions)
-    numbers = np.array(data.draw(st.lists(st.integers(1, 42), min_size=n_atoms, max_size=n_atoms)))
+    num_atoms = len(crystal.positions)
+    numbers = np.array(data.draw(st.lists(st.integers(1, 42), min_size=num_atoms, max_size=num_atoms)))
     sample = crystal.sample() | {"atomic_numbers": numbers}
     sample = PeriodicPropertiesTransform(4.0, on_isolated="allow")(sample)
     with_graph = PointCloudToGraphTransform(library)(sample)

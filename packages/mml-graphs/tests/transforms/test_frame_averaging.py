@@ -78,11 +78,11 @@ def moved(sample, matrix, shift, order):
 
 @st.composite
 def clouds(draw, least=4):
-    n_atoms = draw(st.integers(least, 7))
+    num_atoms = draw(st.integers(least, 7))
     generator = np.random.default_rng(draw(st.integers(0, 10**6)))
     return {
-        "atomic_numbers": generator.integers(1, 90, n_atoms),
-        "pos": generator.normal(size=(n_atoms, 3)) * [3, 2, 1],
+        "atomic_numbers": generator.integers(1, 90, num_atoms),
+        "pos": generator.normal(size=(num_atoms, 3)) * [3, 2, 1],
         "cell": generator.normal(size=(1, 3, 3)) + np.eye(3) * 6,
     }
 
@@ -213,17 +213,17 @@ def test_atoms_keep_their_own_vectors_where_coinciding_moments_are_no_symmetry()
 def test_frames_are_rotations_and_cells_turn_with_positions(crystal, kind, method):
     sample = PeriodicPropertiesTransform(4.0, on_isolated="allow")(crystal.sample())
     framed = FrameAveraging(kind, method, on_degenerate="allow")(sample)
-    n_frames = 1 if "det" in method else (4 if kind == "2D" else 8) // (2 if "se3" in method else 1)
+    num_frames = 1 if "det" in method else (4 if kind == "2D" else 8) // (2 if "se3" in method else 1)
     rotations = framed["fa_rot"][0]
-    assert framed["fa_pos"].shape == (len(crystal.positions), n_frames, 3)
-    assert rotations.shape == framed["fa_cell"][0].shape == (n_frames, 3, 3)
+    assert framed["fa_pos"].shape == (len(crystal.positions), num_frames, 3)
+    assert rotations.shape == framed["fa_cell"][0].shape == (num_frames, 3, 3)
     torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3).expand_as(rotations))
     if "se3" in method:
         assert (torch.linalg.det(rotations) > 0).all()
     if kind == "2D":
         assert torch.equal(framed["fa_pos"][:, 0, 2], sample["pos"][:, 2])
-        assert torch.equal(rotations[:, 2], torch.eye(3)[2].expand(n_frames, 3))
-    assert len({tuple(rotation.flatten().tolist()) for rotation in rotations}) == n_frames
+        assert torch.equal(rotations[:, 2], torch.eye(3)[2].expand(num_frames, 3))
+    assert len({tuple(rotation.flatten().tolist()) for rotation in rotations}) == num_frames
     src, dst = sample["src_nodes"], sample["dst_nodes"]
     for pos, cell in zip(framed["fa_pos"].unbind(1), framed["fa_cell"][0], strict=True):
         vectors = pos[dst] + sample["images"] @ cell - pos[src]
@@ -267,8 +267,8 @@ def test_the_graph_holds_the_frames(library):
 
 
 def test_frames_of_a_batch(library):
-    def framed(n_atoms):
-        sample = {"atomic_numbers": [6, 1, 9, 17][:n_atoms], "pos": CHIRAL[:n_atoms]}
+    def framed(num_atoms):
+        sample = {"atomic_numbers": [6, 1, 9, 17][:num_atoms], "pos": CHIRAL[:num_atoms]}
         sample = FrameAveraging("3D", "se3-all")(PointCloudToGraphTransform(library, 9.0)(sample))
         return sample, take_apart(sample["graph"])
 

@@ -26,15 +26,15 @@ def test_a_permutation_whose_inverse_gives_the_graph_back(
     before = take_apart(sample["graph"])
     options = {"node_algo": node_algo, "edge_algo": edge_algo}
     if node_algo == "custom":
-        options["nodes_perm"] = data.draw(st.permutations(range(before.n_nodes)))
+        options["nodes_perm"] = data.draw(st.permutations(range(before.num_nodes)))
     if edge_algo == "custom":
-        options["edges_perm"] = data.draw(st.permutations(range(before.n_edges)))
+        options["edges_perm"] = data.draw(st.permutations(range(before.num_edges)))
     result = GraphReordering(**options)(sample)
     after = take_apart(result["graph"])
     consistent(result)
     nodes, edges = after.nodes["node_order"], after.edges["edge_order"]
-    assert sorted(nodes.tolist()) == list(range(before.n_nodes))
-    assert sorted(edges.tolist()) == list(range(before.n_edges))
+    assert sorted(nodes.tolist()) == list(range(before.num_nodes))
+    assert sorted(edges.tolist()) == list(range(before.num_edges))
     if "nodes_perm" in options:
         assert nodes.tolist() == options["nodes_perm"]
     if edge_algo != "custom":

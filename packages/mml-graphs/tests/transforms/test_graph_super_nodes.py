@@ -24,18 +24,18 @@ SLAB = {
 def test_one_node_is_added_and_every_edge_stays(library, slabs, consistent, data):
     sample = data.draw(slabs(library))
     before = take_apart(sample["graph"])
-    n_atoms, n_edges = before.n_nodes, before.n_edges
+    num_atoms, num_edges = before.num_nodes, before.num_edges
     result = GraphSuperNodes(100)(DistancesTransform()(sample))
     after = take_apart(result["graph"])
     consistent(result)
-    assert after.n_nodes == n_atoms + 1
-    assert after.n_edges == n_edges + 2 * n_atoms
-    assert torch.equal(after.src[:n_edges], before.src)
-    assert torch.equal(after.dst[:n_edges], before.dst)
+    assert after.num_nodes == num_atoms + 1
+    assert after.num_edges == num_edges + 2 * num_atoms
+    assert torch.equal(after.src[:num_edges], before.src)
+    assert torch.equal(after.dst[:num_edges], before.dst)
     for key, value in before.edges.items():
-        assert torch.equal(after.edges[key][:n_edges], value), key
+        assert torch.equal(after.edges[key][:num_edges], value), key
     for key, value in before.nodes.items():
-        assert torch.equal(after.nodes[key][:n_atoms], value), key
+        assert torch.equal(after.nodes[key][:num_atoms], value), key
     last = {key: value[-1] for key, value in after.nodes.items()}
     assert (int(last["tags"]), int(last["atomic_numbers"]), int(last["fixed"])) == (3, 100, 1)
     below = before.nodes["tags"] == 0
@@ -43,10 +43,10 @@ def test_one_node_is_added_and_every_edge_stays(library, slabs, consistent, data
     torch.testing.assert_close(last["force"], before.nodes["force"][below].mean(dim=0))
 
     # The new edges: to every atom and back, to the nearest image.
-    out, back = (slice(n_edges, n_edges + n_atoms), slice(n_edges + n_atoms, None))
-    assert after.src[out].eq(n_atoms).all()
-    assert after.dst[back].eq(n_atoms).all()
-    assert after.dst[out].tolist() == after.src[back].tolist() == list(range(n_atoms))
+    out, back = (slice(num_edges, num_edges + num_atoms), slice(num_edges + num_atoms, None))
+    assert after.src[out].eq(num_atoms).all()
+    assert after.dst[back].eq(num_atoms).all()
+    assert after.dst[out].tolist() == after.src[back].tolist() == list(range(num_atoms))
     assert torch.equal(after.edges["images"][out], -after.edges["images"][back])
     cell, pbc = after.whole["cell"].reshape(3, 3).double().numpy(), after.whole["pbc"].reshape(3).tolist()
     for atom, distance in enumerate(after.edges["distances"][out].tolist()):
@@ -55,8 +55,10 @@ def test_one_node_is_added_and_every_edge_stays(library, slabs, consistent, data
         edges = brute_force_edges(ends, cell, pbc, reach)
         nearest = edges.distances[(edges.src == 0) & (edges.dst == 1)].min()
         np.testing.assert_allclose(distance, nearest, atol=1e-4)
-    vectors = result["unit_offsets"][n_edges:] @ after.whole["cell"].reshape(3, 3)
-    torch.testing.assert_close(vectors.norm(dim=1), after.edges["distances"][n_edges:], atol=1e-3, rtol=1e-4)
+    vectors = result["unit_offsets"][num_edges:] @ after.whole["cell"].reshape(3, 3)
+    torch.testing.assert_close(
+        vectors.norm(dim=1), after.edges["distances"][num_edges:], atol=1e-3, rtol=1e-4
+    )
     torch.testing.assert_close(after.edges["r"][:, 0], after.edges["distances"])
     masses = {1: 1.008, 8: 15.999, 29: 63.546}
     expected = [masses[number] for number in before.nodes["atomic_numbers"].tolist()]

@@ -19,9 +19,11 @@ MASS = {1: 1.008, 8: 15.999, 29: 63.546}
 @given(crystal=crystals(min_length=3.0), data=st.data())
 @quick
 def test_features_are_those_of_their_definition(library, crystal, data):
-    n_atoms = len(crystal.positions)
-    numbers = np.array(data.draw(st.lists(st.sampled_from([1, 8, 29]), min_size=n_atoms, max_size=n_atoms)))
-    tags = np.array(data.draw(st.lists(st.integers(0, 2), min_size=n_atoms, max_size=n_atoms)))
+    num_atoms = len(crystal.positions)
+    numbers = np.array(
+        data.draw(st.lists(st.sampled_from([1, 8, 29]), min_size=num_atoms, max_size=num_atoms))
+    )
+    tags = np.array(data.draw(st.lists(st.integers(0, 2), min_size=num_atoms, max_size=num_atoms)))
     sample = crystal.sample(tags=torch.tensor(tags)) | {"atomic_numbers": numbers}
     sample = PeriodicPropertiesTransform(4.0, on_isolated="allow")(sample)
     node_keys = data.draw(st.sampled_from([(), ("tags",)]))
@@ -37,7 +39,7 @@ def test_features_are_those_of_their_definition(library, crystal, data):
         expected.append(values.mean() if len(values) else 0)
         expected.append(values.std(ddof=1) if len(values) > 1 else 0)
     separation = 0.0
-    if 0 < (tags == 2).sum() < n_atoms:
+    if 0 < (tags == 2).sum() < num_atoms:
         centers = np.array(
             [
                 np.average(crystal.positions[part], axis=0, weights=masses[part])

@@ -32,7 +32,7 @@ def test_exactly_the_right_atoms_and_edges_stay(library, slabs, consistent, data
         for edge, (i, j) in enumerate(zip(before.src.tolist(), before.dst.tolist(), strict=True))
         if i in stay and j in stay
     ]
-    assert after.n_nodes == len(stay)
+    assert after.num_nodes == len(stay)
     assert [stay[i] for i in after.src.tolist()] == before.src[rows].tolist()
     assert [stay[i] for i in after.dst.tolist()] == before.dst[rows].tolist()
     for key, value in before.nodes.items():
@@ -47,7 +47,7 @@ def test_exactly_the_right_atoms_and_edges_stay(library, slabs, consistent, data
     again = take_apart(sample["graph"])
     for key, value in {**before.nodes, **before.edges}.items():
         assert torch.equal({**again.nodes, **again.edges}[key], value), key
-    assert len(sample["targets"]["force"]) == before.n_nodes
+    assert len(sample["targets"]["force"]) == before.num_nodes
 
 
 def test_the_smaller_graph_may_stand_beside_the_other(library):

@@ -39,9 +39,9 @@ def dense_group_edges(structures: Structures, cutoff: float) -> GroupEdges:
         For each settled structure, the same edges as from `mml_graphs.neighbors.find_edges.search`.
     """
     radius = cutoff + MARGIN
-    n_structures = len(structures.cells)
-    n_atoms = np.array(structures.counts)
-    owner = np.arange(n_structures).repeat(n_atoms)
+    num_structures = len(structures.cells)
+    num_atoms = np.array(structures.counts)
+    owner = np.arange(num_structures).repeat(num_atoms)
     pbc = structures.pbc[owner]
 
     fractions = np.einsum("ni,nij->nj", structures.positions, structures.inverses[owner])
@@ -62,8 +62,8 @@ def dense_group_edges(structures: Structures, cutoff: float) -> GroupEdges:
     i, j, k = columns
     home = np.flatnonzero((i == 0.0) & (j == 0.0) & (k == 0.0))  # index of image zero of each atom
     images = np.stack(columns, axis=1)
-    n_ghosts: list[int] = np.bincount(owner[atom], minlength=n_structures).tolist()
-    vectors = translations(images, structures.matrices, n_ghosts)
+    num_ghosts: list[int] = np.bincount(owner[atom], minlength=num_structures).tolist()
+    vectors = translations(images, structures.matrices, num_ghosts)
     ghosts = positions.take(atom, axis=0)
     ghosts += vectors
     ghost_fractions = fractions.take(atom, axis=0)
@@ -83,7 +83,7 @@ def dense_group_edges(structures: Structures, cutoff: float) -> GroupEdges:
 
     sources, seen, squared, counts = [], [], [], []
     first_atom = first_ghost = 0
-    for more_atoms, more_ghosts in zip(structures.counts, n_ghosts, strict=True):
+    for more_atoms, more_ghosts in zip(structures.counts, num_ghosts, strict=True):
         atoms = slice(first_atom, first_atom + more_atoms)
         some = slice(first_ghost, first_ghost + more_ghosts)
         matrix = left[atoms] @ right[:, some]
@@ -102,7 +102,7 @@ def dense_group_edges(structures: Structures, cutoff: float) -> GroupEdges:
     if largest > PRECISE:
         squares = np.square(ghosts.take(ghost, axis=0) - positions.take(src, axis=0)).sum(axis=1)
 
-    settled = np.ones(n_structures, dtype=np.bool_)
+    settled = np.ones(num_structures, dtype=np.bool_)
     undecided = (squares > (cutoff - MARGIN) ** 2) | (squares < COINCIDENT * COINCIDENT)
     if np.count_nonzero(undecided):
         settled[owner[src[undecided]]] = False

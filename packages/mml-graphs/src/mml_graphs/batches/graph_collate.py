@@ -101,15 +101,15 @@ class GraphCollate:
         if not samples or not self._is_plain():
             return collate_samples([self.graph(self.neighbors(sample)) for sample in samples])
         structures = self._read(samples)
-        arrays, n_edges, cutoffs = self._found(samples, structures)
-        n_atoms = structures.counts
+        arrays, num_edges, cutoffs = self._found(samples, structures)
+        num_atoms = structures.counts
 
         arrays["cutoff_radius"] = np.array(cutoffs, dtype=float_dtype()).reshape(-1, 1)
         batch = _collated(samples, structures)
         batch.update(as_tensors(arrays))
-        batch["natoms"] = torch.from_numpy(np.array(n_atoms))
-        parts = self._parts(samples, batch, n_atoms, n_edges)
-        batch["graph"] = build_batch(parts, batch.pop("edge_index"), n_atoms, n_edges)
+        batch["natoms"] = torch.from_numpy(np.array(num_atoms))
+        parts = self._parts(samples, batch, num_atoms, num_edges)
+        batch["graph"] = build_batch(parts, batch.pop("edge_index"), num_atoms, num_edges)
         return batch
 
     def _is_plain(self) -> bool:
@@ -136,7 +136,7 @@ class GraphCollate:
     ) -> tuple[Arrays, list[int], list[float]]:
         """Return the arrays of the batch, the number of edges of each structure, and the cutoffs."""
         cutoff = self.neighbors.cutoff_radius
-        n_edges, cutoffs = [0] * len(samples), [cutoff] * len(samples)
+        num_edges, cutoffs = [0] * len(samples), [cutoff] * len(samples)
         writers: dict[int, Writer] = {}  # keys are the index of the first structure that a writer handles
         alone = set(range(len(samples)))
         for find_group, members in self._groups(structures):
@@ -153,13 +153,13 @@ class GraphCollate:
             writers |= found
             alone.difference_update(settled)
             for index, count in zip(members, group.counts, strict=True):
-                n_edges[index] = count
+                num_edges[index] = count
         for index in alone:
             arrays, cutoffs[index] = self.neighbors.find(samples[index], *structures.one(index))
             writers[index] = partial(copy_edges, arrays)
-            n_edges[index] = len(arrays["src_nodes"])
+            num_edges[index] = len(arrays["src_nodes"])
 
-        first_edges = list(accumulate(n_edges, initial=0))
+        first_edges = list(accumulate(num_edges, initial=0))
         batch = empty_batch(len(samples), structures.starts[-1], first_edges[-1])
         batch["atomic_numbers"][:], batch["pos"][:] = structures.atomic_numbers, structures.positions
         batch["cell"][:], batch["pbc"][:] = structures.cells, structures.pbc
@@ -170,7 +170,7 @@ class GraphCollate:
             writers[first](part)
             for key in ENDS:
                 part[key] += structures.starts[first]
-        return batch, n_edges, cutoffs
+        return batch, num_edges, cutoffs
 
     def _groups(self, structures: Structures) -> list[tuple[FindGroup, list[int]]]:
         """Return groups of structures that are searched together, each with its search function."""
@@ -183,13 +183,13 @@ class GraphCollate:
             or neighbors.connectivity == "graph"
         ):
             return []
-        n_candidates = structures.count_candidates(neighbors.cutoff_radius).tolist()
+        num_candidates = structures.count_candidates(neighbors.cutoff_radius).tolist()
         small: list[int] = []
         dense: list[int] = []
-        for index, (n_atoms, count) in enumerate(zip(structures.counts, n_candidates, strict=True)):
-            if n_atoms < SMALL:
+        for index, (num_atoms, count) in enumerate(zip(structures.counts, num_candidates, strict=True)):
+            if num_atoms < SMALL:
                 small.append(index)
-            elif neighbors.backend == "auto" and is_dense(n_atoms, count):
+            elif neighbors.backend == "auto" and is_dense(num_atoms, count):
                 dense.append(index)
         return [
             (find_group, members)
@@ -197,7 +197,7 @@ class GraphCollate:
                 (group_edges, small, SMALL_CANDIDATES),
                 (dense_group_edges, dense, DENSE_CANDIDATES),
             )
-            for members in _portions(kind, n_candidates, most)
+            for members in _portions(kind, num_candidates, most)
             if len(members) > 1
         ]
 
@@ -205,15 +205,15 @@ class GraphCollate:
         self,
         samples: Sequence[Mapping[str, Any]],
         batch: Mapping[str, Any],
-        n_atoms: list[int],
-        n_edges: list[int],
+        num_atoms: list[int],
+        num_edges: list[int],
     ) -> GraphData:
         nodes = {key: batch[key] for key in ("atomic_numbers", "pos")}
         edges = {key: batch[key] for key in ("offsets", "images", "distances")}
         whole = {key: batch[key] for key in ("cell", "pbc", "natoms")}
         for kind, parts, keys, counts in (
-            ("node", nodes, self.graph.node_keys, n_atoms),
-            ("edge", edges, self.graph.edge_keys, n_edges),
+            ("node", nodes, self.graph.node_keys, num_atoms),
+            ("edge", edges, self.graph.edge_keys, num_edges),
         ):
             for key in keys:
                 if key in GRAPH_KEYS:
@@ -227,7 +227,7 @@ class GraphCollate:
                             for sample, count in zip(samples, counts, strict=True)
                         ]
                     )
-        return GraphData(nodes, edges, batch["src_nodes"], batch["dst_nodes"], whole, sum(n_atoms))
+        return GraphData(nodes, edges, batch["src_nodes"], batch["dst_nodes"], whole, sum(num_atoms))
 
     def __repr__(self) -> str:
         return pasteable_repr(self)

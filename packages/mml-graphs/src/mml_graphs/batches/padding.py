@@ -39,15 +39,15 @@ def pad(arrays: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
             )
     if first.ndim == 0:
         raise ValueError("numbers cannot be padded, only arrays")
-    n_padded = max(1, first.ndim - 1)
-    sizes = [max(array.shape[axis] for array in arrays) for axis in range(n_padded)]
+    num_padded = max(1, first.ndim - 1)
+    sizes = [max(array.shape[axis] for array in arrays) for axis in range(num_padded)]
     dtype = arrays[0].dtype
     for array in arrays[1:]:
         dtype = torch.promote_types(dtype, array.dtype)
-    padded = first.new_zeros((len(arrays), *sizes, *first.shape[n_padded:]), dtype=dtype)
+    padded = first.new_zeros((len(arrays), *sizes, *first.shape[num_padded:]), dtype=dtype)
     mask = torch.zeros((len(arrays), *sizes), dtype=torch.bool, device=first.device)
     for index, array in enumerate(arrays):
-        filled = tuple(slice(size) for size in array.shape[:n_padded])
+        filled = tuple(slice(size) for size in array.shape[:num_padded])
         padded[index][filled] = array
         mask[index][filled] = True
     return padded, mask

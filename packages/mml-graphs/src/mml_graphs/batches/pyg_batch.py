@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def build_batch(
-    data: GraphData, edge_index: torch.Tensor, n_nodes: Sequence[int], n_edges: Sequence[int]
+    data: GraphData, edge_index: torch.Tensor, num_nodes: Sequence[int], num_edges: Sequence[int]
 ) -> Batch:
     """Build the same batch as PyG's ``Batch.from_data_list`` builds from the single graphs.
 
@@ -29,7 +29,7 @@ def build_batch(
         from its name, see `mml_graphs.libraries.graph_data.kind_by_name`.
     edge_index
         [2, E], ``src`` and ``dst``.
-    n_nodes, n_edges
+    num_nodes, num_edges
         [B] each, numbers of nodes and edges of each graph.
 
     Returns
@@ -42,26 +42,26 @@ def build_batch(
     ImportError
         If PyG is not installed.
     """
-    n_graphs = len(n_nodes)
+    num_graphs = len(num_nodes)
     ends: dict[str, torch.Tensor] = {
-        "node": _ends(n_nodes),
-        "edge": _ends(n_edges),
-        "whole": torch.arange(n_graphs + 1),
+        "node": _ends(num_nodes),
+        "edge": _ends(num_edges),
+        "whole": torch.arange(num_graphs + 1),
     }
-    zeros = torch.zeros(n_graphs, dtype=torch.int64)
+    zeros = torch.zeros(num_graphs, dtype=torch.int64)
     parts: dict[str, Any] = {"edge_index": edge_index}
     slices, increments = {"edge_index": ends["edge"]}, {"edge_index": ends["node"][:-1]}
     for kind, tensors in (("node", data.nodes), ("edge", data.edges), ("whole", data.whole)):
         for name, tensor in tensors.items():
             parts[name], slices[name], increments[name] = tensor, ends[kind], zeros
-    parts["num_nodes"] = data.n_nodes
-    parts["batch"] = torch.from_numpy(np.repeat(np.arange(n_graphs), n_nodes))
+    parts["num_nodes"] = data.num_nodes
+    parts["batch"] = torch.from_numpy(np.repeat(np.arange(num_graphs), num_nodes))
     parts["ptr"] = ends["node"]
 
     batch = type.__call__(_batch_class())
     batch._store._mapping.update(parts)
-    batch._store._num_nodes = list(n_nodes)
-    batch._num_graphs, batch._slice_dict, batch._inc_dict = n_graphs, slices, increments
+    batch._store._num_nodes = list(num_nodes)
+    batch._num_graphs, batch._slice_dict, batch._inc_dict = num_graphs, slices, increments
     return batch
 
 

@@ -37,14 +37,14 @@ def group_edges(structures: Structures, cutoff: float) -> GroupEdges:
     GroupEdges
         For each settled structure, the same edges as from `mml_graphs.neighbors.find_edges.search`.
     """
-    positions, n_structures = structures.positions, len(structures.cells)
+    positions, num_structures = structures.positions, len(structures.cells)
     starts = np.array(structures.starts[:-1])
-    n_atoms = np.array(structures.counts)
-    owner = np.arange(n_structures).repeat(n_atoms)
+    num_atoms = np.array(structures.counts)
+    owner = np.arange(num_structures).repeat(num_atoms)
     fractions = np.einsum("ni,nij->jn", positions, structures.inverses[owner])
 
     # All pairs of atoms of a structure, including each atom with itself.
-    partners = n_atoms.take(owner)
+    partners = num_atoms.take(owner)
     src = np.arange(len(owner)).repeat(partners)
     dst = np.arange(len(src)) + (starts.take(owner) - partners.cumsum() + partners).repeat(partners)
     x, y, z = fractions.take(dst, axis=1) - fractions.take(src, axis=1)
@@ -84,12 +84,12 @@ def group_edges(structures: Structures, cutoff: float) -> GroupEdges:
 
     keep = squares > COINCIDENT * COINCIDENT
     undecided = squares > (cutoff - MARGIN) ** 2
-    settled = np.ones(n_structures, dtype=np.bool_)
-    n_loops = len(keep) - np.count_nonzero(keep)
-    if np.count_nonzero(undecided) or n_loops != len(positions):
+    settled = np.ones(num_structures, dtype=np.bool_)
+    num_loops = len(keep) - np.count_nonzero(keep)
+    if np.count_nonzero(undecided) or num_loops != len(positions):
         of_edge = structure.take(pair)
         settled[of_edge[undecided]] = False
-        settled &= np.bincount(of_edge[~keep], minlength=n_structures) == n_atoms
+        settled &= np.bincount(of_edge[~keep], minlength=num_structures) == num_atoms
     index = keep.nonzero()[0]
     pair, up = pair.take(index), up.take(index)
     src = src.take(pair)

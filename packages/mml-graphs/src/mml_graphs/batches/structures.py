@@ -56,8 +56,8 @@ class Structures(NamedTuple):
 
     def count_candidates(self, radius: float) -> NDArray[np.float64]:
         """Estimate atoms times images within reach, [B], like `neighbors.dense.count_candidates`."""
-        n_atoms = np.array(self.counts)
-        return n_atoms * n_atoms * np.where(self.pbc, 1.0 + 2.0 * self.reaches(radius), 1.0).prod(axis=1)
+        num_atoms = np.array(self.counts)
+        return num_atoms * num_atoms * np.where(self.pbc, 1.0 + 2.0 * self.reaches(radius), 1.0).prod(axis=1)
 
     def one(self, index: int) -> tuple[Structure, Cell]:
         """Return one of the structures and its completed cell."""

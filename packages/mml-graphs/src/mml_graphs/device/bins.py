@@ -56,7 +56,7 @@ def count_bins(frame: Frame, counts: Tensor) -> Tensor:
 
 
 def find_slices(
-    wrapped: Wrapped, frame: Frame, bins: Tensor, n_bins: int, batch: Tensor
+    wrapped: Wrapped, frame: Frame, bins: Tensor, num_bins: int, batch: Tensor
 ) -> tuple[Tensor, Slices]:
     """Sort atoms into bins, and find the slices of the sorted atoms that may be neighbors of each atom.
 
@@ -68,7 +68,7 @@ def find_slices(
         Turned cells.
     bins
         [3, B] from `count_bins`.
-    n_bins
+    num_bins
         Total number of bins of all structures.
     batch
         [N] index of the structure of each atom.
@@ -103,8 +103,8 @@ def find_slices(
     stop = low1 + span1
     begins = torch.stack([column + low1, column], dim=1)
     stops = torch.stack([column + torch.minimum(stop, n1), column + (stop - n1).clamp(min=0)], dim=1)
-    if n_bins <= TABLE_FACTOR * len(batch):
-        filled = torch.zeros(n_bins, dtype=torch.int64, device=keys.device)
+    if num_bins <= TABLE_FACTOR * len(batch):
+        filled = torch.zeros(num_bins, dtype=torch.int64, device=keys.device)
         filled = filled.index_add(0, keys, torch.ones_like(keys)).cumsum(0)
         table = torch.cat([filled.new_zeros(1), filled])
         begins, stops = table[begins], table[stops]

@@ -176,6 +176,6 @@ def _project(positions: Tensor, basis: Tensor, batch: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def _extreme(values: Tensor, batch: Tensor, n_structures: int, which: str) -> Tensor:
-    result = torch.zeros(3, n_structures, dtype=values.dtype, device=values.device)
+def _extreme(values: Tensor, batch: Tensor, num_structures: int, which: str) -> Tensor:
+    result = torch.zeros(3, num_structures, dtype=values.dtype, device=values.device)
     return result.scatter_reduce(1, batch.expand(3, -1), values, which, include_self=False)

@@ -68,7 +68,7 @@ def build(data: GraphData) -> DGLGraph:
     # Copy the indices, because DGL keeps the address of their memory. A DataLoader worker moves the tensors
     # of the sample to shared memory to send them. Without the copies, DGL would be left with the address of
     # freed memory.
-    graph = import_dgl().graph((data.src.clone(), data.dst.clone()), num_nodes=data.n_nodes)
+    graph = import_dgl().graph((data.src.clone(), data.dst.clone()), num_nodes=data.num_nodes)
     for name, value in data.nodes.items():
         reason = reason_against(name)
         if reason:
@@ -76,11 +76,11 @@ def build(data: GraphData) -> DGLGraph:
         graph.ndata[name] = value
     for name, value in data.edges.items():
         graph.edata[name] = value
-    if data.whole and not data.n_nodes:
+    if data.whole and not data.num_nodes:
         raise ValueError(f"DGL has no place for {sorted(data.whole)} in a graph without nodes")
     for name, value in data.whole.items():
         tensor = _tensor(name, value).to(data.src.device)
-        graph.ndata[WHOLE + name] = tensor.expand(data.n_nodes, *tensor.shape)
+        graph.ndata[WHOLE + name] = tensor.expand(data.num_nodes, *tensor.shape)
     return graph
 
 

@@ -27,7 +27,7 @@ class GraphData(NamedTuple):
         times.
     whole
         Data of the whole graph: ``cell`` [1, 3, 3], ``pbc`` [1, 3], and anything else.
-    n_nodes
+    num_nodes
         Number of nodes N.
     """
 
@@ -36,15 +36,15 @@ class GraphData(NamedTuple):
     src: torch.Tensor
     dst: torch.Tensor
     whole: dict[str, Any]
-    n_nodes: int
+    num_nodes: int
 
     @property
-    def n_edges(self) -> int:
+    def num_edges(self) -> int:
         """Number of edges E."""
         return len(self.src)
 
 
-def kind_of(name: str, value: Any, n_nodes: int, n_edges: int) -> Kind:
+def kind_of(name: str, value: Any, num_nodes: int, num_edges: int) -> Kind:
     """Determine whether a value belongs to nodes, to edges or to the whole graph, from its name and shape.
 
     Keys of the sample contract that belong to the whole graph are recognized by name. For all other keys, the
@@ -59,7 +59,7 @@ def kind_of(name: str, value: Any, n_nodes: int, n_edges: int) -> Kind:
         Name of the value.
     value
         A tensor or any other object.
-    n_nodes, n_edges
+    num_nodes, num_edges
         Numbers of nodes and edges of the graph.
 
     Returns
@@ -73,9 +73,9 @@ def kind_of(name: str, value: Any, n_nodes: int, n_edges: int) -> Kind:
     rows = len(value)
     if by_name is None and rows == 1:
         return "whole"
-    if rows == n_edges and (by_name == "edge" or rows != n_nodes):
+    if rows == num_edges and (by_name == "edge" or rows != num_nodes):
         return "edge"
-    return "node" if rows == n_nodes else "whole"
+    return "node" if rows == num_nodes else "whole"
 
 
 def kind_by_name(name: str) -> Kind | None:

@@ -91,7 +91,7 @@ def build(data: GraphData) -> Data:
     if told:
         parts[KINDS_KEY] = frozenset(told)
     parts["edge_index"] = join_ends(data.src, data.dst)
-    parts["num_nodes"] = data.n_nodes
+    parts["num_nodes"] = data.num_nodes
     graph = pyg_data().Data()
     # Same as graph[name] = value for each part, which also looks for properties and caches that a new graph
     # does not have. For the usual ten parts, this takes 0.01 ms instead of 0.03 ms.
@@ -114,15 +114,15 @@ def take_apart(graph: Data) -> GraphData:
     held = _held(graph)
     if "edge_index" not in held:
         raise ValueError("the PyG graph has no 'edge_index'; find its edges first")
-    n_nodes = count_nodes(graph)
+    num_nodes = count_nodes(graph)
     src, dst = held["edge_index"]
     told = _told(graph)
     parts: dict[Kind, dict[str, Any]] = {"node": {}, "edge": {}, "whole": {}}
     for key, value in held.items():
         if key not in ("edge_index", "num_nodes", KINDS_KEY):
-            kind, name = told.get(key) or (kind_of(key, value, n_nodes, len(src)), key)
+            kind, name = told.get(key) or (kind_of(key, value, num_nodes, len(src)), key)
             parts[kind][name] = value
-    return GraphData(parts["node"], parts["edge"], src, dst, parts["whole"], n_nodes)
+    return GraphData(parts["node"], parts["edge"], src, dst, parts["whole"], num_nodes)
 
 
 def batch(graphs: Sequence[Data]) -> Batch:

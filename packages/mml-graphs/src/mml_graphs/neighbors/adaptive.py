@@ -18,14 +18,14 @@ LIMIT = 100.0  # angstrom
 FEW = 300_000
 
 
-def isolated_atoms(edges: Edges, n_atoms: int) -> NDArray[np.int64]:
+def isolated_atoms(edges: Edges, num_atoms: int) -> NDArray[np.int64]:
     """Return the atoms that have no edge.
 
     Parameters
     ----------
     edges
         Directed edges, sorted by source.
-    n_atoms
+    num_atoms
         Number of atoms.
 
     Returns
@@ -34,9 +34,9 @@ def isolated_atoms(edges: Edges, n_atoms: int) -> NDArray[np.int64]:
         Indices of the atoms, ascending.
     """
     src = edges.src
-    if src.size and np.count_nonzero(src[1:] != src[:-1]) + 1 == n_atoms:
+    if src.size and np.count_nonzero(src[1:] != src[:-1]) + 1 == num_atoms:
         return src[:0]  # as many sources as atoms; this common case needs no counting per atom
-    return np.flatnonzero(np.bincount(src, minlength=n_atoms) == 0)
+    return np.flatnonzero(np.bincount(src, minlength=num_atoms) == 0)
 
 
 def adaptive_edges(

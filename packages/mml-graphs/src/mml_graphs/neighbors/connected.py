@@ -77,13 +77,13 @@ def _estimate(positions: NDArray[np.float64], cell: Cell, found: Connection, rea
     float
         Length, angstrom. Infinite if there are more pairs than ``most``.
     """
-    n_atoms, periodic = len(positions), np.array(cell.pbc)
+    num_atoms, periodic = len(positions), np.array(cell.pbc)
     around = np.array(list(product(*(range(-reach, reach + 1) if each else (0,) for each in cell.pbc))))
-    if n_atoms * (n_atoms + 1) // 2 * len(around) > most:
+    if num_atoms * (num_atoms + 1) // 2 * len(around) > most:
         return math.inf
     reduced = reduced_cell(cell)
     to_given = np.round(reduced.matrix @ cell.inverse * periodic)
-    src, dst = np.triu_indices(n_atoms)
+    src, dst = np.triu_indices(num_atoms)
     nearest = -np.round((positions[dst] - positions[src]) @ reduced.inverse) * periodic
     images = ((nearest @ to_given)[:, None] + around @ to_given).reshape(-1, 3)
     src, dst = src.repeat(len(around)), dst.repeat(len(around))

@@ -40,10 +40,10 @@ class Connection(NamedTuple):
     lattice: list[list[int]]
 
 
-def unconnected(n_atoms: int) -> Connection:
+def unconnected(num_atoms: int) -> Connection:
     """Return the connectivity without any edge: N parts of one atom each."""
     lattice = [[0, 0, 0], [0, 0, 0], [0, 0, 0]]
-    return Connection(math.inf, np.arange(n_atoms), np.zeros((3, n_atoms), dtype=np.int64), lattice)
+    return Connection(math.inf, np.arange(num_atoms), np.zeros((3, num_atoms), dtype=np.int64), lattice)
 
 
 def connect(edges: Edges, pbc: Pbc, known: Connection) -> Connection:
@@ -125,7 +125,7 @@ def _shortest_tree(edges: Edges, known: Connection) -> tuple[Ints, Ints, int]:
         tree has no edge.
     """
     _, parts, reached, _ = known
-    n_atoms = len(parts)
+    num_atoms = len(parts)
     index, last = np.arange(len(edges.src)), -1
     while True:
         one, two = parts.take(edges.src), parts.take(edges.dst)
@@ -137,14 +137,14 @@ def _shortest_tree(edges: Edges, known: Connection) -> tuple[Ints, Ints, int]:
 
         # Each part takes its first edge. The order is total, so the only rings are two parts that take the
         # same edge.
-        first = np.full(n_atoms, len(index))
+        first = np.full(num_atoms, len(index))
         np.minimum.at(first, one, np.arange(len(index)))
         np.minimum.at(first, two, np.arange(len(index)))
         roots = np.flatnonzero(first < len(index))
         chosen = first.take(roots)
         last = max(last, int(index.take(chosen).max()))
         forward = one.take(chosen) == roots
-        parent, step = np.arange(n_atoms), np.zeros((3, n_atoms), dtype=np.int64)
+        parent, step = np.arange(num_atoms), np.zeros((3, num_atoms), dtype=np.int64)
         parent[roots] = np.where(forward, two.take(chosen), one.take(chosen))
         step[:, roots] = _translations(edges.take(chosen), reached) * np.where(forward, -1, 1)
         tops = roots[(parent.take(parent.take(roots)) == roots) & (roots < parent.take(roots))]

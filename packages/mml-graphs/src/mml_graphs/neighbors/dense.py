@@ -45,18 +45,18 @@ def dense_neighbors(positions: NDArray[np.float64], cell: Cell, radius: float) -
         [E], [E], [E, 3] and [E], sorted by ``src``. Due to rounding, a pair may be included that is slightly
         farther apart than the radius. No atom is paired with itself in the same image.
     """
-    n_atoms = len(positions)
+    num_atoms = len(positions)
     image, atom, home = _images_within_reach(positions, cell, radius)
     ghosts = positions.take(atom, axis=0)
     ghosts += image @ cell.matrix
-    n_ghosts = len(ghosts)
+    num_ghosts = len(ghosts)
 
     # Row i of `left` times column j of `right` is |x_i - y_j|^2.
-    left = np.empty((n_atoms, 5))
+    left = np.empty((num_atoms, 5))
     left[:, :3] = positions
     left[:, 3] = np.einsum("ij,ij->i", positions, positions)
     left[:, 4] = 1.0
-    right = np.empty((5, n_ghosts))
+    right = np.empty((5, num_ghosts))
     np.multiply(ghosts.T, -2.0, out=right[:3])
     right[3] = 1.0
     np.einsum("ij,ij->i", ghosts, ghosts, out=right[4])
@@ -64,14 +64,14 @@ def dense_neighbors(positions: NDArray[np.float64], cell: Cell, radius: float) -
     limit = radius * radius + 1e-14 * largest
 
     found = []
-    rows = max(1, BLOCK // n_ghosts)
-    for start in range(0, n_atoms, rows):
+    rows = max(1, BLOCK // num_ghosts)
+    for start in range(0, num_atoms, rows):
         squares = (left[start : start + rows] @ right).ravel()
-        squares[home + start :: n_ghosts + 1][:rows] = math.inf  # an atom and itself
+        squares[home + start :: num_ghosts + 1][:rows] = math.inf  # an atom and itself
         near = (squares <= limit).nonzero()[0]
-        found.append((near + start * n_ghosts, squares.take(near)))
+        found.append((near + start * num_ghosts, squares.take(near)))
     pairs, squares = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
-    src, ghost = np.divmod(pairs, n_ghosts)
+    src, ghost = np.divmod(pairs, num_ghosts)
     if largest > PRECISE:
         squares = np.square(ghosts.take(ghost, axis=0) - positions.take(src, axis=0)).sum(axis=1)
     return src, atom.take(ghost), image.take(ghost, axis=0), np.sqrt(np.maximum(squares, 0.0))
@@ -85,7 +85,7 @@ def _images_within_reach(
     An image of an atom is out of reach if it is farther from the face of the cell than the radius, along any
     periodic lattice vector. In image zero, all atoms are within reach and listed in order.
     """
-    n_atoms = len(positions)
+    num_atoms = len(positions)
     reach = np.array(_reach(cell, radius))
     fractions = (positions @ cell.inverse).T
     if not all(cell.pbc):
@@ -97,8 +97,8 @@ def _images_within_reach(
     x, y, z = np.abs(distance, out=distance) <= (reach + (0.5 + SLACK))[:, None, None]
     rows = (x[:, None, None] & y[:, None] & z).ravel().nonzero()[0]
     grid = _grid(size)
-    image, atom = np.divmod(rows, n_atoms)
-    home: np.int64 = rows.searchsorted(len(grid) // 2 * n_atoms)
+    image, atom = np.divmod(rows, num_atoms)
+    home: np.int64 = rows.searchsorted(len(grid) // 2 * num_atoms)
     return grid[image], atom, int(home)
 
 
@@ -111,12 +111,12 @@ def _reach(cell: Cell, radius: float) -> tuple[float, float, float]:
     return radius * math.hypot(ax, bx, cx), radius * math.hypot(ay, by, cy), radius * math.hypot(az, bz, cz)
 
 
-def count_candidates(n_atoms: int, cell: Cell, radius: float) -> float:
+def count_candidates(num_atoms: int, cell: Cell, radius: float) -> float:
     """Estimate the number of distances that `dense_neighbors` computes: atoms times images within reach."""
     images = 1.0
     for bound, periodic in zip(_reach(cell, radius), cell.pbc, strict=True):
         images *= 1.0 + 2.0 * bound if periodic else 1.0
-    return n_atoms * n_atoms * images
+    return num_atoms * num_atoms * images
 
 
 @cache

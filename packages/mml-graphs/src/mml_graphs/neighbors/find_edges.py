@@ -146,8 +146,8 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
     # Backends differ by rounding. Near the cutoff, the formula of `edge_lengths` decides.
     keep = distances > COINCIDENT
     near_cutoff = distances > cutoff - MARGIN
-    n_loops = len(positions) if name == "pymatgen" else 0
-    if np.count_nonzero(near_cutoff) or np.count_nonzero(keep) != keep.size - n_loops:
+    num_loops = len(positions) if name == "pymatgen" else 0
+    if np.count_nonzero(near_cutoff) or np.count_nonzero(keep) != keep.size - num_loops:
         at_cutoff = near_cutoff.nonzero()[0]
         absolute = images if shifts is None else images + shifts.take(src, axis=0) - shifts.take(dst, axis=0)
         near = np.flatnonzero(~keep)

@@ -45,15 +45,15 @@ def choose_backend(positions: NDArray[np.float64], cell: Cell, radius: float) ->
         ``"pymatgen"`` for most structures, ``"numpy"`` for structures of tens to hundreds of atoms,
         ``"vesin"`` for very sparse structures.
     """
-    n_atoms = len(positions)
-    if n_atoms >= DENSE_ATOMS and is_dense(n_atoms, count_candidates(n_atoms, cell, radius)):
+    num_atoms = len(positions)
+    if num_atoms >= DENSE_ATOMS and is_dense(num_atoms, count_candidates(num_atoms, cell, radius)):
         return "numpy"
     return "vesin" if _too_many_cubes(positions, max(radius, 1.0)) else "pymatgen"
 
 
-def is_dense(n_atoms: int, n_candidates: float) -> bool:
+def is_dense(num_atoms: int, num_candidates: float) -> bool:
     """Return whether computing all distances at once is the fastest search for this number of candidates."""
-    return n_atoms >= DENSE_ATOMS and DENSE_FROM <= n_candidates <= DENSE_TO
+    return num_atoms >= DENSE_ATOMS and DENSE_FROM <= num_candidates <= DENSE_TO
 
 
 def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:

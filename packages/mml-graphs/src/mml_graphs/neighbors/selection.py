@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mml_graphs.neighbors.find_edges import Edges
 
 
-def nearest_neighbors(edges: Edges, n_atoms: int, k: int, tie_tolerance: float, symmetric: bool) -> Edges:
+def nearest_neighbors(edges: Edges, num_atoms: int, k: int, tie_tolerance: float, symmetric: bool) -> Edges:
     """Keep the k nearest neighbors of each source atom, and all neighbors tied with the k-th.
 
     Keeping ties makes the result independent of the order of the atoms, the choice of the cell and rotations.
@@ -17,7 +17,7 @@ def nearest_neighbors(edges: Edges, n_atoms: int, k: int, tie_tolerance: float, 
     ----------
     edges
         Directed edges, sorted by source, each with its reverse.
-    n_atoms
+    num_atoms
         Number of atoms, N.
     k
         Number of neighbors to keep, at least one.
@@ -33,13 +33,13 @@ def nearest_neighbors(edges: Edges, n_atoms: int, k: int, tie_tolerance: float, 
     Edges
         Kept edges, sorted by source.
     """
-    degrees = np.bincount(edges.src, minlength=n_atoms)
+    degrees = np.bincount(edges.src, minlength=num_atoms)
     if not edges.src.size or degrees.max() <= k:
         return edges
     order = np.lexsort((edges.distances, edges.src))
     crowded = np.flatnonzero(degrees > k)
     kth = (np.cumsum(degrees) - degrees)[crowded] + k - 1
-    reach = np.full(n_atoms, np.inf)
+    reach = np.full(num_atoms, np.inf)
     reach[crowded] = edges.distances[order[kth]] + tie_tolerance
     limit = reach[edges.src]
     if symmetric:  # an edge and its reverse have exactly the same length
@@ -68,14 +68,14 @@ def one_per_pair(edges: Edges) -> Edges:
     return edges.take((edges.src < edges.dst) | ((edges.src == edges.dst) & positive))
 
 
-def with_self_loops(edges: Edges, n_atoms: int) -> Edges:
+def with_self_loops(edges: Edges, num_atoms: int) -> Edges:
     """Add an edge of length zero from each atom to itself.
 
     Parameters
     ----------
     edges
         Edges, sorted by source.
-    n_atoms
+    num_atoms
         Number of atoms, N.
 
     Returns
@@ -83,8 +83,8 @@ def with_self_loops(edges: Edges, n_atoms: int) -> Edges:
     Edges
         The edges and N self loops, sorted by source. The self loop of an atom precedes its other edges.
     """
-    atoms: NDArray[np.int64] = np.arange(n_atoms)
-    zeros = np.zeros((n_atoms, 3))
-    loops = Edges(atoms, atoms, zeros, np.zeros(n_atoms))
+    atoms: NDArray[np.int64] = np.arange(num_atoms)
+    zeros = np.zeros((num_atoms, 3))
+    loops = Edges(atoms, atoms, zeros, np.zeros(num_atoms))
     joined = Edges(*(np.concatenate(pair) for pair in zip(loops, edges, strict=True)))
     return joined.take(np.argsort(joined.src, kind="stable"))

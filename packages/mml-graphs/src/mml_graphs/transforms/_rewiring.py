@@ -29,7 +29,7 @@ class Rewiring(NamedTuple):
         Functions that map the name of an array and its old rows to its new rows.
     src, dst
         [E] each, the new edges.
-    n_atoms
+    num_atoms
         New number of nodes.
     """
 
@@ -37,7 +37,7 @@ class Rewiring(NamedTuple):
     edges: Rows
     src: torch.Tensor
     dst: torch.Tensor
-    n_atoms: int
+    num_atoms: int
 
 
 def graph_with_tags(sample: Mapping[str, Any]) -> tuple[GraphData, torch.Tensor]:
@@ -78,8 +78,8 @@ def tags_of(sample: Mapping[str, Any], data: GraphData) -> torch.Tensor | None:
     if "tags" not in data.nodes and "tags" not in sample:
         return None
     tags = data.nodes["tags"] if "tags" in data.nodes else tensor("tags", sample["tags"])
-    if tags.shape != (data.n_nodes,):
-        raise ValueError(f"'tags' has shape {list(tags.shape)}, expected [{data.n_nodes}]")
+    if tags.shape != (data.num_nodes,):
+        raise ValueError(f"'tags' has shape {list(tags.shape)}, expected [{data.num_nodes}]")
     return tags
 
 
@@ -110,14 +110,14 @@ def rewired_graph(graph: Any, data: GraphData, rewiring: Rewiring) -> Any:
     """
     whole = dict(data.whole)
     if "natoms" in whole:
-        whole["natoms"] = torch.full_like(torch.as_tensor(whole["natoms"]), rewiring.n_atoms)
+        whole["natoms"] = torch.full_like(torch.as_tensor(whole["natoms"]), rewiring.num_atoms)
     changed = GraphData(
         nodes={key: rewiring.nodes(key, value) for key, value in data.nodes.items()},
         edges={key: rewiring.edges(key, value) for key, value in data.edges.items()},
         src=rewiring.src,
         dst=rewiring.dst,
         whole=whole,
-        n_nodes=rewiring.n_atoms,
+        num_nodes=rewiring.num_atoms,
     )
     return rebuilt(graph, changed)
 
@@ -141,33 +141,33 @@ def rewired_sample(sample: Mapping[str, Any], data: GraphData, rewiring: Rewirin
     result = {**sample, "graph": rewired_graph(sample["graph"], data, rewiring)}
     for key, value in sample.items():
         if key in ATOM_KEYS or key in data.nodes:
-            result[key] = rewiring.nodes(key, _rows(key, value, data.n_nodes))
+            result[key] = rewiring.nodes(key, _rows(key, value, data.num_nodes))
         elif key in EDGE_KEYS or key in data.edges:
-            result[key] = rewiring.edges(key, _rows(key, value, data.n_edges))
+            result[key] = rewiring.edges(key, _rows(key, value, data.num_edges))
     if "src_nodes" in sample:
         result |= {"src_nodes": rewiring.src, "dst_nodes": rewiring.dst}
     if "natoms" in sample:
-        result["natoms"] = torch.full_like(torch.as_tensor(sample["natoms"]), rewiring.n_atoms)
+        result["natoms"] = torch.full_like(torch.as_tensor(sample["natoms"]), rewiring.num_atoms)
     if "targets" in sample:
         result["targets"] = {
-            key: rewiring.nodes(key, tensor(key, value)) if _of_atoms(value, data.n_nodes) else value
+            key: rewiring.nodes(key, tensor(key, value)) if _of_atoms(value, data.num_nodes) else value
             for key, value in sample["targets"].items()
         }
     return result
 
 
-def _rows(key: str, value: Any, n_rows: int) -> torch.Tensor:
+def _rows(key: str, value: Any, num_rows: int) -> torch.Tensor:
     array = tensor(key, value)
-    if array.ndim == 0 or len(array) != n_rows:
+    if array.ndim == 0 or len(array) != num_rows:
         raise ValueError(
-            f"{key!r} has shape {list(array.shape)} in the sample, but the graph has {n_rows} such rows"
+            f"{key!r} has shape {list(array.shape)} in the sample, but the graph has {num_rows} such rows"
         )
     return array
 
 
-def _of_atoms(value: Any, n_atoms: int) -> bool:
+def _of_atoms(value: Any, num_atoms: int) -> bool:
     """Return whether a target has one row per atom. The first dimension of all other targets is 1."""
     if not isinstance(value, (torch.Tensor, np.ndarray, list)):
         return False
     shape = np.shape(value) if not isinstance(value, torch.Tensor) else value.shape
-    return len(shape) > 0 and shape[0] == n_atoms and (n_atoms > 1 or len(shape) > 1)
+    return len(shape) > 0 and shape[0] == num_atoms and (num_atoms > 1 or len(shape) > 1)

@@ -62,7 +62,7 @@ def with_super_nodes(
         or an array of edges is not a length, translation or reduced mass, so that the new rows have no
         defined value.
     """
-    n_atoms = len(tags)
+    num_atoms = len(tags)
     names = {
         "tags": [node.tag for node in added],
         "atomic_numbers": [node.atomic_number for node in added],
@@ -82,7 +82,7 @@ def with_super_nodes(
         return torch.cat([rows, new])
 
     src = torch.cat([node.neighbors for node in added])
-    dst = torch.cat([torch.full_like(node.neighbors, n_atoms + i) for i, node in enumerate(added)])
+    dst = torch.cat([torch.full_like(node.neighbors, num_atoms + i) for i, node in enumerate(added)])
     pos = nodes("pos", positions(data.nodes))
     values = _edge_values(data, tags, pos, src, dst)
 
@@ -99,7 +99,7 @@ def with_super_nodes(
         edges,
         src=torch.cat([data.src, dst, src]),
         dst=torch.cat([data.dst, src, dst]),
-        n_atoms=n_atoms + len(added),
+        num_atoms=num_atoms + len(added),
     )
     return rewired_sample(sample, data, rewiring)
 
@@ -119,9 +119,9 @@ def _edge_values(
     vectors = exact[atoms] + offsets - exact[supers]
     lengths = torch.linalg.vector_norm(vectors, dim=1)
     fractions = vectors @ torch.as_tensor(complete_cell(cell, pbc).inverse).to(images)
-    n_added = len(pos) - len(tags)
-    numbers = torch.nn.functional.pad(data.nodes["atomic_numbers"], (0, n_added))
-    marked = torch.nn.functional.pad(tags, (0, n_added), value=GRAPH_SUPER_NODE)
+    num_added = len(pos) - len(tags)
+    numbers = torch.nn.functional.pad(data.nodes["atomic_numbers"], (0, num_added))
+    marked = torch.nn.functional.pad(tags, (0, num_added), value=GRAPH_SUPER_NODE)
     return {
         "images": torch.cat([images, -images]),
         "offsets": torch.cat([offsets, -offsets]),

@@ -80,9 +80,9 @@ class COMShift:
         center = center_of_mass(pos, self._masses(atoms, len(pos)))
         return {self.pos_key: (pos.to(torch.float64) - center).to(pos.dtype)}
 
-    def _masses(self, atoms: Mapping[str, Any], n_atoms: int) -> torch.Tensor:
+    def _masses(self, atoms: Mapping[str, Any], num_atoms: int) -> torch.Tensor:
         if self.mass_key is None:
-            return torch.ones(n_atoms)
+            return torch.ones(num_atoms)
         if self.mass_key not in atoms:
             raise ValueError(
                 f"{self.mass_key!r} is missing beside {self.pos_key!r}; give it, or say mass_key=None to "
@@ -93,8 +93,8 @@ class COMShift:
             masses = atomic_masses(tensor(self.mass_key, value))
         else:
             masses = floats(self.mass_key, value)
-        if masses.shape != (n_atoms,):
-            raise ValueError(f"{self.mass_key!r} has shape {list(masses.shape)}, expected [{n_atoms}]")
+        if masses.shape != (num_atoms,):
+            raise ValueError(f"{self.mass_key!r} has shape {list(masses.shape)}, expected [{num_atoms}]")
         return masses
 
     def __repr__(self) -> str:

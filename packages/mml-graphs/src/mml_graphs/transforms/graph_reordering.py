@@ -70,13 +70,13 @@ class GraphReordering:
         """Return a copy of the sample with a renumbered graph."""
         with naming(sample):
             data = graph_of(sample)
-            n_atoms, n_edges = data.n_nodes, data.n_edges
-            nodes = self._node_order(data, n_atoms)
+            num_atoms, num_edges = data.num_nodes, data.num_edges
+            nodes = self._node_order(data, num_atoms)
             rank = torch.empty_like(nodes)
-            rank[nodes] = torch.arange(n_atoms, device=nodes.device)
+            rank[nodes] = torch.arange(num_atoms, device=nodes.device)
             src, dst = rank[data.src], rank[data.dst]
             if self.edge_algo == "custom":
-                edges = _permutation("edges_perm", self.edges_perm, n_edges).to(src.device)
+                edges = _permutation("edges_perm", self.edges_perm, num_edges).to(src.device)
             else:
                 edges = torch.argsort(src if self.edge_algo == "src" else dst, stable=True)
             rewiring = Rewiring(
@@ -84,27 +84,27 @@ class GraphReordering:
                 edges=lambda _, rows: rows[edges],
                 src=src[edges],
                 dst=dst[edges],
-                n_atoms=n_atoms,
+                num_atoms=num_atoms,
             )
             # The rows 0, 1, ... are reordered like all others, so they become the orderings.
             numbered = data._replace(
-                nodes={**data.nodes, "node_order": torch.arange(n_atoms, device=src.device)},
-                edges={**data.edges, "edge_order": torch.arange(n_edges, device=src.device)},
+                nodes={**data.nodes, "node_order": torch.arange(num_atoms, device=src.device)},
+                edges={**data.edges, "edge_order": torch.arange(num_edges, device=src.device)},
             )
             return rewired_sample(sample, numbered, rewiring)
 
-    def _node_order(self, data: GraphData, n_atoms: int) -> torch.Tensor:
+    def _node_order(self, data: GraphData, num_atoms: int) -> torch.Tensor:
         if self.node_algo == "custom":
-            return _permutation("nodes_perm", self.nodes_perm, n_atoms).to(data.src.device)
+            return _permutation("nodes_perm", self.nodes_perm, num_atoms).to(data.src.device)
         if self.node_algo is None or not len(data.src):
-            return torch.arange(n_atoms, device=data.src.device)
+            return torch.arange(num_atoms, device=data.src.device)
         sparse, csgraph = (
             optional_module(name, "scipy", "node_algo 'rcmk'")
             for name in ("scipy.sparse", "scipy.sparse.csgraph")
         )
         src, dst = data.src.cpu().numpy(), data.dst.cpu().numpy()
         adjacency = sparse.coo_array(
-            (np.ones(len(src), dtype=np.float32), (src, dst)), shape=(n_atoms, n_atoms)
+            (np.ones(len(src), dtype=np.float32), (src, dst)), shape=(num_atoms, num_atoms)
         )
         order = csgraph.reverse_cuthill_mckee((adjacency + adjacency.T).tocsr(), symmetric_mode=True)
         return torch.tensor(order.astype(np.int64), device=data.src.device)

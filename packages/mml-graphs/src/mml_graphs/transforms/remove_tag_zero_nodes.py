@@ -52,7 +52,7 @@ class RemoveTagZeroNodes:
                 edges=lambda _, rows: rows[edges],
                 src=index[data.src[edges]],
                 dst=index[data.dst[edges]],
-                n_atoms=int(stay.sum()),
+                num_atoms=int(stay.sum()),
             )
             if self.overwrite:
                 return rewired_sample(sample, data, rewiring)
