@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_graphs.neighbors import adaptive
-from mml_graphs.neighbors.adaptive import adaptive_edges, first_step, isolated_atoms, nearest_distances
-from mml_graphs.neighbors.find_edges import find_edges, search
+from mml_graphs.neighbors.adaptive import adaptive_edges, first_step, nearest_distances
+from mml_graphs.neighbors.backends import BACKENDS
+from mml_graphs.neighbors.find_edges import search
 from mml_graphs.neighbors.lattice import complete_cell
-from mml_graphs.neighbors.search import BACKENDS
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 
 NONE = (False, False, False)
@@ -145,8 +145,3 @@ def test_a_skewed_cell_is_not_searched_farther_than_needed(monkeypatch):
 def test_there_is_no_nearest_neighbor_of_one_atom():
     alone = nearest_distances(np.zeros((1, 3)), complete_cell(None, NONE), np.zeros(1, dtype=np.int64))
     assert alone.tolist() == [math.inf]
-
-
-def test_isolated_atoms():
-    positions = np.array([[0, 0, 0], [9, 0, 0], [0, 1, 0], [0, 0, 30.0]])
-    assert isolated_atoms(find_edges(positions, None, NONE, 2.0), 4).tolist() == [1, 3]

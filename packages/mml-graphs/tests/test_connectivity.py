@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_graphs.neighbors.connected import connected_edges
 from mml_graphs.neighbors.connectivity import connect, connects_more, directions_apart, unconnected
-from mml_graphs.neighbors.find_edges import Edges
+from mml_graphs.neighbors.edges import Edges
 from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.testing import brute_force_edges, crystals
 

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_graphs.neighbors import dense
-from mml_graphs.neighbors.find_edges import Edges, find_edges, wrap
+from mml_graphs.neighbors.edges import Edges
+from mml_graphs.neighbors.find_edges import find_edges, wrap
 from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 

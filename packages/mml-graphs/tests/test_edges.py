@@ -1,67 +1,99 @@
 import numpy as np
 import pytest
-import torch
-from mml_graphs.edges import GRAPH_KEYS, graph_parts, is_periodic
-from mml_graphs.periodic import PeriodicPropertiesTransform
-from pymatgen.core import Lattice, Structure
-
-CRYSTAL = {"atomic_numbers": [6, 8], "pos": [[0.0, 0, 0], [1.5, 1.5, 1.5]], "cell": np.eye(3) * 3}
-MOLECULE = {"atomic_numbers": [8, 1], "pos": [[0.0, 0, 0], [0.0, 0.6, 0.8]]}
-PAIR = {"src_nodes": torch.tensor([0, 1]), "dst_nodes": torch.tensor([1, 0])}
-
-
-def test_is_periodic():
-    assert is_periodic(CRYSTAL)
-    assert not is_periodic(MOLECULE)
-    assert not is_periodic({**CRYSTAL, "pbc": [False] * 3})
-    assert is_periodic({**MOLECULE, "lattice_params": [3, 3, 3, 1.5, 1.5, 1.5]})
-    assert is_periodic({"structure": Structure(Lattice.cubic(3), ["C"], [[0, 0, 0]])})
-    assert not is_periodic({"structure": Structure(Lattice(np.eye(3), pbc=(False,) * 3), ["C"], [[0, 0, 0]])})
-
-
-def test_takes_what_the_sample_holds():
-    sample = PeriodicPropertiesTransform(3.0)(CRYSTAL)
-    parts = graph_parts(sample)
-    tensors = {**parts.nodes, **parts.edges, **parts.whole}
-    assert set(tensors) | {"edge_index"} == GRAPH_KEYS
-    for key in ("atomic_numbers", "pos", "offsets", "images", "distances", "cell"):
-        assert tensors[key] is sample[key] or torch.equal(tensors[key], sample[key]), key
-    assert torch.equal(parts.src, sample["src_nodes"])
-    assert torch.equal(parts.dst, sample["dst_nodes"])
-    assert tensors["natoms"].tolist() == [2]
-    assert tensors["pbc"].tolist() == [[True] * 3]
-
-
-def test_completes_edges_without_geometry():
-    bonds = graph_parts({**MOLECULE, **PAIR}).edges
-    assert not bonds["images"].any()
-    assert not bonds["offsets"].any()
-    torch.testing.assert_close(bonds["distances"], torch.ones(2))
-    images = torch.tensor([[0.0, 0, 1], [0, 0, -1]])
-    across = graph_parts({**CRYSTAL, **PAIR, "images": images}).edges
-    torch.testing.assert_close(across["offsets"], images * 3)
-    torch.testing.assert_close(across["distances"], torch.full((2,), (2 * 1.5**2 + 4.5**2) ** 0.5))
-
-
-@pytest.mark.parametrize(
-    ("sample", "message"),
-    [
-        ({**CRYSTAL, **PAIR}, "is periodic and has edges without 'images'"),
-        ({**MOLECULE, **PAIR, "dst_nodes": torch.tensor([2, 0])}, "names atom 2, but there are 2 atoms"),
-        ({**MOLECULE, **PAIR, "src_nodes": torch.tensor([0, -1])}, "names atom -1"),
-        (
-            {**MOLECULE, **PAIR, "src_nodes": torch.tensor([0])},
-            r"'src_nodes' has shape \[1\] and 'dst_nodes' \[2\]",
-        ),
-        (
-            {**MOLECULE, **PAIR, "images": torch.zeros(3, 3)},
-            r"'images' has shape \[3, 3\], expected \[2, 3\] for 2 edges",
-        ),
-        ({**MOLECULE, **PAIR, "offsets": torch.zeros(2)}, r"'offsets' has shape \[2\]"),
-        ({**MOLECULE, **PAIR, "distances": torch.zeros(2, 1)}, r"'distances' has shape \[2, 1\]"),
-        ({**MOLECULE, **PAIR, "pos": [[0.0, 0, 0]]}, r"'pos' has shape \[1, 3\], expected \[2, 3\]"),
-    ],
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mml_graphs.neighbors.edges import (
+    Edges,
+    isolated_atoms,
+    nearest_neighbors,
+    one_per_pair,
+    with_exact_lengths,
+    with_self_loops,
 )
-def test_bad_edges(sample, message):
-    with pytest.raises(ValueError, match=message):
-        graph_parts(sample)
+from mml_graphs.neighbors.find_edges import find_edges
+from mml_graphs.neighbors.lattice import complete_cell
+from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
+
+quick = settings(max_examples=40, deadline=None)
+ALL = (True, True, True)
+
+
+def reverse(edges):
+    return Edges(edges.dst, edges.src, -edges.images, edges.distances)
+
+
+def join(*several):
+    return Edges(*(np.concatenate(arrays) for arrays in zip(*several, strict=True)))
+
+
+def nearest_by_hand(edges, num_atoms, k, tolerance, symmetric):
+    """One atom after the other, one edge after the other."""
+    reach = {}
+    for atom in range(num_atoms):
+        lengths = sorted(edges.distances[edges.src == atom].tolist())
+        reach[atom] = lengths[k - 1] + tolerance if len(lengths) > k else np.inf
+    keep = [
+        distance <= reach[i] or (symmetric and distance <= reach[j])
+        for i, j, distance in zip(edges.src, edges.dst, edges.distances, strict=True)
+    ]
+    return edges.take(np.array(keep, dtype=bool))
+
+
+@given(
+    crystal=crystals(), k=st.integers(1, 14), symmetric=st.booleans(), tolerance=st.sampled_from([0.01, 0.3])
+)
+@quick
+def test_nearest_neighbors_against_one_atom_at_a_time(crystal, k, symmetric, tolerance):
+    num_atoms = len(crystal.positions)
+    edges = brute_force_edges(*crystal, 5.0)
+    kept = nearest_neighbors(edges, num_atoms, k, tolerance, symmetric)
+    assert_same_edges(kept, nearest_by_hand(edges, num_atoms, k, tolerance, symmetric))
+    assert (
+        np.bincount(kept.src, minlength=num_atoms)
+        >= np.minimum(np.bincount(edges.src, minlength=num_atoms), k)
+    ).all()
+    if symmetric:
+        assert_same_edges(kept, reverse(kept))
+
+
+@pytest.mark.parametrize(("k", "degree"), [(1, 12), (12, 12), (13, 18), (18, 18), (19, 42)])
+def test_whole_shells_stay_in_fcc(k, degree):
+    cell = np.array([[0, 2, 2], [2, 0, 2], [2, 2, 0]], dtype=float)
+    edges = find_edges(np.zeros((1, 3)), cell, ALL, 5.0)
+    assert len(nearest_neighbors(edges, 1, k, 0.01, False).src) == degree
+
+
+@given(crystal=crystals())
+@quick
+def test_a_pair_and_its_reverse_are_all(crystal):
+    edges = brute_force_edges(*crystal, 5.0)
+    half = one_per_pair(edges)
+    assert (half.src <= half.dst).all()
+    assert_same_edges(join(half, reverse(half)), edges)
+
+
+@given(crystal=crystals())
+@quick
+def test_self_loops_are_added_in_order(crystal):
+    num_atoms = len(crystal.positions)
+    edges = brute_force_edges(*crystal, 4.0)
+    looped = with_self_loops(edges, num_atoms)
+    assert (np.diff(looped.src) >= 0).all()
+    loops = (looped.src == looped.dst) & ~looped.images.any(axis=1)
+    assert looped.src[loops].tolist() == list(range(num_atoms))
+    assert not looped.distances[loops].any()
+    assert_same_edges(looped.take(~loops), edges)
+
+
+def test_isolated_atoms_have_no_edge():
+    positions = np.array([[0, 0, 0], [9, 0, 0], [0, 1, 0], [0, 0, 30.0]])
+    assert isolated_atoms(find_edges(positions, None, (False,) * 3, 2.0), 4).tolist() == [1, 3]
+
+
+@given(crystal=crystals(), cutoff=st.integers(2, 24).map(lambda n: n / 4), seed=st.integers(0, 99))
+@quick
+def test_exact_lengths_equal_those_of_reverse_edges(crystal, cutoff, seed):
+    q = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]  # so that coordinates are rounded
+    positions, cell = crystal.positions @ q, complete_cell(crystal.cell @ q, crystal.pbc)
+    edges = with_exact_lengths(positions, cell, find_edges(positions, cell.matrix, crystal.pbc, cutoff))
+    assert_same_edges(edges, reverse(edges), atol=0.0)

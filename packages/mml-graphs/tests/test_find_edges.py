@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from mml_graphs.neighbors.find_edges import Edges, find_edges, with_exact_lengths, wrap
+from mml_graphs.neighbors.find_edges import find_edges, wrap
 from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 
@@ -66,16 +66,6 @@ def test_what_an_edge_holds(backend, crystal, cutoff):
     vectors = positions[edges.dst] + edges.images @ cell - positions[edges.src]
     np.testing.assert_allclose(edges.distances, np.linalg.norm(vectors, axis=1), atol=1e-9)
     assert (edges.distances <= cutoff).all()
-
-
-@given(crystal=crystals(), cutoff=cutoffs, seed=st.integers(0, 99))
-@quick
-def test_each_edge_has_its_reverse_of_the_very_same_length(crystal, cutoff, seed):
-    q = rotation(seed)  # so that coordinates are no short binary fractions
-    positions, cell = crystal.positions @ q, complete_cell(crystal.cell @ q, crystal.pbc)
-    edges = with_exact_lengths(positions, cell, find_edges(positions, cell.matrix, crystal.pbc, cutoff))
-    reverse = Edges(edges.dst, edges.src, -edges.images, edges.distances)
-    assert_same_edges(edges, reverse, atol=0.0)
 
 
 @given(crystal=crystals(), cutoff=cutoffs, seed=st.integers(0, 99))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from mml_graphs.batches.dense_batch import dense_group_edges
 from mml_graphs.batches.small_cells import group_edges
 from mml_graphs.batches.structures import join_structures
-from mml_graphs.neighbors.find_edges import Edges
+from mml_graphs.neighbors.edges import Edges
 from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.sample import Structure
 from mml_graphs.sample_tensors import empty_edges

@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import find, given, settings
 from mml_graphs.libraries.graph_data import GraphData
-from mml_graphs.neighbors.find_edges import Edges
+from mml_graphs.neighbors.edges import Edges
 from mml_graphs.testing import (
     assert_same_edges,
     assert_same_graph,

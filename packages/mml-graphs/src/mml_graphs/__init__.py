@@ -7,7 +7,8 @@ from mml_graphs.batches.graph_collate import GraphCollate
 from mml_graphs.device.batched import BatchEdges, periodic_edges_batch
 from mml_graphs.graph import GraphToPointCloudTransform, PointCloudToGraphTransform
 from mml_graphs.libraries.conversion import dgl_to_pyg, pyg_to_dgl
-from mml_graphs.neighbors.find_edges import Edges, find_edges
+from mml_graphs.neighbors.edges import Edges
+from mml_graphs.neighbors.find_edges import find_edges
 from mml_graphs.neighbors.lattice import cell_from_parameters
 from mml_graphs.periodic import PeriodicPropertiesTransform
 

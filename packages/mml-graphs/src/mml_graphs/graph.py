@@ -10,7 +10,7 @@ import torch
 
 from mml_graphs._labels import exact
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.edges import GRAPH_KEYS, graph_parts, is_periodic
+from mml_graphs.graph_parts import GRAPH_KEYS, graph_parts, is_periodic
 from mml_graphs.libraries import graph_libraries
 from mml_graphs.libraries.graph_data import EDGE_KEYS, GraphData
 from mml_graphs.libraries.graph_libraries import Library

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from mml_graphs._notices import counted, once
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.neighbors.adaptive import LIMIT, adaptive_edges, isolated_atoms, name_atoms
+from mml_graphs.neighbors.adaptive import LIMIT, adaptive_edges, name_atoms
 from mml_graphs.neighbors.connected import connected_edges
-from mml_graphs.neighbors.find_edges import (
+from mml_graphs.neighbors.edges import (
     Edges,
-    check_backend,
-    check_cutoff,
-    search,
+    isolated_atoms,
+    nearest_neighbors,
+    one_per_pair,
     with_exact_lengths,
-    wrap,
+    with_self_loops,
 )
+from mml_graphs.neighbors.find_edges import check_backend, check_cutoff, search, wrap
 from mml_graphs.neighbors.lattice import Cell, complete_cell
-from mml_graphs.neighbors.selection import nearest_neighbors, one_per_pair, with_self_loops
 from mml_graphs.sample import Structure, read_structure, sample_name
 from mml_graphs.sample_tensors import Arrays, as_tensors, edge_geometry, sample_arrays
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from mml_graphs.neighbors.find_edges import BLOCK, Edges
+from mml_graphs.neighbors.edges import BLOCK, Edges
 from mml_graphs.neighbors.lattice import Cell
 
 Arrays = dict[str, NDArray[Any]]

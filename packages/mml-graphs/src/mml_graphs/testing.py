@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.libraries.graph_libraries import take_apart
-from mml_graphs.neighbors.find_edges import Edges
+from mml_graphs.neighbors.edges import Edges
 from mml_graphs.neighbors.lattice import Pbc
 
 if TYPE_CHECKING:

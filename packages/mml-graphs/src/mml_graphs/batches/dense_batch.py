@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mml_graphs.batches.small_cells import translations, within
 from mml_graphs.batches.structures import GroupEdges, Structures
 from mml_graphs.neighbors.dense import PRECISE, SLACK
-from mml_graphs.neighbors.find_edges import BLOCK, BOUNDARY, COINCIDENT, MARGIN
+from mml_graphs.neighbors.edges import BLOCK, COINCIDENT, MARGIN
+from mml_graphs.neighbors.find_edges import BOUNDARY
 from mml_graphs.sample_tensors import Arrays
 
 Floats = NDArray[np.float64]

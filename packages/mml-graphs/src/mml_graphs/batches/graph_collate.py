@@ -22,10 +22,10 @@ from mml_graphs.batches.structures import (
     may_be_fractional,
     read_plain,
 )
-from mml_graphs.edges import GRAPH_KEYS
 from mml_graphs.graph import PointCloudToGraphTransform, rows_of
+from mml_graphs.graph_parts import GRAPH_KEYS
 from mml_graphs.libraries.graph_data import EDGE_KEYS, GraphData, kind_by_name
-from mml_graphs.neighbors.search import is_dense
+from mml_graphs.neighbors.dense import is_dense
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.sample import sample_name
 from mml_graphs.sample_tensors import (

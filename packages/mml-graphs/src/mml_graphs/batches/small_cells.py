@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mml_graphs.batches.structures import GroupEdges, Structures
-from mml_graphs.neighbors.find_edges import COINCIDENT, MARGIN
+from mml_graphs.neighbors.edges import COINCIDENT, MARGIN
 from mml_graphs.sample_tensors import Arrays
 
 Floats = NDArray[np.float64]

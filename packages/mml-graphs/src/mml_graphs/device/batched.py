@@ -12,7 +12,8 @@ from torch import Tensor
 from mml_graphs.device.nvalchemi import is_installed, nvalchemi_pairs
 from mml_graphs.device.pair_images import Pairs, find_pairs
 from mml_graphs.device.triangular import turn, wrap
-from mml_graphs.neighbors.find_edges import COINCIDENT, MARGIN, check_cutoff
+from mml_graphs.neighbors.edges import COINCIDENT, MARGIN
+from mml_graphs.neighbors.find_edges import check_cutoff
 
 BACKENDS = ("auto", "torch", "nvalchemi")
 

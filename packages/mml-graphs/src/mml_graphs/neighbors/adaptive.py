@@ -8,7 +8,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from mml_graphs.neighbors.find_edges import Edges, search, with_exact_lengths, wrap
+from mml_graphs.neighbors.edges import Edges, isolated_atoms, with_exact_lengths
+from mml_graphs.neighbors.find_edges import search, wrap
 from mml_graphs.neighbors.lattice import Cell, reduced_cell
 
 STEP = 0.5  # angstrom
@@ -16,27 +17,6 @@ LIMIT = 100.0  # angstrom
 
 # Largest number of images that are examined at once to estimate the distances to the nearest neighbors.
 FEW = 300_000
-
-
-def isolated_atoms(edges: Edges, num_atoms: int) -> NDArray[np.int64]:
-    """Return the atoms that have no edge.
-
-    Parameters
-    ----------
-    edges
-        Directed edges, sorted by source.
-    num_atoms
-        Number of atoms.
-
-    Returns
-    -------
-    ndarray
-        Indices of the atoms, ascending.
-    """
-    src = edges.src
-    if src.size and np.count_nonzero(src[1:] != src[:-1]) + 1 == num_atoms:
-        return src[:0]  # as many sources as atoms; this common case needs no counting per atom
-    return np.flatnonzero(np.bincount(src, minlength=num_atoms) == 0)
 
 
 def adaptive_edges(

@@ -16,7 +16,8 @@ from mml_graphs.neighbors.connectivity import (
     directions_apart,
     unconnected,
 )
-from mml_graphs.neighbors.find_edges import Edges, search, with_exact_lengths
+from mml_graphs.neighbors.edges import Edges, with_exact_lengths
+from mml_graphs.neighbors.find_edges import search
 from mml_graphs.neighbors.lattice import Cell, reduced_cell
 
 GROWTH = 1.26  # twice the volume: all earlier searches together cost as much as the last

@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mml_graphs.neighbors.find_edges import Edges
+from mml_graphs.neighbors.edges import Edges, one_per_pair
 from mml_graphs.neighbors.lattice import Pbc
-from mml_graphs.neighbors.selection import one_per_pair
 
 Ints = NDArray[np.int64]
 

@@ -3,56 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mml_graphs.neighbors.backends import BACKENDS, candidates, choose_backend
+from mml_graphs.neighbors.edges import (
+    BLOCK,
+    COINCIDENT,
+    MARGIN,
+    Edges,
+    check_coincident,
+    edge_lengths,
+    take_ends,
+)
 from mml_graphs.neighbors.lattice import Cell, Pbc, complete_cell
-from mml_graphs.neighbors.search import BACKENDS, candidates, choose_backend
-
-# Backends differ in how they treat a pair at exactly the cutoff. They therefore search slightly beyond the
-# cutoff, and this module decides which pairs are within it, by one formula in float64.
-MARGIN = 1e-6  # angstrom
-COINCIDENT = 1e-4  # angstrom
-
-# Number of edges per block. Temporary arrays of this size stay in the processor's cache and need no new
-# memory pages.
-BLOCK = 16_384
 
 # An atom on the boundary of the cell is not moved, whichever side of it rounding (even to float32) puts it
 # on.
 BOUNDARY = 1e-6  # in fractional coordinates
-
-
-class Edges(NamedTuple):
-    """Directed edges, sorted by source atom.
-
-    Attributes
-    ----------
-    src, dst
-        [E] int64: edge i connects atom ``src[i]`` to an image of atom ``dst[i]``.
-    images
-        [E, 3] float, integer-valued: lattice translation of the destination atom.
-    distances
-        [E] float64: ``|pos[dst] + images @ cell - pos[src]|``, angstrom.
-    """
-
-    src: NDArray[np.int64]
-    dst: NDArray[np.int64]
-    images: NDArray[np.floating[Any]]
-    distances: NDArray[np.float64]
-
-    def take(self, selection: NDArray[np.bool_] | NDArray[np.int64]) -> Edges:
-        """Return the edges that a boolean mask or an index array selects."""
-        index = np.flatnonzero(selection) if selection.dtype == np.bool_ else selection
-        src, dst, images, distances = self
-        return Edges(
-            src.take(index),
-            dst.take(index),
-            images.take(index, axis=0),
-            distances.take(index),
-        )
 
 
 def find_edges(
@@ -151,7 +120,7 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
         at_cutoff = near_cutoff.nonzero()[0]
         absolute = images if shifts is None else images + shifts.take(src, axis=0) - shifts.take(dst, axis=0)
         near = np.flatnonzero(~keep)
-        _check_coincident(positions, cell, src[near], dst[near], absolute[near])
+        check_coincident(positions, cell, src[near], dst[near], absolute[near])
         lengths = edge_lengths(positions, cell, src[at_cutoff], dst[at_cutoff], absolute[at_cutoff])
         distances[at_cutoff] = lengths
         keep[at_cutoff] = lengths <= cutoff
@@ -169,75 +138,6 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
             images[rows] += shifts.take(src[rows], axis=0)
             images[rows] -= shifts.take(dst[rows], axis=0)
     return Edges(src, dst, images, distances)
-
-
-def take_ends(src: NDArray[np.int64], dst: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the sources and destinations of the selected edges as the rows of one array [2, E].
-
-    A graph can use this array as its edge index without copying it, which saves time for large graphs.
-    """
-    ends = np.empty((2, len(index)), dtype=np.int64)
-    np.take(src, index, out=ends[0], mode="clip")  # the default mode would buffer the output
-    np.take(dst, index, out=ends[1], mode="clip")
-    return ends
-
-
-def edge_lengths(
-    positions: NDArray[np.float64],
-    cell: Cell,
-    src: NDArray[np.int64],
-    dst: NDArray[np.int64],
-    images: NDArray[np.floating[Any]],
-) -> NDArray[np.float64]:
-    """Compute the lengths of edges by the formula that decides which pairs are within the cutoff.
-
-    The formula is written out component by component, so that an edge and its reverse round to exactly the
-    same length.
-
-    Parameters
-    ----------
-    positions
-        [N, 3], angstrom.
-    cell
-        Completed cell.
-    src, dst, images
-        [E], [E] and [E, 3], the edges.
-
-    Returns
-    -------
-    ndarray
-        [E], ``|pos[dst] + images @ cell - pos[src]|``, angstrom.
-    """
-    i, j, k = np.ascontiguousarray(images.T, dtype=np.float64)
-    columns = np.ascontiguousarray(positions.T)
-    squares = np.zeros(len(src))
-    for coordinate, (a, b, c) in zip(columns, cell.matrix.T.tolist(), strict=True):
-        component = coordinate.take(dst) - coordinate.take(src) + (i * a + j * b + k * c)
-        squares += component * component
-    return np.sqrt(squares)
-
-
-def with_exact_lengths(positions: NDArray[np.float64], cell: Cell, edges: Edges) -> Edges:
-    """Return the edges with lengths from `edge_lengths`, which are the same for an edge and its reverse."""
-    return edges._replace(distances=edge_lengths(positions, cell, edges.src, edges.dst, edges.images))
-
-
-def _check_coincident(
-    positions: NDArray[np.float64],
-    cell: Cell,
-    src: NDArray[np.int64],
-    dst: NDArray[np.int64],
-    images: NDArray[np.floating[Any]],
-) -> None:
-    other = np.flatnonzero((src != dst) | images.any(axis=1))
-    if other.size:
-        first = min(other.tolist(), key=lambda edge: (src[edge], dst[edge]))
-        one, two, edge = int(src[first]), int(dst[first]), slice(first, first + 1)
-        distance = edge_lengths(positions, cell, src[edge], dst[edge], images[edge])[0]
-        raise ValueError(
-            f"atoms {one} and {two} are in one place, at {positions[one].round(4).tolist()} "
-            f"({distance:.1e} angstrom apart, periodic images included); remove one of them"
-        )
 
 
 def wrap(

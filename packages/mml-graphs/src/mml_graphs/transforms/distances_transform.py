@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.edges import graph_parts
+from mml_graphs.graph_parts import graph_parts
 from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.transforms._arrays import positions

@@ -11,16 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mml_graphs._optional import optional_module
-from mml_graphs.neighbors.dense import count_candidates, dense_neighbors
+from mml_graphs.neighbors.dense import DENSE_ATOMS, count_candidates, dense_neighbors, is_dense
 from mml_graphs.neighbors.lattice import Cell, Pbc
 
 BACKENDS = ("auto", "numpy", "pymatgen", "vesin", "ase")
 
-# Measured on one core (benchmarks/graphs.py): pymatgen's search is the fastest up to 2e5 atoms. (From 1e5
-# atoms on, vesin's search is as fast, but sorting its pairs takes as long again.) However, from 24 to 400
-# atoms of a common density, at 4 to 8 angstrom, computing all distances at once is faster.
-DENSE_FROM, DENSE_TO = 10_000, 500_000  # distances
-DENSE_ATOMS = 16
 # pymatgen's search lists 27 neighbors of each cube between its outermost atoms. This many cubes take 100 MB.
 MOST_CUBES = 500_000
 
@@ -45,15 +40,12 @@ def choose_backend(positions: NDArray[np.float64], cell: Cell, radius: float) ->
         ``"pymatgen"`` for most structures, ``"numpy"`` for structures of tens to hundreds of atoms,
         ``"vesin"`` for very sparse structures.
     """
+    # Measured on one core (benchmarks/graphs.py): except for dense structures, pymatgen's search is the
+    # fastest up to 2e5 atoms. (From 1e5 atoms on, vesin's is as fast, but sorting its pairs takes as long.)
     num_atoms = len(positions)
     if num_atoms >= DENSE_ATOMS and is_dense(num_atoms, count_candidates(num_atoms, cell, radius)):
         return "numpy"
     return "vesin" if _too_many_cubes(positions, max(radius, 1.0)) else "pymatgen"
-
-
-def is_dense(num_atoms: int, num_candidates: float) -> bool:
-    """Return whether computing all distances at once is the fastest search for this number of candidates."""
-    return num_atoms >= DENSE_ATOMS and DENSE_FROM <= num_candidates <= DENSE_TO
 
 
 def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
