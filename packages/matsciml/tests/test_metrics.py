@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matsciml.report.metrics import Classification, Regression
@@ -8,7 +8,6 @@ from matsciml.report.metrics import Classification, Regression
 values = arrays(np.float64, 12, elements=st.floats(-1e3, 1e3, width=32))
 
 
-@settings(max_examples=50, deadline=None)
 @given(values, values, st.floats(-10, 10))
 def test_regression_errors_against_their_definitions(predicted, target, baseline):
     errors = Regression("x", "eV", predicted, target, baseline).errors()
@@ -22,7 +21,6 @@ def test_regression_errors_against_their_definitions(predicted, target, baseline
     assert np.isnan(perfect["r2"]) or perfect["r2"] == 1
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
 def test_classification_errors_against_their_definitions(pairs):
     predicted, target = (np.array(column) for column in zip(*pairs, strict=True))

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matsciml.report.metrics import Classification, Regression
 from matsciml.report.predictions import PredictionCollector, PredictionWriter
@@ -27,7 +27,6 @@ def outputs(natoms, first=0, seed=0):
     return {"predictions": both(), "targets": both(), "natoms": torch.tensor(natoms), "sample_id": ids}
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=4))
 def test_collected_quantities_equal_those_of_one_big_batch(batches):
     collector = PredictionCollector()

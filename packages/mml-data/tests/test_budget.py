@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_data import LMDBDataset, MatSciMLDataModule, devset_path
 from mml_data.loading.budget import BudgetSampler, pack
@@ -15,7 +15,6 @@ def sampler(atoms, max_atoms=60, edges=None, max_edges=None, **options):
     return BudgetSampler(range(len(atoms)), sizes, budgets, **options)
 
 
-@settings(max_examples=60, deadline=None)
 @given(counts, st.integers(40, 90), st.integers(1, 4), st.booleans(), st.integers(0, 2), st.booleans())
 def test_ranks_read_everything_once_within_the_budgets(atoms, budget, ranks, shuffle, epoch, with_edges):
     edges = [3 * size + 1 for size in atoms]
@@ -40,7 +39,6 @@ def test_ranks_read_everything_once_within_the_budgets(atoms, budget, ranks, shu
                 assert sum(edges[index] for index in batch) <= 130
 
 
-@settings(max_examples=30, deadline=None)
 @given(counts, st.integers(0, 20))
 def test_all_epochs_have_as_many_batches_in_another_order(atoms, seed):
     one = sampler(atoms, seed=seed)

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mml_data import LMDBDataset, LMDBWriter
@@ -39,7 +39,6 @@ def test_a_sample_is_what_was_written(stored, samples):
         assert set(got) == {*given, "sample_id"}
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     pos=hnp.arrays(st.sampled_from(["float32", "float64"]), st.tuples(st.integers(1, 4), st.just(3)),
                    elements={"allow_nan": False, "allow_infinity": False}),

@@ -157,12 +157,12 @@ import_source(sys.argv[1], sys.argv[2], jobs=int(sys.argv[3]), resume=True, on_e
 """
 
 
-@settings(max_examples=5, deadline=None)
-@given(st.lists(st.integers(1, 9000), min_size=1, max_size=3), st.sampled_from([1, 1, 2]))
+@settings(max_examples=5)
+@given(st.lists(st.integers(1, 6000), min_size=1, max_size=3), st.sampled_from([1, 1, 2]))
 def test_an_import_that_is_killed_is_gone_on_with(tmp_path_factory, after, jobs):
     root = tmp_path_factory.mktemp("killed")
-    bad = tuple(range(13, 12000, 997))
-    source = write_lines(root / "in.jsonl", 12_000, bad=bad)
+    bad = tuple(range(13, 8000, 997))
+    source = write_lines(root / "in.jsonl", 8_000, bad=bad)
     for count in after:
         child = subprocess.Popen(
             [sys.executable, "-c", KILLED, str(source), str(root / "out"), str(jobs)],
@@ -180,7 +180,7 @@ def test_an_import_that_is_killed_is_gone_on_with(tmp_path_factory, after, jobs)
         import_source(source, root / "out", jobs=jobs, resume=True, on_error="skip")
     dataset = LMDBDataset(root / "out")
     dataset.verify()
-    assert energies(root / "out") == [index for index in range(12_000) if index not in bad]
+    assert energies(root / "out") == [index for index in range(8_000) if index not in bad]
     assert len((root / "out" / "errors.jsonl").read_text().splitlines()) == len(bad)
     assert dataset.manifest.source["skipped"] == len(bad)
     shutil.rmtree(root)
@@ -277,11 +277,11 @@ def run_ranks(root, size):
 
 def test_ranks_share_the_work(tmp_path):
     write_lines(tmp_path / "in.jsonl", 30)
-    for error, status in run_ranks(tmp_path, 3):
+    for error, status in run_ranks(tmp_path, 2):
         assert status == 0, error
     dataset = LMDBDataset(tmp_path / "out")
     dataset.verify()
-    assert len(dataset.manifest.shards) == 3
+    assert len(dataset.manifest.shards) == 2
     assert energies(tmp_path / "out") == list(range(30))
     import_source(tmp_path / "in.jsonl", tmp_path / "one" / "out", seed=1)
     assert (

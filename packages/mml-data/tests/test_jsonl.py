@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_data import LMDBDataset
 from mml_data.convert import import_source as import_jsonl
@@ -99,7 +99,6 @@ def structures(draw):
 
 
 class TestRoundTrip:
-    @settings(max_examples=25, deadline=None)
     @given(lines=st.lists(structures(), min_size=3, max_size=8), seed=st.integers(0, 99))
     def test_every_value_comes_back(self, tmp_path_factory, lines, seed):
         known = dict(lines[0]["targets"], magnetic=False, gap=0.5)

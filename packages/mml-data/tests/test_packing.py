@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_data import MatSciMLDataModule
 from mml_data.loading.packing import PackedBatch, PackingCollate, unpacked
@@ -44,7 +44,6 @@ def assert_same(left, right):
         assert left == right
 
 
-@settings(max_examples=60, deadline=None)
 @given(batches)
 def test_a_packed_batch_is_the_batch(batch):
     assert_same(batch, unpacked(PackedBatch.of(batch)))

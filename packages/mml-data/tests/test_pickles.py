@@ -8,7 +8,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mml_data.importers.pickles import Record, UnsafePickleError, fields, load_pickle
@@ -32,13 +32,11 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(plain, st.integers(0, 5))
 def test_plain_data_come_back(value, protocol):
     assert load_pickle(pickle.dumps(value, protocol)) == value
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     hnp.arrays(
         st.sampled_from(["f4", "f8", "i8", "u1", "?", ">f8", "U3", "S2"]),

@@ -2,7 +2,7 @@ import msgpack
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mml_data.store.records import ARRAY_DTYPES, decode_record, encode_record
@@ -48,7 +48,6 @@ def assert_same(left, right):
         assert left == right or (left != left and right != right)
 
 
-@settings(max_examples=50, deadline=None)
 @given(samples)
 def test_round_trip(sample):
     record = encode_record(sample)
@@ -56,7 +55,6 @@ def test_round_trip(sample):
     assert record == encode_record(sample)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(arrays, min_size=1, max_size=4))
 def test_arrays_are_aligned_writable_views_of_one_buffer(given_arrays):
     decoded = decode_record(encode_record({"pad": "x", "arrays": given_arrays}))["arrays"]

@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_data import LMDBDataset, LMDBWriter, split_dataset
 from mml_data.resplit import grouped_split
@@ -52,7 +52,6 @@ def test_groups_stay_together(copied, by):
     assert dataset.splits == {"train": 12, "test": 8}
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 12), min_size=30, max_size=120), st.integers(0, 99))
 def test_grouped_splits_are_disjoint_complete_and_near_their_shares(groups, seed):
     shares = {"train": 0.8, "val": 0.1, "test": 0.1}

@@ -2,12 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_data.loading.sampler import EpochSampler, epoch_order
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     size=st.integers(1, 60),
     ranks=st.integers(1, 5),

@@ -1,6 +1,6 @@
 import lmdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_data.store.shard_writer import ShardWriter
 from mml_data.store.shards import open_shard
@@ -10,7 +10,6 @@ def records(path):
     return [bytes(record) for _, record in open_shard(path).records()]
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.lists(st.binary(min_size=1, max_size=50), max_size=9), min_size=1, max_size=4),
     st.integers(1, 5),

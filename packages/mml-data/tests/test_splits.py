@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_data.store.splits import check_splits, random_split, read_numbers, write_split
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     size=st.integers(10, 200),
     val=st.floats(0.1, 0.4),

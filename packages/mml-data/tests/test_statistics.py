@@ -10,7 +10,6 @@ from hypothesis.extra import numpy as hnp
 from mml_data.store.statistics import DatasetStatistics, Moments
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         hnp.arrays("float64", hnp.array_shapes(max_dims=2, min_side=0), elements=st.floats(-1e6, 1e6)),
@@ -150,7 +149,7 @@ def test_samples_without_atoms_are_named():
         statistics([{"sample_id": "mine/3", "pos": 1}])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 39), max_size=4), st.integers(0, 5))
 def test_statistics_of_parts_merge_to_those_of_all(cuts, seed):
     rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_diagnostics.spikes.adam_trace import (
     AdamTrace,
@@ -38,7 +38,6 @@ def same(a, b):
     return (math.isnan(a) and math.isnan(b)) or a == pytest.approx(b, rel=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 999), st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(1, 14))
 def test_against_one_layer_at_a_time(seed, sizes, steps):
     trace = random_trace(seed, sizes, steps)

@@ -33,7 +33,6 @@ def random_series(seed, length, count):
     return torch.where(torch.arange(count) % 2 == 0, walks, walks.sin())
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 1000), st.integers(2, 40), st.integers(1, 5))
 def test_against_sums_written_out(seed, length, count):
     x = random_series(seed, length, count)
@@ -42,7 +41,6 @@ def test_against_sums_written_out(seed, length, count):
     assert torch.allclose(autocorrelation(x.float()).double(), torch.from_numpy(expected), atol=2e-5)
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     st.integers(0, 1000), st.integers(2, 40), st.floats(-1e3, 1e3), st.sampled_from([1e-15, -1e-3, 1.0, 1e15])
 )
@@ -96,7 +94,7 @@ def test_known_spectra():
     assert spectrum.correlation_time == 1
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(2, 20), st.integers(0, CHUNK + 5))
 def test_summary_is_mean_and_deviation_over_what_moves(seed, length, count):
     x = random_series(seed, length, count)

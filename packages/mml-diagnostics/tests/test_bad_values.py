@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_diagnostics.non_finite.bad_values import (
     bad_inputs,
@@ -16,7 +16,6 @@ from torch import nn
 VALUES = st.lists(st.sampled_from([0.0, 1.5, -2.0, torch.nan, torch.inf, -torch.inf]), min_size=1, max_size=6)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=4))
 def test_counts_zeroes_and_norms_agree(values):
     gradients = [torch.tensor(v) for v in values]

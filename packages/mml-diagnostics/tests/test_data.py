@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_diagnostics.batch_view import BatchView, view_batch
 from mml_diagnostics.checks.data import (
@@ -50,7 +50,6 @@ def test_fractional_structure_is_named(samples, view_of):
     assert "The 5 atoms of sample test/000004" in problem.message
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(3, 12), st.integers(0, 2**20), st.sampled_from([0.0, -0.5]))
 def test_any_three_atoms_in_a_unit_box_look_fractional(n, seed, shift):
     pos = torch.rand(n, 3, generator=torch.Generator().manual_seed(seed)) + shift

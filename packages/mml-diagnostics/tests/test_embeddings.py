@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_diagnostics.batch_view import view_batch
 from mml_diagnostics.checks.embeddings import (
@@ -26,7 +26,6 @@ def collapse(x, kinds=99):
     return collapsed_embeddings(x, "system", kinds)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(4, 40), st.integers(2, 40), st.integers(0, 2**20))
 def test_random_embeddings_are_healthy(rows, dims, seed):
     x = healthy(rows, dims, seed)
@@ -94,7 +93,6 @@ def test_too_little_to_tell(shape):
     assert collapse(torch.ones(8, 8), kinds=1) == []
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 8))
 def test_effective_rank_of_equal_directions_is_their_number(rank):
     x = torch.zeros(16, 8, dtype=torch.float64)

@@ -4,14 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_diagnostics.finding import Finding, FindingLog, Problem, write_findings
 
 PROBLEM = Problem("check", "warning", "seen", "do", where="here")
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40), st.integers(0, 99)), max_size=80))
 def test_every_sight_is_counted_once(sights):
     log = FindingLog(max_places=5)

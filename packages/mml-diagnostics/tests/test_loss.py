@@ -2,12 +2,11 @@
 
 import math
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_diagnostics.checks.loss import loss_not_falling
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.floats(0.5, 0.99), st.integers(1, 60), st.floats(1e-3, 1e3))
 def test_a_loss_that_falls_is_healthy(factor, length, start):
     assert loss_not_falling([start * factor**i for i in range(length)]) == []

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_diagnostics.spikes.parameter_sample import ParameterSample, SeriesBuffer
 from torch import nn
@@ -19,7 +19,6 @@ def taken(sample, tensors):
     return torch.cat([p.detach().float() for p in parts]) if parts else torch.empty(0)
 
 
-@settings(deadline=None, max_examples=60)
 @given(SHAPES, st.sampled_from([1e-6, 0.05, 0.3, 1.0]), st.integers(0, 5))
 def test_sizes_elements_and_repeats(shapes, fraction, seed):
     named = make(shapes)
@@ -68,7 +67,6 @@ def test_positions_and_views_name_the_same_elements():
         assert torch.equal(p.detach().flatten()[sample.positions(i)], sample.view(i, p).detach())
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 6), st.integers(0, 20))
 def test_the_last_rows_in_order(length, count):
     buffer = SeriesBuffer(length, 2)

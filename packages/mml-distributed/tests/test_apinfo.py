@@ -82,7 +82,7 @@ def test_pals_with_pmix_says_how_many_ranks_there_are_and_where_rank_zero_is(tmp
             assert rendezvous(launch, {}) == ("x1000", derive_port("6d1f0c5e"))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=300), length=st.integers(0, 400))
 def test_whatever_is_in_the_file_nothing_but_a_warning_comes_of_it(tmp_path, data, length):
     place = {"PALS_RANKID": "1", "PALS_LOCAL_RANKID": "1", "PALS_NODEID": "0"}

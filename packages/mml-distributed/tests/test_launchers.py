@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_distributed.launchers import expand_tasks_per_node, first_node, read_launch
 
@@ -68,7 +68,6 @@ name_parts = st.lists(st.tuples(st.text("abn-", max_size=3), st.integers(0, 99))
 
 
 @given(parts=name_parts, width=st.integers(1, 4), more=st.sampled_from(["", "-120", ",200", "-120,150"]))
-@settings(max_examples=50, deadline=None)
 def test_the_first_node_of_slurms_short_form(parts, width, more):
     plain = "".join(f"{letters}{number:0{width}}" for letters, number in parts)
     short = "".join(f"{letters}[{number:0{width}}{more}]" for letters, number in parts)
@@ -92,7 +91,6 @@ not_integers = st.text(st.characters(blacklist_characters="\0"), max_size=6).fil
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(value=not_integers, data=st.data())
 def test_a_number_that_is_none_is_named(value, data):
     env = {"PMI_RANK": "0", "PMI_SIZE": "2", "MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "2"}
@@ -101,7 +99,6 @@ def test_a_number_that_is_none_is_named(value, data):
         read_launch({**env, name: value}, [])
 
 
-@settings(max_examples=50, deadline=None)
 @given(rank=st.integers(-3, 8), size=st.integers(-1, 6))
 def test_ranks_are_below_the_size_and_nothing_else_passes(rank, size):
     env = {"PMI_RANK": str(rank), "PMI_SIZE": str(size), "MPI_LOCALRANKID": "0"}
@@ -114,7 +111,6 @@ def test_ranks_are_below_the_size_and_nothing_else_passes(rank, size):
             read_launch(env, [])
 
 
-@settings(max_examples=50, deadline=None)
 @given(runs=st.lists(st.tuples(st.integers(1, 99), st.integers(1, 4)), min_size=1, max_size=5))
 def test_slurms_short_form_expands_to_what_it_was_made_of(runs):
     text = ",".join(f"{count}(x{times})" if times > 1 else f"{count}" for count, times in runs)

@@ -92,7 +92,7 @@ def test_every_rank_hears_what_rank_zero_says(proxy):
     assert hydra.said[-1] == "finalize"
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nodes=st.lists(st.sampled_from(["b" * 63, "b" * 64, "a"]), min_size=1, max_size=5))
 def test_nodes_are_numbered_by_their_first_rank(proxy, nodes):
     hydra, ranks = proxy(len(nodes)), len(nodes)

@@ -3,7 +3,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_distributed import rendezvous as module
 from mml_distributed.ancestry import Process
@@ -78,7 +78,6 @@ def test_a_port_that_is_none_is_refused(recorded, port):
         rendezvous(launch, {"MASTER_PORT": port})
 
 
-@settings(max_examples=50, deadline=None)
 @given(job=st.text())
 def test_ports_are_stable_and_in_range(job):
     assert derive_port(job) == derive_port(job)

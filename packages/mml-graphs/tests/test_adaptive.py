@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_graphs.neighbors import adaptive
 from mml_graphs.neighbors.adaptive import adaptive_edges, first_step, nearest_distances
@@ -31,7 +31,6 @@ def stepwise(crystal, cutoff):
     crystal=crystals(min_length=3.0).filter(lambda c: any(c.pbc) or len(c.positions) > 1),
     cutoff=st.floats(0.3, 4.0),
 )
-@settings(max_examples=40, deadline=None)
 def test_equals_stepwise_growth(few, crystal, cutoff):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adaptive, "FEW", few)  # 0: never estimate, grow only
@@ -107,7 +106,6 @@ def test_a_periodic_structure_still_has_to_be_within_reach():
 
 
 @given(st.floats(0.01, 120), st.floats(0.01, 120))
-@settings(max_examples=50, deadline=None)
 def test_first_step(cutoff, needed):
     step = first_step(cutoff, needed)
     if needed <= cutoff:
@@ -120,7 +118,6 @@ def test_first_step(cutoff, needed):
 
 
 @given(crystals(min_length=3.0).filter(lambda c: any(c.pbc) or len(c.positions) > 1))
-@settings(max_examples=60, deadline=None)
 def test_nearest_distances(crystal):
     cell = complete_cell(crystal.cell, crystal.pbc)
     found = nearest_distances(crystal.positions, cell, np.arange(len(crystal.positions)))

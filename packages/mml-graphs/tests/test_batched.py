@@ -14,7 +14,7 @@ from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 ALL, NONE = (True, True, True), (False, False, False)
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 cutoffs = st.integers(2, 24).map(lambda n: n / 4)
 batches = st.lists(crystals(), min_size=1, max_size=4)
 
@@ -84,14 +84,13 @@ def test_agrees_with_find_edges_on_what_is_stored(structures, cutoff, dtype):
 
 
 @given(structure=crystals(max_atoms=2, min_length=1.0, max_length=2.0))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_agrees_with_the_oracle_far_above_the_cell(structure):
     edges = periodic_edges_batch(*tensors([structure]), 5.25)
     assert_same_edges(plain(edges), brute_force_edges(*structure, 5.25))
 
 
 @given(data=st.data(), structure=crystals(max_atoms=2), cutoff=st.integers(4, 12).map(lambda n: n / 4))
-@settings(max_examples=25, deadline=None)
 def test_binned_structures_agree_with_find_edges(data, structure, cutoff):
     """Supercells have enough atoms for bins; skewed, mixed pbc, and some atoms moved by lattice vectors."""
     repeats = np.array(data.draw(st.permutations([7, 4, 3])))

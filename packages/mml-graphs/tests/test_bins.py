@@ -16,7 +16,7 @@ def test_expand_repeats_row_numbers(counts):
     assert row.dtype == within.dtype == torch.int32
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(scale=st.floats(0.5, 40.0), num_atoms=st.sampled_from([1, 47, 48, 5000]))
 def test_bins_are_used_where_they_leave_most_atoms_out(scale, num_atoms):
     cell = torch.eye(3, dtype=torch.float64)[None] * scale

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_graphs import (
     PeriodicPropertiesTransform,
@@ -42,7 +42,6 @@ def make(crystal, index, library="pyg"):
 
 
 @given(several=st.lists(crystals(), min_size=1, max_size=4))
-@settings(max_examples=25, deadline=None)
 def test_a_batch_equals_its_parts(library, several):
     samples = [make(crystal, index, library) for index, crystal in enumerate(several)]
     batch = collate_samples(samples)

@@ -56,7 +56,6 @@ def _fills(edges, num_atoms, pbc, m):
 
 @pytest.mark.parametrize("most", [None, 0])
 @given(crystal=small, cutoff=st.floats(0.5, 5.0))
-@settings(max_examples=40, deadline=None)
 def test_equals_stepwise_growth(most, crystal, cutoff):
     num_atoms = len(crystal.positions)
     cell = complete_cell(crystal.cell, crystal.pbc)
@@ -78,7 +77,6 @@ def test_equals_stepwise_growth(most, crystal, cutoff):
 
 
 @given(crystal=small, data=st.data())
-@settings(max_examples=60, deadline=None)
 def test_does_not_depend_on_orientation_origin_order_of_atoms_wrapping_or_choice_of_cell(crystal, data):
     num_atoms, pbc = len(crystal.positions), np.array(crystal.pbc)
     whole = st.integers(-2, 2)
@@ -97,7 +95,6 @@ def test_does_not_depend_on_orientation_origin_order_of_atoms_wrapping_or_choice
 
 
 @given(crystal=small, multiples=st.tuples(*[st.integers(1, 3)] * 3))
-@settings(max_examples=40, deadline=None)
 def test_a_supercell_needs_the_same_length(crystal, multiples):
     counts = np.where(crystal.pbc, multiples, 1)
     copies = np.indices(counts).reshape(3, -1).T @ crystal.cell
@@ -108,7 +105,7 @@ def test_a_supercell_needs_the_same_length(crystal, multiples):
 
 
 @given(crystal=crystals(max_atoms=3, min_length=3.0, pbc=ALL))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_niggli_cell_needs_the_same_length(crystal):
     niggli = Lattice(crystal.cell).get_niggli_reduced_lattice()
     _, turn, _ = niggli.find_mapping(Lattice(crystal.cell), ltol=1e-6, atol=1e-4)
@@ -194,7 +191,7 @@ def test_edges_that_other_options_take_away_or_add_do_not_count():
 
 
 @given(crystal=small)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_graph_takes_at_least_the_cutoff_that_the_atoms_take(crystal):
     atoms = PeriodicPropertiesTransform(1.0, adaptive_cutoff=True)(crystal.sample())
     assert graph_transform(1.0)(crystal.sample())["cutoff_radius"] >= atoms["cutoff_radius"]
@@ -238,7 +235,6 @@ def test_of_many_atoms_it_is_not_said_what_they_would_need(monkeypatch):
 
 
 @given(crystal=small)
-@settings(max_examples=60, deadline=None)
 def test_the_distance_that_is_said_is_the_one_that_is_needed(crystal):
     cell, needed = complete_cell(crystal.cell, crystal.pbc), length_of(*crystal)
     assume(needed > 1.0)

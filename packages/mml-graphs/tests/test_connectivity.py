@@ -60,7 +60,7 @@ def walk(edges, num_atoms):
 
 
 @given(nets())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_connects_where_all_atoms_are_reached_and_the_minors_of_cycles_have_no_common_divisor(drawn):
     edges, num_atoms, pbc = drawn
     expected = math.inf
@@ -77,7 +77,6 @@ def test_connects_where_all_atoms_are_reached_and_the_minors_of_cycles_have_no_c
 
 
 @given(crystal=small, radii=st.lists(st.floats(0.5, 12.0), min_size=1, max_size=3).map(sorted))
-@settings(max_examples=60, deadline=None)
 def test_what_connects_goes_on_connecting_and_steps_add_up(crystal, radii):
     num_atoms, pbc = len(crystal.positions), crystal.pbc
     grown, _ = connected_edges(crystal.positions, complete_cell(crystal.cell, pbc), 2.0, "auto")

@@ -6,7 +6,7 @@ from mml_graphs.libraries.graph_libraries import batch, build, take_apart, unbat
 from mml_graphs.testing import assert_same_edges, assert_same_graph, crystals, graphs_alike
 from torch_geometric.data import Batch, Data
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 @given(graphs=graphs_alike())

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_graphs.neighbors import dense
 from mml_graphs.neighbors.edges import Edges
@@ -17,7 +17,6 @@ def as_edges(found, cell):
 
 
 @given(crystal=crystals(), cutoff=cutoffs, block=st.integers(1, 400))
-@settings(max_examples=60, deadline=None)
 def test_blocks_of_any_size_give_the_same_pairs(crystal, cutoff, block):
     cell = complete_cell(crystal.cell, crystal.pbc)
     positions, _ = wrap(crystal.positions, cell)

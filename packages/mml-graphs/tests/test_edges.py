@@ -14,7 +14,7 @@ from mml_graphs.neighbors.find_edges import find_edges
 from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 ALL = (True, True, True)
 
 

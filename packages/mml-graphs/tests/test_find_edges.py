@@ -13,7 +13,7 @@ BACKENDS = ["numpy", "pymatgen", "vesin", "ase"]
 ALL = (True, True, True)
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 cutoffs = st.integers(2, 24).map(lambda n: n / 4)
 
 
@@ -39,7 +39,7 @@ def test_agrees_with_the_oracle(backend, crystal, cutoff):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(crystal=crystals(max_atoms=2, min_length=1.0, max_length=2.0, pbc=ALL))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_agrees_with_the_oracle_far_above_the_cell(backend, crystal):
     assert_same_edges(find_edges(*crystal, 5.25, backend), brute_force_edges(*crystal, 5.25))
 

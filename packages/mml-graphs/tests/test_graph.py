@@ -13,7 +13,7 @@ from mml_graphs.libraries.graph_libraries import batch, build, count_nodes, take
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import assert_same_edges, assert_same_graph, brute_force_edges, crystals
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 PERIODIC = PeriodicPropertiesTransform(4.0, on_isolated="allow")
 MOLECULE = {
     "atomic_numbers": [8, 1, 1],

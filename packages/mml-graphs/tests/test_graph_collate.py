@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_graphs import (
     GraphCollate,
@@ -12,7 +12,7 @@ from mml_graphs import (
     PointCloudToGraphTransform,
     collate_samples,
 )
-from mml_graphs.batches import graph_collate
+from mml_graphs.batches import batch_edges
 from mml_graphs.testing import assert_same_edges, crystals
 from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
@@ -79,7 +79,6 @@ options = st.fixed_dictionaries(
 
 
 @given(some=st.lists(crystals(), min_size=1, max_size=4), options=options)
-@settings(max_examples=50, deadline=None)
 def test_the_batch_is_that_of_the_transforms_one_by_one(some, options):
     neighbors = PeriodicPropertiesTransform(**{**options, "adaptive_cutoff": False})
     if options["adaptive_cutoff"] and all(any(crystal.pbc) for crystal in some):
@@ -108,7 +107,7 @@ def random_sample(num_atoms, seed, **keys):
 @pytest.mark.parametrize("adaptive_cutoff", [False, True])
 def test_structures_of_all_sizes_in_any_order(monkeypatch, portion, adaptive_cutoff):
     for name in ("SMALL_CANDIDATES", "DENSE_CANDIDATES"):
-        monkeypatch.setattr(graph_collate, name, portion)
+        monkeypatch.setattr(batch_edges, name, portion)
     neighbors = PeriodicPropertiesTransform(6.0, adaptive_cutoff=adaptive_cutoff, on_isolated="allow")
     graph = PointCloudToGraphTransform("pyg")
     lonely = {"atomic_numbers": np.array([2, 2]), "pos": np.array([[0.0] * 3, [8.0] * 3])}

@@ -9,7 +9,7 @@ from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.testing import assert_same_graph, graphs_alike
 from torch_geometric.data import Batch, Data, HeteroData
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 def pair(**whole):

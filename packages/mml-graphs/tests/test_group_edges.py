@@ -53,7 +53,7 @@ def parts(group, starts):
 
 @both_ways
 @given(some=st.lists(crystals(), min_size=1, max_size=5), cutoff=cutoffs)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_edges_of_each_structure_are_those_of_the_oracle(find_group, some, cutoff):
     structures = joined(*some)
     found = find_group(structures, cutoff)
@@ -74,7 +74,6 @@ def test_the_edges_of_each_structure_are_those_of_the_oracle(find_group, some, c
 
 @both_ways
 @given(some=st.lists(crystals(), min_size=1, max_size=3), cutoff=cutoffs)
-@settings(max_examples=40, deadline=None)
 def test_unit_offsets_are_the_edges_in_fractional_coordinates(find_group, some, cutoff):
     structures = joined(*some)
     found = find_group(structures, cutoff)

@@ -3,7 +3,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_graphs.neighbors.lattice import cell_from_parameters, complete_cell, invert_cells, reduced_cell
 from mml_graphs.testing import crystals
@@ -13,7 +13,6 @@ NONE = (False, False, False)
 
 
 @given(crystals(max_atoms=1))
-@settings(max_examples=25, deadline=None)
 def test_the_inverse_inverts_and_a_good_cell_stays(crystal):
     cell = complete_cell(crystal.cell, crystal.pbc)
     np.testing.assert_array_equal(cell.matrix, crystal.cell)
@@ -21,7 +20,6 @@ def test_the_inverse_inverts_and_a_good_cell_stays(crystal):
 
 
 @given(st.lists(crystals(max_atoms=1), min_size=1, max_size=5))
-@settings(max_examples=25, deadline=None)
 def test_many_cells_are_inverted_as_one_by_one(some):
     inverses = invert_cells(np.array([crystal.cell for crystal in some]))
     expected = [complete_cell(crystal.cell, crystal.pbc).inverse for crystal in some]
@@ -30,7 +28,6 @@ def test_many_cells_are_inverted_as_one_by_one(some):
 
 
 @given(crystals(max_atoms=1), st.lists(st.tuples(*[st.integers(-9, 9)] * 3), max_size=4))
-@settings(max_examples=60, deadline=None)
 def test_a_reduced_cell_has_the_same_lattice_and_its_shortest_vectors(crystal, shears):
     periodic = np.array(crystal.pbc)
     matrix = crystal.cell.copy()
@@ -106,7 +103,6 @@ def test_a_flat_cell_is_not_one_without_volume():
     st.tuples(*[st.floats(1, 20)] * 3),
     st.tuples(*[st.floats(60, 115)] * 3),
 )
-@settings(max_examples=25, deadline=None)
 def test_parameters_give_the_vectors_that_pymatgen_gives(lengths, degrees):
     from pymatgen.core import Lattice
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_graphs import Edges, periodic_edges_batch
 from mml_graphs.device.nvalchemi import is_installed
@@ -22,7 +22,6 @@ def found(edges):
     cutoff=st.integers(2, 24).map(lambda n: n / 4),
     shuffle=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
 def test_same_edges_as_torch(structures, cutoff, shuffle):
     pos = torch.tensor(np.concatenate([s.positions for s in structures]), device=DEVICE)
     # One structure without atoms, in the middle.

@@ -13,7 +13,7 @@ from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 from pymatgen.core import Lattice, Structure
 
-quick = settings(max_examples=30, deadline=None)
+quick = settings(max_examples=30)
 transforms = st.builds(
     PeriodicPropertiesTransform,
     cutoff_radius=st.sampled_from([2.0, 4.0]),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_graphs.batches.structures import join_structures, may_be_fractional, read_plain
 from mml_graphs.neighbors.lattice import complete_cell
@@ -25,7 +25,6 @@ def assert_same(one, other):
 
 
 @given(some=st.lists(crystals(), min_size=1, max_size=4), as_tensor=st.booleans())
-@settings(max_examples=50, deadline=None)
 def test_reading_all_at_once_is_reading_one_by_one(some, as_tensor):
     samples = []
     for crystal in some:
@@ -49,7 +48,6 @@ def test_structures_of_pymatgen_are_read_at_once_too():
 
 
 @given(some=st.lists(crystals(), min_size=1, max_size=5), data=st.data())
-@settings(max_examples=50, deadline=None)
 def test_some_of_the_structures_are_themselves(some, data):
     samples = [crystal.sample() for crystal in some]
     members = data.draw(st.lists(st.sampled_from(range(len(some))), min_size=1, unique=True).map(sorted))

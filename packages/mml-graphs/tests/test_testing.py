@@ -41,7 +41,7 @@ def flatness(cell):
 
 
 def test_crystals_reach_the_corners():
-    few = settings(max_examples=500, deadline=None)
+    few = settings(max_examples=500)
     find(crystals(), lambda c: np.linalg.det(c.cell) < 0, settings=few)
     find(crystals(), lambda c: sum(c.pbc) == 2, settings=few)
     find(crystals(), lambda c: not any(c.pbc), settings=few)
@@ -50,7 +50,6 @@ def test_crystals_reach_the_corners():
 
 
 @given(crystals())
-@settings(max_examples=25, deadline=None)
 def test_a_crystal_makes_a_sample(crystal):
     sample = crystal.sample(sample_id="a")
     assert sample["atomic_numbers"].shape == (len(crystal.positions),)
@@ -91,7 +90,7 @@ def test_differences_are_told(actual, message):
 
 
 def test_graphs_reach_the_corners():
-    few = settings(max_examples=500, deadline=None)
+    few = settings(max_examples=500)
     for corner in (
         lambda graph: graph.num_edges == 0,
         lambda graph: graph.num_nodes == 1,

@@ -7,7 +7,7 @@ from mml_graphs.device.triangular import turn, wrap
 from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.testing import crystals
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 def turned(positions, cell, pbc, radius=3.0):

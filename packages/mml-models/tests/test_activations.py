@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_models.activations import ShiftedSoftplus, SiLU, activation_class
 from torch import nn
@@ -26,7 +26,6 @@ def shifted_softplus(x):
 OURS = {"silu": (SiLU(), nn.SiLU()), "shifted softplus": (ShiftedSoftplus(), shifted_softplus)}
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(sorted(OURS)), st.lists(st.floats(-50, 50), min_size=1, max_size=5))
 def test_values_and_derivatives_are_those_of_torch(name, numbers):
     ours, reference = OURS[name]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_models.testing import Crystal, crystal_batch, random_crystal, supercell
 from mml_models.testing.crystals import neighbours
@@ -16,7 +16,6 @@ def test_neighbours_of_a_cubic_crystal_are_its_shells():
         assert neighbours(cubic, radius)[0].shape[1] == count
 
 
-@settings(max_examples=25, deadline=None)
 @given(crystals, st.integers(0, 1000))
 def test_every_neighbour_is_found_that_a_far_larger_search_finds(crystal, seed):
     images = torch.randint(-2, 3, crystal.pos.shape, generator=torch.Generator().manual_seed(seed)).double()
@@ -34,7 +33,6 @@ def test_every_neighbour_is_found_that_a_far_larger_search_finds(crystal, seed):
     ) == len(found)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 4))
 def test_a_random_crystal_keeps_atoms_apart_and_comes_again(seed, num_atoms):
     crystal = random_crystal(seed, num_atoms)

@@ -31,7 +31,7 @@ def small(**options):
 
 @pytest.mark.parametrize("name", [name for name in CHECKS if name != "compiled_second_derivatives"])
 def test_passes_the_suite(name):
-    @settings(max_examples=1 if name == "compile" else 5, deadline=None)
+    @settings(max_examples=1 if name == "compile" else 5)
     @given(crystals, st.integers(0, 1000))
     def check(crystal, seed):
         CHECKS[name](encoder, crystal, CUTOFF, seed)

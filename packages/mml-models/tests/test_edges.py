@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_models.batch import AtomGraph, read_graph
 from mml_models.edges import (
@@ -27,7 +27,6 @@ def line(*x, dtype=torch.float64):
     return AtomGraph(structure + 1, pos, index, None, structure, 1)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 4))
 def test_vectors_include_offsets_and_end_at_the_cutoff(seed, num_atoms):
     graph = read_graph(crystal_batch([random_crystal(seed, num_atoms)], 5.0))

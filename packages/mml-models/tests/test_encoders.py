@@ -51,7 +51,7 @@ def small(encoder, **options):
     [(x, name) for x in SIZES for name in CHECKS if name not in {*COMPILED, *NOT_CLAIMED.get(x, ())}],
 )
 def test_passes_the_suite(encoder, name):
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(crystals, st.integers(0, 1000))
     def check(crystal, seed):
         CHECKS[name](made, crystal, CUTOFF, seed)

@@ -38,7 +38,7 @@ def encoder():
 
 @pytest.mark.parametrize("name", sorted(set(CHECKS) - NOT_CLAIMED))
 def test_passes_the_suite(name, encoder):
-    @settings(max_examples=2, deadline=None)
+    @settings(max_examples=2)
     @given(st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 3)), st.integers(0, 1000))
     def check(crystal, seed):
         CHECKS[name](encoder, crystal, CUTOFF, seed)

@@ -49,7 +49,7 @@ def test_passes_the_suite(name, kind):
         CHECKS[name](small(kind).double(), random_crystal(2), CUTOFF, 0)
         return
 
-    @settings(max_examples=1 if name == "compile" else 2, deadline=None)
+    @settings(max_examples=1 if name == "compile" else 2)
     @given(st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 3)), st.integers(0, 1000))
     def check(crystal, seed):
         CHECKS[name](encoder, crystal, CUTOFF, seed)

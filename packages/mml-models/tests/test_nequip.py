@@ -29,7 +29,7 @@ def test_passes_the_suite(name, kind):
     if name in NOT_CLAIMED[kind]:
         pytest.skip("not claimed")
 
-    @settings(max_examples=2, deadline=None)
+    @settings(max_examples=2)
     @given(st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 3)), st.integers(0, 1000))
     def check(crystal, seed):
         CHECKS[name](encoder, crystal, CUTOFF, seed)

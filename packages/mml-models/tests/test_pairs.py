@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_models.batch import AtomGraph, read_graph
 from mml_models.edges import Edges, edges_within
@@ -23,7 +23,6 @@ def taken(edges, kept):
 crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(crystals, min_size=1, max_size=3), st.sampled_from([torch.float32, torch.float64]), st.randoms()
 )

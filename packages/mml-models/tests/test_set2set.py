@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_models.set2set import Set2Set
 
@@ -22,7 +22,6 @@ def sets(seed, sizes):
     return members[order], owner[order], weights[order]
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 5), min_size=1, max_size=4), st.integers(1, 3))
 def test_it_is_the_formula_set_by_set(seed, sizes, num_steps):
     read = reader(num_steps)

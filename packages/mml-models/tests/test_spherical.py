@@ -34,7 +34,6 @@ def test_zeros_are_the_first_zeros():
         assert (np.diff(np.sign(spherical_bessel(order, grid))) != 0).sum() == len(row)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(2, 7), st.integers(1, 6), st.floats(0.0, 1.0))
 def test_the_basis_is_the_scaled_functions(num_spherical, num_radial, x):
     found = SphericalBessel(num_spherical, num_radial)(torch.tensor([x], dtype=torch.float64))
@@ -48,7 +47,7 @@ def test_the_basis_is_the_scaled_functions(num_spherical, num_radial, x):
     np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-10)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(2, 6), st.integers(1, 5))
 def test_functions_of_one_order_are_orthonormal(num_spherical, num_radial):
     """With the volume element: the integral of x^2 f_m(x) f_n(x) from 0 to 1."""

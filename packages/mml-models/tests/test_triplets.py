@@ -26,7 +26,7 @@ def by_brute_force(edges):
     return found
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 3)), min_size=1, max_size=2))
 def test_are_those_that_brute_force_finds_in_any_order_of_edges(crystals):
     graph = read_graph(crystal_batch(crystals, CUTOFF))

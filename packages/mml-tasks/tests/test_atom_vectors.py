@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_tasks import GradFreeForceRegressionTask
 from mml_tasks.tasks.atom_vectors import AtomVectorTask, at_least_single
@@ -35,7 +35,6 @@ def test_each_vector_has_a_head_of_its_own():
     assert not torch.allclose(outputs["force"], outputs["spin"])
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 1000),
     axis=st.tuples(*[st.floats(-1, 1)] * 3),

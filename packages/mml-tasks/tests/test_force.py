@@ -28,7 +28,7 @@ def three_structures(seed: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.
     return [random_structure(seed + index, atoms) for index, atoms in enumerate((3, 1, 5))]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), step=st.integers(0, 26))
 def test_forces_are_the_finite_difference_of_the_energy(seed, step):
     """For periodic, oblique cells, in a batch; neighbours are searched anew for every displacement."""
@@ -47,7 +47,7 @@ def test_forces_are_the_finite_difference_of_the_energy(seed, step):
     assert forces.abs().max() > 1e-3
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), i=st.integers(0, 2), j=st.integers(0, 2))
 def test_stress_is_the_strain_derivative_per_volume_with_the_sign_of_ase(seed, i, j):
     """sigma = dE/dstrain / V: positive where the energy grows as the crystal is stretched."""
@@ -66,7 +66,7 @@ def test_stress_is_the_strain_derivative_per_volume_with_the_sign_of_ase(seed, i
     assert stress.shape == (3, 3, 3)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000))
 def test_a_supercell_has_twice_the_energy_and_the_same_forces_and_stress(seed):
     task = make_task(seed, compute_stress=True)

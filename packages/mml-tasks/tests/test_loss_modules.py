@@ -23,7 +23,7 @@ def vectors(seed: int, rows: int, scale: float = 1.0) -> tuple[torch.Tensor, tor
     return output * scale, target * scale
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=seeds, rows=st.integers(1, 9))
 def test_the_norm_loss_is_the_mean_length_and_does_not_depend_on_the_axes(seed, rows):
     output, target = vectors(seed, rows)
@@ -39,7 +39,7 @@ def test_the_norm_loss_has_a_gradient_at_zero():
     assert torch.equal(output.grad, torch.zeros(2, 3))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=seeds, structures=st.integers(1, 9))
 def test_losses_per_atom_divide_the_error_of_each_structure(seed, structures):
     generator = torch.Generator().manual_seed(seed)
@@ -62,7 +62,6 @@ def huber(error: float, delta: float) -> float:
     return error**2 / 2 if abs(error) <= delta else delta * (abs(error) - delta / 2)
 
 
-@settings(max_examples=30, deadline=None)
 @given(seed=seeds, rows=st.integers(1, 8), delta=st.floats(0.01, 2.0))
 def test_the_conditional_huber_loss_is_that_of_mace(seed, rows, delta):
     """By the definition, row by row: the regime is decided by the reference force in eV/angstrom."""
@@ -98,7 +97,6 @@ def test_bad_numbers_of_the_conditional_huber_loss_are_refused(arguments, messag
         ConditionalHuberLoss(**arguments)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     seed=seeds,
     rows=st.integers(1, 30),

@@ -28,9 +28,7 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader, IterableDataset
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-many_runs = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+many_runs = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 BY_STEP = CosineScalingSchedule("energy", 1.0, 10.0, "step")
 BY_EPOCH = LinearScalingSchedule("force", 5.0, 0, "epoch")

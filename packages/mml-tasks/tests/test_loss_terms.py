@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_tasks import AtomWeightedL1, ConditionalHuberLoss, L2NormLoss
 from mml_tasks.losses.loss_terms import IGNORED, LossTerms, combine, labelled, loss_terms
@@ -21,7 +21,6 @@ def mean(terms: LossTerms) -> torch.Tensor:
     return combine({"x": terms})[0]["x"]
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     rows=st.integers(1, 9),
@@ -46,7 +45,6 @@ def test_missing_rows_count_as_if_they_were_not_there(seed, rows, loss, share):
     torch.testing.assert_close(gradient, wanted)
 
 
-@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), cut=st.integers(1, 8), loss=st.sampled_from([*ELEMENTWISE, *ROWWISE]))
 def test_sums_and_weights_of_parts_are_those_of_the_whole(seed, cut, loss):
     generator = torch.Generator().manual_seed(seed)
@@ -66,7 +64,6 @@ def test_single_components_may_be_missing():
     assert (terms.total.item(), terms.weight.item()) == (pytest.approx(12**0.5), 1.0)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     weighted=st.booleans(),

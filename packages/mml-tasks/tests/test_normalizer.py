@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_tasks import Normalizer
 from mml_tasks.normalization.normalizer import Normalizers
@@ -12,7 +12,6 @@ from torch import nn
 moderate = st.floats(-1e3, 1e3)
 
 
-@settings(max_examples=50, deadline=None)
 @given(mean=moderate, std=st.floats(1e-2, 1e3), per_atom=st.booleans(), values=st.lists(moderate, min_size=1))
 def test_norm_and_denorm_are_inverse(mean, std, per_atom, values):
     normalizer = Normalizer(mean, std, per_atom).double()
@@ -45,7 +44,6 @@ def test_the_checkpoint_restores_all_numbers_and_the_flag():
     assert "per_atom=True" in repr(restored)
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     shape=st.sampled_from([(3,), (3, 3), (6,)]),
     kind=st.sampled_from(["both", "mean", "std"]),
@@ -65,7 +63,6 @@ def test_arrays_normalise_each_component(shape, kind, seed):
     torch.testing.assert_close(restored.double().norm(x), normalizer.norm(x))
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     references=st.dictionaries(st.integers(1, 118), moderate, min_size=1, max_size=5),
     std=st.floats(1e-2, 1e3),

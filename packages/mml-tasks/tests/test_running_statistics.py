@@ -1,14 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_tasks.normalization.running_statistics import Moments, ReferenceFit, TargetStatistics
 
 numbers = st.floats(-1e6, 1e6)
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     blocks=st.lists(st.lists(numbers, max_size=6), min_size=1, max_size=6).filter(any), cut=st.integers(0, 6)
 )
@@ -40,7 +39,6 @@ def structures(seed: int, count: int, elements: list[int]) -> tuple[torch.Tensor
     return composition, -100 * torch.rand(count, generator=generator, dtype=torch.float64)
 
 
-@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 30), kinds=st.integers(1, 5), cut=st.integers(0, 30))
 def test_references_are_the_least_squares_of_smallest_norm(seed, count, kinds, cut):
     """Against numpy, which works on the structures and not on sums over them; also where they are too few."""

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-runs = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+runs = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 losses = st.floats(0, 100).map(lambda loss: round(loss, 9))  # none so small that scaling loses it
 pairs = st.lists(st.tuples(losses, losses), min_size=2, max_size=5)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_tasks import ForceRegressionTask, UncertaintyLoss, UncertaintyWeighting
 from mml_tasks.testing import ToyEncoder
@@ -18,7 +18,6 @@ KEYS = ["energy", "force"]
 # ---------------------------------------------------------------- the formula
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(0.01, 100), min_size=3, max_size=3), st.lists(st.floats(-3, 3), min_size=3, max_size=3)
 )
@@ -37,7 +36,6 @@ def test_the_sum_is_the_papers(losses, log_variances):
     assert loss.weights()["c"] == pytest.approx(0.5 * sigma[2] ** -2, rel=1e-5)
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 100), st.floats(0.01, 100))
 def test_at_the_minimum_the_variance_is_the_mean_squared_error(error, entropy):
     loss = UncertaintyLoss(["energy", "label"], ["label"]).double()

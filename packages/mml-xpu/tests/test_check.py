@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_xpu import check
 
@@ -10,7 +10,6 @@ CPU = torch.device("cpu")
 numbers = st.floats(-1e3, 1e3).filter(lambda x: abs(x) > 1e-3)
 
 
-@settings(max_examples=30, deadline=None)
 @given(values=st.lists(numbers, min_size=1, max_size=6), factor=st.floats(0.5, 2.0))
 def test_the_difference_is_relative_to_the_largest_number(values, factor):
     expected = torch.tensor(values, dtype=torch.float64)

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_xpu.checkpoints import RNG_KEY, on_cpu
 
@@ -19,7 +19,6 @@ containers = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(value=containers)
 def test_what_holds_no_tensor_of_an_xpu_is_returned_itself(value):
     assert on_cpu(value) is value

@@ -7,7 +7,6 @@ from mml_xpu.devices import device_count, parse_devices, why_none
 counts = st.integers(1, 9)
 
 
-@settings(max_examples=40, deadline=None)
 @given(count=counts, data=st.data())
 def test_every_spelling_of_a_selection_gives_the_same_indices(count, data):
     indices = data.draw(
@@ -21,13 +20,12 @@ def test_every_spelling_of_a_selection_gives_the_same_indices(count, data):
 
 
 @given(count=counts)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_minus_one_and_auto_are_all_devices(count):
     for everything in (-1, "-1", "auto"):
         assert parse_devices(everything, count) == list(range(count))
 
 
-@settings(max_examples=25, deadline=None)
 @given(count=counts, beyond=st.integers(0, 5))
 def test_a_device_that_does_not_exist_is_named(count, beyond):
     for devices in ([count + beyond], f"{count + beyond},"):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mml_xpu import tiles
 from mml_xpu.tiles import Card, half_idle, hierarchy, places, read_cards
@@ -37,7 +37,6 @@ def test_cards_are_read_from_linux(tmp_path):
     assert read_cards(tmp_path / "nothing") == []
 
 
-@settings(max_examples=40, deadline=None)
 @given(cards=machines)
 def test_flat_devices_are_the_tiles_and_composite_devices_the_cards(cards):
     tiles_of = {card: card.tiles for card in cards}
@@ -51,7 +50,6 @@ def test_flat_devices_are_the_tiles_and_composite_devices_the_cards(cards):
     assert places(cards, sum(tiles_of.values()) + 1, {}) is None
 
 
-@settings(max_examples=60, deadline=None)
 @given(cards=machines, data=st.data())
 def test_a_card_is_named_exactly_where_a_part_of_it_is_used(cards, data):
     found = places(cards, sum(card.tiles for card in cards), {tiles.HIERARCHY: "COMBINED"})

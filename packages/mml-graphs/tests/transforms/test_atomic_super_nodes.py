@@ -7,7 +7,7 @@ from mml_graphs.graph import PointCloudToGraphTransform
 from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.transforms import AtomicSuperNodes, GraphSuperNodes, RemoveTagZeroNodes
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 @given(data=st.data(), first=st.booleans())

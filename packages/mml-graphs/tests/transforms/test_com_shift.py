@@ -14,7 +14,7 @@ from mml_graphs.transforms import COMShift
 from mml_graphs.transforms._masses import atomic_masses
 from pymatgen.core import Element
 
-quick = settings(max_examples=30, deadline=None)
+quick = settings(max_examples=30)
 
 
 @given(crystal=crystals(), data=st.data())

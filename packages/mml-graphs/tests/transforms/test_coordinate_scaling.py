@@ -12,7 +12,7 @@ from mml_graphs.testing import assert_same_edges, crystals
 from mml_graphs.transforms import CoordinateScaling
 from pymatgen.core import Lattice, Structure
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 BOHR = 1 / 0.529177210544  # per angstrom, CODATA 2022
 
 

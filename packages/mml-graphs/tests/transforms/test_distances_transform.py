@@ -12,7 +12,7 @@ from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import crystals
 from mml_graphs.transforms import DistancesTransform
 
-quick = settings(max_examples=30, deadline=None)
+quick = settings(max_examples=30)
 
 
 @given(crystal=crystals(), data=st.data())

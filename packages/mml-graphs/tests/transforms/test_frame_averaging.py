@@ -20,7 +20,7 @@ from mml_graphs.transforms._frames import find_frames
 from mml_graphs.transforms._rotation import random_rotation
 from scipy.spatial.transform import Rotation
 
-laws = settings(max_examples=60, deadline=None)
+laws = settings(max_examples=60)
 DATA = Path(__file__).parents[4].parent / "shared" / "data"
 METHODS = ["all", "det", "se3-all", "se3-det"]
 CHIRAL = torch.tensor([[0.0, 0, 0], [1.1, 0, 0], [0, 1.7, 0], [0, 0, 2.9]], dtype=torch.float64)
@@ -153,7 +153,7 @@ DEGENERATE = {
 @given(seed=st.integers(0, 10**6), reflect=st.booleans(), data=st.data())
 @pytest.mark.parametrize("name", list(DEGENERATE))
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_coinciding_moments_leave_the_average_of_a_structure_invariant(name, method, seed, reflect, data):
     assume(not (reflect and method.startswith("se3")))
     numbers, pos, cell = DEGENERATE[name]

@@ -8,7 +8,7 @@ from mml_graphs.graph import PointCloudToGraphTransform
 from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.transforms import GraphReordering
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 CHAIN = {
     "atomic_numbers": [6] * 6,
     "pos": [[0.0, 0, 0], [3, 0, 0], [1, 0, 0], [4, 0, 0], [2, 0, 0], [5, 0, 0]],

@@ -10,7 +10,7 @@ from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.testing import brute_force_edges
 from mml_graphs.transforms import DistancesTransform, GraphSuperNodes, RemoveTagZeroNodes
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 SLAB = {
     "atomic_numbers": torch.tensor([29, 29, 8]),
     "pos": torch.tensor([[0.0, 0, 0], [0, 0, 2], [0, 0, 4]]),

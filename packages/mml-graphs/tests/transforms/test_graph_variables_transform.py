@@ -12,7 +12,7 @@ from mml_graphs.testing import brute_force_edges, crystals
 from mml_graphs.transforms import GraphVariablesTransform
 from mml_graphs.transforms._edge_geometry import nearest_images
 
-quick = settings(max_examples=30, deadline=None)
+quick = settings(max_examples=30)
 MASS = {1: 1.008, 8: 15.999, 29: 63.546}
 
 

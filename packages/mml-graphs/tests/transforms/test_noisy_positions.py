@@ -12,7 +12,7 @@ from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import crystals
 from mml_graphs.transforms import NoisyPositions
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 WATER = {
     "atomic_numbers": [8, 1, 1],
     "pos": [[0.0, 0.0, 0.0], [0.76, 0.59, 0.0], [-0.76, 0.59, 0.0]],

@@ -13,7 +13,7 @@ angle, length = st.floats(0.9, 2.2), st.floats(0.5, 60)
 
 
 @given(lengths=st.tuples(length, length, length), angles=st.tuples(angle, angle, angle))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_cell_is_pymatgens(lengths, angles):
     sample = {"lattice_params": torch.tensor([*lengths, *angles], dtype=torch.float64)}
     # The angles of a cell obey the triangle inequality on the sphere.
@@ -42,7 +42,6 @@ def test_where_parameters_may_be(given_as):
 
 
 @given(crystal=crystals())
-@settings(max_examples=40, deadline=None)
 def test_a_cell_that_is_there_keeps_its_orientation(crystal):
     lattice = Lattice(crystal.cell)
     sample = crystal.sample(lattice_params=[*lattice.abc, *np.radians(lattice.angles)])
