@@ -3,11 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mml_data.dataset import LMDBDataset
 from mml_data.store.manifest import Manifest
 from mml_data.store.writer import LMDBWriter
 
 if TYPE_CHECKING:
+    from mml_data.dataset import LMDBDataset
     from mml_data.devsets import devset_path
     from mml_data.loading.datamodule import MatSciMLDataModule
     from mml_data.loading.multi import MultiDataModule, MultiDataset
@@ -55,9 +55,10 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-# Import these lazily: reading and writing data sets does not need Lightning, which takes longer to import
-# than everything else together.
+# Import these lazily: writing and importing data sets needs neither torch nor Lightning, which take longer to
+# import than everything else together.
 _LATER = {
+    "LMDBDataset": "dataset",
     "MatSciMLDataModule": "loading.datamodule",
     "MultiDataModule": "loading.multi",
     "MultiDataset": "loading.multi",

@@ -1,9 +1,8 @@
 """Run work on all ranks of a distributed launch, or in a single process."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
-
-import torch.distributed as dist
 
 __all__ = ["Ranks"]
 
@@ -14,9 +13,11 @@ class Ranks:
     """Ranks of torch.distributed if it is initialized, otherwise a single rank."""
 
     def __init__(self) -> None:
-        shared = dist.is_available() and dist.is_initialized()
-        self.rank = dist.get_rank() if shared else 0
-        self.size = dist.get_world_size() if shared else 1
+        # A process that has not imported torch.distributed has not initialized it.
+        dist = sys.modules.get("torch.distributed")
+        shared = dist is not None and dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if dist is not None and shared else 0
+        self.size = dist.get_world_size() if dist is not None and shared else 1
 
     def each(self, work: Callable[[], Value]) -> list[Value]:
         """Call `work` on every rank and return the results of all ranks.
@@ -43,6 +44,8 @@ class Ranks:
     def _gathered(self, value: Any) -> list[Any]:
         if self.size == 1:
             return [value]
+        import torch.distributed as dist
+
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values

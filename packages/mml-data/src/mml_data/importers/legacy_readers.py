@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from mml_graphs import cell_from_parameters
 
 from mml_data.importers.ase_files import stress_matrix
 from mml_data.importers.pickles import fields
@@ -274,6 +273,8 @@ def _fractional(record: Fields, cell: np.ndarray) -> dict[str, Any]:
 
 def cell_from_lengths(lengths: list[float], angles: list[float]) -> np.ndarray:
     """Return lattice vectors as rows, [3, 3] in angstrom, from lengths in angstrom and angles in radians."""
+    from mml_graphs import cell_from_parameters  # imports torch, which other formats do not need
+
     return np.asarray(cell_from_parameters(np.array([*lengths, *angles])))
 
 

@@ -11,10 +11,12 @@ import datetime
 import io
 import pickle
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Record", "UnsafePickleError", "fields", "load_pickle"]
 
@@ -114,7 +116,7 @@ class _Unpickler(pickle.Unpickler):
         if function is not None:
             # A new function each time: a pickle can change attributes only of its own copy.
             return lambda *args: function(*args)
-        if module == "torch" and isinstance(dtype := _TORCH_DTYPES.get(name), torch.dtype):
+        if module == "torch" and (dtype := _torch_dtype(name)) is not None:
             return dtype
         if module.partition(".")[0] in _INERT:
             return self._records.setdefault((module, name), type(name, (Record,), {"__module__": module}))
@@ -128,11 +130,22 @@ class _Unpickler(pickle.Unpickler):
         raise UnsafePickleError(f"the pickle refers to something outside of it: {pid!r}")
 
 
+def _torch_dtype(name: str) -> "torch.dtype | None":
+    import torch
+
+    dtype = vars(torch).get(name)
+    return dtype if isinstance(dtype, torch.dtype) else None
+
+
 def _load_storage(data: bytes) -> Any:
+    import torch
+
     return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
 
 
-def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: Any) -> torch.Tensor:
+def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: Any) -> "torch.Tensor":
+    import torch
+
     numbers = torch.empty(0, dtype=storage.dtype)
     numbers.set_(storage)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
@@ -188,7 +201,7 @@ _PLAIN: dict[tuple[str, str], Any] = {
     },
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    ("torch", "Size"): torch.Size,
+    ("torch", "Size"): tuple,
 }
 _FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy.core.multiarray", "_reconstruct"): _empty_array,
@@ -201,4 +214,3 @@ _FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("copy_reg", "_reconstructor"): _reconstruct_object,
     ("copyreg", "__newobj__"): _new_object,
 }
-_TORCH_DTYPES = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}

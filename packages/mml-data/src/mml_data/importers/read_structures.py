@@ -8,7 +8,6 @@ from mml_data.importers.structure import to_sample
 from mml_data.importers.targets import TargetKinds
 from mml_data.importers.tree import open_source
 from mml_data.store.records import encode_record
-from mml_data.store.tensors import read_tensors
 
 __all__ = ["read_structures"]
 
@@ -37,6 +36,8 @@ def read_structures(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     ValueError, TypeError
         If a structure cannot be read. The message names the structure.
     """
+    from mml_data.store.tensors import read_tensors
+
     for part in open_source(path, targets=()).parts(1):
         for place, item in part.read():
             if isinstance(item, Exception):

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from mml_data.elements import SYMBOLS
 from mml_data.importers.pickles import Record, fields
 from mml_data.importers.targets import TargetKinds
 from mml_data.store.checks import check_sample
+from mml_data.tensor_type import is_tensor
 
 __all__ = ["atomic_number", "from_pymatgen", "from_structure_dict", "plain", "to_sample"]
 
@@ -120,7 +120,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, torch.Tensor):
+    if is_tensor(value):
         return value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
         return value if value.dtype.kind in "biuf" else value.tolist()
@@ -198,7 +198,7 @@ def _lattice(structure: Mapping[str, Any]) -> dict[str, Any]:
 def _array(structure: Mapping[str, Any], key: str) -> np.ndarray:
     value = structure[key]
     try:
-        array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.array(value)
+        array = value.detach().cpu().numpy() if is_tensor(value) else np.array(value)
     except ValueError as error:
         raise ValueError(f"{key!r} has rows of different lengths") from error
     if array.dtype.kind not in "iuf":

@@ -1,10 +1,11 @@
 """Run the parts of an import in this process or in several processes, with a common progress count."""
 
 import multiprocessing
-import time
+import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from threading import Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -23,6 +24,19 @@ _stop: Any = None
 def _set_up(done: Any, stop: Any) -> None:
     global _done, _stop
     _done, _stop = done, stop
+    Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    """Exit when the parent process is gone, so that a resumed import does not find another writer."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _ready() -> None:
+    """Do nothing."""
 
 
 def _write(writer: PartWriter) -> int:
@@ -49,7 +63,9 @@ class Workers:
 
     Notes
     -----
-    Processes are spawned, not forked, because a fork of a process that has used threads can hang.
+    Processes are spawned, not forked, because a fork of a process that has used threads can hang. A spawned
+    process imports this module and the main module of the program again. This module and the importers
+    therefore do not import torch, and a program should start its work under ``if __name__ == "__main__":``.
     """
 
     def __init__(self, jobs: int, report: Report) -> None:
@@ -64,6 +80,8 @@ class Workers:
             self._pool = ProcessPoolExecutor(
                 self.jobs, context, initializer=_set_up, initargs=(self._done, self._stop)
             )
+            for _ in range(self.jobs):
+                self._pool.submit(_ready)  # starts a process, which imports its modules in the meantime
         return self
 
     def __exit__(
@@ -81,11 +99,19 @@ class Workers:
         Exception
             If a part fails. The other parts are stopped, and the exception of the first failed part is
             raised.
+        RuntimeError
+            If a process ended unexpectedly.
         """
         if self._pool is None:
             return self._write_here(writers)
-        futures = [self._pool.submit(_write, writer) for writer in writers]
-        return self._wait(futures)
+        try:
+            return self._wait([self._pool.submit(_write, writer) for writer in writers])
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "A worker process ended without an error message. It may have been killed because memory ran "
+                "out (use fewer jobs), or it may have failed to start (see the output above; a script must "
+                "import under `if __name__ == '__main__':`)"
+            ) from error
 
     def summarize(self, works: Sequence[Callable[[], Value]]) -> Iterable[Value]:
         """Call functions and yield their results in order."""
@@ -103,18 +129,15 @@ class Workers:
 
     def _wait(self, futures: Sequence[Future[int]]) -> list[int]:
         reported = 0
-        while not all(future.done() for future in futures):
-            if any(future.done() and future.exception() is not None for future in futures):
+        pending: set[Future[int]] = set(futures)
+        while pending:
+            done, pending = wait(pending, _POLL, FIRST_EXCEPTION)
+            if any(future.exception() is not None for future in done):
                 self._stop.value = 1
             if self._done.value != reported:
                 reported = self._done.value
                 self.report(reported)
-            time.sleep(_POLL)
-        if self._done.value != reported:
-            self.report(self._done.value)
         errors = [error for future in futures if (error := future.exception()) is not None]
         for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
-            if isinstance(error, BrokenProcessPool):
-                raise RuntimeError("a process was killed from outside, perhaps as memory ran out") from error
             raise error
         return [future.result() for future in futures]

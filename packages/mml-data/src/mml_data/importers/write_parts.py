@@ -91,12 +91,13 @@ def write_parts(
             directory.publish()
 
     try:
-        place, parts, found, facts = ranks.first(begin)
-        writers = [
-            PartWriter(part, place / shard_name(number), found, on_error, compression)
-            for number, part in enumerate(parts)
-        ]
+        # The processes start while this process reads the source.
         with Workers(jobs, _reporter(progress)) as workers:
+            place, parts, found, facts = ranks.first(begin)
+            writers = [
+                PartWriter(part, place / shard_name(number), found, on_error, compression)
+                for number, part in enumerate(parts)
+            ]
             counts = ranks.each(lambda: workers.write(writers[ranks.rank :: ranks.size]))
             skipped = ranks.first(lambda: _join_errors(place, writers))
             facts = {**facts, **about} | ({"skipped": skipped} if skipped else {})

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
+
+from mml_data.tensor_type import is_tensor
 
 __all__ = ["GEOMETRY_KEYS", "check_sample"]
 
@@ -76,7 +77,7 @@ def _check_targets(targets: Any, natoms: int) -> None:
             raise TypeError(
                 f"target {name!r} is a {type(value).__name__}: give a number or an array, or leave it out"
             )
-        array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
+        array = np.asarray(value.detach().cpu() if is_tensor(value) else value)
         if array.ndim and array.shape[0] not in (1, natoms):
             raise ValueError(
                 f"target {name!r} is {list(array.shape)}: the first dimension must be {natoms} or 1"
@@ -86,7 +87,7 @@ def _check_targets(targets: Any, natoms: int) -> None:
 
 
 def _as_array(key: str, value: Any) -> np.ndarray:
-    if isinstance(value, torch.Tensor):
+    if is_tensor(value):
         value = value.detach().cpu().numpy()
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{key} must be an array or a tensor, this is a {type(value).__name__}")

@@ -19,11 +19,15 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 import numpy as np
-import torch
+
+from mml_data.tensor_type import is_tensor
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["ARRAY_DTYPES", "Layout", "decode_record", "encode_record", "open_record"]
 
@@ -241,7 +245,7 @@ class _Encoder:
             return self._array(value, key)
         if value is None or isinstance(value, (str, bytes, bool, float)):
             return _Plain(value)
-        if isinstance(value, torch.Tensor):
+        if is_tensor(value):
             return self._array(_tensor_to_numpy(value, key), key)
         if isinstance(value, np.generic):
             value = value.item()
@@ -279,7 +283,7 @@ class _Encoder:
         return [name, offset, *array.shape]
 
 
-def _tensor_to_numpy(tensor: torch.Tensor, key: str) -> np.ndarray:
+def _tensor_to_numpy(tensor: "torch.Tensor", key: str) -> np.ndarray:
     try:
         return tensor.detach().cpu().numpy()
     except (TypeError, RuntimeError) as error:
