@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -50,18 +51,20 @@ def fit(*arguments: str, name: str = "fit", quick: list[str] = QUICK) -> int:
     return main(["fit", "--name", name, *quick, *arguments])
 
 
-def mpiexec(ranks: int, *arguments: object, folder: Path = ROOT, deadline: float = 240) -> tuple[int, str]:
-    """Run Python on several ranks of the launcher beside it: exit status and output."""
-    launcher = Path(sys.executable).with_name("mpiexec")
-    if not launcher.exists():
-        pytest.fail(f"{launcher} is not there: `uv sync` installs it (mpich, in the group test)")
+def launch(*command: object, folder: Path = ROOT, deadline: float = 240) -> tuple[int, str]:
+    """Run a command line as a user does: exit status and output. At the deadline, kill it and fail.
+
+    Programs beside this Python come first, and variables of an outer launcher are left out.
+    """
     outer = ("MASTER_", "LOCAL_RANK", "PMI", "OMPI_COMM", "SLURM", "PALS", "HYDRA", "MPI_LOCAL", "NODE_RANK")
     env = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
     loopback = "lo" if sys.platform == "linux" else "lo0"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    env |= {"PATH": path, "GLOO_SOCKET_IFNAME": loopback, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [str(launcher), "-n", str(ranks), sys.executable, *map(str, arguments)],
+        [*map(str, command)],
         cwd=folder,
-        env=env | {"GLOO_SOCKET_IFNAME": loopback, "OMP_NUM_THREADS": "1"},
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -71,6 +74,16 @@ def mpiexec(ranks: int, *arguments: object, folder: Path = ROOT, deadline: float
     try:
         output, _ = process.communicate(timeout=deadline)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # its proxy then ends the ranks
-        pytest.fail(f"the job did not end within {deadline} s:\n{process.communicate()[0]}")
+        os.killpg(process.pid, signal.SIGKILL)  # the proxy of mpiexec then ends the ranks
+        pytest.fail(
+            f"{shlex.join(map(str, command))} did not end in {deadline} s:\n{process.communicate()[0]}"
+        )
     return process.returncode, output
+
+
+def mpiexec(ranks: int, *arguments: object, folder: Path = ROOT, deadline: float = 240) -> tuple[int, str]:
+    """Run Python on several ranks of the launcher beside it: exit status and output."""
+    launcher = Path(sys.executable).with_name("mpiexec")
+    if not launcher.exists():
+        pytest.fail(f"{launcher} is not installed: `uv sync` installs it (mpich, in the group test)")
+    return launch(launcher, "-n", ranks, sys.executable, *arguments, folder=folder, deadline=deadline)

@@ -4,45 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
-import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-from support import ROOT
+from support import ROOT, launch
 
 HERE = Path(__file__).parent
-BIN = Path(sys.executable).parent
 DEADLINE = 180  # seconds of a launch; a machine that others use takes long to start two ranks
 DEADLINE_OF_A_FIT = 60
 
 
-def launch(command: str, folder: Path, deadline: float = DEADLINE) -> str:
-    """Run a command line as a user does. At the deadline, kill the processes that are still running."""
-    outer = ("MASTER_", "LOCAL_RANK", "PMI", "OMPI_COMM", "SLURM", "PALS", "HYDRA", "MPI_LOCAL", "NODE_RANK")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
-    loopback = "lo" if sys.platform == "linux" else "lo0"
-    env |= {"PATH": f"{BIN}{os.pathsep}{env['PATH']}", "GLOO_SOCKET_IFNAME": loopback, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        shlex.split(command),
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=deadline)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        pytest.fail(f"`{command}` did not end within {deadline} s:\n{process.communicate()[0]}")
-    assert process.returncode == 0, output
+def run(command: str, folder: Path) -> str:
+    status, output = launch(*shlex.split(command), folder=folder, deadline=DEADLINE)
+    assert status == 0, output
     return output
 
 
@@ -50,7 +25,7 @@ def test_the_documented_command(tmp_path):
     documented = "mpirun -n 4 matsciml fit --trainer.strategy ddp_with_mpi --trainer.devices 4"
     assert documented in (ROOT / "docs" / "best-practices.md").read_text()
     two = documented.replace("4", "2")
-    launch(f"{two} --trainer.max_epochs 1 --trainer.accelerator cpu", tmp_path)
+    run(f"{two} --trainer.max_epochs 1 --trainer.accelerator cpu", tmp_path)
     assert (tmp_path / "runs").is_dir()
 
 
@@ -58,7 +33,7 @@ def test_torchrun_with_plain_ddp_and_tqdm(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launch(
+    run(
         f"python -m torch.distributed.run --nproc-per-node 2 --master-addr 127.0.0.1 --master-port {port} "
         "-m matsciml fit --trainer.strategy ddp --trainer.devices 2 --trainer.accelerator cpu "
         "--trainer.max_epochs 2 --trainer.limit_train_batches 4 --trainer.limit_val_batches 2 "
@@ -69,7 +44,7 @@ def test_torchrun_with_plain_ddp_and_tqdm(tmp_path):
 
 
 def test_every_task_and_callback(tmp_path):
-    output = launch(f"mpirun -n 2 python {HERE / 'rank_matrix.py'} {tmp_path} {DEADLINE_OF_A_FIT}", tmp_path)
+    output = run(f"mpirun -n 2 python {HERE / 'rank_matrix.py'} {tmp_path} {DEADLINE_OF_A_FIT}", tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first.keys() == second.keys()
     for name, metrics in first.items():
