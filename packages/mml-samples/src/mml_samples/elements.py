@@ -34,6 +34,7 @@ def atomic_number(element: str | int) -> int:
     number = int(text) if text.isdigit() else _NUMBERS.get(text, 0)
     if not 1 <= number < len(SYMBOLS):
         raise ValueError(
-            f"{element!r} is not a chemical element. Pass a symbol such as 'Al', or an atomic number from 1 to 118"
+            f"{element!r} is not a chemical element. Pass a symbol such as 'Al' or "
+            "an atomic number from 1 to 118"
         )
     return number

@@ -11,7 +11,10 @@ LATTICE_KEYS = ("lattice_params", "lattice_features")
 """Keys of the six lattice parameters, which are accepted instead of ``cell``."""
 
 GEOMETRY_KEYS = ("pos", "cell", *LATTICE_KEYS)
-"""Keys of coordinates and lattices. Their values must be finite, and keep the precision in which they are stored."""
+"""Keys of coordinates and lattices.
+
+Their values must be finite. They are read in the precision in which they are stored.
+"""
 
 EDGE_KEYS = ("src_nodes", "dst_nodes", "images", "offsets", "unit_offsets", "distances")
 """Keys of the arrays with one row per edge."""
