@@ -229,6 +229,7 @@ CONFIG = """
 dataset: null
 train_path: {path}
 batch_size: 3
+collate: plain
 val_split: 0.25
 test_split: {path}
 transforms:
@@ -262,7 +263,7 @@ def test_a_yaml_gives_transforms_and_splits(stored, tmp_path, cli):
         "PeriodicPropertiesTransform",
         "PointCloudToGraphTransform",
     ]
-    assert (data.batch_size, data.seed, data.val_split) == (4, 12, 0.25)
+    assert (data.batch_size, data.seed, data.val_split, data.collate) == (4, 12, 0.25, "plain")
     assert len(data.parts["test"]) == 20
     assert next(iter(data.train_dataloader()))["graph"].num_graphs == 4
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mml_data.dataset import LMDBDataset
 from mml_data.devsets import DEVSETS
+from mml_data.loading.collate import Collate, CollateOption, check_collate, choose_collate
 from mml_data.loading.loader import ResumableDataLoader, make_sampler
 from mml_data.loading.parts import Part, Parts, check_split_options, make_parts
 from mml_data.loading.resumable import ResumableDataModule
@@ -76,9 +77,13 @@ class MatSciMLDataModule(ResumableDataModule):
     transforms
         Callables from dict to dict. They are applied in order when a sample is read. The random numbers that
         they draw depend only on the seed, the epoch and the sample. In evaluation they are the same in every
-        epoch (see `mml_data.loading.seeded.SeededSamples`). If the last two transforms are
-        ``PeriodicPropertiesTransform`` and ``PointCloudToGraphTransform``, `mml_graphs.GraphCollate` creates
-        the batches, which gives the same result in less time.
+        epoch (see `mml_data.loading.seeded.SeededSamples`).
+    collate
+        How to create a batch. ``"plain"`` applies all transforms to each sample and joins the samples with
+        `mml_graphs.collate_samples`. ``"fused"`` applies the last two transforms to all samples of a batch
+        together with `mml_graphs.GraphCollate`, which gives the same batch in less time. They must be exactly
+        of the classes ``PeriodicPropertiesTransform`` and ``PointCloudToGraphTransform``, because a subclass
+        may behave differently. ``"auto"`` uses ``"fused"`` if the transforms allow it, otherwise ``"plain"``.
 
     Raises
     ------
@@ -103,6 +108,7 @@ class MatSciMLDataModule(ResumableDataModule):
         max_atoms: int | None = None,
         max_edges: int | None = None,
         transforms: list[Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+        collate: CollateOption = "auto",
     ) -> None:
         super().__init__(seed)
         if isinstance(dataset, str) and dataset in NAMED_DATASETS:
@@ -141,6 +147,8 @@ class MatSciMLDataModule(ResumableDataModule):
         self.max_atoms = max_atoms
         self.max_edges = max_edges
         self.transforms = list(transforms or [])
+        check_collate(collate, self.transforms)
+        self.collate: CollateOption = collate
         self._source: Dataset[Any] | None = None
         self._parts: Parts | None = None
         self._statistics: dict[str, Any] | None = None
@@ -328,23 +336,11 @@ class MatSciMLDataModule(ResumableDataModule):
         budgets = {"max_atoms": self.max_atoms, "max_edges": self.max_edges}
         return {name: budget for name, budget in budgets.items() if budget is not None}
 
-    def _batching(self, name: str) -> tuple[Part, Callable[[list[dict[str, Any]]], Any]]:
+    def _batching(self, name: str) -> tuple[Part, Collate]:
         """Return a part and a collate function that together apply all transforms."""
-        from mml_graphs import (
-            GraphCollate,
-            PeriodicPropertiesTransform,
-            PointCloudToGraphTransform,
-            collate_samples,
-        )
-
         part = self.parts[name]
-        last = part.transforms[-2:]
-        if [type(transform) for transform in last] == [
-            PeriodicPropertiesTransform,
-            PointCloudToGraphTransform,
-        ]:
-            return part.with_transforms(part.transforms[:-2]), GraphCollate(*last)  # type: ignore[arg-type]
-        return part, collate_samples
+        count, collate = choose_collate(self.collate, part.transforms)
+        return part.with_transforms(part.transforms[:count]), collate
 
     def _loader_options(self) -> dict[str, Any]:
         # Pass all options by keyword: Lightning re-creates loaders and fails on positional arguments.
