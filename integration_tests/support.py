@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import torch
 from matsciml.cli import main
+from mml_data import MatSciMLDataModule
+from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
+from mml_tasks import ForceRegressionTask
 from pytorch_lightning import Callback
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +42,20 @@ class SignalAtStep(Callback):
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         if trainer.global_step == self.step:
             os.kill(os.getpid(), self.signum)
+
+
+def make_task(**options: Any) -> ForceRegressionTask:
+    """Create a small task for energy and forces, the same at each call."""
+    torch.manual_seed(0)
+    encoder = {"hidden_dim": 16, "output_dim": 16, "num_conv": 1, "cutoff": 4.0}
+    arguments = {"normalize_kwargs": "auto", "lr": 1e-2} | options
+    return ForceRegressionTask(encoder_class="mml_models.SchNet", encoder_kwargs=encoder, **arguments)
+
+
+def make_data() -> MatSciMLDataModule:
+    """Create a data module of the embedded data set `emt`, with the edges that `make_task` needs."""
+    transforms = [PeriodicPropertiesTransform(4.0, adaptive_cutoff=True), PointCloudToGraphTransform("pyg")]
+    return MatSciMLDataModule("emt", batch_size=8, val_split=0.1, seed=0, transforms=transforms)
 
 
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:

@@ -7,42 +7,20 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from mml_data import MatSciMLDataModule
 from mml_diagnostics import ExponentialMovingAverageCallback
-from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 from mml_tasks import ForceRegressionTask
 from pytorch_lightning.callbacks import ModelCheckpoint
-from support import weights
+from support import make_data, make_task, weights
 
 DECAY = 0.9
-ENCODER = {"hidden_dim": 16, "output_dim": 16, "num_conv": 1, "cutoff": 4.0}
 STEPS = 4  # an epoch
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*smaller than the logging interval"),
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads only get in each other's way in models this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def make_task(**options: Any) -> ForceRegressionTask:
-    torch.manual_seed(0)
-    arguments = {"normalize_kwargs": "auto", "lr": 1e-2} | options
-    return ForceRegressionTask(encoder_class="mml_models.SchNet", encoder_kwargs=ENCODER, **arguments)
-
-
-def make_data() -> MatSciMLDataModule:
-    transforms = [PeriodicPropertiesTransform(4.0, adaptive_cutoff=True), PointCloudToGraphTransform("pyg")]
-    return MatSciMLDataModule("emt", batch_size=8, val_split=0.1, seed=0, transforms=transforms)
 
 
 class Record(pl.Callback):
