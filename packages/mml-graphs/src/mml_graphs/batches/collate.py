@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mml_graphs._labels import exact
-from mml_graphs.batches.padding import pad
+from mml_graphs.batches.padding import pad_key
 from mml_graphs.libraries import graph_libraries
 
 INDEX_KEYS = ("src_nodes", "dst_nodes")
@@ -65,21 +65,21 @@ def collate_samples(
     if not samples:
         raise ValueError("there are no samples to collate")
     names = [_name(sample, index) for index, sample in enumerate(samples)]
-    natoms = [_count_atoms(sample) for sample in samples]
-    for sample, name, count in zip(samples, names, natoms, strict=True):
+    counts = [_count_atoms(sample) for sample in samples]
+    for sample, name, count in zip(samples, names, counts, strict=True):
         if count is not None and int(sample.get("natoms", count)) != count:
             raise ValueError(f"'natoms' of {name} is {int(sample['natoms'])}, but it has {count} atoms")
     _check_same_keys(samples, names, "")
     special = _check_special_keys(samples[0], pad_keys, unpacked_keys)
-    batch: dict[str, Any] = {key: [sample[key] for sample in samples] for key in unpacked_keys}
+    packed = samples if not special else [_without(sample, special) for sample in samples]
+    batch = _collate(packed, names, counts, "")
+    if None not in counts and "natoms" not in special:
+        batch["natoms"] = torch.tensor(counts)
+    batch |= {key: [sample[key] for sample in samples] for key in unpacked_keys}
     for key in pad_keys:
-        batch |= _padded(key, [sample[key] for sample in samples], names)
+        batch |= pad_key(key, [sample[key] for sample in samples], names)
     if pad_keys:
         batch["mask"] = batch[f"{pad_keys[0]}_mask"]
-    packed = samples if not special else [_without(sample, special) for sample in samples]
-    batch |= _collate(packed, names, natoms, "")
-    if None not in natoms and "natoms" not in special:
-        batch["natoms"] = torch.tensor(natoms)
     return batch
 
 
@@ -110,29 +110,16 @@ def _check_special_keys(
     return special
 
 
-def _padded(key: str, values: list[Any], names: list[str]) -> dict[str, torch.Tensor]:
-    for value, name in zip(values, names, strict=True):
-        if _kind(value) != "array":
-            raise ValueError(
-                f"pad_keys has {key!r}, which is a {type(value).__name__} in {name}, not an array"
-            )
-    try:
-        padded, mask = pad([torch.as_tensor(value) for value in values])
-    except ValueError as error:
-        raise ValueError(f"pad_keys has {key!r}: {error}") from error
-    return {key: padded, f"{key}_mask": mask}
-
-
 def _without(sample: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in sample.items() if key not in keys}
 
 
 def _collate(
-    samples: Sequence[Mapping[str, Any]], names: list[str], natoms: list[int | None], within: str
+    samples: Sequence[Mapping[str, Any]], names: list[str], counts: list[int | None], within: str
 ) -> dict[str, Any]:
     _check_same_keys(samples, names, within)
     return {
-        key: _merge(key, [sample[key] for sample in samples], names, natoms, within) for key in samples[0]
+        key: _merge(key, [sample[key] for sample in samples], names, counts, within) for key in samples[0]
     }
 
 
@@ -148,7 +135,7 @@ def _check_same_keys(samples: Sequence[Mapping[str, Any]], names: list[str], wit
             )
 
 
-def _merge(key: str, values: list[Any], names: list[str], natoms: list[int | None], within: str) -> Any:
+def _merge(key: str, values: list[Any], names: list[str], counts: list[int | None], within: str) -> Any:
     path = within + str(key)
     if path == "target_types":
         for value, name in zip(values, names, strict=True):
@@ -170,13 +157,13 @@ def _merge(key: str, values: list[Any], names: list[str], natoms: list[int | Non
         except ValueError as error:
             raise ValueError(f"{path!r}: {error}") from error
     if kinds[0] == "dict" and path != "extra":
-        return _collate(values, names, natoms, path + ".")
+        return _collate(values, names, counts, path + ".")
     is_target = path.startswith("targets.")
     if kinds[0] == "number":
         return _numbers([exact(value) for value in values] if is_target else values)
     if kinds[0] == "array":
         tensors = [torch.as_tensor(value) for value in values]
-        return _arrays(path, [exact(each) for each in tensors] if is_target else tensors, names, natoms)
+        return _arrays(path, [exact(each) for each in tensors] if is_target else tensors, names, counts)
     return values
 
 
@@ -204,11 +191,11 @@ def _numbers(values: list[Any]) -> torch.Tensor:
 
 
 def _arrays(
-    path: str, tensors: list[torch.Tensor], names: list[str], natoms: list[int | None]
+    path: str, tensors: list[torch.Tensor], names: list[str], counts: list[int | None]
 ) -> torch.Tensor:
     if path in STRUCTURE_SHAPES:
         return _stacked(path, tensors, names)
-    for tensor, name, count in zip(tensors, names, natoms, strict=True):
+    for tensor, name, count in zip(tensors, names, counts, strict=True):
         if tensor.shape[1:] != tensors[0].shape[1:]:
             raise ValueError(
                 f"{path!r} has shape {list(tensors[0].shape)} in {names[0]} "
@@ -220,7 +207,7 @@ def _arrays(
                 "the first dimension of a target is 1 (per structure) or the number of atoms"
             )
     if path in INDEX_KEYS:
-        tensors = _shifted(path, tensors, names, natoms)
+        tensors = _shifted(path, tensors, names, counts)
     return torch.cat(tensors)
 
 
@@ -233,10 +220,10 @@ def _stacked(path: str, tensors: list[torch.Tensor], names: list[str]) -> torch.
 
 
 def _shifted(
-    path: str, tensors: list[torch.Tensor], names: list[str], natoms: list[int | None]
+    path: str, tensors: list[torch.Tensor], names: list[str], counts: list[int | None]
 ) -> list[torch.Tensor]:
     shifted, start = [], 0
-    for tensor, name, count in zip(tensors, names, natoms, strict=True):
+    for tensor, name, count in zip(tensors, names, counts, strict=True):
         if count is None:
             raise ValueError(
                 f"{name} has {path!r} but neither 'atomic_numbers' nor 'pos' to count its atoms by"
@@ -250,10 +237,10 @@ def _count_atoms(sample: Mapping[str, Any]) -> int | None:
     for key in ("atomic_numbers", "pos", "frac_coords"):
         if key in sample:
             return len(sample[key])
-    if graph_libraries.library_of(sample.get("graph")):
-        return graph_libraries.count_nodes(sample["graph"])
-    structure = sample.get("structure")
-    return None if structure is None else len(structure)
+    num_nodes = graph_libraries.count_nodes(sample.get("graph"))
+    if num_nodes is not None or sample.get("structure") is None:
+        return num_nodes
+    return len(sample["structure"])
 
 
 def _name(sample: Mapping[str, Any], index: int) -> str:

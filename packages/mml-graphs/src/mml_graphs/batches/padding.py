@@ -3,8 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+
+
+def pad_key(key: str, values: Sequence[Any], names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Pad the values of a key to a common size.
+
+    Parameters
+    ----------
+    key
+        Key that is named in messages.
+    values
+        B arrays, see `pad`.
+    names
+        Names of the B samples for error messages.
+
+    Returns
+    -------
+    dict
+        The padded arrays under the key, and the mask under ``KEY_mask``.
+
+    Raises
+    ------
+    ValueError
+        If a value is not an array, or the arrays cannot be padded to a common size.
+    """
+    for value, name in zip(values, names, strict=True):
+        if not (isinstance(value, (torch.Tensor, np.ndarray)) and value.ndim):
+            raise ValueError(
+                f"pad_keys contains {key!r}, but {key!r} of {name} is of type {type(value).__name__}, expected an array"
+            )
+    try:
+        padded, mask = pad([torch.as_tensor(value) for value in values])
+    except ValueError as error:
+        raise ValueError(f"{key!r} of pad_keys: {error}") from error
+    return {key: padded, f"{key}_mask": mask}
 
 
 def pad(arrays: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,11 +70,11 @@ def pad(arrays: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     for array in arrays:
         if array.ndim != first.ndim or (array.ndim > 1 and array.shape[-1] != first.shape[-1]):
             raise ValueError(
-                f"shapes {list(first.shape)} and {list(array.shape)} cannot be padded to one; "
-                "the number of dimensions and the last one of several must agree"
+                f"arrays of shapes {list(first.shape)} and {list(array.shape)} cannot be padded to a common "
+                "shape; their numbers of dimensions and their last dimensions must be equal"
             )
     if first.ndim == 0:
-        raise ValueError("numbers cannot be padded, only arrays")
+        raise ValueError("cannot pad numbers, expected arrays")
     num_padded = max(1, first.ndim - 1)
     sizes = [max(array.shape[axis] for array in arrays) for axis in range(num_padded)]
     dtype = arrays[0].dtype

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -11,11 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from mml_graphs.neighbors.lattice import Cell, Pbc, invert_cells
+from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.sample import LATTICE_KEYS, Structure, is_finite, is_known_element
-from mml_graphs.sample_tensors import Arrays
+from mml_graphs.sample_tensors import ENDS, Arrays, copy_edges, empty_edges
 
 # If a sample has one of these keys, its ``structure`` only provides the missing ones.
 OTHER_FORMS = {"atomic_numbers", "pos", "frac_coords", "cell", "pbc", *LATTICE_KEYS}
+
+# Function that writes the edges of one or several structures to arrays from `empty_edges`.
+Writer = Callable[[Arrays], None]
 
 
 class Structures(NamedTuple):
@@ -104,7 +109,70 @@ class GroupEdges(NamedTuple):
 
     counts: list[int]
     settled: NDArray[np.bool_]
-    write: Callable[[Arrays], None]
+    write: Writer
+
+    def writers(self, members: Sequence[int], starts: Sequence[int]) -> dict[int, Writer]:
+        """Return functions that write the edges of the settled structures, with atoms counted from zero.
+
+        Parameters
+        ----------
+        members
+            [B], ascending indices of the structures in their batch.
+        starts
+            [B + 1], index of the first atom of each structure in the group.
+
+        Returns
+        -------
+        dict
+            Each function, by the index of its structure. If the structures are neighbors in the batch and
+            all are settled, one function writes the edges of all of them.
+        """
+        if members[-1] - members[0] == len(members) - 1 and self.settled.all():
+            return {members[0]: self.write}
+        arrays = empty_edges(sum(self.counts))
+        self.write(arrays)
+        writers: dict[int, Writer] = {}
+        first = 0
+        for index, is_settled, count, start in zip(
+            members, self.settled.tolist(), self.counts, starts, strict=False
+        ):
+            if is_settled:
+                part = {key: array[first : first + count] for key, array in arrays.items()}
+                for key in ENDS:
+                    part[key] -= start
+                writers[index] = partial(copy_edges, part)
+            first += count
+        return writers
+
+
+def read_structures(
+    samples: Sequence[Mapping[str, Any]], neighbors: PeriodicPropertiesTransform
+) -> Structures:
+    """Read the structures of one or more samples, together if their form allows it.
+
+    Parameters
+    ----------
+    samples
+        One or more samples. They are not changed.
+    neighbors
+        Transform whose options apply. It reads the samples one by one if it changes positions, or if a
+        structure is in another form than `read_plain` expects, could be fractional, or is invalid.
+
+    Returns
+    -------
+    Structures
+        Checked structures.
+
+    Raises
+    ------
+    ValueError
+        If a structure is invalid. The message begins with the sample's name.
+    """
+    if not neighbors.convert_to_unit_cell and neighbors.is_cartesian is not False:
+        structures = read_plain(samples)
+        if structures is not None and (neighbors.is_cartesian or not may_be_fractional(structures)):
+            return structures
+    return join_structures([neighbors.read(sample) for sample in samples])
 
 
 def join_structures(structures: Sequence[tuple[Structure, Cell]]) -> Structures:
@@ -137,47 +205,32 @@ def read_plain(samples: Sequence[Mapping[str, Any]]) -> Structures | None:
         ``None`` if the samples have to be read one by one, because a structure is in another form or is
         invalid.
     """
-    numbers, positions, cells, pbc = [], [], [], []
-    for sample in samples:
-        structure = None if sample.keys() & OTHER_FORMS else sample.get("structure")
-        try:
-            if structure is not None:
-                numbers.append(np.array(structure.atomic_numbers))
-                positions.append(structure.cart_coords)
-                cells.append(structure.lattice.matrix)
-                pbc.append(structure.lattice.pbc)
-                continue
-            numbers.append(_array(sample["atomic_numbers"]))
-            positions.append(_array(sample["pos"]))
-            cells.append(_array(sample["cell"]))
-        except (AttributeError, KeyError, TypeError):
-            return None
-        flags = sample.get("pbc")
-        pbc.append((True, True, True) if flags is None else flags)
-    counts = [len(one) for one in numbers]
-    if counts != [len(one) for one in positions] or not all(counts):
-        return None
-    if {one.shape for one in cells} not in ({(3, 3)}, {(1, 3, 3)}) or {one.ndim for one in numbers} != {1}:
-        return None
     try:
+        numbers, positions, cells, pbc = zip(*map(_plain_arrays, samples), strict=True)
+        counts = [len(one) for one in numbers]
+        is_matched = counts == [len(one) for one in positions] and all(counts)
+        is_shaped = {one.shape for one in cells} in ({(3, 3)}, {(1, 3, 3)}) and {
+            one.ndim for one in numbers
+        } == {1}
         all_numbers, all_positions = np.concatenate(numbers), np.concatenate(positions)
         all_cells, flags = np.concatenate(cells).reshape(-1, 3, 3), np.array(pbc, dtype=np.bool_)
-    except (TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    if (
-        all_numbers.dtype.kind not in "iu"
-        or all_positions.dtype.kind not in "fiu"
-        or all_cells.dtype.kind not in "fiu"
-        or all_positions.shape[1:] != (3,)
-        or flags.shape != (len(samples), 3)
+    if not (
+        is_matched
+        and is_shaped
+        and all_numbers.dtype.kind in "iu"
+        and all_positions.dtype.kind in "fiu"
+        and all_cells.dtype.kind in "fiu"
+        and all_positions.shape[1:] == (3,)
+        and flags.shape == (len(samples), 3)
     ):
         return None
     all_numbers = all_numbers.astype(np.int64, copy=False)
     all_positions = all_positions.astype(np.float64, copy=False)
     all_cells = all_cells.astype(np.float64, copy=False)
-    if not (is_known_element(all_numbers) and is_finite(all_positions) and is_finite(all_cells)):
-        return None
-    inverses = invert_cells(all_cells)
+    is_valid = is_known_element(all_numbers) and is_finite(all_positions) and is_finite(all_cells)
+    inverses = invert_cells(all_cells) if is_valid else None
     if inverses is None:
         return None
     starts = list(accumulate(counts, initial=0))
@@ -189,6 +242,21 @@ def may_be_fractional(structures: Structures) -> bool:
     outside = np.abs(structures.positions - 0.5).max(axis=1) > 0.5
     some_outside = np.logical_or.reduceat(outside, structures.starts[:-1])
     return not some_outside.all() and bool((np.array(structures.counts)[~some_outside] > 1).any())
+
+
+def _plain_arrays(sample: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Any]:
+    """Return atomic numbers, positions, cell and pbc as they are in a sample."""
+    structure = None if sample.keys() & OTHER_FORMS else sample.get("structure")
+    if structure is not None:
+        lattice = structure.lattice
+        return np.array(structure.atomic_numbers), structure.cart_coords, lattice.matrix, lattice.pbc
+    flags = sample.get("pbc")
+    return (
+        _array(sample["atomic_numbers"]),
+        _array(sample["pos"]),
+        _array(sample["cell"]),
+        (True, True, True) if flags is None else flags,
+    )
 
 
 def _array(value: Any) -> NDArray[Any]:

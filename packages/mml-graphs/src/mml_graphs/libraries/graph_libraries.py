@@ -49,9 +49,10 @@ def is_batch(graph: Any) -> bool:
     return _of(graph).is_batch(graph)
 
 
-def count_nodes(graph: Any) -> int:
-    """Return the number of nodes of a graph or a batch."""
-    return _of(graph).count_nodes(graph)
+def count_nodes(graph: Any) -> int | None:
+    """Return the number of nodes of a graph or a batch, or ``None`` for other objects."""
+    library = library_of(graph)
+    return None if library is None else _LIBRARIES[library].count_nodes(graph)
 
 
 def build(library: Library, data: GraphData) -> Any:
