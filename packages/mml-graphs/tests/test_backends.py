@@ -2,10 +2,10 @@ import sys
 
 import numpy as np
 import pytest
-from mml_graphs._optional import optional_module
 from mml_graphs.neighbors.backends import choose_backend
 from mml_graphs.neighbors.find_edges import find_edges
 from mml_graphs.neighbors.lattice import complete_cell
+from mml_samples import optional_module
 
 
 def test_auto_chooses_by_size():

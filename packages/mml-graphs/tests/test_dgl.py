@@ -4,10 +4,10 @@ import sys
 
 import pytest
 import torch
-from mml_graphs._optional import optional_module
 from mml_graphs.libraries import dgl as ours
 from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.libraries.import_dgl import import_dgl
+from mml_samples import optional_module
 
 
 def data(nodes=None, whole=None, num_nodes=2):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from mml_graphs._optional import optional_module
 from mml_graphs.graph import GraphToPointCloudTransform, PointCloudToGraphTransform
 from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.libraries.graph_libraries import batch, build, count_nodes, take_apart, unbatch
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import assert_same_edges, assert_same_graph, brute_force_edges, crystals
+from mml_samples import optional_module
 
 quick = settings(max_examples=25)
 PERIODIC = PeriodicPropertiesTransform(4.0, on_isolated="allow")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_graphs import _notices
 from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
+from mml_samples import forget_notices
 from pymatgen.core import Lattice, Structure
 
 quick = settings(max_examples=30)
@@ -178,8 +178,8 @@ def test_a_molecule_has_a_cell_of_zeros_and_no_images():
     torch.testing.assert_close(result["unit_offsets"].norm(dim=1), result["distances"])
 
 
-def test_isolated_atoms_are_counted_in_the_log(caplog, monkeypatch):
-    monkeypatch.setattr(_notices, "_seen", type(_notices._seen)())
+def test_isolated_atoms_are_counted_in_the_log(caplog):
+    forget_notices()
     transform = PeriodicPropertiesTransform(0.5)
     with caplog.at_level(logging.WARNING):
         for _ in range(12):
@@ -201,8 +201,8 @@ def test_isolated_atoms_are_an_error_or_allowed_where_asked(caplog):
     assert not caplog.messages
 
 
-def test_positions_that_look_fractional_are_mentioned_once(caplog, monkeypatch):
-    monkeypatch.setattr(_notices, "_seen", type(_notices._seen)())
+def test_positions_that_look_fractional_are_mentioned_once(caplog):
+    forget_notices()
     sample = {"atomic_numbers": [6, 6], "pos": [[0.0, 0, 0], [0.5, 0.5, 0.5]], "cell": np.eye(3) * 4}
     allow = {"on_isolated": "allow"}
     with caplog.at_level(logging.WARNING):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from mml_graphs.sample import read_structure, sample_name
+from mml_graphs.sample import read_structure
 from pymatgen.core import Lattice, Structure
 
 GOOD = {"atomic_numbers": [6, 8], "pos": [[0.0, 0, 0], [1, 1, 1]], "cell": (np.eye(3) * 4).tolist()}
@@ -63,11 +63,6 @@ def test_periodicity_defaults_to_whether_there_is_a_cell():
     assert read_structure(GOOD).pbc == (True, True, True)
     assert read_structure({key: GOOD[key] for key in ("atomic_numbers", "pos")}).pbc == (False, False, False)
     assert read_structure({**GOOD, "pbc": torch.tensor([[True, False, True]])}).pbc == (True, False, True)
-
-
-def test_sample_name():
-    assert sample_name({"sample_id": "emt/000007"}) == "sample 'emt/000007'"
-    assert sample_name({}) == "sample"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mml_samples import sample_name
 
 from mml_graphs._labels import exact
 from mml_graphs._repr import pasteable_repr
@@ -16,7 +17,6 @@ from mml_graphs.libraries.graph_data import EDGE_KEYS, GraphData
 from mml_graphs.libraries.graph_libraries import Library
 from mml_graphs.neighbors.find_edges import check_cutoff
 from mml_graphs.periodic import PeriodicPropertiesTransform
-from mml_graphs.sample import sample_name
 
 
 class PointCloudToGraphTransform:

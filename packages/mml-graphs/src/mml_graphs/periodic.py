@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+from mml_samples import sample_name, warn_counted, warn_once
 from numpy.typing import NDArray
 
-from mml_graphs._notices import counted, once
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.neighbors.adaptive import LIMIT, adaptive_edges, name_atoms
 from mml_graphs.neighbors.connected import connected_edges
@@ -23,7 +23,7 @@ from mml_graphs.neighbors.edges import (
 )
 from mml_graphs.neighbors.find_edges import check_backend, check_cutoff, search, wrap
 from mml_graphs.neighbors.lattice import Cell, complete_cell
-from mml_graphs.sample import Structure, read_structure, sample_name
+from mml_graphs.sample import Structure, read_structure
 from mml_graphs.sample_tensors import Arrays, as_tensors, edge_geometry, sample_arrays
 
 logger = logging.getLogger(__name__)
@@ -229,7 +229,7 @@ class PeriodicPropertiesTransform:
                 else "take a larger cutoff_radius, or adaptive_cutoff=True"
             )
             raise ValueError(f"{found}; {remedy}")
-        counted(logger, "samples with isolated atoms", f"{sample_name(sample)}: {found}")
+        warn_counted(logger, "samples with isolated atoms", f"{sample_name(sample)}: {found}")
 
     def __repr__(self) -> str:
         return pasteable_repr(self)
@@ -243,7 +243,7 @@ def _mention_fractional(sample: Mapping[str, Any], structure: Structure) -> None
     if structure.positions.min() < 0 or structure.positions.max() > 1:
         return
     if np.linalg.norm(structure.cell, axis=1).min() > 2:
-        once(
+        warn_once(
             logger,
             "fractional",
             f"{sample_name(sample)}: all of 'pos' lies in [0, 1] in a cell of several angstrom "

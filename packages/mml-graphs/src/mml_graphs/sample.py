@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mml_samples import LATTICE_KEYS
 from numpy.typing import NDArray
 
 from mml_graphs.neighbors.lattice import Pbc, cell_from_parameters, complete_cell
-
-LATTICE_KEYS = ("lattice_params", "lattice_features")
 
 
 class Structure(NamedTuple):
@@ -34,12 +33,6 @@ class Structure(NamedTuple):
     positions: NDArray[np.float64]
     cell: NDArray[np.float64] | None
     pbc: Pbc
-
-
-def sample_name(sample: Mapping[str, Any]) -> str:
-    """Return a name of the sample for error messages, with its ``sample_id`` if it has one."""
-    identifier = sample.get("sample_id")
-    return "sample" if identifier is None else f"sample {identifier!r}"
 
 
 def read_structure(sample: Mapping[str, Any], is_cartesian: bool | None = None) -> Structure:

@@ -1,7 +1,6 @@
 import json
 import logging
 import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from mml_graphs import _notices
 from mml_graphs.batches.collate import collate_samples
 from mml_graphs.graph import PointCloudToGraphTransform
 from mml_graphs.libraries.graph_libraries import take_apart, unbatch
@@ -18,6 +16,7 @@ from mml_graphs.testing import crystals
 from mml_graphs.transforms import FrameAveraging
 from mml_graphs.transforms._frames import find_frames
 from mml_graphs.transforms._rotation import random_rotation
+from mml_samples import forget_notices
 from scipy.spatial.transform import Rotation
 
 laws = settings(max_examples=60)
@@ -322,8 +321,8 @@ def test_random_rotations_are_uniform():
     assert abs(rotations.diagonal(dim1=1, dim2=2).sum(dim=1).mean()) < 0.06
 
 
-def test_coinciding_moments_are_said(caplog, monkeypatch):
-    monkeypatch.setattr(_notices, "_seen", Counter())
+def test_coinciding_moments_are_said(caplog):
+    forget_notices()
     with caplog.at_level(logging.WARNING, "mml_graphs"):
         FrameAveraging("3D", "all")(CUBIC)
     assert "sample 'iron': principal moments of the positions coincide" in caplog.text

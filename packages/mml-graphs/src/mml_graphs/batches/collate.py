@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mml_samples import sample_name
 
 from mml_graphs._labels import exact
 from mml_graphs.batches.padding import pad_key
@@ -64,7 +65,7 @@ def collate_samples(
     samples = list(samples)
     if not samples:
         raise ValueError("there are no samples to collate")
-    names = [_name(sample, index) for index, sample in enumerate(samples)]
+    names = [sample_name(sample, index) for index, sample in enumerate(samples)]
     counts = [_count_atoms(sample) for sample in samples]
     for sample, name, count in zip(samples, names, counts, strict=True):
         if count is not None and int(sample.get("natoms", count)) != count:
@@ -241,8 +242,3 @@ def _count_atoms(sample: Mapping[str, Any]) -> int | None:
     if num_nodes is not None or sample.get("structure") is None:
         return num_nodes
     return len(sample["structure"])
-
-
-def _name(sample: Mapping[str, Any], index: int) -> str:
-    identifier = sample.get("sample_id")
-    return f"sample {index} of the batch" if identifier is None else f"sample {identifier!r}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mml_samples import sample_name
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.batches.batch_edges import find_batch_edges
@@ -17,7 +18,6 @@ from mml_graphs.graph_parts import GRAPH_KEYS
 from mml_graphs.libraries.graph_data import EDGE_KEYS, GraphData, kind_by_name
 from mml_graphs.libraries.pyg import build_batch
 from mml_graphs.periodic import PeriodicPropertiesTransform
-from mml_graphs.sample import sample_name
 from mml_graphs.sample_tensors import ENDS
 
 # Keys that PeriodicPropertiesTransform writes. Values of a sample under these names are replaced.

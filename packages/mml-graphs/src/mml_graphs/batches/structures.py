@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mml_samples import LATTICE_KEYS
 from numpy.typing import NDArray
 
 from mml_graphs.neighbors.lattice import Cell, Pbc, invert_cells
 from mml_graphs.periodic import PeriodicPropertiesTransform
-from mml_graphs.sample import LATTICE_KEYS, Structure, is_finite, is_known_element
+from mml_graphs.sample import Structure, is_finite, is_known_element
 from mml_graphs.sample_tensors import ENDS, Arrays, copy_edges, empty_edges
 
 # If a sample has one of these keys, its ``structure`` only provides the missing ones.

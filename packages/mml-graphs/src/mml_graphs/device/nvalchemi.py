@@ -11,9 +11,9 @@ from functools import cache
 from importlib.util import find_spec
 
 import torch
+from mml_samples import optional_module
 from torch import Tensor
 
-from mml_graphs._optional import optional_module
 from mml_graphs.device.pair_images import Pairs, in_given_order
 from mml_graphs.device.triangular import Frame, Wrapped
 

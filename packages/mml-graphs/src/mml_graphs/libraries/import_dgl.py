@@ -15,7 +15,7 @@ import sys
 from functools import cache
 from types import ModuleType
 
-from mml_graphs._optional import optional_module
+from mml_samples import optional_module
 
 
 @cache

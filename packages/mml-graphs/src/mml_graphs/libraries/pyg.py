@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mml_graphs._optional import pyg_data
 from mml_graphs.libraries.graph_data import GraphData, Kind, join_ends, kind_by_name, kind_of
+from mml_graphs.libraries.import_pyg import pyg_data
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data

@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from mml_samples import optional_module
 from numpy.typing import NDArray
 
-from mml_graphs._optional import optional_module
 from mml_graphs.neighbors.dense import DENSE_ATOMS, count_candidates, dense_neighbors, is_dense
 from mml_graphs.neighbors.lattice import Cell, Pbc
 

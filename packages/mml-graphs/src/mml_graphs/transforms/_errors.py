@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from mml_graphs.sample import sample_name
+from mml_samples import sample_name
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mml_samples import LATTICE_KEYS
 
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.sample import LATTICE_KEYS, read_structure
+from mml_graphs.sample import read_structure
 from mml_graphs.transforms._arrays import floats, positions
 from mml_graphs.transforms._errors import key_name, naming, positive
 from mml_graphs.transforms._graphs import change_atoms, update_graph

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from mml_samples import sample_name, warn_counted
 from numpy.typing import NDArray
 
-from mml_graphs._notices import counted
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.libraries.graph_libraries import take_apart
-from mml_graphs.sample import read_structure, sample_name
+from mml_graphs.sample import read_structure
 from mml_graphs.transforms._arrays import positions
 from mml_graphs.transforms._errors import naming
 from mml_graphs.transforms._frames import Frames, find_frames
@@ -143,7 +143,8 @@ class FrameAveraging:
         if self.on_degenerate == "raise":
             raise ValueError(f"{found}; say on_degenerate='allow' to take them")
         if self.on_degenerate == "warn":
-            counted(logger, "samples with coinciding principal moments", f"{sample_name(sample)}: {found}")
+            about = "samples with coinciding principal moments"
+            warn_counted(logger, about, f"{sample_name(sample)}: {found}")
 
     def __repr__(self) -> str:
         return pasteable_repr(self)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from mml_samples import optional_module
 
-from mml_graphs._optional import optional_module
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.transforms._errors import naming

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from mml_samples import LATTICE_KEYS
 from numpy.typing import NDArray
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.neighbors.lattice import cell_from_parameters
-from mml_graphs.sample import LATTICE_KEYS
 from mml_graphs.transforms._arrays import floats
 from mml_graphs.transforms._errors import naming
 
