@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mml_data import LMDBDataset, LMDBWriter
+from mml_data.store.shards import open_shard
+from torch.utils.data import DataLoader
 
 
 def shift(sample):
@@ -133,6 +135,26 @@ def test_forked_children_read_while_the_parent_does(stored):
         children.append(child)
     assert [dataset[index]["sample_id"] for index in range(20)] == expected
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_loader_workers_read_open_dataset(stored, method):
+    """Other projects bound lmdb below 3 because forked workers crashed."""
+    dataset = LMDBDataset(stored)
+    expected = [dataset[index]["sample_id"] for index in range(20)]
+    records = open_shard(stored / "shard-00000.lmdb").records()
+    next(records)  # a transaction is open while workers start
+    loader = DataLoader(
+        dataset, 3, num_workers=2, collate_fn=list, multiprocessing_context=method, persistent_workers=True
+    )
+    for _ in range(3):
+        read = []
+        for batch in loader:
+            read += [sample["sample_id"] for sample in batch]
+            assert dataset[len(read) - 1]["sample_id"] == read[-1]
+        assert read == expected
+    assert len(list(records)) == 7
 
 
 def test_a_new_process_reads_what_it_was_sent_and_imports_no_more_than_it_must(stored):
