@@ -37,7 +37,7 @@ def test_a_shard_is_gone_on_with(tmp_path, samples):
 def test_misuse(tmp_path, samples):
     with pytest.raises(FileNotFoundError, match=r"there is no directory .* with shards"):
         finish_dataset(tmp_path / "none")
-    with pytest.raises(ValueError, match=r"sample 1 of shard 3: pos must be"):
+    with pytest.raises(ValueError, match=r"sample 1 of shard 3: pos of the sample has shape"):
         write_shard(tmp_path / "toy", 3, [samples[0], {**samples[1], "pos": np.zeros((0, 3))}])
     with pytest.raises(ValueError, match="no sample was added"):
         finish_dataset(tmp_path / "toy")

@@ -1,48 +1,11 @@
 from itertools import pairwise
 
-import mml_data.store.statistics
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from mml_data.store.statistics import DatasetStatistics, Moments
-
-
-@given(
-    st.lists(
-        hnp.arrays("float64", hnp.array_shapes(max_dims=2, min_side=0), elements=st.floats(-1e6, 1e6)),
-        max_size=9,
-    ),
-    st.integers(1, 20),
-)
-def test_moments_are_those_of_numpy(blocks, buffered):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mml_data.store.statistics, "_BUFFERED", buffered)
-        moments = Moments()
-        for block in blocks:
-            moments.add(block)
-        result = moments.result()
-    values = np.concatenate([np.zeros(0), *[block.ravel() for block in blocks]])
-    assert result["count"] == values.size
-    if values.size:
-        scale = np.abs(values).max() + 1
-        assert result["mean"] == pytest.approx(values.mean(), abs=1e-12 * scale)
-        assert result["std"] == pytest.approx(values.std(), rel=1e-9, abs=1e-9 * scale)
-        assert result["rms"] == pytest.approx(np.sqrt((values**2).mean()), rel=1e-9, abs=1e-9 * scale)
-        assert (result["min"], result["max"]) == (values.min(), values.max())
-    else:
-        assert result == {"count": 0}
-
-
-def test_a_small_spread_on_a_large_mean_is_kept(monkeypatch):
-    monkeypatch.setattr(mml_data.store.statistics, "_BUFFERED", 10)
-    values = 1e8 + np.random.default_rng(0).normal(scale=1e-3, size=1000)
-    moments = Moments()
-    for value in values:
-        moments.add(np.array(value))
-    assert moments.result()["std"] == pytest.approx(values.std(), rel=1e-4)
+from mml_data.store.statistics import DatasetStatistics
 
 
 def statistics(samples):

@@ -10,7 +10,7 @@ from mml_samples import sample_name
         ({"sample_id": ["a", "b"]}, 1, "sample 'b'"),
         ({"sample_id": ["a", "b"]}, 2, "sample 2 of the batch"),
         ({}, 0, "sample 0 of the batch"),
-        ({}, None, "sample"),
+        ({}, None, "the sample"),
     ],
 )
 def test_name_is_identifier_or_place(sample, index, name):

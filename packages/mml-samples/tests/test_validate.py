@@ -80,7 +80,7 @@ def test_numbers_and_arrays_are_valid_targets(value):
             r"lattice_params .* has shape \[2, 6\], expected \[6\]",
         ),
         ({"tags": np.zeros(3)}, ValueError, r"tags of sample 'w' has shape \[3\], expected \[2\]"),
-        ({"src_nodes": np.zeros(1, int)}, ValueError, "has only 'src_nodes'. Edges need both"),
+        ({"src_nodes": np.array([2])}, ValueError, "src_nodes .* from 0 to 1 for 2 atoms, got 2 for edge 0"),
         (
             {**EDGES, "dst_nodes": np.zeros(2, int)},
             ValueError,
@@ -118,7 +118,7 @@ def test_invalid_value_raises(change, error, message):
 
 
 def test_missing_key_raises():
-    with pytest.raises(ValueError, match=r"^sample has no 'pos', its keys are \['atomic_numbers'\]"):
+    with pytest.raises(ValueError, match=r"^the sample has no 'pos', its keys are \['atomic_numbers'\]"):
         check_sample({"atomic_numbers": np.array([1])})
     with pytest.raises(ValueError, match=r"^sample 'x' has no 'atomic_numbers', its keys are"):
         check_sample({"pos": np.zeros((1, 3)), "sample_id": "x"})

@@ -8,8 +8,7 @@ from math import gcd
 from typing import Any
 
 import numpy as np
-
-from mml_data.elements import SYMBOLS
+from mml_samples import SYMBOLS
 
 __all__ = ["composition", "elements", "grouping", "prototype"]
 

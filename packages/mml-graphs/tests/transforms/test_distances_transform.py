@@ -51,7 +51,7 @@ def test_lengths_follow_positions_that_moved_and_offsets_that_are_images(library
 
     no_images = build(library, data._replace(edges={}))
     with pytest.raises(
-        ValueError, match=r"^sample: the graph is periodic and its edges have neither 'offsets'"
+        ValueError, match=r"^the sample: the graph is periodic and its edges have neither 'offsets'"
     ):
         DistancesTransform()({"graph": no_images})
     whole = {key: value for key, value in data.whole.items() if key not in ("cell", "pbc")}

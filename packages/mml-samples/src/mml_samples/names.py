@@ -19,12 +19,12 @@ def sample_name(sample: Mapping[str, Any], index: int | None = None) -> str:
     Returns
     -------
     str
-        ``sample 'md/000017'`` if the sample has a ``sample_id``. Otherwise ``sample 3 of the batch``, or only
-        ``sample`` without an index.
+        ``sample 'md/000017'`` if the sample has a ``sample_id``. Otherwise ``sample 3 of the batch``, or
+        ``the sample`` without an index.
     """
     name = sample.get("sample_id")
     if name is not None and not isinstance(name, str) and index is not None:
         name = name[index] if index < len(name) else None
     if name is not None:
         return f"sample {name!r}"
-    return "sample" if index is None else f"sample {index} of the batch"
+    return "the sample" if index is None else f"sample {index} of the batch"

@@ -23,8 +23,9 @@ _ATOM_SHAPES: dict[str, tuple[int, ...]] = {
     "fixed": (),
     "magmom": (),
 }
+_ENDS = ("src_nodes", "dst_nodes")
 _EDGE_SHAPES: dict[str, tuple[int, ...]] = {
-    key: () if key in ("src_nodes", "dst_nodes", "distances") else (3,) for key in EDGE_KEYS
+    key: () if key in (*_ENDS, "distances") else (3,) for key in EDGE_KEYS
 }
 
 
@@ -101,19 +102,17 @@ def _count_atoms(sample: Mapping[str, Any], name: str) -> int:
 
 
 def _check_edges(sample: Mapping[str, Any], num_atoms: int, name: str) -> None:
-    ends = [key for key in ("src_nodes", "dst_nodes") if key in sample]
-    if not ends:
+    known = [key for key in EDGE_KEYS if key in sample]
+    if not known:
         return
-    if len(ends) == 1:
-        raise ValueError(f"{name} has only {ends[0]!r}. Edges need both 'src_nodes' and 'dst_nodes'")
-    num_edges = _array("src_nodes", sample, name).size
+    num_edges = len(np.atleast_1d(_array(known[0], sample, name)))
     for key, tail in _EDGE_SHAPES.items():
         if key in sample:
             array = _array(key, sample, name)
             _check_shape(key, array, ((num_edges, *tail),), name, f" for {num_edges} edges")
-            if key in ends and array.dtype.kind not in "iu":
+            if key in _ENDS and array.dtype.kind not in "iu":
                 raise TypeError(f"{key} of {name} must be integers, got {array.dtype}")
-            if key in ends and num_edges and not 0 <= array.min() <= array.max() < num_atoms:
+            if key in _ENDS and num_edges and not 0 <= array.min() <= array.max() < num_atoms:
                 edge = int(np.flatnonzero((array < 0) | (array >= num_atoms))[0])
                 raise ValueError(
                     f"{key} of {name} must be from 0 to {num_atoms - 1} for {num_atoms} atoms, got "

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from mml_samples import SYMBOLS
 
-from mml_data.elements import SYMBOLS
 from mml_data.importers.pickles import Record, fields
 from mml_data.importers.targets import TargetKinds
-from mml_data.store.checks import check_sample
+from mml_data.store.checks import check_storable
 from mml_data.tensor_type import is_tensor
 
 __all__ = ["atomic_number", "from_pymatgen", "from_structure_dict", "plain", "to_sample"]
@@ -46,7 +46,7 @@ def to_sample(structure: Mapping[str, Any], kinds: TargetKinds) -> dict[str, Any
         sample["extra"] = dict(extra)
     if structure.get("sample_id") is not None:
         sample["sample_id"] = str(structure["sample_id"])
-    check_sample(sample)
+    check_storable(sample)
     return sample | {"atomic_numbers": sample["atomic_numbers"].astype(np.uint8)}
 
 

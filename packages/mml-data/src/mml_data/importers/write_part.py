@@ -9,7 +9,7 @@ from typing import Any, Literal
 from mml_data.importers.source import Part
 from mml_data.importers.structure import to_sample
 from mml_data.importers.targets import TargetKinds
-from mml_data.store.checks import check_sample
+from mml_data.store.checks import check_storable
 from mml_data.store.codec import compressor
 from mml_data.store.records import encode_record
 from mml_data.store.shard_writer import ShardWriter
@@ -112,7 +112,7 @@ class PartWriter:
     def _sample(self, item: Mapping[str, Any]) -> Mapping[str, Any]:
         if self.kinds is not None:
             return to_sample(item, self.kinds)
-        check_sample(item)
+        check_storable(item)
         return item
 
     def _skipped(self) -> dict[int, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mml_data.store.assemble import assemble, shard_name
-from mml_data.store.checks import check_sample
+from mml_data.store.checks import check_storable
 from mml_data.store.codec import compressor
 from mml_data.store.manifest import MANIFEST_FILE, Manifest
 from mml_data.store.records import encode_record
@@ -63,7 +63,7 @@ def write_shard(
     try:
         for sample in islice(samples, writer.count, None):
             try:
-                check_sample(sample)
+                check_storable(sample)
                 record = compress(encode_record(sample))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"sample {writer.count} of shard {number}: {error}") from error

@@ -8,13 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+from mml_samples import SYMBOLS, Moments, ReferenceFit, count_elements
 
-from mml_data.elements import SYMBOLS
-from mml_data.store.references import ReferenceFit
+__all__ = ["DatasetStatistics", "is_energy"]
 
-__all__ = ["DatasetStatistics", "Moments", "is_energy"]
-
-_BUFFERED = 65536
 _BLOCK = 256
 
 
@@ -22,76 +19,6 @@ def is_energy(target: str) -> bool:
     """Return whether a target of this name is a total energy, which can be written as a sum over elements."""
     name = target.lower()
     return "energy" in name and "per_atom" not in name and "hull" not in name
-
-
-class Moments:
-    """Mean, standard deviation, rms, minimum and maximum of a stream of numbers.
-
-    Numbers are collected in blocks. The mean and the sum of squared deviations of a block are merged into the
-    running values with the formula of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm
-    for computing sample variances" (1979). Numbers that are large compared with their spread therefore lose
-    no precision.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = 0.0
-        self.sum_squared_deviations = 0.0
-        self.minimum = np.inf
-        self.maximum = -np.inf
-        self._blocks: list[np.ndarray] = []
-        self._waiting = 0
-
-    def add(self, values: np.ndarray) -> None:
-        """Add finite `values` of any shape."""
-        self._blocks.append(np.asarray(values, dtype=np.float64).ravel())
-        self._waiting += values.size
-        if self._waiting >= _BUFFERED:
-            self._empty()
-
-    def merge(self, other: Self) -> None:
-        """Add the values that `other` has collected."""
-        self._empty()
-        other._empty()
-        self._join(other.count, other.mean, other.sum_squared_deviations, other.minimum, other.maximum)
-
-    def result(self) -> dict[str, float]:
-        """Return ``mean``, ``std`` (population), ``rms``, ``min``, ``max`` and ``count``.
-
-        Without any values, return only ``count``.
-        """
-        self._empty()
-        if self.count == 0:
-            return {"count": 0}
-        variance = self.sum_squared_deviations / self.count
-        return {
-            "mean": self.mean,
-            "std": float(np.sqrt(variance)),
-            "rms": float(np.sqrt(variance + self.mean**2)),
-            "min": float(self.minimum),
-            "max": float(self.maximum),
-            "count": self.count,
-        }
-
-    def _empty(self) -> None:
-        """Merge the buffered values into the running values."""
-        if not self._waiting:
-            return
-        block = np.concatenate(self._blocks)
-        self._blocks, self._waiting = [], 0
-        mean = float(block.mean())
-        squares = float(np.square(block - mean).sum())
-        self._join(block.size, mean, squares, float(block.min()), float(block.max()))
-
-    def _join(self, count: int, mean: float, squares: float, minimum: float, maximum: float) -> None:
-        total = self.count + count
-        if not count:
-            return
-        delta = mean - self.mean
-        self.sum_squared_deviations += squares + delta**2 * self.count * count / total
-        self.mean += delta * count / total
-        self.count = total
-        self.minimum, self.maximum = min(self.minimum, minimum), max(self.maximum, maximum)
 
 
 class DatasetStatistics:
@@ -104,7 +31,7 @@ class DatasetStatistics:
     in the units in which it is stored. A target with one number per structure also has ``per_atom_mean`` and
     ``per_atom_std``, computed from the value divided by the number of atoms. If its name identifies it as an
     energy, it also has ``reference_energies`` by symbol, ``reference_rank`` and ``per_atom_residual_std``
-    (see `mml_data.store.references.ReferenceFit`).
+    (see `mml_samples.ReferenceFit`).
 
     A classification target has ``classes``, ``class_counts`` and ``count`` instead. A target is a
     classification target if ``target_types`` lists it under ``classification``, or if it is integer or
@@ -175,9 +102,7 @@ class DatasetStatistics:
             return
         block, self._waiting = self._waiting, []
         natoms = np.array([numbers.size for numbers, _ in block])
-        structure = np.repeat(np.arange(len(block)) * len(SYMBOLS), natoms)
-        flat = structure + np.concatenate([numbers for numbers, _ in block])
-        composition = np.bincount(flat, minlength=len(block) * len(SYMBOLS)).reshape(len(block), -1)
+        composition = count_elements(np.concatenate([numbers for numbers, _ in block]), natoms)
         self._count += len(block)
         self._natoms.add(natoms)
         self._elements += composition.sum(axis=0)

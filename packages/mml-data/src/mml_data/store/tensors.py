@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from mml_samples import GEOMETRY_KEYS
 
-from mml_data.store.checks import GEOMETRY_KEYS
 from mml_data.store.records import Layout, open_record
 
 __all__ = ["read_tensors"]

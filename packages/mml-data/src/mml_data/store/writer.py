@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from mml_data.store.assemble import assemble, count_records, shard_name, shards_in
-from mml_data.store.checks import check_sample
+from mml_data.store.checks import check_storable
 from mml_data.store.codec import check_compression, compressor
 from mml_data.store.publish import PartialDirectory
 from mml_data.store.records import encode_record
@@ -136,7 +136,7 @@ class LMDBWriter:
         Raises
         ------
         ValueError, TypeError
-            If the sample cannot be stored (see `mml_data.store.checks.check_sample` and
+            If the sample cannot be stored (see `mml_data.store.checks.check_storable` and
             `mml_data.store.records.encode_record`). The message names the sample.
         RuntimeError
             If the method is called outside the ``with`` block.
@@ -144,7 +144,7 @@ class LMDBWriter:
         if not self._open:
             raise RuntimeError("samples are added inside the `with` block of the LMDBWriter")
         try:
-            check_sample(sample)
+            check_storable(sample)
             record = self._compress(encode_record(sample))
         except (TypeError, ValueError) as error:
             given = sample.get("sample_id") if isinstance(sample, Mapping) else None
