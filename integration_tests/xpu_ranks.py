@@ -66,7 +66,7 @@ def main(folder):
     trainer = pl.Trainer(
         accelerator="xpu",
         devices=ranks,
-        strategy="ddp_with_xpu" if launched else "auto",
+        strategy="ddp_with_xpu" if launched else "single_xpu",
         max_epochs=EPOCHS,
         use_distributed_sampler=False,  # Lightning's shuffles, and here two runs are compared
         logger=False,

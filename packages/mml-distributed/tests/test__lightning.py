@@ -19,21 +19,22 @@ def specs(*present):
         (("lightning", "pytorch_lightning"), ("pytorch_lightning", "lightning")),
     ],
 )
-def test_what_is_installed_is_found_preferred_first(monkeypatch, present, found):
+def test_installed_lists_preferred_lightning_first(monkeypatch, present, found):
     monkeypatch.setattr(_lightning, "find_spec", specs(*present))
     assert _lightning.installed() == found
 
 
-def test_without_any_the_install_command_is_given(monkeypatch):
+def test_installed_names_install_command(monkeypatch):
     monkeypatch.setattr(_lightning, "find_spec", specs())
-    with pytest.raises(ImportError, match="uv pip install pytorch-lightning"):
+    with pytest.raises(
+        ImportError, match=r"mml-distributed requires Lightning.*uv pip install pytorch-lightning"
+    ):
         _lightning.installed()
 
 
-def test_a_directory_called_lightning_is_not_lightning(monkeypatch, tmp_path):
+def test_installed_ignores_folder_called_lightning(monkeypatch, tmp_path):
     (tmp_path / "lightning").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(_lightning, "ROOTS", ("pytorch_lightning", "lightning"))
     expected = importlib.machinery.PathFinder.find_spec("lightning", [str(tmp_path)])
     assert expected.origin is None
     monkeypatch.setattr(_lightning, "find_spec", {"lightning": expected, "pytorch_lightning": None}.get)

@@ -20,11 +20,11 @@ containers = st.recursive(
 
 
 @given(value=containers)
-def test_what_holds_no_tensor_of_an_xpu_is_returned_itself(value):
+def test_on_cpu_returns_values_without_xpu_tensors(value):
     assert on_cpu(value) is value
 
 
-def test_tensors_are_moved_at_any_depth_and_the_rest_is_kept(stand_in):
+def test_on_cpu_moves_nested_tensors(stand_in):
     values = torch.arange(3.0)
     here = torch.ones(2)
     state_dict = collections.OrderedDict(weight=stand_in.TensorOfXPU(values), bias=here)
@@ -51,7 +51,7 @@ class Recorder:
         return lambda *arguments, **options: self.calls.append((name, arguments, options))
 
 
-def test_whatever_saves_gets_cpu_tensors_and_the_rest_is_passed_on(lightning, stand_in):
+def test_checkpoint_io_saves_cpu_tensors(lightning, stand_in):
     recorder, xpu = Recorder(), stand_in.TensorOfXPU(torch.arange(3.0))
     io = lightning.PortableCheckpointIO(recorder)
     io.save_checkpoint({"state": xpu}, "a.ckpt", storage_options=7)
@@ -69,7 +69,7 @@ def test_whatever_saves_gets_cpu_tensors_and_the_rest_is_passed_on(lightning, st
     ]
 
 
-def test_strategies_of_other_packages_save_cpu_tensors_too(lightning, two_xpus):
+def test_accelerator_wraps_other_strategies(lightning, two_xpus):
     """As `ddp_with_xpu` of mml-distributed, which is Lightning's DDPStrategy to this package."""
     accelerator, theirs = lightning.XPUAccelerator(), type("Theirs", (lightning.DDPStrategy,), {})
     for strategy in (theirs(), lightning.DDPXPUStrategy(), lightning.SingleXPUStrategy()):
@@ -101,7 +101,7 @@ def model_class(pl):
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*:FutureWarning")
 @pytest.mark.filterwarnings("ignore:.*checkpoint directory.*", "ignore:.*GPU available but not used.*")
-def test_a_run_is_resumed_on_an_xpu_and_on_the_cpu(lightning, two_xpus, tmp_path):
+def test_run_resumes_on_xpu_and_cpu(lightning, two_xpus, tmp_path):
     """On an accelerator whose devices are CPU devices; the random state is the stand-in's."""
     pl, model = lightning.pl, model_class(lightning.pl)
     data = torch.randn(12, 3, generator=torch.Generator().manual_seed(1))
@@ -109,9 +109,15 @@ def test_a_run_is_resumed_on_an_xpu_and_on_the_cpu(lightning, two_xpus, tmp_path
     def fit(epochs, accelerator, ckpt_path=None):
         torch.manual_seed(3)
         module = model()
+        strategy = "auto" if accelerator == "cpu" else "single_xpu"
         options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         trainer = pl.Trainer(
-            accelerator=accelerator, devices=1, max_epochs=epochs, default_root_dir=tmp_path, **options
+            accelerator=accelerator,
+            devices=1,
+            strategy=strategy,
+            max_epochs=epochs,
+            default_root_dir=tmp_path,
+            **options,
         )
         trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=4), ckpt_path=ckpt_path)
         return module, trainer

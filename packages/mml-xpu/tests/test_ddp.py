@@ -10,16 +10,18 @@ from mml_xpu.ddp import default_backend
 TWO_RANKS = Path(__file__).with_name("two_rank_fit.py")
 
 
-def test_the_backend_is_that_of_the_device(monkeypatch):
+def test_default_backend_matches_device(monkeypatch):
     assert default_backend(torch.device("cpu")) == "gloo"
     monkeypatch.setattr(torch.distributed, "is_xccl_available", lambda: True)
     assert default_backend(torch.device("xpu", 1)) == "xccl"
     monkeypatch.setattr(torch.distributed, "is_xccl_available", lambda: False)
-    with pytest.raises(RuntimeError, match=r"no xccl.*--torch-backend=xpu torch\), or train on devices=1"):
+    with pytest.raises(
+        RuntimeError, match=r"does not have xccl.*--torch-backend=xpu torch\), or pass devices=1"
+    ):
         default_backend(torch.device("xpu", 1))
 
 
-def test_a_named_backend_is_taken(lightning):
+def test_strategy_uses_named_backend(lightning):
     strategy = lightning.DDPXPUStrategy(process_group_backend="ccl")
     assert strategy._get_process_group_backend() == "ccl"
 
@@ -44,7 +46,7 @@ def run_fit(tmp_path_factory):
     return run
 
 
-def test_two_ranks_train_as_one_process_with_twice_the_batch(lightning, run_fit):
+def test_two_ranks_equal_one_process_with_double_batch(lightning, run_fit):
     results = run_fit(lightning.pl.__name__.split(".")[0])
     alone, first, second = results["1-0"], results["2-0"], results["2-1"]
     assert alone["strategy"] == "SingleXPUStrategy"
@@ -57,7 +59,7 @@ def test_two_ranks_train_as_one_process_with_twice_the_batch(lightning, run_fit)
     assert mean == pytest.approx(alone["losses"], abs=1e-6)
 
 
-def test_a_communication_hook_is_used(lightning, run_fit):
+def test_strategy_uses_communication_hook(lightning, run_fit):
     results = run_fit(lightning.pl.__name__.split(".")[0])
     assert results["1-0"]["hook_calls"] == 0
     assert results["2-0"]["hook_calls"] == results["2-1"]["hook_calls"] > 0

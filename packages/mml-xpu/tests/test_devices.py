@@ -8,7 +8,7 @@ counts = st.integers(1, 9)
 
 
 @given(count=counts, data=st.data())
-def test_every_spelling_of_a_selection_gives_the_same_indices(count, data):
+def test_parse_devices_accepts_every_spelling(count, data):
     indices = data.draw(
         st.permutations(range(count)).flatmap(lambda p: st.integers(1, count).map(lambda n: p[:n]))
     )
@@ -21,45 +21,45 @@ def test_every_spelling_of_a_selection_gives_the_same_indices(count, data):
 
 @given(count=counts)
 @settings(max_examples=10)
-def test_minus_one_and_auto_are_all_devices(count):
+def test_minus_one_and_auto_select_all_devices(count):
     for everything in (-1, "-1", "auto"):
         assert parse_devices(everything, count) == list(range(count))
 
 
 @given(count=counts, beyond=st.integers(0, 5))
-def test_a_device_that_does_not_exist_is_named(count, beyond):
+def test_parse_devices_names_missing_device(count, beyond):
     for devices in ([count + beyond], f"{count + beyond},"):
         with pytest.raises(
-            ValueError, match=rf"asks for Intel GPU {count + beyond}, but torch sees {count} \(0 to"
+            ValueError, match=rf"selects Intel GPU {count + beyond}, but torch finds {count} \(0 to"
         ):
             parse_devices(devices, count)
-    with pytest.raises(ValueError, match=f"asks for {count + 1 + beyond} Intel GPUs, but torch sees {count}"):
+    with pytest.raises(ValueError, match=f"selects {count + 1 + beyond} Intel GPUs, but torch finds {count}"):
         parse_devices(count + 1 + beyond, count)
 
 
 @pytest.mark.parametrize(
     ("devices", "error", "message"),
     [
-        (0, ValueError, "asks for no device: pass devices=1"),
-        ([], ValueError, "asks for no device"),
-        ("", ValueError, "pass a number"),
-        ("0,x", ValueError, "devices='0,x' is not understood"),
+        (0, ValueError, "selects no device. Pass devices=1"),
+        ([], ValueError, "selects no device"),
+        ("", ValueError, "Pass a number"),
+        ("0,x", ValueError, "devices='0,x' is invalid"),
         ([0, 0], ValueError, "twice"),
-        ([-1], ValueError, "asks for Intel GPU -1, but torch sees 2"),
-        (-2, ValueError, "asks for -2 Intel GPUs"),
-        (True, TypeError, "devices=True"),
-        ([0, "1"], TypeError, "holds '1'"),
-        ([False], TypeError, "holds False"),
-        (None, TypeError, "devices=None"),
-        (1.0, TypeError, "devices=1.0"),
+        ([-1], ValueError, "selects Intel GPU -1, but torch finds 2"),
+        (-2, ValueError, "selects -2 Intel GPUs"),
+        (True, TypeError, "got True"),
+        ([0, "1"], TypeError, "contains '1'"),
+        ([False], TypeError, "contains False"),
+        (None, TypeError, "got None"),
+        (1.0, TypeError, "got 1.0"),
     ],
 )
-def test_bad_devices_are_refused(devices, error, message):
+def test_parse_devices_rejects_invalid(devices, error, message):
     with pytest.raises(error, match=message):
         parse_devices(devices, 2)
 
 
-def test_a_torch_that_raises_has_no_devices(monkeypatch):
+def test_device_count_is_zero_if_torch_raises(monkeypatch):
     def broken():
         raise RuntimeError("level-zero exploded")
 
@@ -69,9 +69,9 @@ def test_a_torch_that_raises_has_no_devices(monkeypatch):
     assert device_count() == 0
 
 
-def test_the_reason_tells_a_wrong_build_from_a_missing_device(monkeypatch):
+def test_why_none_distinguishes_build_and_device(monkeypatch):
     monkeypatch.setattr(torch.version, "xpu", None, raising=False)
     assert "uv pip install --torch-backend=xpu" in why_none()
     monkeypatch.setattr(torch.version, "xpu", "20250301", raising=False)
-    assert "finds no device" in why_none()
+    assert "does not find one" in why_none()
     assert "--torch-backend" not in why_none()

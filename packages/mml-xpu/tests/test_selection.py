@@ -2,12 +2,23 @@ import logging
 from importlib import import_module
 from types import SimpleNamespace
 
+import mml_xpu
 import pytest
 import torch
 from mml_xpu import selection
 from mml_xpu.selection import install
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+
+
+@pytest.fixture(autouse=True)
+def auto(lightning, monkeypatch):
+    """Enable the automatic choices for one test."""
+    monkeypatch.setattr(selection, "_enabled", False)
+    monkeypatch.setattr(
+        lightning.trainer_module, "_AcceleratorConnector", lightning.trainer_module._AcceleratorConnector
+    )
+    mml_xpu.enable_auto()
 
 
 @pytest.fixture
@@ -26,7 +37,7 @@ def no_other_gpu(lightning, monkeypatch):
     monkeypatch.delenv(selection.OPT_OUT, raising=False)
 
 
-def test_one_device_gets_our_single_device_strategy(lightning, two_xpus):
+def test_one_device_selects_single_xpu(lightning, two_xpus):
     for devices, index in ((1, 0), ([1], 1), ("1,", 1)):
         trainer = lightning.pl.Trainer(accelerator="xpu", devices=devices, **QUIET)
         assert type(trainer.strategy) is lightning.SingleXPUStrategy
@@ -37,13 +48,13 @@ def test_one_device_gets_our_single_device_strategy(lightning, two_xpus):
 
 @pytest.mark.parametrize("strategy", ["auto", "ddp"])
 @pytest.mark.parametrize("devices", [2, "auto", -1, [0, 1]])
-def test_several_devices_get_our_ddp(lightning, two_xpus, strategy, devices):
+def test_several_devices_select_ddp_xpu(lightning, two_xpus, strategy, devices):
     trainer = lightning.pl.Trainer(accelerator="xpu", devices=devices, strategy=strategy, **QUIET)
     assert type(trainer.strategy) is lightning.DDPXPUStrategy
     assert trainer.strategy.parallel_devices == [torch.device("xpu", 0), torch.device("xpu", 1)]
 
 
-def test_the_other_names_of_ddp_keep_their_arguments(lightning, two_xpus):
+def test_ddp_variants_keep_their_arguments(lightning, two_xpus):
     trainer = lightning.pl.Trainer(
         accelerator="xpu", devices=2, strategy="ddp_find_unused_parameters_true", **QUIET
     )
@@ -54,12 +65,12 @@ def test_the_other_names_of_ddp_keep_their_arguments(lightning, two_xpus):
 
 
 @pytest.mark.parametrize("strategy", ["ddp_fork", "ddp_notebook"])
-def test_a_fork_is_refused(lightning, two_xpus, strategy):
+def test_forking_strategies_are_rejected(lightning, two_xpus, strategy):
     with pytest.raises(lightning.MisconfigurationException, match="does not survive a fork"):
         lightning.pl.Trainer(accelerator="xpu", devices=2, strategy=strategy, **QUIET)
 
 
-def test_lightnings_own_ddp_instance_is_refused_and_ours_is_taken(lightning, two_xpus):
+def test_ddp_instances_are_checked(lightning, two_xpus):
     with pytest.raises(lightning.MisconfigurationException, match=r"mml_xpu.DDPXPUStrategy\("):
         lightning.pl.Trainer(accelerator="xpu", devices=2, strategy=lightning.DDPStrategy(), **QUIET)
     ours = lightning.DDPXPUStrategy(find_unused_parameters=True)
@@ -67,15 +78,13 @@ def test_lightnings_own_ddp_instance_is_refused_and_ours_is_taken(lightning, two
 
 
 @pytest.mark.parametrize("name", ["auto", "gpu"])
-def test_auto_and_gpu_find_an_xpu_where_there_is_no_other_gpu(lightning, two_xpus, no_other_gpu, name):
+def test_auto_and_gpu_find_xpu(lightning, two_xpus, no_other_gpu, name):
     trainer = lightning.pl.Trainer(accelerator=name, devices=1, **QUIET)
     assert isinstance(trainer.accelerator, lightning.XPUAccelerator)
     assert type(trainer.strategy) is lightning.SingleXPUStrategy
 
 
-def test_auto_and_gpu_are_lightnings_on_request_and_without_an_xpu(
-    lightning, no_other_gpu, monkeypatch, stand_in
-):
+def test_auto_and_gpu_stay_lightnings(lightning, no_other_gpu, monkeypatch, stand_in):
     cpu, pl = lightning.pl.accelerators.CPUAccelerator, lightning.pl
     for count, opt_out in ((0, None), (2, "0"), (2, " Off ")):
         monkeypatch.setattr(torch, "xpu", stand_in.XPUStandIn(count))
@@ -88,13 +97,13 @@ def test_auto_and_gpu_are_lightnings_on_request_and_without_an_xpu(
             pl.Trainer(accelerator="gpu", devices=1, **QUIET)
 
 
-def test_auto_does_not_take_what_another_package_calls_xpu(lightning, two_xpus, no_other_gpu, monkeypatch):
+def test_auto_ignores_xpu_of_other_package(lightning, two_xpus, no_other_gpu, monkeypatch):
     monkeypatch.setitem(lightning.AcceleratorRegistry["xpu"], "accelerator", type("Theirs", (), {}))
     trainer = lightning.pl.Trainer(accelerator="auto", devices=1, **QUIET)
     assert isinstance(trainer.accelerator, lightning.pl.accelerators.CPUAccelerator)
 
 
-def test_the_cpu_is_left_alone(lightning, two_xpus):
+def test_cpu_choices_are_unchanged(lightning, two_xpus):
     one = lightning.pl.Trainer(accelerator="cpu", devices=1, precision="bf16-mixed", **QUIET)
     assert type(one.strategy) is lightning.SingleDeviceStrategy
     assert one.precision_plugin.device == "cpu"
@@ -102,7 +111,7 @@ def test_the_cpu_is_left_alone(lightning, two_xpus):
     assert type(two.strategy) is lightning.DDPStrategy
 
 
-def test_mixed_precision_is_for_the_xpu(lightning, two_xpus):
+def test_mixed_precision_uses_xpu(lightning, two_xpus):
     for devices in (1, 2):
         bf16 = lightning.pl.Trainer(accelerator="xpu", devices=devices, precision="bf16-mixed", **QUIET)
         assert (bf16.precision_plugin.device, bf16.precision_plugin.scaler) == ("xpu", None)
@@ -115,7 +124,7 @@ def test_mixed_precision_is_for_the_xpu(lightning, two_xpus):
     )
 
 
-def test_installing_twice_changes_nothing_and_an_unknown_lightning_is_said(lightning, caplog):
+def test_install_is_idempotent_and_warns_about_unknown_lightning(lightning, caplog):
     connector = lightning.trainer_module._AcceleratorConnector
     install(SimpleNamespace(trainer_module=lightning.trainer_module))
     assert lightning.trainer_module._AcceleratorConnector is connector
@@ -123,3 +132,17 @@ def test_installing_twice_changes_nothing_and_an_unknown_lightning_is_said(light
     with caplog.at_level(logging.WARNING):
         install(SimpleNamespace(trainer_module=SimpleNamespace()))
     assert "strategy='single_xpu'" in caplog.text
+
+
+def test_enable_auto_covers_later_lightnings(lightning, monkeypatch):
+    connector = type("Connector", (), {})
+    later = SimpleNamespace(trainer_module=SimpleNamespace(_AcceleratorConnector=connector))
+    monkeypatch.setattr(selection, "_lightnings", [])
+    selection.add(later)
+    assert issubclass(later.trainer_module._AcceleratorConnector, selection.XPUConnectorMixin)
+    monkeypatch.setattr(selection, "_enabled", False)
+    disabled = SimpleNamespace(trainer_module=SimpleNamespace(_AcceleratorConnector=connector))
+    selection.add(disabled)
+    assert disabled.trainer_module._AcceleratorConnector is connector
+    mml_xpu.enable_auto()
+    assert issubclass(disabled.trainer_module._AcceleratorConnector, selection.XPUConnectorMixin)

@@ -3,7 +3,7 @@ import torch
 from mml_xpu import devices
 
 
-def test_the_trainer_hands_over_the_device_that_devices_names(lightning, two_xpus):
+def test_trainer_passes_selected_device(lightning, two_xpus):
     trainer = lightning.pl.Trainer(accelerator="xpu", devices=[1], strategy="single_xpu", logger=False)
     assert isinstance(trainer.strategy, lightning.SingleXPUStrategy)
     assert isinstance(trainer.accelerator, lightning.XPUAccelerator)
@@ -12,7 +12,7 @@ def test_the_trainer_hands_over_the_device_that_devices_names(lightning, two_xpu
     assert two_xpus.calls == [("set_device", "xpu:1")]
 
 
-def test_a_strategy_with_a_device_keeps_it(lightning, two_xpus):
+def test_strategy_keeps_its_device(lightning, two_xpus):
     strategy = lightning.SingleXPUStrategy("xpu:1")
     trainer = lightning.pl.Trainer(accelerator="xpu", devices=1, strategy=strategy, logger=False)
     assert trainer.strategy.root_device == torch.device("xpu", 1)
@@ -21,17 +21,17 @@ def test_a_strategy_with_a_device_keeps_it(lightning, two_xpus):
 @pytest.mark.parametrize(
     ("device", "index"), [(None, 0), ("xpu", 0), (1, 1), (0, 0), (torch.device("xpu", 1), 1)]
 )
-def test_spellings_of_the_device(lightning, device, index):
+def test_strategy_accepts_spellings_of_device(lightning, device, index):
     assert lightning.SingleXPUStrategy(device).root_device == torch.device("xpu", index)
 
 
-def test_several_devices_are_refused(lightning, two_xpus):
-    with pytest.raises(ValueError, match=r"the Trainer has 2: pass devices=1, or strategy='ddp'"):
+def test_strategy_rejects_several_devices(lightning, two_xpus):
+    with pytest.raises(ValueError, match=r"requires one device, got 2. Pass devices=1 or strategy='ddp_xpu'"):
         lightning.pl.Trainer(accelerator="xpu", devices=2, strategy="single_xpu", logger=False)
 
 
-def test_a_device_of_another_kind_is_refused(lightning):
-    with pytest.raises(ValueError, match=r"SingleXPUStrategy\(device='cuda:0'\) is not an Intel GPU"):
+def test_strategy_rejects_other_device(lightning):
+    with pytest.raises(ValueError, match=r"must be an Intel GPU .*, got 'cuda:0'"):
         lightning.SingleXPUStrategy("cuda:0")
 
 
@@ -39,7 +39,7 @@ def test_a_device_of_another_kind_is_refused(lightning):
     "ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*deprecated.*:FutureWarning"
 )
 @pytest.mark.filterwarnings("ignore:.*GPU available but not used.*")
-def test_a_fit_calls_the_accelerator_in_order(lightning, two_xpus, tmp_path, monkeypatch):
+def test_fit_calls_accelerator_in_order(lightning, two_xpus, tmp_path, monkeypatch):
     """The Trainer's own loop, with the transfers to the device left out: the tensors stay on the CPU."""
     pl = lightning.pl
 
@@ -69,6 +69,7 @@ def test_a_fit_calls_the_accelerator_in_order(lightning, two_xpus, tmp_path, mon
     trainer = pl.Trainer(
         accelerator="xpu",
         devices=1,
+        strategy="single_xpu",
         max_steps=2,
         logger=False,
         enable_checkpointing=False,
@@ -86,7 +87,7 @@ def test_a_fit_calls_the_accelerator_in_order(lightning, two_xpus, tmp_path, mon
     ]
 
 
-def test_batches_are_moved_without_blocking(lightning, two_xpus):
+def test_strategy_moves_batches_without_blocking(lightning, two_xpus):
     moves = []
 
     class Recorded(torch.Tensor):
@@ -104,7 +105,7 @@ def test_batches_are_moved_without_blocking(lightning, two_xpus):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_compiled_model_trains_as_it_does_uncompiled(lightning, monkeypatch, tmp_path):
+def test_compiled_model_trains_like_uncompiled(lightning, monkeypatch, tmp_path):
     """Captured by torch.compile, without generating code; on CPU devices, with torch's own torch.xpu."""
     monkeypatch.setattr(devices, "device_count", lambda: 1)
     pl = lightning.pl
@@ -128,7 +129,12 @@ def test_a_compiled_model_trains_as_it_does_uncompiled(lightning, monkeypatch, t
         module = Model()
         options = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
         trainer = pl.Trainer(
-            accelerator=lightning.CPUAsXPU(), devices=1, max_epochs=2, default_root_dir=tmp_path, **options
+            accelerator=lightning.CPUAsXPU(),
+            devices=1,
+            strategy="single_xpu",
+            max_epochs=2,
+            default_root_dir=tmp_path,
+            **options,
         )
         data = torch.utils.data.DataLoader(torch.arange(24.0).view(8, 3) / 24, batch_size=4)
         trainer.fit(torch.compile(module, backend="eager") if compiled else module, data)

@@ -25,7 +25,7 @@ def make_card(drm, name, address, *, vendor="0x8086", model="0x0bd5", xe_tiles=0
         (folder / "gt" / f"gt{gt}").mkdir(parents=True)
 
 
-def test_cards_are_read_from_linux(tmp_path):
+def test_read_cards_reads_sysfs(tmp_path):
     drm = tmp_path / "drm"
     make_card(drm, "card1", "0000:9a:00.0", xe_tiles=2, gts=2)
     make_card(drm, "card0", "0000:3a:00.0", gts=2)
@@ -38,7 +38,7 @@ def test_cards_are_read_from_linux(tmp_path):
 
 
 @given(cards=machines)
-def test_flat_devices_are_the_tiles_and_composite_devices_the_cards(cards):
+def test_flat_devices_are_tiles_and_composite_devices_cards(cards):
     tiles_of = {card: card.tiles for card in cards}
     flat = places(cards, sum(tiles_of.values()), {})
     assert [(place.card, place.tiles) for place in flat] == [
@@ -51,7 +51,7 @@ def test_flat_devices_are_the_tiles_and_composite_devices_the_cards(cards):
 
 
 @given(cards=machines, data=st.data())
-def test_a_card_is_named_exactly_where_a_part_of_it_is_used(cards, data):
+def test_half_idle_reports_partly_used_cards(cards, data):
     found = places(cards, sum(card.tiles for card in cards), {tiles.HIERARCHY: "COMBINED"})
     selected = data.draw(st.sets(st.integers(0, len(found) - 1), min_size=1))
     sentences = half_idle(found, selected)
@@ -66,34 +66,34 @@ def test_a_card_is_named_exactly_where_a_part_of_it_is_used(cards, data):
     assert len(sentences) == len(in_part)
 
 
-def test_a_mask_hides_devices():
+def test_mask_hides_devices():
     cards = [Card("0000:3a:00.0", 2), Card("0000:9a:00.0", 2)]
     found = places(cards, 2, {tiles.MASK: "3, 0"})
     assert [(place.card.address, place.tiles) for place in found] == [
         ("0000:3a:00.0", (0,)),
         ("0000:9a:00.0", (1,)),
     ]
-    assert "ZE_AFFINITY_MASK hides the rest" in half_idle(found, [0])[0]
+    assert "ZE_AFFINITY_MASK hides the other tiles" in half_idle(found, [0])[0]
     assert places(cards, 1, {tiles.MASK: "0.1"}) is None, "what a mask of sub-devices shows is not guessed"
 
 
 @pytest.mark.parametrize("value", ["flat ", "", "FLAT"])
-def test_the_hierarchy_is_flat_by_default(value):
+def test_hierarchy_defaults_to_flat(value):
     assert hierarchy({tiles.HIERARCHY: value}) == hierarchy({}) == "FLAT"
 
 
 @pytest.mark.parametrize("value", ["TILES", "0", "FLAT,COMPOSITE"])
-def test_a_hierarchy_that_does_not_exist_is_refused(value):
-    with pytest.raises(ValueError, match="it is FLAT, COMPOSITE or COMBINED"):
+def test_hierarchy_rejects_unknown_value(value):
+    with pytest.raises(ValueError, match="must be FLAT, COMPOSITE or COMBINED, got"):
         hierarchy({tiles.HIERARCHY: value})
 
 
-def test_the_trainer_warns_where_half_a_card_is_idle(lightning, two_xpus, monkeypatch):
+def test_trainer_warns_about_idle_tiles(lightning, two_xpus, monkeypatch):
     monkeypatch.setattr(tiles, "read_cards", lambda: [Card("0000:3a:00.0", 2)])
     monkeypatch.delenv(tiles.HIERARCHY, raising=False)
     monkeypatch.delenv(tiles.MASK, raising=False)
     with pytest.warns(UserWarning, match=r"1 of the 2 compute tiles .* at 0000:3a:00.0 .* devices=\[0, 1\]"):
-        trainer = lightning.pl.Trainer(accelerator="xpu", devices=[1], logger=False)
+        trainer = lightning.pl.Trainer(accelerator="xpu", devices=[1], strategy="single_xpu", logger=False)
     assert trainer.strategy.root_device == torch.device("xpu", 1)
     assert lightning.XPUAccelerator.parse_devices("auto") == [0, 1]  # all of it: a warning would be an error
     monkeypatch.setenv(tiles.HIERARCHY, "TILES")

@@ -59,7 +59,7 @@ class Model(pl.LightningModule):
 torch.manual_seed(7)
 model = Model()
 data = torch.rand(16, 3, generator=torch.Generator().manual_seed(1))
-strategy = classes.DDPXPUStrategy(ddp_comm_hook=counted_allreduce) if devices == "2" else "auto"
+strategy = classes.DDPXPUStrategy(ddp_comm_hook=counted_allreduce) if devices == "2" else "single_xpu"
 trainer = pl.Trainer(
     accelerator=CPUAsXPU(),
     devices=int(devices),

@@ -1,13 +1,18 @@
-"""The classes and the strategy registry of this package for `pytorch_lightning`."""
+"""The classes and the strategy registry of this package for `pytorch_lightning`.
+
+Importing this module registers the strategies.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar
 
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
 
 from mml_distributed.environment import MPIEnvironmentMixin
+from mml_distributed.registration import register_classes
 from mml_distributed.strategy import MPIDDPStrategyMixin
 
 __all__ = ["MPIDDPStrategy", "MPIEnvironment", "StrategyRegistry"]
@@ -31,3 +36,6 @@ class MPIDDPStrategy(MPIDDPStrategyMixin, DDPStrategy):
     @classmethod
     def register_strategies(cls, strategy_registry: Any) -> None:
         """Do nothing. Lightning's implementation would register the names of its own DDP strategies again."""
+
+
+register_classes(sys.modules[__name__])

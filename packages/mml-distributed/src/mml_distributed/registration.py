@@ -1,4 +1,4 @@
-"""Register the strategies of this package with every installed Lightning package."""
+"""Register the strategies of this package in the registry of one Lightning."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import logging
 from types import ModuleType
 from typing import Any
 
-from mml_distributed._lightning import class_modules
-
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "ddp_with_mpi": {},
@@ -18,18 +16,16 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 """Mapping from registered name to arguments of `MPIDDPStrategy`."""
 
 
-def register() -> None:
-    """Register the strategies of this package.
-
-    Repeated calls have no effect. A name that another package has registered is left unchanged, with a
-    warning.
-    """
-    for classes in class_modules():
-        register_classes(classes)
-
-
 def register_classes(classes: ModuleType) -> None:
-    """Register the strategies of one of the `for_*` modules in that module's registry."""
+    """Register the strategies.
+
+    A name that another package has registered is left unchanged, with a warning.
+
+    Parameters
+    ----------
+    classes
+        One of the `for_*` modules, which has the classes and the registry.
+    """
     registry, ours = classes.StrategyRegistry, classes.MPIDDPStrategy
     for name, arguments in STRATEGIES.items():
         if name not in registry:
@@ -37,7 +33,8 @@ def register_classes(classes: ModuleType) -> None:
                 name, ours, description="DDP of processes started by an MPI launcher", **arguments
             )
         elif registry[name]["strategy"] is not ours:
-            log.warning(
-                "the strategy name %r is already registered by %r: mml-distributed leaves it alone",
+            logger.warning(
+                "The strategy name %r is already registered by %r, so mml-distributed does not register it. "
+                "Pass an instance of mml_distributed.MPIDDPStrategy to the Trainer instead.",
                 *(name, registry[name]["strategy"]),
             )

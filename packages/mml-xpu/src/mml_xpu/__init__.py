@@ -1,24 +1,35 @@
-"""Intel GPUs for Lightning. Importing this package registers accelerator `xpu` and strategy `single_xpu`.
+"""Intel GPUs for Lightning. Importing this package registers the accelerator `xpu` and its strategies.
 
-`XPUAccelerator`, `SingleXPUStrategy` and `DDPXPUStrategy` are built on `pytorch_lightning` if it is
+The import is cheap: it imports neither torch nor Lightning. The names are registered as soon as Lightning is
+imported. `XPUAccelerator`, `SingleXPUStrategy` and `DDPXPUStrategy` are built on `pytorch_lightning` if it is
 installed, and on `lightning.pytorch` otherwise. If both are installed, the classes for `lightning.pytorch`
 are in `mml_xpu.for_lightning`.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mml_xpu._lightning import class_modules
-from mml_xpu.registration import register
+from mml_xpu._lightning import preferred_classes, register
+from mml_xpu.selection import enable_auto
 
 if TYPE_CHECKING:
     from mml_xpu.for_pytorch_lightning import DDPXPUStrategy, SingleXPUStrategy, XPUAccelerator
-else:
-    XPUAccelerator = class_modules()[0].XPUAccelerator
-    DDPXPUStrategy = class_modules()[0].DDPXPUStrategy
-    SingleXPUStrategy = class_modules()[0].SingleXPUStrategy
 
-__all__ = ["DDPXPUStrategy", "SingleXPUStrategy", "XPUAccelerator", "__version__", "register"]
+__all__ = [
+    "DDPXPUStrategy",
+    "SingleXPUStrategy",
+    "XPUAccelerator",
+    "__version__",
+    "enable_auto",
+    "register",
+]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(preferred_classes(), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 register()

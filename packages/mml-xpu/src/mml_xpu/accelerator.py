@@ -17,7 +17,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from mml_xpu import devices as xpu_devices
 from mml_xpu import tiles
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class XPUAcceleratorMixin:
@@ -31,8 +31,10 @@ class XPUAcceleratorMixin:
 
     misconfiguration: ClassVar[type[Exception]]
     """MisconfigurationException class. Each Lightning package has its own."""
-    mixed_precision: ClassVar[type]
+    mixed_precision: ClassVar[type[Any]]
     """MixedPrecision plugin class of Lightning."""
+    cuda_ddp: ClassVar[type]
+    """DDPStrategy class of Lightning."""
     portable_checkpoint_io: ClassVar[type]
     """Class that saves the checkpoints. See :class:`mml_xpu.checkpoints.PortableCheckpointIOMixin`."""
     saving_strategies: ClassVar[tuple[type, ...]]
@@ -43,7 +45,7 @@ class XPUAcceleratorMixin:
         # includes the reason.
         super().__init__()
         if not self.is_available():
-            raise self.misconfiguration(f"accelerator 'xpu': {xpu_devices.why_none()}.")
+            raise self.misconfiguration(f"accelerator 'xpu' is not available: {xpu_devices.why_none()}")
 
     @staticmethod
     def name() -> str:
@@ -89,8 +91,8 @@ class XPUAcceleratorMixin:
             found = tiles.places(tiles.read_cards(), count, os.environ)
         except ValueError as error:
             raise cls.misconfiguration(str(error)) from None
-        for sentence in tiles.half_idle(found, indices) if found else ():
-            rank_zero_warn(sentence)
+        for message in tiles.half_idle(found, indices) if found else ():
+            rank_zero_warn(message)
         return indices
 
     @staticmethod
@@ -108,21 +110,22 @@ class XPUAcceleratorMixin:
         """
         if device.type != "xpu":
             raise self.misconfiguration(
-                f"accelerator 'xpu' was given the device {str(device)!r}, by a strategy for other "
-                "devices: leave the strategy out, or pass Trainer(accelerator='xpu', devices=1, "
-                "strategy='single_xpu')."
+                f"accelerator 'xpu' got device {str(device)!r}, because the Trainer's strategy is for other "
+                "devices. Pass strategy='single_xpu' for one Intel GPU or strategy='ddp_xpu' for several, or "
+                "call mml_xpu.enable_auto() before you create the Trainer."
             )
         count = xpu_devices.device_count()
         if device.index is not None and device.index >= count:
             raise self.misconfiguration(
-                f"device {str(device)!r} does not exist: torch sees {count} Intel GPU(s)."
+                f"Device {str(device)!r} does not exist. torch finds {count} Intel GPU(s)."
             )
         torch.xpu.set_device(device)
 
     def setup(self, trainer: Any) -> None:
-        """Make checkpoints store CPU tensors, and reject mixed precision plugins for CUDA.
+        """Make checkpoints store CPU tensors, and mixed precision use the Intel GPU.
 
-        The autocast of a CUDA plugin silently has no effect on Intel GPUs.
+        Lightning's registries do not cover mixed precision, so its plugin is for CUDA if the Trainer creates
+        it. The autocast of such a plugin silently has no effect on Intel GPUs.
 
         Parameters
         ----------
@@ -132,17 +135,20 @@ class XPUAcceleratorMixin:
         Raises
         ------
         MisconfigurationException
-            If the Trainer's precision plugin is for CUDA.
+            If the strategy is Lightning's own DDP strategy, which opens a CUDA stream.
         """
-        plugin = trainer.precision_plugin
-        if isinstance(plugin, self.mixed_precision) and plugin.device == "cuda":  # type: ignore[attr-defined]
-            precision = plugin.precision  # type: ignore[attr-defined]
-            raise self.misconfiguration(
-                f"accelerator 'xpu' with MixedPrecision({precision!r}, 'cuda'), which does nothing on an "
-                f"Intel GPU: pass Trainer(precision={precision!r}), or "
-                f"plugins=[MixedPrecision({precision!r}, 'xpu')]"
-            )
         strategy = trainer.strategy
+        if type(strategy) is self.cuda_ddp:
+            raise self.misconfiguration(
+                "accelerator 'xpu' does not support Lightning's DDPStrategy, which opens a CUDA stream. Pass "
+                "strategy='ddp_xpu' or strategy=mml_xpu.DDPXPUStrategy(...), or call mml_xpu.enable_auto() "
+                "before you create the Trainer."
+            )
+        plugin = trainer.precision_plugin
+        if isinstance(plugin, self.mixed_precision) and plugin.device == "cuda":
+            plugin.device = "xpu"
+            if plugin.scaler is not None:
+                plugin.scaler = torch.amp.GradScaler("xpu")  # a scaler for CUDA is disabled on this machine
         if isinstance(strategy, self.saving_strategies):
             io = strategy.checkpoint_io  # type: ignore[attr-defined]
             if not isinstance(io, self.portable_checkpoint_io):
@@ -168,7 +174,7 @@ class XPUAcceleratorMixin:
         try:
             stats["free"] = torch.xpu.mem_get_info(device)[0]
         except RuntimeError as error:
-            log.debug("the driver does not say how much memory of %s is free: %s", device, error)
+            logger.debug("The driver does not report the free memory of %s: %s", device, error)
         return {f"xpu_memory_{key}": value for key, value in stats.items()}
 
     def teardown(self) -> None:

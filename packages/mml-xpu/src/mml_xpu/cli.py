@@ -32,9 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="mml-xpu", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    checks = commands.add_parser("check", help="list the Intel GPUs, time them, compare them with the CPU")
-    checks.add_argument("--cpu", action="store_true", help="run the same checks on the CPU instead")
-    checks.add_argument("--size", type=_size, help="rows of the matrices that are timed (8192; CPU: 1024)")
+    checks = commands.add_parser(
+        "check", help="list the Intel GPUs, measure their speed, and compare their results with the CPU"
+    )
+    checks.add_argument("--cpu", action="store_true", help="run the checks on the CPU instead")
+    checks.add_argument(
+        "--size", type=_size, help="number of rows of the timed matrices (default: 8192, or 1024 on the CPU)"
+    )
     options = parser.parse_args(arguments)
     lines, good = report(on_cpu=options.cpu, size=options.size)
     print("\n".join(lines))  # noqa: T201  the command's output
@@ -71,7 +75,7 @@ def report(*, on_cpu: bool = False, size: int | None = None) -> tuple[list[str],
     ]
     chosen = [torch.device("cpu")] if on_cpu else [torch.device("xpu", index) for index in range(count)]
     if not chosen:
-        return [*lines, f"{devices.why_none()}; `mml-xpu check --cpu` tries the checks themselves"], False
+        return [*lines, f"{devices.why_none()} To run the checks on the CPU: mml-xpu check --cpu"], False
     good = True
     if not on_cpu:
         try:
@@ -88,7 +92,7 @@ def report(*, on_cpu: bool = False, size: int | None = None) -> tuple[list[str],
         good = good and device_good
     return [
         *lines,
-        "all of it agrees with the CPU" if good else "NOT all of it is right: see WRONG above",
+        "All results agree with the CPU." if good else "Some checks failed. See WRONG above.",
     ], good
 
 
@@ -127,14 +131,14 @@ def _describe(device: torch.device) -> list[str]:
     properties: Any = torch.xpu.get_device_properties(device)
     memory = f"{properties.total_memory / GIB:.1f} GiB"
     try:
-        memory += f", {torch.xpu.mem_get_info(device)[0] / GIB:.1f} GiB of it free"
+        memory += f", {torch.xpu.mem_get_info(device)[0] / GIB:.1f} GiB free"
     except RuntimeError:
-        memory += ", the driver does not say how much of it is free"
+        memory += ", free memory not reported by the driver"
     units, driver = properties.max_compute_units, properties.driver_version
     return [f"  {properties.name}: {memory}, {units} compute units, driver {driver}"]
 
 
 def _size(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows from 1 to 65536")
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 65536, got {text!r}")
     return int(text)

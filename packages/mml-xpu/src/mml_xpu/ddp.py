@@ -1,4 +1,4 @@
-"""Training on several Intel GPUs, for `Trainer(accelerator="xpu", devices=4)` and `strategy="ddp"`."""
+"""Training on several Intel GPUs: `Trainer(accelerator="xpu", devices=4, strategy="ddp_xpu")`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class DDPXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
     RuntimeError
         If torch does not have xccl and `process_group_backend` is not set.
     """
+
+    strategy_name = "ddp_xpu"
 
     def _get_process_group_backend(self) -> str:
         return self._process_group_backend or default_backend(self.root_device)
@@ -58,7 +60,7 @@ def default_backend(device: torch.device) -> str:
         return "gloo"
     if not torch.distributed.is_xccl_available():
         raise RuntimeError(
-            f"torch {torch.__version__} has no xccl, the process group backend for Intel GPUs: install the "
-            "XPU build for Linux (uv pip install --torch-backend=xpu torch), or train on devices=1"
+            f"torch {torch.__version__} does not have xccl, the process group backend for Intel GPUs. "
+            "Install the XPU build for Linux (uv pip install --torch-backend=xpu torch), or pass devices=1."
         )
     return "xccl"

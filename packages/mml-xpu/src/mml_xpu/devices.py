@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 INSTALL = "uv pip install --torch-backend=xpu torch"
+_NOT_DEVICES = "devices must be a number, a list of device indices or a string, got {!r}"
 
 
 def device_count() -> int:
@@ -21,21 +22,21 @@ def device_count() -> int:
     try:
         return int(torch.xpu.device_count()) if torch.xpu.is_available() else 0
     except Exception as error:  # a broken driver may raise any error, and means "not available"
-        log.debug("torch.xpu cannot be asked for its devices: %s", error)
+        logger.debug("torch.xpu did not report its devices: %s", error)
         return 0
 
 
 def why_none() -> str:
-    """Return a sentence that explains why torch does not find an Intel GPU, and how to fix it."""
+    """Return a message that explains why torch does not find an Intel GPU, and how to fix it."""
     if getattr(torch.version, "xpu", None) is None:
         return (
-            f"no Intel GPU visible to torch: torch {torch.__version__} is a CPU or CUDA build of torch, "
-            f"without XPU support; install the XPU build ({INSTALL}), or pass accelerator='cpu'"
+            f"torch {torch.__version__} does not support Intel GPUs, because it is a CPU or CUDA build. "
+            f"Install the XPU build ({INSTALL}), or pass accelerator='cpu'."
         )
     return (
-        f"no Intel GPU visible to torch: torch {torch.__version__} is built for XPU but finds no device; "
-        "check the GPU driver (level-zero), that you may open /dev/dri/renderD* (group render), and the "
-        "variables ZE_AFFINITY_MASK and ONEAPI_DEVICE_SELECTOR; or pass accelerator='cpu'"
+        f"torch {torch.__version__} is built for Intel GPUs but does not find one. Check the GPU driver "
+        "(level-zero), your permission to open /dev/dri/renderD* (group render), and the environment "
+        "variables ZE_AFFINITY_MASK and ONEAPI_DEVICE_SELECTOR, or pass accelerator='cpu'."
     )
 
 
@@ -67,25 +68,27 @@ def parse_devices(devices: int | str | Sequence[int], count: int) -> list[int]:
     if isinstance(devices, str):
         indices = _parse_text(devices, count)
     elif isinstance(devices, bool):
-        raise TypeError(f"devices={devices!r} is neither a number of Intel GPUs nor a list of their indices")
+        raise TypeError(_NOT_DEVICES.format(devices))
     elif isinstance(devices, int):
         indices = _first(devices, devices, count)
     elif isinstance(devices, Sequence):
         wrong = [index for index in devices if isinstance(index, bool) or not isinstance(index, int)]
         if wrong:
-            raise TypeError(f"devices={devices!r} holds {wrong[0]!r}: indices of Intel GPUs are integers")
+            raise TypeError(
+                f"devices={devices!r} contains {wrong[0]!r}. Pass a list of integer device indices."
+            )
         indices = [int(index) for index in devices]
     else:
-        raise TypeError(f"devices={devices!r} is neither a number of Intel GPUs nor a list of their indices")
+        raise TypeError(_NOT_DEVICES.format(devices))
     missing = [index for index in indices if not 0 <= index < count]
     if missing:
-        raise ValueError(f"devices={devices!r} asks for Intel GPU {missing[0]}, but {_inventory(count)}")
+        raise ValueError(f"devices={devices!r} selects Intel GPU {missing[0]}, but {_inventory(count)}")
     if not indices:
         raise ValueError(
-            f"devices={devices!r} asks for no device: pass devices=1 or more, or accelerator='cpu'"
+            f"devices={devices!r} selects no device. Pass devices=1 or more, or accelerator='cpu'."
         )
     if len(set(indices)) != len(indices):
-        raise ValueError(f"devices={devices!r} names an Intel GPU twice: name each one once")
+        raise ValueError(f"devices={devices!r} selects the same Intel GPU twice. List each index once.")
     return indices
 
 
@@ -98,7 +101,7 @@ def _parse_text(devices: str, count: int) -> list[int]:
         number = int(devices)
     except ValueError:
         raise ValueError(
-            f"devices={devices!r} is not understood: pass a number ('2'), indices ('0,1') or 'auto'"
+            f"devices={devices!r} is invalid. Pass a number ('2'), indices ('0,1') or 'auto'."
         ) from None
     return _first(number, devices, count)
 
@@ -107,9 +110,9 @@ def _first(number: int, devices: int | str, count: int) -> list[int]:
     if number == -1:
         return list(range(count))
     if number < 0 or number > count:
-        raise ValueError(f"devices={devices!r} asks for {number} Intel GPUs, but {_inventory(count)}")
+        raise ValueError(f"devices={devices!r} selects {number} Intel GPUs, but {_inventory(count)}")
     return list(range(number))
 
 
 def _inventory(count: int) -> str:
-    return f"torch sees {count}" + (f" (0 to {count - 1})" if count else "")
+    return f"torch finds {count}" + (f" (0 to {count - 1})" if count else "")

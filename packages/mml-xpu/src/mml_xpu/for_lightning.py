@@ -1,7 +1,11 @@
-"""The classes and the registries of this package for `lightning.pytorch`."""
+"""The classes and the registries of this package for `lightning.pytorch`.
+
+Importing this module registers the classes.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -10,9 +14,11 @@ from lightning.pytorch.plugins import CheckpointIO, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, StrategyRegistry
 from lightning.pytorch.trainer import trainer as trainer_module
 
+from mml_xpu import selection
 from mml_xpu.accelerator import XPUAcceleratorMixin
 from mml_xpu.checkpoints import PortableCheckpointIOMixin
 from mml_xpu.ddp import DDPXPUStrategyMixin
+from mml_xpu.registration import register_classes
 from mml_xpu.strategy import SingleXPUStrategyMixin
 
 __all__ = [
@@ -44,7 +50,8 @@ class XPUAccelerator(XPUAcceleratorMixin, Accelerator):
     """
 
     misconfiguration: ClassVar[type[Exception]] = MisconfigurationException
-    mixed_precision: ClassVar[type] = MixedPrecision
+    mixed_precision: ClassVar[type[Any]] = MixedPrecision
+    cuda_ddp: ClassVar[type] = DDPStrategy
     portable_checkpoint_io: ClassVar[type] = PortableCheckpointIO
     saving_strategies: ClassVar[tuple[type, ...]] = (SingleDeviceStrategy, DDPStrategy)
 
@@ -65,3 +72,7 @@ class DDPXPUStrategy(DDPXPUStrategyMixin, DDPStrategy):
     @classmethod
     def register_strategies(cls, strategy_registry: Any) -> None:
         """Do nothing. Lightning's implementation would register the names of its own DDP strategies again."""
+
+
+register_classes(sys.modules[__name__])
+selection.add(sys.modules[__name__])

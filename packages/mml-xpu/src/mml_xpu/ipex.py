@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 DISTRIBUTION = "intel-extension-for-pytorch"
 INSTALL = "uv pip install 'mml-xpu[ipex]'"
@@ -36,13 +36,13 @@ def check_installed() -> None:
         found = version(DISTRIBUTION)
     except PackageNotFoundError:
         raise ImportError(
-            f"ipex_optimize=True needs {DISTRIBUTION}, which is not installed: {INSTALL} in an environment "
-            "of its own (it needs torch 2.8); without it, leave ipex_optimize out"
+            f"ipex_optimize=True requires {DISTRIBUTION}, which is not installed. Run {INSTALL} in a "
+            "separate environment, because it requires torch 2.8, or omit ipex_optimize."
         ) from None
     if _minor(found) != _minor(torch.__version__):
         raise ImportError(
-            f"ipex_optimize=True: {DISTRIBUTION} {found} is for torch {_minor(found)}, this is torch "
-            f"{torch.__version__}: {INSTALL} in an environment of its own; or leave ipex_optimize out"
+            f"{DISTRIBUTION} {found} requires torch {_minor(found)}, but torch {torch.__version__} is "
+            f"installed. Run {INSTALL} in a separate environment, or omit ipex_optimize."
         )
 
 
@@ -68,15 +68,14 @@ def optimize(module: torch.nn.Module, optimizers: list[Any], precision: str = "3
     check_installed()
     if len(optimizers) != 1:
         raise ValueError(
-            f"ipex_optimize=True with {len(optimizers)} optimizers: IPEX optimizes a module and one "
-            "optimizer; leave ipex_optimize out"
+            f"ipex_optimize=True requires exactly one optimizer, got {len(optimizers)}. Omit ipex_optimize."
         )
     ipex = import_module("intel_extension_for_pytorch")
     was_training = module.training
     # ipex.optimize prepares a model for inference if it has no optimizer or is in eval mode.
     ipex.optimize(module.train(), optimizer=optimizers[0], dtype=DTYPES.get(precision), inplace=True)
     module.train(was_training)
-    log.info(
+    logger.info(
         "IPEX %s optimized %s and its %s",
         *(ipex.__version__, type(module).__name__, type(optimizers[0]).__name__),
     )

@@ -1,4 +1,4 @@
-"""Register the accelerator and the strategy of this package with every installed Lightning package."""
+"""Register the accelerator and the strategies of this package in the registries of one Lightning."""
 
 from __future__ import annotations
 
@@ -6,32 +6,30 @@ import logging
 from types import ModuleType
 from typing import Any
 
-from mml_xpu import selection
-from mml_xpu._lightning import class_modules
-
-log = logging.getLogger(__name__)
-
-
-def register() -> None:
-    """Register accelerator `xpu` and strategy `single_xpu`, and make Trainers select them automatically.
-
-    Repeated calls have no effect. A name that another package has registered is left unchanged, with a
-    warning.
-    """
-    for classes in class_modules():
-        register_classes(classes)
-        selection.install(classes)
+logger = logging.getLogger(__name__)
 
 
 def register_classes(classes: ModuleType) -> None:
-    """Register the accelerator and strategy of one of the `for_*` modules in that module's registries."""
-    accelerator, strategy = classes.XPUAccelerator, classes.SingleXPUStrategy
+    """Register accelerator `xpu` and the strategies `single_xpu` and `ddp_xpu`.
+
+    A name that another package has registered is left unchanged, with a warning.
+
+    Parameters
+    ----------
+    classes
+        One of the `for_*` modules, which has the classes and the registries.
+    """
+    accelerator = classes.XPUAccelerator
     if _is_free(classes.AcceleratorRegistry, "accelerator", accelerator.name(), accelerator):
         classes.AcceleratorRegistry.register(
             accelerator.name(), accelerator, description="Intel GPUs (torch.xpu)"
         )
-    if _is_free(classes.StrategyRegistry, "strategy", strategy.strategy_name, strategy):
-        classes.StrategyRegistry.register(strategy.strategy_name, strategy, description="One Intel GPU")
+    for strategy, description in (
+        (classes.SingleXPUStrategy, "One Intel GPU"),
+        (classes.DDPXPUStrategy, "DDP on several Intel GPUs"),
+    ):
+        if _is_free(classes.StrategyRegistry, "strategy", strategy.strategy_name, strategy):
+            classes.StrategyRegistry.register(strategy.strategy_name, strategy, description=description)
 
 
 def _is_free(registry: dict[str, Any], kind: str, name: str, ours: type) -> bool:
@@ -39,8 +37,9 @@ def _is_free(registry: dict[str, Any], kind: str, name: str, ours: type) -> bool
         return True
     taken = registry[name][kind]
     if taken is not ours:
-        log.warning(
-            "the %s name %r is already registered by %r: mml-xpu leaves it alone, its %s is not registered",
-            *(kind, name, taken, ours.__name__),
+        logger.warning(
+            "The %s name %r is already registered by %r, so mml-xpu does not register its %s. Pass an "
+            "instance of mml_xpu.%s to the Trainer instead.",
+            *(kind, name, taken, ours.__name__, ours.__name__),
         )
     return False

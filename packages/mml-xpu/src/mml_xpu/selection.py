@@ -1,10 +1,10 @@
-"""Support for Intel GPUs in the Trainer's automatic choices.
+"""Support for Intel GPUs in the Trainer's automatic choices, enabled by `enable_auto`.
 
 Lightning's registries accept new names, but the Trainer's choices consider only Lightning's own accelerators.
 The choices are the meaning of "auto" and "gpu", the strategy for one device (for other accelerators, the
 CPU's), the class of "ddp" (which opens a CUDA stream), and the device of mixed precision (CUDA). No registry
-controls them. `install` therefore replaces Lightning's private connector class with a subclass. The subclass
-changes nothing unless the Trainer uses an `XPUAccelerator`, "auto" or "gpu".
+controls them. `enable_auto` therefore replaces Lightning's private connector class with a subclass. The
+subclass changes nothing unless the Trainer uses an `XPUAccelerator`, "auto" or "gpu".
 """
 
 from __future__ import annotations
@@ -14,10 +14,36 @@ import os
 from types import ModuleType
 from typing import Any, ClassVar
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 OPT_OUT = "MML_XPU_AUTO"
 """Environment variable. The value 0 leaves accelerator="auto" and "gpu" to Lightning."""
+
+_enabled = False
+_lightnings: list[ModuleType] = []
+"""The `for_*` modules that are imported."""
+
+
+def enable_auto() -> None:
+    """Make the Trainer choose Intel GPUs and their strategies automatically.
+
+    With this function, `accelerator="auto"` and `"gpu"` select an Intel GPU if no other GPU is available,
+    `strategy="auto"` selects the strategy for the number of devices, and `"ddp"` and its variants select
+    `DDPXPUStrategy`. It replaces Lightning's private class `_AcceleratorConnector` with a subclass, because
+    Lightning has no public way to extend these choices. Call it before the Trainer is created. If Lightning
+    is imported later, the class is replaced at that time. Repeated calls have no effect.
+    """
+    global _enabled
+    _enabled = True
+    for ours in _lightnings:
+        install(ours)
+
+
+def add(ours: ModuleType) -> None:
+    """Add the `for_*` module of a Lightning that has been imported."""
+    _lightnings.append(ours)
+    if _enabled:
+        install(ours)
 
 
 class XPUConnectorMixin:
@@ -92,8 +118,8 @@ def xpu_strategy(flag: Any, ours: ModuleType) -> Any:
     """
     if type(flag) is ours.DDPStrategy:
         raise ours.MisconfigurationException(
-            "accelerator 'xpu' with strategy=DDPStrategy(...): Lightning's class opens a CUDA stream; pass "
-            "strategy='ddp', or mml_xpu.DDPXPUStrategy(...) with the same arguments"
+            "accelerator 'xpu' does not support Lightning's DDPStrategy, which opens a CUDA stream. Pass "
+            "strategy='ddp_xpu', or mml_xpu.DDPXPUStrategy(...) with the same arguments."
         )
     if not isinstance(flag, str):
         return flag
@@ -104,8 +130,8 @@ def xpu_strategy(flag: Any, ours: ModuleType) -> Any:
         return flag
     if entry["init_params"].get("start_method") == "fork":
         raise ours.MisconfigurationException(
-            f"accelerator 'xpu' with strategy {flag!r}: the Intel GPU's runtime does not survive a fork; in "
-            "a notebook pass devices=1, in a script strategy='ddp'"
+            f"accelerator 'xpu' does not support strategy {flag!r}, because the GPU's runtime does not "
+            "survive a fork. Pass devices=1 in a notebook, or strategy='ddp_xpu' in a script."
         )
     return ours.DDPXPUStrategy(**entry["init_params"])
 
@@ -124,9 +150,9 @@ def install(ours: ModuleType) -> None:
     trainer_module: Any = ours.trainer_module
     connector = getattr(trainer_module, "_AcceleratorConnector", None)
     if connector is None:
-        log.warning(
-            "mml-xpu does not know how this Lightning chooses: name accelerator and strategy, "
-            "Trainer(accelerator='xpu', devices=1, strategy='single_xpu')"
+        logger.warning(
+            "mml_xpu.enable_auto() does not support this version of Lightning. Pass accelerator and "
+            "strategy, such as Trainer(accelerator='xpu', devices=1, strategy='single_xpu')."
         )
     elif not issubclass(connector, XPUConnectorMixin):
         trainer_module._AcceleratorConnector = type(

@@ -18,7 +18,7 @@ else:
 class SingleXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
     """Strategy for one Intel GPU: `Trainer(accelerator="xpu", devices=1, strategy="single_xpu")`.
 
-    `strategy="auto"` selects this strategy for one Intel GPU.
+    After :func:`mml_xpu.enable_auto`, `strategy="auto"` selects this strategy for one Intel GPU.
 
     Parameters
     ----------
@@ -49,9 +49,7 @@ class SingleXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
         else:
             chosen = torch.device("xpu", device) if isinstance(device, int) else torch.device(device)
         if chosen.type != "xpu":
-            raise ValueError(
-                f"SingleXPUStrategy(device={str(chosen)!r}) is not an Intel GPU: pass 'xpu' or 'xpu:<index>'"
-            )
+            raise ValueError(f"device must be an Intel GPU ('xpu' or 'xpu:<index>'), got {str(chosen)!r}")
         if ipex_optimize:
             ipex.check_installed()
         super().__init__(device=chosen, **kwargs)
@@ -67,8 +65,8 @@ class SingleXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
     def parallel_devices(self, devices: list[torch.device]) -> None:
         if len(devices) != 1:
             raise ValueError(
-                f"strategy 'single_xpu' trains on one device, but the Trainer has {len(devices)}: pass "
-                "devices=1, or strategy='ddp' (under mpirun 'ddp_with_xpu' of mml-distributed)"
+                f"strategy 'single_xpu' requires one device, got {len(devices)}. Pass devices=1 or "
+                "strategy='ddp_xpu' (under an MPI launcher, 'ddp_with_xpu' of mml-distributed)."
             )
         self._chosen = list(devices)
         self._root_device = devices[0]

@@ -75,7 +75,7 @@ def hierarchy(environment: Mapping[str, str]) -> str:
     """
     value = environment.get(HIERARCHY, "FLAT").strip().upper() or "FLAT"
     if value not in ("FLAT", "COMPOSITE", "COMBINED"):
-        raise ValueError(f"{HIERARCHY}={environment[HIERARCHY]!r}: it is FLAT, COMPOSITE or COMBINED")
+        raise ValueError(f"{HIERARCHY} must be FLAT, COMPOSITE or COMBINED, got {environment[HIERARCHY]!r}")
     return value
 
 
@@ -128,7 +128,7 @@ def half_idle(found: Sequence[Place], selected: Iterable[int]) -> list[str]:
     Returns
     -------
     list of str
-        One sentence for each partly used card.
+        One message for each partly used card.
     """
     used: dict[Card, set[int]] = {}
     for index in selected:
@@ -141,10 +141,12 @@ def half_idle(found: Sequence[Place], selected: Iterable[int]) -> list[str]:
         free = [i for i, place in enumerate(found) if place.card == card and not set(place.tiles) <= tiles]
         mine = [i for i, place in enumerate(found) if place.card == card and set(place.tiles) <= tiles]
         remedy = (
-            f"devices={sorted([*mine, *free])} takes all of it" if free else f"{MASK} hides the rest of it"
+            f"Pass devices={sorted([*mine, *free])} to use the whole card."
+            if free
+            else f"{MASK} hides the other tiles."
         )
         sentences.append(
-            f"{len(idle)} of the {card.tiles} compute tiles of the Intel GPU at {card.address} stay idle: "
-            f"a device is one tile ({HIERARCHY}); {remedy}"
+            f"{len(idle)} of the {card.tiles} compute tiles of the Intel GPU at {card.address} are idle, "
+            f"because each device is one tile (see {HIERARCHY}). {remedy}"
         )
     return sentences
