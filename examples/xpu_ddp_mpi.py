@@ -28,7 +28,8 @@ def place() -> dict[str, Any]:
     accelerator = "xpu" if XPUAccelerator.is_available() else "cpu"
     if not MPIEnvironment.detect():
         print("no MPI launcher, so one process; for several: mpirun -n 2 python examples/xpu_ddp_mpi.py")
-        return {"accelerator": accelerator, "devices": 1}
+        strategy = "single_xpu" if accelerator == "xpu" else "auto"
+        return {"accelerator": accelerator, "strategy": strategy, "devices": 1}
     strategy = "ddp_with_xpu" if accelerator == "xpu" else "ddp_with_mpi"
     return {"accelerator": accelerator, "strategy": strategy, **read_launch().trainer_arguments()}
 

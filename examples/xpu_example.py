@@ -1,4 +1,4 @@
-"""Train on the Intel GPUs of this machine, on the CPU where there is none: the script is the same.
+"""Train on the Intel GPUs of this machine, or on the CPU if it does not have one.
 
     uv run python examples/xpu_example.py
 
@@ -7,12 +7,12 @@ Under a minute on two cores.
 
 from __future__ import annotations
 
+import mml_xpu
 import pytorch_lightning as pl
 from mml_data import MatSciMLDataModule
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 from mml_models import EGNN
 from mml_tasks import ForceRegressionTask
-from mml_xpu import XPUAccelerator
 
 
 def main() -> None:
@@ -32,9 +32,9 @@ def main() -> None:
         task_loss_scaling={"energy": 1.0, "force": 10.0},
         lr=3e-3,
     )
-    on_xpu = XPUAccelerator.is_available()
+    mml_xpu.enable_auto()  # selects the strategy for one or several devices
+    on_xpu = mml_xpu.XPUAccelerator.is_available()
     trainer = pl.Trainer(
-        # "auto" would do as well. One device or several: the strategy follows from their number.
         accelerator="xpu" if on_xpu else "cpu",
         devices="auto" if on_xpu else 1,
         max_epochs=1,
