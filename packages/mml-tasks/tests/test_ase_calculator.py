@@ -208,7 +208,7 @@ def test_names_that_are_not_there_are_refused():
 
 def test_a_module_of_several_tasks_is_refused():
     both = MultiTaskLitModule(("a", make_task()))
-    with pytest.raises(TypeError, match="a calculator is of one task, not of a MultiTaskLitModule"):
+    with pytest.raises(TypeError, match="must be a single task, got a MultiTaskLitModule"):
         TaskCalculator(task_module=both, transforms=[graph_of_sample])
 
 

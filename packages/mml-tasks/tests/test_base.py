@@ -202,7 +202,7 @@ def test_bad_arguments_are_refused(options, message):
 
 @pytest.mark.parametrize("key", ["a.b", "values", "training"])
 def test_names_that_no_module_can_have_are_refused(key):
-    with pytest.raises(ValueError, match=f"a target cannot be called '{key}'"):
+    with pytest.raises(ValueError, match=f"target '{key}' has an invalid name"):
         ScalarRegressionTask(ToyEncoder(), task_keys=[key])
 
 

@@ -3,12 +3,9 @@ import torch
 from mml_tasks.batches import (
     align_target,
     as_batch,
-    atom_counts,
     check_not_infinite,
     find_target,
-    graph_of,
     private_copy,
-    structure_index,
     sum_by_structure,
 )
 from mml_tasks.testing import random_structure, toy_graph
@@ -23,13 +20,6 @@ def test_sums_are_over_the_atoms_of_each_structure(batch):
         [5, 5],
         [2, 2],
     ]
-
-
-def test_a_graph_that_is_not_batched_is_one_structure():
-    graph = toy_graph(*random_structure(0, 3))
-    del graph.batch
-    assert structure_index(graph).tolist() == [0, 0, 0]
-    assert atom_counts(graph).tolist() == [3]
 
 
 def test_a_single_sample_becomes_a_batch_of_one_and_a_batch_stays(batch):
@@ -57,13 +47,6 @@ def test_tensors_of_inference_mode_are_cloned_and_others_are_shared(batch):
     assert not copied["extra"].is_inference()
     assert batch["graph"].offsets.is_inference()
     assert copied["graph"].pos is batch["graph"].pos
-
-
-def test_a_batch_without_a_graph_is_refused():
-    with pytest.raises(
-        ValueError, match=r"no 'graph' \(its keys are \['pos'\]\): add PointCloudToGraphTransform"
-    ):
-        graph_of({"pos": torch.zeros(1, 3)})
 
 
 def test_a_missing_target_lists_the_known_ones(batch):

@@ -57,9 +57,11 @@ def test_auto_scales_each_target_by_itself(data, make_trainer):
 def test_other_targets_and_a_mean_force_are_refused():
     with pytest.raises(ValueError, match="cannot learn 'stress'; known targets are"):
         make_task(task_keys=["force", "stress"])
-    with pytest.raises(ValueError, match="needs at least one target in task_keys"):
+    with pytest.raises(ValueError, match=r"needs at least one target, got task_keys=\[\]"):
         make_task(task_keys=[])
-    with pytest.raises(ValueError, match="force_mean must be zero: a mean of vectors is a direction"):
+    with pytest.raises(
+        ValueError, match=r"force_mean must be zero, got .* a mean vector would define a direction"
+    ):
         make_task(normalize_kwargs={"force_mean": [0.0, 0.0, 1.0]})
 
 

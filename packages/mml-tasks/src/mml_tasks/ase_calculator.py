@@ -13,9 +13,9 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 from lightning_fabric.utilities import move_data_to_device
 
-from mml_tasks.base import BaseTaskModule
 from mml_tasks.batches import as_batch
 from mml_tasks.prediction import evaluation_mode
+from mml_tasks.protocols import PredictingTask
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -71,7 +71,7 @@ class TaskCalculator(Calculator):
 
     def __init__(
         self,
-        task_module: BaseTaskModule,
+        task_module: PredictingTask,
         transforms: Sequence[Transform] | None = None,
         *,
         conversion_factor: float | Mapping[str, float] = 1.0,
@@ -80,9 +80,9 @@ class TaskCalculator(Calculator):
     ) -> None:
         super().__init__(**kwargs)
         task = task_module
-        if not isinstance(task, BaseTaskModule):
+        if not isinstance(task, PredictingTask):
             raise TypeError(
-                f"a calculator is of one task, not of a {type(task).__name__}: give one task of it"
+                f"task_module must be a single task, got a {type(task).__name__}. Pass one of its tasks"
             )
         self.output_map = _OUTPUTS | dict(output_map or {})
         if "energy" in (output_map or {}):

@@ -10,40 +10,31 @@ from torch import nn
 from torchmetrics import Metric
 
 from mml_tasks._optional import ase_calculator
-from mml_tasks.batches import as_batch, graph_of, missing_target, samples_of
-from mml_tasks.encoder import check_log_embeddings, make_encoder
+from mml_tasks.batches import as_batch, missing_target
+from mml_tasks.encoder import make_encoder
 from mml_tasks.heads import OutputHead
 from mml_tasks.hyperparameters import plain
-from mml_tasks.losses.epoch_sums import CHECKPOINT_KEY as EPOCH_SUMS
-from mml_tasks.losses.epoch_sums import EpochSums
 from mml_tasks.losses.loss_functions import complete_loss_scaling, make_losses, without_modules
-from mml_tasks.losses.metrics import MeanLoss, regression_metrics
-from mml_tasks.normalization.stored_statistics import NormalizeOptions
-from mml_tasks.normalization.task_normalization import TaskNormalization
+from mml_tasks.losses.loss_metrics import make_loss_metrics
+from mml_tasks.losses.metrics import regression_metrics
+from mml_tasks.normalization.scale_rules import ScaleRules
+from mml_tasks.normalization.stored_statistics import Statistics
+from mml_tasks.normalization.target_normalization import CHECKPOINT_KEY as NORMALIZATION
+from mml_tasks.normalization.training_data import TrainingData
 from mml_tasks.optimization import make_optimizers
 from mml_tasks.prediction import predict_batch
-from mml_tasks.pretrained import EncoderReport, load_encoder, load_weights, pretrained_arguments
-from mml_tasks.task_scope import TaskScope
-from mml_tasks.trainer.accumulation import read_windows_ahead, stop_reading_ahead
-from mml_tasks.trainer.compiled import use_original_names
-from mml_tasks.trainer.lightning_flavor import hint_at_other_lightning
-from mml_tasks.trainer.lr_scaling import (
-    LrScaling,
-    check_lr_scaling,
-    log_effective_batch,
-    scale_lr_by_world_size,
-)
-from mml_tasks.trainer.precision import give_back_labels, keep_labels, matched_to, prepare_precision
-from mml_tasks.trainer.resume import SCHEDULE_KEY, ResumeSchedule, check_horizon, is_over, resume_optimization
-from mml_tasks.trainer.weight_averaging import copy_again
-from mml_tasks.weights.loss_weights import final_weights
+from mml_tasks.pretrained import EncoderReport, load_encoder, pretrained_arguments
+from mml_tasks.steps import TaskSteps
+from mml_tasks.trainer.lr_scaling import LrScaling
+from mml_tasks.trainer.precision import matched_to
 
 
-class BaseTaskModule(TaskNormalization):
+class BaseTaskModule(TaskSteps):
     """Base class of all tasks: a LightningModule that learns targets with an encoder and output heads.
 
     Subclasses define the outputs that they predict and how they compute them. See `TaskSteps` for the steps
-    that process a batch, and `TaskNormalization` for the statistics of the normalizers.
+    that process a batch, `TargetNormalization` for the statistics of the targets, and `TrainedModule` for the
+    trainer and checkpoints.
 
     Parameters
     ----------
@@ -111,21 +102,6 @@ class BaseTaskModule(TaskNormalization):
     pretrained_report: EncoderReport | None = None
     """Report of the weights that `from_pretrained_encoder` loaded."""
 
-    scope: TaskScope | None = None
-    """Position of the task in a `MultiTaskLitModule`; ``None`` for a task that is trained alone."""
-
-    resume_schedule: ResumeSchedule | None = None
-    """How a resumed run handles differences from the checkpoint in the length of the learning-rate schedule
-    or in the options of the optimizer, see `mml_tasks.trainer.resume.resume_optimization`. ``None`` raises an
-    error.
-    """
-
-    steps_before_schedule: int = 0
-    """Number of optimizer steps before the start of the learning-rate schedule; saved in checkpoints."""
-
-    saved_schedulers: Sequence[Mapping[str, Any]] = ()
-    """States of learning-rate schedulers in the checkpoint from which the run continues."""
-
     def __init__(
         self,
         encoder: nn.Module | None = None,
@@ -149,13 +125,13 @@ class BaseTaskModule(TaskNormalization):
         log_embeddings: bool = False,
         log_embeddings_every_n_steps: int = 50,
     ) -> None:
-        super().__init__()
-        hint_at_other_lightning(self)
-        use_original_names(self)
-        check_log_embeddings(log_embeddings, log_embeddings_every_n_steps)
-        NormalizeOptions.of(normalize_kwargs)
-        if lr_scaling is not None:
-            check_lr_scaling(lr_scaling, "lr_scaling")
+        super().__init__(
+            normalize_kwargs,
+            scheduler_kwargs=scheduler_kwargs,
+            lr_scaling=lr_scaling,
+            log_embeddings=log_embeddings,
+            log_embeddings_every_n_steps=log_embeddings_every_n_steps,
+        )
         if embedding_reduction_type not in (None, *self.reductions):
             raise ValueError(
                 f"embedding_reduction_type of {type(self).__name__} must be one of {list(self.reductions)}, "
@@ -180,22 +156,12 @@ class BaseTaskModule(TaskNormalization):
         self.output_kwargs = dict(output_kwargs or {})
         self.lr = lr
         self.weight_decay = weight_decay
-        self.scheduler_kwargs = scheduler_kwargs or {}
-        self.lr_scaling = lr_scaling
         self.freeze_encoder = freeze_encoder
         if freeze_encoder:
             self.encoder.requires_grad_(False)
         self.normalize_kwargs = normalize_kwargs
-        self.task_keys = None
         self.task_loss_scaling = dict(task_loss_scaling or {})
-        self.final_loss_scaling = {}
-        self._start: tuple[Path, Literal["keep", "refit"]] | None = None
         self.output_heads = nn.ModuleDict()
-        self.losses = nn.ModuleDict()
-        self.metrics = nn.ModuleDict()
-        self.loss_metrics = nn.ModuleDict()
-        self.last_losses = {}
-        self.loss_weighting = None
         self._loss_func = loss_func
 
     # ---------------------------------------------------------------- hooks for subclasses
@@ -212,7 +178,11 @@ class BaseTaskModule(TaskNormalization):
         """Return the targets that have their own head."""
         return list(task_keys)
 
-    def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    def scale_rules(self, task_keys: Sequence[str]) -> ScaleRules:
+        """Return the rules for the scales of the outputs. Default: each target has its own scale."""
+        return ScaleRules(task_keys, self.extensive_keys)
+
+    def infer_task_keys(self, statistics: Mapping[str, Statistics]) -> list[str]:
         """Return the targets of the data that this task can learn."""
         raise NotImplementedError
 
@@ -234,9 +204,11 @@ class BaseTaskModule(TaskNormalization):
         keys = list(dict.fromkeys(keys))
         for key in keys:
             if "." in key or hasattr(nn.ModuleDict(), key):
-                raise ValueError(f"a target cannot be called {key!r}: modules are named after targets")
+                raise ValueError(
+                    f"target {key!r} has an invalid name, because modules are named after targets. Rename it"
+                )
         if not keys:
-            raise ValueError(f"{type(self).__name__} needs at least one target in task_keys")
+            raise ValueError(f"{type(self).__name__} needs at least one target, got task_keys=[]")
         self.task_keys = keys
         self.hparams["task_keys"] = list(keys)
         self.losses = make_losses(self._loss_func, keys, self.default_loss)
@@ -247,16 +219,11 @@ class BaseTaskModule(TaskNormalization):
                 for stage in ("val", "test")
             }
         )
-        stages = ("train", "val", "test")
-        names = [f"{stage}_{kind}" for stage in stages for kind in ("loss", "weighted_loss")]
-        self.loss_metrics = nn.ModuleDict(
-            {name: MeanLoss(len(keys)) for name in names}
-            | {name: MeanLoss(1) for name in ("train_minimized_loss", *(f"train_{k}_loss" for k in keys))}
-        )
+        self.loss_metrics = make_loss_metrics(keys)
         width: int = cast("Any", self.encoder).output_dim
         for key in self.head_keys(keys):
             self.output_heads[key] = self.make_head(key, width)
-        self.make_normalizers(keys)
+        self.normalization.build(self.scale_rules(keys))
 
     def _save_hyperparameters(self, **arguments: Any) -> None:
         """Save the arguments that a checkpoint can store; under LightningCLI, save its complete config."""
@@ -269,81 +236,64 @@ class BaseTaskModule(TaskNormalization):
 
     # ---------------------------------------------------------------- data
 
-    def setup(self, stage: str) -> None:
-        """Fill in targets and statistics from the data module, and check that the data contain the targets.
+    def build(self, stage: str) -> None:
+        """Infer targets from the data module if none are given, and check that the data contain the targets.
 
         Raises
         ------
         ValueError
-            If the data lack a target, or lack statistics that the task needs.
+            If the data lack a target or its labels, or no targets are given and none can be inferred.
         """
-        super().setup(stage)
-        if self.scope is None:
-            keep_labels(self.trainer)
-            prepare_precision(self)
-            if stage == "fit":
-                read_windows_ahead(self.trainer)
+        self.normalization.begin_run()
         if stage == "predict" and self.task_keys is not None:
             return
-        statistics = self._statistics()
+        statistics = self._data().statistics()
         if self.task_keys is None:
-            if statistics is None:
+            self.set_task_keys(self._inferred_keys(statistics))
+        if statistics is None:
+            return
+        for key in self.task_keys or []:
+            if key in self.transform_keys:
+                continue
+            if key not in statistics:
+                raise missing_target(key, statistics, "the data set")
+            if statistics[key].get("missing") and not statistics[key].get("count"):
                 raise ValueError(
-                    f"{type(self).__name__} has no task_keys, and there is no data module with "
-                    "target_statistics() to infer them from: name the targets in task_keys"
+                    f"target {key!r} is missing in every sample of the training data. Remove it from "
+                    "task_keys, or add labels"
                 )
-            keys = self.infer_task_keys(statistics)
-            if not keys:
-                raise ValueError(
-                    f"{type(self).__name__} finds nothing to learn among the targets {sorted(statistics)}: "
-                    "name them in task_keys"
-                )
-            self.set_task_keys(keys)
-            if self.scope is None:
-                prepare_precision(self)  # converts the new heads, too
-        if statistics is not None:
-            for key in self.task_keys or []:
-                if key in self.transform_keys:
-                    continue
-                if key not in statistics:
-                    raise missing_target(key, statistics, "the data set")
-                if statistics[key].get("missing") and not statistics[key].get("count"):
-                    raise ValueError(
-                        f"target {key!r} is missing in every sample of the training data: take it out of "
-                        "task_keys, or label some samples"
-                    )
-        if stage == "fit" or not self.final_loss_scaling:
-            self.final_loss_scaling = final_weights(self)
-        if self._start is not None and stage == "fit":
-            self._load_start(*self._start)
-        if stage == "fit":
-            self._fill_normalizers()
-        copy_again(self.trainer, self, stage)
 
-    def teardown(self, stage: str) -> None:
-        """Undo the changes that `setup` made to the trainer."""
-        if self.scope is None:
-            give_back_labels(self.trainer)
-            stop_reading_ahead(self.trainer)
+    def _inferred_keys(self, statistics: Mapping[str, Statistics] | None) -> list[str]:
+        if statistics is None:
+            raise ValueError(
+                f"{type(self).__name__} has no task_keys, and no data module provides target_statistics() to "
+                "infer them from. Pass task_keys"
+            )
+        keys = self.infer_task_keys(statistics)
+        if not keys:
+            raise ValueError(
+                f"{type(self).__name__} cannot learn any of the targets {sorted(statistics)}. Pass task_keys"
+            )
+        return keys
 
-    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
-        """Log a value as Lightning does.
+    def fill_from_data(self) -> None:
+        """Set the statistics of the normalizers that ``normalize_kwargs`` requests from the data."""
+        self.normalization.fill(self._data())
 
-        A task inside another module logs through that module under its own name.
-        """
-        if self.scope is None:
-            super().log(name, value, *args, **kwargs)
-        else:
-            self.scope.log(name, value, **kwargs)
+    def _data(self) -> TrainingData:
+        return TrainingData(self.trainer, self.scope)
 
-    def _statistics(self) -> Mapping[str, Mapping[str, Any]] | None:
-        return super()._statistics() if self.scope is None else self.scope.statistics()
+    def on_validation_start(self) -> None:
+        """Fill normalizers that have no statistics yet."""
+        self.fill_from_data()
 
-    def _name(self) -> str:
-        return "" if self.scope is None else self.scope.name
+    def on_test_start(self) -> None:
+        """Fill normalizers that have no statistics yet."""
+        self.fill_from_data()
 
-    def _own_loader(self, loaders: Any) -> Any:
-        return loaders if self.scope is None else self.scope.loader_of(loaders)
+    def on_predict_start(self) -> None:
+        """Fill normalizers that have no statistics yet."""
+        self.fill_from_data()
 
     # ---------------------------------------------------------------- optimization
 
@@ -356,86 +306,41 @@ class BaseTaskModule(TaskNormalization):
 
     def configure_optimizers(self) -> Any:
         """Return AdamW over the trainable parameters, and the schedulers of ``scheduler_kwargs``."""
-        lr = self.lr
-        if self.lr_scaling is not None:
-            lr = scale_lr_by_world_size(lr, self.trainer.world_size, self.lr_scaling)
         return make_optimizers(
             [parameter for parameter in self.parameters() if parameter.requires_grad],
             self.scheduler_kwargs,
-            lambda: self.trainer.estimated_stepping_batches - self.steps_before_schedule,
-            lr=lr,
+            self.schedule_steps,
+            lr=self.scaled(self.lr),
             weight_decay=self.weight_decay,
         )
 
-    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        """Step a learning-rate scheduler, unless its schedule has ended and ``resume_schedule`` is "keep"."""
-        if self.resume_schedule != "keep" or not is_over(scheduler):
-            super().lr_scheduler_step(scheduler, metric)
+    def learning_rate(self) -> float:
+        """Return the learning rate before it is scaled."""
+        return self.lr
 
     def on_train_start(self) -> None:
-        """Check normalizers and learning-rate schedules against the checkpoint, and log the scaled rate."""
+        """Compare normalizers and learning-rate schedules with the checkpoint, and log the scaled rate."""
+        self.normalization.check_data(self._data())
         super().on_train_start()
-        if self.scope is None:
-            if self._resumes:
-                resume_optimization(self, self.resume_schedule)
-            else:
-                check_horizon(self)
         if self.freeze_encoder:
             self.encoder.eval()  # not in the constructor, since Lightning warns about modules in eval mode
-        if self.lr_scaling is not None:
-            log_effective_batch(self, self.lr, self.lr_scaling)
 
     # ---------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the normalizer statistics in plain types, and the running sums of an unfinished epoch."""
         super().on_save_checkpoint(checkpoint)
-        if self._trainer is not None and self.trainer.state.fn == "fit":
-            checkpoint[EPOCH_SUMS] = EpochSums.of(self.loss_metrics, self._missing["train"])
-            checkpoint[SCHEDULE_KEY] = self.steps_before_schedule
+        checkpoint[NORMALIZATION] = self.normalization.save()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the normalizer statistics and the running sums of the epoch; see `TaskNormalization`."""
+        """Load the normalizer statistics and the running sums; see `TargetNormalization.load`."""
         super().on_load_checkpoint(checkpoint)
-        self._epoch_sums.keep(checkpoint.get(EPOCH_SUMS))
-        self.steps_before_schedule = checkpoint.get(SCHEDULE_KEY, 0)
-        self.saved_schedulers = checkpoint.get("lr_schedulers") or []
+        self.normalization.load(checkpoint, resumes=self._resumes)
 
-    def start_from(self, checkpoint_path: str | Path, normalizer: Literal["keep", "refit"]) -> None:
-        """Start the next fit from the weights of a checkpoint, with a new optimizer and a new schedule.
-
-        Parameters
-        ----------
-        checkpoint_path
-            Checkpoint of a task with the same encoder and targets. It is read with ``weights_only=True``.
-        normalizer
-            ``"keep"`` loads the statistics of the normalizers from the checkpoint, so that the outputs of the
-            model do not change. ``"refit"`` computes the statistics from the new data, which shifts and
-            scales the outputs.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the checkpoint does not exist.
-        ValueError
-            If ``normalizer`` is neither ``"keep"`` nor ``"refit"``; or, when the fit begins, if the names or
-            shapes of the weights differ.
-        """
-        if normalizer not in ("keep", "refit"):
-            raise ValueError(f"normalizer must be 'keep' or 'refit', got {normalizer!r}")
-        if not Path(checkpoint_path).is_file():
-            raise FileNotFoundError(f"there is no checkpoint {checkpoint_path}")
-        self._start = (Path(checkpoint_path), normalizer)
-
-    def continues_as_new_run(self) -> None:
+    def continue_as_new_run(self) -> None:
         """Treat a loaded checkpoint as the start of a new run, which may use other data."""
-        super().continues_as_new_run()
-        self._epoch_sums.keep(None)
-        self.steps_before_schedule = 0
-
-    def _load_start(self, path: Path, normalizer: Literal["keep", "refit"]) -> None:
-        load_weights(self, path, with_normalizers=normalizer == "keep")
-        self._start = None
+        super().continue_as_new_run()
+        self.normalization.continue_as_new_run()
 
     # ---------------------------------------------------------------- prediction
 
@@ -456,15 +361,11 @@ class BaseTaskModule(TaskNormalization):
         """
         if self.task_keys is None:
             raise ValueError(
-                f"{type(self).__name__} has no task_keys yet: name them, train it, or load a checkpoint"
+                f"{type(self).__name__} has no targets yet. Pass task_keys, train it, or load a checkpoint"
             )
-        if self._needs_data() and self.normalizers.unset():
-            raise ValueError(
-                f"the normalisers of {self.normalizers.unset()} have no numbers yet: train the task, or load "
-                "a checkpoint"
-            )
+        self.normalization.check_filled()
         batch = matched_to(self, as_batch(batch))
-        self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
+        self.normalization.check_elements(batch)
         result = predict_batch(self, batch)
         return result["predictions"] | {name: result[name] for name in ("natoms", "sample_id")}
 

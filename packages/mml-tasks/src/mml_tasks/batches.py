@@ -7,46 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
+from mml_samples import DGLView, atom_counts, graph_of, sample_name, structure_index
 from torch import Tensor
-
-from mml_tasks.dgl_view import DGLView, is_dgl
-
-
-def graph_of(batch: Mapping[str, Any]) -> Any:
-    """Return the graph of a batch; a DGL graph is returned as a `DGLView`.
-
-    Raises
-    ------
-    ValueError
-        If the batch has no graph.
-    """
-    if "graph" not in batch:
-        raise ValueError(
-            f"the batch has no 'graph' (its keys are {sorted(batch)}): add PointCloudToGraphTransform to the "
-            "transforms of the data"
-        )
-    graph = batch["graph"]
-    return DGLView(graph) if is_dgl(graph) else graph
-
-
-def atom_counts(graph: Any) -> Tensor:
-    """Return the number of atoms of every structure, [B] int64.
-
-    Raises
-    ------
-    ValueError
-        If the graph has no ``natoms``.
-    """
-    natoms = getattr(graph, "natoms", None)
-    if natoms is None:
-        raise ValueError("the batch's graph has no 'natoms': it holds the number of atoms of each structure")
-    return natoms.view(-1)
-
-
-def structure_index(graph: Any) -> Tensor:
-    """Return the index of the structure of every atom, [N] int64; zeros for a graph that is not batched."""
-    index = getattr(graph, "batch", None)
-    return torch.zeros_like(graph.atomic_numbers) if index is None else index
 
 
 def as_batch(sample: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -159,11 +121,9 @@ def sample_of_row(target: Tensor, row: int, batch: Mapping[str, Any]) -> str:
     structures = atom_counts(graph).shape[0]
     if target.shape[0] != structures and row < structure_index(graph).shape[0]:
         row = int(structure_index(graph)[row])
-    names = batch.get("sample_id")
-    return f"sample {names[row]!r}" if names is not None else f"sample {row} of the batch"
+    return sample_name(batch, row)
 
 
 def samples_of(batch: Mapping[str, Any]) -> str:
     """Return a description of a batch for error messages, with the name of its first sample."""
-    names = batch.get("sample_id")
-    return f"the batch of sample {names[0]!r}" if names else "the batch"
+    return f"the batch of {sample_name(batch, 0)}" if batch.get("sample_id") else "the batch"

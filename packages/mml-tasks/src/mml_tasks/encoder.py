@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
+from mml_samples import atom_counts, graph_of
 from torch import Tensor, nn
 
-from mml_tasks.batches import atom_counts, graph_of
 from mml_tasks.hyperparameters import import_class
 
 

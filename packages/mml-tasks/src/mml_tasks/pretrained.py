@@ -188,7 +188,7 @@ def load_weights(task: Any, path: str | Path, *, with_normalizers: bool) -> None
     checkpoint, own = read_checkpoint(path), task.state_dict()
     if with_normalizers:
         task.on_load_checkpoint(checkpoint)
-        task.continues_as_new_run()
+        task.continue_as_new_run()
     stored = {name.replace(_COMPILED, ""): value for name, value in checkpoint["state_dict"].items()}
     if not with_normalizers:
         own, stored = ({n: v for n, v in each.items() if not _is_normalizer(n)} for each in (own, stored))

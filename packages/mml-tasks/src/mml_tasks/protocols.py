@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 class Embeddings(Protocol):
@@ -43,4 +44,29 @@ class HasTargetStatistics(Protocol):
 
     def target_statistics(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the statistics of every target of the training split."""
+        ...
+
+
+@runtime_checkable
+class PredictingTask(Protocol):
+    """Task that predicts energy or forces without a trainer, such as a `BaseTaskModule`.
+
+    A task may also have a method ``node_energies(batch)``, which returns the energies of the atoms, and an
+    attribute ``compute_stress``, which turns the stress on and off.
+    """
+
+    output_heads: nn.ModuleDict
+    normalizers: nn.ModuleDict
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return the parameters."""
+        ...
+
+    def predict(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every output of a batch by name, in physical units."""
         ...

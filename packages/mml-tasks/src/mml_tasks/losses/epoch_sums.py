@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mml_tasks.losses.metrics import MeanLoss
+from mml_tasks.losses.loss_metrics import loss_metric
 from mml_tasks.losses.missing_labels import MissingLabels
 from mml_tasks.trainer.ranks import sum_over_ranks, world_size
 
@@ -35,7 +35,7 @@ class EpochSums:
     def of(metrics: nn.ModuleDict, missing: MissingLabels) -> dict[str, Any]:
         """Return the sums over all ranks in plain types; every rank must call this."""
         names = [name for name in metrics if name.startswith("train_")]
-        parts = [_metric(metrics, name).sums() for name in names]
+        parts = [loss_metric(metrics, name).sums() for name in names]
         sums = sum_over_ranks(torch.cat([part.flatten() for part in parts])) if parts else torch.zeros(0)
         split = sums.split([part.numel() for part in parts])
         stored: dict[str, Any] = {name: part.tolist() for name, part in zip(names, split, strict=True)}
@@ -48,19 +48,13 @@ class EpochSums:
         first = world_size() == 1 or dist.get_rank() == 0
         for name, sums in stored["losses"].items():
             if name in metrics:
-                metric = _metric(metrics, name)
+                metric = loss_metric(metrics, name)
                 metric.restore(torch.tensor(sums).view(2, -1) * first)
         if stored["missing"] is not None:
             missing.reset()
             missing.add_sums(torch.tensor(stored["missing"], device=_device(metrics)))
 
 
-def _metric(metrics: nn.ModuleDict, name: str) -> MeanLoss:
-    metric = metrics[name]
-    assert isinstance(metric, MeanLoss)
-    return metric
-
-
 def _device(metrics: nn.ModuleDict) -> torch.device:
-    found: list[Tensor] = [_metric(metrics, name).totals for name in metrics]
+    found: list[Tensor] = [loss_metric(metrics, name).totals for name in metrics]
     return found[0].device

@@ -6,15 +6,11 @@ Updates do not wait for the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from torchmetrics import Metric
 
-from mml_tasks.losses.loss_terms import LossTerms, labelled
+from mml_tasks.losses.loss_terms import labelled
 
 
 class MaskedMean(Metric):
@@ -46,45 +42,6 @@ class MaskedMean(Metric):
         """Return the mean, or its square root."""
         mean = self.total / self.count
         return mean.sqrt() if self.root else mean
-
-
-class MeanLoss(Metric):
-    """Weighted sum over targets of the mean loss of each target, over the labels of an epoch and all ranks.
-
-    Parameters
-    ----------
-    targets
-        Number of targets.
-    """
-
-    full_state_update = False
-    totals: Tensor
-    weights_seen: Tensor
-
-    def __init__(self, targets: int) -> None:
-        super().__init__()
-        self.add_state("totals", torch.zeros(targets), dist_reduce_fx="sum")
-        self.add_state("weights_seen", torch.zeros(targets), dist_reduce_fx="sum")
-
-    def update(self, terms: Sequence[LossTerms], weights: Sequence[Any], first: int = 0) -> None:
-        """Add the terms of a batch, each times its weight; ``first`` is the index of the first target."""
-        totals = [weight * term.total.detach() for term, weight in zip(terms, weights, strict=True)]
-        padding = (first, len(self.totals) - first - len(totals))
-        self.totals = self.totals + pad(torch.stack(totals).to(self.totals), padding)
-        seen = torch.stack([term.weight for term in terms])
-        self.weights_seen = self.weights_seen + pad(seen.to(self.weights_seen), padding)
-
-    def compute(self) -> Tensor:
-        """Return the sum of the means. A target without labels adds zero."""
-        return (self.totals / torch.where(self.weights_seen > 0, self.weights_seen, 1.0)).sum()
-
-    def sums(self) -> Tensor:
-        """Return the state of this rank, [2, targets], see `restore`."""
-        return torch.stack([self.totals, self.weights_seen])
-
-    def restore(self, sums: Tensor) -> None:
-        """Continue from a state that `sums` returned."""
-        self.totals, self.weights_seen = sums.to(self.totals).unbind()
 
 
 def regression_metrics(key: str, extensive: bool) -> dict[str, Metric]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
+from mml_samples import SYMBOLS
 from torch import Tensor, nn
 
-from mml_tasks.elements import SYMBOLS
 from mml_tasks.normalization.stored_statistics import Number, Scale
 from mml_tasks.trainer.precision import supports_float64, widened
 

@@ -7,10 +7,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
-from mml_tasks.elements import SYMBOLS, atomic_number
+from mml_samples import SYMBOLS, atomic_number
 
 Number: TypeAlias = float | list[Any]
 """One number, or nested lists of numbers in the shape of a target's components."""
+
+Statistics: TypeAlias = Mapping[str, Any]
+"""Statistics of one target, see `HasTargetStatistics`."""
 
 _OPTIONS = ("auto", "override", "max_samples")
 
@@ -170,7 +173,7 @@ def scales_from_kwargs(
 
 
 def scale_from_statistics(
-    key: str, statistics: Mapping[str, Any], per_atom: bool = False, references: bool = False
+    key: str, statistics: Statistics, per_atom: bool = False, references: bool = False
 ) -> Scale:
     """Return the scale of one target from its statistics, per atom or with reference energies if requested.
 
@@ -202,13 +205,13 @@ def scale_from_statistics(
     return replace(scale, mean=None, std=std, per_atom=False, references=energies)
 
 
-def provenance(statistics: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(statistics: Statistics) -> dict[str, Any]:
     """Return ``source`` and ``count`` of a `Scale` from the statistics of a target."""
     source = statistics.get("source", "the data module's target_statistics()")
     return {"source": str(source), "count": statistics.get("count")}
 
 
-def rms_from_statistics(statistics: Mapping[str, Any]) -> float | None:
+def rms_from_statistics(statistics: Statistics) -> float | None:
     """Return the root mean square over all components, or ``None`` if the statistics do not contain it."""
     rms = statistics.get("rms")
     if rms is None:

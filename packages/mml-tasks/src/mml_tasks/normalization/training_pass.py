@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch.distributed as dist
+from mml_samples import SYMBOLS
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from mml_tasks.elements import SYMBOLS
 from mml_tasks.normalization.running_statistics import TargetStatistics
 from mml_tasks.trainer.ranks import objects_of_all_ranks, world_size
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mml_samples import graph_of
 from torch import Tensor, nn
 
 from mml_tasks.base import BaseTaskModule
-from mml_tasks.batches import graph_of
 from mml_tasks.encoder import embed_atoms
-from mml_tasks.normalization.stored_statistics import Scale, flatten, provenance, rms_from_statistics
+from mml_tasks.normalization.scale_rules import VectorRules
 from mml_tasks.tasks.vector_head import VectorHead, VectorSource
 
 
@@ -52,31 +52,9 @@ class AtomVectorTask(BaseTaskModule):
             return super().make_head(key, width)
         return VectorHead(self.encoder, width, self.vector_source, self.vector_cutoff, **self.output_kwargs)
 
-    def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
-        """Raise an error for a nonzero mean of vectors, and for scales that differ between directions."""
-        for key in self.vector_keys(list(given)):
-            mean, std = given[key].mean, given[key].std
-            if mean is not None and any(flatten(mean)):
-                raise ValueError(
-                    f"{key}_mean must be zero: a mean of vectors is a direction, which nothing in a crystal "
-                    "without orientation has"
-                )
-            if std is not None and len(set(flatten(std))) > 1:
-                raise ValueError(
-                    f"{key}_std must be the same in every direction, got {std}: vectors scaled otherwise do "
-                    "not turn with the structure"
-                )
-        return given
-
-    def auto_scales(self, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Scale]:
-        """Scale vectors by their root mean square over all components."""
-        vectors = {
-            key: Scale(std=rms_from_statistics(statistics[key]), **provenance(statistics[key]))
-            for key in self.vector_keys(list(self.normalizers))
-            if key in statistics
-        }
-        others = {key: value for key, value in statistics.items() if key not in vectors}
-        return super().auto_scales(others) | vectors
+    def scale_rules(self, task_keys: Sequence[str]) -> VectorRules:
+        """Return rules that scale vectors by one number, without a mean."""
+        return VectorRules(task_keys, self.extensive_keys, self.vector_keys(task_keys))
 
     def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the vectors of every target, [N, 3], in the units of the loss."""

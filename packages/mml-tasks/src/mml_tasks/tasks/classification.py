@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from mml_tasks.batches import check_not_infinite, sample_of_row
 from mml_tasks.losses.loss_terms import IGNORED, labelled
 from mml_tasks.losses.metrics import classification_metrics
+from mml_tasks.normalization.scale_rules import ScaleRules
 from mml_tasks.tasks.structure import Readout, StructureTask
 
 CRYSTAL_SYMMETRY_CLASSES: Mapping[str, int] = MappingProxyType({"crystal_system": 7, "space_group": 230})
@@ -26,9 +27,9 @@ class ClassificationTask(StructureTask):
     -100 for a missing label (NaN).
     """
 
-    def normalized_keys(self, task_keys: Sequence[str]) -> list[str]:
-        """Return an empty list: labels are not normalized."""
-        return []
+    def scale_rules(self, task_keys: Sequence[str]) -> ScaleRules:
+        """Return rules without outputs: labels are not normalized."""
+        return ScaleRules()
 
     def make_metrics(self, key: str) -> dict[str, Metric]:
         """Return the accuracy."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from mml_samples import graph_of
 from torch import Tensor, nn
 
-from mml_tasks.batches import graph_of, private_copy
-from mml_tasks.normalization.stored_statistics import NormalizeOptions
+from mml_tasks.batches import private_copy
 from mml_tasks.tasks.atom_vectors import AtomVectorTask
 
 TARGET = "denoise"
@@ -48,7 +48,7 @@ class NodeDenoisingTask(AtomVectorTask):
 
     def __init__(self, encoder: nn.Module | None = None, **kwargs: Any) -> None:
         super().__init__(encoder, **kwargs)
-        if NormalizeOptions.of(self.normalize_kwargs).auto:
+        if self.normalization.options.auto:
             raise ValueError(
                 'normalize_kwargs="auto" takes numbers from stored targets, and the noise is drawn anew each '
                 'time: give {"denoise_std": ...}, or NoisyPositions(normalize=True)'

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from mml_samples import atom_counts, graph_of, structure_index
 from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from mml_tasks.base import BaseTaskModule
-from mml_tasks.batches import (
-    atom_counts,
-    graph_of,
-    private_copy,
-    sample_of_row,
-    samples_of,
-    structure_index,
-    sum_by_structure,
-)
+from mml_tasks.batches import private_copy, sample_of_row, sum_by_structure
 from mml_tasks.encoder import embed
-from mml_tasks.normalization.stored_statistics import Scale, flatten, provenance, rms_from_statistics
+from mml_tasks.normalization.scale_rules import EnergyRules
 from mml_tasks.trainer.compiled import compiled_part
 
 
@@ -76,7 +68,7 @@ class ForceRegressionTask(BaseTaskModule):
         super().__init__(encoder, **kwargs)
         self.compute_stress = compute_stress
         self.save_hyperparameters({"compute_stress": compute_stress})
-        known = self.normalized_keys(())
+        known = EnergyRules(compute_stress).keys
         keys = known if self.hparams["task_keys"] is None else self.hparams["task_keys"]
         for key in keys:
             if key not in known:
@@ -90,46 +82,9 @@ class ForceRegressionTask(BaseTaskModule):
         """Return ``["energy"]``: forces and stress are derivatives of the energy and have no heads."""
         return ["energy"]
 
-    def normalized_keys(self, task_keys: Sequence[str]) -> list[str]:
-        """Return all outputs of the task, including those that are not targets."""
-        return ["energy", "force", "stress"] if self.compute_stress else ["energy", "force"]
-
-    def scales(self, given: dict[str, Scale]) -> dict[str, Scale]:
-        """Give energy and forces the same scale, and raise an error if the statistics contradict this."""
-        for key in ("force", "stress"):
-            mean = given.get(key, Scale()).mean
-            if mean is not None and any(flatten(mean)):
-                raise ValueError(
-                    f"{key}_mean must be zero: the task's {key} is a derivative of the energy, without shift"
-                )
-        energy, force = given.get("energy", Scale()), given.get("force", Scale())
-        if isinstance(force.std, list):
-            raise ValueError(
-                f"force_std must be one number, got {force.std}: forces are derivatives of the energy and "
-                "share its scale in every direction"
-            )
-        if energy.std is not None and force.std is not None and energy.std != force.std:
-            raise ValueError(
-                f"energy_std {energy.std} and force_std {force.std} contradict each other: forces are "
-                "derivatives of the energy and share its scale, so give one of them"
-            )
-        std = force.std if energy.std is None else energy.std
-        shared = {"energy": replace(energy, std=std), "force": replace(force, mean=None, std=std)}
-        return shared | {key: scale for key, scale in given.items() if key == "stress"}
-
-    def auto_scales(self, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Scale]:
-        """Use the mean energy per atom as the shift and the root mean square of the forces as the scale."""
-        energy = self.scale_of("energy", statistics["energy"]) if "energy" in statistics else Scale()
-        force_rms = rms_from_statistics(statistics.get("force", {}))
-        given = {"energy": replace(energy, std=force_rms or energy.std)}
-        if force_rms:
-            given["force"] = Scale(std=force_rms, **provenance(statistics["force"]))
-        stress_rms = rms_from_statistics(statistics.get("stress", {}))
-        if self.compute_stress and stress_rms:
-            given["stress"] = Scale(std=stress_rms, **provenance(statistics["stress"]))
-        elif self.compute_stress:
-            given["stress"] = Scale()
-        return self.scales(given)
+    def scale_rules(self, task_keys: Sequence[str]) -> EnergyRules:
+        """Return rules for all outputs of the task, including those that are not targets."""
+        return EnergyRules(self.compute_stress)
 
     def on_train_start(self) -> None:
         """Raise an error if FSDP shards parameters, for which torch has no second derivatives.
@@ -160,7 +115,7 @@ class ForceRegressionTask(BaseTaskModule):
         Only the sum is physically meaningful. The way in which a model divides it among the atoms is
         arbitrary.
         """
-        self.normalizers.check_elements(graph_of(batch).atomic_numbers, samples_of(batch))
+        self.normalization.check_elements(batch)
         graph = graph_of(batch)
         return self.normalizers.of("energy").denorm_nodes(
             self._node_energies(batch), atom_counts(graph), graph.atomic_numbers

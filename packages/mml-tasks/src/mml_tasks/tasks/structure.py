@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
+from mml_samples import atom_counts, graph_of
 from torch import Tensor, nn
 
 from mml_tasks.base import BaseTaskModule
-from mml_tasks.batches import atom_counts, graph_of, sum_by_structure
+from mml_tasks.batches import sum_by_structure
 from mml_tasks.encoder import embed
 
 Readout = Literal["mean", "sum", "system"]

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from mml_samples import DGLView, graph_of
 from torch import Tensor, nn
 
-from mml_tasks.batches import graph_of, private_copy
-from mml_tasks.dgl_view import DGLView
+from mml_tasks.batches import private_copy
 
 
 def supports_float64(device: torch.device) -> bool:

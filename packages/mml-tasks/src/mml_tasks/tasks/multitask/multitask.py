@@ -7,21 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.trainer.states import TrainerStatus
 from torch import Tensor, nn
 
 from mml_tasks.base import BaseTaskModule
-from mml_tasks.encoder import check_log_embeddings
 from mml_tasks.hyperparameters import class_path, import_class, plain
-from mml_tasks.losses.epoch_sums import CHECKPOINT_KEY as EPOCH_SUMS
-from mml_tasks.losses.epoch_sums import EpochSums
 from mml_tasks.losses.loss_functions import check_loss_scaling
-from mml_tasks.losses.metrics import MeanLoss
-from mml_tasks.losses.missing_labels import MissingLabels
+from mml_tasks.losses.loss_metrics import MeanLoss, loss_metric
 from mml_tasks.optimization import make_optimizers
-from mml_tasks.pretrained import load_weights, read_checkpoint
+from mml_tasks.pretrained import read_checkpoint
 from mml_tasks.task_scope import TaskScope
 from mml_tasks.tasks.multitask.multitask_arguments import (
     check_options,
@@ -31,19 +25,8 @@ from mml_tasks.tasks.multitask.multitask_arguments import (
     task_weights,
 )
 from mml_tasks.tasks.multitask.multitask_batches import batches_by_dataset
-from mml_tasks.trainer.accumulation import read_windows_ahead, stop_reading_ahead
-from mml_tasks.trainer.compiled import use_original_names
-from mml_tasks.trainer.lightning_flavor import hint_at_other_lightning
-from mml_tasks.trainer.lr_scaling import (
-    LrScaling,
-    check_lr_scaling,
-    log_effective_batch,
-    scale_lr_by_world_size,
-)
-from mml_tasks.trainer.precision import give_back_labels, keep_labels, prepare_precision
-from mml_tasks.trainer.resume import SCHEDULE_KEY, ResumeSchedule, check_horizon, is_over, resume_optimization
-from mml_tasks.trainer.weight_averaging import copy_again
-from mml_tasks.weights.loss_weights import final_weights
+from mml_tasks.trained_module import TrainedModule
+from mml_tasks.trainer.lr_scaling import LrScaling
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +36,7 @@ CHECKPOINT_KEY = "multitask"
 """Key of a checkpoint: a description of the tasks and of their checkpoint data, in plain types."""
 
 
-class MultiTaskLitModule(pl.LightningModule):
+class MultiTaskLitModule(TrainedModule):
     """Train several tasks together, on one or several data sets, with one encoder and one optimizer.
 
     The loss is ``sum(task_loss_scaling[name] * loss of the task)`` over the tasks whose data set is in the
@@ -105,15 +88,6 @@ class MultiTaskLitModule(pl.LightningModule):
     from some batches, DDP needs ``find_unused_parameters``.
     """
 
-    resume_schedule: ResumeSchedule | None = None
-    """See `BaseTaskModule.resume_schedule`."""
-
-    steps_before_schedule: int = 0
-    """Number of optimizer steps before the start of the learning-rate schedule; saved in checkpoints."""
-
-    saved_schedulers: Sequence[Mapping[str, Any]] = ()
-    """States of learning-rate schedulers in the checkpoint from which the run continues."""
-
     def __init__(
         self,
         *tasks: tuple[str, BaseTaskModule],
@@ -125,13 +99,8 @@ class MultiTaskLitModule(pl.LightningModule):
         log_embeddings_every_n_steps: int = 50,
         **encoder_opt_kwargs: Any,
     ) -> None:
-        super().__init__()
-        hint_at_other_lightning(self)
-        use_original_names(self)
-        check_log_embeddings(log_embeddings, log_embeddings_every_n_steps)
+        super().__init__(scheduler_kwargs, lr_scaling, log_embeddings, log_embeddings_every_n_steps)
         check_tasks(tasks)
-        if lr_scaling is not None:
-            check_lr_scaling(lr_scaling, "lr_scaling")
         check_options(encoder_opt_kwargs)
         self.encoder = tasks[0][1].encoder
         self.dataset_names = tuple(dict.fromkeys(dataset for dataset, _ in tasks))
@@ -142,17 +111,10 @@ class MultiTaskLitModule(pl.LightningModule):
             group[type(task).__name__] = task
             name = f"{dataset}/{type(task).__name__}"
             task.scope = TaskScope(self, name, dataset, self.dataset_names)
-        self.scheduler_kwargs = scheduler_kwargs or {}
-        self.lr_scaling = lr_scaling
         self.encoder_opt_kwargs = encoder_opt_kwargs
         self.task_loss_scaling = task_weights(task_scaling, list(self.tasks))
-        self.final_loss_scaling: dict[str, float] = {}
-        self.loss_metrics = nn.ModuleDict()
         self._weights_change = False
         self._seen: dict[str, list[str]] = {stage: [] for stage in ("train", "val", "test")}
-        self._epoch_sums = EpochSums()
-        self._resumes = False
-        self._start: tuple[Path, Literal["keep", "refit"]] | None = None
         set_task_keys(self.task_map, task_keys or {})
         first = tasks[0][1].hparams
         self.save_hyperparameters(
@@ -187,8 +149,8 @@ class MultiTaskLitModule(pl.LightningModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         """Return this rank's loss of a batch; its mean over ranks and batches is the loss of the step."""
-        if self._runs() and (stored := self._epoch_sums.take()) is not None and batch_idx > 0:
-            self._epoch_sums.restore(stored, self.loss_metrics, MissingLabels())
+        if self.is_running():
+            self.restore_epoch(batch_idx)
         losses, parts = {}, {name: part for name, _, part in self._parts(batch, "train")}
         for name, task in self.tasks.items():
             if name not in parts:
@@ -200,7 +162,7 @@ class MultiTaskLitModule(pl.LightningModule):
         check_loss_scaling(self.task_loss_scaling, self.tasks)
         weighted = [self.task_loss_scaling.get(name, 1.0) * loss for name, loss in losses.items()]
         total = torch.stack(weighted).sum()
-        if self._runs():
+        if self.is_running():
             options: dict[str, Any] = {"on_step": True, "on_epoch": False, "prog_bar": True}
             self.log("train_loss_step", total.detach(), batch_size=1, **options)
         return total
@@ -284,43 +246,24 @@ class MultiTaskLitModule(pl.LightningModule):
 
     # ---------------------------------------------------------------- hooks that are forwarded to tasks
 
-    def setup(self, stage: str) -> None:
+    def build(self, stage: str) -> None:
         """Set up every task with its data."""
         for task in self.tasks.values():
             task.trainer = self.trainer
             task.setup(stage)
+        targets = sum(len(task.task_keys or ()) for task in self.tasks.values())
         self.loss_metrics = nn.ModuleDict(
             {
-                f"{each}_{kind}": MeanLoss(sum(len(task.task_keys or ()) for task in self.tasks.values()))
+                f"{each}_{kind}": MeanLoss(targets)
                 for each in ("train", "val", "test")
                 for kind in ("loss", "weighted_loss")
             }
         )
-        keep_labels(self.trainer)
-        prepare_precision(self)
-        if stage == "fit":
-            read_windows_ahead(self.trainer)
-        if stage == "fit" or not self.final_loss_scaling:
-            self.final_loss_scaling = final_weights(self)
-        if self._start is not None and stage == "fit":
-            load_weights(self, self._start[0], with_normalizers=self._start[1] == "keep")
-            self._start = None
-        copy_again(self.trainer, self, stage)
-
-    def teardown(self, stage: str) -> None:
-        """Undo the changes that `setup` made to the trainer."""
-        give_back_labels(self.trainer)
-        stop_reading_ahead(self.trainer)
 
     def on_train_start(self) -> None:
         """Let tasks check their normalizers, check learning-rate schedules, and log the scaled rate."""
         self._each("on_train_start")
-        if self._resumes:
-            resume_optimization(self, self.resume_schedule)
-        else:
-            check_horizon(self)
-        if self.lr_scaling is not None:
-            log_effective_batch(self, self._encoder_options()["lr"], self.lr_scaling)
+        super().on_train_start()
 
     def on_validation_start(self) -> None:
         """Let every task fill normalizers that do not have statistics yet."""
@@ -355,12 +298,9 @@ class MultiTaskLitModule(pl.LightningModule):
         for task in self.tasks.values():
             getattr(task, hook)()
 
-    def _runs(self) -> bool:
-        return self._trainer is not None and self._trainer.state.status == TrainerStatus.RUNNING
-
     def _add_terms(self, stage: str, name: str, task: BaseTaskModule) -> None:
         """Add the loss of a task's batch to the loss of the epoch."""
-        if not self._runs() or not task.last_terms:
+        if not self.is_running() or not task.last_terms:
             return
         if name not in self._seen[stage]:
             self._seen[stage].append(name)
@@ -374,8 +314,8 @@ class MultiTaskLitModule(pl.LightningModule):
         weights = [final * task.final_loss_scaling[key] for key in terms]
         weights_now = [now * task.task_loss_scaling.get(key, 1.0) for key in terms]
         found = list(terms.values())
-        cast("MeanLoss", metrics[f"{stage}_loss"]).update(found, weights, first)
-        cast("MeanLoss", metrics[f"{stage}_weighted_loss"]).update(found, weights_now, first)
+        loss_metric(metrics, f"{stage}_loss").update(found, weights, first)
+        loss_metric(metrics, f"{stage}_weighted_loss").update(found, weights_now, first)
         self._weights_change |= any(isinstance(w, Tensor) for w in weights_now) or weights != weights_now
 
     def _log_loss(self, stage: str) -> None:
@@ -383,7 +323,7 @@ class MultiTaskLitModule(pl.LightningModule):
         names = [f"{stage}_loss"] + [f"{stage}_weighted_loss"] * self._weights_change
         for name in names:
             in_bar = name in ("val_loss", "test_loss")
-            self.log(name, cast("MeanLoss", self.loss_metrics[name]), prog_bar=in_bar, batch_size=1)
+            self.log(name, loss_metric(self.loss_metrics, name), prog_bar=in_bar, batch_size=1)
 
     def _say_left_out(self, stage: str) -> None:
         left_out = [name for name in self.tasks if name not in self._seen[stage]]
@@ -409,18 +349,14 @@ class MultiTaskLitModule(pl.LightningModule):
             groups.append({"params": own, "lr": task.lr, "weight_decay": task.weight_decay})
         for group in groups:
             group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
-            if self.lr_scaling is not None:
-                group["lr"] = scale_lr_by_world_size(group["lr"], self.trainer.world_size, self.lr_scaling)
-        return make_optimizers(
-            [group for group in groups if group["params"]],
-            self.scheduler_kwargs,
-            lambda: self.trainer.estimated_stepping_batches - self.steps_before_schedule,
-        )
+            group["lr"] = self.scaled(group["lr"])
+        trained = [group for group in groups if group["params"]]
+        return make_optimizers(trained, self.scheduler_kwargs, self.schedule_steps)
 
-    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        """Step a learning-rate scheduler, unless its schedule has ended and ``resume_schedule`` is "keep"."""
-        if self.resume_schedule != "keep" or not is_over(scheduler):
-            super().lr_scheduler_step(scheduler, metric)
+    def learning_rate(self) -> float:
+        """Return the learning rate of the encoder before it is scaled."""
+        lr: float = self._encoder_options()["lr"]
+        return lr
 
     def _encoder_options(self) -> dict[str, Any]:
         first = next(iter(self.tasks.values()))
@@ -430,6 +366,7 @@ class MultiTaskLitModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save a description of the tasks in plain types, from which `load_from_checkpoint` rebuilds them."""
+        super().on_save_checkpoint(checkpoint)
         described = {}
         for name, task in self.tasks.items():
             kept: dict[str, Any] = {}
@@ -440,9 +377,6 @@ class MultiTaskLitModule(pl.LightningModule):
                 "kept": kept,
             }
         checkpoint[CHECKPOINT_KEY] = described
-        if self._trainer is not None and self.trainer.state.fn == "fit":
-            checkpoint[EPOCH_SUMS] = EpochSums.of(self.loss_metrics, MissingLabels())
-            checkpoint[SCHEDULE_KEY] = self.steps_before_schedule
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Pass the checkpoint data of each task to that task.
@@ -452,10 +386,7 @@ class MultiTaskLitModule(pl.LightningModule):
         ValueError
             If the tasks of the checkpoint differ from those of this module.
         """
-        self._resumes = self._trainer is not None
-        self._epoch_sums.keep(checkpoint.get(EPOCH_SUMS))
-        self.steps_before_schedule = checkpoint.get(SCHEDULE_KEY, 0)
-        self.saved_schedulers = checkpoint.get("lr_schedulers") or []
+        super().on_load_checkpoint(checkpoint)
         described = _described(checkpoint)
         if set(described) != set(self.tasks):
             raise ValueError(
@@ -468,21 +399,10 @@ class MultiTaskLitModule(pl.LightningModule):
             prefix = f"task_map.{name.replace('/', '.')}."
             checkpoint["state_dict"] |= {prefix + key: value for key, value in state.items()}
 
-    def start_from(self, checkpoint_path: str | Path, normalizer: Literal["keep", "refit"]) -> None:
-        """Start the next fit from the weights of a checkpoint, see `BaseTaskModule.start_from`."""
-        if normalizer not in ("keep", "refit"):
-            raise ValueError(f"normalizer must be 'keep' or 'refit', got {normalizer!r}")
-        if not Path(checkpoint_path).is_file():
-            raise FileNotFoundError(f"there is no checkpoint {checkpoint_path}")
-        self._start = (Path(checkpoint_path), normalizer)
-
-    def continues_as_new_run(self) -> None:
+    def continue_as_new_run(self) -> None:
         """Treat a loaded checkpoint as the start of a new run, which may use other data."""
-        self._resumes = False
-        self._epoch_sums.keep(None)
-        self.steps_before_schedule = 0
-        for task in self.tasks.values():
-            task.continues_as_new_run()
+        super().continue_as_new_run()
+        self._each("continue_as_new_run")
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from mml_tasks import ForceRegressionTask, ScalarRegressionTask
-from mml_tasks.normalization.task_normalization import changed_numbers
+from mml_tasks.normalization.target_normalization import changed_numbers
 from mml_tasks.testing import ToyEncoder
 
 NUMBERS = {"band_gap_mean": 1.0, "band_gap_std": 0.5, "density_mean": 5.0}
@@ -116,7 +116,7 @@ def test_arrays_of_another_shape_are_refused(data):
 
 
 def test_several_loaders_are_refused(data, make_trainer):
-    with pytest.raises(ValueError, match="looks at one training loader, and there are several"):
+    with pytest.raises(ValueError, match="reads one training loader, got 2"):
         make_trainer().fit(scalar("auto"), {"a": data.loader(), "b": data.loader()}, data.loader())
 
 
@@ -200,7 +200,7 @@ def test_references_of_a_target_without_totals_are_refused(data, make_trainer):
     for _, targets in data.samples:
         del targets["energy"]
     task = force({"energy_reference": "auto"}, task_keys=["force"])
-    with pytest.raises(ValueError, match="'auto' finds no energy of whole structures in the training data"):
+    with pytest.raises(ValueError, match="'auto' needs the target 'energy' of whole structures"):
         make_trainer().fit(task, data.loader(), data.loader())
 
 
@@ -308,7 +308,7 @@ def test_resuming_on_other_data_is_refused_with_both_numbers(data, make_trainer,
     for _, targets in data.samples:
         targets["force"] *= 100
     with pytest.raises(
-        ValueError, match=r"the training data say other numbers .* force std is .* in the checkpoint"
+        ValueError, match=r"statistics of the training data differ from .* force std is .* in the checkpoint"
     ):
         make_trainer(max_epochs=3).fit(force("auto"), module(data), ckpt_path=saved["auto"])
     task = force({"auto": True, "override": True})
@@ -323,7 +323,7 @@ def test_fine_tuning_on_other_data_keeps_the_numbers_and_says_so(data, make_trai
     before = numbers(loaded)
     make_trainer().fit(loaded, data)
     assert numbers(loaded) == before
-    assert "the normalisers keep the numbers of the checkpoint" in caplog.text
+    assert "the normalizers keep the statistics of the checkpoint" in caplog.text
     assert "force std is" in caplog.text
 
 
