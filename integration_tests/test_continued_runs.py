@@ -222,6 +222,7 @@ class Bare(LightningModule):
     """A module of someone else, which any checkpoint fits."""
 
 
+@pytest.mark.slow
 def test_every_rank_goes_on_with_its_own_random_numbers(tmp_path, monkeypatch):
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)

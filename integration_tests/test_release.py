@@ -205,6 +205,7 @@ def run(*arguments):
     return subprocess.run([str(DRY_RUN), *arguments], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # One minute where nothing else runs; a first download of torch is several GB.
 def test_the_dry_run_of_a_package_does_all_but_publishing(tmp_path):
     """mml-xpu, the cheapest to test."""

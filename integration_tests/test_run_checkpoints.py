@@ -64,6 +64,7 @@ def test_best_is_lowest_and_last_is_newest():
     assert summary()["checkpoint"] == "runs/fit/checkpoints/best.ckpt"
 
 
+@pytest.mark.slow
 def test_killed_run_continues_from_the_newest_epoch():
     """A process that cannot do anything about its end loses the steps since the last epoch, and no more."""
     rates = ["--trainer.callbacks+=LearningRateMonitor", "--trainer.callbacks.logging_interval=step"]

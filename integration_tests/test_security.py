@@ -335,6 +335,7 @@ print(count)
     assert int(done.stdout.split()[-1]) > 100
 
 
+@pytest.mark.slow
 def test_a_fit_reaches_nothing(tmp_path):
     """With two workers that load, the test and the report; the report asks for nothing either."""
     arguments = ["fit", "--name", "fit", *QUICK, "--data.init_args.num_workers=2"]

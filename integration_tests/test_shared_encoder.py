@@ -46,6 +46,7 @@ def make_trainer(tmp_path):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["EGNN", "SchNet"])
 def test_noise_is_found_and_what_was_learned_is_tuned_for_forces(name, make_trainer, tmp_path):
     data = make_data("emt", EDGES, GRAPHS, NOISE)
@@ -80,6 +81,7 @@ def test_it_does_not_matter_where_among_the_transforms_the_noise_is_made():
     assert not torch.allclose(task.predict(next(iter(data.val_dataloader())))["denoise"], found[0])
 
 
+@pytest.mark.slow
 def test_two_data_sets_are_learned_at_once(make_trainer):
     torch.manual_seed(0)
     both = {"emt": make_data("emt"), "prototypes": make_data("prototypes")}

@@ -11,6 +11,7 @@ from matsciml.commands.data import data_parser
 from support import QUICK, ROOT, SHARED, needs_shared
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")])
+SLOW = {"packages/mml-models/README.md", "docs/diagnostics.md", "ase_md.py"}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -23,7 +24,11 @@ def blocks(language):
         ]
         if parts:
             found[str(document.relative_to(ROOT))] = "\n".join(parts)
-    return [pytest.param(text, id=name) for name, text in found.items()]
+    return [case(text, name) for name, text in found.items()]
+
+
+def case(value, name):
+    return pytest.param(value, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +41,7 @@ def test_python_snippets(code):
     exec(compile(code, "<snippet>", "exec"), {"__name__": "snippet"})
 
 
-@pytest.mark.parametrize("script", sorted(ROOT.glob("examples/*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("script", [case(path, path.name) for path in sorted(ROOT.glob("examples/*.py"))])
 def test_examples(script, capsys):
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out

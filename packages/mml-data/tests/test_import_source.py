@@ -157,6 +157,7 @@ import_source(sys.argv[1], sys.argv[2], jobs=int(sys.argv[3]), resume=True, on_e
 """
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(st.lists(st.integers(1, 6000), min_size=1, max_size=3), st.sampled_from([1, 1, 2]))
 def test_an_import_that_is_killed_is_gone_on_with(tmp_path_factory, after, jobs):

@@ -200,6 +200,7 @@ def numbered(index):
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(st.lists(st.floats(0, 0.25), min_size=1, max_size=4), st.sampled_from([1, 7, 64]))
 def test_a_writer_that_is_killed_at_any_moment_is_gone_on_with(tmp_path_factory, pauses, batch_size):

@@ -16,8 +16,8 @@ def setting(paired, seed=0):
     graph = read_graph(crystal_batch([random_crystal(seed, 2), random_crystal(seed + 1, 1)], 3.3))
     edges = edges_within(graph, 3.3, torch.float64)
     if not paired:
-        kept = torch.arange(len(edges.centre)) % 3 > 0
-        edges = Edges(edges.centre[kept], edges.neighbour[kept], edges.vectors[kept], edges.distances[kept])
+        kept = torch.arange(len(edges.center)) % 3 > 0
+        edges = Edges(edges.center[kept], edges.neighbor[kept], edges.vectors[kept], edges.distances[kept])
     pairs = find_pairs(edges) if paired else Pairs(None, None)
     assert (pairs.edges is not None) == paired
     generator = torch.Generator().manual_seed(seed)
@@ -36,10 +36,10 @@ def pieces(request, monkeypatch):
 @pytest.mark.usefixtures("pieces")
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_it_is_the_sum_over_neighbours_one_by_one(paired, seed):
+def test_it_is_the_sum_over_neighbors_one_by_one(paired, seed):
     values, filters, edges, pairs = setting(paired, seed)
     expected = torch.zeros(3, 3, 2, dtype=torch.float64)
-    for edge, (i, j) in enumerate(zip(edges.centre.tolist(), edges.neighbour.tolist(), strict=True)):
+    for edge, (i, j) in enumerate(zip(edges.center.tolist(), edges.neighbor.tolist(), strict=True)):
         row = edge if pairs.of_edge is None else int(pairs.of_edge[edge])
         first, second = filters[row].detach()
         expected[i] += values[j].detach() * torch.stack((first, second, second))

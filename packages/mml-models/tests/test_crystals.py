@@ -5,22 +5,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mml_models.testing import Crystal, crystal_batch, random_crystal, supercell
-from mml_models.testing.crystals import neighbours
+from mml_models.testing.crystals import neighbors
 
 crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
 
 
-def test_neighbours_of_a_cubic_crystal_are_its_shells():
+def test_neighbors_of_a_cubic_crystal_are_its_shells():
     cubic = Crystal(torch.tensor([29]), torch.zeros(1, 3).double(), 2.0 * torch.eye(3).double())
     for radius, count in ((1.9, 0), (2.0, 6), (2.9, 18), (3.5, 26), (4.0, 32)):
-        assert neighbours(cubic, radius)[0].shape[1] == count
+        assert neighbors(cubic, radius)[0].shape[1] == count
 
 
 @given(crystals, st.integers(0, 1000))
-def test_every_neighbour_is_found_that_a_far_larger_search_finds(crystal, seed):
+def test_every_neighbor_is_found_that_a_far_larger_search_finds(crystal, seed):
     images = torch.randint(-2, 3, crystal.pos.shape, generator=torch.Generator().manual_seed(seed)).double()
     crystal = Crystal(crystal.numbers, crystal.pos + images @ crystal.cell, crystal.cell)
-    edge_index, found = neighbours(crystal, 4.0)
+    edge_index, found = neighbors(crystal, 4.0)
     span = torch.arange(-8, 9).double()
     offsets = torch.cartesian_prod(span, span, span) @ crystal.cell
     distances = (crystal.pos[None, :, None] + offsets - crystal.pos[:, None, None]).norm(dim=-1)
@@ -36,14 +36,14 @@ def test_every_neighbour_is_found_that_a_far_larger_search_finds(crystal, seed):
 @given(st.integers(0, 10**6), st.integers(1, 4))
 def test_a_random_crystal_keeps_atoms_apart_and_comes_again(seed, num_atoms):
     crystal = random_crystal(seed, num_atoms)
-    assert neighbours(crystal, 1.6)[0].shape[1] == 0
+    assert neighbors(crystal, 1.6)[0].shape[1] == 0
     assert torch.equal(random_crystal(seed, num_atoms).pos, crystal.pos)
 
 
 def test_a_supercell_has_the_same_surroundings():
     crystal = random_crystal(0)
     large = supercell(crystal, (2, 1, 3))
-    count = [torch.bincount(neighbours(c, 4.0)[0][0], minlength=len(c.numbers)) for c in (crystal, large)]
+    count = [torch.bincount(neighbors(c, 4.0)[0][0], minlength=len(c.numbers)) for c in (crystal, large)]
     assert count[1].tolist() == count[0].tolist() * 6
     with pytest.raises(ValueError, match="A molecule has no supercell"):
         supercell(Crystal(crystal.numbers, crystal.pos, None), (2, 1, 1))

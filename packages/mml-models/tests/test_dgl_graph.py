@@ -29,8 +29,8 @@ def batches(dgl, *, periodic=True):
     both = crystal_batch(crystals, CUTOFF)
     graphs = []
     for part in both["graph"].to_data_list():
-        centre, neighbour = part.edge_index
-        graph = dgl.graph((centre, neighbour), num_nodes=part.num_nodes)
+        center, neighbor = part.edge_index
+        graph = dgl.graph((center, neighbor), num_nodes=part.num_nodes)
         graph.ndata.update({"atomic_numbers": part.atomic_numbers, "pos": part.pos})
         graph.edata["offsets"] = part.offsets
         graph.ndata["whole.pbc"] = part.pbc.expand(part.num_nodes, 1, 3)
@@ -46,7 +46,7 @@ def energy_and_forces(encoder, batch, pos):
     return found, -torch.autograd.grad(energy, pos)[0]
 
 
-def neighbours_numbers(z, pos, edge_index, edge_vectors, batch):
+def neighbors_numbers(z, pos, edge_index, edge_vectors, batch):
     reach = (1 - edge_vectors.norm(dim=1) / CUTOFF).square() * z[edge_index[1]]
     return pos.new_zeros(len(z)).index_add(0, edge_index[0], reach).unsqueeze(1)
 
@@ -55,7 +55,7 @@ def neighbours_numbers(z, pos, edge_index, edge_vectors, batch):
 @pytest.mark.parametrize("encoder", [EGNN, MEGNet, PaiNN, SchNet, GenericEncoder])
 def test_energies_and_forces_are_those_of_pyg(dgl, encoder, periodic):
     torch.manual_seed(0)
-    options = {"fn": neighbours_numbers, "output_dim": 1} if encoder is GenericEncoder else {"hidden_dim": 8}
+    options = {"fn": neighbors_numbers, "output_dim": 1} if encoder is GenericEncoder else {"hidden_dim": 8}
     made = encoder(cutoff=CUTOFF, **options).double()
     with_pyg, with_dgl = batches(dgl, periodic=periodic)
     found = []

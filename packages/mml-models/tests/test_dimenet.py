@@ -29,7 +29,14 @@ def small(**options):
     return DimeNetPlusPlus(**{**SMALL, **options})
 
 
-@pytest.mark.parametrize("name", [name for name in CHECKS if name != "compiled_second_derivatives"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "compile" else [])
+        for name in CHECKS
+        if name != "compiled_second_derivatives"
+    ],
+)
 def test_passes_the_suite(name):
     @settings(max_examples=1 if name == "compile" else 5)
     @given(crystals, st.integers(0, 1000))
@@ -40,11 +47,13 @@ def test_passes_the_suite(name):
     check()
 
 
+@pytest.mark.slow
 def test_compiled_it_trains_on_forces_as_in_eager_mode():
     encoder = small(num_conv=1).double()
     CHECKS["compiled_second_derivatives"](encoder, random_crystal(2), CUTOFF, 0)
 
 
+@pytest.mark.slow
 def test_passes_the_suite_where_atoms_are_in_line():
     """In a simple cubic crystal every second chain of edges is straight, where an angle has no derivative."""
     cell = 2.5 * torch.eye(3, dtype=torch.float64)
@@ -52,6 +61,7 @@ def test_passes_the_suite_where_atoms_are_in_line():
     check_encoder(small(), crystal, skip={"compiled_second_derivatives"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"reduction": "mean"}, {"num_conv": 1}])
 def test_passes_the_suite_with_other_options(options):
     check_encoder(small(**options), random_crystal(2), skip={"compiled_second_derivatives"})

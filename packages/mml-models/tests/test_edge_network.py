@@ -23,8 +23,8 @@ def rows(request, monkeypatch):
     edges = edges_within(graph, 4.4, torch.float64)
     pairs = find_pairs(edges)
     if request.param == "one by one":
-        kept = torch.arange(len(edges.centre)) % 3 > 0
-        edges = Edges(*(getattr(edges, x)[kept] for x in ("centre", "neighbour", "vectors", "distances")))
+        kept = torch.arange(len(edges.center)) % 3 > 0
+        edges = Edges(*(getattr(edges, x)[kept] for x in ("center", "neighbor", "vectors", "distances")))
         pairs = Pairs(None, None)
     found = edge_rows(edges, pairs, WIDTH)
     assert found.ways == (2 if request.param == "paired" else 1)
@@ -64,7 +64,7 @@ def test_it_is_the_formula_edge_by_edge(rows, pull):
     received, *pulls = run(rows, tensors)
     expected = torch.zeros_like(received)
     silu = nn.functional.silu
-    for row, (i, j, p) in enumerate(zip(rows.centre, rows.neighbour, rows.pair, strict=True)):
+    for row, (i, j, p) in enumerate(zip(rows.center, rows.neighbor, rows.pair, strict=True)):
         message = silu(w2 @ silu(a[i] + b[j] + c[p]) + w2_bias) * u[p]
         expected[i] += message
         if pull:

@@ -35,16 +35,16 @@ def test_vectors_include_offsets_and_end_at_the_cutoff(seed, num_atoms):
     near = vectors.norm(dim=1) < 3.5
     torch.testing.assert_close(edges.vectors, vectors[near])
     torch.testing.assert_close(edges.distances, vectors[near].norm(dim=1))
-    assert torch.equal(torch.stack((edges.centre, edges.neighbour)), graph.edge_index[:, near])
+    assert torch.equal(torch.stack((edges.center, edges.neighbor)), graph.edge_index[:, near])
 
 
 def test_an_edge_as_long_as_the_cutoff_is_left_out():
-    assert edges_within(line(1.0, 2.0, 3.0), 2.0, torch.float64).neighbour.tolist() == [1]
+    assert edges_within(line(1.0, 2.0, 3.0), 2.0, torch.float64).neighbor.tolist() == [1]
 
 
 def test_an_edge_of_undefined_length_is_kept_to_be_seen():
     edges = edges_within(line(1.0, math.nan, 3.0), 2.0, torch.float64)
-    assert edges.neighbour.tolist() == [1, 2]
+    assert edges.neighbor.tolist() == [1, 2]
     assert edges.distances.isnan().tolist() == [False, True]
 
 
@@ -84,7 +84,7 @@ def test_the_envelope_is_that_of_the_paper():
     torch.testing.assert_close(polynomial_envelope(3.0 * x, 3.0), paper)
 
 
-def test_gaussians_are_one_at_their_centres():
+def test_gaussians_are_one_at_their_centers():
     values = GaussianBasis(5, 4.0)(torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]))
     torch.testing.assert_close(values.diagonal(), torch.ones(5))
     torch.testing.assert_close(values[0, 1], torch.tensor(math.exp(-0.5)))
@@ -104,7 +104,7 @@ def test_gaussians_are_those_of_the_formula_to_double_precision():
     distances = torch.linspace(0.0, 5.0, 4001, dtype=torch.float64)
     basis = GaussianBasis(20, 5.0).double()
     width = 5.0 / 19
-    expected = torch.exp(-((distances.unsqueeze(-1) - basis.centres) ** 2) / (2 * width**2))
+    expected = torch.exp(-((distances.unsqueeze(-1) - basis.centers) ** 2) / (2 * width**2))
     torch.testing.assert_close(basis(distances), expected, rtol=1e-13, atol=1e-17)
 
 

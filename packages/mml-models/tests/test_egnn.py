@@ -36,18 +36,18 @@ def test_a_layer_is_equations_3_to_6_of_the_paper():
     assert rows.edge.tolist() == list(range(7))
     found_h, found_r = layer(h, r, a, u, rows)
 
-    first = torch.cat((layer.from_centre.weight, layer.from_neighbour.weight, layer.from_edge.weight), dim=1)
-    m, x, c = torch.zeros(4, 12).double(), torch.zeros(4, 3).double(), layer.neighbour_norm
+    first = torch.cat((layer.from_center.weight, layer.from_neighbor.weight, layer.from_edge.weight), dim=1)
+    m, x, c = torch.zeros(4, 12).double(), torch.zeros(4, 3).double(), layer.neighbor_norm
     for e in range(7):
         inputs = torch.cat((h[i[e]], h[j[e]], r[e].square().sum()[None], a[e]))
-        message = layer.message(first @ inputs + layer.from_centre.bias) * u[e]
+        message = layer.message(first @ inputs + layer.from_center.bias) * u[e]
         m[i[e]] += message / c
         x[i[e]] += -r[e] * layer.displace(message) * u[e] / c
     torch.testing.assert_close(found_h, h + layer.update(torch.cat((h, m), dim=1)))
     torch.testing.assert_close(found_r, r + x[j] - x[i])
 
 
-def test_displaced_atoms_let_it_see_more_than_distances_to_neighbours():
+def test_displaced_atoms_let_it_see_more_than_distances_to_neighbors():
     batch = crystal_batch([random_crystal(0)], CUTOFF)
     encoder = small().double()
     moved = encoder(batch).point_embedding
@@ -101,7 +101,7 @@ def test_messages_end_with_the_envelope():
     ("options", "message"),
     [
         ({"activation": "ReLU"}, "activation is 'ReLU'"),
-        ({"neighbour_norm": 0.0}, "neighbour_norm is 0.0: give a number above 0"),
+        ({"neighbor_norm": 0.0}, "neighbor_norm is 0.0: give a number above 0"),
         ({"num_gaussians": 1}, "num_gaussians is 1"),
     ],
 )

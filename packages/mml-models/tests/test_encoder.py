@@ -80,7 +80,7 @@ def test_refuses_options_that_cannot_be(options, message):
 def test_an_encoder_of_ones_own_needs_only_to_embed_atoms():
     class Coordination(GraphEncoder):
         def embed_atoms(self, atomic_numbers, edges):
-            return torch.bincount(edges.centre, minlength=len(atomic_numbers)).unsqueeze(1).float()
+            return torch.bincount(edges.center, minlength=len(atomic_numbers)).unsqueeze(1).float()
 
     encoder = Coordination(1, 4.0, "sum", ElementEmbedding(1, 100))
     found = batch(5.0)

@@ -71,11 +71,13 @@ def test_first_weights_let_distances_through_to_the_embeddings(encoder):
     assert slope.pow(2).mean().sqrt() > 0.02 * points.pow(2).mean().sqrt()
 
 
+@pytest.mark.slow
 @every_encoder
 def test_compiled_it_is_the_same(encoder):
     CHECKS["compile"](small(encoder), random_crystal(2), CUTOFF, 0)
 
 
+@pytest.mark.slow
 @every_encoder
 def test_compiled_it_trains_on_forces_as_in_eager_mode(encoder):
     """With as few layers as run every kernel: EGNN and PaiNN leave parts out of their last one."""
@@ -83,6 +85,7 @@ def test_compiled_it_trains_on_forces_as_in_eager_mode(encoder):
     CHECKS["compiled_second_derivatives"](small(encoder, num_conv=layers), random_crystal(2), CUTOFF, 0)
 
 
+@pytest.mark.slow
 @every_encoder
 @pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor that is not a leaf")
 def test_is_compiled_for_two_sizes_of_batch_and_then_no_more(encoder):
@@ -98,6 +101,7 @@ def test_is_compiled_for_two_sizes_of_batch_and_then_no_more(encoder):
     assert len(set(graphs[1:])) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoder", "options"), OPTIONS)
 def test_passes_the_suite_with_other_options(encoder, options):
     check_encoder(

@@ -10,7 +10,7 @@ CUTOFF = 4.0
 
 
 class Sums(nn.Module):
-    """Sums over neighbours of their vectors, with a smooth end."""
+    """Sums over neighbors of their vectors, with a smooth end."""
 
     def __init__(self):
         super().__init__()
@@ -19,14 +19,15 @@ class Sums(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 5))
 
     def forward(self, z, pos, edge_index, edge_vectors, batch):
-        centre, neighbour = edge_index
+        center, neighbor = edge_index
         distances = edge_vectors.norm(dim=1, keepdim=True)
         decay = torch.exp(-distances * torch.tensor([0.1, 0.3, 0.6, 1.0]).to(distances))
-        messages = self.table(z)[neighbour] * decay * (1 - (distances / CUTOFF) ** 2) ** 3
-        received = messages.new_zeros(len(z), 4).index_add(0, centre, messages)
+        messages = self.table(z)[neighbor] * decay * (1 - (distances / CUTOFF) ** 2) ** 3
+        received = messages.new_zeros(len(z), 4).index_add(0, center, messages)
         return self.mlp(torch.cat((self.table(z), received), dim=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_a_module_passes_the_suite_and_is_trained(reduction):
     encoder = GenericEncoder(Sums(), 5, CUTOFF, reduction)

@@ -22,7 +22,7 @@ OPTIONS = {M3GNet: {**SMALL, **ANGLES}, CHGNet: {**SMALL, **ANGLES}, QET: SMALL}
 FAILS = {
     M3GNet: {},
     CHGNet: {"cutoff": "Forces jump"},
-    QET: {"given_edges": "atoms that are no centre of one, and isolated atoms"},
+    QET: {"given_edges": "atoms that are no center of one, and isolated atoms"},
 }
 EACH = pytest.mark.parametrize("kind", OPTIONS)
 FEATURES = {
@@ -63,7 +63,7 @@ def test_features_are_those_of_the_model(kind):
     encoder = small(kind).double()
     batch = crystal_batch([random_crystal(0, 2), random_crystal(1, 3)], CUTOFF)
     graph = batch["graph"]
-    # matgl's own way: centre and neighbour, and lattice translations of the neighbour.
+    # matgl's own way: center and neighbor, and lattice translations of the neighbor.
     theirs = SimpleNamespace(
         pos=graph.pos,
         edge_index=graph.edge_index,

@@ -24,21 +24,21 @@ def test_a_block_is_equations_1_to_6_of_the_paper():
     graph = read_graph(crystal_batch([random_crystal(0, 2), random_crystal(1, 3)], CUTOFF))
     edges = edges_within(graph, CUTOFF, torch.float64)
     generator = torch.Generator().manual_seed(0)
-    v, e, s = (torch.randn(n, 8, generator=generator, dtype=torch.float64) for n in (5, len(edges.centre), 2))
+    v, e, s = (torch.randn(n, 8, generator=generator, dtype=torch.float64) for n in (5, len(edges.center), 2))
     weights = polynomial_envelope(edges.distances, CUTOFF).unsqueeze(1) / 12.0
     found = block(v, e, s, weights, edges, graph)
 
     inputs = [layers(x) for layers, x in zip(block.prepare, (v, e, s), strict=True)]
-    maps = (block.from_centre, block.from_neighbour, block.from_edge, block.from_state)
+    maps = (block.from_center, block.from_neighbor, block.from_edge, block.from_state)
     first = nn.Linear(32, 16).double()
     first.weight.data = torch.cat([part.weight for part in maps], dim=1)
-    first.bias.data = block.from_centre.bias
+    first.bias.data = block.from_center.bias
     new_e, new_s = [], []
-    for k, (i, j) in enumerate(zip(edges.centre, edges.neighbour, strict=True)):
+    for k, (i, j) in enumerate(zip(edges.center, edges.neighbor, strict=True)):
         of = inputs[0][i], inputs[0][j], inputs[1][k], inputs[2][graph.structure[i]]
         new_e.append(block.edge(first(torch.cat(of))))
     weighted = weights * torch.stack(new_e)
-    sums = torch.stack([weighted[edges.centre == i].sum(dim=0) for i in range(5)])
+    sums = torch.stack([weighted[edges.center == i].sum(dim=0) for i in range(5)])
     own = inputs[2][graph.structure]
     new_v = [block.atom(torch.cat((sums[i], inputs[0][i], own[i]))) for i in range(5)]
     for b, atoms in enumerate((slice(0, 2), slice(2, 5))):
@@ -72,7 +72,7 @@ def test_what_set2set_reads_does_not_grow_and_is_not_the_mean():
     ("options", "message"),
     [
         ({"reduction": "max"}, "reduction is 'max': give 'sum', 'mean' or 'set2set'"),
-        ({"neighbour_norm": -1.0}, "neighbour_norm is -1.0: give a number above 0"),
+        ({"neighbor_norm": -1.0}, "neighbor_norm is -1.0: give a number above 0"),
         ({"cutoff": 0.0}, "cutoff is 0.0: give a length"),
         ({"num_gaussians": 1}, "num_gaussians is 1: give at least 2"),
         ({"num_conv": 0}, "num_conv is 0: give at least 1"),

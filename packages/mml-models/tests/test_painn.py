@@ -29,7 +29,7 @@ def test_vectors_turn_with_the_crystal():
 
 
 def test_it_tells_apart_what_distances_of_one_layer_cannot():
-    """Three neighbours at the same distances, at other angles: one block of SchNet sees no difference."""
+    """Three neighbors at the same distances, at other angles: one block of SchNet sees no difference."""
     encoder = small(num_conv=1).double()
 
     def star(angle):
@@ -39,7 +39,7 @@ def test_it_tells_apart_what_distances_of_one_layer_cannot():
         numbers = torch.tensor([13, 29, 29, 29])
         return type(crystal)(numbers, torch.cat((torch.zeros(1, 3), pos)).double() * 2.0, None)
 
-    # Edges end at 2.1: the neighbours do not see each other.
+    # Edges end at 2.1: the neighbors do not see each other.
     first, second = (
         encoder({**crystal_batch([star(a)], 2.1), "cutoff_radius": None}).point_embedding[0]
         for a in (0.9, 1.0)

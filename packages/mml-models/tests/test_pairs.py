@@ -17,7 +17,7 @@ def edges_of(*crystals, dtype=torch.float64, cutoff=4.0):
 
 
 def taken(edges, kept):
-    return Edges(*(getattr(edges, name)[kept] for name in ("centre", "neighbour", "vectors", "distances")))
+    return Edges(*(getattr(edges, name)[kept] for name in ("center", "neighbor", "vectors", "distances")))
 
 
 crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
@@ -28,14 +28,14 @@ crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
 )
 def test_each_edge_shares_a_pair_with_the_one_that_comes_back(some, dtype, random):
     edges = edges_of(*some, dtype=dtype)
-    order = list(range(len(edges.centre)))
+    order = list(range(len(edges.center)))
     random.shuffle(order)
     edges = taken(edges, torch.tensor(order))
     pairs = find_pairs(edges)
     forth, back = pairs.edges
     assert sorted(torch.cat((forth, back)).tolist()) == list(range(len(order)))
-    assert torch.equal(edges.centre[forth], edges.neighbour[back])
-    assert torch.equal(edges.neighbour[forth], edges.centre[back])
+    assert torch.equal(edges.center[forth], edges.neighbor[back])
+    assert torch.equal(edges.neighbor[forth], edges.center[back])
     torch.testing.assert_close(edges.vectors[forth], -edges.vectors[back], atol=1e-5, rtol=0)
     torch.testing.assert_close(pairs.spread(pairs.first(edges.distances)), edges.distances)
 
@@ -46,20 +46,20 @@ def test_images_of_a_cubic_lattice_are_told_apart():
     crystal = replace(crystal, cell=2.5 * torch.eye(3, dtype=torch.float64))
     edges = edges_of(crystal, cutoff=6.0)
     pairs = find_pairs(edges)
-    assert len(edges.centre) == 2 * len(pairs.edges[0]) > 50
+    assert len(edges.center) == 2 * len(pairs.edges[0]) > 50
     torch.testing.assert_close(edges.vectors[pairs.edges[0]], -edges.vectors[pairs.edges[1]])
 
 
 def one_way(edges):
-    return taken(edges, edges.centre < edges.neighbour)
+    return taken(edges, edges.center < edges.neighbor)
 
 
 def one_missing(edges):
-    return taken(edges, torch.arange(len(edges.centre) - 1))
+    return taken(edges, torch.arange(len(edges.center) - 1))
 
 
 def two_missing(edges):
-    return taken(edges, torch.arange(len(edges.centre) - 2))
+    return taken(edges, torch.arange(len(edges.center) - 2))
 
 
 def moved(edges):

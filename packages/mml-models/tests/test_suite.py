@@ -11,7 +11,7 @@ import pytest
 import torch
 from mml_models import Embeddings
 from mml_models.testing import CHECKS, check_encoder, random_crystal
-from mml_models.testing.crystals import Crystal, neighbours
+from mml_models.testing.crystals import Crystal, neighbors
 from mml_models.traced import forbid_second_derivatives
 from torch import nn
 
@@ -19,7 +19,7 @@ CUTOFF = 4.0
 
 
 class Right(nn.Module):
-    """One layer of sums over neighbours; every step is a method that a broken encoder replaces."""
+    """One layer of sums over neighbors; every step is a method that a broken encoder replaces."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,21 +32,21 @@ class Right(nn.Module):
     def edges(self, graph):
         return graph.edge_index[0], graph.edge_index[1], graph.offsets
 
-    def vectors(self, graph, centre, neighbour, offsets):
-        return graph.pos[neighbour] + offsets - graph.pos[centre]
+    def vectors(self, graph, center, neighbor, offsets):
+        return graph.pos[neighbor] + offsets - graph.pos[center]
 
     def envelope(self, distances):
         x = (distances / CUTOFF).clamp(max=1.0)
         return (1 - x * x) ** 3
 
-    def messages(self, graph, centre, neighbour, vectors):
+    def messages(self, graph, center, neighbor, vectors):
         distances = vectors.norm(dim=1, keepdim=True)
         # A factor of its own per channel keeps the channels apart.
         decay = torch.exp(-distances * torch.tensor([0.2, 0.5, 1.0]).to(distances))
-        return self.table(graph.atomic_numbers[neighbour]) * decay * self.envelope(distances)
+        return self.table(graph.atomic_numbers[neighbor]) * decay * self.envelope(distances)
 
-    def aggregate(self, messages, centre, num_atoms):
-        return messages.new_zeros(num_atoms, 3).index_add(0, centre, messages)
+    def aggregate(self, messages, center, num_atoms):
+        return messages.new_zeros(num_atoms, 3).index_add(0, center, messages)
 
     def update(self, graph, own, received):
         return self.mlp(torch.cat((own, received), dim=1))
@@ -56,23 +56,23 @@ class Right(nn.Module):
 
     def forward(self, batch):
         graph = batch["graph"]
-        centre, neighbour, offsets = self.edges(graph)
-        vectors = self.vectors(graph, centre, neighbour, offsets)
-        messages = self.messages(graph, centre, neighbour, vectors)
-        received = self.aggregate(messages, centre, len(graph.pos))
+        center, neighbor, offsets = self.edges(graph)
+        vectors = self.vectors(graph, center, neighbor, offsets)
+        messages = self.messages(graph, center, neighbor, vectors)
+        received = self.aggregate(messages, center, len(graph.pos))
         points = self.update(graph, self.table(graph.atomic_numbers), received)
         return Embeddings(self.pool(points, graph), points)
 
 
 class NoOffsets(Right):
-    def vectors(self, graph, centre, neighbour, offsets):
+    def vectors(self, graph, center, neighbor, offsets):
         # Not zero: an atom sees its own images.
-        return graph.pos[neighbour] - graph.pos[centre] + 1e-3
+        return graph.pos[neighbor] - graph.pos[center] + 1e-3
 
 
 class FrozenOffsets(Right):
-    def vectors(self, graph, centre, neighbour, offsets):
-        return graph.pos[neighbour] + offsets.detach() - graph.pos[centre]
+    def vectors(self, graph, center, neighbor, offsets):
+        return graph.pos[neighbor] + offsets.detach() - graph.pos[center]
 
 
 class AbsolutePositions(Right):
@@ -86,20 +86,20 @@ class CellMeasured(Right):
 
 
 class AlongZ(Right):
-    def messages(self, graph, centre, neighbour, vectors):
-        return super().messages(graph, centre, neighbour, vectors) * (1 + vectors[:, 2:].square())
+    def messages(self, graph, center, neighbor, vectors):
+        return super().messages(graph, center, neighbor, vectors) * (1 + vectors[:, 2:].square())
 
 
 class Handed(Right):
     """Adds the triple product of three weighted sums of vectors, which a mirror turns round."""
 
     def update(self, graph, own, received):
-        centre, neighbour, offsets = self.edges(graph)
-        vectors = self.vectors(graph, centre, neighbour, offsets)
+        center, neighbor, offsets = self.edges(graph)
+        vectors = self.vectors(graph, center, neighbor, offsets)
         distances = vectors.norm(dim=1, keepdim=True)
         sums = [
             torch.zeros_like(graph.pos).index_add(
-                0, centre, vectors * self.envelope(distances) * distances**k
+                0, center, vectors * self.envelope(distances) * distances**k
             )
             for k in range(3)
         ]
@@ -122,22 +122,22 @@ class KinkedCutoff(Right):
         return (1 - distances / CUTOFF).clamp(min=0.0)
 
 
-class MeanOfNeighbours(Right):
-    def aggregate(self, messages, centre, num_atoms):
-        count = torch.bincount(centre, minlength=num_atoms).clamp(min=1).unsqueeze(1)
-        return super().aggregate(messages, centre, num_atoms) / count
+class MeanOfNeighbors(Right):
+    def aggregate(self, messages, center, num_atoms):
+        count = torch.bincount(center, minlength=num_atoms).clamp(min=1).unsqueeze(1)
+        return super().aggregate(messages, center, num_atoms) / count
 
 
 class WeightedMean(Right):
     """Smooth, but divides zero by zero where there are no edges."""
 
-    def messages(self, graph, centre, neighbour, vectors):
+    def messages(self, graph, center, neighbor, vectors):
         self.weights = self.envelope(vectors.norm(dim=1, keepdim=True))
-        return super().messages(graph, centre, neighbour, vectors)
+        return super().messages(graph, center, neighbor, vectors)
 
-    def aggregate(self, messages, centre, num_atoms):
-        total = messages.new_zeros(num_atoms, 1).index_add(0, centre, self.weights)
-        return super().aggregate(messages, centre, num_atoms) / total
+    def aggregate(self, messages, center, num_atoms):
+        total = messages.new_zeros(num_atoms, 1).index_add(0, center, self.weights)
+        return super().aggregate(messages, center, num_atoms) / total
 
 
 class CosineBeyondCutoff(Right):
@@ -145,7 +145,7 @@ class CosineBeyondCutoff(Right):
         return 0.5 * (torch.cos(math.pi * distances / CUTOFF) + 1)
 
 
-class CentredBatch(Right):
+class CenterdBatch(Right):
     def update(self, graph, own, received):
         points = super().update(graph, own, received)
         return points - points.mean(dim=0)
@@ -162,7 +162,7 @@ class RootPooling(Right):
         return super().pool(points, graph) / graph.natoms.sqrt().unsqueeze(1)
 
 
-class WrongCentre(Right):
+class WrongCenter(Right):
     def edges(self, graph):
         return graph.edge_index[1], graph.edge_index[0], -graph.offsets
 
@@ -174,7 +174,7 @@ class OwnEdges(Right):
         for n, cell in zip(graph.natoms.tolist(), cells, strict=True):
             part = slice(start, start + n)
             pos = graph.pos[part].detach()
-            index, images = neighbours(Crystal(graph.atomic_numbers[part], pos, cell), CUTOFF)
+            index, images = neighbors(Crystal(graph.atomic_numbers[part], pos, cell), CUTOFF)
             found.append(index + start)
             offsets.append(images if cell is None else images @ cell)
             start += n
@@ -183,14 +183,14 @@ class OwnEdges(Right):
 
 
 class StoredDistances(Right):
-    def messages(self, graph, centre, neighbour, vectors):
-        return super().messages(graph, centre, neighbour, vectors) * graph.distances.unsqueeze(1)
+    def messages(self, graph, center, neighbor, vectors):
+        return super().messages(graph, center, neighbor, vectors) * graph.distances.unsqueeze(1)
 
 
 class DetachedDistances(Right):
-    def messages(self, graph, centre, neighbour, vectors):
+    def messages(self, graph, center, neighbor, vectors):
         extra = self.envelope(vectors.detach().norm(dim=1, keepdim=True))
-        return super().messages(graph, centre, neighbour, vectors) * extra
+        return super().messages(graph, center, neighbor, vectors) * extra
 
 
 class _Square(torch.autograd.Function):
@@ -208,8 +208,8 @@ class _Square(torch.autograd.Function):
 
 
 class WrongSecondDerivative(Right):
-    def aggregate(self, messages, centre, num_atoms):
-        return _Square.apply(super().aggregate(messages, centre, num_atoms))
+    def aggregate(self, messages, center, num_atoms):
+        return _Square.apply(super().aggregate(messages, center, num_atoms))
 
 
 class _TracedSquare(torch.autograd.Function):
@@ -227,8 +227,8 @@ class _TracedSquare(torch.autograd.Function):
 
 
 class LosesSecondDerivative(Right):
-    def aggregate(self, messages, centre, num_atoms):
-        return _TracedSquare.apply(super().aggregate(messages, centre, num_atoms))
+    def aggregate(self, messages, center, num_atoms):
+        return _TracedSquare.apply(super().aggregate(messages, center, num_atoms))
 
 
 class DeclaredInVain(LosesSecondDerivative):
@@ -290,30 +290,30 @@ class RandomCopy(Right):
 
 
 class FarSighted(Right):
-    """Sees the neighbours of its neighbours, and says that it does not."""
+    """Sees the neighbors of its neighbors, and says that it does not."""
 
-    def aggregate(self, messages, centre, num_atoms):
-        self.centre = centre
-        return super().aggregate(messages, centre, num_atoms)
+    def aggregate(self, messages, center, num_atoms):
+        self.center = center
+        return super().aggregate(messages, center, num_atoms)
 
     def update(self, graph, own, received):
-        neighbour = self.edges(graph)[1]
-        second = torch.zeros_like(received).index_add(0, self.centre, received[neighbour])
+        neighbor = self.edges(graph)[1]
+        second = torch.zeros_like(received).index_add(0, self.center, received[neighbor])
         return super().update(graph, own, received + second)
 
 
 class WithVectors(Right):
-    """Hands out the sum of the vectors to an atom's neighbours, twice as long in its second channel."""
+    """Hands out the sum of the vectors to an atom's neighbors, twice as long in its second channel."""
 
     def turned(self, vectors):
         return vectors
 
     def forward(self, batch):
         graph = batch["graph"]
-        centre, neighbour, offsets = self.edges(graph)
-        vectors = self.vectors(graph, centre, neighbour, offsets)
+        center, neighbor, offsets = self.edges(graph)
+        vectors = self.vectors(graph, center, neighbor, offsets)
         vectors = vectors * self.envelope(vectors.norm(dim=1, keepdim=True))
-        sums = self.turned(torch.zeros_like(graph.pos).index_add(0, centre, vectors))
+        sums = self.turned(torch.zeros_like(graph.pos).index_add(0, center, vectors))
         found = super().forward(batch)
         return SimpleNamespace(
             system_embedding=found.system_embedding,
@@ -356,7 +356,7 @@ BROKEN = {
     AbsolutePositions: "translation",
     AlongZ: "rotation",
     CellMeasured: "cell_choice",
-    CentredBatch: "batch",
+    CenterdBatch: "batch",
     CosineBeyondCutoff: "longer_edges",
     CountsAtoms: "permutation",
     DetachedDistances: "forces",
@@ -367,7 +367,7 @@ BROKEN = {
     KinkedCutoff: "cutoff",
     LeftVectors: "vectors",
     LosesSecondDerivative: "compiled_second_derivatives",
-    MeanOfNeighbours: "cutoff",
+    MeanOfNeighbors: "cutoff",
     MeanOfSizes: "supercell",
     NoOffsets: "cell_choice",
     Noisy: "deterministic",
@@ -381,7 +381,7 @@ BROKEN = {
     StoredDistances: "rotation",
     Unpicklable: "copies",
     WeightedMean: "isolated_atom",
-    WrongCentre: "given_edges",
+    WrongCenter: "given_edges",
     WrongSecondDerivative: "second_derivatives",
     WrongWidth: "output",
 }

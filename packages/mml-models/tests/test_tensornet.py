@@ -23,10 +23,12 @@ def small(**options):
     return TensorNet(**{**sizes, **options})
 
 
+@pytest.mark.slow
 def test_passes_the_suite_with_three_layers():
     check_encoder(small(num_conv=3), random_crystal(2), skip=["autocast", "compiled_second_derivatives"])
 
 
+@pytest.mark.slow
 def test_the_group_of_rotations_alone_tells_left_from_right():
     encoder = small(group="SO(3)").double()
     check_encoder(encoder, skip=["reflection", "autocast"])
@@ -68,10 +70,10 @@ def frobenius(x):
 def by_the_paper(encoder, crystal):
     """The embeddings of atoms, from matrices [F, 3, 3] and one edge at a time."""
     graph = read_graph(crystal_batch([crystal], CUTOFF))
-    centre, neighbour = graph.edge_index.tolist()
-    vectors = (graph.pos[neighbour] + graph.offsets - graph.pos[centre]).unbind()
+    center, neighbor = graph.edge_index.tolist()
+    vectors = (graph.pos[neighbor] + graph.offsets - graph.pos[center]).unbind()
     edges = [
-        (i, j, v, v.norm()) for i, j, v in zip(centre, neighbour, vectors, strict=True) if v.norm() < CUTOFF
+        (i, j, v, v.norm()) for i, j, v in zip(center, neighbor, vectors, strict=True) if v.norm() < CUTOFF
     ]
     z = encoder.elements(graph.atomic_numbers)
     width, num_atoms = z.shape[1], z.shape[0]
@@ -91,7 +93,7 @@ def by_the_paper(encoder, crystal):
         cross = torch.zeros(3, 3, dtype=torch.float64)
         cross[2, 1], cross[0, 2], cross[1, 0] = e
         shapes = (torch.eye(3, dtype=torch.float64), cross - cross.T, torch.outer(e, e) - torch.eye(3) / 3)
-        pair = emb.from_centre(z[i]) + emb.from_neighbour(z[j])
+        pair = emb.from_center(z[i]) + emb.from_neighbor(z[j])
         g = torch.cat((encoder.basis(d.reshape(1))[0], torch.ones(1).double()))
         for w, shape in zip(emb.radial, shapes, strict=True):
             x[i] += (pair * w(g) * envelope(d))[:, None, None] * shape
@@ -122,7 +124,7 @@ def test_it_is_the_function_of_the_paper(group, seed):
     torch.testing.assert_close(found, by_the_paper(encoder, crystal))
 
 
-def test_atoms_see_one_neighbour_further_than_there_are_layers():
+def test_atoms_see_one_neighbor_further_than_there_are_layers():
     encoder = small().double()
     assert encoder.receptive_field == 3 * CUTOFF
     encoder.receptive_field = 2 * CUTOFF

@@ -14,11 +14,11 @@ CUTOFF = 3.5
 def by_brute_force(edges):
     """Try every pair of edges."""
     found = set()
-    for second in range(len(edges.centre)):
-        for first in range(len(edges.centre)):
-            chained = edges.centre[first] == edges.neighbour[second]
+    for second in range(len(edges.center)):
+        for first in range(len(edges.center)):
+            chained = edges.center[first] == edges.neighbor[second]
             returns = (
-                edges.neighbour[first] == edges.centre[second]
+                edges.neighbor[first] == edges.center[second]
                 and (edges.vectors[first] + edges.vectors[second]).norm() < 1e-6
             )
             if chained and not returns:
@@ -31,14 +31,14 @@ def by_brute_force(edges):
 def test_are_those_that_brute_force_finds_in_any_order_of_edges(crystals):
     graph = read_graph(crystal_batch(crystals, CUTOFF))
     edges = edges_within(graph, CUTOFF, torch.float64)
-    order = torch.randperm(len(edges.centre), generator=torch.Generator().manual_seed(len(edges.centre)))
+    order = torch.randperm(len(edges.center), generator=torch.Generator().manual_seed(len(edges.center)))
     for e in (edges, Edges(*(value[order] for value in vars(edges).values()))):
         second, first = find_triplets(e)
         assert set(zip(second.tolist(), first.tolist(), strict=True)) == by_brute_force(e)
         assert len(second) == len(by_brute_force(e))
 
 
-def test_an_image_of_the_centre_is_another_place():
+def test_an_image_of_the_center_is_another_place():
     """One atom in a chain: from each of its two edges one goes on in the same direction, and one returns."""
     ahead = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     zero = torch.zeros(2, dtype=torch.int64)

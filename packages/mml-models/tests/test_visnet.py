@@ -19,7 +19,14 @@ def small(**options):
     )
 
 
-@pytest.mark.parametrize("name", [name for name in CHECKS if name != "compiled_second_derivatives"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "compile" else [])
+        for name in CHECKS
+        if name != "compiled_second_derivatives"
+    ],
+)
 def test_passes_the_suite(name):
     @settings(max_examples=1 if name == "compile" else 5)
     @given(crystals, st.integers(0, 1000))
@@ -30,6 +37,7 @@ def test_passes_the_suite(name):
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"reduction": "mean"}, {"lmax": 2}, {"vertex": True, "num_conv": 3}, {"num_conv": 1}]
 )
@@ -37,11 +45,13 @@ def test_passes_the_suite_with_other_options(options):
     check_encoder(small(**options), random_crystal(2), skip={"compiled_second_derivatives"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"num_conv": 1}, {"vertex": True, "lmax": 2}])
 def test_compiled_it_trains_on_forces_as_in_eager_mode(options):
     CHECKS["compiled_second_derivatives"](small(**options).double(), random_crystal(2), CUTOFF, 0)
 
 
+@pytest.mark.slow
 def test_a_trained_model_jumps_at_the_cutoff_as_its_documentation_says():
     encoder = small(num_conv=3)
     with torch.no_grad():
