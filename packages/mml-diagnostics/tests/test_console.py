@@ -1,31 +1,72 @@
-"""verbose=True reaches a console that nobody set up, and leaves one alone that somebody did."""
-
+import contextlib
+import io
 import logging
 
-from mml_diagnostics.console import PACKAGE, speak_on_console
+import pytest
+from mml_diagnostics import GradientCheckCallback, MonitorGradients
+from mml_diagnostics.console import PACKAGE, leave_console, speak_on_console
+
+package = logging.getLogger(PACKAGE)
+event = logging.getLogger(f"{PACKAGE}.gradient_check")
 
 
-def test_console_without_logging_set_up(capsys, monkeypatch):
-    package = logging.getLogger(PACKAGE)
+def hide_handlers(monkeypatch):
+    """Hide the handlers that pytest adds for each test, so that none is configured, as in a plain script."""
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    monkeypatch.setattr(package, "handlers", [])
-    monkeypatch.setattr(package, "level", logging.NOTSET)
-    logging.getLogger().manager._clear_cache()
-    speak_on_console()
-    speak_on_console()
-    logging.getLogger(f"{PACKAGE}.gradient_check").info("an event")
-    assert capsys.readouterr().err == "mml_diagnostics.gradient_check: an event\n"
-    package.setLevel(logging.NOTSET)
+    assert not package.hasHandlers()
 
 
-def test_console_that_is_set_up(monkeypatch):
-    package = logging.getLogger(PACKAGE)
-    monkeypatch.setattr(package, "handlers", [])
-    mine = logging.NullHandler()
-    logging.getLogger().addHandler(mine)
-    try:
-        speak_on_console()
+def test_console_shows_messages_until_last_speaker_leaves(capsys, monkeypatch):
+    hide_handlers(monkeypatch)
+    first, second = object(), object()
+    for speaker in (first, first, second):
+        speak_on_console(speaker)
+    event.info("one")
+    leave_console(first)
+    event.info("two")
+    leave_console(second)
+    leave_console(second)
+    event.info("three")
+    prefix = f"{PACKAGE}.gradient_check: "
+    assert capsys.readouterr().err == f"{prefix}one\n{prefix}two\n"
+    assert (package.handlers, package.level) == ([], logging.NOTSET)
+
+
+def test_console_leaves_configured_handlers_alone(caplog):
+    speak_on_console(caplog)
+    assert package.handlers == []
+    event.info("seen by the handler")
+    leave_console(caplog)
+    event.info("not seen")
+    assert caplog.messages == ["seen by the handler"]
+    assert package.level == logging.NOTSET
+
+
+@pytest.mark.parametrize(
+    "callback", [GradientCheckCallback(thres=1e9, verbose=True), MonitorGradients(1, verbose=True)]
+)
+def test_verbose_callback_follows_redirected_stderr(
+    callback, monkeypatch, make_trainer, make_task, make_loader, samples
+):
+    hide_handlers(monkeypatch)
+    streams = [io.StringIO(), io.StringIO()]
+    for stream in streams:
+        with contextlib.redirect_stderr(stream):
+            make_trainer(callback).fit(make_task(), make_loader(samples))
         assert package.handlers == []
-    finally:
-        logging.getLogger().removeHandler(mine)
-        package.setLevel(logging.NOTSET)
+    assert all(f"{PACKAGE}." in stream.getvalue() for stream in streams)
+
+
+def test_console_is_left_after_failed_fit(
+    monkeypatch, make_trainer, make_task, task_class, make_loader, samples
+):
+    hide_handlers(monkeypatch)
+
+    class Failing(task_class):
+        def training_step(self, batch, batch_idx):
+            assert package.handlers != []
+            raise RuntimeError("failed")
+
+    with contextlib.redirect_stderr(io.StringIO()), pytest.raises(RuntimeError, match="failed"):
+        make_trainer(MonitorGradients(verbose=True)).fit(make_task(Failing), make_loader(samples))
+    assert (package.handlers, package.level) == ([], logging.NOTSET)

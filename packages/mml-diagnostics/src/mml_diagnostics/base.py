@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from mml_diagnostics._lightning import Callback, LightningModule, Trainer
+from mml_diagnostics.console import leave_console
 from mml_diagnostics.finding import LEVELS, Finding, FindingLog, Problem, write_findings
 
 logger = logging.getLogger(__name__)
@@ -129,6 +130,7 @@ class DiagnosticCallback(Callback):
     def _finish(self, trainer: Trainer) -> None:
         self._let_go()
         self._say_counts()
+        leave_console(self)
         if self._run_dir is None or not trainer.is_global_zero:
             return
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]

@@ -1,1 +1,3 @@
-"""Checks of data, embeddings, gradients, weights and loss, and the two that run them."""
+"""Check data, embeddings, gradients, weights and loss, once with ``diagnose`` or during training."""
+
+__all__ = ["diagnose", "training_helper"]

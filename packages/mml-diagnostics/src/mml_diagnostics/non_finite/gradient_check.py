@@ -118,7 +118,7 @@ class GradientCheckCallback(DiagnosticCallback):
         """Configure the console output and check whether bad steps can be written to ``dump_dir``."""
         self._names.clear()
         if self.verbose and self._speaks:
-            speak_on_console()
+            speak_on_console(self)
         self._dump.start(trainer, self._speaks)
 
     @never_fatal

@@ -1,1 +1,3 @@
-"""Callbacks that measure and record, and change nothing."""
+"""Callbacks that measure and record a run without changing it."""
+
+__all__ = ["codecarbon", "inference_writer", "monitor_gradients", "throughput", "unused_parameters"]

@@ -54,7 +54,7 @@ class MonitorGradients(DiagnosticCallback):
         """Discard the gradients of an earlier fit, and enable console output if ``verbose`` is True."""
         self._last = {}
         if self.verbose and self._speaks:
-            speak_on_console()
+            speak_on_console(self)
 
     @never_fatal
     def on_before_optimizer_step(
