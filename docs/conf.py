@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from matsciml._not_here import NOT_HERE
+from matsciml._missing_names import MISSING_NAMES
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
@@ -58,9 +58,9 @@ class OldNames(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the table, made of the frozen names and of those that are not here."""
         rows = {(module, name): f"{{py:obj}}`{_origin(module, name)}`" for module, name in _names()}
-        for path, instead in NOT_HERE.items():
-            module, _, name = path.rpartition(".")
-            rows[module, name] = f"not here; {instead}"
+        for module, names in MISSING_NAMES.items():
+            for name, instead in names.items():
+                rows[module, name] = f"not available; {instead}"
         lines = []
         for module in sorted({module for module, _ in rows}):
             lines += ["", f"`{module}`", "", "| name | what it is |", "|---|---|"]

@@ -5,7 +5,7 @@ from matsciml.commands import check as environment_check
 from matsciml.commands.check import Part, devices, optional_parts, processes, versions
 
 
-def test_the_tables_fit_a_terminal(capsys, monkeypatch):
+def test_tables_fit_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["check"]) == 0
     shown = capsys.readouterr().out
@@ -14,19 +14,19 @@ def test_the_tables_fit_a_terminal(capsys, monkeypatch):
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_versions_are_those_that_are_installed():
+def test_versions_equal_installed():
     found = dict(versions())
     assert found["torch"] == metadata.version("torch")
     assert found["mml-graphs"] == metadata.version("mml-graphs")
 
 
-def test_every_extra_is_there_with_what_it_brings():
+def test_extras_list_libraries():
     parts = {part.extra: part for part in optional_parts()}
     assert set(parts) == set(metadata.metadata("matsciml").get_all("Provides-Extra"))
     assert parts["ase"] == Part("ase", [f"ase {metadata.version('ase')}"], [])
 
 
-def test_what_is_missing_or_too_old_is_named_with_the_command_that_brings_it(monkeypatch, capsys):
+def test_missing_library_names_install_command(monkeypatch, capsys):
     real = metadata.version
 
     def version(name):
@@ -44,22 +44,22 @@ def test_what_is_missing_or_too_old_is_named_with_the_command_that_brings_it(mon
     assert "pip install 'matsciml[zstd]'" in capsys.readouterr().out
 
 
-def test_devices_say_why_there_are_none():
+def test_devices_give_reason():
     found = dict(devices())
-    assert "cores, torch uses" in found["CPU"]
+    assert "cores; torch uses" in found["CPU"]
     assert found["Intel GPU"].startswith(("none: ", "1", "2", "4"))
 
 
-def test_a_launch_is_recognized(monkeypatch):
+def test_launcher_is_recognized(monkeypatch):
     for name, value in {"RANK": "1", "SIZE": "4", "LOCAL_RANK": "1", "LOCAL_SIZE": "4"}.items():
         monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", value)
     assert dict(processes())["launcher"] == "Open MPI: rank 1 of 4"
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "9")
-    assert dict(processes())["launcher"].startswith("contradicts itself: ")
+    assert dict(processes())["launcher"].startswith("contradictory environment: ")
 
 
-def test_it_takes_no_options(capsys):
+def test_arguments_are_refused(capsys):
     assert main(["check", "--help"]) == 0
     assert "usage: matsciml check" in capsys.readouterr().out
     assert main(["check", "all"]) == 1
-    assert "takes no options" in capsys.readouterr().err
+    assert "takes no arguments, got all" in capsys.readouterr().err

@@ -1,33 +1,20 @@
+import json
+import subprocess
+import sys
+
 import pytest
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from matsciml.cli import HELP, main, sentence
-from matsciml.commands.fit_help import training_help
-from matsciml.commands.predict import prediction_parser
+from matsciml.cli import COMMANDS, HELP, main, sentence
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
-def test_help_fits_a_terminal(arguments, capsys):
+def test_help_fits_terminal(arguments, capsys):
     assert max(map(len, HELP.splitlines())) <= 80
     assert main(arguments) == 0
     assert capsys.readouterr().out == HELP
 
 
-@pytest.mark.parametrize("option", ["--help", "-h"])
-@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
-def test_help_of_training_fits_a_terminal(command, option, capsys):
-    assert main([command, "--name", "any", option]) == 0
-    text = capsys.readouterr().out
-    assert text == training_help(command)
-    assert max(map(len, text.splitlines())) <= 80
-    assert text.startswith(f"usage: matsciml {command} ")
-
-
-def test_help_of_predict_has_all_its_options():
-    options = {option for action in prediction_parser()._actions for option in action.option_strings}
-    assert [option for option in options - {"-h", "--help"} if option not in training_help("predict")] == []
-
-
-def test_all_options_are_listed_on_request(capsys):
+def test_help_all_lists_all_options(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["fit", "--help-all"])
     assert stop.value.code == 0
@@ -36,7 +23,49 @@ def test_all_options_are_listed_on_request(capsys):
         assert option in text
 
 
-def test_version(capsys):
+WITHOUT_TORCH = [
+    ["--help"],
+    ["--version"],
+    ["unknown"],
+    *([command, "--help"] for command in COMMANDS),
+    ["data", "info", "emt"],
+    ["init", "mine"],
+]
+LIGHT = [
+    ["data", "show", "emt", "3"],
+    ["data", "stats", "emt"],
+    ["data", "import", "atoms.jsonl", "atoms"],
+    ["data", "precompute", "atoms", "edges", "--cutoff", "4"],
+]
+"""Commands that need neither a model nor a trainer, without and with torch."""
+
+HEAVY = ("pytorch_lightning", "lightning", "torch_geometric", "torchmetrics", "mml_models", "mml_tasks")
+
+
+def test_light_commands_load_no_training_libraries(tmp_path):
+    """One process runs all commands, and checks its modules after each one."""
+    line = {"atomic_numbers": [11], "positions": [[0, 0, 0]], "targets": {"energy": 1.0}}
+    (tmp_path / "atoms.jsonl").write_text("\n".join(json.dumps(line) for _ in range(10)) + "\n")
+    code = f"""
+import sys
+from matsciml.cli import main
+for arguments in {[*WITHOUT_TORCH, *LIGHT]!r}:
+    try:
+        main(arguments)
+    except SystemExit:  # argparse exits after its help
+        pass
+    heavy = [name for name in {HEAVY!r} if name in sys.modules]
+    heavy += ["torch"] if arguments in {WITHOUT_TORCH!r} and "torch" in sys.modules else []
+    assert not heavy, (arguments, heavy)
+    """
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine.yaml").is_file()
+    assert (tmp_path / "edges").is_dir()
+
+
+def test_version_is_printed(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == "matsciml 0.1.0\n"
 
@@ -47,16 +76,16 @@ def test_version(capsys):
         (ValueError("two\n  lines"), "two lines"),
         (KeyError("no key 'a'"), "no key 'a'"),
         (MisconfigurationException("no GPU"), "no GPU"),
-        (RuntimeError("odd"), "RuntimeError: odd (--debug shows where)"),
-        (ValueError(), "ValueError:  (--debug shows where)"),
-        (AssertionError(), "AssertionError:  (--debug shows where)"),
+        (RuntimeError("odd"), "RuntimeError: odd (run with --debug to see the traceback)"),
+        (ValueError(), "ValueError:  (run with --debug to see the traceback)"),
+        (AssertionError(), "AssertionError:  (run with --debug to see the traceback)"),
     ],
 )
-def test_errors_become_one_line(error, text):
+def test_error_becomes_one_line(error, text):
     assert sentence(error) == text
 
 
-def test_errors_that_our_packages_raise_are_sentences_whatever_their_type():
+def test_own_error_omits_type():
     from mml_distributed import read_launch
 
     with pytest.raises(RuntimeError) as ours:

@@ -6,7 +6,7 @@ from matsciml.cli import main
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_scripts_hold_the_commands(shell, capsys):
+def test_script_contains_commands(shell, capsys):
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
     for word in ("fit", "diagnose", "precompute", "--trainer.max_epochs", "--ckpt_path"):
@@ -15,7 +15,7 @@ def test_completion_scripts_hold_the_commands(shell, capsys):
         assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
 
-def test_completion_without_its_library_says_how_to_get_it():
+def test_missing_shtab_names_install_command():
     code = (
         "import sys; sys.modules['shtab'] = None; import importlib.util as u; find = u.find_spec; "
         "u.find_spec = lambda name, *rest: None if name == 'shtab' else find(name, *rest); "

@@ -1,4 +1,4 @@
-"""Reports of jsonargparse as they are, and what becomes of them."""
+"""Reports of jsonargparse and the sentences that they are converted to."""
 
 import pytest
 from matsciml.runs.config_errors import explain
@@ -53,7 +53,7 @@ NESTED = """Parser key "encoder":
         ("Parser key \"config\": File does not exist: 'missing.yaml'", ["config", "missing.yaml"]),
     ],
 )
-def test_reports_become_one_sentence(report, parts):
+def test_report_becomes_one_sentence(report, parts):
     sentence = explain(report)
     assert "\n" not in sentence
     assert "Union" not in sentence

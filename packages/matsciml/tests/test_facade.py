@@ -1,4 +1,4 @@
-"""The older toolkit's paths: which names there are, that they are ours, and what is said of the others."""
+"""The import paths of the older toolkit, their names, and the errors for names that are not available."""
 
 import importlib
 import inspect
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matsciml
 import pytest
-from matsciml._not_here import NOT_HERE
+from matsciml._missing_names import MISSING_NAMES
 
 FROZEN = Path(__file__).parents[1] / "public_names.toml"
 DOCUMENTED = Path(__file__).parents[3].parent / "shared" / "documented_names.md"
@@ -19,18 +19,21 @@ FACADE = ("common", "datasets", "interfaces", "lightning", "models")
 OURS = ("mml_data", "mml_diagnostics", "mml_distributed", "mml_graphs", "mml_models", "mml_tasks", "mml_xpu")
 
 
+MISSING = [f"{module}.{name}" for module, names in MISSING_NAMES.items() for name in names]
+
+
 def modules():
-    found = (module.name for module in pkgutil.walk_packages(matsciml.__path__, "matsciml."))
-    return sorted(name for name in found if name.split(".")[1] in FACADE)
+    files = {module.name for module in pkgutil.walk_packages(matsciml.__path__, "matsciml.")}
+    return sorted(name for name in files | set(MISSING_NAMES) if name.split(".")[1] in FACADE)
 
 
-def test_the_names_are_those_that_are_frozen():
+def test_names_equal_frozen_names():
     frozen = tomllib.loads(FROZEN.read_text(encoding="utf-8"))
     assert {name: sorted(importlib.import_module(name).__all__) for name in modules()} == frozen
 
 
 @pytest.mark.parametrize("module", modules())
-def test_names_are_the_objects_of_our_packages(module):
+def test_names_are_objects_of_packages(module):
     here = importlib.import_module(module)
     assert here.__doc__
     for name in here.__all__:
@@ -39,36 +42,43 @@ def test_names_are_the_objects_of_our_packages(module):
             assert value.__name__ == f"{module}.{name}"
             continue
         package = value.__module__.partition(".")[0]
-        assert package in OURS or value.__module__ == "matsciml.runs.trained", name  # what needs two of them
+        assert package in OURS or value.__module__ == "matsciml.runs.trained", name  # it needs two packages
         origin = importlib.import_module(value.__module__)
         assert getattr(origin, value.__name__) is value
 
 
-@pytest.mark.parametrize("name", NOT_HERE)
-def test_what_is_not_here_says_what_there_is(name):
+@pytest.mark.parametrize("name", MISSING)
+def test_missing_name_names_replacement(name):
     module, _, attribute = name.rpartition(".")
-    message = rf"^{re.escape(name)} of the older toolkit is not here; the nearest thing is "
+    message = rf"^{re.escape(name)} of the older toolkit is not available; the closest replacement is "
     with pytest.raises(ImportError, match=message):
         getattr(importlib.import_module(module), attribute)
     with pytest.raises(ImportError, match=message):
         exec(f"from {module} import {attribute}", {})
 
 
-def test_what_is_said_to_be_there_is_there():
-    for text in NOT_HERE.values():
+def test_replacements_exist():
+    for text in (text for names in MISSING_NAMES.values() for text in names.values()):
         for path in re.findall(r"\b(?:mml_\w+|pytorch_lightning)(?:\.\w+)+", text):
             module, _, attribute = path.rpartition(".")
             assert hasattr(importlib.import_module(module), attribute), path
 
 
-def test_names_that_nobody_knows_are_attribute_errors():
+def test_unknown_name_is_attribute_error():
     for module in modules():
-        if hasattr(importlib.import_module(module), "__getattr__"):
-            assert not hasattr(importlib.import_module(module), "no_such_name")
+        assert not hasattr(importlib.import_module(module), "no_such_name")
+
+
+def test_empty_modules_import_first():
+    """In a new process, because other tests have imported the packages that create these modules."""
+    code = "from importlib import import_module as load; import sys; [load(name) for name in sys.argv[1:]]"
+    names = sorted(MISSING_NAMES, reverse=True)  # matsciml.models.pyg.mace before matsciml.models.pyg
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, *names], check=False)
+    assert done.returncode == 0
 
 
 def documented():
-    """Return module and name of everything that the older toolkit documents."""
+    """Return the paths of all names that the older toolkit documents."""
     if not DOCUMENTED.is_file():
         return []
     found = []
@@ -76,14 +86,14 @@ def documented():
         match = re.match(r"- `(matsciml\.[\w.]+)", line)
         if match:
             parts = match[1].split(".")
-            # A method is known by its class, which is the first part with a capital letter.
+            # A method is known by its class, the first part with a capital letter.
             first = next((i for i, part in enumerate(parts) if part[0].isupper()), len(parts) - 1)
             found.append(".".join(parts[: first + 1]))
     return sorted(set(found))
 
 
-@pytest.mark.skipif(not DOCUMENTED.is_file(), reason="the shared list of names is not beside this checkout")
-def test_every_documented_name_is_here_or_says_what_there_is():
+@pytest.mark.skipif(not DOCUMENTED.is_file(), reason="the list of documented names is missing")
+def test_documented_names_import_or_name_replacement():
     assert len(documented()) > 70
     for path in documented():
         module, _, name = path.rpartition(".")
@@ -93,21 +103,21 @@ def test_every_documented_name_is_here_or_says_what_there_is():
             said = str(error)
         else:
             continue
-        assert path in NOT_HERE, path
-        assert "the nearest thing is" in said
+        assert path in MISSING, path
+        assert "the closest replacement is" in said
 
 
-def test_a_library_that_is_missing_is_named_with_how_to_get_it():
+def test_missing_ase_names_install_command():
     code = (
         "import importlib.util as u; find = u.find_spec; "
         "u.find_spec = lambda name, *rest: None if name == 'ase' else find(name, *rest); "
         "import matsciml.interfaces.ase"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=False)
-    assert b"needs ASE: pip install 'matsciml[ase]'" in done.stderr
+    assert b"requires ASE, which is not installed: pip install 'matsciml[ase]'" in done.stderr
 
 
-def test_importing_matsciml_imports_no_facade():
+def test_import_loads_no_facade():
     code = (
         "import sys, matsciml; "
         f"sys.exit(any(name.split('.')[1:2] and name.split('.')[1] in {FACADE!r} "
@@ -124,14 +134,14 @@ NOT_TAKEN = {
     "matsciml.models.common.OutputHead": {"norm", "act_last", "block_type"},
     "matsciml.models.pyg.EGNN": {"pool_norm"},
 }
-"""Arguments that the older toolkit documents and that are refused here: docs/migration.md says why."""
+"""Documented arguments of the older toolkit that are not accepted. docs/migration.md gives the reasons."""
 
 
 def documented_arguments():
-    """Yield path and names of arguments of everything that is documented with some."""
+    """Yield the path and the argument names of all documented functions and classes with arguments."""
     for line in DOCUMENTED.read_text(encoding="utf-8").splitlines() if DOCUMENTED.is_file() else ():
         if match := re.match(r"- `(matsciml\.[\w.]+)\((.*)\)`$", line.strip()):
-            # Defaults hold commas, too: a name stands outside of brackets.
+            # Defaults contain commas as well, but names are outside brackets.
             outside = re.sub(r"\([^()]*\)|\[[^][]*\]|\{[^{}]*\}|<[^<>]*>", "", match[2])
             names = [re.split(r"[=:]", part)[0].strip() for part in outside.split(",")]
             yield match[1], {name for name in names if name and not name.startswith("*")}
@@ -151,7 +161,7 @@ def found(path):
 
 
 def accepted(value):
-    """Return the arguments of a function or class, with those that it hands on to its bases."""
+    """Return the arguments of a function or class, including those that it passes to its base classes."""
     if not inspect.isclass(value):
         return set(inspect.signature(value).parameters)
     names = set()
@@ -164,16 +174,16 @@ def accepted(value):
     return names
 
 
-@pytest.mark.skipif(not DOCUMENTED.is_file(), reason="the shared list of names is not beside this checkout")
+@pytest.mark.skipif(not DOCUMENTED.is_file(), reason="the list of documented names is missing")
 def test_documented_arguments_are_accepted():
     listed = list(documented_arguments())
     assert len(listed) > 40
     refused = {}
     for path, names in listed:
-        if not any(path == known or path.startswith(f"{known}.") for known in NOT_HERE):
+        if not any(path == known or path.startswith(f"{known}.") for known in MISSING):
             try:
                 missing = names - accepted(found(path))
-            except ImportError:  # of what is below a name that is not here
+            except ImportError:  # a part of a missing name
                 continue
             if missing:
                 refused[path] = missing

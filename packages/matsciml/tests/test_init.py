@@ -1,14 +1,17 @@
+import mml_models
 import numpy as np
 import pytest
+import torch
 import yaml
 from matsciml.cli import main
-from matsciml.commands.init import make_config
+from matsciml.commands.init import ENCODERS, SYMMETRY_TARGETS, make_config
 from mml_data import LMDBWriter
+from mml_tasks.tasks.classification import CRYSTAL_SYMMETRY_CLASSES
 
 
 @pytest.fixture
 def labels(tmp_path):
-    """A data set with a number, a yes or no, and a label that no task knows."""
+    """A data set with a regression target, a binary one, and one that no task can learn."""
     path = tmp_path / "labels"
     with LMDBWriter(path) as writer:
         for index in range(10):
@@ -43,8 +46,8 @@ def labels(tmp_path):
         ),
     ],
 )
-@pytest.mark.parametrize("encoder", ["SchNet", "EGNN", "MEGNet", "PaiNN", "TensorNet"])
-def test_a_config_that_was_made_trains(tmp_path, monkeypatch, options, task, targets, encoder):
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_config_trains(tmp_path, monkeypatch, options, task, targets, encoder):
     monkeypatch.chdir(tmp_path)
     text = make_config("mine", encoder=encoder, **options)
     read = yaml.safe_load(text)
@@ -55,7 +58,7 @@ def test_a_config_that_was_made_trains(tmp_path, monkeypatch, options, task, tar
         assert main(["fit", "--config", "mine.yaml", "--trainer.fast_dev_run", "1"]) == 0
 
 
-def test_data_without_splits_get_some(labels, tmp_path, monkeypatch):
+def test_dataset_without_splits_is_split(labels, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     read = yaml.safe_load(make_config("mine", data=labels))
     assert read["model"]["init_args"]["task_keys"] == ["gap"]
@@ -67,34 +70,51 @@ def test_data_without_splits_get_some(labels, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--data", "nowhere"], "nowhere"),
-        (["--encoder", "Transformer"], "there is no encoder 'Transformer' in mml_models; there are "),
-        (["--task", "symmetry"], "CrystalSymmetryClassificationTask learns none of the targets of 'emt'"),
+        (
+            ["--encoder", "Transformer"],
+            "--encoder must be one of EGNN, MEGNet, ",
+        ),
+        (["--task", "symmetry"], "CrystalSymmetryClassificationTask can learn none of the targets of 'emt'"),
         (
             ["--targets", "stress"],
-            "no task learns stress together; the data set 'emt' has energy, force for --task",
+            "no task can learn stress together; the data set 'emt' provides energy, force for --task",
         ),
         (
             ["--task", "scalar", "--targets", "force"],
-            "ScalarRegressionTask cannot learn 'force' of 'emt', only",
+            "ScalarRegressionTask cannot learn target 'force' of 'emt'; it can learn energy",
         ),
-        (["--cutoff", "-1"], "--cutoff must be above 0 angstrom, it is -1"),
+        (["--cutoff", "-1"], "--cutoff must be above 0 angstrom, got -1"),
     ],
 )
-def test_mistakes_are_said_and_leave_no_file(tmp_path, monkeypatch, capsys, options, said):
+def test_invalid_option_leaves_no_file(tmp_path, monkeypatch, capsys, options, message):
     monkeypatch.chdir(tmp_path)
     assert main(["init", "mine", *options]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_config_is_not_overwritten_and_has_a_plain_name(tmp_path, monkeypatch, capsys):
+def test_existing_config_is_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("mine")
     assert main(["init", "mine"]) == 1
-    assert "there is a mine.yaml already" in capsys.readouterr().err
+    assert "mine.yaml already exists; choose another NAME" in capsys.readouterr().err
     assert (tmp_path / "mine.yaml").read_text() == "mine"
     assert main(["init", "a/b"]) == 1
-    assert "give one without slashes" in capsys.readouterr().err
+    assert "NAME must not contain slashes, got 'a/b'" in capsys.readouterr().err
+
+
+def test_encoders_equal_those_of_mml_models():
+    own = {name for name in mml_models.__all__ if _is_encoder(getattr(mml_models, name))}
+    assert set(ENCODERS) == own - {"GraphEncoder", "GenericEncoder"}
+
+
+def _is_encoder(value):
+    is_module = isinstance(value, type) and issubclass(value, torch.nn.Module)
+    return is_module and not value.__module__.startswith("mml_models.adapters")
+
+
+def test_symmetry_targets_equal_those_of_task():
+    assert set(SYMMETRY_TARGETS) == set(CRYSTAL_SYMMETRY_CLASSES)

@@ -9,7 +9,7 @@ from matsciml.runs.run_checkpoints import LastCheckpoint
 
 
 def trainer(**changes):
-    """Stands in for a Trainer between two steps, and writes down what is saved."""
+    """Return the attributes of a Trainer between two steps, and record the saved checkpoints."""
     saved = []
 
     def save(path, weights_only):
@@ -43,18 +43,20 @@ def callback(tmp_path):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_for_the_step_then_saves_and_stops(callback, signum):
+def test_signal_saves_after_step(callback, signum):
     callback.on_train_batch_end(calm := trainer(), None, None, None, 0)
     assert calm.saved == []
     os.kill(os.getpid(), signum)
-    with pytest.raises(TrainingInterrupted, match=f"{signal.Signals(signum).name} after step 5") as stop:
+    with pytest.raises(
+        TrainingInterrupted, match=f"stopped by {signal.Signals(signum).name} after step 5"
+    ) as stop:
         callback.on_train_batch_end(asked := trainer(), None, None, None, 1)
     assert asked.saved == [callback.last.path]
     assert callback.last.path.is_file()
     assert stop.value.signum == signum
 
 
-def test_the_end_of_an_accumulation_window_is_waited_for(callback):
+def test_signal_waits_for_accumulation_window(callback):
     os.kill(os.getpid(), signal.SIGTERM)
     for batch_idx in (0, 1):
         callback.on_train_batch_end(here := trainer(accumulate_grad_batches=3), None, None, None, batch_idx)
@@ -64,7 +66,7 @@ def test_the_end_of_an_accumulation_window_is_waited_for(callback):
 
 
 @pytest.mark.parametrize("due", [{"is_last_batch": True}, {"val_check_batch": 4}])
-def test_where_a_validation_is_due_it_comes_first(callback, due):
+def test_signal_waits_for_validation(callback, due):
     os.kill(os.getpid(), signal.SIGTERM)
     callback.on_train_batch_end(here := trainer(**due), None, None, None, 3)
     assert here.saved == []
@@ -73,20 +75,20 @@ def test_where_a_validation_is_due_it_comes_first(callback, due):
 
 
 @pytest.mark.parametrize("window", [1, 2])
-def test_validating_after_every_step_does_not_put_it_off_for_ever(callback, window):
+def test_frequent_validation_does_not_block_stop(callback, window):
     often = trainer(val_check_batch=window, accumulate_grad_batches=window)
     os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(TrainingInterrupted):
         callback.on_train_batch_end(often, None, None, None, window - 1)
 
 
-def test_a_second_signal_stops_at_once(callback):
+def test_second_signal_stops_immediately(callback):
     os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_all_ranks_stop_when_one_was_asked(callback):
+def test_all_ranks_stop_together(callback):
     strategy = SimpleNamespace(
         reduce_boolean_decision=lambda asked, all: True,  # noqa: A006
         barrier=lambda name: None,

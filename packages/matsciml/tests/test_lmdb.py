@@ -5,7 +5,7 @@ from matsciml.cli import main
 
 
 @pytest.mark.parametrize("graph", [[], ["-p", "-r", "4.0"], ["-p", "-a", "-g", "pyg"]])
-def test_one_sample_is_printed(graph, capsys):
+def test_check_sample_prints_sample(graph, capsys):
     assert main(["data", "check-sample", "emt", "3", *graph]) == 0
     shown = capsys.readouterr().out
     assert "atomic_numbers" in shown
@@ -14,14 +14,14 @@ def test_one_sample_is_printed(graph, capsys):
     assert ("graph" in shown) == ("-g" in graph)
 
 
-def test_the_structure_of_a_data_set_is_printed(capsys):
+def test_print_structure_prints_first_sample(capsys):
     assert main(["data", "print-structure", "emt", "-d", "LiPSDataset"]) == 0
     shown = capsys.readouterr().out
     assert "1,527" in shown
-    assert "in its first sample" in shown
+    assert "first sample" in shown
 
 
-def test_statistics_of_some_samples(capsys, monkeypatch):
+def test_dump_statistics_prints_means(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["data", "dump-statistics", "emt", "-p", "-n", "20", "-w", "5"]) == 0
     shown = capsys.readouterr().out.splitlines()
@@ -36,21 +36,21 @@ def test_statistics_of_some_samples(capsys, monkeypatch):
     assert max(map(len, shown)) <= 80
 
 
-def test_a_session_has_the_data_set(monkeypatch, capsys):
+def test_session_has_dataset(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("print(len(dataset) + 1)\n"))
     assert main(["data", "interactive", "emt"]) == 0
     assert "1528" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["check-sample", "emt", "1527"], "INDEX 1527 is not one of the 1,527 samples"),
+        (["check-sample", "emt", "1527"], "INDEX must be from 0 to 1,526, the last sample"),
         (["check-sample", "nowhere", "0"], "nowhere"),
         (["dump-statistics", "emt", "-n", "0"], "--num_samples and --window_size must be at least 1"),
         (["check-sample", "emt", "0", "-p", "-r", "-2"], "-2"),
     ],
 )
-def test_mistakes_are_said(arguments, said, capsys):
+def test_invalid_arguments_raise(arguments, message, capsys):
     assert main(["data", *arguments]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -9,7 +9,7 @@ values = arrays(np.float64, 12, elements=st.floats(-1e3, 1e3, width=32))
 
 
 @given(values, values, st.floats(-10, 10))
-def test_regression_errors_against_their_definitions(predicted, target, baseline):
+def test_regression_errors_equal_definitions(predicted, target, baseline):
     errors = Regression("x", "eV", predicted, target, baseline).errors()
     assert errors["mae"] == pytest.approx(
         sum(abs(p - t) for p, t in zip(predicted, target, strict=True)) / 12
@@ -22,7 +22,7 @@ def test_regression_errors_against_their_definitions(predicted, target, baseline
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
-def test_classification_errors_against_their_definitions(pairs):
+def test_classification_errors_equal_definitions(pairs):
     predicted, target = (np.array(column) for column in zip(*pairs, strict=True))
     errors = Classification("x", predicted, target, 0).errors()
     assert errors["accuracy"] == pytest.approx(sum(p == t for p, t in pairs) / len(pairs))

@@ -1,4 +1,4 @@
-"""The older toolkit's paths of encoders and tasks."""
+"""Import paths of the older toolkit for encoders and tasks."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def encoders() -> set[str]:
     } - {"GraphEncoder"}
 
 
-def test_every_task_of_mml_tasks_is_here():
+def test_models_lists_all_tasks_and_encoders():
     tasks = {
         name
         for name, value in vars(mml_tasks).items()
@@ -32,14 +32,14 @@ def test_every_task_of_mml_tasks_is_here():
 
 
 @pytest.mark.parametrize("module", [matsciml.models, matsciml.models.base])
-def test_names_are_the_same_objects(module):
+def test_names_are_same_objects(module):
     for name in module.__all__:
         origin = mml_models if name in encoders() else mml_tasks
         assert getattr(module, name) is getattr(origin, name)
 
 
-def test_a_checkpoint_of_a_task_that_was_made_here_is_one_of_mml_tasks(tmp_path):
-    """So that it can be read where only mml-tasks is installed."""
+def test_checkpoint_names_mml_tasks(tmp_path):
+    """An installation with mml-tasks alone can then load the checkpoint."""
     task = matsciml.models.base.MultiTaskLitModule(
         ("toy", matsciml.models.ScalarRegressionTask(encoder_class=ToyEncoder, task_keys=["band_gap"]))
     )
@@ -50,6 +50,6 @@ def test_a_checkpoint_of_a_task_that_was_made_here_is_one_of_mml_tasks(tmp_path)
     assert stored["multitask"]["toy/ScalarRegressionTask"]["class_path"].startswith("mml_tasks.")
 
 
-def test_importing_matsciml_does_not_import_models():
+def test_import_loads_no_models():
     code = "import matsciml, sys; sys.exit(any(n in sys.modules for n in ('mml_models', 'torch_geometric')))"
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0

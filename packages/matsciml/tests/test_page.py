@@ -1,4 +1,4 @@
-"""The report opens offline in a real browser and shows what it should."""
+"""The report opens offline and renders in a real browser."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ BROWSER = next((p for p in map(shutil.which, ("chromium", "google-chrome", "chro
 
 
 def report(folder):
-    """Write a report of made-up results."""
+    """Write a report of random results."""
     rng = np.random.default_rng(0)
     energy = rng.normal(size=120)
     force = rng.normal(size=3000)
@@ -49,7 +49,7 @@ def report(folder):
 
 
 class _References(HTMLParser):
-    """Collects what a page would fetch, and whether its elements are balanced."""
+    """Parser that collects the tags of a page and the addresses that it would fetch."""
 
     def __init__(self):
         super().__init__()
@@ -72,10 +72,8 @@ def test_report_fetches_nothing_and_escapes_messages(tmp_path):
     assert page.tags.count("svg") == 4
 
 
-@pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium or Chrome on this machine: install one to run this test"
-)
-def test_report_renders_in_a_browser(tmp_path):
+@pytest.mark.skipif(BROWSER is None, reason="Chromium or Chrome is not installed")
+def test_report_renders_in_browser(tmp_path):
     path = report(tmp_path)
     flags = [
         "--headless",

@@ -7,24 +7,9 @@ from ase.build import bulk
 from ase.io import read, write
 from matsciml.cli import main
 from matsciml.commands.predict import _by_structure
-from matsciml.interfaces.ase import load_calculator
 from matsciml.runs.trained import load_trained
 from mml_data.convert import read_structures
 from mml_graphs import collate_samples
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """The folder of a short run."""
-    folder = tmp_path_factory.mktemp("runs")
-    limits = [
-        "--trainer.limit_train_batches=3",
-        "--trainer.limit_val_batches=1",
-        "--trainer.limit_test_batches=1",
-    ]
-    quiet = ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--runs_dir", str(folder)]
-    assert main(["fit", *quiet, *limits]) == 0
-    return folder
 
 
 @pytest.fixture
@@ -38,12 +23,12 @@ def files(tmp_path):
     return [str(tmp_path / "alloy.cif"), str(tmp_path / "some.extxyz")]
 
 
-def test_structures_in_files_are_predicted_one_like_the_other(runs, files, tmp_path, capsys):
+def test_files_are_predicted_like_single_samples(runs, files, tmp_path, capsys):
     out = tmp_path / "out.extxyz"
     assert main(["predict", *files, "--runs_dir", str(runs), "--out", str(out), "--batch-size", "3"]) == 0
     shown = capsys.readouterr().out
     assert "energy (eV)" in shown
-    assert "4 predictions in" in shown
+    assert "4 predictions written to" in shown
     assert f"{runs}/fit/checkpoints/best.ckpt, config {runs}/fit/config.yaml" in shown
     assert max(map(len, shown.splitlines()[:5])) <= 80
 
@@ -71,62 +56,39 @@ def test_structures_in_files_are_predicted_one_like_the_other(runs, files, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
-        (["--out", "table.csv"], "is of no kind that can be written: name it .extxyz or .jsonl"),
-        (["--batch-size", "0"], "--batch-size must be at least 1, it is 0"),
-        (["none.cif"], "there is no file none.cif to predict"),
-        (["--device", "potato"], "--device potato cannot be used"),
+        (["--out", "table.csv"], "--out must end with .extxyz, .xyz or .jsonl, got table.csv"),
+        (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["none.cif"], "none.cif does not exist"),
+        (["--device", "potato"], "--device potato is not available"),
         (["--name", "other"], "no run named 'other'"),
-        (["--config", "none.yaml"], "there is no none.yaml, which says what the transforms are"),
+        (["--config", "none.yaml"], "none.yaml, which describes the transforms of the run, does not exist"),
         (["--ckpt_path", "none.ckpt", "--name", "a"], "--name and --runs_dir would be ignored"),
-        (["--trainer.devices", "1"], "predict FILE has no option --trainer.devices"),
-        (["--untrained"], "predict FILE has no option --untrained"),
+        (["--trainer.devices", "1"], "unknown option --trainer.devices of predict FILE"),
+        (["--untrained"], "unknown option --untrained of predict FILE"),
     ],
 )
-def test_mistakes_are_said_and_leave_no_file(runs, files, tmp_path, monkeypatch, capsys, more, said):
+def test_invalid_option_leaves_no_file(runs, files, tmp_path, monkeypatch, capsys, more, message):
     monkeypatch.chdir(tmp_path)
     assert main(["predict", *files, "--runs_dir", str(runs), *more]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alloy.cif", "some.extxyz"]
 
 
-def test_a_file_is_only_replaced_where_that_is_said(runs, files, tmp_path, monkeypatch, capsys):
+def test_existing_file_is_replaced_only_on_request(runs, files, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "predictions.extxyz").write_text("mine")
     arguments = ["predict", files[0], "--runs_dir", str(runs)]
     assert main(arguments) == 1
-    assert "give another --out, or --overwrite" in capsys.readouterr().err
+    assert "pass --overwrite to replace it, or another --out" in capsys.readouterr().err
     assert (tmp_path / "predictions.extxyz").read_text() == "mine"
     assert main([*arguments, "--overwrite"]) == 0
     assert len(read("predictions.extxyz")) == 2
 
 
-def test_the_calculator_of_a_run_gives_what_is_predicted(runs, files):
-    alloy = read(files[0])
-    checkpoint = runs / "fit" / "checkpoints" / "best.ckpt"
-    trained = load_trained(checkpoint)
-    alloy.calc = load_calculator(checkpoint)
-    ((_, sample),) = read_structures(files[0])
-    for transform in trained.transforms:
-        sample = transform(sample)
-    assert alloy.get_potential_energy() == pytest.approx(
-        float(trained.task.predict(sample)["energy"]), abs=1e-4
-    )
-
-
-def test_what_has_no_transforms_or_no_class_is_no_run(runs, tmp_path):
-    checkpoint = runs / "fit" / "checkpoints" / "best.ckpt"
-    (tmp_path / "empty.yaml").write_text("data: {class_path: x}\n")
-    with pytest.raises(ValueError, match=r"empty\.yaml has no data\.init_args\.transforms"):
-        load_trained(checkpoint, tmp_path / "empty.yaml")
-    torch.save({"state_dict": {}}, tmp_path / "bare.ckpt")
-    with pytest.raises(ValueError, match=r"bare\.ckpt does not say which class its task is"):
-        load_trained(tmp_path / "bare.ckpt")
-
-
 class Two:
-    """Two tasks that predict a label and numbers of the same name."""
+    """Two tasks that predict a class and a number under the same name."""
 
     def __init__(self):
         self.tasks = {"a": self, "b": type("B", (), {"predicted_class": staticmethod(lambda x: x.argmax(1))})}
@@ -144,7 +106,7 @@ class Two:
         }
 
 
-def test_outputs_of_several_tasks_are_told_apart_and_logits_become_labels():
+def test_outputs_of_tasks_are_separated():
     first, second = _by_structure(Two(), {"natoms": torch.tensor([1, 2])})
     assert {name: value.tolist() for name, value in first.items()} == {
         "a_gap": [1.0],

@@ -13,7 +13,7 @@ ONE_RANK = SimpleNamespace(world_size=1)
 
 
 def outputs(natoms, first=0, seed=0):
-    """What a force task returns for one batch."""
+    """Return the outputs of a force task for one batch."""
     generator = torch.Generator().manual_seed(seed)
     total = sum(natoms)
 
@@ -28,7 +28,7 @@ def outputs(natoms, first=0, seed=0):
 
 
 @given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=4))
-def test_collected_quantities_equal_those_of_one_big_batch(batches):
+def test_quantities_equal_single_batch(batches):
     collector = PredictionCollector()
     parts = [outputs(natoms, seed=i) for i, natoms in enumerate(batches)]
     for i, part in enumerate(parts):
@@ -47,7 +47,7 @@ def test_collected_quantities_equal_those_of_one_big_batch(batches):
     )
 
 
-def test_labels_become_classes_and_the_baseline_the_most_frequent():
+def test_baseline_is_most_frequent_class():
     collector = PredictionCollector()
     out = {
         "predictions": {
@@ -72,13 +72,13 @@ def test_labels_become_classes_and_the_baseline_the_most_frequent():
     assert (gap.baseline, gap.unit) == (1.25, "")
 
 
-def test_outputs_of_other_modules_are_left_alone():
+def test_other_outputs_are_ignored():
     collector = PredictionCollector()
     collector.on_test_batch_end(ONE_RANK, None, torch.tensor(1.0), None, 0)
     assert collector.quantities({}) == []
 
 
-def test_predictions_are_written_one_structure_a_line(tmp_path):
+def test_writer_writes_one_line_per_structure(tmp_path):
     path = tmp_path / "runs" / "predictions.jsonl"
     writer = PredictionWriter(path)
     writer.on_predict_start(ONE_RANK, None)
@@ -94,7 +94,7 @@ def test_predictions_are_written_one_structure_a_line(tmp_path):
     assert lines[2]["energy"] == pytest.approx(float(parts[1]["predictions"]["energy"][0]))
 
 
-def test_a_failed_prediction_leaves_no_file(tmp_path):
+def test_failed_prediction_leaves_no_file(tmp_path):
     writer = PredictionWriter(tmp_path / "predictions.jsonl")
     writer.on_predict_start(ONE_RANK, None)
     with pytest.raises(ValueError, match="predict_step"):

@@ -13,11 +13,11 @@ from matsciml.runs.progress import short_name
         ("mine", "mine"),
     ],
 )
-def test_names_are_short(name, short):
+def test_short_name_drops_prefix(name, short):
     assert short_name(name) == short
 
 
-def test_loss_and_both_errors_fit_80_columns(tmp_path, monkeypatch, capsys):
+def test_bar_fits_terminal(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     tiny = [

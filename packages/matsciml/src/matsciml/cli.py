@@ -15,21 +15,22 @@ usage: matsciml COMMAND [options]
 Train graph neural networks on crystals and molecules.
 
 commands:
-  fit        train a model; without options: energies and forces on the embedded
-             data set, ending in runs/fit/report.html
-  validate   evaluate the best checkpoint of a run on the validation split
-  test       evaluate it on the test split and write its report
-  predict    predict structures in files, or a split, with it
-  data       make data sets from files, and look at them
-  init       write a commented config for a data set, an encoder and a task
-  diagnose   say in seconds whether a config can learn
-  check      say what is installed, and what to install for what
-  completion print the completion script of a shell
+  fit         train a model; without options, train energies and forces of the
+              embedded data set and write runs/fit/report.html
+  validate    evaluate the best checkpoint of a run on the validation split
+  test        evaluate the best checkpoint of a run on the test split and write
+              its report
+  predict     predict structures in files, or a split, with the best checkpoint
+  data        create data sets from files, and inspect them
+  init        write a commented config for a data set, an encoder and a task
+  diagnose    check within seconds whether a config describes a working training
+  check       show the installed versions, the devices and the optional parts
+  completion  print the completion script of a shell
 
 options:
-  -h, --help     this text; `matsciml COMMAND --help` for a command's own
-  --version      the version
-  --debug        show the traceback of an error
+  -h, --help  show this text; `matsciml COMMAND --help` shows that of a command
+  --version   show the version
+  --debug     show the traceback of an error
 
 examples:
   matsciml fit
@@ -84,15 +85,15 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
     if command not in COMMANDS:
         known = ", ".join(COMMANDS)
         meant = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f"did you mean {meant[0]!r}?" if meant else f"there are {known}"
-        print(f"matsciml: error: there is no command {command!r}; {hint}", file=sys.stderr)  # noqa: T201
+        hint = f"did you mean {meant[0]!r}?" if meant else f"the commands are {known}"
+        print(f"matsciml: error: unknown command {command!r}; {hint}", file=sys.stderr)  # noqa: T201
         return 2
     return COMMANDS[command](command, rest, debug)
 
 
 def _train(command: str, rest: list[str], debug: bool) -> int:
     if {"-h", "--help"} & set(rest):
-        from matsciml.commands.fit_help import training_help
+        from matsciml.commands.training_help import training_help
 
         print(training_help(command), end="")  # noqa: T201
         return 0
@@ -104,15 +105,15 @@ def _train(command: str, rest: list[str], debug: bool) -> int:
 
 def _predict(command: str, rest: list[str], debug: bool) -> int:
     """Predict the structures in files if the arguments name files, and those of the data module otherwise."""
-    from matsciml.commands.predict import predict_files, prediction_parser
-
     if not {"-h", "--help"} & set(rest):
+        from matsciml.commands.predict import predict_files, prediction_parser
+
         options, unknown = prediction_parser().parse_known_intermixed_args(rest)
         if options.files and not unknown:
             return predict_files(options)
         if any(file.is_file() for file in options.files):
             raise ValueError(
-                f"predict FILE has no option {unknown[0]}: `matsciml predict --help` lists those it has"
+                f"unknown option {unknown[0]} of predict FILE; `matsciml predict --help` lists its options"
             )
     return _train(command, rest, debug)
 
@@ -130,6 +131,11 @@ def _init(command: str, rest: list[str], debug: bool) -> int:
 
 
 def _diagnose(command: str, rest: list[str], debug: bool) -> int:
+    if {"-h", "--help"} & set(rest):
+        from matsciml.commands.training_help import DIAGNOSE
+
+        print(DIAGNOSE, end="")  # noqa: T201
+        return 0
     from matsciml.commands.diagnose import run_diagnose
 
     return run_diagnose(rest, debug)
@@ -158,7 +164,7 @@ COMMANDS: dict[str, Callable[[str, list[str], bool], int]] = {
     "check": _check,
     "completion": _completion,
 }
-"""Mapping from each command to the function that runs it. Its modules are imported only when it is called."""
+"""Mapping from each command to the function that runs it. The function imports the modules of its command."""
 
 
 def sentence(error: BaseException) -> str:
@@ -173,7 +179,7 @@ def sentence(error: BaseException) -> str:
     text = re.sub(r"\s+", " ", str(text)).strip()
     usual = (ValueError, TypeError, OSError, ImportError, LookupError)
     if not text or not (isinstance(error, usual) or _is_ours(error)):
-        text = f"{type(error).__name__}: {text} (--debug shows where)"
+        text = f"{type(error).__name__}: {text} (run with --debug to see the traceback)"
     return text
 
 

@@ -1,1 +1,3 @@
-"""Subcommands of `matsciml`, one per file."""
+"""The subcommands of `matsciml`, one file each."""
+
+__all__ = ["check", "completion", "data", "diagnose", "fit", "init", "predict", "training_help"]

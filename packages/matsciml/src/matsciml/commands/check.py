@@ -8,9 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 
-import torch
-from mml_distributed import read_launch
-from mml_xpu.devices import device_count, why_none
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
@@ -21,13 +18,14 @@ PACKAGES = (
 )
 LIBRARIES = ("torch", "pytorch-lightning", "torch-geometric", "numpy", "pymatgen-core", "vesin", "lmdb")
 PURPOSE = {
-    "ase": "read what ASE reads, the calculator, extended XYZ",
-    "convert": "ASE's databases, .aselmdb files among them",
-    "dgl": "graphs of DGL (Python 3.11)",
-    "mpi": "Open MPI on several nodes without MASTER_ADDR",
+    "ase": "read ASE's formats, write extended XYZ, run the calculator",
+    "completion": "generate shell completion scripts",
+    "convert": "read ASE databases, including .aselmdb files",
+    "dgl": "use DGL graphs (Python 3.11)",
+    "mpi": "run Open MPI on several nodes without MASTER_ADDR",
     "tensorboard": "log to TensorBoard",
     "wandb": "log to Weights & Biases",
-    "zstd": "compressed data sets",
+    "zstd": "compress data sets",
 }
 
 
@@ -59,7 +57,7 @@ def run_check(arguments: list[str]) -> int:
         Arguments after ``check`` on the command line.
     """
     if arguments and arguments != ["-h"] and arguments != ["--help"]:
-        raise ValueError(f"matsciml check takes no options, but got {' '.join(arguments)}")
+        raise ValueError(f"matsciml check takes no arguments, got {' '.join(arguments)}; remove them")
     if arguments:
         print("usage: matsciml check\n\n" + str(__doc__).partition(": ")[2])  # noqa: T201
         return 0
@@ -89,8 +87,11 @@ def versions() -> Iterator[tuple[str, str]]:
 
 def devices() -> Iterator[tuple[str, str]]:
     """Yield the devices that torch can use, and the reason if a type of device is unavailable."""
+    import torch
+    from mml_xpu.devices import device_count, why_none
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield "CPU", f"{cores} cores, torch uses {torch.get_num_threads()}"
+    yield "CPU", f"{cores} cores; torch uses {torch.get_num_threads()} threads"
     if count := torch.cuda.device_count():
         names = {torch.cuda.get_device_name(index) for index in range(count)}
         yield "CUDA", f"{count} x {', '.join(sorted(names))}"
@@ -99,22 +100,26 @@ def devices() -> Iterator[tuple[str, str]]:
         yield "CUDA", "none: " + ("no device is visible" if built else "this build of torch has no CUDA")
     yield (
         "Intel GPU",
-        f"{device_count()} devices (mml-xpu check)" if device_count() else f"none: {why_none()}",
+        f"{device_count()} devices; run mml-xpu check to test them"
+        if device_count()
+        else f"none: {why_none()}",
     )
     if platform.system() == "Darwin":
-        yield "Apple GPU", "there" if torch.backends.mps.is_available() else "none"
+        yield "Apple GPU", "available" if torch.backends.mps.is_available() else "none"
 
 
 def processes() -> Iterator[tuple[str, str]]:
     """Yield the launcher of this process and the communication libraries that are available to the ranks."""
+    from mml_distributed import read_launch
+
     try:
         launch = read_launch()
         yield "launcher", f"{launch.launcher}: rank {launch.rank} of {launch.size}"
     except RuntimeError:
         yield "launcher", "none: this process was not started by mpirun, mpiexec or srun"
     except ValueError as error:
-        yield "launcher", f"contradicts itself: {error}"
-    yield "mpi4py", _version("mpi4py") or "not installed, and not needed"
+        yield "launcher", f"contradictory environment: {error}"
+    yield "mpi4py", _version("mpi4py") or "not installed (optional)"
     found = [name for name in ("gloo", "nccl", "xccl", "mpi") if _has_backend(name)]
     yield "torch backends", ", ".join(found) or "none: this build of torch has no torch.distributed"
 
@@ -161,7 +166,7 @@ def _row(part: Part) -> tuple[str, str]:
     purpose = f"{purpose}: " if purpose else ""
     if part.missing:
         return part.extra, f"{purpose}pip install 'matsciml\\[{part.extra}]'"
-    return part.extra, f"{purpose}{', '.join(part.installed) or 'nothing to install on this machine'}"
+    return part.extra, f"{purpose}{', '.join(part.installed) or 'requires nothing on this machine'}"
 
 
 def _version(name: str) -> str | None:
@@ -172,7 +177,8 @@ def _version(name: str) -> str | None:
 
 
 def _has_backend(name: str) -> bool:
-    distributed = torch.distributed
+    from torch import distributed
+
     if not distributed.is_available():
         return False
     available = getattr(distributed, f"is_{name}_available", None)

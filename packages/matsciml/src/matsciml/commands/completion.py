@@ -6,12 +6,6 @@ import argparse
 import inspect
 from importlib.util import find_spec
 
-from pytorch_lightning import Trainer
-
-from matsciml.commands.data import add_data_commands
-from matsciml.commands.init import init_parser
-from matsciml.commands.predict import prediction_parser
-
 SHELLS = ("bash", "zsh")
 TRAINING = ("fit", "validate", "test", "diagnose")
 
@@ -31,7 +25,9 @@ def run_completion(arguments: list[str]) -> int:
     """
     options = completion_parser().parse_args(arguments)
     if find_spec("shtab") is None:
-        raise ImportError("completion scripts are written by shtab: pip install 'matsciml[completion]'")
+        raise ImportError(
+            "completion scripts require shtab, which is not installed: pip install 'matsciml[completion]'"
+        )
     import shtab
 
     print(shtab.complete(command_parser(), options.shell))  # noqa: T201
@@ -42,10 +38,10 @@ def completion_parser() -> argparse.ArgumentParser:
     """Create the parser for the arguments after ``completion`` on the command line."""
     parser = argparse.ArgumentParser(
         prog="matsciml completion",
-        description="Print the script that lets a shell complete `matsciml`.",
+        description="Print the completion script of a shell for `matsciml`.",
         epilog="For bash: matsciml completion bash > ~/.local/share/bash-completion/completions/matsciml",
     )
-    parser.add_argument("shell", choices=SHELLS)
+    parser.add_argument("shell", choices=SHELLS, help="shell that runs the script")
     return parser
 
 
@@ -55,6 +51,12 @@ def command_parser() -> argparse.ArgumentParser:
     The options of training include those of Lightning's `Trainer`, but not those under ``--model`` and
     ``--data``, which depend on the classes in a config.
     """
+    from pytorch_lightning import Trainer
+
+    from matsciml.commands.data import add_data_commands
+    from matsciml.commands.init import init_parser
+    from matsciml.commands.predict import prediction_parser
+
     parser = argparse.ArgumentParser(prog="matsciml")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("--debug", action="store_true")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import yaml
 from rich.console import Console
@@ -16,9 +15,21 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from matsciml.commands.lmdb import add_lmdb_cli
 from matsciml.runs.instances import instantiate
+from matsciml.units import SPLITS
 
-DATASET = "a data set's directory, or the name of an embedded one"
-SPLITS = ("train", "val", "test")
+if TYPE_CHECKING:
+    from mml_data.transforms import Transform
+
+DATASET = "directory of a data set, or name of an embedded one"
+
+
+class _Writing(TypedDict):
+    """Options of the commands that write a data set."""
+
+    jobs: int
+    resume: bool
+    overwrite: bool
+    compression: str | None
 
 
 def run_data(arguments: list[str]) -> int:
@@ -42,8 +53,8 @@ def data_parser() -> argparse.ArgumentParser:
     """Create the parser for the arguments after ``data`` on the command line."""
     parser = argparse.ArgumentParser(
         prog="matsciml data",
-        description="Make data sets from files, look at them, divide them, and prepare them for training.",
-        epilog="Under mpirun or srun, import and precompute share the work among the ranks.",
+        description="Create data sets from files, inspect them, split them, and prepare them for training.",
+        epilog="Under mpirun or srun, the ranks share the work of import and precompute.",
     )
     add_data_commands(parser)
     return parser
@@ -55,67 +66,79 @@ def add_data_commands(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=None)
     _add_import(commands)
     for name, action, text in (
-        ("info", _info, "say what is in a data set"),
-        ("verify", _verify, "read everything and compare it with the checksums"),
+        ("info", _info, "show the contents of a data set"),
+        ("verify", _verify, "read all samples and compare them with the checksums"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("dataset", help=DATASET)
         command.set_defaults(action=action)
-    stats = commands.add_parser("stats", help="show how elements, sizes and targets are distributed")
+    stats = commands.add_parser("stats", help="show the distributions of elements, sizes and targets")
     stats.add_argument("dataset", help=DATASET)
-    stats.add_argument("--split", default="all", help="of one split only, such as train")
-    stats.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as .png, .svg or .pdf")
+    stats.add_argument("--split", default="all", help="show one split only, for example train")
+    stats.add_argument(
+        "--plot", type=Path, metavar="FILE", help="also plot the distributions to a .png, .svg or .pdf file"
+    )
     stats.set_defaults(action=_stats)
     show = commands.add_parser("show", help="print one sample")
     show.add_argument("dataset", help=DATASET)
-    show.add_argument("index", type=int, nargs="?", default=0, help="which one (default: 0)")
-    show.add_argument("--split", help="of a split, such as train")
+    show.add_argument("index", type=int, nargs="?", default=0, help="index of the sample (default: 0)")
+    show.add_argument("--split", help="take the index within a split, for example train")
     show.set_defaults(action=_show)
-    split = commands.add_parser("split", help="draw other splits and record them")
-    split.add_argument("dataset", type=Path, help="the data set's directory")
+    split = commands.add_parser("split", help="draw new random splits and store them")
+    split.add_argument("dataset", type=Path, help="directory of the data set")
     _add_splits(split)
     split.add_argument(
         "--group-by",
-        metavar="WHAT",
-        help="keep together what is of one composition, elements, prototype, or has the same value of a key, "
-        "such as extra.source",
+        metavar="KEY",
+        help="keep samples of one group in one split: composition, elements, prototype, or a key of the "
+        "samples, for example extra.source",
     )
     split.set_defaults(action=_split)
-    precompute = commands.add_parser("precompute", help="apply transforms once and store what they give")
+    precompute = commands.add_parser("precompute", help="apply transforms once and store the results")
     precompute.add_argument("dataset", help=DATASET)
     precompute.add_argument("dest", type=Path, help="directory of the new data set")
-    precompute.add_argument("--cutoff", type=float, metavar="R", help="find neighbours up to R angstrom")
-    precompute.add_argument("--adaptive", action="store_true", help="grow the cutoff until no atom is alone")
+    precompute.add_argument("--cutoff", type=float, metavar="R", help="find neighbors within R angstrom")
     precompute.add_argument(
-        "--transforms", type=Path, metavar="FILE", help="a YAML list of class_path and init_args"
+        "--adaptive", action="store_true", help="increase the cutoff until every atom has a neighbor"
+    )
+    precompute.add_argument(
+        "--transforms",
+        type=Path,
+        metavar="FILE",
+        help="YAML list of transforms with class_path and init_args",
     )
     _add_writing(precompute)
     precompute.set_defaults(action=_precompute)
     add_lmdb_cli(commands, _path)
 
 
-def _add_import(commands: Any) -> None:
-    make = commands.add_parser("import", help="write a data set from files of structures")
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    make = commands.add_parser("import", help="create a data set from files with structures")
     make.add_argument(
         "source",
         type=Path,
         help="JSON lines, extended XYZ, CIF, POSCAR, pymatgen's JSON, ASE's files and databases, "
         "the older toolkit's LMDBs, or a directory of such files",
     )
-    make.add_argument("dest", type=Path, help="the data set's directory; it must not exist yet")
+    make.add_argument("dest", type=Path, help="directory of the new data set")
     _add_splits(make)
     make.add_argument(
-        "--targets", nargs="+", metavar="NAME", help="the targets (default: the first structure's)"
+        "--targets",
+        nargs="+",
+        metavar="NAME",
+        help="targets to import (default: those of the first structure)",
     )
     make.add_argument(
         "--on-error",
         choices=("stop", "skip"),
         default="stop",
-        help="stop at what cannot be imported (default), or list it in DEST/errors.jsonl",
+        help="stop at the first invalid structure (default), or skip it and list it in DEST/errors.jsonl",
     )
-    make.add_argument("--reader", metavar="NAME", help="which data set the older toolkit's LMDBs hold")
+    make.add_argument("--reader", metavar="NAME", help="name of the older toolkit's data set in these LMDBs")
     make.add_argument(
-        "--trust-pickle", action="store_true", help="run the pickles in these LMDBs, whatever they do"
+        "--trust-pickle",
+        action="store_true",
+        help="load the pickles in these LMDBs, which can run arbitrary code",
     )
     _add_writing(make)
     make.set_defaults(action=_import)
@@ -128,16 +151,16 @@ def _add_splits(parser: argparse.ArgumentParser) -> None:
         nargs=3,
         default=(0.8, 0.1, 0.1),
         metavar=("TRAIN", "VAL", "TEST"),
-        help="shares of the splits (default: 0.8 0.1 0.1)",
+        help="fractions of the splits (default: 0.8 0.1 0.1)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
 
 
 def _add_writing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
-    parser.add_argument("--resume", action="store_true", help="go on where it was interrupted")
-    parser.add_argument("--overwrite", action="store_true", help="replace the data set that is there")
-    parser.add_argument("--compression", choices=("zstd",), help="make the data set smaller")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="number of processes (default: 1)")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run of this command")
+    parser.add_argument("--overwrite", action="store_true", help="replace the data set if it exists")
+    parser.add_argument("--compression", choices=("zstd",), help="compress the samples")
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -159,30 +182,39 @@ def _import(options: argparse.Namespace) -> int:
             **_writing(options),
         )
     if is_first:
+        from matsciml.commands.data_views import show_info
+
         console = Console(highlight=False)
-        _views().show_info(options.dest, console)
+        show_info(options.dest, console)
         if skipped := manifest.source.get("skipped"):
-            console.print(f"\n{skipped:,} structures were skipped: see {options.dest / 'errors.jsonl'}")
+            count = f"{skipped:,} structures were" if skipped > 1 else "1 structure was"
+            console.print(f"\n{count} skipped; see {options.dest / 'errors.jsonl'}")
     return 0
 
 
 def _info(options: argparse.Namespace) -> int:
-    _views().show_info(_path(options.dataset), Console(highlight=False))
+    from matsciml.commands.data_views import show_info
+
+    show_info(_path(options.dataset), Console(highlight=False))
     return 0
 
 
 def _stats(options: argparse.Namespace) -> int:
-    _views().show_statistics(_path(options.dataset), options.split, Console(highlight=False))
+    from matsciml.commands.data_views import show_statistics
+
+    show_statistics(_path(options.dataset), options.split, Console(highlight=False))
     if options.plot is not None:
         from matsciml.commands.data_plots import plot_statistics
 
         plot_statistics(_path(options.dataset), options.split, options.plot)
-        Console(highlight=False).print(f"\ndrawn in {options.plot}")
+        Console(highlight=False).print(f"\nplot written to {options.plot}")
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    _views().show_sample(_path(options.dataset), options.index, options.split, Console(highlight=False))
+    from matsciml.commands.data_views import show_sample
+
+    show_sample(_path(options.dataset), options.index, options.split, Console(highlight=False))
     return 0
 
 
@@ -192,16 +224,20 @@ def _verify(options: argparse.Namespace) -> int:
     dataset = LMDBDataset(_path(options.dataset))
     dataset.verify()
     shards = len(dataset.manifest.shards)
-    Console(highlight=False).print(f"{len(dataset):,} samples in {shards} shard(s): all as they were written")
+    Console(highlight=False).print(
+        f"{len(dataset):,} samples in {shards} shard{'s' if shards > 1 else ''} match their checksums"
+    )
     return 0
 
 
 def _split(options: argparse.Namespace) -> int:
     from mml_data import split_dataset
 
+    from matsciml.commands.data_views import show_info
+
     shares = {name: share for name, share in zip(SPLITS, options.splits, strict=True) if share}
     split_dataset(options.dataset, shares, seed=options.seed, group_by=options.group_by)
-    _views().show_info(options.dataset, Console(highlight=False))
+    show_info(options.dataset, Console(highlight=False))
     return 0
 
 
@@ -214,28 +250,38 @@ def _precompute(options: argparse.Namespace) -> int:
             transforms, options.dest, progress=progress, **_writing(options)
         )
     if is_first:
-        _views().show_info(options.dest, Console(highlight=False))
+        from matsciml.commands.data_views import show_info
+
+        show_info(options.dest, Console(highlight=False))
     return 0
 
 
-def _transforms(options: argparse.Namespace) -> list[Any]:
+def _transforms(options: argparse.Namespace) -> list[Transform]:
     from mml_graphs import PeriodicPropertiesTransform
 
-    made: list[Any] = []
+    made: list[Transform] = []
     if options.transforms is not None:
         listed = yaml.safe_load(options.transforms.read_text(encoding="utf-8"))
         if not isinstance(listed, list):
-            raise ValueError(f"{options.transforms} must hold a list of class_path and init_args")
+            raise ValueError(
+                f"{options.transforms} must contain a list of transforms with class_path and init_args, "
+                f"got {type(listed).__name__}"
+            )
         made += [instantiate(item, str(options.transforms)) for item in listed]
     if options.cutoff is not None:
         made.append(PeriodicPropertiesTransform(options.cutoff, adaptive_cutoff=options.adaptive))
     if not made:
-        raise ValueError("say what to apply: --cutoff R, or --transforms FILE")
+        raise ValueError("precompute has no transforms to apply; pass --cutoff R or --transforms FILE")
     return made
 
 
-def _writing(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in ("jobs", "resume", "overwrite", "compression")}
+def _writing(options: argparse.Namespace) -> _Writing:
+    return {
+        "jobs": options.jobs,
+        "resume": options.resume,
+        "overwrite": options.overwrite,
+        "compression": options.compression,
+    }
 
 
 def _path(dataset: str) -> Path:
@@ -244,10 +290,6 @@ def _path(dataset: str) -> Path:
     from mml_data.devsets import DEVSETS
 
     return devset_path(dataset) if dataset in DEVSETS and not Path(dataset).exists() else Path(dataset)
-
-
-def _views() -> Any:
-    return importlib.import_module("matsciml.commands.data_views")
 
 
 @contextmanager
@@ -270,16 +312,19 @@ def _progress(task: str, is_first: bool) -> Iterator[Callable[[int], object] | b
 @contextmanager
 def _ranks() -> Iterator[bool]:
     """Connect the ranks of a launch, if there are several, and yield whether this is rank 0."""
+    from mml_distributed import read_launch
+
+    try:
+        alone = read_launch().size == 1
+    except RuntimeError:  # no launcher started this process
+        alone = True
+    if alone:
+        yield True
+        return
     import torch.distributed as dist
     from mml_distributed import MPIEnvironment
 
-    if not MPIEnvironment.detect():
-        yield True
-        return
     environment = MPIEnvironment()
-    if environment.world_size() == 1:
-        yield True
-        return
     dist.init_process_group(
         "gloo",
         init_method=f"tcp://{environment.main_address}:{environment.main_port}",

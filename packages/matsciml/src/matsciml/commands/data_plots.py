@@ -56,7 +56,7 @@ def plot_statistics(path: Path, split: str, file: Path) -> None:
         try:
             figure.savefig(file, dpi=150)
         except ValueError as error:
-            raise ValueError(f"cannot draw {str(file)!r}: {error}") from error
+            raise ValueError(f"--plot {file} failed: {error}") from error
 
 
 def _values(dataset: LMDBDataset) -> dict[str, np.ndarray]:
@@ -74,7 +74,7 @@ def _elements(axis: Axes, elements: dict[str, int]) -> None:
     listed = sorted(elements.items(), key=lambda item: -item[1])
     shown = listed[:MOST_ELEMENTS]
     axis.bar([name for name, _ in shown], [count for _, count in shown], color=BLUE)
-    rest = f" (the {MOST_ELEMENTS} most frequent of {len(listed)})" if len(listed) > MOST_ELEMENTS else ""
+    rest = f" ({MOST_ELEMENTS} most frequent of {len(listed)})" if len(listed) > MOST_ELEMENTS else ""
     axis.set_title(f"atoms of each element{rest}")
     axis.tick_params(axis="x", labelsize=7 if len(shown) < 20 else 5.5)
 
@@ -100,5 +100,5 @@ def _target(axis: Axes, name: str, unit: str | None, values: np.ndarray, about: 
         axis.hist(values, bins=60, color=ORANGE)
     if values.size and np.ptp(values) > 0 and values.ndim:
         axis.set_yscale("log")
-    axis.set_xlabel(unit or "unit unknown")
+    axis.set_xlabel(unit or "unknown unit")
     axis.set_ylabel("values")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mml_data import LMDBDataset, Manifest
+from mml_data import Manifest
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,15 +28,16 @@ def show_info(path: Path, console: Console) -> None:
     """
     manifest = Manifest.read(path)
     about = manifest.statistics["all"]
-    natoms = about["natoms"]
+    num_atoms = about["natoms"]
     splits = ", ".join(f"{entry.count:,} {name}" for name, entry in manifest.splits.items())
     size = sum(file.stat().st_size for file in path.iterdir())
     shards = f"{len(manifest.shards)} shard{'s' if len(manifest.shards) > 1 else ''}"
     facts = {
         "data set": f"{manifest.name} ({path})",
         "structures": f"{manifest.num_samples:,}",
-        "splits": splits or "none recorded",
-        "atoms": f"{natoms['min']:.0f} to {natoms['max']:.0f} a structure, {natoms['mean']:.1f} on average",
+        "splits": splits or "none",
+        "atoms": f"{num_atoms['min']:.0f} to {num_atoms['max']:.0f} per structure, mean "
+        f"{num_atoms['mean']:.1f}",
         "elements": " ".join(sorted(about["elements"])),
         "on disk": f"{size / 1e6:,.1f} MB in {shards}" + (", zstd" if manifest.compression else ""),
         **{key: str(value) for key, value in manifest.source.items() if not isinstance(value, dict | list)},
@@ -65,13 +66,15 @@ def show_statistics(path: Path, split: str, console: Console) -> None:
     ValueError
         If the split does not exist.
     """
+    from mml_data import LMDBDataset
+
     dataset = LMDBDataset(path) if split == "all" else LMDBDataset(path, split=split)
     about = dataset.manifest.statistics[split]
     console.print(f"[bold]{about['count']:,} structures[/] of {dataset.name}, {split}\n")
     elements = sorted(about["elements"].items(), key=lambda item: -item[1])
     console.print(_bars("atoms of each element", dict(elements[:MOST_ELEMENTS])))
     if len(elements) > MOST_ELEMENTS:
-        console.print(f"and of {len(elements) - MOST_ELEMENTS} other elements")
+        console.print(f"and {len(elements) - MOST_ELEMENTS} more elements")
     console.print()
     console.print(_bars("structures by number of atoms", _histogram(dataset.sizes())))
     console.print()
@@ -79,11 +82,11 @@ def show_statistics(path: Path, split: str, console: Console) -> None:
     fitted = {name: each for name, each in about["targets"].items() if "reference_energies" in each}
     for name, each in fitted.items():
         energies = ", ".join(f"{key} {value:.4g}" for key, value in each["reference_energies"].items())
-        left = f"{each['per_atom_residual_std']:.4g} an atom is left"
+        residual = f"residual std {each['per_atom_residual_std']:.4g} per atom"
         rank, count = each["reference_rank"], len(each["reference_energies"])
-        known = "" if rank == count else f"; compositions determine {rank} of {count}"
+        known = "" if rank == count else f"; the compositions determine {rank} of {count}"
         console.print()
-        console.print(Text(f"{name} of the elements, by least squares ({left}{known}): {energies}"))
+        console.print(Text(f"least-squares {name} per element ({residual}{known}): {energies}"))
 
 
 def show_sample(path: Path, index: int, split: str | None, console: Console) -> None:
@@ -105,11 +108,15 @@ def show_sample(path: Path, index: int, split: str | None, console: Console) -> 
     ValueError
         If the index is out of range.
     """
+    from mml_data import LMDBDataset
+
     dataset = LMDBDataset(path, split=split)
     try:
         sample = dataset.stored(index)
     except IndexError:
-        raise ValueError(f"there is no sample {index}: there are {len(dataset)}") from None
+        raise ValueError(
+            f"INDEX must be below {len(dataset):,}, the number of samples in {dataset.name}, got {index}"
+        ) from None
     console.print(_pairs(dict(_leaves(sample))))
 
 

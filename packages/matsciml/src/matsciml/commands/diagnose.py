@@ -13,22 +13,6 @@ from matsciml.commands.fit import MatSciMLCLI, quieten
 from matsciml.runs import console
 from matsciml.runs.plan import option_keys, plan_run
 
-USAGE = """\
-usage: matsciml diagnose [--config FILE] [options of `matsciml fit`]
-
-Look at a config's data and model before training: are the numbers of the data
-finite and plausible, do gradients reach every parameter, is the output
-invariant, are the targets normalised, can one batch be learned by heart in 50
-steps, does training wait for data. It is one process without the callbacks and
-loggers of the config, and nothing is written. The exit status is 0 if all is
-well, and 1 if there is a warning or an error.
-
-examples:
-  matsciml diagnose
-  matsciml diagnose --config my.yaml --data.init_args.batch_size 64
-"""
-
-
 REPLACED: dict[str, Any] = {
     "fast_dev_run": 1,
     "logger": False,
@@ -66,16 +50,16 @@ def run_diagnose(arguments: list[str], debug: bool) -> int:
     RuntimeError
         If training did not start, so that no batch is available.
     """
-    if {"-h", "--help"} & set(arguments):
-        console.say(USAGE.rstrip())
-        return 0
     if not debug:
         quieten()
     _check_options(arguments)
     with as_file(files("matsciml") / "configs" / "emt.yaml") as default:
         diagnosis = _DiagnoseCLI(plan_run("fit", arguments, default)).watch.diagnosis
     if diagnosis is None:
-        raise RuntimeError("training did not begin, so there is no batch to look at")
+        raise RuntimeError(
+            "training did not start, so no batch could be diagnosed; check that the training split is "
+            "not empty"
+        )
     console.say(str(diagnosis))
     return 0 if diagnosis.healthy else 1
 
@@ -86,13 +70,13 @@ def _check_options(arguments: list[str]) -> None:
     for key in option_keys(arguments):
         if key in own:
             raise ValueError(
-                f"--{key} has no effect on diagnose, which looks at a new training and writes nothing: "
-                "leave it out"
+                f"--{key} has no effect on diagnose, which checks a new training and writes no files; "
+                "remove the option"
             )
         if key.partition(".")[0] == "trainer" and key.split(".")[1:2] and key.split(".")[1] in REPLACED:
             raise ValueError(
-                f"--{key} has no effect on diagnose, which runs a single batch in one process, without "
-                "callbacks and loggers: leave it out"
+                f"--{key} has no effect on diagnose, which runs one batch in one process without "
+                "callbacks and loggers; remove the option"
             )
 
 

@@ -11,14 +11,14 @@ from functools import partial
 from importlib.resources import as_file, files
 from typing import Any, Literal
 
-import mml_models  # noqa: F401  a config may name its encoders by their class names alone
+import mml_models  # noqa: F401  so that a config can name its encoders by their class names alone
 import torch
 from jsonargparse.typing import register_type
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-import matsciml  # noqa: F401  registers accelerators and strategies
+import matsciml  # noqa: F401  registers the accelerator and the strategies
 from matsciml.report.predictions import PredictionCollector, PredictionWriter
 from matsciml.report.summary import write_results
 from matsciml.runs import console
@@ -32,7 +32,8 @@ from matsciml.runs.plateau_steps import PlateauSteps
 from matsciml.runs.progress import RunProgressBar
 from matsciml.runs.random_state import RandomState
 from matsciml.runs.run_checkpoints import BestCheckpoint, LastCheckpoint
-from matsciml.runs.run_directory import RUN_VARIABLE, RunLogger, checkpoint_of
+from matsciml.runs.run_directory import RUN_VARIABLE, checkpoint_of
+from matsciml.runs.run_logger import RunLogger
 from matsciml.runs.save_config import SaveConfigAtStart, SaveConfigOfContinued
 from matsciml.runs.weight_averaging import check_averaging, swapped_in, without_averaging
 
@@ -66,11 +67,12 @@ def run_training(command: str, arguments: list[str], debug: bool) -> int:
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
-            text = f"checkpoint {plan.checkpoint} is of another model than the config describes: {error}"
-            raise ValueError(text) from error
+            raise ValueError(
+                f"checkpoint {plan.checkpoint} does not match the model of the config: {error}"
+            ) from error
         except TrainingInterrupted as stop:
             option = f" --name {plan.name}" if plan.name else ""
-            more = f"\ncontinue with: matsciml fit{option} --ckpt_path last" if stop.checkpoint else ""
+            more = f"\nTo continue: matsciml fit{option} --ckpt_path last" if stop.checkpoint else ""
             console.say(f"{stop}{more}")
             return 128 + stop.signum
         finally:
@@ -87,7 +89,7 @@ def say_source(plan: RunPlan) -> None:
         Plan of any command. Nothing is printed for a fit, which prints its own first lines.
     """
     if plan.command != "fit" and (plan.checkpoint or plan.untrained):
-        weights = plan.checkpoint or "untrained, random weights"
+        weights = plan.checkpoint or "untrained (random weights)"
         console.say(f"matsciml {plan.command}: {weights}, config {plan.config}")
 
 
@@ -152,14 +154,17 @@ class MatSciMLCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of this toolkit."""
         parser.add_argument(
-            "--name", type=str | None, default=None, help="The run is kept under RUNS_DIR/NAME."
+            "--name",
+            type=str | None,
+            default=None,
+            help="Name of the run, which is written to RUNS_DIR/NAME.",
         )
-        parser.add_argument("--runs_dir", type=str, default="runs", help="Where the runs are kept.")
+        parser.add_argument("--runs_dir", type=str, default="runs", help="Directory of all runs.")
         parser.add_argument(
             "--schedule",
             type=Literal["restart", "stretch", "keep"] | None,
             default=None,
-            help="What becomes of the learning-rate schedule of a fit that is continued differently.",
+            help="Learning-rate schedule of a continued run whose length or optimizer options have changed.",
         )
         parser.add_argument(
             "--init_from",
@@ -185,17 +190,18 @@ class MatSciMLCLI(LightningCLI):
         trainer = config["trainer"]
         if trainer.get("logger") is False:
             raise ValueError(
-                "trainer.logger false cannot be used: every run writes metrics.csv, which its report reads; "
-                "leave it out"
+                "trainer.logger must not be false, because the report reads the metrics.csv that the logger "
+                "writes; remove the option"
             )
         if trainer.get("default_root_dir"):
             raise ValueError(
-                f"trainer.default_root_dir {trainer['default_root_dir']} cannot be used: a run is kept in "
-                "RUNS_DIR/NAME; give --runs_dir and --name"
+                f"trainer.default_root_dir must not be set, got {trainer['default_root_dir']}; pass "
+                "--runs_dir and --name, which determine the directory of the run"
             )
         if trainer.get("barebones"):
             raise ValueError(
-                "trainer.barebones true cannot be used: a run writes metrics and checkpoints; leave it out"
+                "trainer.barebones must not be true, because a run writes metrics and checkpoints; "
+                "remove the option"
             )
         self.notes: list[str] = []
         if self.plan.command == "fit":
@@ -263,14 +269,14 @@ class MatSciMLCLI(LightningCLI):
         if self.plan.schedule:
             if not hasattr(self.model, "resume_schedule"):
                 raise ValueError(
-                    f"--schedule {self.plan.schedule}: {type(self.model).__name__} has no attribute "
-                    "resume_schedule, as the tasks of mml-tasks have; leave out --schedule"
+                    f"--schedule {self.plan.schedule} requires a task with an attribute resume_schedule, as "
+                    f"in mml-tasks, got {type(self.model).__name__}; remove --schedule"
                 )
             self.model.resume_schedule = self.plan.schedule
         if self.plan.init_from and not hasattr(self.model, "start_from"):
             raise ValueError(
-                f"--init_from: {type(self.model).__name__} has no method start_from, as the tasks of "
-                "mml-tasks have; use one of them, or load the weights in its constructor"
+                f"--init_from requires a task with a method start_from, as in mml-tasks, got "
+                f"{type(self.model).__name__}; use one of them, or load the weights in the constructor"
             )
         os.environ[RUN_VARIABLE] = str(self.plan.run)
 
@@ -313,7 +319,7 @@ class MatSciMLCLI(LightningCLI):
         best = self.best.best_model_path if self.best is not None else ""
         if self.best is None:
             console.say(
-                "trainer.enable_checkpointing is false: no checkpoint is kept, and the weights of the last "
+                "trainer.enable_checkpointing is false: no checkpoint is saved, and the weights of the last "
                 "step are tested"
             )
         if self.datamodule is not None and _has_test_data(self.datamodule):
@@ -335,20 +341,16 @@ class MatSciMLCLI(LightningCLI):
         score = best.best_model_score
         if score is None:
             best.take_over(self.trainer, float("inf"))
-            console.say(
-                "averaged weights (StochasticWeightAveraging): saved as best.ckpt, without validation"
-            )
+            console.say("averaged weights (StochasticWeightAveraging): saved as best.ckpt without validation")
             return
         self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         value = float(self.trainer.callback_metrics["val_loss"])
-        text = (
-            f"averaged weights (StochasticWeightAveraging): val_loss {value:.4g}, best.ckpt has {score:.4g}"
-        )
+        text = f"averaged weights (StochasticWeightAveraging): val_loss {value:.4g}, best.ckpt {score:.4g}"
         if value < score:
             best.take_over(self.trainer, value)
-            console.say(f"{text}; they are best.ckpt now")
+            console.say(f"{text}; saved as best.ckpt")
         else:
-            console.say(f"{text}, which stays")
+            console.say(f"{text}; best.ckpt is kept")
 
     def _write_results(self, checkpoint: object) -> None:
         """Write summary.json and the report, and print the table."""
@@ -370,7 +372,7 @@ class MatSciMLCLI(LightningCLI):
         """Print the path of the predictions."""
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, PredictionWriter):
-                console.say(f"{callback.count} predictions in {callback.path}")
+                console.say(f"{callback.count:,} predictions written to {callback.path}")
 
 
 def _has_test_data(datamodule: LightningDataModule) -> bool:

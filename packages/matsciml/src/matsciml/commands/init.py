@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mml_models
-from mml_data import Manifest, devset_path
-from mml_data.devsets import DEVSETS
-from mml_tasks.tasks.classification import CRYSTAL_SYMMETRY_CLASSES
 from rich.console import Console
-from torch import nn
+
+# These names are listed here, because importing mml_models and mml_tasks takes seconds.
+ENCODERS = ("EGNN", "MEGNet", "PaiNN", "SchNet", "TensorNet")
+"""Encoders of mml-models. Adapters to encoders of other libraries are excluded: they have other options."""
+
+SYMMETRY_TARGETS = ("crystal_system", "space_group")
+"""Targets of `mml_tasks.CrystalSymmetryClassificationTask`."""
 
 TASKS = {
     "force": "ForceRegressionTask",
@@ -23,22 +25,22 @@ TASKS = {
 """Mapping from a value of ``--task`` to the class of the task."""
 
 CONFIG = """\
-# Made by `matsciml init {name}`. Train it:
+# Written by `matsciml init {name}`. To train:
 #   matsciml fit --config {name}.yaml
-# Any line can be overridden: --trainer.max_epochs 50 --data.init_args.batch_size 32
-seed_everything: 0        # the same numbers in every run; true draws another seed
-name: {name}              # the run is kept in runs/{name}/
-trainer:                  # all options of Lightning's Trainer
+# Options override lines of this file: --trainer.max_epochs 50 --data.init_args.batch_size 32
+seed_everything: 0        # seed of all random numbers; true draws a new seed
+name: {name}              # results are written to runs/{name}/
+trainer:                  # accepts all options of Lightning's Trainer
   max_epochs: 20
-  accelerator: auto       # cpu, cuda or xpu, whatever is there
+  accelerator: auto       # cuda or xpu if available, otherwise cpu
   devices: 1
   gradient_clip_val: 10.0
   log_every_n_steps: 10
   enable_model_summary: false
   callbacks:
     - class_path: mml_diagnostics.GradientCheckCallback    # finds NaN and Inf gradients
-    - class_path: mml_diagnostics.TrainingHelperCallback   # says what looks wrong, every 50 steps
-    - class_path: mml_diagnostics.ThroughputCallback       # structures a second, wait for data
+    - class_path: mml_diagnostics.TrainingHelperCallback   # checks the training every 50 steps
+    - class_path: mml_diagnostics.ThroughputCallback       # structures per second, time spent waiting
     # - class_path: mml_diagnostics.ModelAutocorrelation   # warns before a loss spike
 model:
   class_path: mml_tasks.{task}
@@ -48,38 +50,38 @@ model:
       init_args:
         hidden_dim: 64
         output_dim: 64
-        num_conv: 3       # layers that pass messages: each sees one cutoff further
+        num_conv: 3       # message-passing layers; each adds one cutoff to the range
         cutoff: {cutoff}       # angstrom; at most the cutoff_radius below
         reduction: {reduction}   # {reduction_why}
     task_keys: [{targets}]
 {options}    lr: 0.002
     scheduler_kwargs:
-      OneCycleLR: {{}}      # its length is that of the training
+      OneCycleLR: {{}}      # spans the whole training
 data:
   class_path: mml_data.MatSciMLDataModule
   init_args:
     {source}
     batch_size: 16
-    num_workers: 0        # processes that load; 0 loads in the training process
+    num_workers: 0        # loader processes; 0 loads in the training process
 {splits}    transforms:
       - class_path: mml_graphs.PeriodicPropertiesTransform
         init_args:
           cutoff_radius: {cutoff}
-          adaptive_cutoff: true   # grows the cutoff where an atom would have no neighbour
+          adaptive_cutoff: true   # increases the cutoff until every atom has a neighbor
       - class_path: mml_graphs.PointCloudToGraphTransform
         init_args:
           backend: pyg
 """
 
 FORCE_OPTIONS = """\
-    normalize_kwargs: auto  # mean and spread of the training data; kept in the checkpoint
-    task_loss_scaling:      # weights of the parts of the loss
+    normalize_kwargs: auto  # mean and spread of the training data, saved in the checkpoint
+    task_loss_scaling:      # weights of the loss terms
       energy: 10.0
       force: 1.0
-    # compute_stress: true  # the data need a target 'stress'
+    # compute_stress: true  # requires the target 'stress'
 """
 SCALAR_OPTIONS = """\
-    normalize_kwargs: auto  # mean and spread of the training data; kept in the checkpoint
+    normalize_kwargs: auto  # mean and spread of the training data, saved in the checkpoint
 """
 
 
@@ -90,16 +92,25 @@ def init_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Write NAME.yaml, a commented config for `matsciml fit`.",
     )
-    parser.add_argument("name", metavar="NAME", help="of the config and of its runs")
+    parser.add_argument("name", metavar="NAME", help="name of the config and of its runs")
     parser.add_argument(
         "--data",
         default="emt",
-        help="a data set's directory, or an embedded one: emt, prototypes (default: emt)",
+        help="directory of a data set, or name of an embedded one: emt, prototypes (default: emt)",
     )
-    parser.add_argument("--encoder", default="SchNet", help="a class of mml_models (default: SchNet)")
-    parser.add_argument("--task", choices=TASKS, help="default: what the data's targets suggest")
-    parser.add_argument("--targets", nargs="+", metavar="NAME", help="default: all that the task can learn")
-    parser.add_argument("--cutoff", type=float, default=5.0, metavar="R", help="in angstrom (default: 5)")
+    parser.add_argument("--encoder", default="SchNet", help="encoder class of mml_models (default: SchNet)")
+    parser.add_argument(
+        "--task", choices=TASKS, help="kind of task (default: the first one that can learn the targets)"
+    )
+    parser.add_argument(
+        "--targets",
+        nargs="+",
+        metavar="NAME",
+        help="targets to learn (default: all targets that the task can learn)",
+    )
+    parser.add_argument(
+        "--cutoff", type=float, default=5.0, metavar="R", help="cutoff in angstrom (default: 5)"
+    )
     return parser
 
 
@@ -121,9 +132,9 @@ def run_init(arguments: list[str]) -> int:
     options = init_parser().parse_args(arguments)
     path = Path(f"{options.name}.yaml")
     if path.name != str(path):
-        raise ValueError(f"NAME {options.name!r} names a config and its runs: give one without slashes")
+        raise ValueError(f"NAME must not contain slashes, got {options.name!r}")
     if path.exists():
-        raise FileExistsError(f"there is a {path} already: give another name, or remove it")
+        raise FileExistsError(f"{path} already exists; choose another NAME or remove the file")
     text = make_config(
         options.name,
         data=options.data,
@@ -134,9 +145,9 @@ def run_init(arguments: list[str]) -> int:
     )
     path.write_text(text, encoding="utf-8")
     Console(highlight=False).print(
-        f"{path} is written; look through it, then\n"
-        f"  matsciml diagnose --config {path}   says in seconds whether it can learn\n"
-        f"  matsciml fit --config {path}        trains it"
+        f"{path} written. Review it, then run\n"
+        f"  matsciml diagnose --config {path}   to check it within seconds\n"
+        f"  matsciml fit --config {path}        to train"
     )
     return 0
 
@@ -178,62 +189,53 @@ def make_config(
         If the data set, the encoder or a target does not exist, the task cannot learn a target, or the cutoff
         is not positive.
     """
+    from mml_data import Manifest, devset_path
+    from mml_data.devsets import DEVSETS
+
     embedded = data in DEVSETS and not Path(data).exists()
     manifest = Manifest.read(devset_path(data) if embedded else Path(data))
     known = manifest.statistics["all"]["targets"]
     if not known:
-        raise ValueError(f"the data set {data!r} has no targets: there is nothing to learn from it")
-    encoders = [each for each in mml_models.__all__ if _is_encoder(each)]
-    if encoder not in encoders:
-        raise ValueError(f"there is no encoder {encoder!r} in mml_models; there are {', '.join(encoders)}")
+        raise ValueError(f"the data set {data!r} has no targets to learn; import it with --targets")
+    if encoder not in ENCODERS:
+        raise ValueError(f"--encoder must be one of {', '.join(ENCODERS)}, got {encoder!r}")
     if not cutoff > 0:
-        raise ValueError(f"--cutoff must be above 0 angstrom, it is {cutoff:g}")
+        raise ValueError(f"--cutoff must be above 0 angstrom, got {cutoff:g}")
     learnable = {kind: _learnable(kind, known) for kind in TASKS}
     if task is None:
         wanted = set(targets or ())
         task = next((kind for kind in TASKS if learnable[kind] and wanted <= set(learnable[kind])), None)
         if task is None:
             raise ValueError(
-                f"no task learns {', '.join(targets or known)} together; the data set {data!r} has "
+                f"no task can learn {', '.join(targets or known)} together; the data set {data!r} provides "
                 f"{_by_task(learnable)}"
             )
     if not learnable[task]:
         raise ValueError(
-            f"{TASKS[task]} learns none of the targets of {data!r}, which has {_by_task(learnable)}"
+            f"{TASKS[task]} can learn none of the targets of {data!r}, which provides {_by_task(learnable)}"
         )
     for target in targets or ():
         if target not in learnable[task]:
             raise ValueError(
-                f"{TASKS[task]} cannot learn {target!r} of {data!r}, only {', '.join(learnable[task])}"
+                f"{TASKS[task]} cannot learn target {target!r} of {data!r}; it can learn "
+                f"{', '.join(learnable[task])}"
             )
     extensive = task == "force"
     return CONFIG.format(
         name=name,
         task=TASKS[task],
         encoder=encoder,
-        others=f"   # or {', '.join(each for each in encoders if each != encoder)}",
+        others=f"   # or {', '.join(each for each in ENCODERS if each != encoder)}",
         cutoff=cutoff,
         reduction="sum " if extensive else "mean",
-        reduction_why="energies add up over the atoms" if extensive else "what does not grow with the cell",
+        reduction_why="for energies, which grow with the cell"
+        if extensive
+        else "for targets that do not grow",
         targets=", ".join(targets or learnable[task]),
         options={"force": FORCE_OPTIONS, "scalar": SCALAR_OPTIONS}.get(task, ""),
         source=f"dataset: {data}" if embedded else f"train_path: {Path(data).resolve()}",
         splits="" if manifest.splits else "    val_split: 0.1\n    test_split: 0.1\n",
     )
-
-
-def _is_encoder(name: str) -> bool:
-    """Return whether a name is an encoder of this toolkit.
-
-    Adapters to encoders of other libraries are excluded, because they have different options.
-    """
-    value = getattr(mml_models, name)
-    if not isinstance(value, type) or value.__module__.startswith("mml_models.adapters"):
-        return False
-    return issubclass(value, nn.Module) and value not in _NO_ENCODERS
-
-
-_NO_ENCODERS = (mml_models.GraphEncoder, mml_models.GenericEncoder)
 
 
 def _learnable(task: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -244,9 +246,9 @@ def _learnable(task: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
         return [name for name, about in known.items() if "per_atom_mean" in about and "classes" not in about]
     if task == "binary":
         return [name for name, about in known.items() if set(about.get("classes", (-1,))) <= {0, 1}]
-    return [name for name, about in known.items() if name in CRYSTAL_SYMMETRY_CLASSES and "classes" in about]
+    return [name for name, about in known.items() if name in SYMMETRY_TARGETS and "classes" in about]
 
 
 def _by_task(learnable: Mapping[str, Sequence[str]]) -> str:
     parts = [f"{', '.join(targets)} for --task {task}" for task, targets in learnable.items() if targets]
-    return "; ".join(parts) or "nothing that a task learns"
+    return "; ".join(parts) or "no target that a task can learn"

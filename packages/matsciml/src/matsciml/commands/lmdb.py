@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import argparse
 import code
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from mml_data import LMDBDataset
+    from mml_data.transforms import Transform
+    from mml_samples import Sample
 
 PERIODIC_RADIUS = 6.0
 
 
-def add_lmdb_cli(commands: Any, path: Any) -> None:
+def add_lmdb_cli(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], path: Callable[[str], Path]
+) -> None:
     """Add the commands to the subcommands of ``data``.
 
     Parameters
@@ -24,53 +32,50 @@ def add_lmdb_cli(commands: Any, path: Any) -> None:
         Function that returns the directory of a data set named on the command line.
     """
     for name, action, text in (
-        (
-            "print-structure",
-            _print_structure,
-            "of lmdb_cli: a data set, and its first sample",
-        ),
-        (
-            "check-sample",
-            _check_sample,
-            "of lmdb_cli: one sample, also with neighbours",
-        ),
-        ("interactive", _interactive, "of lmdb_cli: a Python session with the data"),
-        (
-            "dump-statistics",
-            _dump_statistics,
-            "of lmdb_cli: numbers of random samples",
-        ),
+        ("print-structure", _print_structure, "lmdb_cli: print a data set and its first sample"),
+        ("check-sample", _check_sample, "lmdb_cli: print a sample, optionally with its neighbors"),
+        ("interactive", _interactive, "lmdb_cli: start a Python session with a data set"),
+        ("dump-statistics", _dump_statistics, "lmdb_cli: print statistics of random samples"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("dataset", metavar="LMDB_DIR", type=path, help="a data set's directory")
+        command.add_argument("dataset", metavar="LMDB_DIR", type=path, help="directory of a data set")
         if name == "check-sample":
-            command.add_argument("index", metavar="INDEX", type=int, help="which one")
-        command.add_argument("-d", "--dataset_type", help="was needed to read; the data set says it itself")
-        command.add_argument("-p", "--periodic", action="store_true", help="find periodic neighbours")
+            command.add_argument("index", metavar="INDEX", type=int, help="index of the sample")
+        command.add_argument("-d", "--dataset_type", help="ignored; the data set records its type")
+        command.add_argument("-p", "--periodic", action="store_true", help="find periodic neighbors")
         command.add_argument(
             "-r",
             "--radius",
             type=float,
             default=PERIODIC_RADIUS,
-            help=f"up to where, in angstrom (default: {PERIODIC_RADIUS:g})",
+            help=f"cutoff in angstrom (default: {PERIODIC_RADIUS:g})",
         )
         command.add_argument(
-            "-a", "--adaptive_cutoff", action="store_true", help="grow it where an atom is alone"
+            "-a",
+            "--adaptive_cutoff",
+            action="store_true",
+            help="increase the cutoff until every atom has a neighbor",
         )
-        command.add_argument("-g", "--graph_backend", choices=("pyg", "dgl"), help="make graphs")
+        command.add_argument(
+            "-g", "--graph_backend", choices=("pyg", "dgl"), help="convert the sample to a graph"
+        )
         if name == "dump-statistics":
-            command.add_argument("-n", "--num_samples", type=int, help="of how many samples (default: all)")
+            command.add_argument("-n", "--num_samples", type=int, help="number of samples (default: all)")
             command.add_argument(
-                "-w", "--window_size", type=int, default=10, help="samples in a moving mean (default: 10)"
+                "-w",
+                "--window_size",
+                type=int,
+                default=10,
+                help="number of samples in a moving mean (default: 10)",
             )
         command.set_defaults(action=action)
 
 
-def _dataset(options: argparse.Namespace) -> Any:
+def _dataset(options: argparse.Namespace) -> LMDBDataset:
     from mml_data import LMDBDataset
     from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 
-    transforms: list[Any] = []
+    transforms: list[Transform] = []
     if options.periodic:
         transforms.append(
             PeriodicPropertiesTransform(options.radius, adaptive_cutoff=options.adaptive_cutoff)
@@ -85,7 +90,7 @@ def _print_structure(options: argparse.Namespace) -> int:
 
     console = Console(highlight=False)
     show_info(options.dataset, console)
-    console.print("\nin its first sample")
+    console.print("\nfirst sample")
     _print_tree(_dataset(options)[0], console)
     return 0
 
@@ -94,7 +99,8 @@ def _check_sample(options: argparse.Namespace) -> int:
     dataset = _dataset(options)
     if not 0 <= options.index < len(dataset):
         raise IndexError(
-            f"INDEX {options.index} is not one of the {len(dataset):,} samples of {options.dataset}"
+            f"INDEX must be from 0 to {len(dataset) - 1:,}, the last sample of {options.dataset}, "
+            f"got {options.index}"
         )
     _print_tree(dataset[options.index], Console(highlight=False))
     return 0
@@ -103,7 +109,7 @@ def _check_sample(options: argparse.Namespace) -> int:
 def _interactive(options: argparse.Namespace) -> int:
     dataset = _dataset(options)
     code.interact(
-        banner=f"`dataset` is {options.dataset} with {len(dataset):,} samples; dataset[0] is the first",
+        banner=f"`dataset` is {options.dataset} with {len(dataset):,} samples; dataset[0] is the first one",
         local={"dataset": dataset},
         exitmsg="",
     )
@@ -111,10 +117,15 @@ def _interactive(options: argparse.Namespace) -> int:
 
 
 def _dump_statistics(options: argparse.Namespace) -> int:
+    import numpy as np
+
     dataset = _dataset(options)
     count = len(dataset) if options.num_samples is None else min(options.num_samples, len(dataset))
     if count < 1 or options.window_size < 1:
-        raise ValueError("--num_samples and --window_size must be at least 1")
+        raise ValueError(
+            f"--num_samples and --window_size must be at least 1, got {options.num_samples} and "
+            f"{options.window_size}"
+        )
     chosen = np.random.default_rng(0).permutation(len(dataset))[:count]
     columns: dict[str, list[float]] = {}
     for index in chosen:
@@ -137,7 +148,7 @@ def _dump_statistics(options: argparse.Namespace) -> int:
     return 0
 
 
-def _numbers(sample: dict[str, Any]) -> dict[str, float]:
+def _numbers(sample: Sample) -> dict[str, float]:
     """Return scalar values of a sample: numbers of atoms and edges, mean edge length and scalar targets."""
     found = {"atoms": float(len(sample["atomic_numbers"]))}
     if "distances" in sample:
@@ -151,18 +162,20 @@ def _numbers(sample: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def _print_tree(value: dict[str, Any], console: Console, indent: str = "  ") -> None:
+def _print_tree(value: Mapping[str, object], console: Console, indent: str = "  ") -> None:
     for name, item in value.items():
-        if isinstance(item, dict):
+        if isinstance(item, Mapping):
             console.print(f"{indent}{name}")
             _print_tree(item, console, indent + "  ")
         else:
-            shape = (
-                f" {list(item.shape)} {str(item.dtype).removeprefix('torch.')}"
-                if hasattr(item, "shape")
-                else ""
-            )
-            text = (
-                "" if shape and item.numel() > 9 else " ".join(str(item.tolist() if shape else item).split())
-            )
-            console.print(f"{indent}{name}{shape}  {text}", markup=False)
+            console.print(f"{indent}{name}{_describe(item)}", markup=False)
+
+
+def _describe(item: object) -> str:
+    """Describe a value in one line. Tensors with more than nine elements are shown without their values."""
+    from torch import Tensor
+
+    if not isinstance(item, Tensor):
+        return f"  {' '.join(str(item).split())}"
+    shape = f" {list(item.shape)} {str(item.dtype).removeprefix('torch.')}"
+    return f"{shape}  {item.tolist() if item.numel() <= 9 else ''}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from rich.console import Console
@@ -19,6 +19,11 @@ from rich.table import Table
 from matsciml.runs.run_directory import find_checkpoint
 from matsciml.units import UNITS
 
+if TYPE_CHECKING:
+    from mml_samples import Batch, Sample
+
+    from matsciml.runs.trained import Trained
+
 MOST_ROWS = 20
 # Keys that are passed to the model. Annotations that only some structures have cannot be collated.
 _KEPT = ("atomic_numbers", "pos", "cell", "pbc", "sample_id")
@@ -26,30 +31,53 @@ _KEPT = ("atomic_numbers", "pos", "cell", "pbc", "sample_id")
 _RESULTS = {"energy": "energy", "force": "forces", "stress": "stress"}
 
 
+class Prediction(NamedTuple):
+    """The predictions for one structure.
+
+    Attributes
+    ----------
+    name
+        Name of the structure.
+    sample
+        The structure, before the transforms.
+    values
+        Predicted values by target.
+    """
+
+    name: str
+    sample: Sample
+    values: dict[str, torch.Tensor]
+
+
 def prediction_parser() -> argparse.ArgumentParser:
     """Create the parser of `matsciml predict FILE...`."""
     parser = argparse.ArgumentParser(
         prog="matsciml predict",
         allow_abbrev=False,
-        add_help=False,  # `training_help` provides it, with the options of predictions without files
+        add_help=False,  # `training_help` also describes predictions without files
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="CIF, POSCAR, extended XYZ, ...")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="structures (CIF, POSCAR, ...)")
     parser.add_argument(
-        "--ckpt_path", default="best", metavar="FILE", help="a checkpoint, best or last (default: best)"
+        "--ckpt_path", default="best", metavar="FILE", help="best, last or a file (default: best)"
     )
-    parser.add_argument("--name", help="which run best and last are of (default: fit)")
-    parser.add_argument("--runs_dir", help="where the runs are kept (default: runs)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the run's config (default: beside it)")
+    parser.add_argument("--name", help="name of the run (default: fit)")
+    parser.add_argument("--runs_dir", help="directory of all runs (default: runs)")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="config of the run (default: config.yaml of the checkpoint's run)",
+    )
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("predictions.extxyz"),
         metavar="FILE",
-        help="where to, as .extxyz or .jsonl (default: predictions.extxyz)",
+        help="output file, .extxyz or .jsonl (default: predictions.extxyz)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the file that is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output file if it exists")
     parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="N", help="structures at once (default: 16)"
+        "--batch-size", type=int, default=16, metavar="N", help="number of structures per batch (default: 16)"
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or xpu (default: cpu)")
     return parser
@@ -76,12 +104,14 @@ def predict_files(options: argparse.Namespace) -> int:
     """
     write = _writer(options.out)
     if options.out.exists() and not options.overwrite:
-        raise FileExistsError(f"there is a file {options.out} already: give another --out, or --overwrite")
+        raise FileExistsError(
+            f"{options.out} already exists; pass --overwrite to replace it, or another --out"
+        )
     if options.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, it is {options.batch_size}")
+        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
     for file in options.files:
         if not file.exists():
-            raise FileNotFoundError(f"there is no file {file} to predict")
+            raise FileNotFoundError(f"{file} does not exist; pass files with structures")
 
     from mml_data.convert import read_structures
 
@@ -92,14 +122,17 @@ def predict_files(options: argparse.Namespace) -> int:
         checkpoint = find_checkpoint(Path(options.runs_dir or "runs"), options.name or "fit", checkpoint)
     elif unused := [f"--{key}" for key in ("name", "runs_dir") if getattr(options, key)]:
         raise ValueError(
-            f"{' and '.join(unused)} would be ignored, as --ckpt_path {checkpoint} is a file: leave one out"
+            f"{' and '.join(unused)} would be ignored, because --ckpt_path {checkpoint} is a file; "
+            "remove one of these options"
         )
     trained = load_trained(checkpoint, options.config)
     trained.task.to(_device(options.device))
     samples = (each for file in options.files for each in read_structures(file))
     predicted = list(_predict(trained, samples, options.batch_size))
     if not predicted:
-        raise ValueError(f"there are no structures in {', '.join(map(str, options.files))}")
+        raise ValueError(
+            f"{', '.join(map(str, options.files))} contain no structures; pass files with structures"
+        )
     partial = options.out.with_name(f".{options.out.name}.partial")
     try:
         write(partial, predicted)
@@ -112,36 +145,43 @@ def predict_files(options: argparse.Namespace) -> int:
         console.print(f"... and {len(predicted) - MOST_ROWS:,} more")
     config = options.config or Path(checkpoint).parent.parent / "config.yaml"
     console.print(f"matsciml predict: {checkpoint}, config {config}", soft_wrap=True)
-    console.print(f"{len(predicted):,} predictions in {options.out}", soft_wrap=True)
+    console.print(f"{len(predicted):,} predictions written to {options.out}", soft_wrap=True)
     return 0
 
 
 def _predict(
-    trained: Any, samples: Iterable[tuple[str, dict[str, Any]]], batch_size: int
-) -> Iterator[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]:
-    """Yield the name, the sample and the predictions of every structure."""
+    trained: Trained, samples: Iterable[tuple[str, Sample]], batch_size: int
+) -> Iterator[Prediction]:
+    """Yield the predictions of every structure."""
     from mml_graphs import collate_samples
 
-    samples = ((place, {key: each[key] for key in _KEPT if key in each}) for place, each in samples)
+    samples = ((place, _kept(each)) for place, each in samples)
     while chunk := list(islice(samples, batch_size)):
         made = []
         for place, sample in chunk:
+            prepared = copy(sample)
             try:
-                made.append(reduce(lambda done, transform: transform(done), trained.transforms, dict(sample)))
+                for transform in trained.transforms:
+                    prepared = transform(prepared)
+                made.append(prepared)
             except Exception as error:
                 raise ValueError(f"{place}: {error}") from error
         for (place, sample), values in zip(
             chunk, _by_structure(trained.task, collate_samples(made)), strict=True
         ):
-            yield str(sample.get("sample_id") or place), sample, values
+            yield Prediction(str(sample.get("sample_id") or place), sample, values)
 
 
-def _by_structure(task: Any, batch: Mapping[str, Any]) -> list[dict[str, torch.Tensor]]:
+def _kept(sample: Sample) -> Sample:
+    return cast("Sample", {key: value for key, value in sample.items() if key in _KEPT})
+
+
+def _by_structure(task: Any, batch: Batch) -> list[dict[str, torch.Tensor]]:
     """Predict a batch and split the outputs by structure. Logits are converted to class labels."""
     outputs = task.predict(batch)
     parts = outputs.items() if all(isinstance(each, dict) for each in outputs.values()) else [("", outputs)]
-    natoms = [int(n) for n in batch["natoms"].reshape(-1)]
-    found: list[dict[str, torch.Tensor]] = [{} for _ in natoms]
+    num_atoms = [int(n) for n in batch["natoms"].reshape(-1)]
+    found: list[dict[str, torch.Tensor]] = [{} for _ in num_atoms]
     several = len(parts) > 1
     for name, output in parts:
         part = task.tasks[name] if name else task
@@ -151,18 +191,19 @@ def _by_structure(task: Any, batch: Mapping[str, Any]) -> list[dict[str, torch.T
             if hasattr(part, "predicted_class"):
                 value = part.predicted_class(value)
             label = f"{name}_{key}" if several and _is_twice(key, parts) else key
-            rows = value.cpu().split(natoms) if key == "force" or _is_of_atoms(value, natoms) else value.cpu()
+            per_atom = key == "force" or _is_of_atoms(value, num_atoms)
+            rows = value.cpu().split(num_atoms) if per_atom else value.cpu()
             for structure, row in zip(found, rows, strict=True):
                 structure[label] = row
     return found
 
 
-def _is_twice(key: str, parts: Iterable[tuple[str, Mapping[str, Any]]]) -> bool:
+def _is_twice(key: str, parts: Iterable[tuple[str, Mapping[str, object]]]) -> bool:
     return Counter(name for _, output in parts for name in output)[key] > 1
 
 
-def _is_of_atoms(value: torch.Tensor, natoms: Sequence[int]) -> bool:
-    return len(value) == sum(natoms) and len(value) != len(natoms)
+def _is_of_atoms(value: torch.Tensor, num_atoms: Sequence[int]) -> bool:
+    return len(value) == sum(num_atoms) and len(value) != len(num_atoms)
 
 
 def _device(name: str) -> torch.device:
@@ -171,15 +212,15 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
-        raise ValueError(f"--device {name} cannot be used: {first}") from error
+        raise ValueError(f"--device {name} is not available: {first}") from error
     return device
 
 
-def _table(predicted: Sequence[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]) -> Table:
+def _table(predicted: Sequence[Prediction]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("structure", overflow="fold")
     table.add_column("atoms", justify="right")
-    for key in predicted[0][2]:
+    for key in predicted[0].values:
         head = f"max |{key}|" if key == "force" else key
         table.add_column(f"{head} ({UNITS[key]})" if key in UNITS else head, justify="right", overflow="fold")
     for name, sample, values in predicted[:MOST_ROWS]:
@@ -195,22 +236,21 @@ def _short(key: str, value: torch.Tensor) -> str:
     return "[" + " ".join(f"{number:.3g}" for number in value.reshape(-1)[:9].tolist()) + "]"
 
 
-def _writer(path: Path) -> Any:
+def _writer(path: Path) -> Callable[[Path, Iterable[Prediction]], None]:
     """Return the function that writes predictions in the format of the file's suffix."""
     if path.suffix == ".jsonl":
         return _write_lines
     if path.suffix not in (".extxyz", ".xyz"):
-        raise ValueError(f"--out {path} is of no kind that can be written: name it .extxyz or .jsonl")
+        raise ValueError(f"--out must end with .extxyz, .xyz or .jsonl, got {path}")
     if find_spec("ase") is None:
         raise ImportError(
-            f"{path} is written with ASE: pip install 'matsciml[ase]', or give --out FILE.jsonl"
+            f"writing {path} requires ASE, which is not installed: pip install 'matsciml[ase]', or "
+            "pass --out FILE.jsonl"
         )
     return _write_extxyz
 
 
-def _write_lines(
-    path: Path, predicted: Iterable[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]
-) -> None:
+def _write_lines(path: Path, predicted: Iterable[Prediction]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for name, sample, values in predicted:
             line = {"sample_id": name, "natoms": len(sample["atomic_numbers"])}
@@ -220,9 +260,7 @@ def _write_lines(
             file.write(json.dumps(line) + "\n")
 
 
-def _write_extxyz(
-    path: Path, predicted: Iterable[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]
-) -> None:
+def _write_extxyz(path: Path, predicted: Iterable[Prediction]) -> None:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import write

@@ -1,7 +1,3 @@
 """Shared types of the older toolkit. See `matsciml.common.types`."""
 
-from matsciml._not_here import missing_names
-
 __all__: list[str] = []
-
-__getattr__ = missing_names(__name__)

@@ -2,7 +2,7 @@
 
 from mml_models import Embeddings
 
-from matsciml._not_here import missing_names
+from matsciml._missing_names import missing_names
 
 __all__ = ["Embeddings"]
 

@@ -15,7 +15,7 @@ from mml_data import (
     SyntheticPointGroupDataset,
 )
 
-from matsciml._not_here import missing_names
+from matsciml._missing_names import add_empty_modules
 
 __all__ = [
     "AlexandriaDataset",
@@ -32,4 +32,4 @@ __all__ = [
     "SyntheticPointGroupDataset",
 ]
 
-__getattr__ = missing_names(__name__)
+add_empty_modules(__name__, "base", "generic", "lmdb_cli", "schema")

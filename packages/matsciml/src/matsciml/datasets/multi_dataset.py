@@ -2,8 +2,4 @@
 
 from mml_data import MultiDataset
 
-from matsciml._not_here import missing_names
-
 __all__ = ["MultiDataset"]
-
-__getattr__ = missing_names(__name__)

@@ -1,7 +1,3 @@
 """Interfaces to other programs. See `matsciml.interfaces.ase`."""
 
-from matsciml._not_here import missing_names
-
 __all__: list[str] = []
-
-__getattr__ = missing_names(__name__)

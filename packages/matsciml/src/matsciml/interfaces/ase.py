@@ -7,15 +7,13 @@ atoms.calc = load_calculator("runs/fit/checkpoints/best.ckpt")
 
 from importlib.util import find_spec
 
-from matsciml._not_here import missing_names
-
 if find_spec("ase") is None:
-    raise ImportError("matsciml.interfaces.ase needs ASE: pip install 'matsciml[ase]'")
+    raise ImportError(
+        "matsciml.interfaces.ase requires ASE, which is not installed: pip install 'matsciml[ase]'"
+    )
 
 from mml_tasks.ase_calculator import TaskCalculator as MatSciMLCalculator
 
 from matsciml.runs.trained import load_calculator
 
 __all__ = ["MatSciMLCalculator", "load_calculator"]
-
-__getattr__ = missing_names(__name__)

@@ -2,9 +2,6 @@
 
 from mml_data import MatSciMLDataModule, MultiDataModule
 
-from matsciml._not_here import missing_names
 from matsciml.lightning import callbacks, data_utils, ddp, loss_scaling, xpu
 
 __all__ = ["MatSciMLDataModule", "MultiDataModule", "callbacks", "data_utils", "ddp", "loss_scaling", "xpu"]
-
-__getattr__ = missing_names(__name__)

@@ -21,7 +21,7 @@ from mml_diagnostics import (
 )
 from mml_tasks import LossScalingScheduler, SoftAdapt, UncertaintyWeighting
 
-from matsciml._not_here import missing_names
+from matsciml._missing_names import missing_names
 
 __all__ = [
     "SAM",

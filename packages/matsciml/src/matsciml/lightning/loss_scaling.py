@@ -11,8 +11,6 @@ from mml_tasks import (
     StepScalingSchedule,
 )
 
-from matsciml._not_here import missing_names
-
 __all__ = [
     "BaseScalingSchedule",
     "CosineScalingSchedule",
@@ -23,5 +21,3 @@ __all__ = [
     "SigmoidScalingSchedule",
     "StepScalingSchedule",
 ]
-
-__getattr__ = missing_names(__name__)

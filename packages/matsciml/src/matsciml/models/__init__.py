@@ -21,7 +21,7 @@ from mml_models import (
     ViSNet,
 )
 
-from matsciml._not_here import missing_names
+from matsciml._missing_names import add_empty_modules
 from matsciml.models.base import (
     BaseTaskModule,
     BinaryClassificationTask,
@@ -59,4 +59,4 @@ __all__ = [
     "ViSNet",
 ]
 
-__getattr__ = missing_names(__name__)
+add_empty_modules(__name__, "dgl", "inference")

@@ -1,1 +1,3 @@
-"""Results of a run: metrics, plots, summary and the HTML page."""
+"""The results of a run: errors, figures, summary.json and report.html."""
+
+__all__ = ["plots", "predictions", "summary"]

@@ -98,11 +98,11 @@ def _row(name: str, errors: dict[str, Any]) -> dict[str, str]:
         gain = errors["accuracy"] - errors["baseline_accuracy"]
         return {
             "name": name.replace("_", " "),
-            "model": f"{errors['accuracy']:.1%} right",
+            "model": f"{errors['accuracy']:.1%} correct",
             "detail": f"{errors['balanced_accuracy']:.1%} balanced over classes",
-            "baseline": f"{errors['baseline_accuracy']:.1%} right",
+            "baseline": f"{errors['baseline_accuracy']:.1%} correct",
             "baseline_name": "most frequent class",
-            "verdict": f"{gain:+.1%} against always saying the most frequent class",
+            "verdict": f"{gain:+.1%} compared with always predicting the most frequent class",
             "count": f"{errors['count']:,}",
         }
     factor, unit = SCALE.get(errors["unit"], (1.0, errors["unit"]))

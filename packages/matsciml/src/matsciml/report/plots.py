@@ -70,13 +70,13 @@ def learning_curves(series: dict[str, Curve]) -> str:
     with rc_context(STYLE):
         figure = Figure(figsize=(9.2, 3.1), layout="constrained")
         left, right = figure.subplots(1, 2)
-        for (key, label), colour in zip(losses, (BLUE, ORANGE), strict=False):
-            _curve(left, series[key], label, colour)
-        left.set(title="Loss (normalised, weighted)", xlabel="step")
-        for key, colour in zip(errors, (BLUE, ORANGE, "#3b8f5a", "#8a4fb0"), strict=False):
+        for (key, label), color in zip(losses, (BLUE, ORANGE), strict=False):
+            _curve(left, series[key], label, color)
+        left.set(title="Loss (normalized, weighted)", xlabel="step")
+        for key, color in zip(errors, (BLUE, ORANGE, "#3b8f5a", "#8a4fb0"), strict=False):
             name = key.removeprefix("val_").removesuffix("_mae")
             unit = f" MAE ({UNITS[name]})" if name in UNITS else ""
-            _curve(right, series[key], name.replace("_", " ") + unit, colour)
+            _curve(right, series[key], name.replace("_", " ") + unit, color)
         right.set(title="Validation errors (physical units)", xlabel="step")
         for axes in (left, right):
             if axes.lines:
@@ -134,16 +134,16 @@ def confusion(quantity: Classification) -> str:
             axes.set_yticks(range(len(classes)), [str(c) for c in classes])
             for (i, j), count in np.ndenumerate(counts):
                 if count:
-                    colour = "white" if shares[i, j] > 0.55 else "#30343b"
-                    axes.text(j, i, f"{int(count)}", ha="center", va="center", color=colour)
+                    color = "white" if shares[i, j] > 0.55 else "#30343b"
+                    axes.text(j, i, f"{int(count)}", ha="center", va="center", color=color)
         axes.set(title=f"Classes: {quantity.name.replace('_', ' ')}", xlabel="predicted", ylabel="true")
         return _svg(figure)
 
 
-def _curve(axes: Axes, points: Curve, label: str, colour: str) -> None:
+def _curve(axes: Axes, points: Curve, label: str, color: str) -> None:
     steps, values = zip(*points, strict=True)
     axes.plot(
-        steps, values, color=colour, linewidth=1.4, marker="o" if len(points) < 40 else "", markersize=2.5
+        steps, values, color=color, linewidth=1.4, marker="o" if len(points) < 40 else "", markersize=2.5
     )
     axes.lines[-1].set_label(label)
 

@@ -107,7 +107,9 @@ class PredictionWriter(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the file."""
         if trainer.world_size > 1:
-            raise ValueError("predict writes one file and runs on one device: pass --trainer.devices 1")
+            raise ValueError(
+                f"predict runs on one device, got {trainer.world_size}; pass --trainer.devices 1"
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._partial = self.path.with_suffix(".partial")
         self._file = self._partial.open("w", encoding="utf-8")
@@ -142,8 +144,8 @@ def _per_structure(outputs: Any) -> list[dict[str, Any]]:
     """Split the outputs of one batch into one JSON-serializable record per structure."""
     if not (isinstance(outputs, Mapping) and {"predictions", "natoms"} <= outputs.keys()):
         raise ValueError(
-            "predict_step of this module does not return {'predictions': ..., 'natoms': ...}: only the "
-            "predictions of such a module can be written"
+            "predict_step must return {'predictions': ..., 'natoms': ...} to write its predictions to "
+            f"a file, got {type(outputs).__name__}"
         )
     natoms = [int(n) for n in outputs["natoms"].reshape(-1).tolist()]
     ids = outputs.get("sample_id") or [None] * len(natoms)

@@ -42,13 +42,14 @@ def prepare_names(callbacks: Iterable[Callback], folder: Path) -> None:
         name = f"{callback.filename}{callback.FILE_EXTENSION}"
         if name in (BEST, LAST):
             raise ValueError(
-                f"ModelCheckpoint(filename={callback.filename!r}) would overwrite {name} of the run, which "
-                "every run keeps by itself: give another filename or dirpath"
+                f"ModelCheckpoint(filename={callback.filename!r}) would overwrite the run's own {name}; pass "
+                "another filename or dirpath"
             )
         if callback.save_last and f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}" == LAST:
             callback.CHECKPOINT_NAME_LAST = "last-saved"
             logger.info(
-                "ModelCheckpoint(save_last=...) writes last-saved.ckpt: last.ckpt is the run's newest state"
+                "ModelCheckpoint(save_last=...) writes last-saved.ckpt, because last.ckpt contains the run's "
+                "newest state"
             )
 
 
@@ -63,4 +64,8 @@ def _flatten(callback: ModelCheckpoint) -> None:
         lambda field: f"{field[1].replace('/', '_')}{equals}{{{field[1]}{field[2]}}}", before
     )
     callback.auto_insert_metric_name = False
-    logger.info("checkpoints are named %s, as %s would make folders", callback.filename, before)
+    logger.info(
+        "renamed the checkpoints of ModelCheckpoint(filename=%r) to %r, because slashes would create folders",
+        before,
+        callback.filename,
+    )

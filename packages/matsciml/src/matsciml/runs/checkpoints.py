@@ -33,30 +33,29 @@ def check_checkpoint(path: Path, model: LightningModule) -> int:
         saved, step = checkpoint["state_dict"], int(checkpoint["global_step"])
     except Exception as error:
         raise ValueError(
-            f"{path} is not a checkpoint that can be read ({error}): give one that a fit has written"
+            f"{path} is not a readable checkpoint ({error}); pass a checkpoint of `matsciml fit`"
         ) from error
     own = model.state_dict()
-    built = {
-        key.split(".")[0] for key in own
-    }  # parts that are created from the data, such as heads, do not exist yet
+    # Parts that are created from the data, such as heads, do not exist yet.
+    built = {key.split(".")[0] for key in own}
     wrong = [
-        *(f"it lacks {key}" for key in own if key not in saved),
+        *(f"the checkpoint lacks {key}" for key in own if key not in saved),
         *(
-            f"it has {key}, which the model has not"
+            f"the model lacks {key} of the checkpoint"
             for key in saved
             if key not in own and key.split(".")[0] in built
         ),
         *(
-            f"{key} has shape {tuple(saved[key].shape)} there and {tuple(own[key].shape)} in the model"
+            f"{key} has shape {tuple(saved[key].shape)} in the checkpoint and {tuple(own[key].shape)} "
+            "in the model"
             for key in own
             if key in saved and saved[key].shape != own[key].shape
         ),
     ]
     if wrong:
-        more = f" (and {len(wrong) - 1} more differences)" if len(wrong) > 1 else ""
+        more = f" (differences in total: {len(wrong)})" if len(wrong) > 1 else ""
         raise ValueError(
-            f"checkpoint {path} is of another model than {type(model).__name__} as configured: {wrong[0]}"
-            f"{more};"
-            " pass the --config that it was trained with"
+            f"checkpoint {path} does not match the configured {type(model).__name__}: {wrong[0]}{more}; pass "
+            "the --config that it was trained with"
         )
     return step

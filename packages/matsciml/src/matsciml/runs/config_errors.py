@@ -84,8 +84,8 @@ def _unknown_top(key: str, prefix: str = "") -> str:
     first, _, rest = key.partition(".")
     if first == "trainer" and rest:
         options = [f"trainer.{name}" for name in inspect.signature(Trainer).parameters]
-        return f"there is no option {prefix}{key}{_meant(key, options)}"
-    return f"there is no option {prefix}{key}{_meant(first, TOP)}"
+        return f"unknown option {prefix}{key}{_meant(key, options)}"
+    return f"unknown option {prefix}{key}{_meant(first, TOP)}"
 
 
 def _options(class_path: str) -> list[str]:
@@ -112,4 +112,4 @@ def _meant(name: str, options: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; there are {', '.join(options)}" if 0 < len(options) <= 16 else ""
+    return f"; the options are {', '.join(options)}" if 0 < len(options) <= 16 else ""

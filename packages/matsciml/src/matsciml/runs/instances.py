@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 
-def instantiate(item: Any, place: str) -> Any:
+def instantiate(item: object, place: str) -> Any:
     """Create the object described by ``{"class_path": ..., "init_args": {...}}``.
 
     Parameters
@@ -21,13 +21,15 @@ def instantiate(item: Any, place: str) -> Any:
     ValueError
         If `item` has no valid class path, or the object cannot be created.
     """
-    path = item.get("class_path") if isinstance(item, dict) else None
+    described: dict[str, Any] = item if isinstance(item, dict) else {}
+    path = described.get("class_path")
     module, _, name = str(path or "").rpartition(".")
     if not module:
         raise ValueError(
-            f"{place}: {item!r} is no transform: give class_path, and init_args where it has some"
+            f"{place}: {item!r} does not describe a transform; expected a mapping with class_path and, "
+            "if the transform has arguments, init_args"
         )
     try:
-        return getattr(importlib.import_module(module), name)(**(item.get("init_args") or {}))
+        return getattr(importlib.import_module(module), name)(**(described.get("init_args") or {}))
     except (ImportError, AttributeError, TypeError) as error:
         raise ValueError(f"{place}: {path}: {error}") from error

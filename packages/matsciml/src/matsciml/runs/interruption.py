@@ -29,11 +29,11 @@ class TrainingInterrupted(Exception):  # noqa: N818  an interruption is requeste
         self.signum = signum
         self.checkpoint = checkpoint
         saved = (
-            f"state saved in {checkpoint}"
+            f"saved the state in {checkpoint}"
             if checkpoint
-            else "nothing is saved, as trainer.enable_checkpointing is false"
+            else "saved nothing, because trainer.enable_checkpointing is false"
         )
-        super().__init__(f"{signal.Signals(signum).name} after step {step}: {saved}")
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}; {saved}")
 
 
 class GracefulInterruption(Callback):

@@ -37,9 +37,10 @@ def check_optimizer(config: Any, given: Collection[str]) -> str | None:
         if scheduler:
             name = scheduler["class_path"].rpartition(".")[2]
             raise ValueError(
-                f"--lr_scheduler {name} has no effect without --optimizer: give both, as in "
-                f"--optimizer AdamW --optimizer.lr 0.001 --lr_scheduler {name}, or have the task make it: "
-                f"--model.init_args.scheduler_kwargs '{{{name}: {{}}}}' with its arguments in the braces"
+                f"--lr_scheduler {name} has no effect without --optimizer; pass both, for example "
+                f"--optimizer AdamW --optimizer.lr 0.001 --lr_scheduler {name}, or pass "
+                f"--model.init_args.scheduler_kwargs '{{{name}: {{}}}}' with the arguments in the "
+                "inner braces"
             )
         return None
     options = (config.get("model") or {}).get("init_args") or {}
@@ -48,16 +49,16 @@ def check_optimizer(config: Any, given: Collection[str]) -> str | None:
             f"--model.init_args.{key} {'0' if key == 'weight_decay' else 'null'}" for key in set_
         )
         raise ValueError(
-            f"--optimizer takes the place of the task's own, which {' and '.join(set_)} of the model "
-            f"belong to: leave out --optimizer, or add {remedy}"
+            f"--optimizer replaces the optimizer of the task, so {' and '.join(set_)} of the model would be "
+            f"ignored; remove --optimizer, or add {remedy}"
         )
     if any(key in given for key in ("model.lr", "model.init_args.lr")):
         raise ValueError(
-            "--optimizer has a learning rate of its own, so that of the model would not be used: give "
-            "--optimizer.lr, or leave out --optimizer"
+            "--optimizer replaces the optimizer of the task, so lr of the model would be ignored; pass "
+            "--optimizer.lr, or remove --optimizer"
         )
     if "lr" in options:
-        return f"model lr {options['lr']} is not used: the optimizer is {optimizer['class_path']}"
+        return f"lr {options['lr']} of the model is ignored, because --optimizer is {optimizer['class_path']}"
     return None
 
 

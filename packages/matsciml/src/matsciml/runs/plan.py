@@ -174,38 +174,40 @@ def _check_options(command: str, known: argparse.Namespace, given: frozenset[str
     """Reject options that would be ignored or that contradict each other."""
     if command == "fit":
         if "untrained" in given:
-            raise ValueError("--untrained evaluates random weights: it is for test, validate and predict")
+            raise ValueError("--untrained has no effect on fit; pass it to test, validate or predict")
         if known.ckpt_path and "init_from" in given:
             raise ValueError(
-                "--ckpt_path continues a run with its optimizer, --init_from starts a new one from weights "
-                "alone: give one of the two"
+                "--ckpt_path and --init_from exclude each other; pass --ckpt_path to continue a run, or "
+                "--init_from to start a new run from trained weights"
             )
         if "schedule" in given and not known.ckpt_path:
             raise ValueError(
-                "--schedule says what becomes of the learning-rate schedule when a run is continued: give "
-                "--ckpt_path last, best or FILE with it"
+                "--schedule requires --ckpt_path, because it changes the learning-rate schedule of a "
+                "continued run; add --ckpt_path last, best or FILE"
             )
         if known.init_from and known.normalizer not in ("keep", "refit"):
             found = f", got {known.normalizer!r}" if known.normalizer else ""
             raise ValueError(
-                f"--init_from needs --normalizer keep or refit{found}. With keep, the mean and spread of the "
-                "checkpoint stay, with which its weights were trained. With refit, they are computed from "
-                "the training data of the new run"
+                f"--init_from requires --normalizer keep or refit{found}. keep uses the mean and spread with "
+                "which the weights of the checkpoint were trained. refit computes them from the new training "
+                "data"
             )
         if "normalizer" in given and not known.init_from:
-            raise ValueError("--normalizer is for a run that starts from weights: give --init_from with it")
+            raise ValueError("--normalizer requires --init_from; add --init_from best, last or FILE")
         return
     for option in ("schedule", "init_from", "normalizer", "optimizer", "lr_scheduler"):
         if any(key == option or key.startswith(f"{option}.") for key in given):
-            raise ValueError(f"--{option} says how to train, and {command} does not train: leave it out")
+            raise ValueError(f"--{option} has no effect on {command}, which does not train; remove it")
     if "return_predictions" in given:
-        raise ValueError("--return_predictions has no effect: predictions are written to a file")
+        raise ValueError(
+            "--return_predictions has no effect, because predictions are written to a file; remove it"
+        )
     if known.untrained and known.cli_ckpt_path:
-        raise ValueError("--untrained evaluates random weights, --ckpt_path those of a checkpoint: give one")
+        raise ValueError("--untrained and --ckpt_path exclude each other; pass one of them")
     if known.ckpt_path and not known.cli_ckpt_path and not known.help:
         raise ValueError(
-            f"the config says ckpt_path: {known.ckpt_path}, which may be where its fit started: say which "
-            f"checkpoint to {command} with --ckpt_path best, last or FILE"
+            f"the config sets ckpt_path: {known.ckpt_path}, which may be the checkpoint that its fit started "
+            f"from; pass the checkpoint to {command} as --ckpt_path best, last or FILE"
         )
 
 
@@ -225,11 +227,10 @@ def _best_of(runs: Path, known: argparse.Namespace) -> Path:
         return find_checkpoint(runs, name, known.ckpt_path)
     except FileNotFoundError:
         newest = [run for run in runs_named(runs, name) if checkpoint_of(run, "last").is_file()]
-        hint = f"; {newest[-1]} has a last.ckpt: --ckpt_path last" if newest else ""
+        hint = f"; to use last.ckpt of {newest[-1]}, pass --ckpt_path last" if newest else ""
         raise FileNotFoundError(
-            f"no run named {name!r} under {runs} has a {known.ckpt_path}.ckpt{hint}. Train one with "
-            "`matsciml fit`, give the --name of a run or --ckpt_path FILE, or evaluate random weights with "
-            "--untrained"
+            f"no run named {name!r} in {runs} has a {known.ckpt_path}.ckpt{hint}. Train a model with "
+            "`matsciml fit`, pass --name or --ckpt_path FILE, or evaluate random weights with --untrained"
         ) from None
 
 
@@ -242,7 +243,9 @@ def _find_init(runs: Path, known: argparse.Namespace) -> Path | None:
 
 def _file(option: str, path: str | None) -> Path | None:
     if path and not Path(path).is_file():
-        raise FileNotFoundError(f"{option} {path}: no such file; give a checkpoint, 'last' or 'best'")
+        raise FileNotFoundError(
+            f"{option} {path} does not exist; pass the path of a checkpoint, last or best"
+        )
     return Path(path) if path else None
 
 

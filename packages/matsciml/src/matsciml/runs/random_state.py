@@ -42,8 +42,8 @@ class RandomState(Callback):
             rank, count = trainer.global_rank, len(self._loaded)
             if trainer.world_size != count:
                 logger.warning(
-                    "the checkpoint holds the random states of %d rank(s) and continues on %d: random "
-                    "numbers, such as those of dropout, are not those of an uninterrupted run",
+                    "the checkpoint contains the random states of %d rank(s), but the run continues on %d; "
+                    "its random numbers, for example of dropout, differ from those of an uninterrupted run",
                     count,
                     trainer.world_size,
                 )

@@ -107,8 +107,9 @@ class BestCheckpoint(ModelCheckpoint):
         elif not self._warned:
             self._warned = True
             rank_zero_only(logger.warning)(
-                "there is no val_loss (no validation data, or the module does not log it), so this run "
-                "writes no best.ckpt: last.ckpt holds the newest weights, and the final test uses them"
+                "val_loss is not logged, so the run writes no best.ckpt; the final test uses the newest "
+                "weights, which are saved in last.ckpt. Provide validation data and log val_loss to get a "
+                "best.ckpt"
             )
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:

@@ -5,11 +5,6 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
-from typing import cast
-
-from lightning_fabric.loggers.logger import rank_zero_experiment
-from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 RUN_VARIABLE = "MATSCIML_RUN_DIR"
@@ -41,7 +36,7 @@ def new_run(runs: Path, name: str) -> Path:
     if given := os.environ.get(RUN_VARIABLE):
         return Path(given)
     if not name or Path(name).name != name or name in (".", ".."):
-        raise ValueError(f"--name {name!r} is not a plain directory name: give one without slashes")
+        raise ValueError(f"--name must be a directory name without slashes, got {name!r}")
     taken = runs_named(runs, name)
     if not taken:
         return runs / name
@@ -72,8 +67,8 @@ def find_checkpoint(runs: Path, name: str, which: str, option: str = "--ckpt_pat
         if (path := checkpoint_of(run, which)).is_file():
             return path
     raise FileNotFoundError(
-        f"{option} {which}: no run named {name!r} under {runs} has a checkpoint {which}.ckpt; give the "
-        "path of a checkpoint, or the run's --name and --runs_dir"
+        f"{option} {which}: no run named {name!r} in {runs} has a {which}.ckpt; pass --name and --runs_dir "
+        "of the run, or the path of a checkpoint"
     )
 
 
@@ -91,46 +86,3 @@ def trim_metrics(run: Path, step: int) -> None:
         writer.writeheader()
         writer.writerows(rows)
     partial.replace(path)
-
-
-class _ContinuingWriter(ExperimentWriter):
-    """Lightning's CSV writer, modified to keep the rows of a continued run instead of deleting them."""
-
-    def _check_log_dir_exists(self) -> None:
-        path = Path(self.metrics_file_path)
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                self.metrics_keys = list(csv.DictReader(file).fieldnames or [])
-
-
-class RunLogger(CSVLogger):
-    """Logger that writes `<run>/metrics.csv` and appends to an existing file.
-
-    Each row is written when it is logged, so that a killed run loses no rows.
-
-    Parameters
-    ----------
-    run
-        Directory of the run. It is created on first use.
-    """
-
-    def __init__(self, run: Path) -> None:
-        super().__init__(save_dir=run.parent, name=run.name, version="", flush_logs_every_n_steps=1)
-        self._run = run
-
-    @property
-    def log_dir(self) -> str:
-        """Directory of the run."""
-        return str(self._run)
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
-        """The CSV writer, which is created on first use."""
-        if self._experiment is None:
-            self._run.mkdir(parents=True, exist_ok=True)
-            self._experiment = _ContinuingWriter(log_dir=self.log_dir)
-        return cast("ExperimentWriter", self._experiment)
-
-    def log_hyperparams(self, *args: object, **kwargs: object) -> None:
-        """Do nothing, because the run's config.yaml contains all hyperparameters."""

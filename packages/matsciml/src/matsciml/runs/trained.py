@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from mml_tasks.hyperparameters import import_class
@@ -14,7 +13,8 @@ from pytorch_lightning import LightningModule
 
 from matsciml.runs.instances import instantiate
 
-Transform = Callable[[dict[str, Any]], dict[str, Any]]
+if TYPE_CHECKING:
+    from mml_data.transforms import Transform
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def load_trained(checkpoint: str | Path, config: str | Path | None = None) -> Tr
     stored = read_checkpoint(checkpoint).get("hyper_parameters", {})
     if "_class_path" not in stored:
         raise ValueError(
-            f"{checkpoint} does not say which class its task is, as those of `matsciml fit` do: load it with "
-            "the task's own load_from_checkpoint"
+            f"{checkpoint} does not contain the class of its task, so `matsciml fit` did not write it; "
+            "load it with load_from_checkpoint of the task's class"
         )
     transforms = read_transforms(checkpoint.parent.parent / "config.yaml" if config is None else Path(config))
     task = import_class(stored["_class_path"], "_class_path of the checkpoint", LightningModule)
@@ -98,13 +98,13 @@ def read_transforms(config: Path) -> list[Transform]:
     """
     if not config.is_file():
         raise FileNotFoundError(
-            f"there is no {config}, which says what the transforms are: give the run's config"
+            f"{config}, which describes the transforms of the run, does not exist; pass the run's config.yaml"
         )
     read = yaml.safe_load(config.read_text(encoding="utf-8"))
     data = read.get("data") if isinstance(read, dict) else None
     listed = data.get("init_args", {}).get("transforms") if isinstance(data, dict) else None
     if not isinstance(listed, list):
         raise ValueError(
-            f"{config} has no data.init_args.transforms: give the config of a run of `matsciml fit`"
+            f"{config} has no data.init_args.transforms; pass the config.yaml of a run of `matsciml fit`"
         )
     return [instantiate(item, str(config)) for item in listed]

@@ -33,10 +33,10 @@ def check_averaging(callbacks: Iterable[Callback]) -> None:
             continue
         if not callback.should_update(step_idx=0):
             raise ValueError(
-                f"{type(callback).__name__} starts to average after the first step; until then, Lightning "
-                "validates and saves the weights from before training instead of the trained ones. Use "
-                "mml_diagnostics.ExponentialMovingAverageCallback, which takes the same options, or start "
-                "with the first step"
+                f"{type(callback).__name__} starts averaging after the first step. Until then, Lightning "
+                "validates and saves the weights from before training instead of the trained ones. Start "
+                "with the first step, or use mml_diagnostics.ExponentialMovingAverageCallback, which accepts "
+                "the same options"
             )
 
 

@@ -18,7 +18,7 @@ from mml_graphs import (
     UnitCellCalculator,
 )
 
-from matsciml._not_here import missing_names
+from matsciml._missing_names import add_empty_modules
 
 __all__ = [
     "AtomicSuperNodes",
@@ -38,4 +38,4 @@ __all__ = [
     "UnitCellCalculator",
 ]
 
-__getattr__ = missing_names(__name__)
+add_empty_modules(__name__, "base")

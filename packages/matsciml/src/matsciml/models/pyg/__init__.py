@@ -2,8 +2,9 @@
 
 from mml_models import EGNN
 
-from matsciml._not_here import missing_names
+from matsciml._missing_names import add_empty_modules, missing_names
 
 __all__ = ["EGNN"]
 
 __getattr__ = missing_names(__name__)
+add_empty_modules(__name__, "mace")
