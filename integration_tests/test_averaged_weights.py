@@ -97,8 +97,8 @@ def test_mean_of_swa_becomes_best_if_its_validation_is(rate, capsys):
     saved, raw = torch.load(BEST, weights_only=True), load("last.ckpt")["state_dict"]
     kept = saved["callbacks"]["matsciml.BestCheckpoint"]["best_model_score"]
     assert float(kept) == pytest.approx(min(*epochs, mean))
-    assert ("they are best.ckpt now" in shown) == (mean < min(epochs))
-    assert ("which stays" in shown) == (mean >= min(epochs))
+    assert ("; saved as best.ckpt" in shown) == (mean < min(epochs))
+    assert ("best.ckpt is kept" in shown) == (mean >= min(epochs))
     if mean < min(epochs):
         assert any(not torch.equal(saved["state_dict"][name], raw[name]) for name in raw)
     assert load("last.ckpt")["epoch"] == 7, "the newest state stays that of training"

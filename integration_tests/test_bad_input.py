@@ -91,7 +91,7 @@ def test_misspelt_keys(refused):
 
 def test_arguments_that_a_class_refuses(refused):
     text = refused("fit", "--data.init_args.batch_size=0")
-    assert text == "matsciml: error: batch_size must be at least 1, it is 0"
+    assert text == "matsciml: error: batch_size must be at least 1, got 0"
     text = refused("fit", "--model.init_args.task_loss_scaling={stress: 1.0}")
     assert "stress" in text
     assert "['energy', 'force']" in text

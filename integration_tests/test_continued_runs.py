@@ -189,7 +189,7 @@ def test_a_new_run_starts_from_weights_alone(capsys):
     started = load("best.ckpt")["state_dict"]
     new = ["--init_from=best", "--model.init_args.lr=0", "--model.init_args.scheduler_kwargs=null"]
     assert main(["fit", *new]) == 1
-    assert "With keep, the mean and spread" in capsys.readouterr().err
+    assert "keep uses the mean and spread" in capsys.readouterr().err
     assert not Path("runs/fit-2").exists()
     assert main(["fit", *new, "--normalizer=keep"]) == 0
     assert "the weights of runs/fit/checkpoints/best.ckpt, --normalizer keep" in capsys.readouterr().out
@@ -208,8 +208,8 @@ def test_a_new_run_starts_from_weights_alone(capsys):
 def test_a_module_without_these_abilities_is_refused(capsys):
     assert fit("--trainer.max_epochs=1") == 0
     for option, said in (
-        (["--init_from=best", "--normalizer=keep"], "has no method start_from"),
-        (["--ckpt_path=last", "--schedule=keep"], "has no attribute resume_schedule"),
+        (["--init_from=best", "--normalizer=keep"], "requires a task with a method start_from"),
+        (["--ckpt_path=last", "--schedule=keep"], "requires a task with an attribute resume_schedule"),
     ):
         assert (
             main(["fit", "--config", "runs/fit/config.yaml", "--model=test_continued_runs.Bare", *option])

@@ -52,7 +52,7 @@ def test_without_a_run_there_is_nothing_to_evaluate(command, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert main([command, "--name=other"]) == 1
     said = capsys.readouterr().err
-    for part in ("no run named 'other' under runs", "matsciml fit", "--ckpt_path FILE", "--untrained"):
+    for part in ("no run named 'other' in runs", "matsciml fit", "--ckpt_path FILE", "--untrained"):
         assert part in said
     assert not list(tmp_path.iterdir())
 
@@ -60,7 +60,7 @@ def test_without_a_run_there_is_nothing_to_evaluate(command, tmp_path, monkeypat
 def test_random_weights_are_evaluated_on_purpose(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     assert main(["test", "--name=mine", "--untrained"]) == 0
-    said = "matsciml test: untrained, random weights, config runs/mine-2/config.yaml"
+    said = "matsciml test: untrained (random weights), config runs/mine-2/config.yaml"
     assert said in capsys.readouterr().out
     assert force_mae("mine-test-2" if Path("runs/mine-test-2").exists() else "mine-test") != force_mae(
         "mine-2"

@@ -116,7 +116,7 @@ def test_own_checkpoint_callbacks_are_used_beside_those_of_the_run():
 def test_callback_that_would_overwrite_a_checkpoint_of_the_run_is_refused(name, capsys):
     own = ["--trainer.callbacks+=ModelCheckpoint", f"--trainer.callbacks.init_args.filename={name}"]
     assert fit(*own) == 1
-    assert f"would overwrite {name}.ckpt of the run" in capsys.readouterr().err
+    assert f"would overwrite the run's own {name}.ckpt" in capsys.readouterr().err
     assert not Path("runs").exists()
 
 
@@ -128,7 +128,7 @@ def test_checkpointing_can_be_switched_off(capsys):
     signal_ = ["--trainer.callbacks+=support.SignalAtStep", "--trainer.callbacks.init_args.step=1"]
     assert fit("--trainer.enable_checkpointing=false", *signal_) == 128 + signal.SIGTERM
     shown = " ".join(capsys.readouterr().out.split())
-    assert "nothing is saved, as trainer.enable_checkpointing is false" in shown
+    assert "saved nothing, because trainer.enable_checkpointing is false" in shown
     assert "--ckpt_path last" not in shown
 
 
