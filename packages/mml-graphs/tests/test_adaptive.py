@@ -69,7 +69,7 @@ def test_one_hundred_angstrom_are_the_last_step(length, enough):
     cell = complete_cell(np.eye(3) * length, ALL)
     if enough is None:
         with pytest.raises(
-            ValueError, match=r"atom 0 has no neighbour within 100 .* a cutoff of 100.10 angstrom is needed"
+            ValueError, match=r"atom 0 has no neighbor within 100 .* a cutoff of 100.10 angstrom is needed"
         ):
             adaptive_edges(np.zeros((1, 3)), cell, 6.3, "auto")
     else:
@@ -101,7 +101,7 @@ def test_free_atoms_have_no_edges_and_the_cutoff_does_not_grow_for_them(
 
 def test_a_periodic_structure_still_has_to_be_within_reach():
     positions, cell = np.array([[0.0, 0, 0], [1, 0, 0], [0, 300, 0]]), np.diag([1000.0, 1000, 1000])
-    with pytest.raises(ValueError, match=r"atom 2 has no neighbour .* a cutoff of 300.00 angstrom"):
+    with pytest.raises(ValueError, match=r"atom 2 has no neighbor .* a cutoff of 300.00 angstrom"):
         adaptive_edges(positions, complete_cell(cell, (True, False, False)), 6.0, "auto")
 
 

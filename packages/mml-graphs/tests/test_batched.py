@@ -76,7 +76,7 @@ def test_agrees_with_find_edges_on_what_is_stored(structures, cutoff, dtype):
     ]
     try:
         expected = one_by_one(find_edges, stored, cutoff)
-    except ValueError:  # rounding has put two atoms in one place
+    except ValueError:  # rounding has put two atoms at the same position
         assume(False)
     edges = periodic_edges_batch(*arguments, cutoff)
     assert edges.vectors.dtype == edges.offsets.dtype == edges.distances.dtype == torch.float32
@@ -315,8 +315,11 @@ FLAT = torch.stack([CELL[0], torch.ones(3, 3, dtype=torch.float64)])
             r"structure 1: atom 2 has 'pos' \[nan, nan, nan\], which is not fi",
         ),
         ({"pos": far(POS, 1, torch.inf)}, "structure 0: atom 1 has 'pos'"),
-        ({"pos": far(POS, 3, 0.0)}, r"structure 1: atoms 2 and 3 are in one place, at \[0.0, 0.0, 0.0\]"),
-        ({"pos": far(POS, 1, POS[0] + 2 * CELL[0, 0] - CELL[0, 2])}, "structure 0: atoms 0 and 1 are in one"),
+        ({"pos": far(POS, 3, 0.0)}, r"structure 1: atoms 2 and 3 are at the same position \[0.0, 0.0, 0.0\]"),
+        (
+            {"pos": far(POS, 1, POS[0] + 2 * CELL[0, 0] - CELL[0, 2])},
+            "structure 0: atoms 0 and 1 are at the same",
+        ),
         ({"pos": POS[:, :2]}, r"'pos' has shape \[4, 2\], expected \[N, 3\]"),
         ({"pos": POS.long()}, "'pos' has dtype torch.int64, expected floats"),
         ({"cell": CELL[0]}, r"'cell' has shape \[3, 3\], expected \[B, 3, 3\]"),
@@ -332,15 +335,15 @@ FLAT = torch.stack([CELL[0], torch.ones(3, 3, dtype=torch.float64)])
         ),
         ({"pbc": torch.ones(2, 3)}, "'pbc' has dtype torch.float32, expected booleans"),
         ({"batch": BATCH[:3]}, r"'batch' has shape \[3\], expected \[4\] for 4 atoms"),
-        ({"batch": BATCH + 1}, "'batch' holds 2 for atom 2, but there are 2 cells"),
-        ({"batch": BATCH - 1}, "'batch' holds -1 for atom 0"),
+        ({"batch": BATCH + 1}, "'batch' of atom 2 is 2, expected 0 to 1 for 2 cells"),
+        ({"batch": BATCH - 1}, "'batch' of atom 0 is -1"),
         ({"batch": BATCH.double()}, "'batch' has dtype torch.float64, expected integers"),
-        ({"batch": BATCH.to("meta")}, "'batch' is on meta, but 'pos' on cpu"),
-        ({"cutoff": 0.0}, "cutoff 0.0 is not a positive"),
-        ({"cutoff": float("nan")}, "cutoff nan is not a positive"),
-        ({"cutoff": torch.tensor(3.0)}, "is not a number"),
-        ({"cutoff": 5000.0}, "structure 0: atom 0 would see about 6e[+]10 images .*; lower the cutoff"),
-        ({"backend": "cuda"}, "unknown backend 'cuda'; known: 'auto', 'torch', 'nvalchemi'"),
+        ({"batch": BATCH.to("meta")}, "'batch' is on meta, but 'pos' is on cpu"),
+        ({"cutoff": 0.0}, "cutoff must be positive and finite, in angstrom, got 0.0"),
+        ({"cutoff": float("nan")}, "positive and finite, in angstrom, got nan"),
+        ({"cutoff": torch.tensor(3.0)}, "cutoff must be a number"),
+        ({"cutoff": 5000.0}, "structure 0: atom 0 has about 6e[+]10 images .*. Decrease the cutoff"),
+        ({"backend": "cuda"}, "backend must be one of 'auto', 'torch', 'nvalchemi', got 'cuda'"),
     ],
 )
 def test_bad_input_is_named(change, message):

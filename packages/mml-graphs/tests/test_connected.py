@@ -208,14 +208,14 @@ def test_repr_and_pickle():
     ("positions", "cell", "pbc", "message"),
     [
         ([[0, 0, 0], [1, 0, 0], [0, 130, 0], [1, 130, 0]], None, NONE,
-         "sample 's': the 2 parts that atoms 0, 2 are in are not connected within 100 angstrom; "
+         "sample 's': the 2 parts of the structure around atoms 0, 2 are not connected within 100 angstrom; "
          "a cutoff of 130.00 angstrom is needed"),
         ([[200 * n, 0, 0] for n in range(9)], None, NONE,
-         "the 9 parts that atoms 0, 1, 2, 3, 4, 5, 6, 7, ... are in are not connected .* 200.00 "),
+         "the 9 parts of the structure around atoms 0, 1, 2, 3, .* 7, ... are not connected .* 200.00 "),
         ([[0, 0, 0], [1, 0, 0]], np.diag([3.0, 3.0, 120.0]), ALL,
          "sample 's': atom 0 is not connected to its images along c within 100 .* cutoff of 120.00 "),
         ([[0, 0, 0], [0, 150, 0], [0, 40, 0]], np.diag([160.0, 300.0, 9]), ALL,
-         "the 2 parts that atoms 0, 1 are in are not connected .* cutoff of 160.00 "),
+         "the 2 parts of the structure around atoms 0, 1 are not connected .* cutoff of 160.00 "),
         ([[0, 0, 0], [1, 0, 0]], np.array([[160.0, 0, 0], [0, 140.0, 0], [1600, 1400, 3]]), ALL,
          "atom 0 is not connected to its images along a and b and c within 100 .* cutoff of 159.00 "),
     ],
@@ -247,10 +247,10 @@ def test_the_distance_that_is_said_is_the_one_that_is_needed(crystal):
 
 @pytest.mark.parametrize("unknown", ["crystal", None, True, "Graph"])
 def test_an_unknown_connectivity_is_refused(unknown):
-    with pytest.raises(ValueError, match=f"connectivity is {unknown!r}; known: 'atoms', 'graph'"):
+    with pytest.raises(ValueError, match=f"connectivity must be one of 'atoms', 'graph', got {unknown!r}"):
         PeriodicPropertiesTransform(6.0, adaptive_cutoff=True, connectivity=unknown)
 
 
 def test_a_cutoff_that_does_not_grow_is_refused():
-    with pytest.raises(ValueError, match="say adaptive_cutoff=True"):
+    with pytest.raises(ValueError, match="requires adaptive_cutoff=True"):
         PeriodicPropertiesTransform(6.0, connectivity="graph")

@@ -70,7 +70,7 @@ def test_nodes_and_edges_may_use_one_name(dgl):
     assert_same_graph(pyg_to_dgl(there), graph)
     assert_same_graph(unbatch(pyg_to_dgl(batch([there, there])))[1], graph)
     graph.ndata["edge_feat"] = torch.rand(2)
-    message = "two parts of the graph would be called 'edge_feat'; rename 'feat' of the edge"
+    message = "the graph already has 'edge_feat'. Rename the edge key 'feat'"
     with pytest.raises(ValueError, match=message):
         dgl_to_pyg(graph)
 
@@ -111,8 +111,11 @@ def test_no_edges_and_one_atom(dgl):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ({"atom_index"}, "'atom_index' cannot be a part of the graph: PyG gives such a name a meaning"),
-        ({"batch"}, "'batch' cannot be a part of the graph"),
+        (
+            {"atom_index"},
+            "data of a graph cannot have the name 'atom_index': such a name has a special meaning in PyG",
+        ),
+        ({"batch"}, "data of a graph cannot have the name 'batch'"),
     ],
 )
 def test_names_that_mean_something_to_pyg(dgl, names, message):
@@ -125,11 +128,11 @@ def test_names_that_mean_something_to_pyg(dgl, names, message):
 
 def test_what_cannot_be_converted(dgl):
     graph = dgl.graph(([0], [1]))
-    with pytest.raises(ValueError, match="the graph is DGLGraph, expected one of 'pyg'"):
+    with pytest.raises(ValueError, match="graph is of type DGLGraph, expected a graph of 'pyg'"):
         pyg_to_dgl(graph)
-    with pytest.raises(ValueError, match="the graph is NoneType, expected one of 'dgl'"):
+    with pytest.raises(ValueError, match="graph is of type NoneType, expected a graph of 'dgl'"):
         dgl_to_pyg(None)
-    with pytest.raises(ValueError, match="'smiles' is of type str, but DGL keeps tensors only"):
+    with pytest.raises(ValueError, match="'smiles' is of type str, but DGL stores only tensors"):
         pyg_to_dgl(Data(edge_index=torch.zeros(2, 0, dtype=torch.int64), num_nodes=1, smiles="C"))
-    with pytest.raises(ValueError, match="does not tell its number of nodes"):
+    with pytest.raises(ValueError, match="the number of nodes of the PyG graph is unknown"):
         pyg_to_dgl(Data(edge_index=torch.zeros(2, 0, dtype=torch.int64), y=torch.ones(1)))

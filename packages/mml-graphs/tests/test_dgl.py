@@ -72,19 +72,27 @@ def test_graphs_of_others(dgl):
     assert parts.src.dtype == torch.int64
     assert (parts.nodes.keys(), parts.edges.keys(), parts.whole) == ({"feat"}, {"w"}, {})
     several = dgl.heterograph({("atom", "bond", "atom"): ([0], [1]), ("atom", "near", "atom"): ([0], [1])})
-    with pytest.raises(ValueError, match=r"the edge types \['bond', 'near'\], expected one of each"):
+    with pytest.raises(
+        ValueError, match=r"the edge types \['bond', 'near'\], expected a single type of each"
+    ):
         ours.take_apart(several)
 
 
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"whole": {"smiles": "CO"}}, "'smiles' is of type str, but DGL keeps tensors only; keep it beside"),
+        (
+            {"whole": {"smiles": "CO"}},
+            "'smiles' is of type str, but DGL stores only tensors. Keep it in the sample",
+        ),
         ({"whole": {"none": None}}, "'none' is of type NoneType"),
-        ({"nodes": {"whole.cell": torch.ones(2)}}, r"'whole.cell' cannot be a part of the graph: names with"),
+        (
+            {"nodes": {"whole.cell": torch.ones(2)}},
+            r"data of a graph cannot have the name 'whole.cell': names that begin with",
+        ),
         (
             {"whole": {"cell": torch.ones(1)}, "num_nodes": 0},
-            r"no place for \['cell'\] in a graph without nodes",
+            r"DGL cannot store \['cell'\] in a graph without nodes",
         ),
     ],
 )

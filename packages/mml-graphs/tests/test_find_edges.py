@@ -102,7 +102,7 @@ def test_wrapping_changes_images_only(crystal, cutoff):
 
 @given(crystal=crystals(max_atoms=3, pbc=ALL), cutoff=cutoffs, data=st.data())
 @quick
-def test_supercells_and_other_cells_keep_the_neighbour_distances(crystal, cutoff, data):
+def test_supercells_and_other_cells_keep_the_neighbor_distances(crystal, cutoff, data):
     repeats = np.array(data.draw(st.tuples(*[st.integers(1, 2)] * 3)))
     shear = np.eye(3)
     shear[data.draw(st.sampled_from([(0, 1), (1, 2), (2, 0)]))] = data.draw(st.sampled_from([-1, 1]))
@@ -160,7 +160,7 @@ def test_a_slab_with_no_third_vector_and_a_single_atom(backend):
 @pytest.mark.parametrize("second", [[0.5, 0.5, 0.5], [0.5, 3.5, -2.5], [0.5, 0.5, 0.50001]])
 def test_coincident_atoms_are_named(backend, second):
     positions = np.array([[1.5, 1.5, 1.5], [0.5, 0.5, 0.5], second])
-    with pytest.raises(ValueError, match=r"atoms 1 and 2 are in one place, at \[0.5, 0.5, 0.5\]"):
+    with pytest.raises(ValueError, match=r"atoms 1 and 2 are at the same position \[0.5, 0.5, 0.5\]"):
         find_edges(positions, np.eye(3) * 3, ALL, 2.0, backend)
 
 
@@ -172,16 +172,16 @@ def test_coincident_atoms_are_named(backend, second):
         ({"positions": [[0, 0, np.nan]]}, "not finite"),
         ({"cell": np.full((3, 3), np.inf)}, "not finite"),
         ({"cell": np.eye(2)}, r"the cell has shape \(2, 2\)"),
-        ({"cell": None}, "there is no 'cell'"),
+        ({"cell": None}, "'cell' is missing"),
         ({"cell": np.ones((3, 3))}, "no volume"),
-        ({"cutoff": 0.0}, "cutoff 0.0 is not a positive"),
-        ({"cutoff": -1}, "cutoff -1 is not a positive"),
-        ({"cutoff": float("nan")}, "cutoff nan is not a positive"),
-        ({"cutoff": "6"}, "cutoff '6' is not a number"),
-        ({"cutoff": True}, "cutoff True is not a number"),
+        ({"cutoff": 0.0}, "cutoff must be positive and finite, in angstrom, got 0.0"),
+        ({"cutoff": -1}, "positive and finite, in angstrom, got -1"),
+        ({"cutoff": float("nan")}, "positive and finite, in angstrom, got nan"),
+        ({"cutoff": "6"}, "cutoff must be a number, in angstrom, got '6'"),
+        ({"cutoff": True}, "cutoff must be a number, in angstrom, got True"),
         (
             {"backend": "torch"},
-            "unknown neighbour backend 'torch'; known: 'auto', 'numpy', 'pymatgen', 'vesin', 'ase'",
+            "backend must be one of 'auto', 'numpy', 'pymatgen', 'vesin', 'ase', got 'torch'",
         ),
     ],
 )

@@ -175,7 +175,7 @@ def test_few_atoms_and_few_edges(library, num_atoms, cutoff, num_edges):
 
 def test_a_periodic_sample_without_edges_is_refused():
     sample = {"atomic_numbers": [6], "pos": [[0.0, 0, 0]], "cell": torch.eye(3) * 3, "sample_id": "mp/3"}
-    message = r"sample 'mp/3': it is periodic and has no edges .* put PeriodicPropertiesTransform before"
+    message = r"sample 'mp/3': edges .* are missing, and the sample is periodic\. Apply Periodic"
     with pytest.raises(ValueError, match=message):
         PointCloudToGraphTransform()(sample)
 
@@ -194,7 +194,7 @@ def test_transforms_can_be_pickled_and_pasted():
     ("options", "message"),
     [
         ({"node_keys": ["spin"]}, "^sample 'water': node key 'spin' is missing"),
-        ({"node_keys": ["sample_id"]}, "^sample 'water': node key 'sample_id' is a str"),
+        ({"node_keys": ["sample_id"]}, "^sample 'water': node key 'sample_id' is of type str"),
         ({"node_keys": ["three"]}, r"^sample 'water': node key 'three' has shape \[2\], expected 3 rows"),
         ({"edge_keys": ["three"]}, r"^sample 'water': edge key 'three' has shape \[2\], expected 6 rows"),
     ],
@@ -207,13 +207,19 @@ def test_bad_keys(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "networkx"}, "unknown graph backend 'networkx'; known: 'pyg', 'dgl'"),
-        ({"cutoff_dist": -1.0}, "cutoff -1.0"),
-        ({"node_keys": "force"}, r"node_keys is the string 'force', expected a list of keys: \['force'\]"),
-        ({"edge_keys": ["bond_index"]}, "edge_keys has 'bond_index', but PyG gives such a name"),
+        ({"backend": "networkx"}, "backend must be one of 'pyg', 'dgl', got 'networkx'"),
+        ({"cutoff_dist": -1.0}, "cutoff must be positive and finite, in angstrom, got -1.0"),
+        (
+            {"node_keys": "force"},
+            r"node_keys must be a list of keys, got the string 'force'. Pass \['force'\]",
+        ),
+        (
+            {"edge_keys": ["bond_index"]},
+            "edge_keys contains 'bond_index', but such a name has a special meaning in PyG",
+        ),
         (
             {"backend": "dgl", "node_keys": ["whole.pos"]},
-            "node_keys has 'whole.pos', but names with 'whole.'",
+            "node_keys contains 'whole.pos', but names that begin with 'whole.' are reserved",
         ),
     ],
 )
@@ -226,7 +232,7 @@ def test_bad_arguments(options, message):
 def test_a_cloud_needs_a_graph(graph):
     with pytest.raises(ValueError, match=r"sample 'b': 'graph' is .* expected a PyG Data or a DGLGraph"):
         GraphToPointCloudTransform()({"graph": graph, "sample_id": "b"})
-    with pytest.raises(ValueError, match="unknown graph backend 'networkx'"):
+    with pytest.raises(ValueError, match="backend must be one of 'pyg', 'dgl', got 'networkx'"):
         GraphToPointCloudTransform("networkx")
 
 
@@ -239,7 +245,7 @@ def test_a_cloud_needs_a_graph_of_its_library():
 
 def test_a_cloud_is_of_one_structure(library):
     graph = PointCloudToGraphTransform(library)(MOLECULE)["graph"]
-    with pytest.raises(ValueError, match="'graph' is a batch of graphs, expected one"):
+    with pytest.raises(ValueError, match="'graph' is a batch of graphs, expected a single graph"):
         GraphToPointCloudTransform(library)({"graph": batch([graph, graph])})
 
 

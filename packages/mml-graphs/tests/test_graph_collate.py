@@ -152,14 +152,14 @@ def test_free_atoms_have_no_edges(library, backend, connectivity, caplog):
     if library == "pyg":
         assert_same_batch(batch, one_by_one(neighbors, graph, samples))
         assert batch["graph"].num_graphs == len(samples)
-    # Only an atom that has no neighbour although it has company is mentioned.
-    told = [message for message in caplog.messages if "have no neighbour" in message or "has no" in message]
+    # Only an atom that has no neighbor, but company, is mentioned.
+    told = [message for message in caplog.messages if "have no neighbor" in message or "has no" in message]
     if far:
         assert degrees[6].tolist() == [1, 1, 0]
         assert radii[6] == 5.0
-        assert all("sample 's6': atom 2 has no neighbour within 100 angstrom" in text for text in told)
+        assert all("sample 's6': atom 2 has no neighbor within 100 angstrom" in text for text in told)
         strict = PeriodicPropertiesTransform(5.0, adaptive_cutoff=True, backend=backend, on_isolated="raise")
-        with pytest.raises(ValueError, match=r"atom 2 has no neighbour within 100 .*; check the positions"):
+        with pytest.raises(ValueError, match=r"atom 2 has no neighbor within 100 .*\. Check the positions"):
             strict(FAR)
         assert not len(strict(HELIUM)["src_nodes"])
     else:
@@ -243,17 +243,17 @@ def test_repr_and_pickle():
         ([{**COPPER, "x": 1}, WATER], "'x'"),
         (
             [random_sample(2, 0), random_sample(3, 0, sample_id=7, pos=np.full((3, 3), np.nan))],
-            "sample 7: 'pos' holds values that are not finite",
+            "sample 7: 'pos' contains values that are not finite",
         ),
         (
             [random_sample(2, 0), random_sample(2, 0, sample_id=7, pos=np.zeros((2, 3)))],
-            "sample 7: atoms 0 and 1 are in one place",
+            "sample 7: atoms 0 and 1 are at the same position",
         ),
         (
             [random_sample(30, 0), random_sample(30, 0, sample_id=7, pos=np.zeros((30, 3)))],
-            "sample 7: atoms 0 and 1 are in one place",
+            "sample 7: atoms 0 and 1 are at the same position",
         ),
-        ([], "there are no samples"),
+        ([], "samples must contain at least one sample"),
     ],
 )
 def test_bad_samples(samples, message):
@@ -271,7 +271,7 @@ def test_a_missing_node_key_names_the_sample():
 
 
 def test_transforms_of_other_types_are_refused():
-    with pytest.raises(TypeError, match="neighbors is float, expected a PeriodicPropertiesTransform"):
+    with pytest.raises(TypeError, match="neighbors must be a PeriodicPropertiesTransform, got float"):
         GraphCollate(4.0, PointCloudToGraphTransform("pyg"))
-    with pytest.raises(TypeError, match="graph is str, expected a PointCloudToGraphTransform"):
+    with pytest.raises(TypeError, match="graph must be a PointCloudToGraphTransform, got str"):
         GraphCollate(PeriodicPropertiesTransform(4.0), "pyg")

@@ -46,9 +46,9 @@ def test_a_batch_is_no_graph(library):
     batch = graph_libraries.batch([graph, graph])
     assert graph_libraries.library_of(batch) == library
     assert graph_libraries.is_batch(batch)
-    with pytest.raises(ValueError, match="'graph' is a batch of graphs, expected one"):
+    with pytest.raises(ValueError, match="'graph' is a batch of graphs, expected a single graph"):
         graph_libraries.take_apart(batch)
-    with pytest.raises(ValueError, match="b has a batch of graphs, expected one"):
+    with pytest.raises(ValueError, match="b has a batch of graphs, expected a single graph"):
         graph_libraries.batch([graph, batch], ["a", "b"])
 
 
@@ -59,28 +59,29 @@ def test_graphs_that_do_not_hold_the_same_are_not_batched(library):
             [one, graph_libraries.build(library, other)],
             [graph_libraries.build(library, other), one],
         ):
-            with pytest.raises(ValueError, match=r"graph \d holds '.*[yz].*' and graph \d does not"):
+            with pytest.raises(ValueError, match=r"graph \d has '.*[yz].*', but graph \d does not"):
                 graph_libraries.batch(order)
     other = pair(y=torch.ones(1))._replace(nodes={"pos": torch.zeros(2, 2)})
-    with pytest.raises(ValueError, match="the graphs do not fit together"):
+    with pytest.raises(ValueError, match="the graphs cannot be batched"):
         graph_libraries.batch([one, graph_libraries.build(library, other)])
 
 
 def test_graphs_of_two_libraries_are_not_batched(dgl):
     graphs = [graph_libraries.build(library, pair()) for library in ("pyg", "dgl")]
-    with pytest.raises(ValueError, match="graph 0 has a Data and graph 1 a DGLGraph"):
+    with pytest.raises(ValueError, match="graph 0 has a Data, but graph 1 has a DGLGraph"):
         graph_libraries.batch(graphs)
 
 
 @pytest.mark.parametrize("graph", [None, {}, "graph", HeteroData()])
 def test_what_is_no_graph(graph):
     assert graph_libraries.library_of(graph) is None
-    for act in (graph_libraries.take_apart, graph_libraries.count_nodes, graph_libraries.is_batch):
+    assert graph_libraries.count_nodes(graph) is None
+    for act in (graph_libraries.take_apart, graph_libraries.is_batch):
         with pytest.raises(ValueError, match="expected a PyG Data or a DGLGraph"):
             act(graph)
-    with pytest.raises(ValueError, match="there are no graphs to batch"):
+    with pytest.raises(ValueError, match="graphs must contain at least one graph"):
         graph_libraries.batch([])
-    with pytest.raises(ValueError, match="unknown graph backend 'jraph'; known: 'pyg', 'dgl'"):
+    with pytest.raises(ValueError, match="backend must be one of 'pyg', 'dgl', got 'jraph'"):
         graph_libraries.check_library("jraph")
 
 

@@ -46,12 +46,15 @@ def test_completes_edges_without_geometry():
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        ({**CRYSTAL, **PAIR}, "is periodic and has edges without 'images'"),
-        ({**MOLECULE, **PAIR, "dst_nodes": torch.tensor([2, 0])}, "names atom 2, but there are 2 atoms"),
-        ({**MOLECULE, **PAIR, "src_nodes": torch.tensor([0, -1])}, "names atom -1"),
+        ({**CRYSTAL, **PAIR}, "'images' of the edges are missing, and the sample is periodic"),
+        (
+            {**MOLECULE, **PAIR, "dst_nodes": torch.tensor([2, 0])},
+            "contains 2, expected atom indices from 0 to 1",
+        ),
+        ({**MOLECULE, **PAIR, "src_nodes": torch.tensor([0, -1])}, "contains -1, expected atom indices"),
         (
             {**MOLECULE, **PAIR, "src_nodes": torch.tensor([0])},
-            r"'src_nodes' has shape \[1\] and 'dst_nodes' \[2\]",
+            r"must both have shape \[E\], got \[1\] and \[2\]",
         ),
         (
             {**MOLECULE, **PAIR, "images": torch.zeros(3, 3)},

@@ -93,7 +93,7 @@ def test_unit_offsets_are_the_edges_in_fractional_coordinates(find_group, some, 
     [
         ([[0.0, 0, 0], [9.0, 9, 9]], (False,) * 3, "an isolated atom"),
         ([[0.0, 0, 0], [4.0, 0, 0]], (False,) * 3, "a pair at the cutoff"),
-        ([[0.0, 0, 0], [1e-6, 0, 0], [2.0, 0, 0]], (True,) * 3, "two atoms in one place"),
+        ([[0.0, 0, 0], [1e-6, 0, 0], [2.0, 0, 0]], (True,) * 3, "two atoms at the same position"),
     ],
 )
 def test_what_a_single_search_has_to_decide_is_said(find_group, positions, pbc, why):

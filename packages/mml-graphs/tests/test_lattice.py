@@ -114,8 +114,8 @@ def test_parameters_give_the_vectors_that_pymatgen_gives(lengths, degrees):
     ("parameters", "message"),
     [
         ([3, 0, 3, 1.5, 1.5, 1.5], "a length that is not positive"),
-        ([3, 3, 3, 90, 90, 90], "in radians, not in degrees"),
-        ([3, 3, 3, 0.3, 0.3, 2.0], "angles that no cell can have"),
+        ([3, 3, 3, 90, 90, 90], "Convert angles in degrees to radians"),
+        ([3, 3, 3, 0.3, 0.3, 2.0], "angles that are impossible in a cell"),
     ],
 )
 def test_bad_parameters(parameters, message):

@@ -44,7 +44,7 @@ def test_same_edges_as_torch(structures, cutoff, shuffle):
 @needs_it
 @pytest.mark.parametrize("n_side", [6, 12])
 def test_dense_and_large(n_side):
-    """More neighbours than it expects: it is told how many."""
+    """More neighbors than it expects: it is told how many."""
     sites = torch.cartesian_prod(*[torch.arange(n_side, dtype=torch.float64)] * 3)
     pos = (sites + torch.rand(sites.shape, generator=torch.Generator().manual_seed(0)) / 4).to(DEVICE)
     cell = torch.eye(3, dtype=torch.float64, device=DEVICE)[None] * n_side

@@ -33,7 +33,7 @@ def test_no_dtype_is_cut_down():
     [
         ([torch.zeros(2), torch.zeros(2, 1)], r"shapes \[2\] and \[2, 1\] cannot be padded"),
         ([torch.zeros(2, 3), torch.zeros(2, 2)], r"shapes \[2, 3\] and \[2, 2\] cannot be padded"),
-        ([torch.tensor(1.0)], "numbers cannot be padded"),
+        ([torch.tensor(1.0)], "cannot pad numbers"),
     ],
 )
 def test_what_cannot_be_padded(arrays, message):

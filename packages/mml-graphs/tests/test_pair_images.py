@@ -22,7 +22,7 @@ def lattice(n_side, spacing=2.0):
 
 @pytest.mark.parametrize("n_side", [1, 3, 8])
 def test_shells_of_the_cubic_lattice(n_side):
-    """Of a cubic lattice, 6 neighbours are at 1, 12 at root 2, 8 at root 3, and 6 at 2 lattice constants."""
+    """Of a cubic lattice, 6 neighbors are at 1, 12 at root 2, 8 at root 3, and 6 at 2 lattice constants."""
     portions = search(*lattice(n_side), radius=4.1)
     for ends in ([pairs.src for pairs in portions], [pairs.dst for pairs in portions]):
         assert torch.bincount(torch.cat(ends)).tolist() == [32] * n_side**3

@@ -186,7 +186,7 @@ def test_isolated_atoms_are_counted_in_the_log(caplog):
             transform(MOLECULE)
     first, tenth = caplog.messages
     assert first == (
-        "sample 'water': 3 atoms (0, 1, 2) have no neighbour within 0.5 angstrom "
+        "sample 'water': 3 atoms (0, 1, 2) have no neighbor within 0.5 angstrom "
         "(samples with isolated atoms so far: 1)"
     )
     assert tenth.endswith("so far: 10)")
@@ -194,7 +194,7 @@ def test_isolated_atoms_are_counted_in_the_log(caplog):
 
 def test_isolated_atoms_are_an_error_or_allowed_where_asked(caplog):
     with pytest.raises(
-        ValueError, match=r"sample 'water': 3 atoms \(0, 1, 2\) have no neighbour within 0.5 .* larger"
+        ValueError, match=r"sample 'water': 3 atoms \(0, 1, 2\) have no neighbor within 0.5 .* Increase"
     ):
         PeriodicPropertiesTransform(0.5, on_isolated="raise")(MOLECULE)
     assert len(PeriodicPropertiesTransform(0.5, on_isolated="allow")(MOLECULE)["src_nodes"]) == 0
@@ -213,20 +213,20 @@ def test_positions_that_look_fractional_are_mentioned_once(caplog):
         for _ in range(2):
             PeriodicPropertiesTransform(3.0, **allow)(sample)
     assert len(caplog.messages) == 1
-    assert "is taken as Cartesian; say is_cartesian=False" in caplog.messages[0]
+    assert "used as Cartesian coordinates. Pass is_cartesian=False" in caplog.messages[0]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cutoff_radius": 0}, "cutoff 0 is not a positive"),
-        ({"cutoff_radius": float("inf")}, "cutoff inf is not a positive"),
-        ({"backend": "dgl"}, "unknown neighbour backend 'dgl'; known"),
-        ({"max_neighbors": 0}, "max_neighbors is 0, expected a positive integer"),
-        ({"max_neighbors": 2.5}, "max_neighbors is 2.5"),
-        ({"max_neighbors": True}, "max_neighbors is True"),
-        ({"tie_tolerance": -0.1}, "tie_tolerance is -0.1"),
-        ({"on_isolated": "ignore"}, "on_isolated is 'ignore'; known: 'warn', 'raise', 'allow'"),
+        ({"cutoff_radius": 0}, "positive and finite, in angstrom, got 0"),
+        ({"cutoff_radius": float("inf")}, "positive and finite, in angstrom, got inf"),
+        ({"backend": "dgl"}, "backend must be one of .*, got 'dgl'"),
+        ({"max_neighbors": 0}, "max_neighbors must be a positive integer, .* got 0"),
+        ({"max_neighbors": 2.5}, "max_neighbors must be .* got 2.5"),
+        ({"max_neighbors": True}, "max_neighbors must be .* got True"),
+        ({"tie_tolerance": -0.1}, "tie_tolerance must be a non-negative length in angstrom, got -0.1"),
+        ({"on_isolated": "ignore"}, "on_isolated must be one of 'warn', 'raise', 'allow', got 'ignore'"),
     ],
 )
 def test_bad_arguments(options, message):
@@ -237,10 +237,10 @@ def test_bad_arguments(options, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pos": [[0.0, 0, np.nan]] * 3}, "^sample 'water': 'pos' holds values that are not finite"),
-        ({"pos": np.zeros((3, 3))}, "^sample 'water': atoms 0 and 1 are in one place"),
+        ({"pos": [[0.0, 0, np.nan]] * 3}, "^sample 'water': 'pos' contains values that are not finite"),
+        ({"pos": np.zeros((3, 3))}, "^sample 'water': atoms 0 and 1 are at the same position"),
         ({"cell": np.zeros((3, 3))}, "^sample 'water': 'cell' .* no volume"),
-        ({"pbc": [True, False, False]}, "^sample 'water': 'pbc' is .* but there is no 'cell'"),
+        ({"pbc": [True, False, False]}, "^sample 'water': 'pbc' is .* but 'cell' is missing"),
     ],
 )
 def test_bad_samples_are_named(change, message):

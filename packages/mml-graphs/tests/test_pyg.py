@@ -47,7 +47,10 @@ def test_a_built_graph_is_as_one_made_by_hand():
 @pytest.mark.parametrize("name", ["atom_index", "batch", "ptr", "num_nodes", "face", "mml_kinds"])
 def test_names_with_a_meaning_of_their_own(name):
     data = parts()
-    with pytest.raises(ValueError, match=f"'{name}' cannot be a part of the graph: PyG gives such a name"):
+    with pytest.raises(
+        ValueError,
+        match=f"data of a graph cannot have the name '{name}': such a name has a special meaning in PyG",
+    ):
         pyg.build(data._replace(nodes={name: torch.zeros(2)}))
 
 

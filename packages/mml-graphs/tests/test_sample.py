@@ -69,19 +69,19 @@ def test_periodicity_defaults_to_whether_there_is_a_cell():
     ("change", "message"),
     [
         ({"atomic_numbers": []}, r"'atomic_numbers' has shape \[0\], expected \[N\] with at least one atom"),
-        ({"atomic_numbers": [6, 119]}, "'atomic_numbers' holds 119 for atom 1, expected 1 to 118"),
-        ({"atomic_numbers": [0, 6]}, "'atomic_numbers' holds 0 for atom 0"),
+        ({"atomic_numbers": [6, 119]}, "'atomic_numbers' of atom 1 is 119, expected 1 to 118"),
+        ({"atomic_numbers": [0, 6]}, "'atomic_numbers' of atom 0 is 0"),
         ({"atomic_numbers": [6.0, 8.0]}, "'atomic_numbers' has dtype float64, expected integers"),
         ({"atomic_numbers": [[6, 8]]}, r"'atomic_numbers' has shape \[1, 2\]"),
         ({"atomic_numbers": [6]}, r"'pos' has shape \[2, 3\], expected \[1, 3\] for 1 'atomic_numbers'"),
         (
             {"pos": [[0.0, 0, 0], [1, math.nan, 1]]},
-            r"'pos' holds values that are not finite: \[1.0, nan, 1.0\] in row 1",
+            r"'pos' contains values that are not finite: \[1.0, nan, 1.0\] in row 1",
         ),
-        ({"pos": [[0.0, 0, 0], [1, -math.inf, 1]]}, "'pos' holds values that are not finite"),
+        ({"pos": [[0.0, 0, 0], [1, -math.inf, 1]]}, "'pos' contains values that are not finite"),
         ({"pos": [[0.0, 0, 0], [1, 1]]}, "'pos' is not an array of numbers"),
         ({"pos": [["a"] * 3] * 2}, "'pos' has dtype <U1, expected numbers"),
-        ({"cell": np.full((1, 3, 3), math.nan)}, "'cell' holds values that are not finite"),
+        ({"cell": np.full((1, 3, 3), math.nan)}, "'cell' contains values that are not finite"),
         ({"cell": [3.0, 3.0, 3.0]}, r"'cell' has shape \[3\], expected \[1, 3, 3\] or \[3, 3\]"),
         ({"pbc": [True, True]}, "'pbc' has 2 values, expected 3"),
     ],
@@ -94,11 +94,11 @@ def test_bad_values(change, message):
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        ({"pos": [[0.0, 0, 0]]}, "there is no 'atomic_numbers'"),
-        ({"atomic_numbers": [6]}, "there is neither 'pos' nor 'frac_coords' nor 'structure'"),
+        ({"pos": [[0.0, 0, 0]]}, "'atomic_numbers' is missing"),
+        ({"atomic_numbers": [6]}, "'pos' is missing. Add Cartesian positions"),
         (
             {"atomic_numbers": [6], "frac_coords": [[0.0, 0, 0]]},
-            "'frac_coords' is fractional but there is no 'cell'",
+            "'frac_coords' is fractional, but 'cell' is missing",
         ),
         (
             {"atomic_numbers": [6], "pos": [[0.0, 0, 0]], "lattice_params": [3, 3, 3]},
@@ -106,11 +106,11 @@ def test_bad_values(change, message):
         ),
         (
             {"atomic_numbers": [6], "pos": [[0.0, 0, 0]], "lattice_params": [3, 3, 3, 90, 90, 90]},
-            "'lattice_params': .* in radians",
+            "'lattice_params': .* to radians",
         ),
         (
             {"structure": Structure(Lattice.cubic(3), [{"Na": 0.5, "K": 0.5}], [[0, 0, 0]])},
-            "'structure' has sites without one element each",
+            "'structure' has sites that do not consist of a single element",
         ),
     ],
 )

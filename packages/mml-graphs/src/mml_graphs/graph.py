@@ -81,8 +81,9 @@ class PointCloudToGraphTransform:
             result = dict(sample)
         elif is_periodic(sample):
             raise ValueError(
-                f"{sample_name(sample)}: it is periodic and has no edges ('src_nodes', 'dst_nodes'); "
-                "put PeriodicPropertiesTransform before PointCloudToGraphTransform"
+                f"{sample_name(sample)}: edges ('src_nodes', 'dst_nodes') are missing, and the sample "
+                "is periodic. "
+                "Apply PeriodicPropertiesTransform before PointCloudToGraphTransform."
             )
         else:
             result = PeriodicPropertiesTransform(self.cutoff_dist, on_isolated="allow")(sample)
@@ -147,7 +148,7 @@ class GraphToPointCloudTransform:
             library = graph_libraries.library_of(graph)
             if library not in (None, self.backend):
                 raise ValueError(
-                    f"'graph' is of {library!r}, expected one of {self.backend!r}; say backend={library!r}"
+                    f"'graph' is a graph of {library!r}, expected {self.backend!r}. Pass backend={library!r}."
                 )
             data = graph_libraries.take_apart(graph)
         except ValueError as error:
@@ -178,12 +179,12 @@ class GraphToPointCloudTransform:
 
 def _names(backend: Library, argument: str, keys: Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(keys, str):
-        raise ValueError(f"{argument} is the string {keys!r}, expected a list of keys: [{keys!r}]")
+        raise ValueError(f"{argument} must be a list of keys, got the string {keys!r}. Pass [{keys!r}].")
     names = tuple(keys or ())
     for name in names:
         reason = graph_libraries.reason_against(backend, name)
         if reason is not None:
-            raise ValueError(f"{argument} has {name!r}, but {reason}")
+            raise ValueError(f"{argument} contains {name!r}, but {reason}")
     return names
 
 
@@ -193,7 +194,7 @@ def _find(sample: Mapping[str, Any], kind: str, key: str) -> Any:
     targets = sample.get("targets", {})
     if key in targets:
         return exact(targets[key])
-    raise ValueError(f"{kind} key {key!r} is missing; it is neither in the sample nor in its 'targets'")
+    raise ValueError(f"{kind} key {key!r} is missing in the sample and in its 'targets'")
 
 
 def rows_of(sample: Mapping[str, Any], kind: str, key: str, num_rows: int) -> torch.Tensor:
@@ -206,11 +207,11 @@ def rows_of(sample: Mapping[str, Any], kind: str, key: str, num_rows: int) -> to
     """
     value = _find(sample, kind, key)
     if isinstance(value, str):
-        raise ValueError(f"{kind} key {key!r} is a str, expected an array of {num_rows} rows")
+        raise ValueError(f"{kind} key {key!r} is of type str, expected an array with {num_rows} rows")
     tensor = torch.as_tensor(value)
     if tensor.ndim == 0 or len(tensor) != num_rows:
         raise ValueError(
-            f"{kind} key {key!r} has shape {list(tensor.shape)}, expected {num_rows} rows, one a {kind}"
+            f"{kind} key {key!r} has shape {list(tensor.shape)}, expected {num_rows} rows, one per {kind}"
         )
     return tensor
 

@@ -71,7 +71,8 @@ def graph_parts(sample: Mapping[str, Any]) -> GraphData:
     src, dst = torch.as_tensor(sample["src_nodes"]), torch.as_tensor(sample["dst_nodes"])
     if src.ndim != 1 or src.shape != dst.shape:
         raise ValueError(
-            f"'src_nodes' has shape {list(src.shape)} and 'dst_nodes' {list(dst.shape)}, expected [E] both"
+            f"'src_nodes' and 'dst_nodes' must both have shape [E], got {list(src.shape)} "
+            f"and {list(dst.shape)}"
         )
     num_atoms, num_edges = len(numbers), len(src)
     if pos.shape != (num_atoms, 3):
@@ -87,7 +88,8 @@ def graph_parts(sample: Mapping[str, Any]) -> GraphData:
         images = torch.zeros(num_edges, 3, dtype=torch.get_default_dtype())
     else:
         raise ValueError(
-            "it is periodic and has edges without 'images'; let PeriodicPropertiesTransform find the edges"
+            "'images' of the edges are missing, and the sample is periodic. "
+            "Find the edges with PeriodicPropertiesTransform."
         )
     _check_rows("images", images, (num_edges, 3))
     offsets = torch.as_tensor(sample["offsets"]) if "offsets" in sample else images.to(cell.dtype) @ cell[0]
@@ -130,7 +132,7 @@ def _check_ends(ends: torch.Tensor, num_atoms: int) -> None:
         return
     wrong = int(ends[(ends < 0) | (ends >= num_atoms)][0])
     raise ValueError(
-        f"'src_nodes' or 'dst_nodes' names atom {wrong}, but there are {num_atoms} atoms, from 0"
+        f"'src_nodes' or 'dst_nodes' contains {wrong}, expected atom indices from 0 to {num_atoms - 1}"
     )
 
 

@@ -114,18 +114,24 @@ class PeriodicPropertiesTransform:
         check_backend(backend)
         if max_neighbors is not None and not (type(max_neighbors) is int and max_neighbors >= 1):
             raise ValueError(
-                f"max_neighbors is {max_neighbors!r}, expected a positive integer, or None to keep all"
+                f"max_neighbors must be a positive integer, or None to keep all, got {max_neighbors!r}"
             )
         if not tie_tolerance >= 0:
             raise ValueError(
-                f"tie_tolerance is {tie_tolerance!r}, expected a length in angstrom that is not negative"
+                f"tie_tolerance must be a non-negative length in angstrom, got {tie_tolerance!r}"
             )
         if on_isolated not in ON_ISOLATED:
-            raise ValueError(f"on_isolated is {on_isolated!r}; known: {', '.join(map(repr, ON_ISOLATED))}")
+            raise ValueError(
+                f"on_isolated must be one of {', '.join(map(repr, ON_ISOLATED))}, got {on_isolated!r}"
+            )
         if connectivity not in CONNECTIVITY:
-            raise ValueError(f"connectivity is {connectivity!r}; known: {', '.join(map(repr, CONNECTIVITY))}")
+            raise ValueError(
+                f"connectivity must be one of {', '.join(map(repr, CONNECTIVITY))}, got {connectivity!r}"
+            )
         if connectivity == "graph" and not adaptive_cutoff:
-            raise ValueError("connectivity='graph' is what the cutoff grows for; say adaptive_cutoff=True")
+            raise ValueError(
+                "connectivity='graph' requires adaptive_cutoff=True, because it increases the cutoff"
+            )
         self.cutoff_radius = float(cutoff_radius)
         self.adaptive_cutoff = adaptive_cutoff
         self.backend = backend
@@ -221,14 +227,14 @@ class PeriodicPropertiesTransform:
         if not atoms.size:
             return
         reach = max(self.cutoff_radius, LIMIT) if self.adaptive_cutoff else self.cutoff_radius
-        found = f"{name_atoms(atoms)} no neighbour within {reach:g} angstrom"
+        found = f"{name_atoms(atoms)} no neighbor within {reach:g} angstrom"
         if self.on_isolated == "raise":
             remedy = (
-                "check the positions, or say on_isolated='allow'"
+                "Check the positions, or pass on_isolated='allow'."
                 if self.adaptive_cutoff
-                else "take a larger cutoff_radius, or adaptive_cutoff=True"
+                else "Increase cutoff_radius, or pass adaptive_cutoff=True."
             )
-            raise ValueError(f"{found}; {remedy}")
+            raise ValueError(f"{found}. {remedy}")
         warn_counted(logger, "samples with isolated atoms", f"{sample_name(sample)}: {found}")
 
     def __repr__(self) -> str:
@@ -246,6 +252,8 @@ def _mention_fractional(sample: Mapping[str, Any], structure: Structure) -> None
         warn_once(
             logger,
             "fractional",
-            f"{sample_name(sample)}: all of 'pos' lies in [0, 1] in a cell of several angstrom "
-            "and is taken as Cartesian; say is_cartesian=False if it is fractional, is_cartesian=True if not",
+            f"{sample_name(sample)}: all values of 'pos' are between 0 and 1, in a cell of several "
+            "angstrom. They are used as Cartesian coordinates. Pass is_cartesian=False if they are "
+            "fractional, "
+            "or is_cartesian=True if they are Cartesian.",
         )

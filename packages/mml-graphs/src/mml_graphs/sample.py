@@ -83,7 +83,7 @@ def read_structure(sample: Mapping[str, Any], is_cartesian: bool | None = None) 
         key, positions, fractional = "structure", np.array(structure.cart_coords, dtype=np.float64), False
     else:
         raise ValueError(
-            "there is neither 'pos' nor 'frac_coords' nor 'structure'; give Cartesian positions as 'pos'"
+            "'pos' is missing. Add Cartesian positions [N, 3] in angstrom, 'frac_coords' or a 'structure'."
         )
     if positions.shape != (len(numbers), 3):
         raise ValueError(
@@ -94,7 +94,7 @@ def read_structure(sample: Mapping[str, Any], is_cartesian: bool | None = None) 
     if fractional:
         if cell is None:
             raise ValueError(
-                f"{key!r} is fractional but there is no 'cell'; give a cell, or Cartesian positions"
+                f"{key!r} is fractional, but 'cell' is missing. Add a cell, or use Cartesian positions."
             )
         positions = np.ascontiguousarray(positions @ complete_cell(cell, pbc).matrix)
     return Structure(numbers, positions, cell, pbc)
@@ -108,10 +108,10 @@ def _atomic_numbers(sample: Mapping[str, Any], structure: Any) -> NDArray[np.int
             numbers = np.array(structure.atomic_numbers)
         except AttributeError as error:
             raise ValueError(
-                f"'structure' has sites without one element each ({error}); order it first"
+                f"'structure' has sites that do not consist of a single element ({error}). Order it first."
             ) from error
     else:
-        raise ValueError("there is no 'atomic_numbers'; give one integer for each atom")
+        raise ValueError("'atomic_numbers' is missing, expected one integer per atom")
     if numbers.ndim != 1 or not numbers.size:
         raise ValueError(
             f"'atomic_numbers' has shape {list(numbers.shape)}, expected [N] with at least one atom"
@@ -121,7 +121,7 @@ def _atomic_numbers(sample: Mapping[str, Any], structure: Any) -> NDArray[np.int
     numbers = numbers.astype(np.int64, copy=False)
     if not is_known_element(numbers):
         wrong = int(np.flatnonzero((numbers < 1) | (numbers > 118))[0])
-        raise ValueError(f"'atomic_numbers' holds {numbers[wrong]} for atom {wrong}, expected 1 to 118")
+        raise ValueError(f"'atomic_numbers' of atom {wrong} is {numbers[wrong]}, expected 1 to 118")
     return numbers
 
 
@@ -184,4 +184,4 @@ def _check_finite(key: str, array: NDArray[np.float64]) -> None:
     wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if wrong.size:
         row = int(wrong[0])
-        raise ValueError(f"{key!r} holds values that are not finite: {rows[row].tolist()} in row {row}")
+        raise ValueError(f"{key!r} contains values that are not finite: {rows[row].tolist()} in row {row}")

@@ -178,9 +178,10 @@ def assert_same_edges(
     missing, surplus = sorted(other.keys() - one.keys()), sorted(one.keys() - other.keys())
     if missing or surplus:
         raise AssertionError(
-            f"{len(missing)} edges are missing and {len(surplus)} too many; (src, dst, image) with distance: "
+            f"{len(missing)} edges are missing and {len(surplus)} are unexpected; (src, dst, image) "
+            "and distance: "
             f"missing {[(edge, other[edge]) for edge in missing[:5]]}, "
-            f"too many {[(edge, one[edge]) for edge in surplus[:5]]}"
+            f"unexpected {[(edge, one[edge]) for edge in surplus[:5]]}"
         )
     for edge, distance in one.items():
         if not abs(distance - other[edge]) <= atol:
@@ -200,7 +201,7 @@ def _table(edges: Edges | Mapping[str, Any]) -> dict[tuple[int, int, tuple[int, 
     for i, j, image, distance in rows:
         edge = (i, j, tuple(image))
         if edge in table:
-            raise AssertionError(f"edge {edge} is there twice")
+            raise AssertionError(f"edge {edge} is duplicated")
         table[edge] = distance
     return table
 
@@ -263,14 +264,16 @@ def assert_same_graph(graph: Any, other: Any) -> None:
     """
     one, two = (each if isinstance(each, GraphData) else take_apart(each) for each in (graph, other))
     if one.num_nodes != two.num_nodes:
-        raise AssertionError(f"{one.num_nodes} nodes and {two.num_nodes}")
+        raise AssertionError(f"numbers of nodes differ: {one.num_nodes} and {two.num_nodes}")
     for end in ("src", "dst"):
         if getattr(one, end).tolist() != getattr(two, end).tolist():
-            raise AssertionError(f"{end} is {getattr(one, end).tolist()} and {getattr(two, end).tolist()}")
+            raise AssertionError(
+                f"{end} differ: {getattr(one, end).tolist()} and {getattr(two, end).tolist()}"
+            )
     for field in ("nodes", "edges", "whole"):
         parts, others = getattr(one, field), getattr(two, field)
         if parts.keys() != others.keys():
-            raise AssertionError(f"{field} are {sorted(parts)} and {sorted(others)}")
+            raise AssertionError(f"keys of {field} differ: {sorted(parts)} and {sorted(others)}")
         for name, value in parts.items():
             same = value == others[name]
             if isinstance(value, torch.Tensor):

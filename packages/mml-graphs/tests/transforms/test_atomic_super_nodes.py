@@ -61,9 +61,11 @@ def test_the_whole_rewiring(library):
 
 
 def test_bad_input(library):
-    with pytest.raises(ValueError, match="atom_max_embedding is 0, expected a positive integer"):
+    with pytest.raises(ValueError, match="atom_max_embedding must be a positive integer, got 0"):
         AtomicSuperNodes(0)
     slab = {"atomic_numbers": [8, 1], "pos": [[0.0, 0, 0], [1, 0, 0]], "tags": [0, 1], "sample_id": 3}
     once = AtomicSuperNodes(100)(PointCloudToGraphTransform(library, node_keys=["tags"])(slab))
-    with pytest.raises(ValueError, match=r"^sample 3: 'tags' holds 4: there are atomic super nodes already"):
+    with pytest.raises(
+        ValueError, match=r"^sample 3: 'tags' already contains 4, the tag of atomic super nodes"
+    ):
         AtomicSuperNodes(100)(once)

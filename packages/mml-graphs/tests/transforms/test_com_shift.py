@@ -71,16 +71,20 @@ def test_only_the_named_positions_move_and_precision_stays():
 @pytest.mark.parametrize(
     ("extra", "options", "message"),
     [
-        ({"atomic_numbers": [1, 119]}, {}, "'atomic_numbers' holds 119 for atom 1; no element"),
+        ({"atomic_numbers": [1, 119]}, {}, "'atomic_numbers' of atom 1 is 119, expected 1 to 118"),
         ({"atomic_numbers": [1.0, 2.0]}, {}, "dtype torch.float64, expected [N] integers"),
         ({"atomic_numbers": [1]}, {}, "'atomic_numbers' has shape [1], expected [2]"),
-        ({}, {"mass_key": "charge"}, "'charge' is missing beside 'pos'; give it, or say mass_key=None"),
-        ({"m": [1, -1]}, {"mass_key": "m"}, "masses [1.0, -1.0] have no centre"),
-        ({"m": ["a", "b"]}, {"mass_key": "m"}, "'m' is list of dtype <U1, expected numbers"),
+        ({}, {"mass_key": "charge"}, "'charge' is missing beside 'pos'. Add it, or pass mass_key=None"),
+        (
+            {"m": [1, -1]},
+            {"mass_key": "m"},
+            "masses must be finite, not negative, and not all zero, got [1.0, -1.0]",
+        ),
+        ({"m": ["a", "b"]}, {"mass_key": "m"}, "'m' is of type list with dtype <U1, expected numbers"),
         ({}, {"pos_key": "relaxed"}, "'relaxed' is missing"),
-        ({"pos": [[0, 0, 0], [0, np.inf, 0]]}, {}, "'pos' is not finite for atom 1: [0.0, inf, 0.0]"),
+        ({"pos": [[0, 0, 0], [0, np.inf, 0]]}, {}, "'pos' of atom 1 is not finite: [0.0, inf, 0.0]"),
         ({"pos": [[0, 0], [1, 1]]}, {}, "'pos' has shape [2, 2], expected [N, 3]"),
-        ({"graph": "g"}, {}, "'graph' is str, expected"),
+        ({"graph": "g"}, {}, "'graph' is of type str, expected"),
     ],
 )
 def test_bad_samples(extra, options, message):
@@ -90,5 +94,5 @@ def test_bad_samples(extra, options, message):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="pos_key is '', expected the name of a key"):
+    with pytest.raises(ValueError, match="pos_key must be the name of a key, got ''"):
         COMShift("")

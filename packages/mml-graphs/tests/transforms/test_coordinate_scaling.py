@@ -71,11 +71,11 @@ def test_another_key_scales_alone(library):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0.0,), "value is 0.0, expected a number above zero"),
-        ((-1.0,), "value is -1.0, expected a number above zero"),
-        ((float("nan"),), "value is nan, expected a finite number"),
-        (("2",), "value is '2', expected a finite number"),
-        ((2.0, 3), "key is 3, expected the name of a key"),
+        ((0.0,), "value must be a positive number, got 0.0"),
+        ((-1.0,), "value must be a positive number, got -1.0"),
+        ((float("nan"),), "value must be a finite number, got nan"),
+        (("2",), "value must be a finite number, got '2'"),
+        ((2.0, 3), "key must be the name of a key, got 3"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -90,15 +90,15 @@ def test_bad_arguments(arguments, message):
         (
             {"pos": torch.ones(1, 3)},
             "charge",
-            "'charge' is missing; it is neither in the sample nor in its graph",
+            "'charge' is missing in the sample and in its graph",
         ),
-        ({"pos": "here"}, "pos", "'pos' is str of dtype"),
+        ({"pos": "here"}, "pos", "'pos' is of type str with dtype"),
         (
             {"pos": torch.ones(1, 3), "lattice_params": [1.0]},
             "pos",
             "'lattice_params' has shape [1], expected [6]",
         ),
-        ({"graph": {}}, "pos", "'graph' is dict"),
+        ({"graph": {}}, "pos", "'graph' is of type dict"),
     ],
 )
 def test_bad_samples(sample, key, message):

@@ -51,7 +51,8 @@ def test_lengths_follow_positions_that_moved_and_offsets_that_are_images(library
 
     no_images = build(library, data._replace(edges={}))
     with pytest.raises(
-        ValueError, match=r"^the sample: the graph is periodic and its edges have neither 'offsets'"
+        ValueError,
+        match=r"^the sample: 'offsets' and 'images' of the edges are missing, and the graph is periodic",
     ):
         DistancesTransform()({"graph": no_images})
     whole = {key: value for key, value in data.whole.items() if key not in ("cell", "pbc")}
@@ -78,8 +79,8 @@ def test_super_nodes_are_infinitely_heavy(library):
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        ({"pos": [[0, 0, 0]]}, "there is neither a 'graph' nor edges ('src_nodes', 'dst_nodes'); put"),
-        ({"graph": torch.ones(3)}, "'graph' is Tensor"),
+        ({"pos": [[0, 0, 0]]}, "edges are missing, expected a 'graph' or 'src_nodes' and 'dst_nodes'. Apply"),
+        ({"graph": torch.ones(3)}, "'graph' is of type Tensor"),
         (
             {
                 "pos": [[0, 0, 0]],
@@ -88,7 +89,7 @@ def test_super_nodes_are_infinitely_heavy(library):
                 "src_nodes": torch.zeros(1, dtype=torch.int64),
                 "dst_nodes": torch.zeros(1, dtype=torch.int64),
             },
-            "it is periodic and has edges without 'images'",
+            "'images' of the edges are missing, and the sample is periodic",
         ),
     ],
 )

@@ -171,7 +171,7 @@ def test_coinciding_moments_leave_the_average_of_a_structure_invariant(name, met
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["materials_project", "lips"])
 def test_averages_of_real_structures_are_invariant(name, method):
-    """Half of the crystals have coinciding principal moments."""
+    """Half of the crystals have equal principal moments."""
     lines = (DATA / f"{name}.jsonl").read_text().splitlines()[::4]
     for seed, line in enumerate(lines):
         record = json.loads(line)
@@ -325,18 +325,21 @@ def test_coinciding_moments_are_said(caplog):
     forget_notices()
     with caplog.at_level(logging.WARNING, "mml_graphs"):
         FrameAveraging("3D", "all")(CUBIC)
-    assert "sample 'iron': principal moments of the positions coincide" in caplog.text
-    with pytest.raises(ValueError, match=r"^sample 'iron': principal moments .* say on_degenerate='allow'"):
+    assert "sample 'iron': principal moments of the positions are equal" in caplog.text
+    with pytest.raises(ValueError, match=r"^sample 'iron': principal moments .* Pass on_degenerate='allow'"):
         FrameAveraging("3D", "all", on_degenerate="raise")(CUBIC)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("4D",), "frame_averaging is '4D'; known: '', '2D', '3D', 'DA'"),
-        (("3D", "some"), "fa_method is 'some'; known: 'stochastic', 'all'"),
-        (("3D", "all", -1), "seed is -1, expected None or an integer"),
-        (("3D", "all", None, "ignore"), "on_degenerate is 'ignore'; known: 'warn'"),
+        (("4D",), "frame_averaging must be one of '', '2D', '3D', 'DA', got '4D'"),
+        (("3D", "some"), "fa_method must be one of 'stochastic', 'all'"),
+        (("3D", "all", -1), "seed must be None or a non-negative integer, got -1"),
+        (
+            ("3D", "all", None, "ignore"),
+            "on_degenerate must be one of 'warn', 'raise', 'allow', got 'ignore'",
+        ),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -349,8 +352,11 @@ def test_bad_arguments(arguments, message):
     ("sample", "message"),
     [
         ({"atomic_numbers": [1]}, "neither 'pos' nor 'frac_coords' nor 'structure'|'pos' is missing"),
-        ({"atomic_numbers": [1], "pos": [[0, 0, np.nan]]}, "'pos' (holds values that are|is) not finite"),
-        ({"pos": CHIRAL, "graph": 3, "atomic_numbers": [1] * 4}, "'graph' is int, expected a"),
+        (
+            {"atomic_numbers": [1], "pos": [[0, 0, np.nan]]},
+            "'pos' (contains values that are|of atom 0 is) not finite",
+        ),
+        ({"pos": CHIRAL, "graph": 3, "atomic_numbers": [1] * 4}, "'graph' is of type int, expected a"),
     ],
 )
 def test_bad_samples(kind, sample, message):

@@ -54,7 +54,7 @@ def test_a_permutation_whose_inverse_gives_the_graph_back(
     assert torch.equal(back["targets"]["force"], sample["targets"]["force"])
 
 
-def test_reverse_cuthill_mckee_puts_neighbours_together(library):
+def test_reverse_cuthill_mckee_puts_neighbors_together(library):
     sample = PointCloudToGraphTransform(library, cutoff_dist=1.1)(CHAIN)
     data = take_apart(GraphReordering("rcmk")(sample)["graph"])
     assert (data.src - data.dst).abs().max() == 1
@@ -70,11 +70,11 @@ def test_edges_that_tie_keep_their_order(library):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"node_algo": "metis"}, "node_algo 'metis' is not offered"),
-        ({"node_algo": "random"}, "node_algo is 'random'; known: None, 'rcmk', 'custom'"),
-        ({"edge_algo": None}, "edge_algo is None; known: 'src', 'dst', 'custom'"),
-        ({"node_algo": "custom"}, "nodes_perm goes with 'custom'"),
-        ({"edges_perm": [1, 0]}, "edges_perm goes with 'custom'"),
+        ({"node_algo": "metis"}, "node_algo 'metis' is not supported"),
+        ({"node_algo": "random"}, "node_algo must be one of None, 'rcmk', 'custom', got 'random'"),
+        ({"edge_algo": None}, "edge_algo must be one of 'src', 'dst', 'custom', got None"),
+        ({"node_algo": "custom"}, "nodes_perm and the algorithm 'custom' require each other"),
+        ({"edges_perm": [1, 0]}, "edges_perm and the algorithm 'custom' require each other"),
     ],
 )
 def test_bad_arguments(options, message):
@@ -85,5 +85,5 @@ def test_bad_arguments(options, message):
 @pytest.mark.parametrize("order", [[0, 1], [0, 0, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6]])
 def test_bad_samples(library, order):
     sample = PointCloudToGraphTransform(library)(CHAIN)
-    with pytest.raises(ValueError, match=r"^sample 'chain': nodes_perm is no permutation of the 6 rows"):
+    with pytest.raises(ValueError, match=r"^sample 'chain': nodes_perm must be a permutation of the 6 rows"):
         GraphReordering("custom", nodes_perm=order)(sample)

@@ -80,24 +80,24 @@ def test_the_node_stays_when_its_atoms_are_removed(library):
 
 @pytest.mark.parametrize("index", [0, -1, 2.0, True, "100"])
 def test_bad_arguments(index):
-    with pytest.raises(ValueError, match=f"atom_max_embed_index is {index!r}, expected a positive integer"):
+    with pytest.raises(ValueError, match=f"atom_max_embed_index must be a positive integer, got {index!r}"):
         GraphSuperNodes(index)
 
 
 @pytest.mark.parametrize(
     ("extra", "keys", "message"),
     [
-        ({"tags": torch.tensor([1, 1, 2])}, {}, "no atom has tag 0"),
-        ({"tags": torch.tensor([0, 1, 3])}, {}, "'tags' holds 3 or 4: there are super nodes already"),
+        ({"tags": torch.tensor([1, 1, 2])}, {}, "'tags' must contain 0, the tag of atoms below the surface"),
+        ({"tags": torch.tensor([0, 1, 3])}, {}, "'tags' already contains 3 or 4, the tags of super nodes"),
         (
             {"site": torch.tensor([1, 2, 3])},
             {"node_keys": ["tags", "site"]},
-            "'site' is of dtype torch.int64, of",
+            "'site' has dtype torch.int64, expected floats",
         ),
         (
             {"bond": torch.ones(6)},
             {"edge_keys": ["bond"]},
-            "edge key 'bond' has no meaning for the edges of a",
+            "edge key 'bond' is undefined for the edges of super nodes",
         ),
     ],
 )

@@ -75,7 +75,8 @@ def test_without_tags_all_is_adsorbate_and_nothing_is_nan(library):
 
 
 @pytest.mark.parametrize(
-    ("sample", "message"), [({}, "there is no 'graph'; put"), ({"graph": None}, "'graph' is NoneType")]
+    ("sample", "message"),
+    [({}, "'graph' is missing. Apply"), ({"graph": None}, "'graph' is of type NoneType")],
 )
 def test_bad_samples(sample, message):
     with pytest.raises(ValueError, match="^sample 'x': .*" + re.escape(message)):

@@ -96,10 +96,10 @@ def test_without_a_seed_torch_decides():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scale": 0.0}, "scale is 0.0, expected a number above zero"),
-        ({"scale": -1}, "scale is -1, expected a number above zero"),
-        ({"seed": 1.5}, "seed is 1.5, expected None or an integer"),
-        ({"seed": True}, "seed is True, expected None or an integer"),
+        ({"scale": 0.0}, "scale must be a positive number, got 0.0"),
+        ({"scale": -1}, "scale must be a positive number, got -1"),
+        ({"seed": 1.5}, "seed must be None or a non-negative integer, got 1.5"),
+        ({"seed": True}, "seed must be None or a non-negative integer, got True"),
     ],
 )
 def test_bad_arguments(options, message):
@@ -110,10 +110,10 @@ def test_bad_arguments(options, message):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"pos": [[np.nan, 0, 0]]}, "'pos' is not finite for atom 0"),
+        ({"pos": [[np.nan, 0, 0]]}, "'pos' of atom 0 is not finite"),
         ({"pos": np.zeros((0, 3))}, "'pos' has shape [0, 3], expected [N, 3] with at least one atom"),
         ({"pos": [[1, 2], [3]]}, "'pos' is not an array of numbers"),
-        ({"graph": 1.0}, "'graph' is float"),
+        ({"graph": 1.0}, "'graph' is of type float"),
     ],
 )
 def test_bad_samples(extra, message):

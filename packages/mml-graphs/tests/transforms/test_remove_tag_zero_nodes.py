@@ -69,10 +69,10 @@ def test_tags_may_be_in_the_sample_alone(library):
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
-        ([1, 1, 2], "no atom has tag 0, 'tags' holds [1, 2]"),
-        ([0, 0, 0], "all atoms have tag 0, so none would stay"),
+        ([1, 1, 2], "'tags' must contain 0, the tag of atoms below the surface, got [1, 2]"),
+        ([0, 0, 0], "all atoms have tag 0, expected at least one other tag"),
         ([0, 1], "'tags' has shape [2], expected [3]"),
-        (None, "'tags' is missing; give it [N] to the graph"),
+        (None, "'tags' [N] of the graph is missing"),
     ],
 )
 def test_bad_tags(library, tags, message):
@@ -85,12 +85,10 @@ def test_bad_tags(library, tags, message):
 
 def test_bad_samples(library):
     with pytest.raises(
-        ValueError, match=r"^sample 'slab': there is no 'graph'; put PointCloudToGraphTransform"
+        ValueError, match=r"^sample 'slab': 'graph' is missing. Apply PointCloudToGraphTransform"
     ):
         RemoveTagZeroNodes()(SLAB)
     sample = PointCloudToGraphTransform(library, node_keys=["tags"])(SLAB)
     sample["fixed"] = torch.zeros(7)
-    with pytest.raises(
-        ValueError, match=r"^sample 'slab': 'fixed' has shape \[7\] in the sample, but the graph"
-    ):
+    with pytest.raises(ValueError, match=r"^sample 'slab': 'fixed' has shape \[7\] in the sample, expected"):
         RemoveTagZeroNodes()(sample)

@@ -37,9 +37,9 @@ def test_the_graph_follows(library):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "nothing to scale by; give value, or values"),
-        ((0,), "value is 0, which would erase the labels"),
-        ((None, {"energy": float("inf")}), "values['energy'] is inf, expected a finite number"),
+        ((), "value or values must be set"),
+        ((0,), "value must not be 0, which would erase the labels"),
+        ((None, {"energy": float("inf")}), "values['energy'] must be a finite number, got inf"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -50,12 +50,18 @@ def test_bad_arguments(arguments, message):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"target_types": {}}, "'target_types' is {} and does not say which targets are for regression"),
-        ({"target_types": {"regression": ["gap", "energi"]}}, "'targets' has no 'gap'"),
-        ({"target_types": {"regression": ["force"]}}, "values names 'energi', which is no regression target"),
+        ({"target_types": {}}, "'target_types' must contain the regression targets"),
+        (
+            {"target_types": {"regression": ["gap", "energi"]}},
+            "'gap' of 'target_types' is missing in 'targets'",
+        ),
+        (
+            {"target_types": {"regression": ["force"]}},
+            "values contains 'energi', which is not among the regression targets",
+        ),
         (
             {"targets": {"energi": "low"}, "target_types": {"regression": ["energi"]}},
-            "'targets.energi' is str of dtype",
+            "'targets.energi' is of type str with dtype",
         ),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_cell_that_is_there_keeps_its_orientation(crystal):
     sample = crystal.sample(lattice_params=[*lattice.abc, *np.radians(lattice.angles)])
     assert UnitCellCalculator()(sample)["cell"] is sample["cell"]
     longer = sample | {"lattice_params": [lattice.a + 0.1, lattice.b, lattice.c, *np.radians(lattice.angles)]}
-    with pytest.raises(ValueError, match=r"'cell' has the lattice parameters .* but 'lattice_params' says"):
+    with pytest.raises(ValueError, match=r"'cell' has the lattice parameters .* but 'lattice_params' is"):
         UnitCellCalculator()(longer)
     assert UnitCellCalculator()(longer | {"cell": torch.zeros(1, 3, 3)})["cell"].any()
 
@@ -55,14 +55,17 @@ def test_a_cell_that_is_there_keeps_its_orientation(crystal):
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        ({}, "neither 'lattice_features' nor 'lattice_params'"),
+        ({}, "'lattice_features' and 'lattice_params' are missing"),
         ({"lattice_params": [1.0, 2, 3]}, "'lattice_params' has shape [3], expected [6]"),
         ({"lattice_params": [1.0, 1, 1, 90, 90, 90]}, "'lattice_params': lattice parameters"),
-        ({"lattice_params": [1.0, 1, 1, 0.3, 0.3, 1.5]}, "angles that no cell can have"),
-        ({"lattice_params": [1.0, 1, np.nan, 1, 1, 1]}, "'lattice_params' holds values that are not finite"),
+        ({"lattice_params": [1.0, 1, 1, 0.3, 0.3, 1.5]}, "angles that are impossible in a cell"),
+        (
+            {"lattice_params": [1.0, 1, np.nan, 1, 1, 1]},
+            "'lattice_params' contains values that are not finite",
+        ),
         (
             {"lattice_features": {"a": 1}},
-            "'lattice_features' is a dict without 'lattice_params'; known: ['a']",
+            "'lattice_features' is a dict without 'lattice_params', only ['a']",
         ),
         (
             {"lattice_params": [1.0, 1, 1, 1.5, 1.5, 1.5], "cell": torch.ones(2, 3)},

@@ -1,1 +1,3 @@
-"""Many structures at once: collation, fused collation and padding."""
+"""Collate samples into batches, and find the edges of many structures at once."""
+
+__all__ = ["collate", "graph_collate"]

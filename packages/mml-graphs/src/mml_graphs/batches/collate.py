@@ -64,12 +64,14 @@ def collate_samples(
     """
     samples = list(samples)
     if not samples:
-        raise ValueError("there are no samples to collate")
+        raise ValueError("samples must contain at least one sample, got none")
     names = [sample_name(sample, index) for index, sample in enumerate(samples)]
     counts = [_count_atoms(sample) for sample in samples]
     for sample, name, count in zip(samples, names, counts, strict=True):
         if count is not None and int(sample.get("natoms", count)) != count:
-            raise ValueError(f"'natoms' of {name} is {int(sample['natoms'])}, but it has {count} atoms")
+            raise ValueError(
+                f"'natoms' of {name} is {int(sample['natoms'])}, but the sample has {count} atoms"
+            )
     _check_same_keys(samples, names, "")
     special = _check_special_keys(samples[0], pad_keys, unpacked_keys)
     packed = samples if not special else [_without(sample, special) for sample in samples]
@@ -96,18 +98,23 @@ def _check_special_keys(
 ) -> set[str]:
     for argument, keys in (("pad_keys", pad_keys), ("unpacked_keys", unpacked_keys)):
         if isinstance(keys, str):
-            raise ValueError(f"{argument} is the string {keys!r}, expected a list of keys: [{keys!r}]")
+            raise ValueError(f"{argument} must be a list of keys, got the string {keys!r}. Pass [{keys!r}].")
         for key in keys:
             if key not in sample:
-                raise ValueError(f"{argument} has {key!r}, but the samples have {sorted(map(str, sample))}")
+                raise ValueError(
+                    f"{argument} contains {key!r}, which is not among the keys of the samples: "
+                    f"{sorted(map(str, sample))}"
+                )
     special = {*pad_keys, *unpacked_keys}
     if len(special) < len(pad_keys) + len(unpacked_keys):
         raise ValueError(
-            f"a key can be named once: pad_keys are {list(pad_keys)}, unpacked_keys {list(unpacked_keys)}"
+            f"pad_keys {list(pad_keys)} and unpacked_keys {list(unpacked_keys)} must not contain a key twice"
         )
     for mask in [f"{key}_mask" for key in pad_keys] + ["mask"] * bool(pad_keys):
         if mask in sample:
-            raise ValueError(f"{mask!r} is the name of a mask of pad_keys, but the samples have it already")
+            raise ValueError(
+                f"the samples already have {mask!r}, which is the key of a mask of pad_keys. Rename it."
+            )
     return special
 
 
@@ -131,8 +138,8 @@ def _check_same_keys(samples: Sequence[Mapping[str, Any]], names: list[str], wit
             has, lacks = (names[0], name) if missing is not None else (name, names[0])
             key = missing if missing is not None else next(key for key in sample if key not in samples[0])
             raise ValueError(
-                f"{has} has the key {within + str(key)!r} and {lacks} has not; "
-                "give it to all samples or to none"
+                f"{has} has the key {within + str(key)!r}, but {lacks} does not. "
+                "Add it to all samples, or remove it."
             )
 
 
@@ -142,15 +149,16 @@ def _merge(key: str, values: list[Any], names: list[str], counts: list[int | Non
         for value, name in zip(values, names, strict=True):
             if value != values[0]:
                 raise ValueError(
-                    f"'target_types' of {name} is {value}, that of {names[0]} is {values[0]}; they must agree"
+                    f"'target_types' must be the same in all samples, got {values[0]} in {names[0]} "
+                    f"and {value} in {name}"
                 )
         return values[0]
     kinds = [_kind(value) for value in values]
     for kind, name in zip(kinds, names, strict=True):
         if kind != kinds[0]:
             raise ValueError(
-                f"{path!r} is of type {kinds[0]} in {names[0]} and of type {kind} in {name}; "
-                "give all samples the same"
+                f"{path!r} must have the same type in all samples, got {kinds[0]} in {names[0]} "
+                f"and {kind} in {name}"
             )
     if kinds[0].endswith(" graph"):
         try:
@@ -200,12 +208,12 @@ def _arrays(
         if tensor.shape[1:] != tensors[0].shape[1:]:
             raise ValueError(
                 f"{path!r} has shape {list(tensors[0].shape)} in {names[0]} "
-                f"and {list(tensor.shape)} in {name}; all but the first dimension must agree"
+                f"and {list(tensor.shape)} in {name}; all dimensions but the first must be equal"
             )
         if path.startswith("targets.") and count is not None and len(tensor) not in (1, count):
             raise ValueError(
                 f"{path!r} has shape {list(tensor.shape)} in {name} with {count} atoms; "
-                "the first dimension of a target is 1 (per structure) or the number of atoms"
+                "the first dimension of a target must be 1 (per structure) or the number of atoms"
             )
     if path in INDEX_KEYS:
         tensors = _shifted(path, tensors, names, counts)
@@ -227,7 +235,8 @@ def _shifted(
     for tensor, name, count in zip(tensors, names, counts, strict=True):
         if count is None:
             raise ValueError(
-                f"{name} has {path!r} but neither 'atomic_numbers' nor 'pos' to count its atoms by"
+                f"{name} has {path!r}, but neither 'atomic_numbers' nor 'pos', from which its atoms "
+                "are counted"
             )
         shifted.append(tensor + start)
         start += count

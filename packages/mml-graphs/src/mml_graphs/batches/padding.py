@@ -34,12 +34,13 @@ def pad_key(key: str, values: Sequence[Any], names: Sequence[str]) -> dict[str, 
     for value, name in zip(values, names, strict=True):
         if not (isinstance(value, (torch.Tensor, np.ndarray)) and value.ndim):
             raise ValueError(
-                f"pad_keys contains {key!r}, but {key!r} of {name} is of type {type(value).__name__}, expected an array"
+                f"pad_keys contains {key!r}, which is of type {type(value).__name__} in {name}, "
+                "expected an array"
             )
     try:
         padded, mask = pad([torch.as_tensor(value) for value in values])
     except ValueError as error:
-        raise ValueError(f"{key!r} of pad_keys: {error}") from error
+        raise ValueError(f"pad_keys contains {key!r}, but {error}") from error
     return {key: padded, f"{key}_mask": mask}
 
 

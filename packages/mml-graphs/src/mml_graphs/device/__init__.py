@@ -1,1 +1,3 @@
-"""Edges of a whole batch, found on the device of the batch."""
+"""Find the edges of a batch with torch operations, on any device."""
+
+__all__ = ["batched"]

@@ -91,7 +91,8 @@ def periodic_edges_batch(
     ValueError
         If a shape, dtype or device is wrong, the cutoff is not positive and finite, positions or cells are
         not finite, a structure index is outside 0 to B - 1, the periodic vectors of a structure span no
-        volume, an atom has more images within the cutoff than fit into memory, or two atoms are in one place.
+        volume, an atom has more images within the cutoff than fit into memory, or two atoms are at the same
+        position.
         The message names the structure and the atom (its row in ``pos``).
     ImportError
         If the backend is not installed.
@@ -111,7 +112,7 @@ def periodic_edges_batch(
     """
     check_cutoff(cutoff)
     if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(map(repr, BACKENDS))}")
+        raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))}, got {backend!r}")
     pbc = torch.as_tensor(pbc, device=None if isinstance(pbc, Tensor) else pos.device)
     _check_tensors(pos, cell, pbc, batch)
     pbc = pbc.expand(len(cell), 3)
@@ -150,8 +151,8 @@ def _search(
         structure = int(frame.flat.nonzero()[0])
         raise ValueError(
             f"structure {structure}: 'cell' {cell[structure].tolist()} has no volume in its periodic "
-            f"directions (pbc {pbc[structure].tolist()}); check that its rows are three independent lattice "
-            "vectors in angstrom"
+            f"directions (pbc {pbc[structure].tolist()}). Check that its rows are three independent lattice "
+            "vectors in angstrom."
         )
     wrapped = wrap(pos, frame, batch)
     if backend == "nvalchemi" or (backend == "auto" and pos.is_cuda and is_installed()):
@@ -238,7 +239,9 @@ def _check_tensors(pos: Tensor, cell: Tensor, pbc: Tensor, batch: Tensor) -> Non
         raise ValueError(f"'batch' has shape {list(batch.shape)}, expected [{len(pos)}] for {len(pos)} atoms")
     for name, tensor in (("cell", cell), ("pbc", pbc), ("batch", batch)):
         if tensor.device != pos.device:
-            raise ValueError(f"{name!r} is on {tensor.device}, but 'pos' on {pos.device}; move one of them")
+            raise ValueError(
+                f"{name!r} is on {tensor.device}, but 'pos' is on {pos.device}. Move one of them."
+            )
 
 
 def _check_values(pos: Tensor, cell: Tensor, batch: Tensor) -> None:
@@ -251,7 +254,8 @@ def _check_values(pos: Tensor, cell: Tensor, batch: Tensor) -> None:
     if is_strange:
         atom = int(strange.nonzero()[0])
         raise ValueError(
-            f"'batch' holds {int(batch[atom])} for atom {atom}, but there are {len(cell)} cells, from 0"
+            f"'batch' of atom {atom} is {int(batch[atom])}, expected 0 to {len(cell) - 1} for "
+            f"{len(cell)} cells"
         )
     if is_infinite:
         atom = int(infinite.nonzero()[0])
@@ -262,7 +266,8 @@ def _check_values(pos: Tensor, cell: Tensor, batch: Tensor) -> None:
         occupied = torch.zeros_like(unbound).index_fill(0, batch, True)
         for structure in (unbound & occupied).nonzero().squeeze(1)[:1].tolist():
             raise ValueError(
-                f"structure {structure}: 'cell' {cell[structure].tolist()} holds values that are not finite"
+                f"structure {structure}: 'cell' {cell[structure].tolist()} contains values that are "
+                "not finite"
             )
 
 
@@ -270,7 +275,7 @@ def _coincident(pos: Tensor, batch: Tensor, edges: BatchEdges) -> str:
     edge = int(edges.distances.argmin())
     one, two = int(edges.src[edge]), int(edges.dst[edge])
     return (
-        f"structure {int(batch[one])}: atoms {one} and {two} are in one place, at "
+        f"structure {int(batch[one])}: atoms {one} and {two} are at the same position "
         f"{[round(x, 4) for x in pos[one].tolist()]} ({float(edges.distances[edge]):.1e} angstrom apart, "
-        "periodic images included); remove one of them"
+        "periodic images included). Remove one of them."
     )

@@ -52,7 +52,7 @@ def nvalchemi_pairs(wrapped: Wrapped, frame: Frame, batch: Tensor, counts: Tenso
         If nvalchemi-toolkit-ops is not installed.
     """
     module = optional_module(
-        "nvalchemiops.torch.neighbors", "nvalchemi-toolkit-ops", "neighbour backend 'nvalchemi'"
+        "nvalchemiops.torch.neighbors", "nvalchemi-toolkit-ops", "neighbor backend 'nvalchemi'"
     )
     # `neighbor_list` requires that the atoms of a structure are consecutive.
     order = torch.argsort(batch, stable=True)

@@ -79,8 +79,10 @@ def find_pairs(
     if heaviest > MOST_PAIRS:
         atom = int(weights.argmax())
         raise ValueError(
-            f"structure {int(batch[atom])}: atom {atom} would see about {heaviest:.0e} images within "
-            f"{radius:.6g} angstrom; lower the cutoff, or check that the cell is in angstrom"
+            f"structure {int(batch[atom])}: atom {atom} has about {heaviest:.0e} images within "
+            f"{radius:.6g} angstrom, too many for a search. Decrease the cutoff, or check that the "
+            "cell is in "
+            "angstrom."
         )
 
     # Each portion consists of whole atoms, up to the atom at which the running sum passes a multiple of the

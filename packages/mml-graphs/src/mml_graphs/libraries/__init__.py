@@ -1,1 +1,3 @@
-"""Graph libraries: PyG, DGL, and conversion between them."""
+"""Build, take apart, batch and convert the graphs of PyG and DGL."""
+
+__all__ = ["conversion", "graph_data", "graph_libraries", "pyg"]

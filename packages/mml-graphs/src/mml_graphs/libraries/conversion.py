@@ -74,7 +74,7 @@ def dgl_to_pyg(graph: DGLGraph) -> Data | Batch:
 def _convert(graph: Any, source: Library, target: Library) -> Any:
     library = graph_libraries.library_of(graph)
     if library != source:
-        raise ValueError(f"the graph is {type(graph).__name__}, expected one of {source!r}")
+        raise ValueError(f"graph is of type {type(graph).__name__}, expected a graph of {source!r}")
     if graph_libraries.is_batch(graph):
         parts = graph_libraries.unbatch(graph)
         return graph_libraries.batch([_convert(part, source, target) for part in parts])

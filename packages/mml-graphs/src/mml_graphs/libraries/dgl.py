@@ -72,12 +72,12 @@ def build(data: GraphData) -> DGLGraph:
     for name, value in data.nodes.items():
         reason = reason_against(name)
         if reason:
-            raise ValueError(f"{name!r} cannot be a part of the graph: {reason}")
+            raise ValueError(f"data of a graph cannot have the name {name!r}: {reason}")
         graph.ndata[name] = value
     for name, value in data.edges.items():
         graph.edata[name] = value
     if data.whole and not data.num_nodes:
-        raise ValueError(f"DGL has no place for {sorted(data.whole)} in a graph without nodes")
+        raise ValueError(f"DGL cannot store {sorted(data.whole)} in a graph without nodes")
     for name, value in data.whole.items():
         tensor = _tensor(name, value).to(data.src.device)
         graph.ndata[WHOLE + name] = tensor.expand(data.num_nodes, *tensor.shape)
@@ -93,11 +93,11 @@ def take_apart(graph: DGLGraph) -> GraphData:
         If the graph is a batch, or has several node or edge types.
     """
     if is_batch(graph):
-        raise ValueError("'graph' is a batch of graphs, expected one; use dgl.unbatch() first")
+        raise ValueError("'graph' is a batch of graphs, expected a single graph. Call dgl.unbatch() first.")
     if not graph.is_homogeneous:
         raise ValueError(
             f"'graph' has the node types {graph.ntypes} and the edge types {graph.etypes}, "
-            "expected one of each"
+            "expected a single type of each"
         )
     nodes, whole = {}, {}
     for name, value in graph.ndata.items():
@@ -132,7 +132,7 @@ def unbatch(graph: DGLGraph) -> list[DGLGraph]:
 def reason_against(name: str) -> str | None:
     """Return the reason why a node or edge key cannot have this name, or ``None`` if it can."""
     if name.startswith(WHOLE):
-        return f"names with {WHOLE!r} are for what belongs to the whole graph; rename the key"
+        return f"names that begin with {WHOLE!r} are reserved for data of the whole graph. Rename the key."
     return None
 
 
@@ -144,6 +144,6 @@ def _tensor(name: str, value: Any) -> torch.Tensor:
     if isinstance(value, float):
         return torch.tensor(value, dtype=torch.float64)
     raise ValueError(
-        f"{name!r} is of type {type(value).__name__}, but DGL keeps tensors only; "
-        "keep it beside the graph, in the sample"
+        f"{name!r} is of type {type(value).__name__}, but DGL stores only tensors. "
+        "Keep it in the sample instead."
     )

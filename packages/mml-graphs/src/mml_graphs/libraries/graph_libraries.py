@@ -36,7 +36,7 @@ def check_library(library: str) -> None:
         If the library is unknown. The message lists the known ones.
     """
     if library not in GRAPH_LIBRARIES:
-        raise ValueError(f"unknown graph backend {library!r}; known: {', '.join(map(repr, GRAPH_LIBRARIES))}")
+        raise ValueError(f"backend must be one of {', '.join(map(repr, GRAPH_LIBRARIES))}, got {library!r}")
 
 
 def library_of(graph: object) -> Library | None:
@@ -96,25 +96,27 @@ def batch(graphs: Sequence[Any], names: Sequence[str] | None = None) -> Any:
         their keys or shapes do not match.
     """
     if not graphs:
-        raise ValueError("there are no graphs to batch")
+        raise ValueError("graphs must contain at least one graph, got none")
     names = names or [f"graph {index}" for index in range(len(graphs))]
     library = _of(graphs[0])
     for graph, name in zip(graphs, names, strict=True):
         if _of(graph) is not library:
             kinds = type(graphs[0]).__name__, type(graph).__name__
-            raise ValueError(f"{names[0]} has a {kinds[0]} and {name} a {kinds[1]}; give all the same")
+            raise ValueError(
+                f"{names[0]} has a {kinds[0]}, but {name} has a {kinds[1]}; expected one graph library"
+            )
         if library.is_batch(graph):
-            raise ValueError(f"{name} has a batch of graphs, expected one")
+            raise ValueError(f"{name} has a batch of graphs, expected a single graph")
     keys = [library.keys(graph) for graph in graphs]
     for own, name in zip(keys, names, strict=True):
         if own != keys[0]:
             key = min(own ^ keys[0])
             has, lacks = (names[0], name) if key in keys[0] else (name, names[0])
-            raise ValueError(f"{has} holds {key!r} and {lacks} does not; give it to all or to none")
+            raise ValueError(f"{has} has {key!r}, but {lacks} does not. Add it to all graphs, or remove it.")
     try:
         return library.batch(graphs)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"the graphs do not fit together: {error}") from error
+        raise ValueError(f"the graphs cannot be batched: {error}") from error
 
 
 def unbatch(graph: Any) -> list[Any]:
@@ -131,7 +133,7 @@ def _of(graph: Any) -> _Library:
     library = library_of(graph)
     if library is None:
         raise ValueError(
-            f"'graph' is {type(graph).__name__}, expected a PyG Data or a DGLGraph; "
-            "put PointCloudToGraphTransform before"
+            f"'graph' is of type {type(graph).__name__}, expected a PyG Data or a DGLGraph. "
+            "Apply PointCloudToGraphTransform first."
         )
     return _LIBRARIES[library]

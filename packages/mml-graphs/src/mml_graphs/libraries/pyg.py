@@ -56,7 +56,7 @@ def count_nodes(graph: Data) -> int:
         except UserWarning:  # PyG is about to guess
             count = None
     if count is None:
-        raise ValueError("the PyG graph does not tell its number of nodes; set its 'num_nodes'")
+        raise ValueError("the number of nodes of the PyG graph is unknown. Set its 'num_nodes'.")
     return int(count)
 
 
@@ -113,10 +113,10 @@ def take_apart(graph: Data) -> GraphData:
         If the graph is a batch, or has no ``edge_index``.
     """
     if is_batch(graph):
-        raise ValueError("'graph' is a batch of graphs, expected one; use to_data_list() first")
+        raise ValueError("'graph' is a batch of graphs, expected a single graph. Call to_data_list() first.")
     held = _held(graph)
     if "edge_index" not in held:
-        raise ValueError("the PyG graph has no 'edge_index'; find its edges first")
+        raise ValueError("the PyG graph has no 'edge_index'. Find its edges first.")
     num_nodes = count_nodes(graph)
     src, dst = held["edge_index"]
     told = _told(graph)
@@ -187,7 +187,9 @@ def build_batch(
 def unbatch(graph: Batch) -> list[Data]:
     """Return the graphs of a batch."""
     if not isinstance(graph, pyg_data().Batch):
-        raise ValueError("'graph' has 'batch' or 'ptr' but is no PyG Batch, and cannot be taken apart")
+        raise ValueError(
+            "'graph' has 'batch' or 'ptr', but is not a PyG Batch, and cannot be split into graphs"
+        )
     return graph.to_data_list()
 
 
@@ -219,9 +221,9 @@ def _add(parts: dict[str, Any], more: Mapping[str, Any], kind: Kind) -> list[tup
         key = f"{kind}_{name}" if name in parts else name
         reason, by_name = _place(key, kind)
         if reason is not None:
-            raise ValueError(f"{name!r} cannot be a part of the graph: {reason}")
+            raise ValueError(f"data of a graph cannot have the name {name!r}: {reason}")
         if key in parts:
-            raise ValueError(f"two parts of the graph would be called {key!r}; rename {name!r} of the {kind}")
+            raise ValueError(f"the graph already has {key!r}. Rename the {kind} key {name!r}.")
         if by_name != kind or key != name:
             told.append((key, kind, name))
         parts[key] = value
@@ -239,5 +241,5 @@ def _place(name: str, kind: Kind) -> tuple[str | None, Kind | None]:
 def reason_against(name: str) -> str | None:
     """Return the reason why a node or edge key cannot have this name, or ``None`` if it can."""
     if "index" in name or "batch" in name or name in ("face", KINDS_KEY, *RESERVED):
-        return "PyG gives such a name a meaning of its own; rename the key"
+        return "such a name has a special meaning in PyG. Rename the key."
     return None

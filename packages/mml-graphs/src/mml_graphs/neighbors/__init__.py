@@ -1,1 +1,3 @@
-"""The neighbors of one structure: search, backends, adaptive cutoffs, selection and lattices."""
+"""Find the neighbors of the atoms of one structure, with one of several backends."""
+
+__all__ = ["adaptive", "connected", "dense", "edges", "find_edges", "lattice"]

@@ -142,9 +142,11 @@ def nearest_distances(
 def _too_far(positions: NDArray[np.float64], cell: Cell, lonely: NDArray[np.int64], radius: float) -> str:
     needed = float(nearest_distances(positions, cell, lonely).max())
     remedy = (
-        f"a cutoff of {needed:.2f} angstrom is needed" if math.isfinite(needed) else "there is no other atom"
+        f"a cutoff of {needed:.2f} angstrom is needed"
+        if math.isfinite(needed)
+        else "the structure has no other atom"
     )
-    return f"{name_atoms(lonely)} no neighbour within {radius:g} angstrom; {remedy}"
+    return f"{name_atoms(lonely)} no neighbor within {radius:g} angstrom; {remedy}"
 
 
 def name_atoms(atoms: NDArray[np.int64]) -> str:

@@ -104,7 +104,7 @@ def _compiled_search() -> Callable[..., Candidates]:
         If pymatgen-core is not installed.
     """
     module = optional_module(
-        "pymatgen.optimization.neighbors", "pymatgen-core", "neighbour backend 'pymatgen'"
+        "pymatgen.optimization.neighbors", "pymatgen-core", "neighbor backend 'pymatgen'"
     )
     search: Callable[..., Candidates] = module.find_points_in_spheres
     return search
@@ -117,7 +117,7 @@ def _periodic_flags(pbc: Pbc) -> NDArray[np.int64]:
 
 
 def _vesin(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
-    module = optional_module("vesin", "vesin", "neighbour backend 'vesin'")
+    module = optional_module("vesin", "vesin", "neighbor backend 'vesin'")
     search = module.NeighborList(cutoff=radius, full_list=True, sorted=True, n_threads=1)
     pairs, images, distances = search.compute(
         positions, cell.matrix, np.array(cell.pbc), quantities="PSd", copy=False
@@ -128,7 +128,7 @@ def _vesin(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candida
 
 
 def _ase(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
-    module = optional_module("ase.neighborlist", "mml-graphs[ase]", "neighbour backend 'ase'")
+    module = optional_module("ase.neighborlist", "mml-graphs[ase]", "neighbor backend 'ase'")
     src, dst, images, distances = module.primitive_neighbor_list(
         "ijSd", cell.pbc, cell.matrix, positions, radius
     )

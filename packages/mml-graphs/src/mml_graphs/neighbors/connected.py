@@ -97,7 +97,7 @@ def _too_far(positions: NDArray[np.float64], cell: Cell, found: Connection, radi
     firsts = np.unique(found.parts, return_index=True)[1]
     if len(firsts) > 1:
         atoms = ", ".join(map(str, np.sort(firsts)[:8].tolist())) + (", ..." if len(firsts) > 8 else "")
-        what = f"the {len(firsts)} parts that atoms {atoms} are in are not connected"
+        what = f"the {len(firsts)} parts of the structure around atoms {atoms} are not connected"
     else:
         along = " and ".join("abc"[axis] for axis in directions_apart(found, cell.pbc))
         what = f"atom 0 is not connected to its images along {along}"

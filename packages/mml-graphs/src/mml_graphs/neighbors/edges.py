@@ -107,15 +107,15 @@ def check_coincident(
     dst: NDArray[np.int64],
     images: NDArray[np.floating[Any]],
 ) -> None:
-    """Raise a ``ValueError`` that names two atoms in one place, for pairs closer than ``COINCIDENT``."""
+    """Raise a ``ValueError`` that names two atoms at the same position, if any edge connects such atoms."""
     other = np.flatnonzero((src != dst) | images.any(axis=1))
     if other.size:
         first = min(other.tolist(), key=lambda edge: (src[edge], dst[edge]))
         one, two, edge = int(src[first]), int(dst[first]), slice(first, first + 1)
         distance = edge_lengths(positions, cell, src[edge], dst[edge], images[edge])[0]
         raise ValueError(
-            f"atoms {one} and {two} are in one place, at {positions[one].round(4).tolist()} "
-            f"({distance:.1e} angstrom apart, periodic images included); remove one of them"
+            f"atoms {one} and {two} are at the same position {positions[one].round(4).tolist()} "
+            f"({distance:.1e} angstrom apart, periodic images included). Remove one of them."
         )
 
 

@@ -52,7 +52,7 @@ def find_edges(
     ------
     ValueError
         If the cutoff is not positive and finite, the backend is unknown, an array has the wrong shape or
-        values that are not finite, the cell has no volume, or two atoms are in one place.
+        values that are not finite, the cell has no volume, or two atoms are at the same position.
     ImportError
         If the backend is not installed.
     """
@@ -63,7 +63,7 @@ def find_edges(
     if matrix is not None and matrix.shape != (3, 3):
         raise ValueError(f"the cell has shape {matrix.shape}, expected [3, 3]")
     if not np.isfinite(coordinates).all() or (matrix is not None and not np.isfinite(matrix).all()):
-        raise ValueError("positions or cell hold values that are not finite")
+        raise ValueError("positions or cell contain values that are not finite")
     check_cutoff(cutoff)
     check_backend(backend)
     return search(coordinates, complete_cell(matrix, pbc), cutoff, backend)
@@ -72,15 +72,15 @@ def find_edges(
 def check_cutoff(cutoff: float) -> None:
     """Raise a ``ValueError`` unless the cutoff is a positive finite number."""
     if isinstance(cutoff, bool) or not isinstance(cutoff, (int, float, np.number)):
-        raise ValueError(f"cutoff {cutoff!r} is not a number; give a distance in angstrom")
+        raise ValueError(f"cutoff must be a number, in angstrom, got {cutoff!r}")
     if not (math.isfinite(cutoff) and cutoff > 0):
-        raise ValueError(f"cutoff {cutoff!r} is not a positive, finite distance in angstrom")
+        raise ValueError(f"cutoff must be positive and finite, in angstrom, got {cutoff!r}")
 
 
 def check_backend(backend: str) -> None:
     """Raise a ``ValueError`` unless the backend is known."""
     if backend not in BACKENDS:
-        raise ValueError(f"unknown neighbour backend {backend!r}; known: {', '.join(map(repr, BACKENDS))}")
+        raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))}, got {backend!r}")
 
 
 def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: str) -> Edges:
@@ -105,7 +105,7 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
     Raises
     ------
     ValueError
-        If two atoms are in one place.
+        If two atoms are at the same position.
     """
     wrapped, shifts = wrap(positions, cell)
     radius = cutoff + MARGIN

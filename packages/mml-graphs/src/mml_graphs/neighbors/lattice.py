@@ -64,7 +64,7 @@ def complete_cell(cell: NDArray[np.float64] | None, pbc: Pbc) -> Cell:
     """
     if cell is None:
         if any(pbc):
-            raise ValueError(f"'pbc' is {list(pbc)} but there is no 'cell'; give a cell, or leave out 'pbc'")
+            raise ValueError(f"'pbc' is {list(pbc)}, but 'cell' is missing. Add a cell, or remove 'pbc'.")
         return Cell(np.eye(3), np.eye(3), pbc)
     inverse = _inverse(cell)
     if inverse is not None:
@@ -77,8 +77,8 @@ def complete_cell(cell: NDArray[np.float64] | None, pbc: Pbc) -> Cell:
         if inverse is not None:
             return Cell(matrix, inverse, pbc)
     raise ValueError(
-        f"'cell' {cell.tolist()} has no volume in its periodic directions (pbc {list(pbc)}); "
-        "check that its rows are three independent lattice vectors in angstrom"
+        f"'cell' {cell.tolist()} has no volume in its periodic directions (pbc {list(pbc)}). "
+        "Check that its rows are three independent lattice vectors in angstrom."
     )
 
 
@@ -182,15 +182,17 @@ def cell_from_parameters(parameters: NDArray[np.float64]) -> NDArray[np.float64]
     """
     a, b, c, alpha, beta, gamma = parameters.tolist()
     if min(a, b, c) <= 0:
-        raise ValueError(f"lattice parameters {parameters.tolist()} have a length that is not positive")
+        raise ValueError(f"lattice parameters {parameters.tolist()} contain a length that is not positive")
     if not all(0 < angle < math.pi for angle in (alpha, beta, gamma)):
         raise ValueError(
-            f"lattice parameters {parameters.tolist()} have an angle outside (0, pi); "
-            "give angles in radians, not in degrees"
+            f"lattice parameters {parameters.tolist()} contain an angle outside (0, pi). "
+            "Convert angles in degrees to radians."
         )
     cos_gamma_star = (math.cos(alpha) * math.cos(beta) - math.cos(gamma)) / (math.sin(alpha) * math.sin(beta))
     if abs(cos_gamma_star) >= 1:
-        raise ValueError(f"lattice parameters {parameters.tolist()} have angles that no cell can have")
+        raise ValueError(
+            f"lattice parameters {parameters.tolist()} contain angles that are impossible in a cell"
+        )
     sin_gamma_star = math.sqrt(1 - cos_gamma_star**2)
     return np.array(
         [

@@ -29,7 +29,9 @@ def tensor(key: str, value: Any) -> torch.Tensor:
     except ValueError as error:
         raise ValueError(f"{key!r} is not an array of numbers: {error}") from error
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{key!r} is {type(value).__name__} of dtype {array.dtype}, expected numbers")
+        raise ValueError(
+            f"{key!r} is of type {type(value).__name__} with dtype {array.dtype}, expected numbers"
+        )
     # Copy the array, because torch warns about read-only NumPy arrays.
     return torch.tensor(array)
 
@@ -69,12 +71,12 @@ def positions(holder: Mapping[str, Any], key: str = "pos") -> torch.Tensor:
     if key not in holder:
         if key == "pos" and ("frac_coords" in holder or "structure" in holder):
             return torch.tensor(read_structure(holder).positions)
-        raise ValueError(f"{key!r} is missing; give positions [N, 3] in angstrom under this key")
+        raise ValueError(f"{key!r} is missing, expected positions [N, 3] in angstrom")
     array = floats(key, holder[key])
     if array.ndim != 2 or array.shape[1] != 3 or not len(array):
         raise ValueError(f"{key!r} has shape {list(array.shape)}, expected [N, 3] with at least one atom")
     wrong = torch.nonzero(~array.isfinite().all(dim=1))
     if len(wrong):
         atom = int(wrong[0])
-        raise ValueError(f"{key!r} is not finite for atom {atom}: {array[atom].tolist()}")
+        raise ValueError(f"{key!r} of atom {atom} is not finite: {array[atom].tolist()}")
     return array

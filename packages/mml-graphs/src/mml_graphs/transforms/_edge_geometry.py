@@ -34,8 +34,8 @@ def edge_offsets(data: GraphData, dtype: torch.dtype) -> torch.Tensor:
         return data.edges["images"].to(dtype) @ torch.as_tensor(cell).to(data.src.device, dtype)
     if any(pbc):
         raise ValueError(
-            "the graph is periodic and its edges have neither 'offsets' nor 'images'; let "
-            "PeriodicPropertiesTransform find the edges"
+            "'offsets' and 'images' of the edges are missing, and the graph is periodic. "
+            "Find the edges with PeriodicPropertiesTransform."
         )
     return torch.zeros(len(data.src), 3, dtype=dtype, device=data.src.device)
 

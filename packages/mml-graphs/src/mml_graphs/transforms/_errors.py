@@ -29,7 +29,7 @@ def finite(argument: str, value: object) -> float:
         If the value is not a finite number. The message names the argument and the value.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise ValueError(f"{argument} is {value!r}, expected a finite number")
+        raise ValueError(f"{argument} must be a finite number, got {value!r}")
     return float(value)
 
 
@@ -43,7 +43,7 @@ def positive(argument: str, value: object) -> float:
     """
     number = finite(argument, value)
     if number <= 0:
-        raise ValueError(f"{argument} is {value!r}, expected a number above zero")
+        raise ValueError(f"{argument} must be a positive number, got {value!r}")
     return number
 
 
@@ -56,5 +56,5 @@ def key_name(argument: str, value: object) -> str:
         If the value is not a string, or is empty.
     """
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{argument} is {value!r}, expected the name of a key")
+        raise ValueError(f"{argument} must be the name of a key, got {value!r}")
     return value

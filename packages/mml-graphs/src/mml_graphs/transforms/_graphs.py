@@ -97,7 +97,7 @@ def change_atoms(sample: Mapping[str, Any], key: str, change: Change) -> dict[st
     if holder is sample or key in sample:
         if key not in sample:
             if key != "pos":
-                raise ValueError(f"{key!r} is missing; it is neither in the sample nor in its graph")
+                raise ValueError(f"{key!r} is missing in the sample and in its graph")
             sample = {**sample, key: positions(sample)}
             result[key] = sample[key]
         result |= change(sample)

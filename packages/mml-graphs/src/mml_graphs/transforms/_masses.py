@@ -43,8 +43,5 @@ def atomic_masses(numbers: torch.Tensor) -> torch.Tensor:
     wrong = torch.nonzero((numbers < 1) | (numbers > 118))
     if len(wrong):
         atom = int(wrong[0])
-        raise ValueError(
-            f"'atomic_numbers' holds {int(numbers[atom])} for atom {atom}; no element has that number, so it "
-            "has no mass"
-        )
+        raise ValueError(f"'atomic_numbers' of atom {atom} is {int(numbers[atom])}, expected 1 to 118")
     return _table()[numbers.cpu().long()].to(numbers.device)

@@ -17,7 +17,7 @@ def check_seed(seed: int | None) -> int | None:
     """
     if seed is None or (type(seed) is int and 0 <= seed < 2**63):
         return seed
-    raise ValueError(f"seed is {seed!r}, expected None or an integer that is not negative")
+    raise ValueError(f"seed must be None or a non-negative integer, got {seed!r}")
 
 
 def generator_for(positions: torch.Tensor, seed: int | None) -> torch.Generator:

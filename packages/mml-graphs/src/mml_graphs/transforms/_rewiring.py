@@ -52,17 +52,17 @@ def graph_with_tags(sample: Mapping[str, Any]) -> tuple[GraphData, torch.Tensor]
     data = graph_of(sample)
     for key in ("atomic_numbers", "pos"):
         if key not in data.nodes:
-            raise ValueError(f"the graph has no {key!r}; it holds {sorted(data.nodes)} for its nodes")
+            raise ValueError(f"the graph has no node key {key!r}, only {sorted(data.nodes)}")
     tags = tags_of(sample, data)
     if tags is None:
         raise ValueError(
-            "'tags' is missing; give it [N] to the graph, PointCloudToGraphTransform(node_keys=['tags']): "
-            "0 below the surface, 1 surface, 2 adsorbate"
+            "'tags' [N] of the graph is missing (0 below the surface, 1 surface, 2 adsorbate). "
+            "Add it with PointCloudToGraphTransform(node_keys=['tags'])."
         )
     if not (tags == 0).any():
         raise ValueError(
-            f"no atom has tag 0, 'tags' holds {sorted(set(tags.tolist()))}; the transform is for slabs with "
-            "atoms below the surface, and goes before RemoveTagZeroNodes"
+            f"'tags' must contain 0, the tag of atoms below the surface, got {sorted(set(tags.tolist()))}. "
+            "Apply this transform only to slabs, and before RemoveTagZeroNodes."
         )
     return data, tags
 
@@ -92,7 +92,7 @@ def graph_of(sample: Mapping[str, Any]) -> GraphData:
         If the sample does not have a graph of one structure.
     """
     if "graph" not in sample:
-        raise ValueError("there is no 'graph'; put PointCloudToGraphTransform before")
+        raise ValueError("'graph' is missing. Apply PointCloudToGraphTransform first.")
     return take_apart(sample["graph"])
 
 
@@ -160,7 +160,7 @@ def _rows(key: str, value: Any, num_rows: int) -> torch.Tensor:
     array = tensor(key, value)
     if array.ndim == 0 or len(array) != num_rows:
         raise ValueError(
-            f"{key!r} has shape {list(array.shape)} in the sample, but the graph has {num_rows} such rows"
+            f"{key!r} has shape {list(array.shape)} in the sample, expected {num_rows} rows as in the graph"
         )
     return array
 

@@ -76,8 +76,9 @@ def with_super_nodes(
             new = torch.stack([rows[node.members].mean(dim=0) for node in added])
         else:
             raise ValueError(
-                f"{key!r} is of dtype {rows.dtype}, of which a super node cannot have the mean; "
-                "leave it out of the graph and the sample"
+                f"{key!r} has dtype {rows.dtype}, expected floats, whose mean becomes the value of a "
+                "super node. "
+                "Remove it from the graph and the sample."
             )
         return torch.cat([rows, new])
 
@@ -89,8 +90,8 @@ def with_super_nodes(
     def edges(key: str, rows: torch.Tensor) -> torch.Tensor:
         if key not in values:
             raise ValueError(
-                f"edge key {key!r} has no meaning for the edges of a super node; known: {sorted(EDGE_KEYS)}; "
-                "leave it out of the graph"
+                f"edge key {key!r} is undefined for the edges of super nodes, expected only "
+                f"{sorted(EDGE_KEYS)}. Remove it from the graph."
             )
         return torch.cat([rows, values[key].to(rows)])
 

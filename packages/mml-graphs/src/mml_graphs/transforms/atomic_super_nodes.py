@@ -45,7 +45,7 @@ class AtomicSuperNodes:
 
     def __init__(self, atom_max_embedding: int) -> None:
         if type(atom_max_embedding) is not int or atom_max_embedding < 1:
-            raise ValueError(f"atom_max_embedding is {atom_max_embedding!r}, expected a positive integer")
+            raise ValueError(f"atom_max_embedding must be a positive integer, got {atom_max_embedding!r}")
         self.atom_max_embedding = atom_max_embedding
 
     def super_atom_embedding(self, atomic_number: int, graph_super_node: bool) -> int:
@@ -57,7 +57,7 @@ class AtomicSuperNodes:
         with naming(sample):
             data, tags = graph_with_tags(sample)
             if (tags == ATOMIC_SUPER_NODE).any():
-                raise ValueError("'tags' holds 4: there are atomic super nodes already")
+                raise ValueError("'tags' already contains 4, the tag of atomic super nodes")
             graph_super_node = bool((tags == GRAPH_SUPER_NODE).any())
             numbers = data.nodes["atomic_numbers"]
             atoms = tags < GRAPH_SUPER_NODE

@@ -36,7 +36,7 @@ def center_of_mass(pos: torch.Tensor, masses: torch.Tensor) -> torch.Tensor:
     """
     weights = masses.to(torch.float64)
     if not (weights.isfinite() & (weights >= 0)).all() or not weights.sum() > 0:
-        raise ValueError(f"masses {masses.tolist()} have no centre; expected finite ones, not negative")
+        raise ValueError(f"masses must be finite, not negative, and not all zero, got {masses.tolist()}")
     return weights @ pos.to(torch.float64) / weights.sum()
 
 
@@ -85,8 +85,8 @@ class COMShift:
             return torch.ones(num_atoms)
         if self.mass_key not in atoms:
             raise ValueError(
-                f"{self.mass_key!r} is missing beside {self.pos_key!r}; give it, or say mass_key=None to "
-                "weigh all atoms alike"
+                f"{self.mass_key!r} is missing beside {self.pos_key!r}. Add it, or pass mass_key=None to "
+                "weight all atoms equally."
             )
         value = atoms[self.mass_key]
         if self.mass_key == "atomic_numbers":

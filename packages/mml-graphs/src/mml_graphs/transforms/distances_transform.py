@@ -42,8 +42,8 @@ class DistancesTransform:
                 return {**sample, "graph": update_graph(sample["graph"], edges=lambda _: features)}
             if "src_nodes" not in sample or "dst_nodes" not in sample:
                 raise ValueError(
-                    "there is neither a 'graph' nor edges ('src_nodes', 'dst_nodes'); put "
-                    "PeriodicPropertiesTransform or PointCloudToGraphTransform before DistancesTransform"
+                    "edges are missing, expected a 'graph' or 'src_nodes' and 'dst_nodes'. Apply "
+                    "PeriodicPropertiesTransform or PointCloudToGraphTransform before DistancesTransform."
                 )
             return {**sample, **edge_features(sample, graph_parts(sample))}
 
@@ -63,7 +63,7 @@ def edge_features(sample: Mapping[str, Any], data: GraphData) -> dict[str, torch
     """
     pos = positions(data.nodes)
     if "atomic_numbers" not in data.nodes:
-        raise ValueError("the graph has no 'atomic_numbers', which reduced masses need")
+        raise ValueError("the graph has no 'atomic_numbers', which reduced masses require")
     lengths = edge_lengths(pos, data.src, data.dst, edge_offsets(data, pos.dtype))
     masses = reduced_masses(data.nodes["atomic_numbers"], tags_of(sample, data), data.src, data.dst)
     return {"r": lengths[:, None].clone(), "distances": lengths, "mu": masses.to(pos.dtype)}

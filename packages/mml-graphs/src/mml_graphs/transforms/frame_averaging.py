@@ -139,11 +139,11 @@ class FrameAveraging:
         return frames.tied[one : one + 1]
 
     def _report(self, sample: Mapping[str, Any]) -> None:
-        found = "principal moments of the positions coincide, so its frames depend on single atoms"
+        found = "principal moments of the positions are equal, so that the frames depend on single atoms"
         if self.on_degenerate == "raise":
-            raise ValueError(f"{found}; say on_degenerate='allow' to take them")
+            raise ValueError(f"{found}. Pass on_degenerate='allow' to accept them.")
         if self.on_degenerate == "warn":
-            about = "samples with coinciding principal moments"
+            about = "samples with equal principal moments"
             warn_counted(logger, about, f"{sample_name(sample)}: {found}")
 
     def __repr__(self) -> str:
@@ -170,5 +170,5 @@ def _structure(
 
 def _known(argument: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
-        raise ValueError(f"{argument} is {value!r}; known: {', '.join(map(repr, known))}")
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, known))}, got {value!r}")
     return value

@@ -54,13 +54,17 @@ class GraphReordering:
     ) -> None:
         if node_algo == "metis":
             raise ValueError(
-                "node_algo 'metis' is not offered: its partitions differ from run to run, and only DGL has "
-                "it; take 'rcmk'"
+                "node_algo 'metis' is not supported, because its partitions differ from run to run and only "
+                "DGL has it. Use 'rcmk'."
             )
         if node_algo not in NODE_ALGORITHMS:
-            raise ValueError(f"node_algo is {node_algo!r}; known: {', '.join(map(repr, NODE_ALGORITHMS))}")
+            raise ValueError(
+                f"node_algo must be one of {', '.join(map(repr, NODE_ALGORITHMS))}, got {node_algo!r}"
+            )
         if edge_algo not in EDGE_ALGORITHMS:
-            raise ValueError(f"edge_algo is {edge_algo!r}; known: {', '.join(map(repr, EDGE_ALGORITHMS))}")
+            raise ValueError(
+                f"edge_algo must be one of {', '.join(map(repr, EDGE_ALGORITHMS))}, got {edge_algo!r}"
+            )
         self.node_algo = node_algo
         self.edge_algo = edge_algo
         self.nodes_perm = _given("nodes_perm", nodes_perm, node_algo == "custom")
@@ -115,11 +119,11 @@ class GraphReordering:
 
 def _given(argument: str, order: Sequence[int] | None, wanted: bool) -> tuple[int, ...] | None:
     if wanted != (order is not None):
-        raise ValueError(f"{argument} goes with 'custom', and 'custom' with {argument}; give both or neither")
+        raise ValueError(f"{argument} and the algorithm 'custom' require each other. Pass both or neither.")
     return None if order is None else tuple(int(index) for index in order)
 
 
 def _permutation(argument: str, order: Sequence[int] | None, size: int) -> torch.Tensor:
     if order is None or sorted(order) != list(range(size)):
-        raise ValueError(f"{argument} is no permutation of the {size} rows of the graph")
+        raise ValueError(f"{argument} must be a permutation of the {size} rows of the graph")
     return torch.tensor(order, dtype=torch.int64)

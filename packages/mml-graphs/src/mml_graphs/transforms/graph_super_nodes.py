@@ -41,7 +41,7 @@ class GraphSuperNodes:
 
     def __init__(self, atom_max_embed_index: int) -> None:
         if type(atom_max_embed_index) is not int or atom_max_embed_index < 1:
-            raise ValueError(f"atom_max_embed_index is {atom_max_embed_index!r}, expected a positive integer")
+            raise ValueError(f"atom_max_embed_index must be a positive integer, got {atom_max_embed_index!r}")
         self.atom_max_embed_index = atom_max_embed_index
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class GraphSuperNodes:
             data, tags = graph_with_tags(sample)
             if (tags >= GRAPH_SUPER_NODE).any():
                 raise ValueError(
-                    "'tags' holds 3 or 4: there are super nodes already; GraphSuperNodes comes first"
+                    "'tags' already contains 3 or 4, the tags of super nodes. Apply GraphSuperNodes first."
                 )
             node = SuperNode(
                 GRAPH_SUPER_NODE,

@@ -67,7 +67,8 @@ class NoisyPositions:
                 true = positions(atoms)
                 if true.shape != pos.shape:
                     raise ValueError(
-                        f"'pos' has shape {list(true.shape)} in the sample and {list(pos.shape)} in its graph"
+                        f"'pos' has shape {list(true.shape)} in the sample, but {list(pos.shape)} in "
+                        "its graph"
                     )
                 return {"noisy_pos": (true + noise.to(true.device)).to(_dtype(atoms))}
 

@@ -44,7 +44,7 @@ class RemoveTagZeroNodes:
             data, tags = graph_with_tags(sample)
             stay = tags != 0
             if not stay.any():
-                raise ValueError("all atoms have tag 0, so none would stay")
+                raise ValueError("all atoms have tag 0, expected at least one other tag")
             index = torch.cumsum(stay, 0) - 1
             edges = stay[data.src] & stay[data.dst]
             rewiring = Rewiring(

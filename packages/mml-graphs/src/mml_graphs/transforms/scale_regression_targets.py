@@ -37,7 +37,7 @@ class ScaleRegressionTargets:
 
     def __init__(self, value: float | None = None, values: Mapping[str, float] | None = None) -> None:
         if value is None and not values:
-            raise ValueError("there is nothing to scale by; give value, or values for each target")
+            raise ValueError("value or values must be set, got neither")
         self.value = None if value is None else _factor("value", value)
         self.values = {key: _factor(f"values[{key!r}]", factor) for key, factor in (values or {}).items()}
 
@@ -48,7 +48,8 @@ class ScaleRegressionTargets:
             unknown = sorted(self.values.keys() - set(names))
             if unknown:
                 raise ValueError(
-                    f"values names {unknown[0]!r}, which is no regression target; they are: {list(names)}"
+                    f"values contains {unknown[0]!r}, which is not among the regression targets: "
+                    f"{list(names)}"
                 )
             targets = dict(sample.get("targets", {}))
             factors: dict[str, float] = {}
@@ -57,7 +58,7 @@ class ScaleRegressionTargets:
                 if factor is None:
                     continue
                 if name not in targets:
-                    raise ValueError(f"'targets' has no {name!r}, which 'target_types' names")
+                    raise ValueError(f"{name!r} of 'target_types' is missing in 'targets'")
                 targets[name] = _scaled(name, targets[name], factor)
                 factors[name] = factor
 
@@ -77,7 +78,7 @@ class ScaleRegressionTargets:
 
 def _factor(argument: str, value: float) -> float:
     if finite(argument, value) == 0:
-        raise ValueError(f"{argument} is 0, which would erase the labels; expected another factor")
+        raise ValueError(f"{argument} must not be 0, which would erase the labels")
     return float(value)
 
 
@@ -85,8 +86,8 @@ def _regression_targets(sample: Mapping[str, Any]) -> list[str]:
     types = sample.get("target_types")
     if not isinstance(types, Mapping) or "regression" not in types:
         raise ValueError(
-            f"'target_types' is {types!r} and does not say which targets are for regression; give "
-            "{'regression': [names]}"
+            f"'target_types' must contain the regression targets, as in {{'regression': ['energy']}}, "
+            f"got {types!r}"
         )
     return list(types["regression"])
 

@@ -66,15 +66,17 @@ def _parameters(sample: Mapping[str, Any]) -> tuple[str, NDArray[np.float64]]:
         value = sample[key]
         if isinstance(value, Mapping):
             if "lattice_params" not in value:
-                raise ValueError(f"{key!r} is a dict without 'lattice_params'; known: {sorted(value)}")
+                raise ValueError(f"{key!r} is a dict without 'lattice_params', only {sorted(value)}")
             value = value["lattice_params"]
         array = floats(key, value).detach().cpu().numpy().astype(np.float64)
         if array.shape not in ((6,), (1, 6)):
             raise ValueError(f"{key!r} has shape {list(array.shape)}, expected [6]")
         if not np.isfinite(array).all():
-            raise ValueError(f"{key!r} holds values that are not finite: {array.tolist()}")
+            raise ValueError(f"{key!r} contains values that are not finite: {array.tolist()}")
         return key, array.reshape(6)
-    raise ValueError("there is neither 'lattice_features' nor 'lattice_params' to make a 'cell' of")
+    raise ValueError(
+        "'lattice_features' and 'lattice_params' are missing, expected one of them to compute 'cell'"
+    )
 
 
 def _check_same(key: str, parameters: NDArray[np.float64], cell: NDArray[np.floating[Any]]) -> None:
@@ -85,6 +87,6 @@ def _check_same(key: str, parameters: NDArray[np.float64], cell: NDArray[np.floa
     if not (same and np.allclose(cosines, np.cos(parameters[3:]), rtol=0, atol=SAME_COSINE)):
         found = [*lengths.tolist(), *np.arccos(np.clip(cosines, -1, 1)).tolist()]
         raise ValueError(
-            f"'cell' has the lattice parameters {[round(value, 4) for value in found]}, but {key!r} says "
-            f"{[round(value, 4) for value in parameters.tolist()]}; leave out one of the two"
+            f"'cell' has the lattice parameters {[round(value, 4) for value in found]}, but {key!r} is "
+            f"{[round(value, 4) for value in parameters.tolist()]}. Remove one of the two."
         )
