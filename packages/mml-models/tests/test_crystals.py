@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given
@@ -59,3 +62,27 @@ def test_a_batch_has_what_the_sample_contract_names():
     torch.testing.assert_close(
         torch.einsum("ei,eij->ej", graph.images, graph.cell[graph.batch[graph.edge_index[0]]]), graph.offsets
     )
+
+
+SCRIPT = """
+import sys
+import torch
+import mml_models
+heavy = {"ase", "dgl", "matplotlib", "pymatgen", "pytorch_lightning", "torch_geometric", "wandb"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+mml_models.EGNN()
+mml_models.SchNet()
+assert "torch_geometric" not in sys.modules
+import warnings
+warnings.simplefilter("error", FutureWarning)
+warnings.simplefilter("error", DeprecationWarning)
+from mml_models.testing import crystal_batch, random_crystal
+crystal_batch([random_crystal(0)], 3.0)
+assert "torch_geometric" in sys.modules
+"""
+
+
+def test_torch_geometric_is_imported_quietly_on_first_use():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""

@@ -125,10 +125,10 @@ def test_every_parameter_is_trained_by_the_energy():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_radial": 0}, "num_radial is 0: give at least 1"),
-        ({"num_spherical": 1}, "num_spherical is 1: give at least 2"),
-        ({"envelope_exponent": 0}, "envelope_exponent is 0"),
-        ({"elements": [95]}, r"elements holds \[95\], outside 1..94"),
+        ({"num_radial": 0}, "num_radial must be at least 1, got 0"),
+        ({"num_spherical": 1}, "num_spherical must be at least 2, got 1"),
+        ({"envelope_exponent": 0}, "envelope_exponent must be at least 1, got 0"),
+        ({"elements": [95]}, r"elements must be from 1 to num_atom_embedding=94, got \[95\]"),
     ],
 )
 def test_refuses_options_that_cannot_be(options, message):

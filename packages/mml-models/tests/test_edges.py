@@ -109,7 +109,7 @@ def test_gaussians_are_those_of_the_formula_to_double_precision():
 
 
 def test_one_gaussian_is_refused():
-    with pytest.raises(ValueError, match="num_gaussians is 1: give at least 2"):
+    with pytest.raises(ValueError, match="num_gaussians must be at least 2, got 1"):
         GaussianBasis(1, 4.0)
 
 

@@ -100,9 +100,9 @@ def test_messages_end_with_the_envelope():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"activation": "ReLU"}, "activation is 'ReLU'"),
-        ({"neighbor_norm": 0.0}, "neighbor_norm is 0.0: give a number above 0"),
-        ({"num_gaussians": 1}, "num_gaussians is 1"),
+        ({"activation": "ReLU"}, "activation must be one of .* got 'ReLU'"),
+        ({"neighbor_norm": 0.0}, "neighbor_norm must be above 0, got 0.0"),
+        ({"num_gaussians": 1}, "num_gaussians must be at least 2, got 1"),
     ],
 )
 def test_refuses_options_that_cannot_be(options, message):

@@ -24,7 +24,7 @@ def test_every_element_up_to_the_largest_has_a_vector_of_its_own():
 @pytest.mark.parametrize("number", [-3, 0, 101])
 def test_refuses_numbers_outside_the_table(number):
     found = graph(1, 2, number, structure=[0, 0, 1])
-    with pytest.raises(ValueError, match=f"Element {number} in sample b is outside .* 1..100: correct"):
+    with pytest.raises(ValueError, match=f"Element {number} of sample 'b' is outside .* from 1 to 100"):
         ElementEmbedding(4, 100).check(found, {"sample_id": ["a", "b"]})
 
 
@@ -33,17 +33,19 @@ def test_refuses_elements_that_are_not_listed():
     embedding.check(graph(13, 79), {})
     with pytest.raises(
         ValueError,
-        match=r"Element 29 in structure 0 of the batch is not one of .* elements \[13, 79\]: add it",
+        match=r"Element 29 of sample 0 of the batch is not one of .* elements \[13, 79\]\. Add it",
     ):
         embedding.check(graph(13, 29), {})
-    with pytest.raises(ValueError, match="Element 101 in structure 0 of the batch is outside"):
+    with pytest.raises(ValueError, match="Element 101 of sample 0 of the batch is outside"):
         embedding.check(graph(101), {})
 
 
 def test_refuses_a_list_that_cannot_be():
-    with pytest.raises(ValueError, match=r"elements holds \[0, 120\], outside 1..100"):
+    with pytest.raises(
+        ValueError, match=r"elements must be from 1 to num_atom_embedding=100, got \[0, 120\]\. Remove"
+    ):
         ElementEmbedding(4, 100, [0, 13, 120])
-    with pytest.raises(ValueError, match=r"elements holds \['Li'\]: give atomic numbers"):
+    with pytest.raises(ValueError, match=r"elements must be atomic numbers, .* got \['Li'\]"):
         ElementEmbedding(4, 100, ["Li", 13])
     with pytest.raises(ValueError, match="elements is empty"):
         ElementEmbedding(4, 100, [])

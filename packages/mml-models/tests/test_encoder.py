@@ -38,7 +38,7 @@ def test_positions_of_any_precision_give_embeddings_of_the_parameters_precision(
 
 def test_refuses_a_graph_that_ends_before_the_cutoff():
     with pytest.raises(
-        ValueError, match=r"edges up to 3.5 angstrom, but the encoder's cutoff is 4, .* lower"
+        ValueError, match=r"edges up to 3.5 angstrom, but the encoder's cutoff is 4 angstrom, .* Lower"
     ):
         small()(batch(3.5))
 
@@ -54,22 +54,22 @@ def test_takes_a_graph_with_a_larger_radius_or_the_same_in_single_precision():
 
 def test_names_the_sample_with_an_unknown_element():
     found = {**batch(), "sample_id": ["emt/000007", "emt/000008"]}
-    with pytest.raises(ValueError, match=r"Element 13 in sample emt/00000[78] is not one of"):
+    with pytest.raises(ValueError, match=r"Element 13 of sample 'emt/00000[78]' is not one of"):
         small(elements=[29, 79])(found)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reduction": "max"}, "reduction is 'max': give 'sum' or 'mean'"),
-        ({"cutoff": 0.0}, "cutoff is 0.0: give a length in angstrom above 0"),
-        ({"cutoff": float("nan")}, "cutoff is nan"),
-        ({"cutoff": float("inf")}, "cutoff is inf"),
-        ({"hidden_dim": 7.5}, "hidden_dim is 7.5: give a whole number"),
-        ({"hidden_dim": 0}, "hidden_dim is 0: give at least 1"),
-        ({"output_dim": -1}, "output_dim is -1: give at least 1"),
-        ({"num_conv": 0}, "num_conv is 0: give at least 1"),
-        ({"num_atom_embedding": 0}, "num_atom_embedding is 0: give at least 1"),
+        ({"reduction": "max"}, "reduction must be 'sum' or 'mean', got 'max'"),
+        ({"cutoff": 0.0}, "cutoff must be a positive length in angstrom, got 0.0"),
+        ({"cutoff": float("nan")}, "cutoff must be a positive length in angstrom, got nan"),
+        ({"cutoff": float("inf")}, "cutoff must be a positive length in angstrom, got inf"),
+        ({"hidden_dim": 7.5}, "hidden_dim must be an integer, got 7.5"),
+        ({"hidden_dim": 0}, "hidden_dim must be at least 1, got 0"),
+        ({"output_dim": -1}, "output_dim must be at least 1, got -1"),
+        ({"num_conv": 0}, "num_conv must be at least 1, got 0"),
+        ({"num_atom_embedding": 0}, "num_atom_embedding must be at least 1, got 0"),
     ],
 )
 def test_refuses_options_that_cannot_be(options, message):

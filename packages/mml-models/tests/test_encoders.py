@@ -137,10 +137,13 @@ def no_edge_index(graph):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (atom_outside, r"Element 101 in sample b is outside the encoder's 1..100: correct"),
-        (edge_outside, r"Edge \d+ in sample b joins atoms 4 and 5, but the graph has 5 atoms"),
-        (no_offsets, r"periodic \(it has a cell\) but has no 'offsets', so that distances"),
-        (no_edge_index, r"has no 'edge_index': add PeriodicPropertiesTransform before"),
+        (atom_outside, r"Element 101 of sample 'b' is outside the encoder's range from 1 to 100\. Fix"),
+        (
+            edge_outside,
+            r"Edge \d+ of sample 'b' joins atoms 4 and 5, but the atoms .* from 0 to 4",
+        ),
+        (no_offsets, r"periodic \(it has a cell\) but has no 'offsets', so distances"),
+        (no_edge_index, r"has no 'edge_index'\. Add PeriodicPropertiesTransform before"),
     ],
 )
 @every_encoder
@@ -153,7 +156,9 @@ def test_refuses_a_graph_that_it_would_compute_nonsense_on(encoder, fault, messa
 
 @every_encoder
 def test_refuses_a_graph_of_another_library(encoder):
-    with pytest.raises(TypeError, match=r"The graph is a builtins.dict, of neither PyG nor DGL: add Point"):
+    with pytest.raises(
+        TypeError, match=r"The graph must be a PyG or DGL graph, got a builtins.dict\. Add Point"
+    ):
         small(encoder)({"graph": {"nodes": [1, 2]}})
 
 
@@ -162,9 +167,7 @@ def test_refuses_elements_that_were_not_named(encoder):
     batch = crystal_batch(
         [random_crystal(0, 2, elements=(13,)), random_crystal(1, 3, elements=(79,))], CUTOFF
     )
-    with pytest.raises(
-        ValueError, match=r"Element 79 in structure 1 of the batch is not one of .* \[13, 29\]"
-    ):
+    with pytest.raises(ValueError, match=r"Element 79 of sample 1 of the batch is not one of .* \[13, 29\]"):
         small(encoder, elements=[13, 29])(batch)
 
 
@@ -172,7 +175,7 @@ def test_refuses_elements_that_were_not_named(encoder):
 @pytest.mark.parametrize("value", [0, -3])
 @every_encoder
 def test_refuses_sizes_that_cannot_be(encoder, name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value}: give at least 1"):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got {value}"):
         small(encoder, **{name: value})
 
 

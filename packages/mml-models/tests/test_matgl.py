@@ -22,7 +22,7 @@ OPTIONS = {M3GNet: {**SMALL, **ANGLES}, CHGNet: {**SMALL, **ANGLES}, QET: SMALL}
 FAILS = {
     M3GNet: {},
     CHGNet: {"cutoff": "Forces jump"},
-    QET: {"given_edges": "atoms that are no center of one, and isolated atoms"},
+    QET: {"given_edges": "atoms without outgoing edges, and isolated atoms"},
 }
 EACH = pytest.mark.parametrize("kind", OPTIONS)
 FEATURES = {
@@ -113,11 +113,11 @@ def test_loads_what_matgl_saved(tmp_path, kind, potential):
     for encoder in (loaded, weighted, kind.from_model(source.model)):
         assert torch.equal(encoder(batch).point_embedding, expected)
     other = CHGNet if kind is M3GNet else M3GNet
-    with pytest.raises(TypeError, match=f"{other.__name__} is made of a {other.__name__} of matgl, not of a"):
+    with pytest.raises(TypeError, match=f"{other.__name__} wraps a {other.__name__} of matgl, got a"):
         other.from_model(source.model)
     if not potential:
         with pytest.raises(
-            ValueError, match=f"saved holds a {kind.__name__} of matgl, not a {other.__name__}"
+            ValueError, match=f"saved must contain a {other.__name__} of matgl, got a {kind.__name__}"
         ):
             other.from_file(tmp_path / "saved")
 
@@ -135,9 +135,7 @@ def test_charges_of_qet_equilibrate_in_each_structure_alone():
 
 def test_a_folder_that_matgl_did_not_write_is_refused(tmp_path):
     (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(
-        ValueError, match=r"has no model\.pt, state\.pt: give a folder that matgl's save\(\) wrote"
-    ):
+    with pytest.raises(ValueError, match=r"has no model\.pt, state\.pt\. Pass a folder"):
         M3GNet.from_file(tmp_path)
 
 
@@ -145,9 +143,9 @@ def test_a_folder_that_matgl_did_not_write_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_conv": 0}, "num_conv is 0"),
+        ({"num_conv": 0}, "num_conv must be at least 1, got 0"),
         ({"elements": []}, "elements is empty"),
-        ({"reduction": "max"}, "reduction is 'max': give 'sum' or 'mean'"),
+        ({"reduction": "max"}, "reduction must be 'sum' or 'mean', got 'max'"),
     ],
 )
 def test_refuses_options_that_cannot_be(kind, options, message):

@@ -71,11 +71,11 @@ def test_what_set2set_reads_does_not_grow_and_is_not_the_mean():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reduction": "max"}, "reduction is 'max': give 'sum', 'mean' or 'set2set'"),
-        ({"neighbor_norm": -1.0}, "neighbor_norm is -1.0: give a number above 0"),
-        ({"cutoff": 0.0}, "cutoff is 0.0: give a length"),
-        ({"num_gaussians": 1}, "num_gaussians is 1: give at least 2"),
-        ({"num_conv": 0}, "num_conv is 0: give at least 1"),
+        ({"reduction": "max"}, "reduction must be 'sum', 'mean' or 'set2set', got 'max'"),
+        ({"neighbor_norm": -1.0}, "neighbor_norm must be above 0, got -1.0"),
+        ({"cutoff": 0.0}, "cutoff must be a positive length in angstrom, got 0.0"),
+        ({"num_gaussians": 1}, "num_gaussians must be at least 2, got 1"),
+        ({"num_conv": 0}, "num_conv must be at least 1, got 0"),
     ],
 )
 def test_refuses_options_that_cannot_be(options, message):

@@ -104,7 +104,7 @@ def test_loads_a_state_dict_or_a_model(tmp_path, kind):
     for encoder in (loaded, kind.from_model(source.model)):
         assert torch.equal(encoder(batch).point_embedding, expected)
     other = Allegro if kind is NequIP else NequIP
-    with pytest.raises(TypeError, match=f"{other.__name__} is made of a model with a {other.readout}"):
+    with pytest.raises(TypeError, match=f"{other.__name__} wraps a model with a {other.readout}"):
         other.from_model(source.model)
 
 
@@ -112,9 +112,9 @@ def test_loads_a_state_dict_or_a_model(tmp_path, kind):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_conv": 0}, "num_conv is 0"),
+        ({"num_conv": 0}, "num_conv must be at least 1, got 0"),
         ({"elements": []}, "elements is empty"),
-        ({"reduction": "max"}, "reduction is 'max': give 'sum' or 'mean'"),
+        ({"reduction": "max"}, "reduction must be 'sum' or 'mean', got 'max'"),
     ],
 )
 def test_refuses_options_that_cannot_be(kind, options, message):

@@ -49,7 +49,10 @@ def test_it_tells_apart_what_distances_of_one_layer_cannot():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"num_radial": 0}, "num_radial is 0: give at least 1"), ({"num_conv": 0}, "num_conv is 0")],
+    [
+        ({"num_radial": 0}, "num_radial must be at least 1, got 0"),
+        ({"num_conv": 0}, "num_conv must be at least 1, got 0"),
+    ],
 )
 def test_refuses_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):

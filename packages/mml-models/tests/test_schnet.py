@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 from mml_models import SchNet
-from mml_models._pyg import _quiet
 from mml_models.testing import crystal_batch, random_crystal
+from mml_samples import optional_module
 from torch import nn
 
 CUTOFF = 4.0
@@ -43,9 +43,8 @@ def test_it_is_pygs_schnet_on_the_edges_of_the_batch():
         vectors = pos[graph.edge_index[1]] + graph.offsets - pos[graph.edge_index[0]]
         return graph.edge_index.flip(0), vectors.norm(dim=1)
 
-    with _quiet():
-        from torch_geometric.nn.models.schnet import SchNet as Peer
-    peer = Peer(12, 12, 3, 8, CUTOFF, interaction_graph=edges)
+    pyg = optional_module("torch_geometric.nn.models.schnet", "torch-geometric", "the comparison")
+    peer = pyg.SchNet(12, 12, 3, 8, CUTOFF, interaction_graph=edges)
     peer.lin1, peer.lin2 = nn.Linear(12, 12), nn.Linear(12, 6)
     peer.embedding = nn.Embedding(101, 12)
     peer = peer.double()
@@ -66,14 +65,17 @@ def test_it_keeps_no_state_between_calls():
 
 def test_it_embeds_elements_up_to_num_atom_embedding():
     crystal = random_crystal(0, elements=(100, 103))
-    with pytest.raises(ValueError, match=r"Element 103 .* outside the encoder's 1..100"):
+    with pytest.raises(ValueError, match=r"Element 103 .* outside the encoder's range from 1 to 100"):
         small()(crystal_batch([crystal], CUTOFF))
     small(num_atom_embedding=103)(crystal_batch([crystal], CUTOFF))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"num_gaussians": 1}, "num_gaussians is 1: give at least 2"), ({"num_conv": 0}, "num_conv is 0")],
+    [
+        ({"num_gaussians": 1}, "num_gaussians must be at least 2, got 1"),
+        ({"num_conv": 0}, "num_conv must be at least 1, got 0"),
+    ],
 )
 def test_refuses_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mml_models.set2set import Set2Set
+from mml_samples import optional_module
 
 DIM = 4
 
@@ -39,11 +40,8 @@ def test_it_is_the_formula_set_by_set(seed, sizes, num_steps):
 
 
 def test_with_weights_of_one_and_no_floor_it_is_pygs():
-    from mml_models._pyg import _quiet
-
-    with _quiet():
-        from torch_geometric.nn.aggr import Set2Set as Peer
-    read, peer = reader(), Peer(DIM, 3).double()
+    pyg = optional_module("torch_geometric.nn.aggr", "torch-geometric", "the comparison")
+    read, peer = reader(), pyg.Set2Set(DIM, 3).double()
     peer.lstm.load_state_dict({f"{name}_l0": value for name, value in read.ask.state_dict().items()})
     members, owner, weights = sets(1, [3, 1, 4])
     order = owner.argsort(stable=True)

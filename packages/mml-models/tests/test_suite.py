@@ -452,7 +452,7 @@ def test_leaves_the_encoder_alone():
 
 
 def test_refuses_unknown_names_missing_cutoffs_and_crystals_without_edges():
-    with pytest.raises(ValueError, match=r"skip holds \['mirror'\]: the checks are output,"):
+    with pytest.raises(ValueError, match=r"skip has unknown checks \['mirror'\], known are output,"):
         check_encoder(Right(), skip=["mirror"])
     encoder = Right()
     with pytest.raises(ValueError, match=r"no edges within 0.5 angstrom"):

@@ -142,10 +142,10 @@ def test_every_parameter_is_trained_by_the_energy():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"group": "E(3)"}, r"group is 'E\(3\)': give 'O\(3\)' or 'SO\(3\)'"),
-        ({"num_conv": 0}, "num_conv is 0: give at least 1"),
-        ({"num_gaussians": 1}, "num_gaussians is 1: give at least 2"),
-        ({"hidden_dim": 0}, "hidden_dim is 0: give at least 1"),
+        ({"group": "E(3)"}, r"group must be 'O\(3\)' or 'SO\(3\)', got 'E\(3\)'"),
+        ({"num_conv": 0}, "num_conv must be at least 1, got 0"),
+        ({"num_gaussians": 1}, "num_gaussians must be at least 2, got 1"),
+        ({"hidden_dim": 0}, "hidden_dim must be at least 1, got 0"),
     ],
 )
 def test_refuses_options_that_cannot_be(options, message):

@@ -105,9 +105,9 @@ def test_every_parameter_is_trained_by_the_energy(num_conv):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_dim": 9}, "hidden_dim is 9: give a multiple of num_heads, which is 2"),
-        ({"lmax": 3}, "lmax is 3: give 1 or 2"),
-        ({"num_radial": 0}, "num_radial is 0: give at least 1"),
+        ({"hidden_dim": 9}, "hidden_dim must be a multiple of num_heads=2, got 9"),
+        ({"lmax": 3}, "lmax must be 1 or 2, got 3"),
+        ({"num_radial": 0}, "num_radial must be at least 1, got 0"),
         ({"elements": []}, "elements is empty"),
     ],
 )

@@ -31,7 +31,7 @@ def test_loads_a_state_dict_or_the_part_of_one(tmp_path, whole):
 
 def test_never_runs_what_is_pickled(tmp_path):
     torch.save(model(), tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"model\.pt does not hold weights alone but pickled objects"):
+    with pytest.raises(ValueError, match=r"model\.pt is damaged, or contains pickled objects"):
         load_weights(model(), tmp_path / "model.pt")
 
 
@@ -40,7 +40,7 @@ def test_names_all_that_does_not_fit(tmp_path):
     state["2.bias"] = state.pop("1.bias")
     state["0.weight"] = torch.zeros(3, 4)
     torch.save(state, tmp_path / "w.pt")
-    message = r"1\.bias is missing, 2\.bias is left over, 0\.weight has shape \[3, 4\], not \[3, 2\]"
+    message = r"1\.bias is missing, 2\.bias is unexpected, 0\.weight has shape \[3, 4\], expected \[3, 2\]"
     with pytest.raises(ValueError, match=message):
         load_weights(model(), tmp_path / "w.pt")
 
@@ -48,7 +48,7 @@ def test_names_all_that_does_not_fit(tmp_path):
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"state_dict": {"a": torch.zeros(1)}}, torch.zeros(2)])
 def test_refuses_what_is_no_state_dict(tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
-    with pytest.raises(ValueError, match="that is not a state_dict, names with tensors"):
+    with pytest.raises(ValueError, match="must contain a state_dict, a dict of name to tensor"):
         load_weights(model(), tmp_path / "w.pt")
 
 

@@ -35,7 +35,7 @@ def test_graph_instead_of_batch_raises():
     "attributes",
     [
         {"natoms": torch.tensor([3, 2]), "batch": torch.tensor([0, 0, 0, 1, 1])},
-        {"natoms": torch.tensor([[3], [2]])},
+        {"natoms": torch.tensor([[3], [2]]), "batch": torch.tensor([0, 0, 0, 1, 1])},
         {"ptr": torch.tensor([0, 3, 5])},
         {"batch": torch.tensor([0, 0, 0, 1, 1])},
     ],

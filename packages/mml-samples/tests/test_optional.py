@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import pytest
 from mml_samples import optional_module
@@ -14,3 +15,16 @@ def test_missing_module_names_install_command():
     )
     with pytest.raises(ImportError, match=message):
         optional_module("no_such_library", "mml-graphs[none]", "the backend")
+
+
+def test_only_the_deprecation_of_torch_jit_is_ignored(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "module_that_warns.py").write_text(
+        "import warnings\n"
+        "warnings.warn('`torch.jit.script` is deprecated.', FutureWarning)\n"
+        "warnings.warn('anything else', FutureWarning)\n"
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        optional_module("module_that_warns", "none", "this test")
+    assert [str(warning.message) for warning in caught] == ["anything else"]

@@ -56,7 +56,9 @@ def activation_class(name: str) -> type[nn.Module]:
         If the name is unknown.
     """
     if name not in _ACTIVATIONS:
-        raise ValueError(f"activation is {name!r}: give one of {', '.join(_ACTIVATIONS)}, which are smooth.")
+        raise ValueError(
+            f"activation must be one of {', '.join(_ACTIVATIONS)} (which are smooth), got {name!r}"
+        )
     return _ACTIVATIONS[name]
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from mml_samples import Batch, Graph, atom_counts, graph_of, sample_name, structure_index
 from torch import Tensor
 
-from mml_models.dgl_graph import is_dgl, read_dgl
-
-_MAKE_GRAPHS = "add PointCloudToGraphTransform to the transforms of the data set"
-_WITH_EDGES = "add PeriodicPropertiesTransform before PointCloudToGraphTransform"
+_MAKE_GRAPHS = "Add PointCloudToGraphTransform to the transforms of the data set."
+_WITH_EDGES = "Add PeriodicPropertiesTransform before PointCloudToGraphTransform."
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class AtomGraph:
     num_structures: int
 
 
-def read_graph(batch: Mapping[str, Any]) -> AtomGraph:
+def read_graph(batch: Batch) -> AtomGraph:
     """Read the arrays that encoders need from ``batch["graph"]`` and validate them.
 
     Parameters
@@ -67,43 +64,31 @@ def read_graph(batch: Mapping[str, Any]) -> AtomGraph:
     TypeError
         If the batch is not a mapping, or the graph is not a PyG or DGL graph.
     """
-    if not isinstance(batch, Mapping):
-        raise TypeError(
-            f"The batch is a {type(batch).__name__}: give a dict that holds the graph as 'graph'."
-        )
-    graph = batch.get("graph")
-    if graph is None:
-        raise ValueError(f"The batch has no 'graph', only {sorted(batch)}: {_MAKE_GRAPHS}.")
-    kind = f"{type(graph).__module__.split('.')[0]}.{type(graph).__name__}"
-    if is_dgl(graph):
-        graph = read_dgl(graph)
-    elif not any(hasattr(graph, name) for name in ("atomic_numbers", "pos", "edge_index")):
-        raise TypeError(f"The graph is a {kind}, of neither PyG nor DGL: {_MAKE_GRAPHS}.")
+    graph = graph_of(batch)
+    kind = f"{type(batch['graph']).__module__.split('.')[0]}.{type(batch['graph']).__name__}"
+    if not any(hasattr(graph, name) for name in ("atomic_numbers", "pos", "edge_index")):
+        raise TypeError(f"The graph must be a PyG or DGL graph, got a {kind}. {_MAKE_GRAPHS}")
     for name in ("atomic_numbers", "pos"):
         if getattr(graph, name, None) is None:
-            raise ValueError(f"The graph of type {kind} has no '{name}': {_MAKE_GRAPHS}.")
+            raise ValueError(f"The graph of type {kind} has no '{name}'. {_MAKE_GRAPHS}")
+    atomic_numbers, pos = graph.atomic_numbers, graph.pos
     edge_index, offsets = getattr(graph, "edge_index", None), getattr(graph, "offsets", None)
     if edge_index is None:
-        raise ValueError(f"The graph has no 'edge_index': {_WITH_EDGES}.")
-    _check_shapes(graph.atomic_numbers, graph.pos, edge_index, offsets)
+        raise ValueError(f"The graph has no 'edge_index'. {_WITH_EDGES}")
+    _check_shapes(atomic_numbers, pos, edge_index, offsets)
     if offsets is None and _is_periodic(graph):
         raise ValueError(
-            "The graph is periodic (it has a cell) but has no 'offsets', so that distances across the cell's "
-            f"faces would be wrong: {_WITH_EDGES}."
+            "The graph is periodic (it has a cell) but has no 'offsets', so distances across the faces of "
+            f"the cell would be wrong. {_WITH_EDGES}"
         )
-    structure, num_structures = _structures(batch, graph, graph.atomic_numbers)
+    counts = atom_counts(graph)
+    empty = (counts == 0).nonzero()
+    if empty.numel() or not counts.numel():
+        name = sample_name(batch, int(empty[0])) if empty.numel() else "The batch"
+        raise ValueError(f"{name} has no atoms. Remove empty structures from the data set.")
+    structure = structure_index(graph)
     _check_edges(edge_index, structure, batch)
-    return AtomGraph(graph.atomic_numbers, graph.pos, edge_index, offsets, structure, num_structures)
-
-
-def sample_name(batch: Mapping[str, Any], structure: int) -> str:
-    """Return the name of a structure for an error message: its `sample_id`, or its index in the batch."""
-    names = batch.get("sample_id")
-    if isinstance(names, str):
-        return f"sample {names}"
-    if names is not None and structure < len(names):
-        return f"sample {names[structure]}"
-    return f"structure {structure} of the batch"
+    return AtomGraph(atomic_numbers, pos, edge_index, offsets, structure, int(counts.numel()))
 
 
 def _check_shapes(atomic_numbers: Tensor, pos: Tensor, edge_index: Tensor, offsets: Tensor | None) -> None:
@@ -114,20 +99,20 @@ def _check_shapes(atomic_numbers: Tensor, pos: Tensor, edge_index: Tensor, offse
     for name, (tensor, shape) in expected.items():
         if tensor.shape != shape:
             raise ValueError(
-                f"The graph's '{name}' has shape {[*tensor.shape]}, not {[*shape]}, with {num_atoms} atoms "
-                f"and {num_edges} edges: {_MAKE_GRAPHS}."
+                f"The graph's '{name}' has shape {[*tensor.shape]}, expected {[*shape]} for {num_atoms} "
+                f"atoms and {num_edges} edges. {_MAKE_GRAPHS}"
             )
     if edge_index.dtype != torch.int64:
-        raise ValueError(f"The graph's 'edge_index' holds {edge_index.dtype}, not torch.int64: convert it.")
+        raise ValueError(f"The graph's 'edge_index' must have dtype torch.int64, got {edge_index.dtype}")
     if not pos.is_floating_point():
-        raise ValueError(f"The graph's 'pos' holds {pos.dtype}, not floats: convert it.")
+        raise ValueError(f"The graph's 'pos' must have a floating-point dtype, got {pos.dtype}")
     if atomic_numbers.is_floating_point():
         raise ValueError(
-            f"The graph's 'atomic_numbers' hold {atomic_numbers.dtype}, not integers: convert them."
+            f"The graph's 'atomic_numbers' must have an integer dtype, got {atomic_numbers.dtype}"
         )
 
 
-def _check_edges(edge_index: Tensor, structure: Tensor, batch: Mapping[str, Any]) -> None:
+def _check_edges(edge_index: Tensor, structure: Tensor, batch: Batch) -> None:
     if not edge_index.shape[1]:
         return
     num_atoms = structure.shape[0]
@@ -136,38 +121,22 @@ def _check_edges(edge_index: Tensor, structure: Tensor, batch: Mapping[str, Any]
         edge = int(outside.nonzero()[0])
         ends = edge_index[:, edge].tolist()
         inside = [end for end in ends if 0 <= end < num_atoms]
-        where = f" in {sample_name(batch, int(structure[inside[0]]))}" if inside else ""
+        where = f" of {sample_name(batch, int(structure[inside[0]]))}" if inside else ""
         raise ValueError(
-            f"Edge {edge}{where} joins atoms {ends[0]} and {ends[1]}, but the graph has {num_atoms} atoms, "
-            f"0 to {num_atoms - 1}: build the edges again."
+            f"Edge {edge}{where} joins atoms {ends[0]} and {ends[1]}, but the atoms of the graph are "
+            f"numbered from 0 to {num_atoms - 1}. Rebuild the edges."
         )
     owners = structure[edge_index]
     if not torch.equal(owners[0], owners[1]):
         edge = int((owners[0] != owners[1]).nonzero()[0])
         first, second = (sample_name(batch, int(owner)) for owner in owners[:, edge])
         raise ValueError(
-            f"Edge {edge} joins {first} and {second}: build the edges of each structure by itself."
+            f"Edge {edge} joins {first} and {second}. Build the edges of each structure separately."
         )
 
 
-def _is_periodic(graph: Any) -> bool:
+def _is_periodic(graph: Graph) -> bool:
     pbc = getattr(graph, "pbc", None)
     if pbc is not None:
         return bool(torch.as_tensor(pbc).any())
     return getattr(graph, "cell", None) is not None
-
-
-def _structures(batch: Mapping[str, Any], graph: Any, atomic_numbers: Tensor) -> tuple[Tensor, int]:
-    structure, ptr = getattr(graph, "batch", None), getattr(graph, "ptr", None)
-    if structure is None:
-        structure = torch.zeros_like(atomic_numbers, dtype=torch.int64)
-        counts = torch.tensor([atomic_numbers.shape[0]])
-    elif ptr is not None:
-        counts = ptr.diff()
-    else:
-        counts = torch.bincount(structure)
-    empty = (counts == 0).nonzero()
-    if empty.numel() or not counts.numel():
-        where = sample_name(batch, int(empty[0])) if empty.numel() else "the batch"
-        raise ValueError(f"There are no atoms in {where}: remove empty structures from the data set.")
-    return structure, int(counts.numel())

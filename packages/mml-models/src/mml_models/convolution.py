@@ -24,10 +24,10 @@ def convolve_plain(
 
     This implementation keeps arrays of shape [E, C, F] for the backward pass.
     """
-    messages = values.index_select(0, edges.neighbour).split(parts, dim=1)
+    messages = values.index_select(0, edges.neighbor).split(parts, dim=1)
     weights = pairs.spread(filters).split(1, dim=1)
     products = torch.cat([part * weight for part, weight in zip(messages, weights, strict=True)], dim=1)
-    return products.new_zeros(values.shape).index_add(0, edges.centre, products)
+    return products.new_zeros(values.shape).index_add(0, edges.center, products)
 
 
 @traced_as(convolve_plain)
@@ -62,7 +62,7 @@ def convolve(
     """
     dtype = torch.promote_types(values.dtype, filters.dtype)  # dtypes differ under autocast
     result: Tensor = _Convolution.apply(
-        values.to(dtype), filters.to(dtype), edges.centre, edges.neighbour, pairs, parts
+        values.to(dtype), filters.to(dtype), edges.center, edges.neighbor, pairs, parts
     )
     return result
 
@@ -73,30 +73,30 @@ class _Convolution(Function):
         ctx: Any,
         values: Tensor,
         filters: Tensor,
-        centre: Tensor,
-        neighbour: Tensor,
+        center: Tensor,
+        neighbor: Tensor,
         pairs: Pairs,
         parts: tuple[int, ...],
     ) -> Tensor:
-        ctx.save_for_backward(values, filters, centre, neighbour)
+        ctx.save_for_backward(values, filters, center, neighbor)
         ctx.pairs, ctx.parts = pairs, parts
         result = torch.zeros_like(values)
-        for rows in _chunks(centre, values):
-            messages = values.index_select(0, neighbour[rows])
+        for rows in _chunks(center, values):
+            messages = values.index_select(0, neighbor[rows])
             of_edge = None if pairs.of_edge is None else pairs.of_edge[rows]
             _weigh(messages, filters[rows] if of_edge is None else filters.index_select(0, of_edge), parts)
-            result.index_add_(0, centre[rows], messages)
+            result.index_add_(0, center[rows], messages)
         return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        values, filters, centre, neighbour = ctx.saved_tensors
-        ways = (neighbour, centre) if ctx.pairs.edges is None else (centre, neighbour)
+        values, filters, center, neighbor = ctx.saved_tensors
+        ways = (neighbor, center) if ctx.pairs.edges is None else (center, neighbor)
         return (
             _Convolution.apply(grad, filters, *ways, ctx.pairs, ctx.parts)
             if ctx.needs_input_grad[0]
             else None,
-            _FilterGradient.apply(values, grad, centre, neighbour, ctx.pairs, ctx.parts),
+            _FilterGradient.apply(values, grad, center, neighbor, ctx.pairs, ctx.parts),
             None,
             None,
             None,
@@ -115,14 +115,14 @@ class _FilterGradient(Function):
         ctx: Any,
         values: Tensor,
         grad: Tensor,
-        centre: Tensor,
-        neighbour: Tensor,
+        center: Tensor,
+        neighbor: Tensor,
         pairs: Pairs,
         parts: tuple[int, ...],
     ) -> Tensor:
-        ctx.save_for_backward(values, grad, centre, neighbour)
+        ctx.save_for_backward(values, grad, center, neighbor)
         ctx.pairs, ctx.parts = pairs, parts
-        first, second = pairs.first(centre), pairs.first(neighbour)
+        first, second = pairs.first(center), pairs.first(neighbor)
         result = []
         for rows in _chunks(first, values):
             i, j = first[rows], second[rows]
@@ -134,11 +134,11 @@ class _FilterGradient(Function):
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
-        values, grad, centre, neighbour = ctx.saved_tensors
-        ways = (neighbour, centre) if ctx.pairs.edges is None else (centre, neighbour)
+        values, grad, center, neighbor = ctx.saved_tensors
+        ways = (neighbor, center) if ctx.pairs.edges is None else (center, neighbor)
         return (
             _Convolution.apply(grad, outer, *ways, ctx.pairs, ctx.parts),
-            _Convolution.apply(values, outer, centre, neighbour, ctx.pairs, ctx.parts),
+            _Convolution.apply(values, outer, center, neighbor, ctx.pairs, ctx.parts),
             None,
             None,
             None,

@@ -25,8 +25,8 @@ class Weights(NamedTuple):
 
 
 def run_plain(
-    from_centre: Tensor,
-    from_neighbour: Tensor,
+    from_center: Tensor,
+    from_neighbor: Tensor,
     from_pair: Tensor,
     envelope: Tensor,
     weights: Weights,
@@ -34,12 +34,12 @@ def run_plain(
     rows: EdgeRows,
 ) -> tuple[Tensor, Tensor | None]:
     """Compute `run_edge_network` with plain PyTorch operations on arrays [E, F] of all edges."""
-    first = from_centre.index_select(0, rows.centre) + from_neighbour.index_select(0, rows.neighbour)
+    first = from_center.index_select(0, rows.center) + from_neighbor.index_select(0, rows.neighbor)
     hidden = activation(first + from_pair.index_select(0, rows.pair))
     hidden = activation(nn.functional.linear(hidden, weights.second, weights.second_bias))
     messages = hidden * envelope.index_select(0, rows.pair)
-    received = messages.new_zeros(from_centre.shape[0], messages.shape[1])
-    received = received.index_add(0, rows.centre, messages)
+    received = messages.new_zeros(from_center.shape[0], messages.shape[1])
+    received = received.index_add(0, rows.center, messages)
     if weights.third is None:
         return received, None
     assert weights.last is not None
@@ -49,8 +49,8 @@ def run_plain(
 
 @traced_as(run_plain)
 def run_edge_network(
-    from_centre: Tensor,
-    from_neighbour: Tensor,
+    from_center: Tensor,
+    from_neighbor: Tensor,
     from_pair: Tensor,
     envelope: Tensor,
     weights: Weights,
@@ -73,7 +73,7 @@ def run_edge_network(
 
     Parameters
     ----------
-    from_centre, from_neighbour
+    from_center, from_neighbor
         Terms a and b, [N, F].
     from_pair
         Term c, [P, F].
@@ -92,9 +92,9 @@ def run_edge_network(
         The sums y, [N, F], and the pulls t, [E], in the order of `rows`. t is None if V, v' and v are None.
     """
     if not isinstance(activation, SiLU):
-        return run_plain(from_centre, from_neighbour, from_pair, envelope, weights, activation, rows)
+        return run_plain(from_center, from_neighbor, from_pair, envelope, weights, activation, rows)
     dtype = weights.second.dtype  # under autocast, the other inputs are in half precision
-    inputs = (part.to(dtype) for part in (from_centre, from_neighbour, from_pair, envelope))
+    inputs = (part.to(dtype) for part in (from_center, from_neighbor, from_pair, envelope))
     received, pulls, *_ = _EdgeNetwork.apply(*inputs, *weights, rows)
     return received, pulls
 

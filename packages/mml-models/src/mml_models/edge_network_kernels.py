@@ -35,15 +35,15 @@ def forth(tensors: Any, rows: EdgeRows) -> tuple[Tensor, Any, State]:
     pulls: Any = None if w3 is None else a.new_empty(count)
     with torch.autocast(a.device.type, enabled=False):
         for some, those, (z, messages) in slices(rows, a, 2):
-            centre = rows.centre[some]
-            torch.index_select(a, 0, centre, out=z)
-            z.add_(torch.index_select(b, 0, rows.neighbour[some], out=messages))
+            center = rows.center[some]
+            torch.index_select(a, 0, center, out=z)
+            z.add_(torch.index_select(b, 0, rows.neighbor[some], out=messages))
             by_pair(z, rows).add_(c[those])
             torch.mul(z, torch.sigmoid(z, out=s[0][some]), out=y[0][some])
             torch.addmm(w2_bias, y[0][some], w2.t(), out=z)
             torch.mul(z, torch.sigmoid(z, out=s[1][some]), out=y[1][some])
             times_(messages.copy_(y[1][some]), u[those], rows)
-            received.index_add_(0, centre, messages)
+            received.index_add_(0, center, messages)
             if w3 is not None:
                 torch.addmm(w3_bias, messages, w3.t(), out=z)
                 torch.mul(z, torch.sigmoid(z, out=s[2][some]), out=y[2][some])
@@ -72,9 +72,9 @@ def back(
     g_messages, g_y1 = torch.empty_like(state.y1), torch.empty_like(state.y1)
     with torch.autocast(a.device.type, enabled=False):
         for some, those, (g_z, work) in slices(rows, a, 2):
-            centre = rows.centre[some]
+            center = rows.center[some]
             y1, y2, s1, s2 = (x[some] for x in (state.y1, state.y2, state.s1, state.s2))
-            g_m = torch.index_select(to_received, 0, centre, out=g_messages[some])
+            g_m = torch.index_select(to_received, 0, center, out=g_messages[some])
             if w3 is not None:
                 y3, s3, pull = state.y3[some], state.s3[some], to_pulls[some]
                 _slope(y3, s3, g_z).mul_(w4).mul_(pull.unsqueeze(1))
@@ -94,8 +94,8 @@ def back(
             _slope(y1, s1, g_z).mul_(g_y1[some])
             if more[0] is not None:
                 g_z.add_(more[0][some])
-            g_a.index_add_(0, centre, g_z)
-            g_b.index_add_(0, rows.neighbour[some], g_z)
+            g_a.index_add_(0, center, g_z)
+            g_b.index_add_(0, rows.neighbor[some], g_z)
             torch.sum(by_pair(g_z, rows), 0, out=g_c[those])
     return (g_a, g_b, g_c, g_u, g_w2, g_w2_bias, g_w3, g_w3_bias, g_w4), g_messages, g_y1
 
@@ -120,12 +120,12 @@ def second(
     k3: Any = None if w3 is None else torch.empty_like(state.y1)
     with torch.autocast(a.device.type, enabled=False):
         for some, those, (h, slope, work, spare) in slices(rows, a, 4):
-            centre = rows.centre[some]
+            center = rows.center[some]
             y1, y2, s1, s2, g_m, g_y1 = (
                 x[some] for x in (state.y1, state.y2, state.s1, state.s2, kept[0], kept[1])
             )
-            torch.index_select(h_a, 0, centre, out=h)
-            h.add_(torch.index_select(h_b, 0, rows.neighbour[some], out=work))
+            torch.index_select(h_a, 0, center, out=h)
+            h.add_(torch.index_select(h_b, 0, rows.neighbor[some], out=work))
             by_pair(h, rows).add_(h_c[those])
             _slope(y1, s1, slope)
             _curvature(y1, s1, slope, k1[some]).mul_(h).mul_(g_y1)
@@ -141,7 +141,7 @@ def second(
             k.mul_(g_m)
             times_(h, u[those], rows)
             by_pair(h, rows).addcmul_(by_pair(y2, rows), h_u[those])  # with respect to g_m
-            h_received.index_add_(0, centre, h)
+            h_received.index_add_(0, center, h)
             if w3 is not None:
                 y3, s3, pull = state.y3[some], state.s3[some], to_pulls[some]
                 _slope(y3, s3, slope)

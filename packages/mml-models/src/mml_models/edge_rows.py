@@ -23,7 +23,7 @@ class EdgeRows:
     ----------
     edge
         Index of the edge in each row, [E] int64.
-    centre, neighbour
+    center, neighbor
         Atom indices of the edge in each row, [E] int64.
     pair
         Index of the pair of the edge in each row, [E] int64.
@@ -36,8 +36,8 @@ class EdgeRows:
     """
 
     edge: Tensor
-    centre: Tensor
-    neighbour: Tensor
+    center: Tensor
+    neighbor: Tensor
     pair: Tensor
     first: Tensor
     ways: int
@@ -53,8 +53,8 @@ class EdgeRows:
 
 def edge_rows(edges: Edges, pairs: Pairs, width: int) -> EdgeRows:
     """Return the processing order of the edges for an edge network of the given width."""
-    device = edges.centre.device
-    ways = list(pairs.edges or (torch.arange(edges.centre.shape[0], device=device),))
+    device = edges.center.device
+    ways = list(pairs.edges or (torch.arange(edges.center.shape[0], device=device),))
     num_pairs = ways[0].shape[0]
     length = max(1, num_pairs)
     if device.type == "cpu":
@@ -63,7 +63,7 @@ def edge_rows(edges: Edges, pairs: Pairs, width: int) -> EdgeRows:
     edge, pair = (_in_slices(parts, length) for parts in (ways, [number] * len(ways)))
     before = number // length * length
     first = number + (len(ways) - 1) * before
-    return EdgeRows(edge, edges.centre[edge], edges.neighbour[edge], pair, first, len(ways), length)
+    return EdgeRows(edge, edges.center[edge], edges.neighbor[edge], pair, first, len(ways), length)
 
 
 def _in_slices(ways: list[Tensor], length: int) -> Tensor:

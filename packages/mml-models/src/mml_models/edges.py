@@ -17,7 +17,7 @@ class Edges:
 
     Parameters
     ----------
-    centre, neighbour
+    center, neighbor
         Atom indices, [E] int64. Messages go from the neighbor to the center.
     vectors
         Vectors from the center to the image of the neighbor, [E, 3], angstrom.
@@ -25,14 +25,14 @@ class Edges:
         Lengths of `vectors`, [E], angstrom.
     """
 
-    centre: Tensor
-    neighbour: Tensor
+    center: Tensor
+    neighbor: Tensor
     vectors: Tensor
     distances: Tensor
 
 
 def edges_within(graph: AtomGraph, cutoff: float, dtype: torch.dtype) -> Edges:
-    """Return the edges shorter than `cutoff`, with vectors ``pos[neighbour] + offsets - pos[centre]``.
+    """Return the edges shorter than `cutoff`, with vectors ``pos[neighbor] + offsets - pos[center]``.
 
     Longer edges are dropped, because the graph may have been built with a larger (adaptive) radius, and
     envelope functions are only valid below the cutoff. Edges of undefined length (NaN) are kept, so that the
@@ -47,20 +47,20 @@ def edges_within(graph: AtomGraph, cutoff: float, dtype: torch.dtype) -> Edges:
     dtype
         The dtype of the encoder's parameters.
     """
-    centre, neighbour = graph.edge_index
+    center, neighbor = graph.edge_index
     with torch.no_grad():
-        too_long = distances_of(_vectors(graph, centre, neighbour, graph.offsets)) >= cutoff
+        too_long = distances_of(_vectors(graph, center, neighbor, graph.offsets)) >= cutoff
     offsets = graph.offsets
     if too_long.any():
         kept = (~too_long).nonzero().squeeze(1)
-        centre, neighbour = centre[kept], neighbour[kept]
+        center, neighbor = center[kept], neighbor[kept]
         offsets = None if offsets is None else offsets[kept]
-    vectors = _vectors(graph, centre, neighbour, offsets).to(dtype)
-    return Edges(centre, neighbour, vectors, distances_of(vectors))
+    vectors = _vectors(graph, center, neighbor, offsets).to(dtype)
+    return Edges(center, neighbor, vectors, distances_of(vectors))
 
 
-def _vectors(graph: AtomGraph, centre: Tensor, neighbour: Tensor, offsets: Tensor | None) -> Tensor:
-    vectors = graph.pos.index_select(0, neighbour) - graph.pos.index_select(0, centre)
+def _vectors(graph: AtomGraph, center: Tensor, neighbor: Tensor, offsets: Tensor | None) -> Tensor:
+    vectors = graph.pos.index_select(0, neighbor) - graph.pos.index_select(0, center)
     return vectors if offsets is None else vectors + offsets
 
 
@@ -111,18 +111,18 @@ class GaussianBasis(nn.Module):
         If `num_gaussians` is below 2.
     """
 
-    centres: Tensor
+    centers: Tensor
 
     def __init__(self, num_gaussians: int, cutoff: float) -> None:
         super().__init__()
         if num_gaussians < 2:
-            raise ValueError(f"num_gaussians is {num_gaussians}: give at least 2.")
+            raise ValueError(f"num_gaussians must be at least 2, got {num_gaussians}")
         self.width = cutoff / (num_gaussians - 1)
-        self.register_buffer("centres", torch.linspace(0.0, cutoff, num_gaussians), persistent=False)
+        self.register_buffer("centers", torch.linspace(0.0, cutoff, num_gaussians), persistent=False)
 
     def forward(self, distances: Tensor) -> Tensor:
         """Expand `distances` [E] -> [E, K]."""
-        exponents = -0.5 * ((distances.unsqueeze(-1) - self.centres) / self.width).square()
+        exponents = -0.5 * ((distances.unsqueeze(-1) - self.centers) / self.width).square()
         # Matrix products of denormal numbers (below 1e-38 in float32) take ten times as long. exp(-40) is
         # negligible, even in double precision, next to the nearest Gaussian, which is at least 0.88.
         return torch.exp(exponents.clamp(min=-40.0))

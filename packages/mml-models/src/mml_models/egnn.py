@@ -55,7 +55,7 @@ class EGNN(GraphEncoder):
         Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     num_gaussians
         Number of Gaussians in the expansion of a distance.
-    neighbour_norm
+    neighbor_norm
         Constant C by which sums over neighbors are divided. A value near the square root of the number of
         neighbors keeps the vectors of order one.
     update_coords
@@ -80,7 +80,7 @@ class EGNN(GraphEncoder):
         activation: str = "SiLU",
         cutoff: float = 5.0,
         num_gaussians: int = 16,
-        neighbour_norm: float = 6.0,
+        neighbor_norm: float = 6.0,
         update_coords: bool = True,
         reduction: Literal["sum", "mean"] = "sum",
         elements: Sequence[int] | None = None,
@@ -91,8 +91,8 @@ class EGNN(GraphEncoder):
             output_dim, cutoff, reduction, ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         )
         self.receptive_field = num_conv * self.cutoff
-        if not neighbour_norm > 0:
-            raise ValueError(f"neighbour_norm is {neighbour_norm}: give a number above 0.")
+        if not neighbor_norm > 0:
+            raise ValueError(f"neighbor_norm must be above 0, got {neighbor_norm}")
         self.hidden_dim = hidden_dim
         act = activation_class(activation)
         # Small initial vectors make messages nearly a sum of one term per element, which generalizes to pairs
@@ -104,7 +104,7 @@ class EGNN(GraphEncoder):
                 hidden_dim,
                 num_gaussians,
                 act,
-                neighbour_norm,
+                neighbor_norm,
                 update_coords=update_coords and layer < num_conv - 1,
             )
             for layer in range(num_conv)
@@ -141,14 +141,14 @@ class EGNNLayer(nn.Module):
         hidden_dim: int,
         num_attributes: int,
         activation: type[nn.Module],
-        neighbour_norm: float,
+        neighbor_norm: float,
         *,
         update_coords: bool,
     ) -> None:
         super().__init__()
-        self.neighbour_norm = neighbour_norm
-        self.from_centre = nn.Linear(hidden_dim, hidden_dim)
-        self.from_neighbour = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.neighbor_norm = neighbor_norm
+        self.from_center = nn.Linear(hidden_dim, hidden_dim)
+        self.from_neighbor = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.from_edge = nn.Linear(num_attributes + 1, hidden_dim, bias=False)
         # About two Gaussians are of order one at any distance, regardless of their number. PyTorch's default
         # weights shrink with that number. The network then hardly depends on distances, and training starts
@@ -195,11 +195,11 @@ class EGNNLayer(nn.Module):
             third, bias, last = self.displace.parameters()
             weights = Weights(*weights[:2], third, bias, last[0])
         received, pulls = run_edge_network(
-            self.from_centre(h), self.from_neighbour(h), edge, envelope, weights, self.message[0], rows
+            self.from_center(h), self.from_neighbor(h), edge, envelope, weights, self.message[0], rows
         )
-        received = received / self.neighbour_norm
+        received = received / self.neighbor_norm
         if pulls is not None:
             pull = vectors * pulls.unsqueeze(-1) * envelope[rows.pair]
-            shift = vectors.new_zeros(h.shape[0], 3).index_add(0, rows.centre, pull) / -self.neighbour_norm
-            vectors = vectors + shift.index_select(0, rows.neighbour) - shift.index_select(0, rows.centre)
+            shift = vectors.new_zeros(h.shape[0], 3).index_add(0, rows.center, pull) / -self.neighbor_norm
+            vectors = vectors + shift.index_select(0, rows.neighbor) - shift.index_select(0, rows.center)
         return h + self.update(torch.cat((h, received), dim=-1)), vectors

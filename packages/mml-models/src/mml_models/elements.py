@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
+from mml_samples import Batch, sample_name
 from torch import Tensor, nn
 
-from mml_models.batch import AtomGraph, sample_name
+from mml_models.batch import AtomGraph
 
 
 class KnownElements(nn.Module):
@@ -32,15 +32,15 @@ class KnownElements(nn.Module):
     def __init__(self, num_atom_embedding: int, elements: Sequence[int] | None = None) -> None:
         super().__init__()
         if elements is not None and not elements:
-            raise ValueError("elements is empty: name the atomic numbers to accept, or give None for all.")
+            raise ValueError("elements is empty. Pass the atomic numbers to accept, or None to accept all.")
         unknown = [z for z in elements or () if not isinstance(z, int)]
         if unknown:
-            raise ValueError(f"elements holds {unknown}: give atomic numbers, 3 for Li.")
+            raise ValueError(f"elements must be atomic numbers, for example 3 for Li, got {unknown}")
         outside = [z for z in elements or () if not 1 <= z <= num_atom_embedding]
         if outside:
             raise ValueError(
-                f"elements holds {outside}, outside 1..{num_atom_embedding}: remove them or raise "
-                "num_atom_embedding."
+                f"elements must be from 1 to num_atom_embedding={num_atom_embedding}, got {outside}. Remove "
+                "them or raise num_atom_embedding."
             )
         self.num_atom_embedding = num_atom_embedding
         self.elements = None if elements is None else sorted(set(elements))
@@ -48,7 +48,7 @@ class KnownElements(nn.Module):
         accepted[torch.tensor(self.elements or range(1, num_atom_embedding + 1))] = True
         self.register_buffer("accepted", accepted, persistent=False)
 
-    def check(self, graph: AtomGraph, batch: Mapping[str, Any]) -> None:
+    def check(self, graph: AtomGraph, batch: Batch) -> None:
         """Raise a ValueError if `graph` contains an element that the encoder does not accept."""
         z = graph.atomic_numbers
         inside = (z >= 1) & (z <= self.num_atom_embedding)
@@ -59,12 +59,12 @@ class KnownElements(nn.Module):
         where = sample_name(batch, int(graph.structure[atom]))
         if self.elements is not None and bool(inside[atom]):
             raise ValueError(
-                f"Element {int(z[atom])} in {where} is not one of the encoder's elements {self.elements}: "
-                "add it to elements (and train with it) or leave the sample out."
+                f"Element {int(z[atom])} of {where} is not one of the encoder's elements {self.elements}. "
+                "Add it to elements and train with it, or remove the sample."
             )
         raise ValueError(
-            f"Element {int(z[atom])} in {where} is outside the encoder's 1..{self.num_atom_embedding}: "
-            "correct the atomic numbers, or raise num_atom_embedding if they are meant."
+            f"Element {int(z[atom])} of {where} is outside the encoder's range from 1 to "
+            f"{self.num_atom_embedding}. Fix the atomic numbers, or raise num_atom_embedding."
         )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
+from mml_samples import Batch
 from torch import Tensor, nn
 
 from mml_models.batch import AtomGraph, read_graph
@@ -72,7 +72,7 @@ class GraphEncoder(nn.Module, ABC):
         """
         return self.embed_atoms(graph.atomic_numbers, edges)
 
-    def forward(self, batch: Mapping[str, Any]) -> Embeddings:
+    def forward(self, batch: Batch) -> Embeddings:
         """Embed a batch of B structures with N atoms in total.
 
         Raises
@@ -93,7 +93,7 @@ class GraphEncoder(nn.Module, ABC):
         return Embeddings(pool(points, graph, self.reduction), points)
 
 
-def check_radius(batch: Mapping[str, Any], cutoff: float) -> None:
+def check_radius(batch: Batch, cutoff: float) -> None:
     """Raise a ValueError if the ``cutoff_radius`` of a structure in the batch is below `cutoff`.
 
     Edges would then appear and disappear at a distance at which they still contribute, and energies would
@@ -106,26 +106,26 @@ def check_radius(batch: Mapping[str, Any], cutoff: float) -> None:
     if smallest < cutoff * (1.0 - 1e-6):
         raise ValueError(
             f"The graph was built with edges up to {smallest:g} angstrom, but the encoder's cutoff is "
-            f"{cutoff:g}, so that energies would jump where an edge ends: lower the encoder's cutoff, "
-            "or raise cutoff_radius of PeriodicPropertiesTransform."
+            f"{cutoff:g} angstrom, so energies would jump at the distance at which edges end. Lower the "
+            "encoder's cutoff, or raise cutoff_radius of PeriodicPropertiesTransform."
         )
 
 
 def check_cutoff_and_reduction(cutoff: float, reduction: str) -> None:
     """Raise a ValueError if the cutoff is not a positive finite number or the reduction is unknown."""
     if reduction not in ("sum", "mean"):
-        raise ValueError(f"reduction is {reduction!r}: give 'sum' or 'mean'.")
+        raise ValueError(f"reduction must be 'sum' or 'mean', got {reduction!r}")
     if not 0 < cutoff < math.inf:
-        raise ValueError(f"cutoff is {cutoff}: give a length in angstrom above 0.")
+        raise ValueError(f"cutoff must be a positive length in angstrom, got {cutoff}")
 
 
 def positive(**sizes: int) -> None:
     """Raise a ValueError for the first of the named sizes that is not an integer or is below 1."""
     for name, size in sizes.items():
         if not isinstance(size, int):
-            raise ValueError(f"{name} is {size!r}: give a whole number.")
+            raise ValueError(f"{name} must be an integer, got {size!r}")
         if size < 1:
-            raise ValueError(f"{name} is {size}: give at least 1.")
+            raise ValueError(f"{name} must be at least 1, got {size}")
 
 
 def pool(points: Tensor, graph: AtomGraph, reduction: str) -> Tensor:

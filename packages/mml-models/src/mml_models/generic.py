@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import torch
+from mml_samples import Batch
 from torch import Tensor, nn
 
 from mml_models.batch import read_graph
@@ -64,7 +65,7 @@ class GenericEncoder(nn.Module):
         self.cutoff = float(cutoff)
         self.reduction = reduction
 
-    def forward(self, batch: Mapping[str, Any]) -> Embeddings:
+    def forward(self, batch: Batch) -> Embeddings:
         """Embed a batch of B structures with N atoms in total.
 
         Raises
@@ -78,13 +79,13 @@ class GenericEncoder(nn.Module):
         graph = read_graph(batch)
         check_radius(batch, self.cutoff)
         edges = edges_within(graph, self.cutoff, graph.pos.dtype)
-        index = torch.stack((edges.centre, edges.neighbour))
+        index = torch.stack((edges.center, edges.neighbor))
         points = self.fn(graph.atomic_numbers, graph.pos, index, edges.vectors, graph.structure)
         expected = (graph.atomic_numbers.shape[0], self.output_dim)
         if not isinstance(points, Tensor) or points.shape != expected:
             found = f"shape {[*points.shape]}" if isinstance(points, Tensor) else type(points).__name__
             raise ValueError(
-                f"The function of GenericEncoder returned {found}, not a tensor of shape {[*expected]}, one "
-                "row of output_dim numbers an atom."
+                f"The function of GenericEncoder must return a tensor of shape {[*expected]}, one row of "
+                f"output_dim numbers per atom, got {found}"
             )
         return Embeddings(pool(points, graph, self.reduction), points)

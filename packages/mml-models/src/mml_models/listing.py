@@ -63,5 +63,5 @@ def _describe(encoder: type[nn.Module]) -> EncoderInfo:
     extra, library = "", "torch"
     if issubclass(encoder, Adapter):
         extra, library = encoder.extra, encoder.library
-    package = f"'mml-models[{extra}]'" if extra else "mml-models"
+    package = f'"mml-models[{extra}]"' if extra else "mml-models"
     return EncoderInfo(encoder.__name__, about, f"pip install {package}", is_installed(library))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
+from mml_samples import Batch
 from torch import Tensor, nn
 
 from mml_models.activations import ShiftedSoftplus
@@ -52,7 +53,7 @@ class MEGNet(nn.Module):
         Number of Gaussians in the expansion of a distance.
     cutoff
         Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
-    neighbour_norm
+    neighbor_norm
         Constant by which sums over neighbors are divided.
     num_atom_embedding
         Largest atomic number that can be embedded.
@@ -75,7 +76,7 @@ class MEGNet(nn.Module):
         num_conv: int = 3,
         num_gaussians: int = 32,
         cutoff: float = 5.0,
-        neighbour_norm: float = 12.0,
+        neighbor_norm: float = 12.0,
         num_atom_embedding: int = 100,
         reduction: Literal["sum", "mean", "set2set"] = "sum",
         elements: Sequence[int] | None = None,
@@ -84,14 +85,14 @@ class MEGNet(nn.Module):
         positive(hidden_dim=hidden_dim, output_dim=output_dim, num_conv=num_conv)
         positive(num_atom_embedding=num_atom_embedding)
         if reduction not in ("sum", "mean", "set2set"):
-            raise ValueError(f"reduction is {reduction!r}: give 'sum', 'mean' or 'set2set'.")
+            raise ValueError(f"reduction must be 'sum', 'mean' or 'set2set', got {reduction!r}")
         check_cutoff_and_reduction(cutoff, "sum")
-        if not neighbour_norm > 0:
-            raise ValueError(f"neighbour_norm is {neighbour_norm}: give a number above 0.")
+        if not neighbor_norm > 0:
+            raise ValueError(f"neighbor_norm must be above 0, got {neighbor_norm}")
         self.output_dim = output_dim
         self.cutoff = float(cutoff)
         self.reduction = reduction
-        self.neighbour_norm = neighbour_norm
+        self.neighbor_norm = neighbor_norm
         self.elements = ElementEmbedding(hidden_dim, num_atom_embedding, elements)
         self.basis = GaussianBasis(num_gaussians, self.cutoff)
         self.embed_edge = _layers(num_gaussians, 2 * hidden_dim, hidden_dim)
@@ -103,7 +104,7 @@ class MEGNet(nn.Module):
             self.read_atoms, self.read_edges = Set2Set(hidden_dim), Set2Set(hidden_dim)
             self.join = nn.Linear(5 * hidden_dim, output_dim)
 
-    def forward(self, batch: Mapping[str, Any]) -> Embeddings:
+    def forward(self, batch: Batch) -> Embeddings:
         """Embed a batch of B structures with N atoms in total.
 
         Raises
@@ -125,13 +126,13 @@ class MEGNet(nn.Module):
         v = self.elements(graph.atomic_numbers)
         s = self.state.expand(graph.num_structures, -1)
         for block in self.blocks:
-            v, e, s = block(v, e, s, weights / self.neighbour_norm, edges, graph)
+            v, e, s = block(v, e, s, weights / self.neighbor_norm, edges, graph)
         points = self.readout(torch.cat((v, s.index_select(0, graph.structure)), dim=-1))
         if self.reduction != "set2set":
             return Embeddings(pool(points, graph, self.reduction), points)
         counts = torch.bincount(graph.structure, minlength=graph.num_structures).to(v.dtype)
         of_atoms = self.read_atoms(v, graph.structure, torch.ones_like(v[:, 0]), torch.zeros_like(counts))
-        owner = graph.structure.index_select(0, edges.centre)
+        owner = graph.structure.index_select(0, edges.center)
         of_edges = self.read_edges(e, owner, weights.squeeze(-1), counts)
         return Embeddings(self.join(torch.cat((of_atoms, of_edges, s), dim=-1)), points)
 
@@ -144,11 +145,11 @@ class MEGNetBlock(nn.Module):
         wide = 2 * hidden_dim
         self.prepare = nn.ModuleList(_layers(hidden_dim, wide, hidden_dim) for _ in range(3))
         # The first layer of phi_e is a sum of one linear map per input: the same function at a lower cost.
-        self.from_centre = nn.Linear(hidden_dim, wide)
-        self.from_neighbour = nn.Linear(hidden_dim, wide, bias=False)
+        self.from_center = nn.Linear(hidden_dim, wide)
+        self.from_neighbor = nn.Linear(hidden_dim, wide, bias=False)
         self.from_edge = nn.Linear(hidden_dim, wide, bias=False)
         self.from_state = nn.Linear(hidden_dim, wide, bias=False)
-        for part in (self.from_centre, self.from_neighbour, self.from_edge, self.from_state):
+        for part in (self.from_center, self.from_neighbor, self.from_edge, self.from_state):
             _initialize(part, summands=4)
         self.edge = nn.Sequential(ShiftedSoftplus(), _layers(wide, wide, hidden_dim))
         self.atom = _layers(3 * hidden_dim, wide, wide, hidden_dim)
@@ -162,14 +163,14 @@ class MEGNetBlock(nn.Module):
         `weights` [E, 1] are the weights of the edges in the sums over neighbors.
         """
         v_in, e_in, s_in = (layers(x) for layers, x in zip(self.prepare, (v, e, s), strict=True))
-        centre = self.from_centre(v_in) + self.from_state(s_in).index_select(0, graph.structure)
+        center = self.from_center(v_in) + self.from_state(s_in).index_select(0, graph.structure)
         messages = self.edge(
-            centre.index_select(0, edges.centre)
-            + self.from_neighbour(v_in).index_select(0, edges.neighbour)
+            center.index_select(0, edges.center)
+            + self.from_neighbor(v_in).index_select(0, edges.neighbor)
             + self.from_edge(e_in)
         )
         weighted = messages * weights
-        received = weighted.new_zeros(v.shape[0], e.shape[1]).index_add(0, edges.centre, weighted)
+        received = weighted.new_zeros(v.shape[0], e.shape[1]).index_add(0, edges.center, weighted)
         own = s_in.index_select(0, graph.structure)
         atoms = self.atom(torch.cat((received, v_in, own), dim=-1))
         means = (pool(received, graph, "mean"), pool(atoms, graph, "mean"), s_in)

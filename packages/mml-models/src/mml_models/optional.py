@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from mml_samples import optional_module
 
 
 def is_installed(library: str) -> bool:
@@ -33,12 +34,8 @@ def import_library(path: str, needed_by: str, extra: str = "") -> Any:
     ImportError
         If the library is not installed. The message contains the install command.
     """
-    library = path.split(".")[0]
-    if not is_installed(library):
-        package = f"mml-models[{extra}]" if extra else "mml-models"
-        raise ImportError(f"{needed_by} needs {library}: pip install '{package}'")
     with quiet(), _same_environment():
-        return importlib.import_module(path)
+        return optional_module(path, f"mml-models[{extra}]" if extra else "mml-models", needed_by)
 
 
 @contextmanager

@@ -127,9 +127,9 @@ class PaiNNMessage(nn.Module):
         # last term depends on the direction of the edge and is computed separately.
         sent = torch.cat((to_scalars, vectors * along_vectors), dim=1)
         received = convolve(sent, filters[:, :2], edges, pairs, (1, 3))
-        along = along_edges.squeeze(1).index_select(0, edges.neighbour) * pairs.spread(filters[:, 2])
+        along = along_edges.squeeze(1).index_select(0, edges.neighbor) * pairs.spread(filters[:, 2])
         pulls = directions.unsqueeze(-1) * along.unsqueeze(1)
-        pulled = pulls.new_zeros(vectors.shape).index_add(0, edges.centre, pulls)
+        pulled = pulls.new_zeros(vectors.shape).index_add(0, edges.center, pulls)
         return scalars + received[:, 0], vectors + received[:, 1:] + pulled
 
 

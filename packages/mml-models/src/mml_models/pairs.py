@@ -48,27 +48,27 @@ def find_pairs(edges: Edges) -> Pairs:
     every edge is treated as a pair; results are the same, at up to twice the cost. It fails for graphs with
     edges in one direction only, and if rounding puts only one edge of a pair within the cutoff.
     """
-    centre, neighbour, vectors = edges.centre, edges.neighbour, edges.vectors.detach()
-    num_edges = int(centre.shape[0])
+    center, neighbor, vectors = edges.center, edges.neighbor, edges.vectors.detach()
+    num_edges = int(center.shape[0])
     if num_edges == 0 or num_edges % 2:
         return Pairs(None, None)
     along = (vectors.double() @ vectors.new_tensor(_DIRECTION, dtype=torch.float64)).nan_to_num()
-    is_forth = (centre < neighbour) | ((centre == neighbour) & (along > 0))
+    is_forth = (center < neighbor) | ((center == neighbor) & (along > 0))
     forth, back = is_forth.nonzero().squeeze(1), (~is_forth).nonzero().squeeze(1)
     if forth.shape != back.shape:
         return Pairs(None, None)
-    low, high = torch.minimum(centre, neighbour), torch.maximum(centre, neighbour)
+    low, high = torch.minimum(center, neighbor), torch.maximum(center, neighbor)
     signed = torch.where(is_forth, along, -along)
     # A single sort key: the integer part encodes the two atoms, the fraction encodes the projection.
     key = low * (high.max() + 1) + high + signed * (0.49 / signed.abs().max().clamp(min=1e-6))
     forth, back = forth[key[forth].argsort()], back[key[back].argsort()]
     mirrored = (
-        (centre[forth] == neighbour[back])
-        & (neighbour[forth] == centre[back])
+        (center[forth] == neighbor[back])
+        & (neighbor[forth] == center[back])
         & ((vectors[forth] + vectors[back]).abs().amax(dim=1) < _TOLERANCE)
     )
     if not bool(mirrored.all()):
         return Pairs(None, None)
-    of_edge = torch.empty_like(centre)
-    of_edge[forth] = of_edge[back] = torch.arange(num_edges // 2, device=centre.device)
+    of_edge = torch.empty_like(center)
+    of_edge[forth] = of_edge[back] = torch.arange(num_edges // 2, device=center.device)
     return Pairs((forth, back), of_edge)

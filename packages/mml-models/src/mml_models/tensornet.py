@@ -95,7 +95,7 @@ class TensorNet(GraphEncoder):
         )
         self.receptive_field = (num_conv + 1) * self.cutoff
         if group not in ("O(3)", "SO(3)"):
-            raise ValueError(f"group is {group!r}: give 'O(3)' or 'SO(3)'.")
+            raise ValueError(f"group must be 'O(3)' or 'SO(3)', got {group!r}")
         self.group = group
         # These weights are small compared to the constant v, so that all elements are nearly equal at first.
         # This generalizes to pairs of elements that are not in the training set. Of all initial weights that
@@ -143,9 +143,9 @@ class TensorEmbedding(nn.Module):
 
     def __init__(self, hidden_dim: int, num_gaussians: int) -> None:
         super().__init__()
-        self.from_centre = nn.Linear(hidden_dim, hidden_dim)
-        nn.init.normal_(self.from_centre.bias)
-        self.from_neighbour = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.from_center = nn.Linear(hidden_dim, hidden_dim)
+        nn.init.normal_(self.from_center.bias)
+        self.from_neighbor = nn.Linear(hidden_dim, hidden_dim, bias=False)
         # The last input is 1 (times the envelope), so its weights are the biases.
         self.radial = nn.ModuleList(
             _linear(num_gaussians + 1, hidden_dim, std=0.1, bias=False) for _ in PARTS
@@ -168,20 +168,20 @@ class TensorEmbedding(nn.Module):
         directions = edges.vectors / edges.distances.clamp(min=1e-6).unsqueeze(-1)
         tensors = direction_tensors(directions)
         # M groups of edges: a group contains the edges from one center to its neighbors of one element.
-        key = edges.centre * (atomic_numbers.max() + 1) + atomic_numbers[edges.neighbour]
+        key = edges.center * (atomic_numbers.max() + 1) + atomic_numbers[edges.neighbor]
         groups, group = key.unique(return_inverse=True)
         member = torch.empty_like(groups).scatter_(0, group, torch.arange(len(key), device=key.device))
-        centre, neighbour = edges.centre[member], edges.neighbour[member]
+        center, neighbor = edges.center[member], edges.neighbor[member]
         sums = tensors.new_zeros(len(groups), 9, radial.shape[1]).index_add(
             0, group, tensors.unsqueeze(-1) * pairs.spread(radial).unsqueeze(1)
         )
         mixed = torch.cat(
             [linear(part) for linear, part in zip(self.radial, sums.split(PARTS, dim=1), strict=True)], dim=1
         )
-        ends = self.from_centre(elements).index_select(0, centre)
-        ends = ends + self.from_neighbour(elements).index_select(0, neighbour)
+        ends = self.from_center(elements).index_select(0, center)
+        ends = ends + self.from_neighbor(elements).index_select(0, neighbor)
         messages = ends.unsqueeze(1) * mixed
-        x = messages.new_zeros(elements.shape[0], 9, ends.shape[1]).index_add(0, centre, messages)
+        x = messages.new_zeros(elements.shape[0], 9, ends.shape[1]).index_add(0, center, messages)
         gates = self.gates(self.norm(squared_norms(x))).unflatten(-1, (3, -1))
         return self.mix(x) * _spread_parts(gates)
 

@@ -30,7 +30,7 @@ def graph_of(batch: Mapping[str, Any]) -> Graph:
     if graph is None:
         raise ValueError(
             f"The batch has no 'graph', its keys are {sorted(batch)}. Add PointCloudToGraphTransform to the "
-            "transforms of the data set"
+            "transforms of the data set."
         )
     return DGLView(graph) if is_dgl(graph) else graph
 
@@ -38,14 +38,15 @@ def graph_of(batch: Mapping[str, Any]) -> Graph:
 def atom_counts(graph: Graph) -> Tensor:
     """Return the number of atoms of each structure, [B] int64.
 
-    They are read from ``ptr``, ``natoms`` or ``batch``. A graph without these attributes is one
-    structure.
+    They are read from ``ptr``, ``natoms`` or ``batch``. Without ``ptr`` and ``batch``, the graph is one structure.
     """
     if (ptr := getattr(graph, "ptr", None)) is not None:
         return ptr.diff()
-    if (natoms := getattr(graph, "natoms", None)) is not None:
-        return natoms.view(-1)
-    return structure_index(graph).bincount(minlength=1)
+    structure = getattr(graph, "batch", None)
+    if structure is None:
+        return structure_index(graph).new_full((1,), len(graph.atomic_numbers))
+    natoms = getattr(graph, "natoms", None)
+    return structure.bincount() if natoms is None else natoms.view(-1)
 
 
 def structure_index(graph: Graph) -> Tensor:

@@ -41,7 +41,7 @@ class DGLView:
         if not graph.is_homogeneous:
             raise ValueError(
                 f"The DGL graph has node types {graph.ntypes} and edge types {graph.etypes}, expected "
-                "one type of each. Create graphs with PointCloudToGraphTransform('dgl')"
+                "one type of each. Create graphs with PointCloudToGraphTransform('dgl')."
             )
         object.__setattr__(self, "graph", graph)
 

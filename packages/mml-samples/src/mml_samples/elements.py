@@ -35,6 +35,6 @@ def atomic_number(element: str | int) -> int:
     if not 1 <= number < len(SYMBOLS):
         raise ValueError(
             f"{element!r} is not a chemical element. Pass a symbol such as 'Al' or "
-            "an atomic number from 1 to 118"
+            "an atomic number from 1 to 118."
         )
     return number

@@ -79,12 +79,12 @@ def _count_atoms(sample: Mapping[str, Any], name: str) -> int:
     structure = sample.get("structure")
     if "pos" not in sample and "frac_coords" not in sample and structure is None:
         raise ValueError(
-            f"{name} has no 'pos', its keys are {sorted(sample)}. Add Cartesian positions, [N, 3] in angstrom"
+            f"{name} has no 'pos', its keys are {sorted(sample)}. Add Cartesian positions, [N, 3] in angstrom."
         )
     if "atomic_numbers" not in sample:
         if structure is None:
             raise ValueError(
-                f"{name} has no 'atomic_numbers', its keys are {sorted(sample)}. Add one integer per atom"
+                f"{name} has no 'atomic_numbers', its keys are {sorted(sample)}. Add one number per atom."
             )
         return len(structure)
     numbers = _array("atomic_numbers", sample, name)
@@ -128,7 +128,7 @@ def _check_targets(targets: object, num_atoms: int, name: str) -> None:
         if array is None or isinstance(value, list | tuple):
             raise TypeError(
                 f"targets.{key} of {name} is a {type(value).__name__}, expected a number or an array. "
-                "Convert it, or remove it if it is missing"
+                "Convert it, or remove it if it is missing."
             )
         if array.ndim and array.shape[0] not in (1, num_atoms):
             raise ValueError(
@@ -137,7 +137,7 @@ def _check_targets(targets: object, num_atoms: int, name: str) -> None:
             )
         if array.dtype.kind == "f" and np.isinf(array).any():
             raise ValueError(
-                f"targets.{key} of {name} is infinite. Fix the label, or set it to NaN if it is missing"
+                f"targets.{key} of {name} is infinite. Fix the label, or set it to NaN if it is missing."
             )
 
 

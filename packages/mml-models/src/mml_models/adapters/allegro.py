@@ -96,4 +96,4 @@ class Allegro(NequIPAdapter):
         """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, output_dim]."""
         scalars = self.features(atomic_numbers, edges)
         total = scalars.new_zeros(len(atomic_numbers), scalars.shape[1])
-        return total.index_add(0, edges.centre, scalars)
+        return total.index_add(0, edges.center, scalars)

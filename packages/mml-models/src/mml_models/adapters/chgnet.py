@@ -109,7 +109,7 @@ class CHGNet(MatGLAdapter):
     @staticmethod
     def bonds(edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
         """Return the edges from neighbor to center, the direction of the messages in CHGNet."""
-        return torch.stack((edges.neighbour, edges.centre)), -edges.vectors, _images(edges)
+        return torch.stack((edges.neighbor, edges.center)), -edges.vectors, _images(edges)
 
 
 def _images(edges: Edges) -> Tensor:

@@ -85,7 +85,7 @@ num_before_skip, num_after_skip, num_output_layers
         positive(basis_emb_size=basis_emb_size, out_emb_channels=out_emb_channels, num_radial=num_radial)
         positive(num_atom_embedding=num_atom_embedding, envelope_exponent=envelope_exponent)
         if num_spherical < 2:
-            raise ValueError(f"num_spherical is {num_spherical}: give at least 2.")
+            raise ValueError(f"num_spherical must be at least 2, got {num_spherical}")
         super().__init__(output_dim, cutoff, reduction, KnownElements(num_atom_embedding, elements))
         self.num_spherical = num_spherical
         self.bessel = SphericalBessel(num_spherical, num_radial)
@@ -144,9 +144,9 @@ num_before_skip, num_after_skip, num_output_layers
         harmonics = zonal_harmonics(dots / (distances[second] * distances[first]), self.num_spherical)
         basis = bessel.unflatten(1, (self.num_spherical, -1))[first] * harmonics.unsqueeze(-1)
         spherical = basis.flatten(start_dim=1)
-        messages = model.emb(atomic_numbers, radial, edges.centre, edges.neighbour)
-        points: Tensor = model.output_blocks[0](messages, radial, edges.centre, num_atoms)
+        messages = model.emb(atomic_numbers, radial, edges.center, edges.neighbor)
+        points: Tensor = model.output_blocks[0](messages, radial, edges.center, num_atoms)
         for interaction, output in zip(model.interaction_blocks, model.output_blocks[1:], strict=True):
             messages = interaction(messages, radial, spherical, first, second)
-            points = points + output(messages, radial, edges.centre, num_atoms)
+            points = points + output(messages, radial, edges.center, num_atoms)
         return points

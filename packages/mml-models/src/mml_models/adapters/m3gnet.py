@@ -101,5 +101,5 @@ class M3GNet(MatGLAdapter):
     @staticmethod
     def bonds(edges: Edges) -> tuple[Tensor, Tensor, None]:
         """Return the edges from center to neighbor, sorted by center."""
-        order = edges.centre.argsort(stable=True)
-        return torch.stack((edges.centre[order], edges.neighbour[order])), edges.vectors[order], None
+        order = edges.center.argsort(stable=True)
+        return torch.stack((edges.center[order], edges.neighbor[order])), edges.vectors[order], None

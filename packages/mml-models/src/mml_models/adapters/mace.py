@@ -107,14 +107,16 @@ class MACE(Adapter):
         ElementTypes(numbers)  # raises an error for invalid atomic numbers
         energies = [0.0] * len(numbers) if atomic_energies is None else list(atomic_energies)
         if len(energies) != len(numbers):
-            raise ValueError(f"atomic_energies has {len(energies)} numbers: give one for each of {numbers}.")
+            raise ValueError(
+                f"atomic_energies must have one number per element {numbers}, got {len(energies)} numbers"
+            )
         modules = self.import_module("modules")
         irreps = self.import_module("modules.models").o3.Irreps
         classes = {}
         for role, name in (("interaction", interaction), ("first_interaction", first_interaction)):
             if name not in modules.interaction_classes:
                 known = ", ".join(modules.interaction_classes)
-                raise ValueError(f"{role} is {name!r}: mace-torch has {known}.")
+                raise ValueError(f"{role} must be one of {known}, got {name!r}")
             classes[role] = modules.interaction_classes[name]
         with quiet():
             model = getattr(modules, self.model_class)(
@@ -168,9 +170,7 @@ class MACE(Adapter):
         """
         known = getattr(cls.import_module("modules"), cls.model_class)
         if not isinstance(model, known):
-            raise TypeError(
-                f"{cls.__name__} is made of a {known.__name__} of mace-torch, not of a {_name(model)}."
-            )
+            raise TypeError(f"{cls.__name__} wraps a {known.__name__} of mace-torch, got a {_name(model)}")
         encoder = cls.__new__(cls)
         encoder._wrap(model, output, reduction, head)
         return encoder
@@ -209,23 +209,23 @@ class MACE(Adapter):
         """
         if not trust_pickle:
             raise ValueError(
-                f"{path} is a pickle, which can run any code when it is loaded: give trust_pickle=True if "
-                "you trust where it is from, or a file with its state_dict to weights."
+                f"{path} is a pickle, which can run any code when it is loaded. Pass trust_pickle=True if "
+                "you trust its source, or pass a file with the state_dict of the model as weights."
             )
         cls.import_module("modules")
         try:
             with quiet():
                 model = torch.load(path, map_location="cpu", weights_only=False)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise ValueError(f"{path} is not a file of torch, or is damaged: {error}") from error
+            raise ValueError(f"{path} is not a torch file or is damaged: {error}") from error
         return cls.from_model(model, output, reduction, head)
 
     def _wrap(self, model: Any, output: Output, reduction: Literal["sum", "mean"], head: str | None) -> None:
         if output not in ("features", "energy"):
-            raise ValueError(f"output is {output!r}: give 'features' or 'energy'.")
+            raise ValueError(f"output must be 'features' or 'energy', got {output!r}")
         heads = list(getattr(model, "heads", ["Default"]))
         if head not in (None, *heads) or (head is None and output == "energy" and len(heads) > 1):
-            raise ValueError(f"head is {head!r}: the model has {', '.join(heads)}.")
+            raise ValueError(f"head must be one of {', '.join(heads)}, got {head!r}")
         numbers = model.atomic_numbers.tolist()
         columns = scalar_columns([product.linear.irreps_out for product in model.products])
         width = 1 if output == "energy" else len(columns)
@@ -248,7 +248,7 @@ class MACE(Adapter):
                 # All atoms are at the origin, so the edge vectors that MACE computes equal ours.
                 "positions": vectors.new_zeros(num_atoms, 3),
                 "shifts": -vectors,
-                "edge_index": torch.stack((edges.neighbour, edges.centre)),
+                "edge_index": torch.stack((edges.neighbor, edges.center)),
                 "node_attrs": one_hot.scatter(1, self.elements(atomic_numbers).unsqueeze(1), 1.0),
                 "cell": vectors.new_zeros(3, 3),
                 "batch": torch.zeros_like(atomic_numbers),

@@ -45,12 +45,12 @@ class MatGLAdapter(Adapter):
         missing = [name for name, path in paths.items() if not path.is_file()]
         if missing:
             raise ValueError(
-                f"{folder} has no {', '.join(missing)}: give a folder that matgl's save() wrote."
+                f"{folder} has no {', '.join(missing)}. Pass a folder that was written by save() of matgl."
             )
         models, potentials = cls.import_module("models"), cls.import_module("apps.pes")
         kind = json.loads(paths["model.json"].read_text(encoding="utf-8")).get("@class")
         if kind not in (cls.model_class, "Potential"):
-            raise ValueError(f"{folder} holds a {kind} of matgl, not a {cls.model_class}.")
+            raise ValueError(f"{folder} must contain a {cls.model_class} of matgl, got a {kind}")
         owner = potentials.Potential if kind == "Potential" else getattr(models, cls.model_class)
         with quiet():
             model = owner.load(paths)
@@ -67,9 +67,7 @@ class MatGLAdapter(Adapter):
         """
         known = getattr(cls.import_module("models"), cls.model_class)
         if not isinstance(model, known):
-            raise TypeError(
-                f"{cls.__name__} is made of a {known.__name__} of matgl, not of a {type(model).__name__}."
-            )
+            raise TypeError(f"{cls.__name__} wraps a {known.__name__} of matgl, got a {type(model).__name__}")
         encoder = cls.__new__(cls)
         encoder._wrap(model, reduction)
         return encoder

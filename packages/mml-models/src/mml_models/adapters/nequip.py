@@ -38,7 +38,9 @@ class NequIPAdapter(Adapter):
         """
         if not any(name.split(".")[-1] == cls.readout for name, _ in model.named_modules()):
             kind = type(model).__name__
-            raise TypeError(f"{cls.__name__} is made of a model with a {cls.readout}, not of this {kind}.")
+            raise TypeError(
+                f"{cls.__name__} wraps a model with a {cls.readout}, which this {kind} does not have"
+            )
         encoder = cls.__new__(cls)
         encoder._wrap(model, reduction)
         return encoder
@@ -87,7 +89,7 @@ class NequIPAdapter(Adapter):
         """Return the inputs of the model's readout, one row per atom or per edge."""
         data = {
             "pos": edges.vectors.new_zeros(len(atomic_numbers), 3),
-            "edge_index": torch.stack((edges.centre, edges.neighbour)),
+            "edge_index": torch.stack((edges.center, edges.neighbor)),
             "edge_vectors": edges.vectors,
             "atom_types": self.elements(atomic_numbers),
         }

@@ -90,7 +90,7 @@ class QET(MatGLAdapter):
     @staticmethod
     def bonds(edges: Edges) -> tuple[Tensor, Tensor, None]:
         """Return the edges from center to neighbor. The model sums the potential at their first atom."""
-        return torch.stack((edges.centre, edges.neighbour)), edges.vectors, None
+        return torch.stack((edges.center, edges.neighbor)), edges.vectors, None
 
     def embed_graph(self, graph: AtomGraph, edges: Edges) -> Tensor:
         """Embed the N atoms of a batch -> [N, output_dim]. Charges equilibrate within each structure."""

@@ -22,16 +22,16 @@ def find_triplets(edges: Edges) -> tuple[Tensor, Tensor]:
         Two int64 tensors [T]: the indices of the edges j -> i and of the edges k -> j. Edges point from the
         neighbor to the center.
     """
-    centre, neighbour, vectors = edges.centre, edges.neighbour, edges.vectors.detach()
-    num_edges = int(centre.shape[0])
-    order = centre.argsort(stable=True)
-    num_atoms = 0 if num_edges == 0 else int(torch.maximum(centre.max(), neighbour.max())) + 1
-    degree = torch.bincount(centre, minlength=num_atoms)
+    center, neighbor, vectors = edges.center, edges.neighbor, edges.vectors.detach()
+    num_edges = int(center.shape[0])
+    order = center.argsort(stable=True)
+    num_atoms = 0 if num_edges == 0 else int(torch.maximum(center.max(), neighbor.max())) + 1
+    degree = torch.bincount(center, minlength=num_atoms)
     start = degree.cumsum(0) - degree
-    count = degree[neighbour]
-    second = torch.repeat_interleave(torch.arange(num_edges, device=centre.device), count)
-    place = torch.arange(len(second), device=centre.device) - (count.cumsum(0) - count)[second]
-    first = order[start[neighbour[second]] + place]
+    count = degree[neighbor]
+    second = torch.repeat_interleave(torch.arange(num_edges, device=center.device), count)
+    place = torch.arange(len(second), device=center.device) - (count.cumsum(0) - count)[second]
+    first = order[start[neighbor[second]] + place]
     gap = (vectors[second] + vectors[first]).abs().amax(dim=1)
-    returns = (neighbour[first] == centre[second]) & (gap < _SAME_PLACE)
+    returns = (neighbor[first] == center[second]) & (gap < _SAME_PLACE)
     return second[~returns], first[~returns]

@@ -79,11 +79,9 @@ class ViSNet(Adapter):
         positive(hidden_dim=hidden_dim, num_conv=num_conv, num_heads=num_heads, num_radial=num_radial)
         positive(num_atom_embedding=num_atom_embedding)
         if hidden_dim % num_heads:
-            raise ValueError(
-                f"hidden_dim is {hidden_dim}: give a multiple of num_heads, which is {num_heads}."
-            )
+            raise ValueError(f"hidden_dim must be a multiple of num_heads={num_heads}, got {hidden_dim}")
         if lmax not in (1, 2):
-            raise ValueError(f"lmax is {lmax}: give 1 or 2.")
+            raise ValueError(f"lmax must be 1 or 2, got {lmax}")
         super().__init__(hidden_dim, cutoff, reduction, KnownElements(num_atom_embedding, elements))
         pyg = self.import_module("nn.models.visnet")
         self.model = pyg.ViSNetBlock(
@@ -104,9 +102,9 @@ class ViSNet(Adapter):
     def embed_atoms(self, atomic_numbers: Tensor, edges: Edges) -> Tensor:
         """Embed N atoms from `atomic_numbers` [N] and the edges within the cutoff -> [N, hidden_dim]."""
         model: Any = self.model
-        between = torch.stack((edges.neighbour, edges.centre))
+        between = torch.stack((edges.neighbor, edges.center))
         radial = model.distance_expansion(edges.distances)
-        scalars = self._see_neighbours(atomic_numbers, between, edges.distances, radial)
+        scalars = self._see_neighbors(atomic_numbers, between, edges.distances, radial)
         atoms = torch.arange(len(atomic_numbers), device=atomic_numbers.device)
         index = torch.cat((between, atoms.expand(2, -1)), dim=1)
         distances = torch.cat((edges.distances, edges.distances.new_zeros(len(atoms))))
@@ -124,7 +122,7 @@ class ViSNet(Adapter):
         points: Tensor = model.out_norm(scalars)
         return points
 
-    def _see_neighbours(
+    def _see_neighbors(
         self, atomic_numbers: Tensor, index: Tensor, distances: Tensor, radial: Tensor
     ) -> Tensor:
         """Embed atoms together with the elements of their neighbors, as PyG's `NeighborEmbedding` does.

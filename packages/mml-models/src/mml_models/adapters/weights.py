@@ -35,24 +35,24 @@ def load_weights(model: nn.Module, path: str | Path, prefix: str = "") -> None:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise ValueError(
-            f"{path} does not hold weights alone but pickled objects, which run code when they are loaded, "
-            "or is damaged: load it where you trust it, and save model.state_dict() to a file of its own."
+            f"{path} is damaged, or contains pickled objects, which run code when they are loaded. Load it "
+            "in an environment where you trust it, and save model.state_dict() to another file."
         ) from error
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(
-            f"{path} holds a {type(found).__name__} that is not a state_dict, names with tensors: save "
+            f"{path} must contain a state_dict, a dict of name to tensor, got a {type(found).__name__}. Save "
             "model.state_dict()."
         )
     if any(key.startswith(prefix) for key in found):
         found = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
     own = model.state_dict()
     wrong = [f"{key} is missing" for key in own if key not in found]
-    wrong += [f"{key} is left over" for key in found if key not in own]
+    wrong += [f"{key} is unexpected" for key in found if key not in own]
     wrong += [
-        f"{key} has shape {[*found[key].shape]}, not {[*own[key].shape]}"
+        f"{key} has shape {[*found[key].shape]}, expected {[*own[key].shape]}"
         for key in own
         if key in found and found[key].shape != own[key].shape
     ]
     if wrong:
-        raise ValueError(f"The weights in {path} are of another model: {', '.join(wrong)}.")
+        raise ValueError(f"The weights in {path} do not fit the model: {', '.join(wrong)}")
     model.load_state_dict(found)

@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
 
 import torch
+from mml_samples import Batch
 from torch import Tensor, nn
 
 from mml_models.testing.crystals import Crystal, crystal_batch
@@ -86,7 +86,7 @@ def check_compiled_second_derivatives(encoder: Encoder, crystal: Crystal, cutoff
             require_close(slope, difference, f"{what}, compiled, and finite differences", 1e-4)
 
 
-def _require_exception(compiled: Encoder, encoder: nn.Module, batch: dict[str, Any]) -> None:
+def _require_exception(compiled: Encoder, encoder: nn.Module, batch: Batch) -> None:
     try:
         _, gradient = _loss_and_gradient(compiled, encoder, batch)
     except Exception:  # an exception of any type stops the training
@@ -100,9 +100,7 @@ def _require_exception(compiled: Encoder, encoder: nn.Module, batch: dict[str, A
     )
 
 
-def _loss_and_gradient(
-    encoder: Encoder, parameters_of: nn.Module, batch: dict[str, Any]
-) -> tuple[Tensor, Tensor]:
+def _loss_and_gradient(encoder: Encoder, parameters_of: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return ``sum(F^2)`` and its gradient by all trained parameters, as one flat vector.
 
     If the forces are constant, return a gradient of zero. Training on energies and forces would not raise an
@@ -117,7 +115,7 @@ def _loss_and_gradient(
     return loss.detach(), torch.cat([gradient.flatten() for gradient in gradients])
 
 
-def _shifted_loss(encoder: Encoder, parameters_of: nn.Module, batch: dict[str, Any], shift: Tensor) -> Tensor:
+def _shifted_loss(encoder: Encoder, parameters_of: nn.Module, batch: Batch, shift: Tensor) -> Tensor:
     """Return ``sum(F^2)`` with all trained parameters shifted by `shift`, and restore the parameters."""
     parameters = _trained(parameters_of)
     before = [parameter.detach().clone() for parameter in parameters]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from mml_samples import Batch, optional_module
 from torch import Tensor
-
-from mml_models._pyg import pyg_batch
 
 
 @dataclass(frozen=True)
@@ -49,21 +47,21 @@ def random_crystal(
     numbers = torch.tensor(elements)[torch.randint(len(elements), (num_atoms,), generator=generator)]
     while True:
         crystal = Crystal(numbers, uniform(num_atoms, 3) @ cell, cell)
-        if neighbours(crystal, min_distance)[0].shape[1] == 0:
+        if neighbors(crystal, min_distance)[0].shape[1] == 0:
             return crystal
 
 
 def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
     """Repeat a crystal along its lattice vectors. The atoms are ordered cell by cell."""
     if crystal.cell is None:
-        raise ValueError("A molecule has no supercell: give a crystal with a cell.")
+        raise ValueError("A molecule has no supercell. Pass a crystal with a cell.")
     steps = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in repeats)).reshape(-1, 3)
     pos = (crystal.pos + (steps @ crystal.cell).unsqueeze(1)).reshape(-1, 3)
     cell = crystal.cell * torch.tensor(repeats, dtype=torch.float64).unsqueeze(1)
     return Crystal(crystal.numbers.repeat(len(steps)), pos, cell)
 
 
-def neighbours(crystal: Crystal, radius: float) -> tuple[Tensor, Tensor]:
+def neighbors(crystal: Crystal, radius: float) -> tuple[Tensor, Tensor]:
     """Find all directed edges up to `radius` (angstrom) by testing all pairs of atoms in all relevant images.
 
     Returns
@@ -84,19 +82,20 @@ def neighbours(crystal: Crystal, radius: float) -> tuple[Tensor, Tensor]:
     vectors = crystal.pos[None, :, None] + offsets - crystal.pos[:, None, None]
     near = vectors.norm(dim=-1) <= radius
     near[:, :, (images == 0).all(dim=1)] &= ~torch.eye(len(crystal.pos), dtype=torch.bool).unsqueeze(-1)
-    centre, neighbour, image = near.nonzero(as_tuple=True)
-    return torch.stack((centre, neighbour)), images[image]
+    center, neighbor, image = near.nonzero(as_tuple=True)
+    return torch.stack((center, neighbor)), images[image]
 
 
-def crystal_batch(crystals: Sequence[Crystal], radius: float) -> dict[str, Any]:
+def crystal_batch(crystals: Sequence[Crystal], radius: float) -> Batch:
     """Batch crystals in the format of `mml_graphs.collate_samples`, with edges up to `radius` (angstrom).
 
     The stored `distances` are NaN, to expose encoders that use them instead of `pos` and `offsets`.
     """
+    pyg = optional_module("torch_geometric.data", "mml-models", "mml_models.testing")
     samples = []
     for crystal in crystals:
-        edge_index, images = neighbours(crystal, radius)
-        sample: dict[str, Any] = {
+        edge_index, images = neighbors(crystal, radius)
+        sample = {
             "atomic_numbers": crystal.numbers,
             "pos": crystal.pos,
             "edge_index": edge_index,
@@ -112,7 +111,7 @@ def crystal_batch(crystals: Sequence[Crystal], radius: float) -> dict[str, Any]:
         samples.append(sample)
     natoms = torch.tensor([len(crystal.numbers) for crystal in crystals])
     return {
-        "graph": pyg_batch(samples),
+        "graph": pyg.Batch.from_data_list([pyg.Data(**sample) for sample in samples]),
         "natoms": natoms,
         "cutoff_radius": torch.full((len(samples), 1), radius),
     }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
 
 import torch
+from mml_samples import Batch
 from torch import Tensor, nn
 
 from mml_models.testing.crystals import Crystal, crystal_batch
@@ -79,16 +79,16 @@ def check_cutoff(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -
     inside, outside, bound = (trimer(cutoff * x) for x in (1.0 - 1e-6, 1.0 + 1e-6, 0.6))
     apart = trimer(1.4 * cutoff)
     scale = float((forces(encoder, bound, cutoff) - forces(encoder, apart, cutoff)).abs().max())
-    require(scale > 0, "An atom at 0.6 times the cutoff exerts no force: the encoder does not see its edges.")
+    require(scale > 0, "An atom at 0.6 times the cutoff exerts no force, so the encoder ignores its edges")
     jump = abs(energy(encoder, inside, cutoff) - energy(encoder, outside, cutoff))
     require(
         jump <= 1e-4 * scale * cutoff,
-        f"The energy jumps by {jump:.3g} where an edge reaches the cutoff (forces nearer are {scale:.3g}).",
+        f"The energy jumps by {jump:.3g} when an edge reaches the cutoff (forces are about {scale:.3g})",
     )
     kick = float((forces(encoder, inside, cutoff) - forces(encoder, outside, cutoff)).abs().max())
     require(
         kick <= 1e-3 * scale,
-        f"Forces jump by {kick:.3g} where an edge reaches the cutoff (forces nearer are {scale:.3g}).",
+        f"Forces jump by {kick:.3g} when an edge reaches the cutoff (shorter edges: {scale:.3g})",
     )
 
 
@@ -103,14 +103,14 @@ def check_second_derivatives(encoder: Encoder, crystal: Crystal, cutoff: float, 
     parameters = {name: p for name, p in _parameters(encoder) if p.requires_grad}
     gradient = position_gradient(encoder, batch, create_graph=True)
     if not gradient.requires_grad:
-        raise AssertionError("The forces have no gradient: the encoder cannot be trained on them.")
+        raise AssertionError("The forces have no gradient, so the encoder cannot be trained on them")
     pos = batch["graph"].pos
     inputs = {"positions": pos, **parameters}
     found = torch.autograd.grad(
         gradient.square().sum(), list(inputs.values()), allow_unused=True, materialize_grads=True
     )
     for grad in found:
-        require(bool(grad.isfinite().all()), "A gradient of the forces is not finite.")
+        require(bool(grad.isfinite().all()), "A gradient of the forces is not finite")
     for what, chosen in (("positions", slice(0, 1)), ("parameters", slice(1, None))):
         directions = [torch.zeros_like(grad) for grad in found]
         directions[chosen] = [direction_of(grad, generator) for grad in found[chosen]]
@@ -136,7 +136,7 @@ def _parameters(encoder: Encoder) -> list[tuple[str, nn.Parameter]]:
 
 
 def _force_square(
-    encoder: Encoder, batch: dict[str, Any], pos: Tensor, directions: list[Tensor], step: float
+    encoder: Encoder, batch: Batch, pos: Tensor, directions: list[Tensor], step: float
 ) -> Tensor:
     shifted = deepcopy(encoder)
     trained = [parameter for _, parameter in _parameters(shifted) if parameter.requires_grad]

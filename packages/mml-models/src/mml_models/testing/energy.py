@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
+from mml_samples import Batch
 from torch import Tensor
 
 from mml_models.testing.crystals import Crystal, crystal_batch
@@ -23,7 +24,7 @@ class EncoderOutput(Protocol):
         """One vector per atom, [N, D]."""
 
 
-Encoder = Callable[[Mapping[str, Any]], EncoderOutput]
+Encoder = Callable[[Batch], EncoderOutput]
 
 
 def require(condition: bool, message: str) -> None:
@@ -38,12 +39,14 @@ def require_close(found: Tensor, expected: Tensor, message: str, tolerance: floa
     The largest difference is divided by the largest absolute value of `expected`, or by 0.01 if that is
     smaller.
     """
-    require(found.shape == expected.shape, f"{message}: shape {[*found.shape]}, not {[*expected.shape]}.")
+    require(
+        found.shape == expected.shape, f"{message}: shapes {[*found.shape]} and {[*expected.shape]} differ"
+    )
     if not found.numel():
         return
     scale = max(0.01, float(expected.detach().abs().max()))
     error = float((found - expected).detach().abs().max()) / scale
-    require(error <= tolerance, f"{message}: they differ by {error:.3g}, more than {tolerance:.3g}.")
+    require(error <= tolerance, f"{message} differ by {error:.3g}, more than {tolerance:.3g}")
 
 
 def readout(points: Tensor) -> Tensor:
@@ -69,9 +72,7 @@ def forces(encoder: Encoder, crystal: Crystal, radius: float) -> Tensor:
     return -position_gradient(encoder, batch, create_graph=False)
 
 
-def points_and_forces(
-    encoder: Encoder, batch: dict[str, Any], *, create_graph: bool = False
-) -> tuple[Tensor, Tensor]:
+def points_and_forces(encoder: Encoder, batch: Batch, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
     """Return the atom embeddings [N, D] and the forces [N, 3] of one forward pass."""
     pos = batch["graph"].pos = batch["graph"].pos.detach().requires_grad_(True)
     points = encoder(batch).point_embedding
@@ -80,7 +81,7 @@ def points_and_forces(
     return points.detach(), -gradient
 
 
-def position_gradient(encoder: Encoder, batch: dict[str, Any], *, create_graph: bool) -> Tensor:
+def position_gradient(encoder: Encoder, batch: Batch, *, create_graph: bool) -> Tensor:
     """Return the gradient [N, 3] of the energy of a batch with respect to its positions."""
     graph = batch["graph"]
     graph.pos = graph.pos.detach().requires_grad_(True)

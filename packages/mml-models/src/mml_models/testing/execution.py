@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
 
 import torch
+from mml_samples import Batch
 from torch import Tensor, nn
 
 from mml_models.testing.crystals import Crystal, crystal_batch
@@ -45,7 +45,7 @@ def check_deterministic(encoder: Encoder, crystal: Crystal, cutoff: float, seed:
     finally:
         torch.use_deterministic_algorithms(before)
     same = all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    require(same, "Two runs with deterministic algorithms give different gradients.")
+    require(same, "Two runs with deterministic algorithms give different gradients")
 
 
 def _force_loss_gradients(encoder: Encoder, crystal: Crystal, cutoff: float) -> tuple[Tensor, ...]:
@@ -56,7 +56,7 @@ def _force_loss_gradients(encoder: Encoder, crystal: Crystal, cutoff: float) -> 
     return torch.autograd.grad(gradient.square().sum(), inputs, allow_unused=True, materialize_grads=True)
 
 
-def _in_float32(batch: dict[str, Any]) -> dict[str, Any]:
+def _in_float32(batch: Batch) -> Batch:
     graph = batch["graph"]
     for name in ("pos", "offsets", "images", "distances", "cell"):
         value = getattr(graph, name, None)

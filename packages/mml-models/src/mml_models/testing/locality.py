@@ -18,10 +18,10 @@ def check_output(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -
     """Check the shapes of `system_embedding` [B, D] and `point_embedding` [N, D], with D = `output_dim`."""
     found = embed(encoder, [crystal, crystal], cutoff)
     dim = getattr(encoder, "output_dim", None)
-    require(isinstance(dim, int), f"The encoder's output_dim is {dim!r}, not an int.")
+    require(isinstance(dim, int), f"The encoder's output_dim must be an int, got {dim!r}")
     for name, length in (("system_embedding", 2), ("point_embedding", 2 * len(crystal.numbers))):
         shape = [*getattr(found, name).shape]
-        require(shape == [length, dim], f"{name} has shape {shape}, not {[length, dim]}.")
+        require(shape == [length, dim], f"{name} has shape {shape}, expected {[length, dim]}")
 
 
 def check_given_edges(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
@@ -37,11 +37,11 @@ def check_given_edges(encoder: Encoder, crystal: Crystal, cutoff: float, seed: i
     batch = crystal_batch([crystal], cutoff)
     graph = batch["graph"]
     whole = encoder(batch).point_embedding
-    require(not torch.allclose(whole, isolated), "Edges make no difference to the embeddings.")
-    centre, neighbour = graph.edge_index
-    length = (graph.pos[neighbour] + graph.offsets - graph.pos[centre]).norm(dim=1)
+    require(not torch.allclose(whole, isolated), "The embeddings do not depend on the edges")
+    center, neighbor = graph.edge_index
+    length = (graph.pos[neighbor] + graph.offsets - graph.pos[center]).norm(dim=1)
     # The shortest edge between two atoms, or from the atom to its own image if the crystal has one atom.
-    edge = int((length + 1e3 * (centre == neighbour)).argmin())
+    edge = int((length + 1e3 * (center == neighbor)).argmin())
     kept = {name: getattr(graph, name) for name in ("edge_index", "offsets", "images", "distances")}
     for count in (0, 1):
         graph.edge_index = kept["edge_index"][:, edge : edge + count]
@@ -50,10 +50,10 @@ def check_given_edges(encoder: Encoder, crystal: Crystal, cutoff: float, seed: i
         points = encoder(batch).point_embedding
         unseeing = torch.ones(len(crystal.pos), dtype=torch.bool)
         unseeing[graph.edge_index[0]] = False
-        what = f"Given {count} edges, atoms that are no centre of one, and isolated atoms"
+        what = f"Given {count} edges, atoms without outgoing edges, and isolated atoms"
         require_close(points[unseeing], isolated[unseeing], what)
     same = torch.allclose(points[~unseeing], isolated[~unseeing], rtol=1e-9, atol=1e-9)
-    require(not same, "The centre of an edge does not see its neighbour.")
+    require(not same, "The embedding of an atom does not depend on its neighbor")
 
 
 def check_longer_edges(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
@@ -84,9 +84,9 @@ def check_isolated_atom(encoder: Encoder, crystal: Crystal, cutoff: float, seed:
     batch = crystal_batch([Crystal(crystal.numbers[:1], crystal.pos[:1], None)], cutoff)
     found = encoder(batch)
     for name in ("point_embedding", "system_embedding"):
-        require(bool(getattr(found, name).isfinite().all()), f"{name} of an isolated atom is not finite.")
+        require(bool(getattr(found, name).isfinite().all()), f"{name} of an isolated atom is not finite")
     gradient = position_gradient(encoder, batch, create_graph=True)
-    require(not bool(gradient.any()), f"The force on an isolated atom is {gradient.tolist()}, not zero.")
+    require(not bool(gradient.any()), f"The force on an isolated atom must be zero, got {gradient.tolist()}")
 
 
 def check_receptive_field(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:

@@ -20,7 +20,7 @@ def check_copies(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -
     except Exception as error:
         raise AssertionError(f"The encoder cannot be pickled: {error}") from error
     for name, copy in copies.items():
-        require(_same(encoder, copy, crystal, cutoff), f"A copy by {name} gives other embeddings.")
+        require(_same(encoder, copy, crystal, cutoff), f"A copy by {name} gives different embeddings")
 
 
 def check_state_dict(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
@@ -29,16 +29,17 @@ def check_state_dict(encoder: Encoder, crystal: Crystal, cutoff: float, seed: in
     The embeddings must be bitwise equal.
     """
     if not isinstance(encoder, nn.Module):
-        raise AssertionError(f"The encoder is a {type(encoder).__name__}, not a torch.nn.Module.")
+        raise AssertionError(f"The encoder must be a torch.nn.Module, got a {type(encoder).__name__}")
     other = deepcopy(encoder)
     generator = torch.Generator().manual_seed(seed)
     for tensor in other.state_dict().values():
         if tensor.is_floating_point():
             tensor.add_(torch.rand(tensor.shape, generator=generator).to(tensor))
-    require(not _same(encoder, other, crystal, cutoff), "Other parameters give the same embeddings.")
+    require(not _same(encoder, other, crystal, cutoff), "Different parameters give the same embeddings")
     other.load_state_dict(encoder.state_dict())
     require(
-        _same(encoder, other, crystal, cutoff), "An encoder with the same state_dict gives other embeddings."
+        _same(encoder, other, crystal, cutoff),
+        "An encoder with the same state_dict gives different embeddings",
     )
 
 

@@ -8,7 +8,7 @@ from copy import deepcopy
 from torch import nn
 
 from mml_models.testing import compiled, derivatives, execution, locality, state, symmetry
-from mml_models.testing.crystals import Crystal, neighbours, random_crystal
+from mml_models.testing.crystals import Crystal, neighbors, random_crystal
 from mml_models.testing.energy import Encoder
 
 Check = Callable[[Encoder, Crystal, float, int], None]
@@ -81,15 +81,15 @@ def check_encoder(
     """
     unknown = sorted(set(skip) - set(CHECKS))
     if unknown:
-        raise ValueError(f"skip holds {unknown}: the checks are {', '.join(CHECKS)}.")
+        raise ValueError(f"skip has unknown checks {unknown}, known are {', '.join(CHECKS)}")
     reach = getattr(encoder, "cutoff", None) if cutoff is None else cutoff
     if reach is None:
         raise ValueError(
-            f"{type(encoder).__name__} has no attribute 'cutoff': give check_encoder its cutoff."
+            f"{type(encoder).__name__} has no attribute 'cutoff'. Pass the cutoff to check_encoder."
         )
     crystal = random_crystal(seed) if crystal is None else crystal
-    if not neighbours(crystal, float(reach))[0].shape[1]:
-        raise ValueError(f"The crystal has no edges within {reach:g} angstrom: give a denser one.")
+    if not neighbors(crystal, float(reach))[0].shape[1]:
+        raise ValueError(f"The crystal has no edges within {reach:g} angstrom. Pass a denser crystal.")
     copy = deepcopy(encoder).double().eval()
     for name, check in CHECKS.items():
         if name not in skip:

@@ -28,12 +28,13 @@ def check_vectors(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) 
         return
     shape = [len(crystal.numbers), 3]
     require(
-        [*before.shape[:2]] == shape, f"point_vectors has shape {[*before.shape]}, not {shape} at its front."
+        [*before.shape[:2]] == shape,
+        f"point_vectors has shape {[*before.shape]}, expected {shape} as its first dimensions",
     )
     matrix = _rotation(seed)
     after = getattr(embed(encoder, [_moved(crystal, matrix)], cutoff), "point_vectors", None)
     if after is None:
-        raise AssertionError("Turned, the crystal has no point_vectors any more.")
+        raise AssertionError("The rotated crystal has no point_vectors")
     expected = torch.einsum("nx...,xy->ny...", before, matrix)
     require_close(after, expected, "point_vectors after rotation")
 
@@ -87,7 +88,7 @@ def check_supercell(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int
     errors = [float((many - factor * one).abs().max()) for factor in (1, copies)]
     require(
         min(errors) <= 1e-8 * (1.0 + float(many.abs().max())),
-        f"The system embedding of a supercell of {copies} cells is not one or {copies} times that of a cell.",
+        f"The system embedding of {copies} cells is neither 1 nor {copies} times that of a cell",
     )
 
 

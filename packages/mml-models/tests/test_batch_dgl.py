@@ -78,12 +78,12 @@ def test_refuses_what_is_missing_in_a_graph_of_dgl(dgl):
     with pytest.raises(ValueError, match=r"periodic .* but has no 'offsets'"):
         read_graph(batch)
     del batch["graph"].ndata["pos"]
-    with pytest.raises(ValueError, match=r"of type dgl.DGLGraph has no 'pos': add PointCloudToGraph"):
+    with pytest.raises(ValueError, match=r"of type dgl.DGLGraph has no 'pos'\. Add PointCloudToGraph"):
         read_graph(batch)
 
 
 def test_refuses_a_graph_of_several_types(dgl):
     ends = (torch.tensor([0]), torch.tensor([1]))
     graph = dgl.heterograph({("a", "to", "a"): ends, ("a", "back", "a"): ends})
-    with pytest.raises(ValueError, match=r"node types \['a'\] and edge types \['back', 'to'\]: give one"):
+    with pytest.raises(ValueError, match=r"node types \['a'\] and edge types \['back', 'to'\], expected one"):
         read_graph({"graph": graph})
