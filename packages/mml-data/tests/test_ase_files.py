@@ -106,7 +106,10 @@ def test_frames_without_results_have_missing_targets(tmp_path):
     assert targets["force"].shape == (len(frames[1]), 3)
     assert torch.isnan(targets["force"]).all()
     ase_io.write(tmp_path / "b.extxyz", frames[1::-1])
-    with pytest.raises(ValueError, match=r"b\.extxyz:frame 2: target 'energy' is there, .*--targets"):
+    with pytest.raises(
+        ValueError,
+        match=r"b\.extxyz:frame 2: target 'energy' is not a target of the first structure; .*--targets",
+    ):
         import_source(tmp_path / "b.extxyz", tmp_path / "out", splits=(1, 0, 0), overwrite=True)
     import_source(
         tmp_path / "b.extxyz", tmp_path / "out", splits=(1, 0, 0), overwrite=True, targets=["energy"]
@@ -133,7 +136,7 @@ def test_a_damaged_frame_is_named_and_the_others_can_be_had(tmp_path, damage, pl
     frames = [make_atoms(index) for index in (3, 4, 6, 8, 9)]
     ase_io.write(path, frames)
     path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
-    with pytest.raises(ValueError, match=rf"a\.extxyz:{place}: ASE cannot read it"):
+    with pytest.raises(ValueError, match=rf"a\.extxyz:{place}: ASE cannot read this structure"):
         import_source(path, tmp_path / "out", splits=(1, 0, 0))
     manifest = import_source(path, tmp_path / "out", splits=(1, 0, 0), on_error="skip")
     assert manifest.num_samples == 4 + (place == "frame 6")

@@ -83,13 +83,13 @@ def test_packing_is_best_fit():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="sample 2 alone takes 70 of max_atoms=60: raise it, or leave"):
+    with pytest.raises(ValueError, match="sample 2 has the size 70, which exceeds max_atoms=60; increase"):
         sampler([10, 20, 70])
-    with pytest.raises(ValueError, match="give a budget: max_atoms or max_edges"):
+    with pytest.raises(ValueError, match="no budget is given; pass max_atoms or max_edges"):
         BudgetSampler(range(3), {}, {})
-    with pytest.raises(ValueError, match="max_atoms must be at least 1, it is 0"):
+    with pytest.raises(ValueError, match="max_atoms must be at least 1, got 0"):
         sampler([10], 0)
-    with pytest.raises(ValueError, match="max_edges must be at least 1, it is -5"):
+    with pytest.raises(ValueError, match="max_edges must be at least 1, got -5"):
         MatSciMLDataModule("emt", max_edges=-5)
 
 
@@ -107,11 +107,11 @@ def test_the_data_module_fills_batches(stored):
 
 def test_sizes_that_are_not_recorded(stored):
     with pytest.raises(
-        ValueError, match=r"does not record 'nedges' of its samples.* as precompute\(\) stores them"
+        ValueError, match=r"does not record 'nedges' of its samples.* store them with precompute\(\)"
     ):
         MatSciMLDataModule(train_path=stored, max_edges=100).train_dataloader()
     samples = [{"atomic_numbers": np.ones(1, int)}] * 3
-    with pytest.raises(ValueError, match="does not record the sizes of its samples, which a budget needs"):
+    with pytest.raises(ValueError, match="does not record the sizes of its samples, which budgets require"):
         MatSciMLDataModule(Listed(samples), max_atoms=100).train_dataloader()
 
 

@@ -128,7 +128,7 @@ def test_embedded_data_sets():
     assert {"train", "val", "test"} <= set(data.parts)
     assert data.describe()["name"] == "emt"
     assert {"energy", "force"} <= set(data.target_statistics())
-    with pytest.raises(ValueError, match="no embedded data set 'lips'"):
+    with pytest.raises(ValueError, match="'lips' is not an embedded data set"):
         MatSciMLDataModule("lips").setup()
 
 
@@ -176,7 +176,7 @@ def test_the_seed_is_lightnings_or_zero_and_is_kept_by_checkpoints(stored, monke
     later.load_state_dict(data.state_dict())
     assert later.parts["val"].indices.tolist() == val
     with pytest.raises(
-        ValueError, match=r"written with seed 17 of the data, now it is 4: .* give seed=17, or none"
+        ValueError, match=r"written with seed=17 of the data module, got seed=4, .* pass seed=17, or no seed"
     ):
         MatSciMLDataModule(train_path=stored, seed=4).load_state_dict(data.state_dict())
 
@@ -184,23 +184,27 @@ def test_the_seed_is_lightnings_or_zero_and_is_kept_by_checkpoints(stored, monke
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({}, ValueError, "give dataset .* or train_path"),
-        ({"dataset": LMDBDataset}, ValueError, "dataset is the class LMDBDataset: give train_path"),
+        ({}, ValueError, "no data set is given; pass dataset .* or train_path"),
+        ({"dataset": LMDBDataset}, ValueError, "the class LMDBDataset requires train_path"),
         (
             {"dataset": "emt", "train_path": "x"},
             ValueError,
-            r"give dataset \('emt'\) or train_path \('x'\), not both",
+            r"mutually exclusive, got 'emt' and 'x'",
         ),
-        ({"train_path": "x", "batch_size": 0}, ValueError, "batch_size must be at least 1, it is 0"),
-        ({"train_path": "x", "num_workers": -1}, ValueError, "num_workers must not be negative, it is -1"),
-        ({"train_path": "x", "persistent_workers": True}, ValueError, "persistent_workers needs workers"),
+        ({"train_path": "x", "batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ({"train_path": "x", "num_workers": -1}, ValueError, "num_workers must be at least 0, got -1"),
+        (
+            {"train_path": "x", "persistent_workers": True},
+            ValueError,
+            "persistent_workers=True requires num_workers",
+        ),
         (
             {"train_path": "x", "val_split": 0.5, "test_split": 0.5},
             ValueError,
-            "sum up to 1 and leave nothing",
+            "must sum to less than 1, got 1",
         ),
         ({"train_path": "x", "val_split": 2.0}, ValueError, "val_split must be from 0 to below 1"),
-        ({"train_path": "x", "seed": -1}, ValueError, "seed must not be negative, it is -1"),
+        ({"train_path": "x", "seed": -1}, ValueError, "seed must be at least 0, got -1"),
     ],
 )
 def test_bad_arguments(arguments, error, message):
@@ -209,18 +213,18 @@ def test_bad_arguments(arguments, error, message):
 
 
 def test_bad_data(tmp_path, unsplit, stored):
-    with pytest.raises(FileNotFoundError, match=r"there is no data set at .*none"):
+    with pytest.raises(FileNotFoundError, match=r"data set .*none' does not exist"):
         MatSciMLDataModule(train_path=tmp_path / "none").setup()
-    with pytest.raises(FileNotFoundError, match=r"there is no data set at .*none"):
+    with pytest.raises(FileNotFoundError, match=r"data set .*none' does not exist"):
         MatSciMLDataModule(train_path=unsplit, val_split=tmp_path / "none").setup()
-    with pytest.raises(ValueError, match="dset_kwargs are for a data set that is made here"):
+    with pytest.raises(ValueError, match="dset_kwargs have no effect on a data set object"):
         MatSciMLDataModule(LMDBDataset(stored), dset_kwargs={"split": "val"})
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
 def test_a_stage_without_samples(unsplit, stage):
     with pytest.raises(
-        ValueError, match=rf"there is nothing to {stage}: 'plain' has no recorded split .*give .*_split"
+        ValueError, match=rf"no samples to {stage}, because data set 'plain' has no split .*pass .*_split"
     ):
         getattr(trainer(), stage)(Model(), datamodule=MatSciMLDataModule(train_path=unsplit))
 

@@ -102,11 +102,11 @@ def test_splits_and_indices(stored, samples, splits):
     assert LMDBDataset(stored).splits == {"train": 12, "val": 3, "test": 2}
     with pytest.raises(IndexError):
         chosen[2]
-    with pytest.raises(ValueError, match=r"toy' has no split 'dev'; it has 'train', 'val', 'test'"):
+    with pytest.raises(ValueError, match=r"toy' has no split 'dev'; its splits are: 'train', 'val', 'test'"):
         LMDBDataset(stored, split="dev")
-    with pytest.raises(ValueError, match=r"split \('val'\) or indices, not both"):
+    with pytest.raises(ValueError, match=r"mutually exclusive, got split='val' and indices"):
         LMDBDataset(stored, split="val", indices=[0])
-    with pytest.raises(ValueError, match=r"indices must be from 0 to 19 .*, these go from 0 to 20"):
+    with pytest.raises(ValueError, match=r"indices must be from 0 to 19 .*, got 0 to 20"):
         LMDBDataset(stored, indices=[0, 20])
     with pytest.raises(ValueError, match="must be a list of integers"):
         LMDBDataset(stored, indices=[0.5])
@@ -199,11 +199,11 @@ def test_verify_finds_what_was_changed(copy, samples):
     number = samples[9]["pos"].tobytes()
     assert number in content
     shard.write_bytes(content.replace(number, bytes([number[0] ^ 1]) + number[1:]))
-    with pytest.raises(ValueError, match=r"shard-00001\.lmdb' do not match the checksum"):
+    with pytest.raises(ValueError, match=r"shard-00001\.lmdb' does not match its checksum"):
         LMDBDataset(copy).verify()
     shard.write_bytes(content)
     np.save(copy / "split-val.npy", np.array([4, 6, 9]))
-    with pytest.raises(ValueError, match=r"split-val\.npy' do not have the checksum"):
+    with pytest.raises(ValueError, match=r"split-val\.npy' does not match its checksum"):
         LMDBDataset(copy).verify()
     (copy / "shard-00002.lmdb").unlink()
     with pytest.raises(FileNotFoundError, match=r"shard-00002\.lmdb' is missing"):
@@ -218,7 +218,7 @@ def test_a_bad_record_names_shard_and_key(copy, samples):
     assert content.count(b"target_types") >= 8
     shard.write_bytes(content.replace(b"\xa3pos", b"\xc1pos"))
     with pytest.raises(
-        ValueError, match=r"^sample 11, record 3 of '.*shard-00001\.lmdb': these bytes are not a record"
+        ValueError, match=r"^sample 11, record 3 of '.*shard-00001\.lmdb': the record is invalid"
     ):
         LMDBDataset(copy)[11]
     assert LMDBDataset(copy)[7]["sample_id"] == "toy/000007"
@@ -232,7 +232,8 @@ def test_transforms_are_applied_in_order(stored):
 
 def test_a_missing_path_says_how_to_make_one(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"no data set at '.*nowhere': make one with `matsciml data import SO"
+        FileNotFoundError,
+        match=r"data set '.*nowhere' does not exist; create it with `matsciml data import SO",
     ):
         LMDBDataset(tmp_path / "nowhere")
 

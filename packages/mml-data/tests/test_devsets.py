@@ -79,7 +79,9 @@ class TestDevsetPath:
         assert devset[0]["sample_id"] == f"{devset.name}/000000"
 
     def test_an_unknown_name_lists_the_known_ones(self):
-        with pytest.raises(ValueError, match=r"no embedded data set 'lips'; there are 'emt', 'prototypes'"):
+        with pytest.raises(
+            ValueError, match=r"'lips' is not an embedded data set; .* are 'emt', 'prototypes'"
+        ):
             devset_path("lips")
 
     def test_descriptions_say_the_right_number(self, devset):
@@ -158,7 +160,7 @@ class TestEMT:
         assert emt.splits["val"] / len(emt) == pytest.approx(0.10, abs=0.03)
 
     def test_families_are_what_the_structures_are_made_of(self, emt):
-        from mml_data.elements import SYMBOLS
+        from mml_samples import SYMBOLS
 
         for i in range(len(emt)):
             sample = emt[i]

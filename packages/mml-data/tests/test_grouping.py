@@ -8,9 +8,7 @@ def test_names_of_groups():
     salt = {"atomic_numbers": np.array([11, 17, 11, 17]), "pos": np.zeros((4, 3)), "sample_id": "salt"}
     assert (composition(salt), elements(salt)) == ("ClNa", "Cl-Na")
     assert composition({"atomic_numbers": np.array([13, 28, 28, 28])}) == "AlNi3"
-    with pytest.raises(
-        ValueError, match="salt has no cell that is periodic in three dimensions, so no prototype"
-    ):
+    with pytest.raises(ValueError, match="salt' is not periodic in three dimensions"):
         prototype(salt)
     assert grouping("atomic_numbers")({"atomic_numbers": np.array([5])}) == "5"
 

@@ -178,7 +178,8 @@ def test_resuming_in_mid_epoch_with_another_batch_size_is_refused(stored, tmp_pa
     saver = SaveEverywhere(tmp_path)
     fit(MatSciMLDataModule(train_path=stored, batch_size=5), [saver], max_epochs=1)
     with pytest.raises(
-        ValueError, match=r"middle of epoch 0, .*: batch_size was 5 and is 4; use the same settings"
+        ValueError,
+        match=r"middle of epoch 0, .* because batch_size was 5 and is now 4; use the same settings",
     ):
         fit(MatSciMLDataModule(train_path=stored, batch_size=4), ckpt_path=tmp_path / "batch-1")
     rest = fit(
@@ -239,7 +240,7 @@ def test_iterating_leaves_the_random_numbers_of_the_training_alone():
 
 
 def test_samplers_whose_order_is_lost_are_refused():
-    with pytest.raises(TypeError, match="must be an EpochSampler, this is a RandomSampler"):
+    with pytest.raises(TypeError, match="must be an EpochSampler, got RandomSampler"):
         ResumableDataLoader(Numbers(3), 1, sampler=RandomSampler(range(3)))
     assert isinstance(ResumableDataLoader(Numbers(3)), DataLoader)
 
@@ -365,7 +366,7 @@ def test_a_fit_by_budget_goes_on_with_the_very_next_batch(stored, tmp_path, stop
     rest = fit(data(), ckpt_path=tmp_path / "some.ckpt", max_epochs=3)
     assert rest.seen == whole.seen[stop:]
     other = MatSciMLDataModule(train_path=stored, max_atoms=13, seed=1)
-    with pytest.raises(ValueError, match="max_atoms was 12 and is 13; use the same settings"):
+    with pytest.raises(ValueError, match="max_atoms was 12 and is now 13; use the same settings"):
         fit(other, ckpt_path=tmp_path / "some.ckpt", max_epochs=3)
 
 

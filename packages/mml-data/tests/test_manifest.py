@@ -53,15 +53,17 @@ def test_other_versions(tmp_path, version, remedy):
     make().write(tmp_path)
     file = tmp_path / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"version": version}))
-    with pytest.raises(ValueError, match=rf"has format version {version!r}, this mml-data reads 2: {remedy}"):
+    with pytest.raises(
+        ValueError, match=rf"has format version {version!r}, but this mml-data reads 2; {remedy}"
+    ):
         Manifest.read(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is damaged, it is not valid JSON"),
-        ("[]", "is not the manifest of a data set: it does not say format 'mml-lmdb'"),
+        ("{", "is damaged and not valid JSON"),
+        ("[]", "is not the manifest of a data set, because its format is not 'mml-lmdb'"),
         ('{"format": "zarr"}', "is not the manifest of a data set"),
         ('{"format": "mml-lmdb", "version": 2}', "is damaged: 'shards'"),
         ('{"format": "mml-lmdb", "version": 2, "shards": [3], "splits": {}, "sizes": {}}', "is damaged"),
@@ -79,8 +81,11 @@ def test_damaged_manifests(tmp_path, text, message):
 
 def test_what_is_no_data_set(tmp_path):
     with pytest.raises(
-        ValueError, match=r"is not a data set: it has no manifest\.json; make one with `matsciml data"
+        ValueError,
+        match=r"is not a data set, because it has no manifest\.json; create a data set with `matsciml",
     ):
         Manifest.read(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"there is no data set at .* or name an embedded one: 'emt'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"data set .* does not exist; .* or use an embedded one: 'emt'"
+    ):
         Manifest.read(tmp_path / "none")

@@ -47,9 +47,9 @@ def test_names(stored, unsplit):
         "MaterialsProjectDataset",
         "plain",
     )
-    with pytest.raises(ValueError, match="two data sets have one name: toy, toy; give a dict"):
+    with pytest.raises(ValueError, match="names of data sets must be unique, got toy, toy; pass a dict"):
         MultiDataset([LMDBDataset(stored), LMDBDataset(stored)])
-    with pytest.raises(ValueError, match="there is no data set: give at least one"):
+    with pytest.raises(ValueError, match="requires at least one data set"):
         MultiDataset([])
 
 
@@ -96,10 +96,10 @@ def test_statistics_are_by_data_set(stored, unsplit):
 def test_parts_that_are_not_there(stored):
     data = MultiDataModule(val_dataset=[LMDBDataset(stored)], batch_size=8)
     assert [len(batch["toy"]["sample_id"]) for batch in data.val_dataloader()] == [8, 8, 4]
-    with pytest.raises(ValueError, match="there is nothing to test: give test_dataset"):
+    with pytest.raises(ValueError, match="no data set to test; pass test_dataset"):
         data.test_dataloader()
-    with pytest.raises(ValueError, match="give a data set: train_dataset, val_dataset"):
+    with pytest.raises(ValueError, match="no data set is given; pass train_dataset, val_dataset"):
         MultiDataModule()
-    with pytest.raises(ValueError, match="batch_size must be at least 1, it is 0"):
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         MultiDataModule(0, val_dataset=[LMDBDataset(stored)])
     assert MultiDataModule(predict_dataset=[LMDBDataset(stored)]).val_dataloader() == []

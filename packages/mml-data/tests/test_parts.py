@@ -84,7 +84,7 @@ def test_any_data_set_with_a_length(stored):
     assert made.recorded is None
     with pytest.raises(ValueError, match="has no samples"):
         make(Squares(0))
-    with pytest.raises(TypeError, match="has no length: give a data set that knows how many samples it has"):
+    with pytest.raises(TypeError, match="has no length; pass a data set with __len__"):
         make(Dataset())
 
 
@@ -107,17 +107,17 @@ def test_a_part_reads_what_is_stored_without_transforms(stored):
         (
             {"val_split": 1.0},
             ValueError,
-            "val_split must be from 0 to below 1, or the path of a data set; it is 1.0",
+            "val_split must be from 0 to below 1, or the path of a data set, got 1.0",
         ),
         ({"val_split": -0.1}, ValueError, "val_split must be from 0 to below 1"),
         ({"val_split": float("nan")}, ValueError, "val_split must be from 0 to below 1"),
         (
             {"val_split": 0.6, "test_split": 0.4},
             ValueError,
-            "val_split, test_split sum up to 1 and leave nothing",
+            "val_split, test_split must sum to less than 1, got 1",
         ),
-        ({"val_split": True}, TypeError, "val_split must be a fraction or a path, it is a bool"),
-        ({"val_split": [1]}, TypeError, "val_split must be a fraction or a path, it is a list"),
+        ({"val_split": True}, TypeError, "val_split must be a fraction or a path, got bool"),
+        ({"val_split": [1]}, TypeError, "val_split must be a fraction or a path, got list"),
     ],
 )
 def test_bad_options(options, error, message):
@@ -133,5 +133,5 @@ def test_splits_that_hold_everything_leave_nothing(tmp_path, samples):
     with LMDBWriter(tmp_path / "x") as writer:
         writer.add(samples[0])
         writer.set_splits({"val": [0]})
-    with pytest.raises(ValueError, match="leaves no samples for training: all are in the splits val"):
+    with pytest.raises(ValueError, match="has no samples for training, because all are in the splits val"):
         make(LMDBDataset(tmp_path / "x"))

@@ -154,7 +154,7 @@ def test_nothing_of_a_malicious_pickle_runs(tmp_path, name):
     touched = tmp_path / "touched"
     data = dict(attacks(touched))[name]
     with pytest.raises(
-        ValueError, match=r"not known to be harmless|no pickle that can be read|outside of it"
+        ValueError, match=r"not known to be harmless|not a readable pickle|outside of the pickle"
     ):
         load_pickle(data)
     assert not touched.exists()
@@ -162,7 +162,7 @@ def test_nothing_of_a_malicious_pickle_runs(tmp_path, name):
 
 def test_the_refused_class_is_named():
     with pytest.raises(
-        UnsafePickleError, match=r"wants posix\.system, .* it was not run; .*trust_pickle=True"
+        UnsafePickleError, match=r"refers to posix\.system, .* was not executed; .*trust_pickle=True"
     ):
         load_pickle(pickle.dumps(Malicious(os.system, "true")))
 
@@ -175,7 +175,7 @@ def test_a_pickle_cannot_change_what_others_get():
     tensor = torch.arange(3)
     assert torch.equal(load_pickle(pickle.dumps(tensor)), tensor)
     assert torch._utils._rebuild_tensor_v2.__defaults__ != ("x",)
-    with pytest.raises(ValueError, match="no pickle that can be read"):
+    with pytest.raises(ValueError, match="not a readable pickle"):
         load_pickle(b"\x80\x04\x8c\x05numpy\x8c\x07ndarray\x93N}\x8c\x01a\x8c\x01x\x85s\x86b.")
 
 
@@ -186,7 +186,7 @@ def test_a_tensor_beyond_its_storage_is_refused():
         data = pickle.dumps(
             Malicious(torch._utils._rebuild_tensor_v2, storage, offset, size, stride, False, OrderedDict())
         )
-        with pytest.raises(ValueError, match="does not fit in 4 numbers"):
+        with pytest.raises(ValueError, match="does not fit into a storage of 4 numbers"):
             load_pickle(data)
 
 
@@ -207,7 +207,7 @@ def test_trust_runs_it(tmp_path):
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"not a pickle", pickle.dumps([1, 2, 3])[:-3]])
 def test_damaged_pickles(data):
-    with pytest.raises(ValueError, match="it is no pickle that can be read"):
+    with pytest.raises(ValueError, match="is not a readable pickle"):
         load_pickle(data)
 
 

@@ -37,11 +37,11 @@ def test_other_things_are_never_replaced(tmp_path):
         PartialDirectory(tmp_path / "file", overwrite=True)
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "shard-00000.lmdb").write_text("x")
-    with pytest.raises(FileExistsError, match=r"home' holds other things \('shard-00000.lmdb'\)"):
+    with pytest.raises(FileExistsError, match=r"home' contains other files \('shard-00000.lmdb'\)"):
         PartialDirectory(tmp_path / "home", overwrite=True)
     (tmp_path / "home" / "manifest.json").write_text("x")
     (tmp_path / "home" / "thesis.tex").write_text("x")
-    with pytest.raises(FileExistsError, match=r"home' holds other things \('thesis.tex'\)"):
+    with pytest.raises(FileExistsError, match=r"home' contains other files \('thesis.tex'\)"):
         PartialDirectory(tmp_path / "home", overwrite=True)
 
 
@@ -73,7 +73,7 @@ def test_a_writer_killed_between_the_renames_loses_nothing(tmp_path):
     directory.publish()
     directory.release()
     (tmp_path / "toy").rename(tmp_path / ".toy.previous")
-    with pytest.raises(FileExistsError, match="is a data set already"):
+    with pytest.raises(FileExistsError, match="is already a data set"):
         PartialDirectory(tmp_path / "toy", overwrite=False).create()
     assert (tmp_path / "toy" / "manifest.json").read_text() == "old"
     assert names(tmp_path) == ["toy"]

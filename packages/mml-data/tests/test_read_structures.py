@@ -42,7 +42,7 @@ def test_structures_are_those_of_a_data_set_without_its_labels(tmp_path):
     [
         ({"positions": [[0, 0, 0]]}, r"some\.jsonl:2: .*positions|some\.jsonl:2: .*pos"),
         ({"atomic_numbers": [3, 0]}, r"some\.jsonl:2: "),
-        ({"cell": [[1, 0, 0], [1, 0, 0], [0, 0, 1]]}, r"some\.jsonl:2: 'cell' has no volume"),
+        ({"cell": [[1, 0, 0], [1, 0, 0], [0, 0, 1]]}, r"some\.jsonl:2: 'cell' has zero volume"),
     ],
 )
 def test_a_structure_that_cannot_be_read_is_named(tmp_path, bad, said):
@@ -54,8 +54,8 @@ def test_a_structure_that_cannot_be_read_is_named(tmp_path, bad, said):
 
 
 def test_what_is_not_there_or_no_structure(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match="does not exist; pass an existing file"):
         list(read_structures(tmp_path / "none.cif"))
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(ValueError, match="cannot be imported; these can be"):
+    with pytest.raises(ValueError, match="has no supported format; supported are"):
         list(read_structures(tmp_path / "notes.txt"))

@@ -47,7 +47,7 @@ def test_without_shuffling_the_order_is_that_of_the_data():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="the data set is empty"):
+    with pytest.raises(ValueError, match="the data set has no samples"):
         EpochSampler(range(0), 1)
-    with pytest.raises(ValueError, match="seed must not be negative, it is -1"):
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
         EpochSampler(range(1), 1, seed=-1)

@@ -9,7 +9,7 @@ def test_shards_in_any_order_make_the_data_set_that_a_writer_makes(tmp_path, sam
     for number in (2, 0, 1):
         count = write_shard(tmp_path / "toy", number, samples[8 * number : 8 * number + 8])
         assert count == (8, 8, 4)[number]
-    with pytest.raises(ValueError, match=r"is not a data set: it has no manifest\.json"):
+    with pytest.raises(ValueError, match=r"is not a data set, because it has no manifest\.json"):
         LMDBDataset(tmp_path / "toy")
     manifest = finish_dataset(tmp_path / "toy", source={"origin": "x"}, splits=splits)
     with LMDBWriter(tmp_path / "other" / "toy", source={"origin": "x"}, shard_size=8) as writer:
@@ -35,17 +35,17 @@ def test_a_shard_is_gone_on_with(tmp_path, samples):
 
 
 def test_misuse(tmp_path, samples):
-    with pytest.raises(FileNotFoundError, match=r"there is no directory .* with shards"):
+    with pytest.raises(FileNotFoundError, match=r"directory .* does not exist; write shards"):
         finish_dataset(tmp_path / "none")
     with pytest.raises(ValueError, match=r"sample 1 of shard 3: pos of the sample has shape"):
         write_shard(tmp_path / "toy", 3, [samples[0], {**samples[1], "pos": np.zeros((0, 3))}])
-    with pytest.raises(ValueError, match="no sample was added"):
+    with pytest.raises(ValueError, match="the data set has no samples"):
         finish_dataset(tmp_path / "toy")
     write_shard(tmp_path / "toy", 0, samples, compression="zstd")
     finish_dataset(tmp_path / "toy", compression="zstd", name="named")
     assert LMDBDataset(tmp_path / "toy")[0]["sample_id"] == "named/000000"
-    with pytest.raises(FileExistsError, match="is a data set already: its shards are not to be changed"):
+    with pytest.raises(FileExistsError, match="is already a data set: its shards are not to be changed"):
         write_shard(tmp_path / "toy", 1, samples)
-    with pytest.raises(FileExistsError, match="is a data set already"):
+    with pytest.raises(FileExistsError, match="is already a data set"):
         finish_dataset(tmp_path / "toy")
     assert pickle.loads(pickle.dumps(write_shard)) is write_shard

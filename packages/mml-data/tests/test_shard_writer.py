@@ -53,7 +53,7 @@ def test_a_file_that_is_no_shard_of_ours(tmp_path):
     with environment.begin(write=True) as transaction:
         transaction.put(b"key", b"value")
     environment.close()
-    with pytest.raises(ValueError, match="is no shard that can be gone on with: start anew"):
+    with pytest.raises(ValueError, match="is not a shard that can be continued; start again"):
         ShardWriter(path)
     path.write_bytes(b"x" * 10_000)
     with pytest.raises(OSError, match="cannot write to"):

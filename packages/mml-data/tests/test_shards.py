@@ -65,9 +65,11 @@ def test_a_forked_child_opens_its_own(path):
 
 def test_check(path):
     check_shard(path, len(RECORDS), checksum(RECORDS))
-    with pytest.raises(ValueError, match=f"holds {len(RECORDS)} records, the manifest says 3"):
+    with pytest.raises(
+        ValueError, match=f"must have 3 records according to the manifest, got {len(RECORDS)}"
+    ):
         check_shard(path, 3, checksum(RECORDS))
-    with pytest.raises(ValueError, match="do not match the checksum in the manifest"):
+    with pytest.raises(ValueError, match="does not match its checksum in the manifest"):
         check_shard(path, len(RECORDS), checksum(RECORDS[::-1]))
 
 
@@ -83,9 +85,9 @@ def test_a_key_that_is_not_the_next_number_is_found(tmp_path):
     ):
         transaction.put(record_key(0), b"a")
         transaction.put(record_key(2), b"b")
-    with pytest.raises(ValueError, match="its key 1 is 0000000000000002"):
+    with pytest.raises(ValueError, match="key 1 is 0000000000000002"):
         check_shard(path, 2, checksum([b"a", b"b"]))
-    with pytest.raises(ValueError, match="it is missing"):
+    with pytest.raises(ValueError, match="the record is missing"):
         open_shard(path).get(1)
 
 
@@ -96,7 +98,7 @@ def test_every_flipped_bit_of_a_record_is_found(path):
         flipped[random.Random(index).randrange(len(flipped))] ^= 1 << (index % 8)
         # In every place, as pages that are no longer used may hold it too.
         path.write_bytes(content.replace(RECORDS[index], bytes(flipped)))
-        with pytest.raises(ValueError, match=r"shard-00000\.lmdb' do not match the checksum"):
+        with pytest.raises(ValueError, match=r"shard-00000\.lmdb' does not match its checksum"):
             check_shard(path, len(RECORDS), checksum(RECORDS))
 
 
@@ -106,14 +108,14 @@ def test_damaged_pages_are_an_error_and_not_the_end_of_the_process(path, byte):
     for page in range(2, len(content) // 4096):
         content[page * 4096 + byte] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"^the (records of the )?shard '.*shard-00000\.lmdb' .*$"):
+    with pytest.raises(ValueError, match=r"^shard '.*shard-00000\.lmdb' .*$"):
         check_shard(path, len(RECORDS), checksum(RECORDS))
 
 
 def test_files_that_are_cut_missing_or_something_else(path, tmp_path):
     cut = tmp_path / "cut.lmdb"
     cut.write_bytes(path.read_bytes()[: 3 * 4096])
-    with pytest.raises(ValueError, match=r"cut\.lmdb' is damaged: it has 12288 of at least \d+ bytes"):
+    with pytest.raises(ValueError, match=r"cut\.lmdb' is damaged: expected at least \d+ bytes, got 12288"):
         Shard(cut)
     (tmp_path / "text.lmdb").write_text("this is no database\n" * 1000)
     (tmp_path / "empty.lmdb").touch()

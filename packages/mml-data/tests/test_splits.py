@@ -30,12 +30,12 @@ def test_another_seed_is_another_split():
 @pytest.mark.parametrize(
     ("fractions", "message"),
     [
-        ({"val": 0.0}, "the fraction for 'val' must be above 0 and below 1, it is 0.0"),
+        ({"val": 0.0}, "the fraction for 'val' must be above 0 and below 1, got 0.0"),
         ({"val": 1.0}, "must be above 0 and below 1"),
         ({"val": -0.1}, "must be above 0 and below 1"),
-        ({"val": 0.5, "test": 0.5}, r"the fractions 0.5 \(val\) \+ 0.5 \(test\) leave nothing for training"),
-        ({"val": 0.01}, "10 samples are too few: nothing is left for 'val'"),
-        ({"val": 0.99}, "10 samples are too few: nothing is left for 'train'"),
+        ({"val": 0.5, "test": 0.5}, r"must sum to less than 1, got 0.5 \(val\) \+ 0.5 \(test\)"),
+        ({"val": 0.01}, "split 'val' would be empty, because 10 samples"),
+        ({"val": 0.99}, "split 'train' would be empty, because 10 samples"),
     ],
 )
 def test_bad_fractions(fractions, message):
@@ -50,10 +50,10 @@ def test_recorded_splits_round_trip(tmp_path):
     np.testing.assert_array_equal(read_numbers(tmp_path, entry, check=True), indices)
     np.save(tmp_path / "split-train.npy", indices[::-1])
     read_numbers(tmp_path, entry)
-    with pytest.raises(ValueError, match=r"split-train\.npy' do not have the checksum"):
+    with pytest.raises(ValueError, match=r"split-train\.npy' does not match its checksum"):
         read_numbers(tmp_path, entry, check=True)
     np.save(tmp_path / "split-train.npy", indices[:2])
-    with pytest.raises(ValueError, match=r"is \[2\] int64, not \[3\] int64"):
+    with pytest.raises(ValueError, match=r"must be \[3\] int64, got \[2\] int64"):
         read_numbers(tmp_path, entry)
     (tmp_path / "split-train.npy").write_bytes(b"text")
     with pytest.raises(ValueError, match=r"split-train\.npy' is missing or damaged"):
@@ -69,15 +69,15 @@ def test_recorded_splits_round_trip(tmp_path):
         (
             {"a": [0, 1], "b": [1, 2]},
             ValueError,
-            "'a' and 'b' must be disjoint, they share 1 indices, the first is 1",
+            "'a' and 'b' must be disjoint, but they share 1 indices, for example 1",
         ),
-        ({"a": [0, 1, 0]}, ValueError, "split 'a' has the index 0 more than once"),
+        ({"a": [0, 1, 0]}, ValueError, "split 'a' contains the index 0 more than once"),
         ({"a": []}, ValueError, "split 'a' must be a list of at least one index"),
         ({"a": [[0]]}, ValueError, "split 'a' must be a list"),
-        ({"a": [-1]}, ValueError, "split 'a' has the negative index -1"),
-        ({"a": [0.5]}, TypeError, "split 'a' must hold integers, these are float64"),
-        ({"../a": [0]}, ValueError, "'../a' cannot be the name of a split"),
-        ({"all": [0]}, ValueError, "'all' cannot be the name of a split"),
+        ({"a": [-1]}, ValueError, "indices of split 'a' must be at least 0, got -1"),
+        ({"a": [0.5]}, TypeError, "split 'a' must contain integers, got float64"),
+        ({"../a": [0]}, ValueError, "invalid name '../a' of a split"),
+        ({"all": [0]}, ValueError, "invalid name 'all' of a split"),
     ],
 )
 def test_bad_splits(splits, error, message):

@@ -88,20 +88,21 @@ def test_the_same_is_used_again_and_anything_else_is_refused(tmp_path, stored, m
     assert len(dataset.precompute([Shift(1.0)], path)) == 20
     assert (path / "manifest.json").stat().st_ino == made
     with pytest.raises(
-        ValueError, match=r"out' is stale: it was made with Shift\(by=1\.0\), now it is 2\.0; .*overwrite"
+        ValueError,
+        match=r"out' is stale, because it was made with Shift\(by=1\.0\), which is now 2\.0; .*overwrite",
     ):
         dataset.precompute([Shift(2.0)], path)
-    with pytest.raises(ValueError, match="made with the transforms Shift, now they are Shift, add_note"):
+    with pytest.raises(ValueError, match="made with the transforms Shift, which are now Shift, add_note"):
         dataset.precompute([Shift(1.0), add_note], path)
-    with pytest.raises(ValueError, match="is stale: it was made of other samples than there are now"):
+    with pytest.raises(ValueError, match="is stale, because it was made from other samples"):
         LMDBDataset(stored, split="val").precompute([Shift(1.0)], path)
-    with pytest.raises(ValueError, match="was not precomputed: give another path"):
+    with pytest.raises(ValueError, match="was not precomputed; choose another path"):
         dataset.precompute([Shift(1.0)], stored)
     import mml_graphs
 
     edges = dataset.precompute([PeriodicPropertiesTransform(3.0)], tmp_path / "edges")
     monkeypatch.setattr(mml_graphs, "__version__", "99")
-    with pytest.raises(ValueError, match=r"PeriodicPropertiesTransform of version .*, now it is 99"):
+    with pytest.raises(ValueError, match=r"PeriodicPropertiesTransform of version .*, which is now 99"):
         dataset.precompute([PeriodicPropertiesTransform(3.0)], edges.path)
     assert float(dataset.precompute([Shift(2.0)], path, overwrite=True)[0]["pos"][0, 0]) != 0
 
@@ -117,7 +118,7 @@ def test_own_transforms_count(tmp_path, stored):
 def test_graphs_and_failing_transforms_are_refused_with_the_sample(tmp_path, stored):
     graph = [PeriodicPropertiesTransform(3.0), PointCloudToGraphTransform("pyg")]
     with pytest.raises(
-        ValueError, match=r"toy/000000: .*a graph cannot be stored: leave PointCloudToGraphTransform"
+        ValueError, match=r"toy/000000: .*a graph cannot be stored; apply PointCloudToGraphTransform"
     ):
         LMDBDataset(stored).precompute(graph, tmp_path / "out")
     with pytest.raises(ValueError, match="toy/000000: Shift: "):

@@ -37,8 +37,8 @@ def test_it_counts_what_is_in_the_shard(shard, samples):
     for sample in samples[5:]:
         update_checksum(checksum, encode_record(sample))
     assert (summary.entry.count, summary.entry.sha256) == (15, checksum.hexdigest())
-    assert summary.natoms.tolist() == [len(sample["pos"]) for sample in samples[5:]]
-    assert summary.nedges is None
+    assert summary.num_atoms.tolist() == [len(sample["pos"]) for sample in samples[5:]]
+    assert summary.num_edges is None
     assert summary.schema.result()["targets.energy"] == {
         "dtype": "float", "shape": None, "units": "meV", "samples": 15,
     }  # fmt: skip

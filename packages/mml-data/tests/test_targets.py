@@ -20,17 +20,17 @@ from mml_data.importers.targets import Label, TargetKind, TargetKinds, find_kind
     ],
 )
 def test_kinds(value, kind):
-    assert target_kind(value, natoms=2) == kind
+    assert target_kind(value, num_atoms=2) == kind
 
 
 @pytest.mark.parametrize("value", ["0.5", {}, [[1], [1, 2]], ["a"], [None, 1.0], [10**30], np.array(None)])
 def test_what_is_no_target(value):
-    with pytest.raises(ValueError, match="is neither a number"):
+    with pytest.raises(ValueError, match="must be a number"):
         target_kind(value)
 
 
 def kinds(**values):
-    return {name: target_kind(value, natoms=2) for name, value in values.items()}
+    return {name: target_kind(value, num_atoms=2) for name, value in values.items()}
 
 
 def test_values_are_converted_and_types_follow():
@@ -59,16 +59,28 @@ def test_what_is_missing_is_nan_in_the_shape_of_the_others():
     assert converted["force"].shape == (5, 3)
     assert converted["stress"].shape == (1, 3, 3)
     assert np.isnan(converted["force"]).all()
-    with pytest.raises(ValueError, match="target 'site' is null, but it must be a list of labels"):
+    with pytest.raises(ValueError, match="target 'site' is null, but a list of labels cannot be missing"):
         TargetKinds(kinds(site=[True, True]), may_lack=True).convert({}, 2)
 
 
-def test_others_are_refused_or_left_out():
+def test_unknown_target_is_refused_or_ignored():
     with pytest.raises(
-        ValueError, match=r"target 'b' is there, but the first structure lacks it: .*--targets"
+        ValueError, match=r"target 'b' is not a target of the first structure; add it there .*--targets"
     ):
         TargetKinds(kinds(a=1.0)).convert({"a": 1.0, "b": 2.0}, 1)
     assert TargetKinds(kinds(a=1.0), others=True).convert({"a": 1.0, "b": 2.0}, 1) == {"a": 1.0}
+
+
+def test_remedy_fits_options():
+    """If the user has named the target, naming the others does not help."""
+    with pytest.raises(
+        ValueError, match=r"the first structure has it; write null .* name only other targets"
+    ):
+        TargetKinds(kinds(a=1.0, b=1.0)).convert({"a": 1.0}, 1)
+    with pytest.raises(
+        ValueError, match=r"one of the targets to import; write null .* remove it from targets"
+    ):
+        TargetKinds(kinds(a=1.0, b=1.0), others=True).convert({"a": 1.0}, 1)
 
 
 def test_kinds_are_found_where_they_are_first_known():
@@ -84,5 +96,5 @@ def test_kinds_are_found_where_they_are_first_known():
         find_kinds(structures, ["d"], origin="x")
     with pytest.raises(ValueError, match="x:1: bad"):
         find_kinds(structures[:1], origin="x")
-    with pytest.raises(ValueError, match="x:2: 'targets' must be an object, it is a list"):
+    with pytest.raises(ValueError, match="x:2: 'targets' must be an object, got list"):
         find_kinds([("x:2", {"targets": [1]})], origin="x")

@@ -54,9 +54,7 @@ def test_an_error_that_cannot_be_made_again_becomes_a_runtime_error(error):
 
 
 def test_a_transform_returns_a_dict():
-    with pytest.raises(
-        TypeError, match=r"toy/000007: .*lambda.* returned a NoneType, a transform returns a dict"
-    ):
+    with pytest.raises(TypeError, match=r"toy/000007: .*lambda.* must return a dict, got NoneType"):
         apply_transforms(SAMPLE, [lambda sample: None])
 
 

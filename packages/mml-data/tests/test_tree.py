@@ -90,23 +90,23 @@ DISORDERED = core.Structure(core.Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}], [[0,
 
 BAD = {
     "disorder in a CIF": ("a.cif", DISORDERED.to(fmt="cif"), r"a\.cif: .*a site is occupied by"),
-    "no CIF": ("a.cif", "data_x\n_cell_length_a 3\n", r"a\.cif: it cannot be read: "),
-    "no POSCAR": ("POSCAR", "comment\n1.0\nabc\n", "POSCAR: it cannot be read: "),
-    "no JSON": ("a.json", "{", r"a\.json: it cannot be read: JSONDecodeError"),
+    "no CIF": ("a.cif", "data_x\n_cell_length_a 3\n", r"a\.cif: the file cannot be read: "),
+    "no POSCAR": ("POSCAR", "comment\n1.0\nabc\n", "POSCAR: the file cannot be read: "),
+    "no JSON": ("a.json", "{", r"a\.json: the file cannot be read: JSONDecodeError"),
     "no structure in JSON": (
         "a.json",
         "[3]",
-        r"a\.json:1: an entry is an object with a structure, this is a int",
+        r"a\.json:1: an entry must be an object with a structure, got int",
     ),
     "something else in JSON": (
         "a.json",
         '[{"a": 1}]',
-        r"a\.json:1: it has neither 'sites' nor a 'structure', but a",
+        r"a\.json:1: an entry must have 'sites' or a 'structure', got the keys a",
     ),
     "a site without species": (
         "a.json",
         json.dumps({"lattice": {"matrix": np.eye(3).tolist()}, "sites": [{"abc": [0, 0, 0]}]}),
-        "a.json: it has no 'species'",
+        "a.json: the key 'species' is missing",
     ),
     "disorder in JSON": ("a.json", json.dumps(DISORDERED.as_dict()), "a site is occupied by .*0.5"),
 }
@@ -123,16 +123,20 @@ def test_bad_files(tmp_path, name):
 
 def test_what_cannot_be_imported(tmp_path, samples):
     (tmp_path / "structures.docx").write_text("x")
-    with pytest.raises(ValueError, match=r"structures\.docx' cannot be imported; these can be: JSON lines"):
+    with pytest.raises(
+        ValueError, match=r"structures\.docx' has no supported format; supported are JSON lines"
+    ):
         import_source(tmp_path / "structures.docx", tmp_path / "out")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match=r"there is nothing to import in .*folder'; these can be: "):
+    with pytest.raises(
+        ValueError, match=r"folder' contains no files that can be imported; supported are JSON"
+    ):
         import_source(tmp_path / "folder", tmp_path / "out")
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*nowhere' to import"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere' does not exist"):
         import_source(tmp_path / "nowhere", tmp_path / "out")
     with LMDBWriter(tmp_path / "set") as writer:
         writer.add(samples[0])
-    with pytest.raises(ValueError, match="set' is a data set already: there is nothing to import"):
+    with pytest.raises(ValueError, match="set' is already a data set; use it"):
         import_source(tmp_path / "set", tmp_path / "out")
 
 

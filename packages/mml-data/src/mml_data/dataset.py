@@ -65,7 +65,9 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         self._ends = list(accumulate(shard.count for shard in self.manifest.shards))
         self._shards: dict[int, Shard] = {}
         if split is not None and indices is not None:
-            raise ValueError(f"give a split ({split!r}) or indices, not both")
+            raise ValueError(
+                f"split and indices are mutually exclusive, got split={split!r} and indices; pass one of them"
+            )
         self._indices = self.split_indices(split) if split is not None else self._check_indices(indices)
 
     @property
@@ -93,7 +95,7 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         """
         if split not in self.manifest.splits:
             known = ", ".join(map(repr, self.manifest.splits)) or "none"
-            raise ValueError(f"the data set {str(self.path)!r} has no split {split!r}; it has {known}")
+            raise ValueError(f"data set {str(self.path)!r} has no split {split!r}; its splits are: {known}")
         return read_numbers(self.path, self.manifest.splits[split])
 
     def sizes(self, name: str = "natoms") -> np.ndarray:
@@ -115,8 +117,8 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         if entry is None:
             known = ", ".join(map(repr, self.manifest.sizes)) or "none"
             raise ValueError(
-                f"the data set {str(self.path)!r} does not record {name!r} of its samples, only {known}: "
-                "edges are recorded where samples hold them, as precompute() stores them"
+                f"data set {str(self.path)!r} does not record {name!r} of its samples, only: {known}; "
+                "'nedges' is recorded if the samples have edges, so store them with precompute()"
             )
         numbers = read_numbers(self.path, entry)
         return np.asarray(numbers) if self._indices is None else np.asarray(numbers[self._indices])
@@ -147,7 +149,11 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         return self._read(index, decode_record)
 
     def _read(self, index: int, decode: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
-        position = range(len(self))[index]
+        try:
+            position = range(len(self))[index]
+        except IndexError:
+            message = f"index {index} is out of range for {len(self)} samples of {str(self.path)!r}"
+            raise IndexError(message) from None
         if self._indices is not None:
             position = int(self._indices[position])
         number = bisect_right(self._ends, position)
@@ -258,11 +264,11 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         checked = np.asarray(indices)
         if checked.ndim != 1 or (checked.size and checked.dtype.kind not in "iu"):
             raise ValueError(
-                f"indices must be a list of integers, these are {list(checked.shape)} {checked.dtype}"
+                f"indices must be a list of integers, got {checked.dtype} of shape {list(checked.shape)}"
             )
         if checked.size and not 0 <= checked.min() <= checked.max() < self.manifest.num_samples:
             raise ValueError(
                 f"indices must be from 0 to {self.manifest.num_samples - 1} for {str(self.path)!r}, "
-                f"these go from {checked.min()} to {checked.max()}"
+                f"got {checked.min()} to {checked.max()}"
             )
         return checked.astype(np.int64)

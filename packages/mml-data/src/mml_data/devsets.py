@@ -22,5 +22,8 @@ def devset_path(name: str) -> Path:
         If no embedded data set has this name.
     """
     if name not in DEVSETS:
-        raise ValueError(f"there is no embedded data set {name!r}; there are {', '.join(map(repr, DEVSETS))}")
+        raise ValueError(
+            f"{name!r} is not an embedded data set; the embedded data sets are "
+            f"{', '.join(map(repr, DEVSETS))}"
+        )
     return Path(__file__).parent / "_devsets" / name

@@ -8,7 +8,7 @@ from math import gcd
 from typing import Any
 
 import numpy as np
-from mml_samples import SYMBOLS
+from mml_samples import SYMBOLS, sample_name
 
 __all__ = ["composition", "elements", "grouping", "prototype"]
 
@@ -45,7 +45,8 @@ def prototype(sample: Mapping[str, Any]) -> str:
 
     if "cell" not in sample or not np.asarray(sample.get("pbc", (True,) * 3)).all():
         raise ValueError(
-            f"{_which(sample)} has no cell that is periodic in three dimensions, so no prototype"
+            f"{sample_name(sample)} is not periodic in three dimensions and therefore has no prototype; "
+            "group by another property"
         )
     cell = np.asarray(sample["cell"], dtype=np.float64).reshape(3, 3)
     fractions = np.asarray(sample["pos"], dtype=np.float64) @ np.linalg.inv(cell)
@@ -58,9 +59,9 @@ def prototype(sample: Mapping[str, Any]) -> str:
                 (cell.tolist(), fractions.tolist(), numbers.tolist()), symprec=0.1
             )
     except Exception as error:
-        raise ValueError(f"spglib finds no space group for {_which(sample)}: {error}") from error
+        raise ValueError(f"spglib found no space group for {sample_name(sample)}: {error}") from error
     if found is None:
-        raise ValueError(f"spglib finds no space group for {_which(sample)}")
+        raise ValueError(f"spglib found no space group for {sample_name(sample)}")
     counts = sorted(_counts(sample).values(), reverse=True)
     divisor = reduce(gcd, counts)
     letters = "".join(
@@ -92,10 +93,16 @@ def grouping(by: str | Group) -> Group:
         for key in by.split("."):
             if not isinstance(found, Mapping) or key not in found:
                 known = ", ".join(GROUPINGS)
-                raise ValueError(f"{_which(sample)} has no {by!r} to group by: name a key, or one of {known}")
+                raise ValueError(
+                    f"{sample_name(sample)} has no key {by!r} to group by; pass an existing key, or one of "
+                    f"{known}"
+                )
             found = found[key]
         if isinstance(found, np.ndarray) and found.size != 1:
-            raise ValueError(f"{by!r} is an array of {list(found.shape)} in {_which(sample)}: no group")
+            raise ValueError(
+                f"{by!r} of {sample_name(sample)} must be a single value, got an array of shape "
+                f"{list(found.shape)}; group by another key"
+            )
         return str(found.item() if isinstance(found, np.ndarray) else found)
 
     return value
@@ -103,7 +110,3 @@ def grouping(by: str | Group) -> Group:
 
 def _counts(sample: Mapping[str, Any]) -> Counter[str]:
     return Counter(SYMBOLS[number] for number in np.asarray(sample["atomic_numbers"]).tolist())
-
-
-def _which(sample: Mapping[str, Any]) -> str:
-    return str(sample.get("sample_id", "a sample"))

@@ -57,12 +57,15 @@ class NamedDataset(LMDBDataset):
     ) -> None:
         path = Path(lmdb_root_path)
         if not full_pairwise:
-            raise ValueError(f"{type(self).__name__} has no full_pairwise=False: edges come from transforms")
+            raise ValueError(
+                f"{type(self).__name__} does not support full_pairwise=False; create edges with a transform, "
+                "for example mml_graphs.PeriodicPropertiesTransform"
+            )
         pickled = path.suffix == ".lmdb" or (path.is_dir() and any(path.glob("*.lmdb")))
         if pickled and not (path / MANIFEST_FILE).exists():
             raise ValueError(
-                f"{str(path)!r} holds pickles of the older toolkit: import them once with "
-                f"`matsciml data import {path} DEST --reader {self.reader}`, and give DEST"
+                f"{str(path)!r} contains pickles of the older toolkit; import them once with "
+                f"`matsciml data import {path} DEST --reader {self.reader}`, and pass DEST"
             )
         super().__init__(path, transforms or (), split)
 

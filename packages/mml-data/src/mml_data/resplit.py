@@ -75,7 +75,7 @@ def split_dataset(
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BlockingIOError(
-                f"another process is splitting {str(path)!r}: wait for it to end"
+                f"another process is splitting {str(path)!r}; wait until it ends"
             ) from error
         return _record(dataset, splits, {"shares": dict(shares), "seed": seed, "group_by": _name(group_by)})
     finally:
@@ -119,7 +119,8 @@ def grouped_split(groups: Sequence[str], shares: Mapping[str, float], seed: int)
     for name, indices in splits.items():
         if indices.size == 0:
             raise ValueError(
-                f"{len(names)} groups are too few: nothing is left for {name!r} with {dict(shares)}"
+                f"split {name!r} would be empty, because {len(names)} groups are too few for the shares "
+                f"{dict(shares)}; use other shares or smaller groups"
             )
     return splits
 
@@ -142,7 +143,7 @@ def _record(dataset: LMDBDataset, splits: Mapping[str, np.ndarray], about: dict[
         )
         if summary.entry != shard:
             raise ValueError(
-                f"the shard {str(dataset.path / shard.file)!r} is not what the manifest says: "
+                f"shard {str(dataset.path / shard.file)!r} does not match the manifest; "
                 "import the data set again"
             )
         for name, part in summary.statistics.items():
@@ -162,9 +163,9 @@ def _record(dataset: LMDBDataset, splits: Mapping[str, np.ndarray], about: dict[
 
 def _check_shares(shares: Mapping[str, float]) -> None:
     if "train" not in shares:
-        raise ValueError(f"one of the splits must be 'train', they are {', '.join(shares) or 'none'}")
+        raise ValueError(f"shares must contain 'train', got {dict(shares)}")
     if any(not 0 < share <= 1 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-9:
-        raise ValueError(f"shares must be above 0 and sum up to 1, they are {dict(shares)}")
+        raise ValueError(f"shares must be above 0 and sum to 1, got {dict(shares)}")
 
 
 def _name(group_by: str | Callable[..., str] | None) -> str | None:

@@ -31,9 +31,7 @@ def apply_transforms(sample: dict[str, Any], transforms: Iterable[Transform]) ->
                 raise
             raise _like(error, f"{sample_id}: {name}: {error}") from error
         if not isinstance(sample, dict):
-            raise TypeError(
-                f"{sample_id}: {name} returned a {type(sample).__name__}, a transform returns a dict"
-            )
+            raise TypeError(f"{sample_id}: transform {name} must return a dict, got {type(sample).__name__}")
     return sample
 
 

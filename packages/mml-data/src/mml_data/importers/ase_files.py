@@ -35,7 +35,7 @@ def require_ase(path: Path) -> None:
     """
     if find_spec("ase") is None:
         raise ImportError(
-            f"{str(path)!r} is read with ASE, which is not installed: pip install 'mml-data[ase]'"
+            f"reading {str(path)!r} requires ASE, which is not installed: pip install 'mml-data[ase]'"
         )
 
 
@@ -195,11 +195,11 @@ def _skip_frame(file: Any) -> bool:
     while line and not line.strip():
         line = file.readline()
     try:
-        natoms = int(line)
+        num_atoms = int(line)
     except ValueError:
         file.seek(0, io.SEEK_END)
         return False
-    for _ in range(natoms + 1):
+    for _ in range(num_atoms + 1):
         line = file.readline()
     return bool(line)
 
@@ -222,7 +222,7 @@ class AseDatabase:
         require_ase(path)
         if path.suffix == ".aselmdb" and find_spec("ase_db_backends") is None:
             raise ImportError(
-                f"{str(path)!r} is read with ase-db-backends, which is not installed: "
+                f"reading {str(path)!r} requires ase-db-backends, which is not installed: "
                 "pip install 'mml-data[convert]'"
             )
         self.path = path
@@ -274,4 +274,4 @@ def _connected(path: Path) -> Iterator[Any]:
 
 def _as_value_error(error: Exception) -> Exception:
     text = str(error) or type(error).__name__
-    return ValueError(f"ASE cannot read it: {type(error).__name__}: {text}")
+    return ValueError(f"ASE cannot read this structure: {type(error).__name__}: {text}")

@@ -106,7 +106,7 @@ def import_source(
     shares = check_shares(splits)
     held_out = {name: share for name, share in shares.items() if name != "train" and share > 0}
     if on_error not in ("stop", "skip"):
-        raise ValueError(f"on_error must be 'stop' or 'skip', it is {on_error!r}")
+        raise ValueError(f"on_error must be 'stop' or 'skip', got {on_error!r}")
     opened = open_source(source, reader=reader, targets=targets, trust_pickle=trust_pickle)
 
     def kinds() -> TargetKinds:
@@ -138,7 +138,7 @@ def import_source(
     for name, numbers in manifest.statistics["all"]["targets"].items():
         if (missing := numbers.get("missing_structures")) and Ranks().rank == 0:
             logger.warning(
-                "%s: target %r is missing in %d of %d structures, stored as NaN",
+                "%s: target %r is missing in %d of %d structures and stored as NaN",
                 source,
                 name,
                 missing,
@@ -180,11 +180,9 @@ def check_shares(splits: Sequence[float]) -> dict[str, float]:
         If the shares are invalid.
     """
     if len(splits) != 3 or not all(0 <= share <= 1 for share in splits) or abs(sum(splits) - 1) > 1e-9:
-        raise ValueError(
-            f"splits must be three shares (train, val, test) that sum up to 1, not {tuple(splits)}"
-        )
+        raise ValueError(f"splits must be three shares (train, val, test) that sum to 1, got {tuple(splits)}")
     if splits[0] == 0:
-        raise ValueError(f"splits leave nothing for training: {tuple(splits)}")
+        raise ValueError(f"the first share of splits (train) must be above 0, got {tuple(splits)}")
     return dict(zip(("train", "val", "test"), map(float, splits), strict=True))
 
 

@@ -102,9 +102,9 @@ def _parse(line: bytes) -> dict[str, Any]:
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"this is not JSON, one object a line: {error}") from error
+        raise ValueError(f"the line is not valid JSON: {error}; write one object per line") from error
     if not isinstance(content, dict):
-        raise ValueError(f"a structure is a JSON object, this is a {type(content).__name__}")
+        raise ValueError(f"a line must be a JSON object, got {type(content).__name__}")
     return content
 
 
@@ -112,17 +112,17 @@ def _to_structure(content: dict[str, Any]) -> dict[str, Any]:
     for key in content:
         if key not in _KEYS:
             raise ValueError(
-                f"the key {key!r} is not known: labels belong under 'targets', all else under 'extra'"
+                f"unknown key {key!r}; put labels under 'targets', and other values under 'extra'"
             )
     extra = content.get("extra")
     if extra is not None and not isinstance(extra, dict):
-        raise ValueError(f"'extra' must be an object, it is a {type(extra).__name__}")
+        raise ValueError(f"'extra' must be an object, got {type(extra).__name__}")
     extra = dict(extra or {})
     for key in _ORIGIN_KEYS:
         if key in content:
             if key in extra and extra[key] != content[key]:
                 raise ValueError(
-                    f"{key!r} is {content[key]!r}, but {extra[key]!r} under 'extra': leave one out"
+                    f"{key!r} is {content[key]!r}, but {extra[key]!r} under 'extra'; remove one of them"
                 )
             extra[key] = content.pop(key)
     return content | ({"extra": extra} if extra else {})

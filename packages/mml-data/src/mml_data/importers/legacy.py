@@ -57,14 +57,14 @@ class LegacyLMDB:
         trust_pickle: bool = False,
     ) -> None:
         if reader is not None and reader not in READERS:
-            raise ValueError(f"there is no reader {reader!r}; there are {', '.join(READERS)}")
+            raise ValueError(f"unknown reader {reader!r}; the readers are {', '.join(READERS)}")
         self.files = files
         self.name = name
         self.targets = None if targets is None else tuple(targets)
         self.trust_pickle = trust_pickle
         self._keys = [_numbers(file) for file in files]
         if not sum(keys.size for keys in self._keys):
-            raise ValueError(f"there is no record in {', '.join(str(file) for file in files)}")
+            raise ValueError(f"no records were found in {', '.join(str(file) for file in files)}")
         self.reader = reader or self._find_reader()
 
     def describe(self) -> dict[str, Any]:
@@ -113,8 +113,12 @@ class _Records:
             record = fields(load_pickle(data, trust=self.trust_pickle))
             return READERS[self.reader].read(record, self.targets)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            missing = f"a record of {self.reader} has {error}, this one has not"
-            return ValueError(missing) if isinstance(error, KeyError) else error
+            if isinstance(error, KeyError):
+                return ValueError(
+                    f"the record lacks the key {error}, which the reader {self.reader} requires; fix the "
+                    "record, or use another reader"
+                )
+            return error
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def _records(file: Path) -> Iterator[Any]:
         def get(key: int) -> bytes:
             record = transaction.get(str(key).encode())
             if record is None:
-                raise ValueError(f"{file}: the record {key} is missing")
+                raise ValueError(f"{file}: record {key} is missing")
             return record
 
         yield get
@@ -151,7 +155,7 @@ def _opened(file: Path) -> Iterator[Any]:
             str(file), subdir=file.is_dir(), readonly=True, lock=False, readahead=False, create=False
         )
     except lmdb.Error as error:
-        raise ValueError(f"{str(file)!r} is no LMDB that can be read: {error}") from error
+        raise ValueError(f"{str(file)!r} is not a readable LMDB file: {error}") from error
     try:
         yield environment
     finally:

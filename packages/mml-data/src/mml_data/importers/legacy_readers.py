@@ -20,7 +20,7 @@ __all__ = ["READERS", "UNITS", "LegacyReader", "find_reader"]
 Fields = Mapping[str, Any]
 Wanted = Collection[str] | None
 
-METRES_TO_ANGSTROM = 1e10
+METERS_TO_ANGSTROM = 1e10
 JOULES_TO_EV = 1 / 1.602176634e-19
 """Electronvolts in one joule. The elementary charge is exact since the SI revision of 2019."""
 
@@ -51,8 +51,8 @@ def find_reader(record: Fields) -> str:
                 continue
             return name
     raise ValueError(
-        f"it cannot be told which data set this is, from the keys {', '.join(map(str, record)) or '(none)'}; "
-        f"say which: {', '.join(READERS)}"
+        f"the data set cannot be determined from the keys {', '.join(map(str, record)) or '(none)'}; pass "
+        f"reader (--reader), one of {', '.join(READERS)}"
     )
 
 
@@ -162,7 +162,10 @@ def _nomad(record: Fields, wanted: Wanted) -> dict[str, Any]:
     bands = record["properties"]["electronic"]["band_structure_electronic"]
     bands = bands[-1] if isinstance(bands, list) else bands
     if structure.get("lattice_vectors") is None:
-        raise ValueError("it has no 'lattice_vectors': lengths and angles do not say how the cell is turned")
+        raise ValueError(
+            "the record has no 'lattice_vectors', and lengths and angles do not determine the orientation "
+            "of the cell"
+        )
     targets = {
         "energy_total": _scaled(record.get("energies", {}).get("total", {}).get("value"), JOULES_TO_EV),
         "efermi": _scaled(_first(bands.get("energy_fermi")), JOULES_TO_EV),
@@ -170,8 +173,8 @@ def _nomad(record: Fields, wanted: Wanted) -> dict[str, Any]:
     }
     return {
         "atomic_numbers": [atomic_number(symbol) for symbol in structure["species_at_sites"]],
-        "positions": np.array(structure["cartesian_site_positions"], dtype=np.float64) * METRES_TO_ANGSTROM,
-        "cell": np.array(structure["lattice_vectors"], dtype=np.float64) * METRES_TO_ANGSTROM,
+        "positions": np.array(structure["cartesian_site_positions"], dtype=np.float64) * METERS_TO_ANGSTROM,
+        "cell": np.array(structure["lattice_vectors"], dtype=np.float64) * METERS_TO_ANGSTROM,
         "targets": {name: plain(targets[name]) for name in wanted or targets},
         "extra": {"symmetry": plain(record.get("material", {}).get("symmetry"))},
     }
@@ -211,7 +214,7 @@ def _symmetry(record: Fields, wanted: Wanted) -> dict[str, Any]:
     types = np.asarray(plain(record["dest_types"])).ravel()
     positions = np.asarray(plain(record["coordinates"]))
     if len(types) != len(positions):
-        raise ValueError(f"there are {len(types)} types for {len(positions)} points")
+        raise ValueError(f"expected one type per point, got {len(types)} types for {len(positions)} points")
     real = types != 0  # zeros are padding
     return {
         "atomic_numbers": types[real],
@@ -294,7 +297,7 @@ def _graph_fields(record: Fields) -> Fields:
 
 def _ocp(record: Fields, targets: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
     if "pos" not in record:
-        raise ValueError("it holds no 'pos': records with a graph of DGL cannot be read")
+        raise ValueError("the record has no 'pos'; records with DGL graphs are not supported")
     found = {name: plain(value) for name, value in targets.items()}
     found = {
         name: float(np.asarray(value).ravel()[0]) if value is not None and name != "force" else value

@@ -95,9 +95,11 @@ def load_pickle(data: bytes, *, trust: bool = False) -> Any:
     except UnsafePickleError:
         raise
     except ImportError as error:
-        raise ValueError(f"the pickle needs {error.name or error}, which cannot be imported") from error
+        raise ValueError(
+            f"the pickle requires {error.name or error}, which cannot be imported; install it"
+        ) from error
     except Exception as error:
-        raise ValueError(f"it is no pickle that can be read: {type(error).__name__}: {error}") from error
+        raise ValueError(f"the record is not a readable pickle: {type(error).__name__}: {error}") from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -121,13 +123,14 @@ class _Unpickler(pickle.Unpickler):
         if module.partition(".")[0] in _INERT:
             return self._records.setdefault((module, name), type(name, (Record,), {"__module__": module}))
         raise UnsafePickleError(
-            f"the pickle wants {module}.{name}, which is not known to be harmless: it was not run; "
-            "if you trust its maker as you trust that of a program, say trust_pickle=True (--trust-pickle)"
+            f"the pickle refers to {module}.{name}, which is not known to be harmless, and was not "
+            "executed; if you trust its source like the source of a program, pass trust_pickle=True "
+            "(--trust-pickle)"
         )
 
     def persistent_load(self, pid: Any) -> Any:
         """Raise an error for a reference to an object outside the pickle."""
-        raise UnsafePickleError(f"the pickle refers to something outside of it: {pid!r}")
+        raise UnsafePickleError(f"the pickle refers to an object outside of the pickle: {pid!r}")
 
 
 def _torch_dtype(name: str) -> "torch.dtype | None":
@@ -150,7 +153,9 @@ def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: An
     numbers.set_(storage)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if min(offset, *size, *stride, 0) < 0 or (0 not in size and last >= numbers.numel()):
-        raise ValueError(f"a tensor of shape {list(size)} does not fit in {numbers.numel()} numbers")
+        raise ValueError(
+            f"a tensor of shape {list(size)} does not fit into a storage of {numbers.numel()} numbers"
+        )
     return numbers.as_strided(tuple(size), tuple(stride), offset).clone()
 
 
@@ -160,7 +165,7 @@ def _array_of_bytes(data: Any, dtype: np.dtype[Any], shape: Any, order: str) -> 
 
 def _empty_array(kind: type, shape: Any, dtype: Any) -> np.ndarray:
     if kind is not np.ndarray:
-        raise ValueError(f"an array of the class {kind}")
+        raise ValueError(f"arrays of the class {kind} are not supported")
     return np.empty(0, dtype="b")  # the pickle sets shape, dtype and values afterwards
 
 
@@ -170,13 +175,13 @@ def _scalar(dtype: np.dtype[Any], data: Any) -> Any:
 
 def _encode(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise ValueError(f"bytes in the encoding {encoding!r}")
+        raise ValueError(f"bytes in the encoding {encoding!r} are not supported")
     return text.encode("latin1")
 
 
 def _reconstruct_object(kind: type, base: type, state: Any) -> Any:
     if not (isinstance(kind, type) and issubclass(kind, Record)):
-        raise ValueError(f"an object of the class {kind}")
+        raise ValueError(f"objects of the class {kind} are not supported")
     record = kind()
     if base is dict and isinstance(state, Mapping):
         record.update(state)
@@ -185,7 +190,7 @@ def _reconstruct_object(kind: type, base: type, state: Any) -> Any:
 
 def _new_object(kind: type, *args: Any) -> Any:
     if not (isinstance(kind, type) and issubclass(kind, Record)):
-        raise ValueError(f"an object of the class {kind}")
+        raise ValueError(f"objects of the class {kind} are not supported")
     return kind(*args)
 
 

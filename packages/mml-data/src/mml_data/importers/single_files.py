@@ -75,12 +75,13 @@ def read_json_entry(entry: Any, wanted: Wanted) -> dict[str, Any]:
         If `entry` is neither a structure nor an entry with a structure.
     """
     if not isinstance(entry, Mapping):
-        raise ValueError(f"an entry is an object with a structure, this is a {type(entry).__name__}")
+        raise ValueError(f"an entry must be an object with a structure, got {type(entry).__name__}")
     if "sites" in entry:
         return from_structure_dict(entry)
     if not isinstance(entry.get("structure"), Mapping):
         raise ValueError(
-            f"it has neither 'sites' nor a 'structure', but {', '.join(map(str, entry)) or 'nothing'}"
+            "an entry must have 'sites' or a 'structure', got the keys "
+            f"{', '.join(map(str, entry)) or '(none)'}"
         )
     structure = from_structure_dict(entry["structure"])
     targets: dict[str, Any] = {}
@@ -133,7 +134,7 @@ def _caught(read: Callable[[], dict[str, Any]]) -> dict[str, Any] | Exception:
     try:
         return read()
     except (KeyError, TypeError, ValueError) as error:
-        return ValueError(f"it has no {error}") if isinstance(error, KeyError) else error
+        return ValueError(f"the key {error} is missing") if isinstance(error, KeyError) else error
 
 
 def _whole(reader: Callable[[Path, Wanted], Iterator[Item]]) -> Callable[[Path, Wanted], Iterator[Item]]:
@@ -143,7 +144,7 @@ def _whole(reader: Callable[[Path, Wanted], Iterator[Item]]) -> Callable[[Path, 
         try:
             yield from reader(path, wanted)
         except Exception as error:
-            yield str(path), ValueError(f"it cannot be read: {type(error).__name__}: {error}")
+            yield str(path), ValueError(f"the file cannot be read: {type(error).__name__}: {error}")
 
     return read
 

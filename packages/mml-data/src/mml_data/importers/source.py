@@ -46,7 +46,7 @@ def existing(path: str | Path) -> Path:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"there is no file {str(path)!r} to import")
+        raise FileNotFoundError(f"{str(path)!r} does not exist; pass an existing file or directory")
     return path
 
 

@@ -145,7 +145,10 @@ def _element_of(site: Mapping[str, Any]) -> int:
 def _element_of_species(species: Any) -> int:
     if len(species) != 1 or abs(float(species[0]["occu"]) - 1) > 1e-8:
         parts = ", ".join(f"{_symbol(each['element'])} {float(each['occu']):g}" for each in species)
-        raise ValueError(f"a site is occupied by {parts}: only fully occupied sites can be imported")
+        raise ValueError(
+            f"a site is occupied by {parts}; only sites that are fully occupied by one element can be "
+            "imported"
+        )
     return atomic_number(_symbol(species[0]["element"]))
 
 
@@ -180,18 +183,22 @@ def _lattice(structure: Mapping[str, Any]) -> dict[str, Any]:
         or len(flags) != 3
         or not all(isinstance(flag, bool | np.bool_) for flag in flags)
     ):
-        raise ValueError(f"'pbc' must be three of true and false, it is {given}")
+        raise ValueError(f"'pbc' must be three booleans, got {given}")
     pbc = np.array(flags)
     if not has_cell:
         if pbc.any():
-            raise ValueError(f"'pbc' is {given}, but there is no 'cell': give one, or no 'pbc'")
+            raise ValueError(
+                f"'pbc' is {given}, but the structure has no 'cell'; add 'cell', or remove 'pbc'"
+            )
         return {"pbc": pbc}
     cell = _array(structure, "cell")
     cell = cell if cell.dtype == np.float32 else cell.astype(np.float64)
     if cell.shape != (3, 3):
-        raise ValueError(f"'cell' must be [3][3], the lattice vectors in rows; it is {list(cell.shape)}")
+        raise ValueError(
+            f"'cell' must have the shape [3][3] (rows are the lattice vectors), got {list(cell.shape)}"
+        )
     if pbc.all() and np.isfinite(cell).all() and abs(np.linalg.det(cell)) < 1e-6:
-        raise ValueError(f"'cell' has no volume: {cell.tolist()}")
+        raise ValueError(f"'cell' has zero volume: {cell.tolist()}")
     return {"cell": cell[None], "pbc": pbc}
 
 
@@ -202,7 +209,7 @@ def _array(structure: Mapping[str, Any], key: str) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"{key!r} has rows of different lengths") from error
     if array.dtype.kind not in "iuf":
-        raise ValueError(f"{key!r} must hold numbers only")
+        raise ValueError(f"{key!r} must contain only numbers")
     return array
 
 
@@ -211,5 +218,5 @@ def _object(structure: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ValueError(f"{key!r} must be an object, it is a {type(value).__name__}")
+        raise ValueError(f"{key!r} must be an object, got {type(value).__name__}")
     return value

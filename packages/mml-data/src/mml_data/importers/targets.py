@@ -1,5 +1,6 @@
 """Convert targets from the form in a file to the form in which they are stored."""
 
+import reprlib
 from collections.abc import Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class TargetKind:
     row: tuple[int, ...] = ()
 
 
-def target_kind(value: Any, natoms: int = 0) -> TargetKind | None:
+def target_kind(value: Any, num_atoms: int = 0) -> TargetKind | None:
     """Return the `TargetKind` of a value, or None if the value is null. NaN counts as a number.
 
     Raises
@@ -51,9 +52,12 @@ def target_kind(value: Any, natoms: int = 0) -> TargetKind | None:
     if isinstance(value, list | tuple | np.ndarray):
         array = _to_array(value)
         if array.dtype.kind in "iufb" and array.ndim:
-            rows = None if array.shape[0] == natoms and array.shape != (3, 3) else array.shape[0]
+            rows = None if array.shape[0] == num_atoms and array.shape != (3, 3) else array.shape[0]
             return TargetKind(LABELS if array.dtype.kind == "b" else NUMBERS, rows, array.shape[1:])
-    raise ValueError("is neither a number, true or false, nor a list of those that is as long in every row")
+    raise ValueError(
+        "must be a number, a boolean, or nested lists of these with rows of the same length, got "
+        f"{reprlib.repr(value)}"
+    )
 
 
 class TargetKinds:
@@ -92,8 +96,8 @@ class TargetKinds:
             "classification": [name for name, each in self.kinds.items() if each.kind in (LABEL, LABELS)],
         }
 
-    def convert(self, targets: Mapping[str, Any], natoms: int) -> dict[str, Any]:
-        """Convert the targets of one structure with `natoms` atoms.
+    def convert(self, targets: Mapping[str, Any], num_atoms: int) -> dict[str, Any]:
+        """Convert the targets of one structure with `num_atoms` atoms.
 
         Numbers become float. Labels (true, false) become int. Lists become float or int64 arrays. ``stress``
         [3, 3] becomes [1, 3, 3]. Missing values become NaN. Lists with a row for each atom keep float32 if
@@ -107,26 +111,34 @@ class TargetKinds:
         if not self.may_lack:
             for name in self.kinds:
                 if name not in targets:
+                    reason = (
+                        "is one of the targets to import" if self.others else "the first structure has it"
+                    )
+                    remedy = "remove it from targets" if self.others else "name only other targets in targets"
                     raise ValueError(
-                        f"target {name!r} is not there, but the first structure has it: {_REMEDY}"
+                        f"target {name!r} is missing, but {reason}; write null for a missing value, or "
+                        f"{remedy} (--targets)"
                     )
         if not self.others:
             for name, value in targets.items():
                 if name not in self.kinds and not (self.may_lack and value is None):
-                    raise ValueError(f"target {name!r} is there, but the first structure lacks it: {_REMEDY}")
-        return {name: self._convert(name, targets.get(name), natoms) for name in self.kinds}
+                    raise ValueError(
+                        f"target {name!r} is not a target of the first structure; add it there (null if it "
+                        "is missing), or name the targets to import in targets (--targets)"
+                    )
+        return {name: self._convert(name, targets.get(name), num_atoms) for name in self.kinds}
 
-    def _convert(self, name: str, value: Any, natoms: int) -> Any:
+    def _convert(self, name: str, value: Any, num_atoms: int) -> Any:
         wanted = self.kinds[name]
         try:
-            found = target_kind(value, natoms)
+            found = target_kind(value, num_atoms)
         except ValueError as error:
             raise ValueError(f"target {name!r} {error}") from error
         if found is None or (found.kind == NUMBER and value != value):  # only NaN differs from itself
-            return self._missing(name, wanted, natoms)
+            return self._missing(name, wanted, num_atoms)
         if found.kind != wanted.kind:
             raise ValueError(
-                f"target {name!r} is {found.kind}, but {wanted.kind} in a structure before: give all the same"
+                f"target {name!r} must be {wanted.kind}, as in an earlier structure, got {found.kind}"
             )
         if wanted.kind in (NUMBER, LABEL):
             return float(value) if wanted.kind == NUMBER else int(value)
@@ -134,19 +146,19 @@ class TargetKinds:
         array = array.astype(np.int64 if wanted.kind == LABELS else _float(name, array.dtype, wanted))
         return array[None] if name == "stress" and array.shape == (3, 3) else array
 
-    def _missing(self, name: str, wanted: TargetKind, natoms: int) -> Any:
+    def _missing(self, name: str, wanted: TargetKind, num_atoms: int) -> Any:
         if not self.allow_missing:
             raise ValueError(
-                f"target {name!r} is missing (null or NaN): give a value, leave the structure out, "
-                "or store it as NaN with allow_missing=True"
+                f"target {name!r} is missing (null or NaN); add the value, remove the structure, or store "
+                "NaN with allow_missing=True"
             )
         if wanted.kind in (NUMBER, LABEL):
             return float("nan")
         if wanted.kind == LABELS:
             raise ValueError(
-                f"target {name!r} is null, but it must be {wanted.kind}: leave the structure out"
+                f"target {name!r} is null, but {wanted.kind} cannot be missing; remove the structure"
             )
-        rows = natoms if wanted.rows is None else wanted.rows
+        rows = num_atoms if wanted.rows is None else wanted.rows
         array = np.full((rows, *wanted.row), np.nan)
         return array[None] if name == "stress" and array.shape == (3, 3) else array
 
@@ -190,13 +202,13 @@ def find_kinds(
         seen = True
         targets = structure.get("targets") or {}
         if not isinstance(targets, Mapping):
-            raise ValueError(f"{place}: 'targets' must be an object, it is a {type(targets).__name__}")
+            raise ValueError(f"{place}: 'targets' must be an object, got {type(targets).__name__}")
         kinds = dict.fromkeys(targets) if kinds is None else kinds
         numbers = structure.get("atomic_numbers")
-        natoms = len(numbers) if isinstance(numbers, Sized) else 0
+        num_atoms = len(numbers) if isinstance(numbers, Sized) else 0
         for name in [name for name, kind in kinds.items() if kind is None]:
             try:
-                kinds[name] = target_kind(targets.get(name), natoms)
+                kinds[name] = target_kind(targets.get(name), num_atoms)
             except ValueError as error:
                 raise ValueError(f"{place}: target {name!r} {error}") from error
         if None not in kinds.values():
@@ -204,19 +216,15 @@ def find_kinds(
     if not seen:
         if failure is not None:
             raise failure
-        raise ValueError(f"there is no structure in {origin!r}: it is empty")
+        raise ValueError(f"{origin!r} contains no structures")
     found = {name: kind for name, kind in (kinds or {}).items() if kind is not None}
     if not optional:
         for name in kinds or {}:
             if name not in found:
-                raise ValueError(f"target {name!r} is null in every structure of {origin!r}: leave it out")
+                raise ValueError(
+                    f"target {name!r} is null in every structure of {origin!r}; remove this target"
+                )
     return found
-
-
-_REMEDY = (
-    "all structures of a data set have the same targets, null stands for a missing value "
-    "(targets=[...], --targets, names those that are wanted)"
-)
 
 
 def _float(name: str, dtype: np.dtype[Any], kind: TargetKind) -> type:

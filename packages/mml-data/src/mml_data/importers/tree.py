@@ -18,7 +18,7 @@ Wanted = Collection[str] | None
 
 READABLE = (
     "JSON lines (.jsonl), extended XYZ (.extxyz, .xyz), CIF (.cif), POSCAR (POSCAR*, CONTCAR*, .vasp), "
-    "pymatgen's JSON (.json, .json.gz), ASE's databases (.db, .aselmdb) and whatever else ASE reads, "
+    "pymatgen's JSON (.json, .json.gz), ASE's databases (.db, .aselmdb), other formats that ASE reads, "
     "LMDBs of the older toolkit (.lmdb, or a directory of them), and directories of such files"
 )
 
@@ -56,17 +56,19 @@ def open_source(
     """
     path = existing(path)
     if path.is_dir() and (path / MANIFEST_FILE).exists():
-        raise ValueError(f"{str(path)!r} is a data set already: there is nothing to import")
+        raise ValueError(f"{str(path)!r} is already a data set; use it without an import")
     if path.suffix == ".lmdb" or (path.is_dir() and _lmdb_files(path)) or reader is not None:
         return LegacyLMDB(_lmdb_files(path), path.name, reader, targets=targets, trust_pickle=trust_pickle)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and _is_known(file))
         if not files:
-            raise ValueError(f"there is nothing to import in {str(path)!r}; these can be: {READABLE}")
+            raise ValueError(
+                f"{str(path)!r} contains no files that can be imported; supported are {READABLE}"
+            )
         return Tree(path, files, targets)
     source = _open_file(path, targets)
     if source is None:
-        raise ValueError(f"{str(path)!r} cannot be imported; these can be: {READABLE}")
+        raise ValueError(f"{str(path)!r} has no supported format; supported are {READABLE}")
     return source
 
 

@@ -108,9 +108,9 @@ class Workers:
             return self._wait([self._pool.submit(_write, writer) for writer in writers])
         except BrokenProcessPool as error:
             raise RuntimeError(
-                "A worker process ended without an error message. It may have been killed because memory ran "
-                "out (use fewer jobs), or it may have failed to start (see the output above; a script must "
-                "import under `if __name__ == '__main__':`)"
+                "a worker process ended unexpectedly; if it was killed because memory ran out, use fewer "
+                "jobs; if it failed to start in your script, call this function under `if __name__ == "
+                "'__main__':`"
             ) from error
 
     def summarize(self, works: Sequence[Callable[[], Value]]) -> Iterable[Value]:

@@ -68,7 +68,7 @@ def write_parts(
         If an argument is invalid, or if no structure can be imported. See `import_source` for further errors.
     """
     if jobs < 1:
-        raise ValueError(f"jobs must be at least 1, it is {jobs}")
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
     check_compression(compression)
     ranks = Ranks()
     path = Path(dest).resolve()
@@ -103,7 +103,7 @@ def write_parts(
             facts = {**facts, **about} | ({"skipped": skipped} if skipped else {})
             if not sum(chain.from_iterable(counts)):
                 raise ValueError(
-                    f"no structure could be imported, {skipped} were skipped: nothing is written"
+                    f"no structure could be imported, and {skipped} were skipped; nothing is written"
                 )
             manifest = _assemble(
                 ranks,
@@ -122,7 +122,7 @@ def write_parts(
         for directory in locked:
             directory.release(keep=bool(kept))
         if kept and isinstance(error, ValueError | OSError | RuntimeError):
-            remedy = f"{kept:,} structures are kept: resume=True (--resume) goes on after them"
+            remedy = f"{kept:,} structures are kept; pass resume=True (--resume) to continue after them"
             raise type(error)(f"{error}; {remedy}") from error
         raise
     for directory in locked:
@@ -170,12 +170,12 @@ def _follow_plan(directory: Path, plan: dict[str, Any], resume: bool) -> None:
     if file.exists():
         begun, now = json.loads(file.read_text(encoding="utf-8")), json.loads(text)
         different = [
-            f"{key} was {begun.get(key)} and is {now[key]}" for key in now if begun.get(key) != now[key]
+            f"{key} was {begun.get(key)} and is now {now[key]}" for key in now if begun.get(key) != now[key]
         ]
         if resume and different:
             raise ValueError(
-                f"the interrupted import cannot be gone on with: {'; '.join(different)}; "
-                "use the same source and options, or start anew without resume"
+                f"the interrupted import cannot be continued, because {' and '.join(different)}; "
+                "use the same source and options, or start again without resume (--resume)"
             )
     file.write_text(text, encoding="utf-8")
 
@@ -211,7 +211,7 @@ def _reporter(progress: Progress) -> Callable[[int], object]:
     def report(done: int) -> None:
         nonlocal reported
         if progress and done // _LOG_EVERY > reported // _LOG_EVERY:
-            logger.info("%d structures are done", done)
+            logger.info("finished %d structures", done)
         reported = done
 
     return report

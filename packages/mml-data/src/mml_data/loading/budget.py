@@ -99,15 +99,15 @@ class BudgetSampler(EpochSampler):
     ) -> None:
         super().__init__(dataset, 1, shuffle=shuffle, seed=seed, num_replicas=num_replicas, rank=rank)
         if not budgets:
-            raise ValueError("give a budget: max_atoms or max_edges")
+            raise ValueError("no budget is given; pass max_atoms or max_edges")
         for name, budget in budgets.items():
             if budget < 1:
-                raise ValueError(f"{name} must be at least 1, it is {budget}")
+                raise ValueError(f"{name} must be at least 1, got {budget}")
             largest = int(np.argmax(sizes[name]))
             if sizes[name][largest] > budget:
                 raise ValueError(
-                    f"sample {largest} alone takes {sizes[name][largest]} of {name}={budget}: "
-                    "raise it, or leave the sample out"
+                    f"sample {largest} has the size {sizes[name][largest]}, which exceeds {name}={budget}; "
+                    f"increase {name}, or remove the sample"
                 )
         self.budgets = dict(budgets)
         self._sizes = np.stack([np.asarray(sizes[name], dtype=np.int64) for name in budgets], axis=1)

@@ -26,9 +26,8 @@ logger = logging.getLogger(__name__)
 def _no_devset(name: str) -> str:
     instead = NAMED_DATASETS[name].devset
     return (
-        f"{name} needs train_path, the directory of the data: they are not ours to ship; "
-        f"to try things out there is the embedded data set {instead!r} ({DEVSETS[instead]}): "
-        f"MatSciMLDataModule({instead!r})"
+        f"{name} requires train_path, the directory of the data, which are not part of this package; for "
+        f"experiments, use MatSciMLDataModule({instead!r}) with an embedded data set: {DEVSETS[instead]}"
     )
 
 
@@ -116,24 +115,31 @@ class MatSciMLDataModule(ResumableDataModule):
                 raise ValueError(_no_devset(dataset))
             dataset = NAMED_DATASETS[dataset]
         if dataset is None and train_path is None:
-            raise ValueError("give dataset (for example 'emt') or train_path (the directory of a data set)")
+            raise ValueError(
+                "no data set is given; pass dataset (for example 'emt') or train_path (a directory)"
+            )
         if isinstance(dataset, type) and train_path is None:
             raise ValueError(
-                f"dataset is the class {dataset.__name__}: give train_path, the directory that it reads"
+                f"the class {dataset.__name__} requires train_path; pass the directory that it reads"
             )
         if train_path is not None and not (dataset is None or isinstance(dataset, type)):
-            raise ValueError(f"give dataset ({dataset!r}) or train_path ({str(train_path)!r}), not both")
+            raise ValueError(
+                f"dataset and train_path are mutually exclusive, got {dataset!r} and {str(train_path)!r}; "
+                "pass one of them"
+            )
         if isinstance(dataset, Dataset) and dset_kwargs:
-            raise ValueError("dset_kwargs are for a data set that is made here, but dataset is one already")
+            raise ValueError(
+                "dset_kwargs have no effect on a data set object; pass them to its constructor instead"
+            )
         if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, it is {batch_size}")
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if num_workers < 0:
-            raise ValueError(f"num_workers must not be negative, it is {num_workers}")
+            raise ValueError(f"num_workers must be at least 0, got {num_workers}")
         if persistent_workers and num_workers == 0:
-            raise ValueError("persistent_workers needs workers: give num_workers of at least 1")
+            raise ValueError("persistent_workers=True requires num_workers of at least 1, got 0")
         for name, budget in (("max_atoms", max_atoms), ("max_edges", max_edges)):
             if budget is not None and budget < 1:
-                raise ValueError(f"{name} must be at least 1, it is {budget}")
+                raise ValueError(f"{name} must be at least 1, got {budget}")
         check_split_options({"val_split": val_split, "test_split": test_split, "pred_split": pred_split})
         self.dataset = dataset
         self.train_path = train_path
@@ -188,10 +194,10 @@ class MatSciMLDataModule(ResumableDataModule):
         for verb, part, option in _NEEDED:
             if stage == verb and part not in self.parts:
                 raise ValueError(
-                    f"there is nothing to {verb}: {self._name!r} has no recorded split {part!r}; "
-                    f"give {option}, a fraction of the training samples or the path of a data set"
+                    f"no samples to {verb}, because data set {self._name!r} has no split {part!r}; "
+                    f"pass {option}, a fraction of the training samples or the path of a data set"
                 )
-        logger.info("%s: %s", self._name, {name: len(part) for name, part in self.parts.items()})
+        logger.info("parts of %s: %s", self._name, {name: len(part) for name, part in self.parts.items()})
 
     @property
     def parts(self) -> dict[str, Part]:

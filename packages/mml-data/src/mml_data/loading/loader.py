@@ -70,7 +70,7 @@ class ResumableDataLoader(DataLoader[Any]):
             # Lightning passes a SequentialSampler if overfit_batches is used.
             sampler = make_sampler(dataset, batch_size, budgets, shuffle=False)
         elif not isinstance(sampler, EpochSampler):
-            raise TypeError(f"sampler must be an EpochSampler, this is a {type(sampler).__name__}")
+            raise TypeError(f"sampler must be an EpochSampler, got {type(sampler).__name__}")
         # Use a separate generator: drawing the seeds of workers must not change the random numbers of
         # training.
         kwargs.setdefault("generator", torch.Generator())
@@ -124,14 +124,15 @@ class ResumableDataLoader(DataLoader[Any]):
             remaining batches of that epoch would differ.
         """
         different = [
-            f"{key} was {state.get(key)} and is {value}"
+            f"{key} was {state.get(key)} and is now {value}"
             for key, value in self._identity().items()
             if state.get(key) != value
         ]
         if different and 0 < state["consumed"] < len(self):
             raise ValueError(
-                f"the checkpoint was written in the middle of epoch {state['epoch']}, which cannot go on: "
-                f"{', '.join(different)}; use the same settings, or a checkpoint from the end of an epoch"
+                f"the checkpoint was written in the middle of epoch {state['epoch']}, which cannot be "
+                f"continued, because {' and '.join(different)}; use the same settings, or a checkpoint "
+                "from the end of an epoch"
             )
         self.epoch_sampler.set_epoch(state["epoch"])
         self._epoch, self._consumed, self._resume = state["epoch"], state["consumed"], True

@@ -38,11 +38,11 @@ class MultiDataset(ConcatDataset[dict[str, Any]]):
         else:
             named = [(_name(dataset), dataset) for dataset in datasets]
         if not named:
-            raise ValueError("there is no data set: give at least one")
+            raise ValueError("MultiDataset requires at least one data set, got none")
         names = [name for name, _ in named]
         if len(set(names)) < len(names):
             raise ValueError(
-                f"two data sets have one name: {', '.join(names)}; give a dict of name to data set"
+                f"names of data sets must be unique, got {', '.join(names)}; pass a dict of name to data set"
             )
         super().__init__([dataset for _, dataset in named])
         self.names = tuple(names)
@@ -114,9 +114,11 @@ class MultiDataModule(ResumableDataModule):
         super().__init__(seed)
         given = {"train": train_dataset, "val": val_dataset, "test": test_dataset, "predict": predict_dataset}
         if all(dataset is None for dataset in given.values()):
-            raise ValueError("give a data set: train_dataset, val_dataset, test_dataset or predict_dataset")
+            raise ValueError(
+                "no data set is given; pass train_dataset, val_dataset, test_dataset or predict_dataset"
+            )
         if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, it is {batch_size}")
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.persistent_workers = num_workers > 0 if persistent_workers is None else persistent_workers
@@ -150,7 +152,7 @@ class MultiDataModule(ResumableDataModule):
 
     def _dataset(self, part: str) -> MultiDataset:
         if part not in self.datasets:
-            raise ValueError(f"there is nothing to {part}: give {part}_dataset")
+            raise ValueError(f"no data set to {part}; pass {part}_dataset")
         return self.datasets[part]
 
     def _evaluation_loader(self, part: str) -> ResumableDataLoader:

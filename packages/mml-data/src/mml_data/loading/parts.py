@@ -58,8 +58,8 @@ class Part(Dataset[dict[str, Any]]):
         sizes = getattr(self.dataset, "sizes", None)
         if sizes is None:
             raise ValueError(
-                f"{self.dataset!r} does not record the sizes of its samples, which a budget needs: "
-                "give a data set that was written by mml-data"
+                f"{self.dataset!r} does not record the sizes of its samples, which budgets require; "
+                "use a data set written by mml-data, or batch_size instead of budgets"
             )
         return np.asarray(sizes(name))[self.indices]
 
@@ -104,11 +104,11 @@ def check_split_options(options: Mapping[str, SplitOption]) -> None:
         if option is None or isinstance(option, str | Path):
             continue
         if isinstance(option, bool) or not isinstance(option, int | float):
-            raise TypeError(f"{name} must be a fraction or a path, it is a {type(option).__name__}")
+            raise TypeError(f"{name} must be a fraction or a path, got {type(option).__name__}")
         if not 0 <= option < 1:
-            raise ValueError(f"{name} must be from 0 to below 1, or the path of a data set; it is {option}")
+            raise ValueError(f"{name} must be from 0 to below 1, or the path of a data set, got {option}")
     if (total := sum(option for option in options.values() if isinstance(option, int | float))) >= 1:
-        raise ValueError(f"{', '.join(options)} sum up to {total:g} and leave nothing for training")
+        raise ValueError(f"{', '.join(options)} must sum to less than 1, got {total:g}")
 
 
 def make_parts(
@@ -151,7 +151,7 @@ def make_parts(
         train = np.setdiff1d(everything, np.concatenate([*recorded.values(), everything[:0]]))
     if train.size == 0:
         raise ValueError(
-            f"{dataset!r} leaves no samples for training: all are in the splits {', '.join(recorded)}"
+            f"{dataset!r} has no samples for training, because all are in the splits {', '.join(recorded)}"
         )
     fractions = {
         name: float(option) for name, option in options.items() if isinstance(option, int | float) and option
@@ -189,6 +189,4 @@ def _length(dataset: Dataset[Any]) -> int:
     try:
         return len(dataset)  # type: ignore[arg-type]
     except TypeError as error:
-        raise TypeError(
-            f"{dataset!r} has no length: give a data set that knows how many samples it has"
-        ) from error
+        raise TypeError(f"{dataset!r} has no length; pass a data set with __len__") from error

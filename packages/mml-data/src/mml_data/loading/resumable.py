@@ -35,7 +35,7 @@ class ResumableDataModule(LightningDataModule):
         self._seed_was_given = seed is not None
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         if self.seed < 0:
-            raise ValueError(f"seed must not be negative, it is {self.seed}")
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
         self._loader: ResumableDataLoader | None = None
         self._loader_state: dict[str, int] | None = None
 
@@ -61,10 +61,10 @@ class ResumableDataModule(LightningDataModule):
             return
         if self._seed_was_given:
             raise ValueError(
-                f"the checkpoint was written with seed {seed} of the data, now it is {self.seed}: "
-                f"the splits would not be the same; give seed={seed}, or none"
+                f"the checkpoint was written with seed={seed} of the data module, got seed={self.seed}, "
+                f"which gives other splits; pass seed={seed}, or no seed"
             )
-        logger.info("the seed of the data is %d, from the checkpoint", seed)
+        logger.info("using the seed %d of the data from the checkpoint", seed)
         self.seed = seed
         self._forget()
 

@@ -74,9 +74,9 @@ class EpochSampler(DistributedSampler[int]):
         rank: int | None = None,
     ) -> None:
         if len(dataset) == 0:
-            raise ValueError("there are no samples to draw from: the data set is empty")
+            raise ValueError("the data set has no samples")
         if seed < 0:
-            raise ValueError(f"seed must not be negative, it is {seed}")
+            raise ValueError(f"seed must be at least 0, got {seed}")
         initialized = dist.is_available() and dist.is_initialized()
         super().__init__(
             dataset,  # type: ignore[arg-type]

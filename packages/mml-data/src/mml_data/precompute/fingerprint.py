@@ -49,8 +49,8 @@ def _describe(value: Any, where: str) -> dict[str, Any]:
     name, module = getattr(described, "__qualname__", "?"), getattr(described, "__module__", None) or "?"
     if "<" in name:
         raise ValueError(
-            f"{where}: it cannot be told from {module}.{name} what it does, others may have that name: "
-            "give a function or class of a module"
+            f"{where}: the name {module}.{name} does not identify a transform, because other functions may "
+            "have it; use a function or class at the top level of a module"
         )
     package = sys.modules.get(module.partition(".")[0])
     about = {"name": f"{module}.{name}", "version": str(getattr(package, "__version__", ""))}
@@ -80,5 +80,6 @@ def _plain(value: Any, where: str) -> Any:
     if callable(value) or hasattr(value, "__dict__"):
         return _describe(value, where)
     raise ValueError(
-        f"{where} is a {type(value).__name__}: it cannot be told whether another one is the same"
+        f"{where} is a {type(value).__name__}, which cannot be compared with a stored description; use "
+        "plain data"
     )

@@ -106,17 +106,17 @@ def _check(found: Manifest, made: Mapping[str, Any], path: Path) -> Manifest:
         If it does not match.
     """
     if found.transforms is None:
-        raise ValueError(f"{str(path)!r} is a data set that was not precomputed: give another path")
+        raise ValueError(f"{str(path)!r} is a data set that was not precomputed; choose another path")
     if found.transforms["of"] != made["of"]:
         raise ValueError(
-            f"{str(path)!r} is stale: it was made of other samples than there are now; "
-            "say overwrite=True to make it again, or give another path"
+            f"{str(path)!r} is stale, because it was made from other samples; "
+            "pass overwrite=True (--overwrite) to replace it, or choose another path"
         )
     if found.transforms["fingerprint"] != made["fingerprint"]:
         raise ValueError(
-            f"{str(path)!r} is stale: it was made with "
+            f"{str(path)!r} is stale, because it was made with "
             f"{_differences(found.transforms['list'], made['list'])}; "
-            "say overwrite=True to make it again, or give another path"
+            "pass overwrite=True (--overwrite) to replace it, or choose another path"
         )
     return found
 
@@ -126,15 +126,15 @@ def _differences(was: list[Any], now: list[Any]) -> str:
     names = [[each["name"].rpartition(".")[2] for each in some] for some in (was, now)]
     if names[0] != names[1]:
         before, after = (", ".join(some) or "(none)" for some in names)
-        return f"the transforms {before}, now they are {after}"
+        return f"the transforms {before}, which are now {after}"
     found = []
     for one, other in zip(was, now, strict=True):
         name = one["name"].rpartition(".")[2]
         if one["version"] != other["version"]:
-            found.append(f"{name} of version {one['version']}, now it is {other['version']}")
+            found.append(f"{name} of version {one['version']}, which is now {other['version']}")
         old, new = one.get("options", {}), other.get("options", {})
         found += [
-            f"{name}({key}={old.get(key)}), now it is {new.get(key)}"
+            f"{name}({key}={old.get(key)}), which is now {new.get(key)}"
             for key in sorted({*old, *new})
             if old.get(key) != new.get(key)
         ]
@@ -196,8 +196,8 @@ class _Samples:
                 sample = apply_transforms(self.dataset[index], self.transforms)
             if "graph" in sample:
                 raise ValueError(
-                    "a graph cannot be stored: leave PointCloudToGraphTransform to be applied on reading, "
-                    "which takes a fraction of the time that finding neighbours takes"
+                    "a graph cannot be stored; apply PointCloudToGraphTransform on reading, which takes a "
+                    "fraction of the time of finding neighbors"
                 )
             return _exact(sample, self.dataset.untransformed(index), self.dataset.stored(index))
         except Exception as error:

@@ -81,7 +81,7 @@ def assemble(
     shards = shards_in(directory)
     counts = count_records(shards)
     if not sum(counts):
-        raise ValueError("no sample was added: there is nothing to write")
+        raise ValueError("the data set has no samples; add at least one")
     for path, count in zip(shards, counts, strict=True):
         if not count:
             path.unlink()
@@ -90,24 +90,26 @@ def assemble(
     parts = check_splits(splits(sum(counts)))
     for split, indices in parts.items():
         if (last := int(indices.max())) >= sum(counts):
-            raise ValueError(f"split {split!r} has the index {last}, but there are {sum(counts)} samples")
+            raise ValueError(
+                f"split {split!r} has the index {last}, but the data set has {sum(counts)} samples"
+            )
     written = {part: write_split(directory, part, indices) for part, indices in parts.items()}
     jobs = [
         partial(summarize_shard, path, compression=compression, splits=written, start=start, units=units)
         for path, start in zip(shards, accumulate(counts, initial=0), strict=False)
     ]
     schema, statistics = SchemaBuilder(units), dict[str, DatasetStatistics]()
-    entries, natoms, nedges = [], [], []
+    entries, num_atoms, num_edges = [], [], []
     for summary in summarize(jobs):
         entries.append(summary.entry)
         schema.merge(summary.schema)
         for part, theirs in summary.statistics.items():
             statistics.setdefault(part, DatasetStatistics()).merge(theirs)
-        natoms.append(summary.natoms)
-        nedges.append(summary.nedges)
-    sizes = {"natoms": write_numbers(directory, "natoms.npy", np.concatenate(natoms))}
-    if all(each is not None for each in nedges):
-        known = np.concatenate([each for each in nedges if each is not None])
+        num_atoms.append(summary.num_atoms)
+        num_edges.append(summary.num_edges)
+    sizes = {"natoms": write_numbers(directory, "natoms.npy", np.concatenate(num_atoms))}
+    if all(each is not None for each in num_edges):
+        known = np.concatenate([each for each in num_edges if each is not None])
         sizes["nedges"] = write_numbers(directory, "nedges.npy", known)
     manifest = Manifest(
         name=name,

@@ -34,7 +34,7 @@ def check_storable(sample: Mapping[str, Any]) -> int:
         if key not in sample:
             raise ValueError(
                 f"{sample_name(sample)} has no {key!r}, its keys are {sorted(sample)}. Stored samples need "
-                "'atomic_numbers' and 'pos'"
+                "'atomic_numbers' and 'pos'."
             )
     for key in ("atomic_numbers", "pbc", *GEOMETRY_KEYS):
         if isinstance(sample.get(key), list | tuple):

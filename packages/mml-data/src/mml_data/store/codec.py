@@ -25,9 +25,11 @@ def check_compression(name: str | None) -> None:
         If the library of the compression is not installed.
     """
     if name not in COMPRESSIONS:
-        raise ValueError(f"compression must be None or 'zstd', it is {name!r}")
+        raise ValueError(f"compression must be None or 'zstd', got {name!r}")
     if name == "zstd" and find_spec("zstandard") is None:
-        raise ImportError("zstd compression needs zstandard: pip install 'mml-data[zstd]'")
+        raise ImportError(
+            "compression='zstd' requires zstandard, which is not installed: pip install 'mml-data[zstd]'"
+        )
 
 
 @cache
@@ -55,7 +57,7 @@ def decompressor(name: str | None) -> Codec:
         try:
             return decompress(record)
         except zstandard.ZstdError as error:
-            raise ValueError(f"it cannot be decompressed: {error}") from error
+            raise ValueError(f"the record cannot be decompressed: {error}") from error
 
     return read
 

@@ -96,22 +96,22 @@ class Manifest:
         file = directory / MANIFEST_FILE
         if not directory.exists():
             raise FileNotFoundError(
-                f"there is no data set at {str(directory)!r}: make one with "
-                "`matsciml data import SOURCE DEST`, or name an embedded one: "
+                f"data set {str(directory)!r} does not exist; create it with "
+                "`matsciml data import SOURCE DEST`, or use an embedded one: "
                 + " or ".join(map(repr, DEVSETS))
             )
         if not file.is_file():
             raise ValueError(
-                f"{str(directory)!r} is not a data set: it has no {MANIFEST_FILE}; "
-                "make one with `matsciml data import SOURCE DEST`"
+                f"{str(directory)!r} is not a data set, because it has no {MANIFEST_FILE}; "
+                "create a data set with `matsciml data import SOURCE DEST`"
             )
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{str(file)!r} is damaged, it is not valid JSON: {error}") from error
+            raise ValueError(f"{str(file)!r} is damaged and not valid JSON: {error}") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise ValueError(
-                f"{str(file)!r} is not the manifest of a data set: it does not say format {FORMAT!r}"
+                f"{str(file)!r} is not the manifest of a data set, because its format is not {FORMAT!r}"
             )
         version = content.pop("version", None)
         if version != VERSION:
@@ -121,7 +121,8 @@ class Manifest:
                 else "import it again with `matsciml data import SOURCE DEST`"
             )
             raise ValueError(
-                f"{str(directory)!r} has format version {version!r}, this mml-data reads {VERSION}: {remedy}"
+                f"{str(directory)!r} has format version {version!r}, but this mml-data reads {VERSION}; "
+                f"{remedy}"
             )
         try:
             content["shards"] = [FileEntry(**entry) for entry in content["shards"]]

@@ -65,7 +65,7 @@ class PartialDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = (
-                f"{error.strerror}: cannot write beside {str(self.destination)!r}, give another destination"
+                f"{error.strerror}: cannot write beside {str(self.destination)!r}; choose another destination"
             )
             raise OSError(error.errno, reason, str(self.path)) from error
         self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -77,12 +77,15 @@ class PartialDirectory:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            logger.warning("%s: this file system has no locks: see to it that nobody else writes", self.path)
+            logger.warning(
+                "%s: this file system does not support locks; make sure that no other process writes to it",
+                self.path,
+            )
             locked = True
         if not locked:
             self._unlock()
             raise BlockingIOError(
-                f"another process is writing to {str(self.destination)!r}: wait for it to end"
+                f"another process is writing to {str(self.destination)!r}; wait until it ends"
             )
         for leftover in self.path.iterdir():
             if not resume:
@@ -126,16 +129,17 @@ class PartialDirectory:
         if not self.destination.exists():
             return
         if not self.destination.is_dir():
-            raise FileExistsError(f"{here} is a file: give the directory that the data set shall be")
+            raise FileExistsError(f"{here} is a file; choose a directory for the data set")
         files = [file.name for file in self.destination.iterdir()]
         foreign = sorted(file for file in files if not _OUR_FILES.fullmatch(file))
         if files and (foreign or MANIFEST_FILE not in files):
             raise FileExistsError(
-                f"{here} holds other things ({(foreign or sorted(files))[0]!r}): give another one"
+                f"{here} contains other files ({(foreign or sorted(files))[0]!r}); choose another directory"
             )
         if files and not self.overwrite:
             raise FileExistsError(
-                f"{here} is a data set already: give another directory, or say overwrite=True"
+                f"{here} is already a data set; choose another directory, or pass overwrite=True "
+                "(--overwrite)"
             )
 
     def _remove_previous(self) -> None:

@@ -72,7 +72,7 @@ def encode_record(sample: Mapping[str, Any]) -> bytes:
     try:
         packed, rest = msgpack.packb(layout), msgpack.packb(encoder.rest)
     except UnicodeEncodeError as error:
-        raise ValueError(f"the text {error.object!r} is not valid unicode and cannot be stored") from error
+        raise ValueError(f"the text {error.object!r} is not valid Unicode and cannot be stored") from error
     end = _HEADER.size + len(packed) + len(rest)
     header = _HEADER.pack(len(packed), len(rest))
     return b"".join([header, packed, rest, _PADDING[end % _ALIGNMENT], *encoder.arrays])
@@ -119,7 +119,7 @@ class Layout:
 
     def __init__(self, layout: Any) -> None:
         if not isinstance(layout, dict):
-            raise ValueError(f"they hold a {type(layout).__name__}")
+            raise ValueError(f"the layout must be a map, got {type(layout).__name__}")
         self._template: dict[str, Any] = dict.fromkeys(layout)
         self.nodes: list[tuple[int, Any, Any]] = []
         self.values: list[tuple[int, Any, int]] = []
@@ -142,7 +142,7 @@ class Layout:
                 name, offset, *shape = item
                 array = Array(node, key, _DTYPES[name], offset, tuple(shape))
                 if min(offset, *shape, 0) < 0:
-                    raise ValueError(f"its array {key!r} is at {offset} with the shape {shape}")
+                    raise ValueError(f"array {key!r} has the offset {offset} and the shape {shape}")
                 self.size = max(self.size, offset + prod(shape) * array.dtype.itemsize)
                 self.views.append(array)
 
@@ -182,14 +182,14 @@ def open_record(
         middle = _HEADER.size + layout_size
         end = middle + rest_size
         if end > len(buffer):
-            raise ValueError(f"its head should be {end} bytes long, it has {len(buffer)} in all")
+            raise ValueError(f"expected at least {end} bytes, got {len(buffer)}")
         layout = _layout(bytes(memoryview(buffer)[_HEADER.size : middle]))
         start = end + -end % _ALIGNMENT
         if start + layout.size > len(buffer) and layout.size:
-            raise ValueError(f"it should be {start + layout.size} bytes long, it has {len(buffer)}")
+            raise ValueError(f"expected {start + layout.size} bytes, got {len(buffer)}")
         return read(layout, buffer, start, msgpack.unpackb(memoryview(buffer)[middle:end]))
     except (struct.error, IndexError, KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
-        raise ValueError(f"these bytes are not a record of a sample: {error}") from error
+        raise ValueError(f"the record is invalid: {error}") from error
 
 
 @lru_cache(_REMEMBERED)
@@ -226,7 +226,7 @@ class _Encoder:
     def _values(self, given: Mapping[str, Any], key: str) -> dict[str, Any]:
         for name in given:
             if not isinstance(name, str):
-                raise TypeError(f"{key or 'the sample'} has the key {name!r}; keys are strings")
+                raise TypeError(f"keys of {key or 'the sample'} must be strings, got {name!r}")
         prefix = f"{key}." if key else ""
         return {name: self._value(value, prefix + name) for name, value in given.items()}
 
@@ -253,7 +253,7 @@ class _Encoder:
             return _Plain(value)
         if isinstance(value, int):
             if not -(2**63) <= value < 2**63:
-                raise ValueError(f"{key} is {value}, which does not fit in 64 bits")
+                raise ValueError(f"{key} must fit into 64 bits, got {value}")
             return _Plain(value)
         if isinstance(value, Mapping):
             values = self._values(value, key)
@@ -266,15 +266,15 @@ class _Encoder:
                 return _Plain([item.value for item in listed])
             return [_LIST, *map(self._item, listed)]
         raise TypeError(
-            f"{key} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored: "
-            "give arrays, tensors, numbers, strings, and dicts and lists of those"
+            f"{key} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored; "
+            "use arrays, tensors, numbers, strings, and dicts and lists of these"
         )
 
     def _array(self, array: np.ndarray, key: str) -> list[Any]:
         name = _NAMES.get(array.dtype)
         if name is None:
             raise TypeError(
-                f"{key} is an array of {array.dtype}, which cannot be stored: use {', '.join(ARRAY_DTYPES)}"
+                f"{key} is an array of {array.dtype}, which cannot be stored; use {', '.join(ARRAY_DTYPES)}"
             )
         data = array.astype(_DTYPES[name], copy=False).tobytes()
         padding = _PADDING[len(data) % _ALIGNMENT]
@@ -288,5 +288,5 @@ def _tensor_to_numpy(tensor: "torch.Tensor", key: str) -> np.ndarray:
         return tensor.detach().cpu().numpy()
     except (TypeError, RuntimeError) as error:
         raise TypeError(
-            f"{key} is a tensor of {tensor.dtype} ({tensor.layout}), which cannot be stored"
+            f"{key} is a tensor of {tensor.dtype} ({tensor.layout}), which cannot be stored; convert it"
         ) from error

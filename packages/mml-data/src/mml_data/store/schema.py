@@ -38,19 +38,19 @@ class SchemaBuilder:
         # data set are like an earlier sample.
         self._alike: dict[Any, int] = {}
 
-    def add(self, sample: Mapping[str, Any], natoms: int) -> None:
-        """Add one decoded sample with `natoms` atoms."""
-        looks = (natoms, *_looks(sample))
+    def add(self, sample: Mapping[str, Any], num_atoms: int) -> None:
+        """Add one decoded sample with `num_atoms` atoms."""
+        looks = (num_atoms, *_looks(sample))
         alike = self._alike.get(looks, 0)
         self._alike[looks] = alike + 1
         if not alike:
-            self._add(sample, natoms)
+            self._add(sample, num_atoms)
 
-    def _add(self, sample: Mapping[str, Any], natoms: int) -> None:
+    def _add(self, sample: Mapping[str, Any], num_atoms: int) -> None:
         for key, value in _leaves(sample):
             is_array = isinstance(value, np.ndarray)
             dtype = value.dtype.name if is_array else type(value).__name__
-            shape = _shape(key, value.shape, natoms) if is_array else None
+            shape = _shape(key, value.shape, num_atoms) if is_array else None
             known = self._keys.setdefault(key, {"dtypes": set(), "shape": shape})
             known["dtypes"].add(dtype)
             known["shape"] = _merge(known["shape"], shape)
@@ -105,10 +105,10 @@ def _leaves(sample: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + name, value
 
 
-def _shape(key: str, shape: tuple[int, ...], natoms: int) -> list[set[Any]]:
-    """Return the possible meanings of each dimension: its size, and N for a first size of `natoms`."""
+def _shape(key: str, shape: tuple[int, ...], num_atoms: int) -> list[set[Any]]:
+    """Return the possible meanings of each dimension: its size, and N for a first size of `num_atoms`."""
     sizes: list[set[Any]] = [{size} for size in shape]
-    if shape and shape[0] == natoms and key not in _PER_STRUCTURE:
+    if shape and shape[0] == num_atoms and key not in _PER_STRUCTURE:
         sizes[0].add("N")
     return sizes
 

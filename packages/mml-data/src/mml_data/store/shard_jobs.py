@@ -56,7 +56,7 @@ def write_shard(
     """
     directory = Path(directory)
     if (directory / MANIFEST_FILE).exists():
-        raise FileExistsError(f"{str(directory)!r} is a data set already: its shards are not to be changed")
+        raise FileExistsError(f"{str(directory)!r} is already a data set, whose shards must not change")
     directory.mkdir(parents=True, exist_ok=True)
     compress = compressor(compression)
     writer = ShardWriter(directory / shard_name(number))
@@ -107,9 +107,11 @@ def finish_dataset(
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise FileNotFoundError(f"there is no directory {str(directory)!r} with shards")
+        raise FileNotFoundError(
+            f"directory {str(directory)!r} does not exist; write shards with write_shard first"
+        )
     if (directory / MANIFEST_FILE).exists():
-        raise FileExistsError(f"{str(directory)!r} is a data set already")
+        raise FileExistsError(f"{str(directory)!r} is already a data set")
     return assemble(
         directory,
         name=directory.resolve().name if name is None else name,

@@ -74,7 +74,7 @@ class ShardWriter:
             except lmdb.Error as error:
                 raise OSError(
                     f"cannot write to {str(self.path)!r}: {error}; "
-                    f"{self._committed} records were written before and stay there"
+                    f"{self._committed} records were written before and are kept"
                 ) from error
             else:
                 self._committed += len(self._waiting)
@@ -101,8 +101,10 @@ class ShardWriter:
             entries = self._environment.stat()["entries"]
         except lmdb.Error as error:
             self._environment.close()
-            raise ValueError(f"{str(self.path)!r} is damaged: {error}; start anew") from error
+            raise ValueError(f"{str(self.path)!r} is damaged: {error}; start again without resume") from error
         if entries and (last is None or len(last) != KEY_BYTES or last != record_key(entries - 1)):
             self._environment.close()
-            raise ValueError(f"{str(self.path)!r} is no shard that can be gone on with: start anew")
+            raise ValueError(
+                f"{str(self.path)!r} is not a shard that can be continued; start again without resume"
+            )
         return int(entries)

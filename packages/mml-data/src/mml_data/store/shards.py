@@ -37,7 +37,7 @@ def update_checksum(checksum: Any, record: bytes | memoryview) -> None:
 
 
 def _missing(path: Path) -> str:
-    return f"the shard {str(path)!r} is missing: the data set is incomplete, import it again"
+    return f"shard {str(path)!r} is missing; import the data set again"
 
 
 class Shard:
@@ -57,21 +57,19 @@ class Shard:
         if not path.is_file():
             raise FileNotFoundError(_missing(path))
         if not path.stat().st_size:  # LMDB would try to write a header, and report a bad file descriptor
-            raise ValueError(f"the shard {str(path)!r} is damaged: it is empty; import the data set again")
+            raise ValueError(f"shard {str(path)!r} is damaged: it is empty; import the data set again")
         try:
             self.environment = lmdb.open(
                 str(path), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1024
             )
         except lmdb.Error as error:
-            raise ValueError(
-                f"the shard {str(path)!r} is damaged: {error}; import the data set again"
-            ) from error
+            raise ValueError(f"shard {str(path)!r} is damaged: {error}; import the data set again") from error
         # Reading past the end of a memory map kills the process, so a truncated file must be detected here.
         size = (self.environment.info()["last_pgno"] + 1) * self.environment.stat()["psize"]
         if path.stat().st_size < size:
             self.environment.close()
             raise ValueError(
-                f"the shard {str(path)!r} is damaged: it has {path.stat().st_size} of at least {size} bytes; "
+                f"shard {str(path)!r} is damaged: expected at least {size} bytes, got {path.stat().st_size}; "
                 "import the data set again"
             )
 
@@ -91,9 +89,9 @@ class Shard:
             with self.environment.begin() as transaction:
                 record = transaction.get(record_key(index))
         except lmdb.Error as error:
-            raise ValueError(f"it cannot be read ({error}); import the data set again") from error
+            raise ValueError(f"the record cannot be read ({error}); import the data set again") from error
         if record is None:
-            raise ValueError("it is missing; import the data set again")
+            raise ValueError("the record is missing; import the data set again")
         return record
 
     def records(self) -> Iterator[tuple[bytes, memoryview]]:
@@ -115,20 +113,25 @@ class Shard:
             for key, record in self.records():
                 if key != record_key(found):
                     raise ValueError(
-                        f"the shard {str(self.path)!r} is damaged: its key {found} is {key.hex()}"
+                        f"shard {str(self.path)!r} is damaged: key {found} is {key.hex()}; "
+                        "import the data set again"
                     )
                 update_checksum(checksum, record)
                 found += 1
         except lmdb.Error as error:
             raise ValueError(
-                f"the shard {str(self.path)!r} is damaged after record {found}: {error}"
+                f"shard {str(self.path)!r} is damaged after record {found}: {error}; import the data set "
+                "again"
             ) from error
         if found != count:
-            raise ValueError(f"the shard {str(self.path)!r} holds {found} records, the manifest says {count}")
+            raise ValueError(
+                f"shard {str(self.path)!r} must have {count} records according to the manifest, got {found}; "
+                "import the data set again"
+            )
         if checksum.hexdigest() != sha256:
             raise ValueError(
-                f"the records of the shard {str(self.path)!r} do not match the checksum in the manifest: "
-                "they were changed after they were written; import the data set again"
+                f"shard {str(self.path)!r} does not match its checksum in the manifest, because its "
+                "records were changed after writing; import the data set again"
             )
 
 
@@ -165,7 +168,9 @@ def check_shard(path: Path, count: int, sha256: str) -> None:
     command = [sys.executable, "-P", __file__, str(path), str(count), sha256]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode < 0:
-        raise ValueError(f"the shard {str(path)!r} is damaged: LMDB fails on it; import the data set again")
+        raise ValueError(
+            f"shard {str(path)!r} is damaged: LMDB crashes on reading it; import the data set again"
+        )
     if done.returncode:
         raise ValueError(done.stderr.strip().rpartition("ValueError: ")[2])
 

@@ -26,26 +26,24 @@ def check_splits(splits: Mapping[str, Sequence[int] | np.ndarray]) -> dict[str, 
     checked: dict[str, np.ndarray] = {}
     for name, given in splits.items():
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "all":
-            raise ValueError(
-                f"{name!r} cannot be the name of a split: use letters, digits, - and _, and not 'all'"
-            )
+            raise ValueError(f"invalid name {name!r} of a split; use letters, digits, - and _, but not 'all'")
         indices = np.asarray(given)
         if indices.size == 0 or indices.ndim != 1:
             raise ValueError(
-                f"split {name!r} must be a list of at least one index, its shape is {list(indices.shape)}"
+                f"split {name!r} must be a list of at least one index, got shape {list(indices.shape)}"
             )
         if indices.dtype.kind not in "iu":
-            raise TypeError(f"split {name!r} must hold integers, these are {indices.dtype}")
+            raise TypeError(f"split {name!r} must contain integers, got {indices.dtype}")
         if indices.min() < 0:
-            raise ValueError(f"split {name!r} has the negative index {indices.min()}")
+            raise ValueError(f"indices of split {name!r} must be at least 0, got {indices.min()}")
         values, counts = np.unique(indices, return_counts=True)
         if (counts > 1).any():
-            raise ValueError(f"split {name!r} has the index {values[counts > 1][0]} more than once")
+            raise ValueError(f"split {name!r} contains the index {values[counts > 1][0]} more than once")
         for other, taken in checked.items():
             if (shared := np.intersect1d(taken, indices)).size:
                 raise ValueError(
-                    f"the splits {other!r} and {name!r} must be disjoint, they share {shared.size} indices, "
-                    f"the first is {shared[0]}"
+                    f"splits {other!r} and {name!r} must be disjoint, but they share {shared.size} indices, "
+                    f"for example {shared[0]}"
                 )
         checked[name] = indices.astype(np.int64)
     return checked
@@ -87,16 +85,16 @@ def read_numbers(directory: Path, entry: FileEntry, *, check: bool = False) -> n
     try:
         indices = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"the file {str(file)!r} is missing or damaged: {error}") from error
+        raise ValueError(f"file {str(file)!r} is missing or damaged: {error}") from error
     if not isinstance(indices, np.ndarray):  # numpy opens a zip archive as a set of several arrays
         indices.close()
-        raise ValueError(f"the file {str(file)!r} is a zip archive, not an array")
+        raise ValueError(f"file {str(file)!r} must be an array, got a zip archive")
     if indices.dtype != np.dtype("<i8") or indices.shape != (entry.count,):
         raise ValueError(
-            f"the file {str(file)!r} is {list(indices.shape)} {indices.dtype}, not [{entry.count}] int64"
+            f"file {str(file)!r} must be [{entry.count}] int64, got {list(indices.shape)} {indices.dtype}"
         )
     if check and hashlib.sha256(indices.tobytes()).hexdigest() != entry.sha256:
-        raise ValueError(f"the numbers in {str(file)!r} do not have the checksum that the manifest says")
+        raise ValueError(f"file {str(file)!r} does not match its checksum in the manifest")
     return indices
 
 
@@ -126,10 +124,10 @@ def random_split(indices: np.ndarray, fractions: Mapping[str, float], seed: int)
     """
     for name, fraction in fractions.items():
         if not 0 < fraction < 1:
-            raise ValueError(f"the fraction for {name!r} must be above 0 and below 1, it is {fraction}")
+            raise ValueError(f"the fraction for {name!r} must be above 0 and below 1, got {fraction}")
     if sum(fractions.values()) >= 1:
         terms = " + ".join(f"{fraction} ({name})" for name, fraction in fractions.items())
-        raise ValueError(f"the fractions {terms} leave nothing for training: they must sum up to less than 1")
+        raise ValueError(f"the fractions must sum to less than 1, got {terms}")
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(indices))
     parts: dict[str, np.ndarray] = {}
     start = 0
@@ -141,6 +139,7 @@ def random_split(indices: np.ndarray, fractions: Mapping[str, float], seed: int)
     for name, part in parts.items():
         if part.size == 0:
             raise ValueError(
-                f"{len(indices)} samples are too few: nothing is left for {name!r} with {dict(fractions)}"
+                f"split {name!r} would be empty, because {len(indices)} samples are too few for the "
+                f"fractions {dict(fractions)}"
             )
     return parts

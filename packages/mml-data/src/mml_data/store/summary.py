@@ -29,8 +29,8 @@ class ShardSummary:
     entry: FileEntry
     schema: SchemaBuilder
     statistics: dict[str, DatasetStatistics]
-    natoms: np.ndarray
-    nedges: np.ndarray | None
+    num_atoms: np.ndarray
+    num_edges: np.ndarray | None
 
 
 def edge_count(sample: Mapping[str, Any]) -> int | None:
@@ -76,17 +76,17 @@ def summarize_shard(
     names = [*(splits or {}), None]
     parts: dict[str | None, DatasetStatistics] = {name: DatasetStatistics() for name in names}
     checksum, schema, read = hashlib.sha256(), SchemaBuilder(units), decompressor(compression)
-    natoms = np.zeros(count, dtype=np.int64)
-    nedges: list[int | None] = []
+    num_atoms = np.zeros(count, dtype=np.int64)
+    num_edges: list[int | None] = []
     for index, (_, record) in enumerate(shard.records()):
         update_checksum(checksum, record)
         try:
             sample = decode_record(read(record))
-            natoms[index] = len(sample["atomic_numbers"])
+            num_atoms[index] = len(sample["atomic_numbers"])
         except (ValueError, KeyError) as error:
             raise ValueError(f"record {index} of {str(path)!r} is damaged: {error}") from error
-        nedges.append(edge_count(sample))
-        schema.add(sample, int(natoms[index]))
+        num_edges.append(edge_count(sample))
+        schema.add(sample, int(num_atoms[index]))
         parts[names[member[index]]].add(sample)
     everything = DatasetStatistics()
     for part in parts.values():
@@ -96,8 +96,8 @@ def summarize_shard(
         FileEntry(path.name, count, checksum.hexdigest()),
         schema,
         statistics,
-        natoms,
-        None if None in nedges else np.array(nedges, dtype=np.int64),
+        num_atoms,
+        None if None in num_edges else np.array(num_edges, dtype=np.int64),
     )
 
 

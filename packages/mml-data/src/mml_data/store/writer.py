@@ -82,7 +82,7 @@ class LMDBWriter:
     ) -> None:
         for option, value in (("shard_size", shard_size), ("batch_size", batch_size)):
             if value < 1:
-                raise ValueError(f"{option} must be at least 1, it is {value}")
+                raise ValueError(f"{option} must be at least 1, got {value}")
         self.path = Path(path).resolve()
         self.name = self.path.name if name is None else name
         self.source = json.loads(json.dumps(dict(source or {}), allow_nan=False))
@@ -105,7 +105,7 @@ class LMDBWriter:
 
     def __enter__(self) -> Self:
         if self._open or self._count:
-            raise RuntimeError("an LMDBWriter writes once: make another one")
+            raise RuntimeError("an LMDBWriter can be used only once; create another one")
         self._directory.create(resume=self.resume)
         try:
             self._go_on()
@@ -142,7 +142,7 @@ class LMDBWriter:
             If the method is called outside the ``with`` block.
         """
         if not self._open:
-            raise RuntimeError("samples are added inside the `with` block of the LMDBWriter")
+            raise RuntimeError("samples can be added only inside the `with` block of the LMDBWriter")
         try:
             check_storable(sample)
             record = self._compress(encode_record(sample))
@@ -178,8 +178,9 @@ class LMDBWriter:
             counts and counts[-1] > self.shard_size
         ):
             raise ValueError(
-                f"what was written of {str(self.path)!r} has shards of {counts} samples, not of "
-                f"{self.shard_size}: resume with the same shard_size, or start anew with resume=False"
+                f"the interrupted writer of {str(self.path)!r} left shards of {counts} samples, which do "
+                f"not fit shard_size={self.shard_size}; resume with the same shard_size, or start again "
+                "with resume=False"
             )
         self._count, self._shards = sum(counts), len(shards)
         if counts and counts[-1] < self.shard_size:
@@ -205,4 +206,4 @@ class LMDBWriter:
                 compression=self.compression,
             )
         except ValueError as error:
-            raise ValueError(f"{error}: {str(self.path)!r} is not written") from error
+            raise ValueError(f"{error}; {str(self.path)!r} is not written") from error
