@@ -238,7 +238,7 @@ def test_a_cloud_needs_a_graph(graph):
 
 def test_a_cloud_needs_a_graph_of_its_library():
     sample = PointCloudToGraphTransform("pyg")(MOLECULE)
-    message = "sample 'water': 'graph' is of 'pyg', expected one of 'dgl'; say backend='pyg'"
+    message = "sample 'water': 'graph' is a graph of 'pyg', expected 'dgl'. Pass backend='pyg'"
     with pytest.raises(ValueError, match=message):
         GraphToPointCloudTransform("dgl")(sample)
 

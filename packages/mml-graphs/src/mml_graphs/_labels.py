@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
+from mml_samples import Array
 
 
-def exact(value: Any) -> Any:
+def exact(value: Array) -> Array:
     """Return a float, or an array of floats, as a float64 tensor. Return anything else unchanged.
 
     Total energies are large and their differences are small. A label that is rounded to float32 before a

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from mml_samples import sample_name
+from mml_samples import Array, Sample, sample_name
 
 from mml_graphs._labels import exact
 from mml_graphs._repr import pasteable_repr
@@ -17,6 +16,7 @@ from mml_graphs.libraries.graph_data import EDGE_KEYS, GraphData
 from mml_graphs.libraries.graph_libraries import Library
 from mml_graphs.neighbors.find_edges import check_cutoff
 from mml_graphs.periodic import PeriodicPropertiesTransform
+from mml_graphs.sample import with_keys
 
 
 class PointCloudToGraphTransform:
@@ -75,10 +75,10 @@ class PointCloudToGraphTransform:
         self.edge_keys = _names(backend, "edge_keys", edge_keys)
         self.graph_keys = _names(backend, "graph_keys", graph_keys)
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with its graph under ``graph``."""
         if "src_nodes" in sample and "dst_nodes" in sample:
-            result = dict(sample)
+            result = with_keys(sample, {})
         elif is_periodic(sample):
             raise ValueError(
                 f"{sample_name(sample)}: edges ('src_nodes', 'dst_nodes') are missing, and the sample "
@@ -93,7 +93,7 @@ class PointCloudToGraphTransform:
             raise ValueError(f"{sample_name(sample)}: {error}") from error
         return result
 
-    def _parts(self, sample: Mapping[str, Any]) -> GraphData:
+    def _parts(self, sample: Sample) -> GraphData:
         parts = graph_parts(sample)
         for key in self.node_keys:
             if key not in GRAPH_KEYS:
@@ -141,7 +141,7 @@ class GraphToPointCloudTransform:
         self.backend = backend
         self.full_pairwise = full_pairwise
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample in which the arrays of the graph replace the graph."""
         graph = sample.get("graph")
         try:
@@ -162,7 +162,7 @@ class GraphToPointCloudTransform:
         tensors.pop("natoms", None)
         if "pbc" in tensors:
             tensors["pbc"] = tensors["pbc"].reshape(3)
-        result = {key: value for key, value in sample.items() if key not in dropped}
+        result: dict[str, Array] = {key: value for key, value in sample.items() if key not in dropped}
         targets = dict(result.get("targets", {}))
         for key, value in tensors.items():
             if key in targets and key not in result:
@@ -171,7 +171,7 @@ class GraphToPointCloudTransform:
                 result[key] = value
         if "targets" in result:
             result["targets"] = targets
-        return result
+        return with_keys(result, {})
 
     def __repr__(self) -> str:
         return pasteable_repr(self)
@@ -188,7 +188,7 @@ def _names(backend: Library, argument: str, keys: Sequence[str] | None) -> tuple
     return names
 
 
-def _find(sample: Mapping[str, Any], kind: str, key: str) -> Any:
+def _find(sample: Mapping[str, Array], kind: str, key: str) -> Array:
     if key in sample:
         return sample[key]
     targets = sample.get("targets", {})
@@ -197,7 +197,7 @@ def _find(sample: Mapping[str, Any], kind: str, key: str) -> Any:
     raise ValueError(f"{kind} key {key!r} is missing in the sample and in its 'targets'")
 
 
-def rows_of(sample: Mapping[str, Any], kind: str, key: str, num_rows: int) -> torch.Tensor:
+def rows_of(sample: Mapping[str, Array], kind: str, key: str, num_rows: int) -> torch.Tensor:
     """Return the value of a node or edge key, from the sample or its ``targets``, as a tensor.
 
     Raises
@@ -216,7 +216,7 @@ def rows_of(sample: Mapping[str, Any], kind: str, key: str, num_rows: int) -> to
     return tensor
 
 
-def _whole(value: Any) -> Any:
+def _whole(value: Array) -> Array:
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic, float, int)):
         return torch.atleast_1d(torch.as_tensor(value))
     return value

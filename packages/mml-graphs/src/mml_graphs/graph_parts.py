@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
+from mml_samples import Sample
 
 from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.sample import read_structure
@@ -26,7 +24,7 @@ GRAPH_KEYS = frozenset(
 )
 
 
-def is_periodic(sample: Mapping[str, Any]) -> bool:
+def is_periodic(sample: Sample) -> bool:
     """Return whether any direction is periodic, from ``pbc`` or, without it, from the presence of a cell."""
     if "pbc" in sample:
         return bool(torch.as_tensor(sample["pbc"]).any())
@@ -36,7 +34,7 @@ def is_periodic(sample: Mapping[str, Any]) -> bool:
     return lattice is not None and any(lattice.pbc)
 
 
-def graph_parts(sample: Mapping[str, Any]) -> GraphData:
+def graph_parts(sample: Sample) -> GraphData:
     """Collect the nodes and edges of a sample that has ``src_nodes`` and ``dst_nodes``.
 
     Missing edge arrays are computed: ``offsets`` from ``images``, and ``distances`` from positions and
@@ -109,7 +107,7 @@ def graph_parts(sample: Mapping[str, Any]) -> GraphData:
     )
 
 
-def _structure_tensors(sample: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
+def _structure_tensors(sample: Sample) -> tuple[torch.Tensor, ...]:
     """Return the atomic numbers, positions, cell and pbc of a sample in any of the accepted forms."""
     dtype = torch.get_default_dtype()
     structure = read_structure(sample)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from mml_samples import sample_name, warn_counted, warn_once
+from mml_samples import Sample, sample_name, warn_counted, warn_once
 from numpy.typing import NDArray
 
 from mml_graphs._repr import pasteable_repr
@@ -23,7 +22,7 @@ from mml_graphs.neighbors.edges import (
 )
 from mml_graphs.neighbors.find_edges import check_backend, check_cutoff, search, wrap
 from mml_graphs.neighbors.lattice import Cell, complete_cell
-from mml_graphs.sample import Structure, read_structure
+from mml_graphs.sample import Structure, read_structure, with_keys
 from mml_graphs.sample_tensors import Arrays, as_tensors, edge_geometry, sample_arrays
 
 logger = logging.getLogger(__name__)
@@ -145,13 +144,14 @@ class PeriodicPropertiesTransform:
         self.on_isolated = on_isolated
         self.connectivity = connectivity
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with its edges."""
         structure, cell = self.read(sample)
         arrays, cutoff = self.find(sample, structure, cell)
-        return {**sample, **as_tensors(arrays | {"pbc": arrays["pbc"][0]}), "cutoff_radius": cutoff}
+        tensors = as_tensors(arrays | {"pbc": arrays["pbc"][0]})
+        return with_keys(sample, {**tensors, "cutoff_radius": cutoff})
 
-    def read(self, sample: Mapping[str, Any]) -> tuple[Structure, Cell]:
+    def read(self, sample: Sample) -> tuple[Structure, Cell]:
         """Read and check the structure of a sample.
 
         Raises
@@ -170,7 +170,7 @@ class PeriodicPropertiesTransform:
             raise ValueError(f"{sample_name(sample)}: {error}") from error
         return structure, cell
 
-    def find(self, sample: Mapping[str, Any], structure: Structure, cell: Cell) -> tuple[Arrays, float]:
+    def find(self, sample: Sample, structure: Structure, cell: Cell) -> tuple[Arrays, float]:
         """Find the edges of a sample.
 
         Parameters
@@ -200,9 +200,7 @@ class PeriodicPropertiesTransform:
         geometry = edge_geometry(positions, cell, edges)
         return sample_arrays(numbers, positions, matrix, [pbc], edges, *geometry), cutoff
 
-    def _edges(
-        self, sample: Mapping[str, Any], positions: NDArray[np.float64], cell: Cell
-    ) -> tuple[Edges, float]:
+    def _edges(self, sample: Sample, positions: NDArray[np.float64], cell: Cell) -> tuple[Edges, float]:
         num_atoms = len(positions)
         if self.adaptive_cutoff:
             grow = connected_edges if self.connectivity == "graph" else adaptive_edges
@@ -223,7 +221,7 @@ class PeriodicPropertiesTransform:
             edges = with_self_loops(edges, num_atoms)
         return edges, cutoff
 
-    def _report_isolated(self, sample: Mapping[str, Any], atoms: NDArray[np.int64]) -> None:
+    def _report_isolated(self, sample: Sample, atoms: NDArray[np.int64]) -> None:
         if not atoms.size:
             return
         reach = max(self.cutoff_radius, LIMIT) if self.adaptive_cutoff else self.cutoff_radius
@@ -241,7 +239,7 @@ class PeriodicPropertiesTransform:
         return pasteable_repr(self)
 
 
-def _mention_fractional(sample: Mapping[str, Any], structure: Structure) -> None:
+def _mention_fractional(sample: Sample, structure: Structure) -> None:
     if structure.cell is None or "pos" not in sample or len(structure.positions) < 2:
         return
     if not all(0 <= coordinate <= 1 for coordinate in structure.positions[-1].tolist()):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from mml_samples import LATTICE_KEYS
+from mml_samples import LATTICE_KEYS, Array, Sample
 from numpy.typing import NDArray
 
 from mml_graphs.neighbors.lattice import Pbc, cell_from_parameters, complete_cell
@@ -35,7 +35,12 @@ class Structure(NamedTuple):
     pbc: Pbc
 
 
-def read_structure(sample: Mapping[str, Any], is_cartesian: bool | None = None) -> Structure:
+def with_keys(sample: Mapping[str, Array], values: Mapping[str, Array]) -> Sample:
+    """Return a copy of the sample with new or replaced values. A sample may have keys of any name."""
+    return cast("Sample", {**sample, **values})
+
+
+def read_structure(sample: Mapping[str, Array], is_cartesian: bool | None = None) -> Structure:
     """Read atoms, positions, cell and periodicity, and check them.
 
     ``pos`` (or ``frac_coords``), ``atomic_numbers``, ``cell`` (or ``lattice_params``, ``lattice_features``)
@@ -100,7 +105,7 @@ def read_structure(sample: Mapping[str, Any], is_cartesian: bool | None = None) 
     return Structure(numbers, positions, cell, pbc)
 
 
-def _atomic_numbers(sample: Mapping[str, Any], structure: Any) -> NDArray[np.int64]:
+def _atomic_numbers(sample: Mapping[str, Array], structure: Any) -> NDArray[np.int64]:
     if "atomic_numbers" in sample:
         numbers = _array(sample, "atomic_numbers")
     elif structure is not None:
@@ -125,7 +130,7 @@ def _atomic_numbers(sample: Mapping[str, Any], structure: Any) -> NDArray[np.int
     return numbers
 
 
-def _cell(sample: Mapping[str, Any], lattice: Any) -> NDArray[np.float64] | None:
+def _cell(sample: Mapping[str, Array], lattice: Any) -> NDArray[np.float64] | None:
     if "cell" in sample:
         cell = _floats(sample, "cell")
         if cell.shape not in ((3, 3), (1, 3, 3)):
@@ -149,7 +154,7 @@ def _cell(sample: Mapping[str, Any], lattice: Any) -> NDArray[np.float64] | None
     return None
 
 
-def _array(sample: Mapping[str, Any], key: str) -> NDArray[Any]:
+def _array(sample: Mapping[str, Array], key: str) -> NDArray[Any]:
     value = sample[key]
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().numpy()
@@ -159,7 +164,7 @@ def _array(sample: Mapping[str, Any], key: str) -> NDArray[Any]:
         raise ValueError(f"{key!r} is not an array of numbers: {error}") from error
 
 
-def _floats(sample: Mapping[str, Any], key: str) -> NDArray[np.float64]:
+def _floats(sample: Mapping[str, Array], key: str) -> NDArray[np.float64]:
     array = _array(sample, key)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{key!r} has dtype {array.dtype}, expected numbers")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 import torch
+from mml_samples import Sample
 
 from mml_graphs.batches.dense_batch import dense_group_edges
 from mml_graphs.batches.small_cells import group_edges
@@ -30,7 +30,7 @@ FindGroup = Callable[[Structures, float], GroupEdges]
 
 
 def find_batch_edges(
-    samples: Sequence[Mapping[str, Any]], structures: Structures, neighbors: PeriodicPropertiesTransform
+    samples: Sequence[Sample], structures: Structures, neighbors: PeriodicPropertiesTransform
 ) -> tuple[dict[str, torch.Tensor], list[int]]:
     """Find the edges of a batch.
 

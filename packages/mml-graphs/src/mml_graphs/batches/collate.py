@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
-from mml_samples import sample_name
+from mml_samples import Array, Batch, Sample, sample_name
 
 from mml_graphs._labels import exact
 from mml_graphs.batches.padding import pad_key
@@ -20,8 +20,8 @@ STRUCTURE_SHAPES = {"cell": (3, 3), "pbc": (3,), "lattice_params": (6,), "lattic
 
 
 def collate_samples(
-    samples: Sequence[Mapping[str, Any]], pad_keys: Sequence[str] = (), unpacked_keys: Sequence[str] = ()
-) -> dict[str, Any]:
+    samples: Sequence[Sample], pad_keys: Sequence[str] = (), unpacked_keys: Sequence[str] = ()
+) -> Batch:
     """Collate samples into a batch with the same keys, and add ``natoms`` [B].
 
     - Graphs are batched by their own library.
@@ -62,39 +62,39 @@ def collate_samples(
         or a key of ``pad_keys`` or ``unpacked_keys`` is not in the samples. The message names the key and the
         sample.
     """
-    samples = list(samples)
-    if not samples:
+    rows: list[Mapping[str, Array]] = list(samples)
+    if not rows:
         raise ValueError("samples must contain at least one sample, got none")
-    names = [sample_name(sample, index) for index, sample in enumerate(samples)]
-    counts = [_count_atoms(sample) for sample in samples]
-    for sample, name, count in zip(samples, names, counts, strict=True):
+    names = [sample_name(sample, index) for index, sample in enumerate(rows)]
+    counts = [_count_atoms(sample) for sample in rows]
+    for sample, name, count in zip(rows, names, counts, strict=True):
         if count is not None and int(sample.get("natoms", count)) != count:
             raise ValueError(
                 f"'natoms' of {name} is {int(sample['natoms'])}, but the sample has {count} atoms"
             )
-    _check_same_keys(samples, names, "")
-    special = _check_special_keys(samples[0], pad_keys, unpacked_keys)
-    packed = samples if not special else [_without(sample, special) for sample in samples]
+    _check_same_keys(rows, names, "")
+    special = _check_special_keys(rows[0], pad_keys, unpacked_keys)
+    packed = rows if not special else [_without(sample, special) for sample in rows]
     batch = _collate(packed, names, counts, "")
     if None not in counts and "natoms" not in special:
         batch["natoms"] = torch.tensor(counts)
-    batch |= {key: [sample[key] for sample in samples] for key in unpacked_keys}
+    batch |= {key: [sample[key] for sample in rows] for key in unpacked_keys}
     for key in pad_keys:
-        batch |= pad_key(key, [sample[key] for sample in samples], names)
+        batch |= pad_key(key, [sample[key] for sample in rows], names)
     if pad_keys:
         batch["mask"] = batch[f"{pad_keys[0]}_mask"]
-    return batch
+    return cast("Batch", batch)
 
 
 def concatenate_keys(
-    batch: Sequence[Mapping[str, Any]], pad_keys: Sequence[str] = (), unpacked_keys: Sequence[str] = ()
-) -> dict[str, Any]:
+    batch: Sequence[Sample], pad_keys: Sequence[str] = (), unpacked_keys: Sequence[str] = ()
+) -> Batch:
     """Collate samples. This is the older name of `collate_samples`."""
     return collate_samples(batch, pad_keys, unpacked_keys)
 
 
 def _check_special_keys(
-    sample: Mapping[str, Any], pad_keys: Sequence[str], unpacked_keys: Sequence[str]
+    sample: Mapping[str, Array], pad_keys: Sequence[str], unpacked_keys: Sequence[str]
 ) -> set[str]:
     for argument, keys in (("pad_keys", pad_keys), ("unpacked_keys", unpacked_keys)):
         if isinstance(keys, str):
@@ -118,20 +118,20 @@ def _check_special_keys(
     return special
 
 
-def _without(sample: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+def _without(sample: Mapping[str, Array], keys: set[str]) -> dict[str, Array]:
     return {key: value for key, value in sample.items() if key not in keys}
 
 
 def _collate(
-    samples: Sequence[Mapping[str, Any]], names: list[str], counts: list[int | None], within: str
-) -> dict[str, Any]:
+    samples: Sequence[Mapping[str, Array]], names: list[str], counts: list[int | None], within: str
+) -> dict[str, Array]:
     _check_same_keys(samples, names, within)
     return {
         key: _merge(key, [sample[key] for sample in samples], names, counts, within) for key in samples[0]
     }
 
 
-def _check_same_keys(samples: Sequence[Mapping[str, Any]], names: list[str], within: str) -> None:
+def _check_same_keys(samples: Sequence[Mapping[str, Array]], names: list[str], within: str) -> None:
     for sample, name in zip(samples, names, strict=True):
         if sample.keys() != samples[0].keys():
             missing = next((key for key in samples[0] if key not in sample), None)
@@ -143,7 +143,7 @@ def _check_same_keys(samples: Sequence[Mapping[str, Any]], names: list[str], wit
             )
 
 
-def _merge(key: str, values: list[Any], names: list[str], counts: list[int | None], within: str) -> Any:
+def _merge(key: str, values: list[Array], names: list[str], counts: list[int | None], within: str) -> Array:
     path = within + str(key)
     if path == "target_types":
         for value, name in zip(values, names, strict=True):
@@ -176,7 +176,7 @@ def _merge(key: str, values: list[Any], names: list[str], counts: list[int | Non
     return values
 
 
-def _kind(value: Any) -> str:
+def _kind(value: Array) -> str:
     if isinstance(value, (torch.Tensor, np.ndarray)):
         if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
             return "object"
@@ -189,7 +189,7 @@ def _kind(value: Any) -> str:
     return "object" if library is None else f"{library} graph"
 
 
-def _numbers(values: list[Any]) -> torch.Tensor:
+def _numbers(values: list[Array]) -> torch.Tensor:
     if any(isinstance(value, torch.Tensor) for value in values):
         tensors = [torch.as_tensor(value) for value in values]
         dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
@@ -243,7 +243,7 @@ def _shifted(
     return shifted
 
 
-def _count_atoms(sample: Mapping[str, Any]) -> int | None:
+def _count_atoms(sample: Mapping[str, Array]) -> int | None:
     for key in ("atomic_numbers", "pos", "frac_coords"):
         if key in sample:
             return len(sample[key])

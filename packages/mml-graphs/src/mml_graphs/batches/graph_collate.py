@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
-from mml_samples import sample_name
+from mml_samples import Array, Batch, Sample, sample_name
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.batches.batch_edges import find_batch_edges
@@ -18,6 +18,7 @@ from mml_graphs.graph_parts import GRAPH_KEYS
 from mml_graphs.libraries.graph_data import EDGE_KEYS, GraphData, kind_by_name
 from mml_graphs.libraries.pyg import build_batch
 from mml_graphs.periodic import PeriodicPropertiesTransform
+from mml_graphs.sample import with_keys
 from mml_graphs.sample_tensors import ENDS
 
 # Keys that PeriodicPropertiesTransform writes. Values of a sample under these names are replaced.
@@ -64,7 +65,7 @@ class GraphCollate:
         self.neighbors = neighbors
         self.graph = graph
 
-    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Return the batch of the samples. The samples are not changed."""
         samples = list(samples)
         if not samples or not self._is_plain():
@@ -73,10 +74,10 @@ class GraphCollate:
         tensors, num_edges = find_batch_edges(samples, structures, self.neighbors)
         num_atoms = structures.counts
         natoms = torch.from_numpy(np.array(num_atoms))
-        batch = {**_other_keys(samples, structures), **tensors, "natoms": natoms}
+        batch: dict[str, Array] = {**_other_keys(samples, structures), **tensors, "natoms": natoms}
         parts, edge_index = self._parts(samples, batch, num_edges), batch.pop("edge_index")
         batch["graph"] = build_batch(parts, edge_index, num_atoms, num_edges)
-        return batch
+        return cast("Batch", batch)
 
     def _is_plain(self) -> bool:
         """Return whether `build_batch` can build the graph."""
@@ -89,7 +90,7 @@ class GraphCollate:
         )
 
     def _parts(
-        self, samples: Sequence[Mapping[str, Any]], batch: Mapping[str, Any], num_edges: list[int]
+        self, samples: Sequence[Sample], batch: Mapping[str, Array], num_edges: list[int]
     ) -> GraphData:
         """Collect the joined nodes and edges of the graphs, including further keys of the samples."""
         num_atoms = batch["natoms"].tolist()
@@ -112,19 +113,20 @@ class GraphCollate:
         return pasteable_repr(self)
 
 
-def _named_rows(sample: Mapping[str, Any], kind: str, key: str, count: int) -> torch.Tensor:
+def _named_rows(sample: Sample, kind: str, key: str, count: int) -> torch.Tensor:
     try:
         return rows_of(sample, kind, key, count)
     except ValueError as error:
         raise ValueError(f"{sample_name(sample)}: {error}") from error
 
 
-def _other_keys(samples: Sequence[Mapping[str, Any]], structures: Structures) -> dict[str, Any]:
+def _other_keys(samples: Sequence[Sample], structures: Structures) -> Batch:
     """Collate the keys that the neighbor search does not write."""
     if all(sample.keys() <= WRITTEN for sample in samples):
         return {}
     rest = []
     for sample, start, end in zip(samples, structures.starts, structures.starts[1:], strict=False):
         kept = {key: value for key, value in sample.items() if key not in WRITTEN}
-        rest.append({**kept, "atomic_numbers": structures.atomic_numbers[start:end]})  # counts the atoms
+        counted = {"atomic_numbers": structures.atomic_numbers[start:end]}  # from which the atoms are counted
+        rest.append(with_keys(kept, counted))
     return collate_samples(rest)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
+from mml_samples import Array
 
 
-def pad_key(key: str, values: Sequence[Any], names: Sequence[str]) -> dict[str, torch.Tensor]:
+def pad_key(key: str, values: Sequence[Array], names: Sequence[str]) -> dict[str, torch.Tensor]:
     """Pad the values of a key to a common size.
 
     Parameters

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mml_samples import LATTICE_KEYS
+from mml_samples import LATTICE_KEYS, Sample
 from numpy.typing import NDArray
 
 from mml_graphs.neighbors.lattice import Cell, Pbc, invert_cells
@@ -146,9 +146,7 @@ class GroupEdges(NamedTuple):
         return writers
 
 
-def read_structures(
-    samples: Sequence[Mapping[str, Any]], neighbors: PeriodicPropertiesTransform
-) -> Structures:
+def read_structures(samples: Sequence[Sample], neighbors: PeriodicPropertiesTransform) -> Structures:
     """Read the structures of one or more samples, together if their form allows it.
 
     Parameters
@@ -189,7 +187,7 @@ def join_structures(structures: Sequence[tuple[Structure, Cell]]) -> Structures:
     )
 
 
-def read_plain(samples: Sequence[Mapping[str, Any]]) -> Structures | None:
+def read_plain(samples: Sequence[Sample]) -> Structures | None:
     """Read samples that have arrays ``atomic_numbers``, ``pos`` (Cartesian) and ``cell``, or a ``structure``.
 
     The result is the same as that of `mml_graphs.sample.read_structure` and
@@ -245,7 +243,7 @@ def may_be_fractional(structures: Structures) -> bool:
     return not some_outside.all() and bool((np.array(structures.counts)[~some_outside] > 1).any())
 
 
-def _plain_arrays(sample: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Any]:
+def _plain_arrays(sample: Sample) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Any]:
     """Return atomic numbers, positions, cell and pbc as they are in a sample."""
     structure = None if sample.keys() & OTHER_FORMS else sample.get("structure")
     if structure is not None:

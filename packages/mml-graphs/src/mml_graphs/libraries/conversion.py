@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mml_samples import Graph
 
 from mml_graphs.libraries import graph_libraries
 from mml_graphs.libraries.graph_libraries import Library
@@ -71,7 +73,7 @@ def dgl_to_pyg(graph: DGLGraph) -> Data | Batch:
     return _convert(graph, "dgl", "pyg")
 
 
-def _convert(graph: Any, source: Library, target: Library) -> Any:
+def _convert(graph: Graph, source: Library, target: Library) -> Graph:
     library = graph_libraries.library_of(graph)
     if library != source:
         raise ValueError(f"graph is of type {type(graph).__name__}, expected a graph of {source!r}")

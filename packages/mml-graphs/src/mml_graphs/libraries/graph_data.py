@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 import torch
+from mml_samples import Array
 
 Kind = Literal["node", "edge", "whole"]
 
@@ -44,7 +45,7 @@ class GraphData(NamedTuple):
         return len(self.src)
 
 
-def kind_of(name: str, value: Any, num_nodes: int, num_edges: int) -> Kind:
+def kind_of(name: str, value: Array, num_nodes: int, num_edges: int) -> Kind:
     """Determine whether a value belongs to nodes, to edges or to the whole graph, from its name and shape.
 
     Keys of the sample contract that belong to the whole graph are recognized by name. For all other keys, the

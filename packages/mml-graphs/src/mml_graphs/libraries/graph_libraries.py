@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
+
+from mml_samples import Graph
 
 from mml_graphs.libraries import dgl, pyg
 from mml_graphs.libraries.graph_data import GraphData
@@ -13,13 +15,13 @@ Library = Literal["pyg", "dgl"]
 
 class _Library(Protocol):
     def is_graph(self, value: object) -> bool: ...
-    def is_batch(self, graph: Any) -> bool: ...
-    def count_nodes(self, graph: Any) -> int: ...
-    def keys(self, graph: Any) -> set[str]: ...
-    def build(self, data: GraphData) -> Any: ...
-    def take_apart(self, graph: Any) -> GraphData: ...
-    def batch(self, graphs: Sequence[Any]) -> Any: ...
-    def unbatch(self, graph: Any) -> list[Any]: ...
+    def is_batch(self, graph: Graph) -> bool: ...
+    def count_nodes(self, graph: Graph) -> int: ...
+    def keys(self, graph: Graph) -> set[str]: ...
+    def build(self, data: GraphData) -> Graph: ...
+    def take_apart(self, graph: Graph) -> GraphData: ...
+    def batch(self, graphs: Sequence[Graph]) -> Graph: ...
+    def unbatch(self, graph: Graph) -> list[Graph]: ...
     def reason_against(self, name: str) -> str | None: ...
 
 
@@ -44,18 +46,18 @@ def library_of(graph: object) -> Library | None:
     return next((name for name, library in _LIBRARIES.items() if library.is_graph(graph)), None)
 
 
-def is_batch(graph: Any) -> bool:
+def is_batch(graph: Graph) -> bool:
     """Return whether a graph is a batch of several graphs."""
     return _of(graph).is_batch(graph)
 
 
-def count_nodes(graph: Any) -> int | None:
+def count_nodes(graph: Graph) -> int | None:
     """Return the number of nodes of a graph or a batch, or ``None`` for other objects."""
     library = library_of(graph)
     return None if library is None else _LIBRARIES[library].count_nodes(graph)
 
 
-def build(library: Library, data: GraphData) -> Any:
+def build(library: Library, data: GraphData) -> Graph:
     """Build a graph of the given library.
 
     Raises
@@ -68,7 +70,7 @@ def build(library: Library, data: GraphData) -> Any:
     return _LIBRARIES[library].build(data)
 
 
-def take_apart(graph: Any) -> GraphData:
+def take_apart(graph: Graph) -> GraphData:
     """Return the parts of one graph. ``build(library_of(graph), ...)`` builds an equal graph from them.
 
     Raises
@@ -79,7 +81,7 @@ def take_apart(graph: Any) -> GraphData:
     return _of(graph).take_apart(graph)
 
 
-def batch(graphs: Sequence[Any], names: Sequence[str] | None = None) -> Any:
+def batch(graphs: Sequence[Graph], names: Sequence[str] | None = None) -> Graph:
     """Batch graphs with the batching function of their library.
 
     Parameters
@@ -119,7 +121,7 @@ def batch(graphs: Sequence[Any], names: Sequence[str] | None = None) -> Any:
         raise ValueError(f"the graphs cannot be batched: {error}") from error
 
 
-def unbatch(graph: Any) -> list[Any]:
+def unbatch(graph: Graph) -> list[Graph]:
     """Return the graphs of a batch."""
     return _of(graph).unbatch(graph)
 
@@ -129,7 +131,7 @@ def reason_against(library: Library, name: str) -> str | None:
     return _LIBRARIES[library].reason_against(name)
 
 
-def _of(graph: Any) -> _Library:
+def _of(graph: Graph) -> _Library:
     library = library_of(graph)
     if library is None:
         raise ValueError(

@@ -6,15 +6,15 @@ Float arrays keep their dtype, and no array is modified in place.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
+from mml_samples import Array
 
 from mml_graphs.sample import read_structure
 
 
-def tensor(key: str, value: Any) -> torch.Tensor:
+def tensor(key: str, value: Array) -> torch.Tensor:
     """Return an array as a tensor. A list of numbers becomes float64 or int64.
 
     Raises
@@ -36,7 +36,7 @@ def tensor(key: str, value: Any) -> torch.Tensor:
     return torch.tensor(array)
 
 
-def floats(key: str, value: Any) -> torch.Tensor:
+def floats(key: str, value: Array) -> torch.Tensor:
     """Return an array as a float tensor. Integers are converted to torch's default dtype.
 
     Raises
@@ -48,7 +48,7 @@ def floats(key: str, value: Any) -> torch.Tensor:
     return array if array.is_floating_point() else array.to(torch.get_default_dtype())
 
 
-def positions(holder: Mapping[str, Any], key: str = "pos") -> torch.Tensor:
+def positions(holder: Mapping[str, Array], key: str = "pos") -> torch.Tensor:
     """Return the positions from a sample or from the nodes of a graph.
 
     Parameters

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from mml_samples import sample_name
+from mml_samples import Sample, sample_name
 
 
 @contextmanager
-def naming(sample: Mapping[str, Any]) -> Iterator[None]:
+def naming(sample: Sample) -> Iterator[None]:
     """Prepend the name of the sample to the message of a ``ValueError``."""
     try:
         yield

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
+from mml_samples import Array, Graph, Sample
 
 from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.libraries.graph_libraries import Library, build, library_of, take_apart
+from mml_graphs.sample import with_keys
 from mml_graphs.transforms._arrays import positions
 
-Change = Callable[[Mapping[str, Any]], dict[str, torch.Tensor]]
+Change = Callable[[Mapping[str, Array]], dict[str, torch.Tensor]]
 
 
-def _nothing(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def _nothing(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
     return {}
 
 
 def update_graph(
-    graph: Any, nodes: Change = _nothing, edges: Change = _nothing, whole: Change = _nothing
-) -> Any:
+    graph: Graph, nodes: Change = _nothing, edges: Change = _nothing, whole: Change = _nothing
+) -> Graph:
     """Return a new graph with some arrays replaced or added. The given graph is not changed.
 
     Parameters
@@ -44,7 +46,7 @@ def update_graph(
     return rebuilt(graph, changed)
 
 
-def rebuilt(graph: Any, data: GraphData) -> Any:
+def rebuilt(graph: Graph, data: GraphData) -> Graph:
     """Build a graph of the same library as another graph.
 
     Parameters
@@ -57,7 +59,7 @@ def rebuilt(graph: Any, data: GraphData) -> Any:
     return build(cast(Library, library_of(graph)), data)
 
 
-def atoms_of(sample: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def atoms_of(sample: Mapping[str, Array], key: str) -> Mapping[str, Array]:
     """Return the node arrays of the graph if they contain the key, and the sample otherwise.
 
     Raises
@@ -72,7 +74,7 @@ def atoms_of(sample: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return sample
 
 
-def change_atoms(sample: Mapping[str, Any], key: str, change: Change) -> dict[str, Any]:
+def change_atoms(sample: Mapping[str, Array], key: str, change: Change) -> Sample:
     """Return a copy of the sample with changed atoms, in the graph and in the sample.
 
     Parameters
@@ -90,7 +92,7 @@ def change_atoms(sample: Mapping[str, Any], key: str, change: Change) -> dict[st
     ValueError
         If neither the sample nor its graph has the key, or ``graph`` is not a graph of one structure.
     """
-    result = dict(sample)
+    result: dict[str, Array] = {}
     holder = atoms_of(sample, key)
     if holder is not sample:
         result["graph"] = update_graph(sample["graph"], nodes=change)
@@ -99,6 +101,5 @@ def change_atoms(sample: Mapping[str, Any], key: str, change: Change) -> dict[st
             if key != "pos":
                 raise ValueError(f"{key!r} is missing in the sample and in its graph")
             sample = {**sample, key: positions(sample)}
-            result[key] = sample[key]
         result |= change(sample)
-    return result
+    return with_keys(sample, result)

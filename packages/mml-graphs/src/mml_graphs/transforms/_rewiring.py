@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from mml_samples import Array, Graph, Sample
 
 from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.libraries.graph_libraries import take_apart
+from mml_graphs.sample import with_keys
 from mml_graphs.transforms._arrays import tensor
 from mml_graphs.transforms._graphs import rebuilt
 
@@ -40,7 +42,7 @@ class Rewiring(NamedTuple):
     num_atoms: int
 
 
-def graph_with_tags(sample: Mapping[str, Any]) -> tuple[GraphData, torch.Tensor]:
+def graph_with_tags(sample: Sample) -> tuple[GraphData, torch.Tensor]:
     """Return the parts of a sample's graph, and the tags of its atoms from the graph or the sample.
 
     Raises
@@ -67,7 +69,7 @@ def graph_with_tags(sample: Mapping[str, Any]) -> tuple[GraphData, torch.Tensor]
     return data, tags
 
 
-def tags_of(sample: Mapping[str, Any], data: GraphData) -> torch.Tensor | None:
+def tags_of(sample: Sample, data: GraphData) -> torch.Tensor | None:
     """Return the tags [N] of the graph or, if it has none, of the sample. ``None`` if neither has tags.
 
     Raises
@@ -83,7 +85,7 @@ def tags_of(sample: Mapping[str, Any], data: GraphData) -> torch.Tensor | None:
     return tags
 
 
-def graph_of(sample: Mapping[str, Any]) -> GraphData:
+def graph_of(sample: Sample) -> GraphData:
     """Take the graph of a sample apart.
 
     Raises
@@ -96,7 +98,7 @@ def graph_of(sample: Mapping[str, Any]) -> GraphData:
     return take_apart(sample["graph"])
 
 
-def rewired_graph(graph: Any, data: GraphData, rewiring: Rewiring) -> Any:
+def rewired_graph(graph: Graph, data: GraphData, rewiring: Rewiring) -> Graph:
     """Return a new graph of the same library with changed rows.
 
     Parameters
@@ -122,7 +124,7 @@ def rewired_graph(graph: Any, data: GraphData, rewiring: Rewiring) -> Any:
     return rebuilt(graph, changed)
 
 
-def rewired_sample(sample: Mapping[str, Any], data: GraphData, rewiring: Rewiring) -> dict[str, Any]:
+def rewired_sample(sample: Sample, data: GraphData, rewiring: Rewiring) -> Sample:
     """Return a copy of the sample with changed rows in its graph, its arrays and its targets.
 
     The change applies to the graph, to arrays of the sample that have one row per atom or edge according to
@@ -138,7 +140,7 @@ def rewired_sample(sample: Mapping[str, Any], data: GraphData, rewiring: Rewirin
     rewiring
         Change of the rows.
     """
-    result = {**sample, "graph": rewired_graph(sample["graph"], data, rewiring)}
+    result: dict[str, Array] = {"graph": rewired_graph(sample["graph"], data, rewiring)}
     for key, value in sample.items():
         if key in ATOM_KEYS or key in data.nodes:
             result[key] = rewiring.nodes(key, _rows(key, value, data.num_nodes))
@@ -153,10 +155,10 @@ def rewired_sample(sample: Mapping[str, Any], data: GraphData, rewiring: Rewirin
             key: rewiring.nodes(key, tensor(key, value)) if _of_atoms(value, data.num_nodes) else value
             for key, value in sample["targets"].items()
         }
-    return result
+    return with_keys(sample, result)
 
 
-def _rows(key: str, value: Any, num_rows: int) -> torch.Tensor:
+def _rows(key: str, value: Array, num_rows: int) -> torch.Tensor:
     array = tensor(key, value)
     if array.ndim == 0 or len(array) != num_rows:
         raise ValueError(
@@ -165,7 +167,7 @@ def _rows(key: str, value: Any, num_rows: int) -> torch.Tensor:
     return array
 
 
-def _of_atoms(value: Any, num_atoms: int) -> bool:
+def _of_atoms(value: Array, num_atoms: int) -> bool:
     """Return whether a target has one row per atom. The first dimension of all other targets is 1."""
     if not isinstance(value, (torch.Tensor, np.ndarray, list)):
         return False

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
+from mml_samples import Array, Sample
 
-from mml_graphs.sample import read_structure
+from mml_graphs.sample import read_structure, with_keys
 from mml_graphs.transforms._arrays import floats, tensor
 from mml_graphs.transforms._graphs import update_graph
 
@@ -39,7 +39,7 @@ def random_rotation(generator: torch.Generator) -> torch.Tensor:
     return q * torch.linalg.det(q).sign()
 
 
-def rotated(sample: Mapping[str, Any], rotation: torch.Tensor) -> dict[str, Any]:
+def rotated(sample: Sample, rotation: torch.Tensor) -> Sample:
     """Return a copy of the sample and its graph in which every vector v is replaced by ``v @ rotation``.
 
     Parameters
@@ -63,13 +63,13 @@ def rotated(sample: Mapping[str, Any], rotation: torch.Tensor) -> dict[str, Any]
         If one of these arrays does not have the shape of vectors or stress tensors.
     """
 
-    def turned(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def turned(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
         found = {key: _vectors(key, arrays[key], rotation) for key in VECTORS if key in arrays}
         if STRESS in arrays:
             found[STRESS] = _stress(arrays[STRESS], rotation)
         return found
 
-    result = dict(sample)
+    result: dict[str, Array] = {**sample}
     if "graph" not in sample or "pos" in sample:
         structure = read_structure(sample)
         result["pos"] = sample.get("pos", torch.tensor(structure.positions))
@@ -86,17 +86,17 @@ def rotated(sample: Mapping[str, Any], rotation: torch.Tensor) -> dict[str, Any]
         result["targets"] = {**targets, **turned(exact)}
     if "graph" in sample:
         result["graph"] = update_graph(sample["graph"], nodes=turned, edges=turned, whole=turned)
-    return result
+    return with_keys(sample, result)
 
 
-def _vectors(key: str, value: Any, rotation: torch.Tensor) -> torch.Tensor:
+def _vectors(key: str, value: Array, rotation: torch.Tensor) -> torch.Tensor:
     array = floats(key, value)
     if array.shape[-1:] != (3,):
         raise ValueError(f"{key!r} has shape {list(array.shape)}, expected vectors [..., 3]")
     return (array.to(torch.float64) @ rotation.to(array.device)).to(array.dtype)
 
 
-def _stress(value: Any, rotation: torch.Tensor) -> torch.Tensor:
+def _stress(value: Array, rotation: torch.Tensor) -> torch.Tensor:
     array = floats(STRESS, value)
     matrix = array.to(torch.float64)
     rotation = rotation.to(array.device)

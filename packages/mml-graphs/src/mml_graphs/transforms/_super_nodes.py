@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from mml_samples import Sample
 
 from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.neighbors.lattice import complete_cell
@@ -36,8 +37,8 @@ class SuperNode(NamedTuple):
 
 
 def with_super_nodes(
-    sample: Mapping[str, Any], data: GraphData, tags: torch.Tensor, added: Sequence[SuperNode]
-) -> dict[str, Any]:
+    sample: Sample, data: GraphData, tags: torch.Tensor, added: Sequence[SuperNode]
+) -> Sample:
     """Return a copy of the sample with new nodes and edges, which follow the existing ones.
 
     In every float array, the value of a new node is the mean over its members (for positions, as they are

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
+from mml_samples import Sample
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.transforms._edge_geometry import ATOMIC_SUPER_NODE, GRAPH_SUPER_NODE, SUBSURFACE
@@ -52,7 +50,7 @@ class AtomicSuperNodes:
         """Return the atomic number of the node that represents an element."""
         return self.atom_max_embedding + atomic_number + int(graph_super_node)
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with the new nodes."""
         with naming(sample):
             data, tags = graph_with_tags(sample)

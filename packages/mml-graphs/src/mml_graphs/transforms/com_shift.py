@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
+from mml_samples import Array, Sample
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.transforms._arrays import floats, positions, tensor
@@ -70,17 +70,17 @@ class COMShift:
         self.pos_key = key_name("pos_key", pos_key)
         self.mass_key = None if mass_key is None else key_name("mass_key", mass_key)
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with shifted atoms."""
         with naming(sample):
             return change_atoms(sample, self.pos_key, self._shifted)
 
-    def _shifted(self, atoms: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def _shifted(self, atoms: Mapping[str, Array]) -> dict[str, torch.Tensor]:
         pos = positions(atoms, self.pos_key)
         center = center_of_mass(pos, self._masses(atoms, len(pos)))
         return {self.pos_key: (pos.to(torch.float64) - center).to(pos.dtype)}
 
-    def _masses(self, atoms: Mapping[str, Any], num_atoms: int) -> torch.Tensor:
+    def _masses(self, atoms: Mapping[str, Array], num_atoms: int) -> torch.Tensor:
         if self.mass_key is None:
             return torch.ones(num_atoms)
         if self.mass_key not in atoms:

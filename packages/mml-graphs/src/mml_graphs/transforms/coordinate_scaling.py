@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mml_samples import LATTICE_KEYS
+from mml_samples import LATTICE_KEYS, Array, Sample
 
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.sample import read_structure
+from mml_graphs.sample import read_structure, with_keys
 from mml_graphs.transforms._arrays import floats, positions
 from mml_graphs.transforms._errors import key_name, naming, positive
 from mml_graphs.transforms._graphs import change_atoms, update_graph
@@ -46,21 +46,21 @@ class CoordinateScaling:
         self.value = positive("value", value)
         self.key = key_name("key", key)
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with scaled coordinates."""
         with naming(sample):
             if self.key != "pos":
                 return change_atoms(
                     sample, self.key, lambda atoms: {self.key: floats(self.key, atoms[self.key]) * self.value}
                 )
-            result = {**sample, **self._structure(sample)}
+            result = self._structure(sample)
             if "graph" in sample:
                 result["graph"] = update_graph(
                     sample["graph"], nodes=self._lengths, edges=self._lengths, whole=self._lengths
                 )
-            return result
+            return with_keys(sample, result)
 
-    def _structure(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def _structure(self, sample: Sample) -> dict[str, Array]:
         """Scale the geometry that the sample has besides its graph."""
         scaled = self._lengths(sample)
         if sample.get("structure") is not None:
@@ -73,9 +73,9 @@ class CoordinateScaling:
             positions(sample)  # raises an error that names the missing key
         return scaled
 
-    def _lengths(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    def _lengths(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Scale all lengths in a sample or in one of the parts of a graph."""
-        scaled: dict[str, Any] = {}
+        scaled: dict[str, Array] = {}
         for key in LENGTHS:
             if key in arrays:
                 scaled[key] = floats(key, arrays[key]) * self.value
@@ -86,7 +86,7 @@ class CoordinateScaling:
             scaled["cutoff_radius"] = arrays["cutoff_radius"] * self.value
         return scaled
 
-    def _parameters(self, key: str, value: Any) -> Any:
+    def _parameters(self, key: str, value: Array) -> Any:
         if isinstance(value, Mapping):
             return {
                 name: self._parameters(name, inner) if name == "lattice_params" else inner

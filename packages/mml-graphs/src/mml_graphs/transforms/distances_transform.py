@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
+from mml_samples import Sample
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.graph_parts import graph_parts
 from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.libraries.graph_libraries import take_apart
+from mml_graphs.sample import with_keys
 from mml_graphs.transforms._arrays import positions
 from mml_graphs.transforms._edge_geometry import edge_lengths, edge_offsets, reduced_masses
 from mml_graphs.transforms._errors import naming
@@ -34,7 +33,7 @@ class DistancesTransform:
 
     is_random = False
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with lengths and reduced masses."""
         with naming(sample):
             if "graph" in sample:
@@ -45,13 +44,13 @@ class DistancesTransform:
                     "edges are missing, expected a 'graph' or 'src_nodes' and 'dst_nodes'. Apply "
                     "PeriodicPropertiesTransform or PointCloudToGraphTransform before DistancesTransform."
                 )
-            return {**sample, **edge_features(sample, graph_parts(sample))}
+            return with_keys(sample, edge_features(sample, graph_parts(sample)))
 
     def __repr__(self) -> str:
         return pasteable_repr(self)
 
 
-def edge_features(sample: Mapping[str, Any], data: GraphData) -> dict[str, torch.Tensor]:
+def edge_features(sample: Sample, data: GraphData) -> dict[str, torch.Tensor]:
     """Compute ``r``, ``distances`` and ``mu`` of the edges, see `DistancesTransform`.
 
     Parameters

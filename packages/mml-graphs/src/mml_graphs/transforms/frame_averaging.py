@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
-from mml_samples import sample_name, warn_counted
+from mml_samples import Sample, sample_name, warn_counted
 from numpy.typing import NDArray
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.libraries.graph_libraries import take_apart
-from mml_graphs.sample import read_structure
+from mml_graphs.sample import read_structure, with_keys
 from mml_graphs.transforms._arrays import positions
 from mml_graphs.transforms._errors import naming
 from mml_graphs.transforms._frames import Frames, find_frames
@@ -95,17 +93,17 @@ class FrameAveraging:
         draws = self.frame_averaging == "DA" or self.fa_method.endswith("stochastic")
         return bool(self.frame_averaging) and draws and self.seed is None
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with frames, or a rotated copy for ``"DA"``."""
         if not self.frame_averaging:
-            return dict(sample)
+            return with_keys(sample, {})
         with naming(sample):
             if self.frame_averaging == "DA":
                 pos = positions(atoms_of(sample, "pos"))
                 return rotated(sample, random_rotation(generator_for(pos, self.seed)))
             return self._with_frames(sample)
 
-    def _with_frames(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def _with_frames(self, sample: Sample) -> Sample:
         pos, numbers, cell = _structure(sample)
         frames = find_frames(
             pos.detach().cpu().to(torch.float64).numpy(),
@@ -124,7 +122,7 @@ class FrameAveraging:
         if cell is not None:
             of_structure["fa_cell"] = (torch.tensor(cell) @ rotations)[None].to(dtype)
         if "graph" not in sample:
-            return {**sample, **of_atoms, **of_structure}
+            return with_keys(sample, {**of_atoms, **of_structure})
         graph = update_graph(sample["graph"], nodes=lambda _: of_atoms, whole=lambda _: of_structure)
         return {**sample, "graph": graph}
 
@@ -138,7 +136,7 @@ class FrameAveraging:
         one = int(torch.randint(len(frames.tied), (), generator=generator_for(pos, self.seed)))
         return frames.tied[one : one + 1]
 
-    def _report(self, sample: Mapping[str, Any]) -> None:
+    def _report(self, sample: Sample) -> None:
         found = "principal moments of the positions are equal, so that the frames depend on single atoms"
         if self.on_degenerate == "raise":
             raise ValueError(f"{found}. Pass on_degenerate='allow' to accept them.")
@@ -151,7 +149,7 @@ class FrameAveraging:
 
 
 def _structure(
-    sample: Mapping[str, Any],
+    sample: Sample,
 ) -> tuple[torch.Tensor, NDArray[np.int64], NDArray[np.float64] | None]:
     """Return positions [N, 3], atomic numbers [N] and cell [3, 3], from the graph if the sample has one."""
     if "graph" not in sample:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mml_samples import optional_module
+from mml_samples import Sample, optional_module
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.libraries.graph_data import GraphData
@@ -70,7 +69,7 @@ class GraphReordering:
         self.nodes_perm = _given("nodes_perm", nodes_perm, node_algo == "custom")
         self.edges_perm = _given("edges_perm", edges_perm, edge_algo == "custom")
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with a renumbered graph."""
         with naming(sample):
             data = graph_of(sample)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
+from mml_samples import Sample
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.transforms._edge_geometry import GRAPH_SUPER_NODE, SUBSURFACE
@@ -44,7 +42,7 @@ class GraphSuperNodes:
             raise ValueError(f"atom_max_embed_index must be a positive integer, got {atom_max_embed_index!r}")
         self.atom_max_embed_index = atom_max_embed_index
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with the new node."""
         with naming(sample):
             data, tags = graph_with_tags(sample)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
+from mml_samples import Sample
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.libraries.graph_data import GraphData
+from mml_graphs.sample import with_keys
 from mml_graphs.transforms._arrays import positions
 from mml_graphs.transforms._edge_geometry import (
     ADSORBATE,
@@ -50,17 +49,17 @@ class GraphVariablesTransform:
 
     is_random = False
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with the features of its graph."""
         with naming(sample):
             variables = graph_variables(sample, graph_of(sample))
-        return {**sample, "graph_variables": variables.to(torch.get_default_dtype())[None]}
+        return with_keys(sample, {"graph_variables": variables.to(torch.get_default_dtype())[None]})
 
     def __repr__(self) -> str:
         return pasteable_repr(self)
 
 
-def graph_variables(sample: Mapping[str, Any], data: GraphData) -> torch.Tensor:
+def graph_variables(sample: Sample, data: GraphData) -> torch.Tensor:
     """Compute the nine features of `GraphVariablesTransform`, [9] float64.
 
     Parameters

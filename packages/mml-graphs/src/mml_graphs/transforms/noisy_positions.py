@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
+from mml_samples import Array, Sample
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.transforms._arrays import positions
@@ -54,7 +54,7 @@ class NoisyPositions:
         """Whether calls draw from torch's global generator."""
         return self.seed is None
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with noisy positions and the noise."""
         with naming(sample):
             holder = atoms_of(sample, "pos")
@@ -63,7 +63,7 @@ class NoisyPositions:
             unit = torch.randn(pos.shape, generator=generator, dtype=torch.float64).to(pos.device)
             noise = unit * self.scale
 
-            def noisy(atoms: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+            def noisy(atoms: Mapping[str, Array]) -> dict[str, torch.Tensor]:
                 true = positions(atoms)
                 if true.shape != pos.shape:
                     raise ValueError(
@@ -85,7 +85,7 @@ class NoisyPositions:
         return pasteable_repr(self)
 
 
-def _dtype(atoms: Mapping[str, Any]) -> torch.dtype:
+def _dtype(atoms: Mapping[str, Array]) -> torch.dtype:
     """Return the dtype of the positions if they are a float tensor, and torch's default dtype otherwise."""
     pos = atoms.get("pos")
     if isinstance(pos, torch.Tensor) and pos.is_floating_point():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
+from mml_samples import Sample
 
 from mml_graphs._repr import pasteable_repr
+from mml_graphs.sample import with_keys
 from mml_graphs.transforms._errors import naming
 from mml_graphs.transforms._rewiring import Rewiring, graph_with_tags, rewired_graph, rewired_sample
 
@@ -38,7 +37,7 @@ class RemoveTagZeroNodes:
     def __init__(self, overwrite: bool = True) -> None:
         self.overwrite = overwrite
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with the smaller graph."""
         with naming(sample):
             data, tags = graph_with_tags(sample)
@@ -56,7 +55,7 @@ class RemoveTagZeroNodes:
             )
             if self.overwrite:
                 return rewired_sample(sample, data, rewiring)
-            return {**sample, "subgraph": rewired_graph(sample["graph"], data, rewiring)}
+            return with_keys(sample, {"subgraph": rewired_graph(sample["graph"], data, rewiring)})
 
     def __repr__(self) -> str:
         return pasteable_repr(self)

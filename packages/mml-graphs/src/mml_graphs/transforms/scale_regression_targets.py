@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mml_samples import Array, Sample
 
 from mml_graphs._repr import pasteable_repr
+from mml_graphs.sample import with_keys
 from mml_graphs.transforms._arrays import tensor
 from mml_graphs.transforms._errors import finite, naming
 from mml_graphs.transforms._graphs import update_graph
@@ -41,7 +43,7 @@ class ScaleRegressionTargets:
         self.value = None if value is None else _factor("value", value)
         self.values = {key: _factor(f"values[{key!r}]", factor) for key, factor in (values or {}).items()}
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with scaled targets."""
         with naming(sample):
             names = _regression_targets(sample)
@@ -65,12 +67,12 @@ class ScaleRegressionTargets:
             def in_graph(arrays: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
                 return {name: arrays[name] * factor for name, factor in factors.items() if name in arrays}
 
-            result = {**sample, "targets": targets}
+            result: dict[str, Array] = {"targets": targets}
             if "graph" in sample:
                 result["graph"] = update_graph(
                     sample["graph"], nodes=in_graph, edges=in_graph, whole=in_graph
                 )
-            return result
+            return with_keys(sample, result)
 
     def __repr__(self) -> str:
         return pasteable_repr(self)
@@ -82,7 +84,7 @@ def _factor(argument: str, value: float) -> float:
     return float(value)
 
 
-def _regression_targets(sample: Mapping[str, Any]) -> list[str]:
+def _regression_targets(sample: Sample) -> list[str]:
     types = sample.get("target_types")
     if not isinstance(types, Mapping) or "regression" not in types:
         raise ValueError(
@@ -92,7 +94,7 @@ def _regression_targets(sample: Mapping[str, Any]) -> list[str]:
     return list(types["regression"])
 
 
-def _scaled(name: str, value: Any, factor: float) -> Any:
+def _scaled(name: str, value: Array, factor: float) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value * factor
     return tensor(f"targets.{name}", value).to(torch.float64) * factor

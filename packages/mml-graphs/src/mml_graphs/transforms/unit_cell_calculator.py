@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from mml_samples import LATTICE_KEYS
+from mml_samples import LATTICE_KEYS, Array, Sample
 from numpy.typing import NDArray
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.neighbors.lattice import cell_from_parameters
+from mml_graphs.sample import with_keys
 from mml_graphs.transforms._arrays import floats
 from mml_graphs.transforms._errors import naming
 
@@ -38,7 +39,7 @@ class UnitCellCalculator:
 
     is_random = False
 
-    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with its cell."""
         with naming(sample):
             key, parameters = _parameters(sample)
@@ -52,14 +53,14 @@ class UnitCellCalculator:
                     raise ValueError(f"'cell' has shape {list(given.shape)}, expected [1, 3, 3] or [3, 3]")
                 if given.any():  # a cell of zeros means that there is no cell
                     _check_same(key, parameters, given.reshape(3, 3))
-                    return dict(sample)
+                    return with_keys(sample, {})
         return {**sample, "cell": torch.tensor(cell[None], dtype=torch.get_default_dtype())}
 
     def __repr__(self) -> str:
         return pasteable_repr(self)
 
 
-def _parameters(sample: Mapping[str, Any]) -> tuple[str, NDArray[np.float64]]:
+def _parameters(sample: Mapping[str, Array]) -> tuple[str, NDArray[np.float64]]:
     for key in reversed(LATTICE_KEYS):
         if key not in sample:
             continue
