@@ -40,7 +40,7 @@ napoleon_use_ivar = True
 autodoc_member_order = "bysource"
 
 PACKAGES = (
-    *("mml_graphs", "mml_data", "mml_models", "mml_tasks"),
+    *("mml_samples", "mml_graphs", "mml_data", "mml_models", "mml_tasks"),
     *("mml_xpu", "mml_distributed", "mml_diagnostics"),
 )
 PUBLIC = {

@@ -13,7 +13,7 @@ LAZY = ["ase", "dgl", "matplotlib", "pymatgen.core", "torch_geometric", "wandb"]
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_load_nothing_before_it_is_used(package):
     """Compared with what Lightning itself loads, since torchmetrics imports matplotlib where it is there."""
-    first = "torch" if package in ("mml_graphs", "mml_models") else "pytorch_lightning"
+    first = "torch" if package in ("mml_graphs", "mml_models", "mml_samples") else "pytorch_lightning"
     code = f"""
 import sys, warnings
 warnings.simplefilter("ignore")

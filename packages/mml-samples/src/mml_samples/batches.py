@@ -38,7 +38,8 @@ def graph_of(batch: Mapping[str, Any]) -> Graph:
 def atom_counts(graph: Graph) -> Tensor:
     """Return the number of atoms of each structure, [B] int64.
 
-    They are read from ``ptr``, ``natoms`` or ``batch``. Without ``ptr`` and ``batch``, the graph is one structure.
+    They are read from ``ptr``, ``natoms`` or ``batch``. A graph without ``ptr`` and ``batch`` is one
+    structure.
     """
     if (ptr := getattr(graph, "ptr", None)) is not None:
         return ptr.diff()

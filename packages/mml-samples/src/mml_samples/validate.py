@@ -79,7 +79,7 @@ def _count_atoms(sample: Mapping[str, Any], name: str) -> int:
     structure = sample.get("structure")
     if "pos" not in sample and "frac_coords" not in sample and structure is None:
         raise ValueError(
-            f"{name} has no 'pos', its keys are {sorted(sample)}. Add Cartesian positions, [N, 3] in angstrom."
+            f"{name} has no 'pos', its keys are {sorted(sample)}. Add Cartesian positions in angstrom."
         )
     if "atomic_numbers" not in sample:
         if structure is None:
