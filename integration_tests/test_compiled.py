@@ -39,7 +39,7 @@ def test_forces_are_not_trained_through_compiled_encoder(encoder, tmp_path):
     task = make_task(encoder)
     task.encoder.compile(backend="eager")
     with pytest.raises(
-        ValueError, match="encoder is compiled, and a loss of forces needs second derivatives"
+        ValueError, match="encoder is compiled, but a loss of forces needs second derivatives"
     ):
         fit(task, tmp_path)
     batch = next(iter(data().train_dataloader()))

@@ -239,7 +239,7 @@ def test_a_checkpoint_with_a_pickle_in_it(bomb, capsys):
 
 def test_a_checkpoint_that_names_a_function(bomb):
     """As its encoder. A class that is no module is refused, too, but has been imported by then."""
-    for path, message in (("os.mkdir", "names no class"), ("pathlib.Path", "must derive from torch.nn")):
+    for path, message in (("os.mkdir", "is not a class"), ("pathlib.Path", "must derive from torch.nn")):
         arguments = {"encoder_class": path, "encoder_kwargs": {"path": bomb.path}, "task_keys": ["energy"]}
         checkpoint = {"state_dict": {}, "hyper_parameters": arguments, "pytorch-lightning_version": "2.6.0"}
         torch.save(checkpoint, "named.ckpt")

@@ -114,7 +114,7 @@ def test_force_training_refuses_compiled_parts(how, data, make_trainer):
     elif how == "a part":
         next(task.encoder.children()).compile(backend="eager")
     model = torch.compile(task, backend="eager") if how == "the task" else task
-    with pytest.raises(ValueError, match="is compiled, and a loss of forces needs second derivatives"):
+    with pytest.raises(ValueError, match="is compiled, but a loss of forces needs second derivatives"):
         make_trainer().fit(model, data)
 
 

@@ -23,7 +23,7 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* not empty")
 def test_a_run_that_was_interrupted_ends_with_the_same_weights(data, make_trainer, tmp_path):
-    """The optimiser, the schedule and the normalisers go on as if nothing had happened, bit by bit."""
+    """The optimiser, the schedule and the normalizers go on as if nothing had happened, bit by bit."""
 
     def run(**options: Any) -> ForceRegressionTask:
         torch.manual_seed(options.pop("seed"))
@@ -188,10 +188,10 @@ def test_a_constant_target_cannot_be_normalised(data, make_trainer):
     ("options", "message"),
     [
         ({"normalize_kwargs": "Auto"}, "must be a dict, \"auto\" or None, got 'Auto'"),
-        ({"normalize_kwargs": {"energy": 1.0}}, r"unknown names \['energy'\]; known are"),
-        ({"task_loss_scaling": {"forces": 1.0}}, "unknown target 'forces'; known are"),
+        ({"normalize_kwargs": {"energy": 1.0}}, r"unknown names \['energy'\], expected some of"),
+        ({"task_loss_scaling": {"forces": 1.0}}, "unknown target 'forces', expected one of"),
         ({"task_loss_scaling": {"force": -1.0}}, "finite and not negative"),
-        ({"loss_func": "MSE"}, "loss_func='MSE' names no class"),
+        ({"loss_func": "MSE"}, "loss_func='MSE' is not a class"),
         ({"encoder_class": "mml_tasks.testing.Toy"}, "got both"),
     ],
 )

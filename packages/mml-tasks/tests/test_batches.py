@@ -66,7 +66,7 @@ def test_one_number_a_structure_needs_no_second_dimension():
 
 @pytest.mark.parametrize("shape", [(3, 2), (1, 3), (2,), (3, 1, 1)])
 def test_other_shapes_are_refused_and_never_broadcast(shape):
-    with pytest.raises(ValueError, match=r"'energy' has shape .* where the task predicts \[3, 1\]"):
+    with pytest.raises(ValueError, match=r"'energy' has shape .* but the task predicts shape \[3, 1\]"):
         align_target("energy", torch.zeros(shape), torch.zeros(3, 1))
 
 
@@ -74,7 +74,7 @@ def test_other_shapes_are_refused_and_never_broadcast(shape):
 def test_infinite_values_name_the_sample(batch, bad):
     batch["targets"]["energy"][3, 0] = bad
     with pytest.raises(
-        ValueError, match=rf"'energy' is {bad} in sample 'toy/000003': correct it, or write NaN"
+        ValueError, match=rf"'energy' is {bad} in sample 'toy/000003'\. Correct the label, or set it to NaN"
     ):
         check_not_infinite("energy", batch["targets"]["energy"], batch)
     batch["targets"]["force"][6, 1] = bad  # structures have 2, 3, 4, 5, 2 atoms

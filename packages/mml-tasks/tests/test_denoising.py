@@ -61,16 +61,18 @@ def test_it_finds_the_noise(make_trainer):
 
 
 def test_wrong_arguments_and_batches_are_refused(make_trainer, data):
-    with pytest.raises(ValueError, match=r"learns \['denoise'\] only, got task_keys=\['force'\]"):
+    with pytest.raises(ValueError, match=r"must be \['denoise'\], got \['force'\]"):
         make_task(task_keys=["force"])
-    with pytest.raises(ValueError, match=r"learns \['denoise'\] only, got task_keys=\[\]"):
+    with pytest.raises(ValueError, match=r"must be \['denoise'\], got \[\]"):
         make_task(task_keys=[])
     for auto in ("auto", {"auto": True, "denoise_std": 0.1}):
-        with pytest.raises(ValueError, match="the noise is drawn anew each"):
+        with pytest.raises(ValueError, match="the noise is drawn for each sample"):
             make_task(normalize_kwargs=auto)
-    with pytest.raises(ValueError, match=r"no target 'denoise' .* add NoisyPositions to the transforms"):
+    with pytest.raises(ValueError, match=r"no target 'denoise', .* Add NoisyPositions to the transforms"):
         make_trainer().fit(make_task(), data)
     batch = noisy_batch()
     batch["graph"].noisy_pos = batch["graph"].noisy_pos[:-1]
-    with pytest.raises(ValueError, match=r"'noisy_pos' has shape \[23, 3\], and the graph's positions"):
+    with pytest.raises(
+        ValueError, match=r"'noisy_pos' must have the shape of the positions, .* got \[23, 3\]"
+    ):
         make_task().predict(batch)

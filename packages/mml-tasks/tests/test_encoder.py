@@ -20,14 +20,14 @@ def test_one_and_only_one_of_encoder_and_class_is_needed():
         make_encoder(None, None, None)
     with pytest.raises(ValueError, match="either encoder or encoder_class, got both"):
         make_encoder(ToyEncoder(), ToyEncoder, None)
-    with pytest.raises(ValueError, match="encoder_kwargs are the arguments of encoder_class"):
+    with pytest.raises(ValueError, match="encoder_kwargs requires encoder_class"):
         make_encoder(ToyEncoder(), None, {"output_dim": 5})
 
 
 def test_what_is_no_encoder_is_refused():
     with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module, got function"):
         make_encoder(lambda batch: batch, None, None)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="the encoder Linear has no integer 'output_dim'"):
+    with pytest.raises(TypeError, match="encoder Linear has no integer 'output_dim'"):
         make_encoder(nn.Linear(1, 1), None, None)
 
 
@@ -45,7 +45,7 @@ class Returns(nn.Module):
 @pytest.mark.parametrize("name", ["point_embedding", "system_embedding"])
 def test_embeddings_of_another_shape_are_refused(batch, name):
     with pytest.raises(
-        ValueError, match=rf"encoder Returns returned a {name} of shape \[3, 4\], where \[\d+, 4\]"
+        ValueError, match=rf"{name} of encoder Returns has shape \[3, 4\], expected \[\d+, 4\]"
     ):
         embed(Returns(**{name: torch.zeros(3, 4)}), batch, name)
 
@@ -60,5 +60,5 @@ def test_an_output_without_embeddings_is_refused(batch):
 )
 def test_a_task_that_is_asked_to_log_embeddings_says_what_does(make):
     make(ToyEncoder(), log_embeddings=False, log_embeddings_every_n_steps=5)
-    with pytest.raises(ValueError, match=r"add the callback TrainingHelperCallback\(update_freq=5\)"):
+    with pytest.raises(ValueError, match=r"Add the callback TrainingHelperCallback\(update_freq=5\)"):
         make(ToyEncoder(), log_embeddings=True, log_embeddings_every_n_steps=5)

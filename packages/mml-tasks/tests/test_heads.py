@@ -35,5 +35,7 @@ def test_bad_sizes_are_refused():
 
 
 def test_an_unknown_activation_is_refused():
-    with pytest.raises(ValueError, match=r"activation='SiLu' names no class: torch\.nn has no class 'SiLu'"):
+    with pytest.raises(
+        ValueError, match=r"activation='SiLu' is not a class, because torch\.nn has no class 'SiLu'"
+    ):
         OutputHead(4, 1, activation="SiLu")

@@ -16,9 +16,9 @@ def test_a_class_is_found_by_the_path_it_is_written_as():
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("Net", "is not a class path: write it as package.module.Class"),
+        ("Net", "is not an import path. Write it as package.module.Class"),
         ("no_such_package.Net", "cannot be imported: No module named 'no_such_package'"),
-        ("torch.nn.Net", "names no class: torch.nn has no class 'Net'"),
+        ("torch.nn.Net", "is not a class, because torch.nn has no class 'Net'"),
         ("collections.Counter", "must derive from torch.nn.modules.module.Module"),
     ],
 )
@@ -44,6 +44,6 @@ class Thing:
 @pytest.mark.parametrize("value", [Thing(), nn.Linear(1, 1), Fraction(1, 2)])
 def test_objects_are_refused_with_their_place(value):
     with pytest.raises(
-        TypeError, match=r"encoder_kwargs\['x'\]\[1\] is a .*, which a checkpoint cannot hold"
+        TypeError, match=r"encoder_kwargs\['x'\]\[1\] is a .*, which cannot be saved in a checkpoint"
     ):
         plain({"x": [0, value]}, "encoder_kwargs")

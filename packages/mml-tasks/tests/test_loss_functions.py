@@ -25,14 +25,16 @@ def test_a_dict_gives_losses_by_target_and_the_rest_has_the_default():
 
 
 def test_a_loss_for_an_unknown_target_is_refused():
-    with pytest.raises(ValueError, match=r"unknown targets \['forces'\]; known are \['energy', 'force'\]"):
+    with pytest.raises(
+        ValueError, match=r"unknown targets \['forces'\], expected some of \['energy', 'force'\]"
+    ):
         make_losses({"forces": "L1Loss"}, ["energy", "force"], nn.MSELoss)
 
 
 @pytest.mark.parametrize("loss", [3, torch.nn.functional.mse_loss, dict])
 def test_what_is_no_loss_is_refused(loss):
     with pytest.raises(
-        TypeError, match=r"must be a torch\.nn\.Module, its class or its class path, got builtins"
+        TypeError, match=r"must be a torch\.nn\.Module, its class or its import path, got builtins"
     ):
         make_losses(loss, ["energy"], nn.MSELoss)
 
@@ -48,7 +50,7 @@ def test_missing_weights_are_one():
 
 
 def test_weights_of_unknown_targets_are_refused():
-    with pytest.raises(ValueError, match=r"unknown target 'forces'; known are \['energy', 'force'\]"):
+    with pytest.raises(ValueError, match=r"unknown target 'forces', expected one of \['energy', 'force'\]"):
         complete_loss_scaling({"forces": 1.0}, ["energy", "force"])
 
 

@@ -54,7 +54,7 @@ def test_losses_per_atom_divide_the_error_of_each_structure(seed, structures):
 
 @pytest.mark.parametrize("natoms", [None, torch.tensor([2])])
 def test_losses_per_atom_need_the_atoms_of_every_structure(natoms):
-    with pytest.raises(ValueError, match=r"AtomWeightedMSE divides .*: give natoms for 3 rows, got"):
+    with pytest.raises(ValueError, match=r"AtomWeightedMSE needs natoms.* expected 3 numbers, got"):
         AtomWeightedMSE()(torch.zeros(3, 1), torch.zeros(3, 1), natoms)
 
 
@@ -85,7 +85,7 @@ def test_thresholds_are_physical_and_belong_above():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"delta": 0.0}, "delta must be finite and greater than zero, got 0.0"),
+        ({"delta": 0.0}, "delta must be finite and positive, got 0.0"),
         ({"delta": math.nan}, "delta must be finite"),
         ({"factors": [1.0]}, "factors must be 4 positive numbers"),
         ({"factors": [1.0, 1.0, 1.0, 0.0]}, "factors must be 4 positive numbers"),
@@ -131,7 +131,7 @@ def test_quantile_losses_take_names_and_functions():
     assert torch.equal(own(output, target), (output - target).square().mean())
     module = BatchQuantileLoss(one, nn.L1Loss(reduction="none"))
     assert torch.equal(module(output, target), (output - target).abs().mean())
-    with pytest.raises(ValueError, match=r"loss_func gave shape \[\] for a target of shape \[5, 3\]"):
+    with pytest.raises(ValueError, match=r"expected shape \[5, 3\], got \[\]"):
         BatchQuantileLoss(one, nn.L1Loss())(output, target)
 
 
@@ -146,12 +146,21 @@ def test_missing_labels_are_not_among_the_quantiles():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"quantile_weights": {}}, "quantiles from 0 to 1"),
-        ({"quantile_weights": {1.5: 1.0}}, r"quantiles from 0 to 1, got \[1.5\]"),
+        ({"quantile_weights": {}}, "quantiles of quantile_weights must be between 0 and 1"),
+        (
+            {"quantile_weights": {1.5: 1.0}},
+            r"quantiles of quantile_weights must be between 0 and 1, got \[1.5\]",
+        ),
         ({"quantile_weights": {0.5: -1.0}}, "finite and not negative"),
-        ({"quantile_weights": {0.5: 1.0}, "loss_func": "rmse"}, "'rmse' has no value for each element"),
-        ({"quantile_weights": {0.5: 1.0}, "loss_func": "huber"}, 'above zero, is for loss_func="huber"'),
-        ({"quantile_weights": {0.5: 1.0}, "huber_delta": 1.0}, 'is for loss_func="huber", got 1.0'),
+        (
+            {"quantile_weights": {0.5: 1.0}, "loss_func": "rmse"},
+            "a function that returns one number for each element, got 'rmse'",
+        ),
+        ({"quantile_weights": {0.5: 1.0}, "loss_func": "huber"}, 'must be positive for loss_func="huber"'),
+        (
+            {"quantile_weights": {0.5: 1.0}, "huber_delta": 1.0},
+            'for loss_func="huber" and None otherwise, got 1.0',
+        ),
     ],
 )
 def test_bad_arguments_of_the_quantile_loss_are_refused(arguments, message):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mml_tasks import AtomWeightedL1, ConditionalHuberLoss, L2NormLoss
-from mml_tasks.losses.loss_terms import IGNORED, LossTerms, combine, labelled, loss_terms
+from mml_tasks.losses.loss_terms import IGNORED, LossTerms, combine, labeled, loss_terms
 from torch import nn
 
 ELEMENTWISE = [nn.MSELoss(), nn.L1Loss(), nn.HuberLoss(delta=0.3), nn.SmoothL1Loss(), nn.SoftMarginLoss()]
@@ -128,6 +128,6 @@ def test_other_shapes_are_refused():
 
 
 def test_labelled():
-    assert labelled(torch.tensor([1.0, torch.nan])).tolist() == [True, False]
-    assert labelled(torch.tensor([3, IGNORED])).tolist() == [True, False]
-    assert labelled(torch.tensor([True, False])).tolist() == [True, True]
+    assert labeled(torch.tensor([1.0, torch.nan])).tolist() == [True, False]
+    assert labeled(torch.tensor([3, IGNORED])).tolist() == [True, False]
+    assert labeled(torch.tensor([True, False])).tolist() == [True, True]

@@ -30,9 +30,7 @@ class Plain(pl.LightningModule):
 
 @pytest.mark.parametrize("callback", [scheduler("energy"), SoftAdapt(), UncertaintyWeighting(["energy"])])
 def test_a_module_without_weights_is_refused(make_trainer, callback):
-    with pytest.raises(
-        TypeError, match=r"sets loss weights, and Plain has none: give it a dict task_loss_scaling"
-    ):
+    with pytest.raises(TypeError, match=r"sets loss weights, but Plain has no dict task_loss_scaling"):
         make_trainer(callbacks=[callback]).fit(Plain(), DataLoader(torch.ones(2)))
 
 
@@ -45,9 +43,7 @@ def test_a_module_without_weights_is_refused(make_trainer, callback):
     ],
 )
 def test_a_target_that_the_module_lacks_is_refused_at_setup(tiny, make_trainer, callback):
-    message = (
-        r"weights for \['forces'\], which TinyModule does not learn; its targets are \['energy', 'force'\]"
-    )
+    message = r"weights for \['forces'\], which are not targets of TinyModule, .* \['energy', 'force'\]"
     with pytest.raises(ValueError, match=message):
         callback.setup(make_trainer(), tiny(), "fit")
     with pytest.raises(ValueError, match=message):
@@ -80,7 +76,7 @@ def test_a_module_may_find_its_targets_in_its_own_setup(tiny, make_trainer):
 )
 def test_a_weight_has_one_master(tiny, make_trainer, others):
     with pytest.raises(
-        ValueError, match=r"both \w+ and \w+ set the loss weights of \['energy'.*: leave each to one"
+        ValueError, match=r"both \w+ and \w+ set the loss weights of \['energy'.*\. Use one callback"
     ):
         make_trainer(callbacks=others).fit(tiny(), DataLoader(torch.ones(2)))
 

@@ -32,13 +32,13 @@ def test_rules_multiply(lr, first, second):
 def test_without_ranks_the_world_is_one_and_that_is_said(caplog):
     with caplog.at_level(logging.INFO, "mml_tasks"):
         assert scale_lr_by_world_size(0.1) == 0.1
-    assert "for 1 device(s): torch.distributed has not begun; give world_size" in caplog.text
+    assert "for 1 device(s), because torch.distributed is not initialized. Pass world_size" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0.0, 2), "lr must be finite and greater than zero, got 0.0"),
+        ((0.0, 2), "lr must be finite and positive, got 0.0"),
         ((math.nan, 2), "got nan"),
         ((-1.0, 2), "got -1.0"),
         ((0.1, 0), "world_size must be at least 1, got 0"),
@@ -58,7 +58,7 @@ def test_a_task_scales_and_says_what_an_optimizer_step_sees(data, make_trainer, 
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.04)
     assert trainer.callback_metrics["lr/scaled"].item() == pytest.approx(0.04)
     assert trainer.callback_metrics["effective_batch_size"].item() == 4 * 16 * 2
-    assert "0.01 is scaled to 0.04 by the rule 'sqrt'; an optimizer step sees 128 structures" in log.text
+    assert "0.01 is scaled to 0.04 by the rule 'sqrt'; an optimizer step uses 128 structures" in log.text
 
 
 class Batches:
@@ -76,7 +76,7 @@ def test_a_loader_without_a_batch_size(data, make_trainer, log):
     trainer, batches = make_trainer(), list(data.loader())
     trainer.fit(task, Batches(batches), Batches(batches))
     assert "effective_batch_size" not in trainer.callback_metrics
-    assert "an unknown number of structures (the loader has no batch_size)" in log.text
+    assert "an unknown number of structures, because the loader has no batch_size" in log.text
 
 
 def test_a_scheduler_starts_from_the_scaled_rate(data, make_trainer, monkeypatch):

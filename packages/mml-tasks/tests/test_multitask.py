@@ -86,7 +86,7 @@ def test_each_task_logs_what_it_logs_alone(both, make_trainer):
     assert found["val_loss"] == pytest.approx(total, rel=1e-5)
 
 
-def test_normalisers_take_the_statistics_of_their_own_data_set(both, make_trainer):
+def test_normalizers_take_the_statistics_of_their_own_data_set(both, make_trainer):
     module = make_module()
     make_trainer(limit_train_batches=1).fit(module, both)
     for name, key in ((MD, "energy"), (BULK, "band_gap")):
@@ -165,14 +165,14 @@ def test_a_checkpoint_makes_the_module_again(both, make_trainer, tmp_path):
     fine = ScalarRegressionTask.from_pretrained_encoder(tmp_path / "both.ckpt", task_keys=["density"])
     assert torch.equal(fine.encoder.filter.weight, module.encoder.filter.weight)
     other = MultiTaskLitModule(("md", ForceRegressionTask(ToyEncoder())))
-    with pytest.raises(ValueError, match=r"has the tasks \['bulk/.*', 'md/.*'\], this module \['md/"):
+    with pytest.raises(ValueError, match=r"has the tasks \['bulk/.*', 'md/.*'\], but this module has \['md/"):
         other.on_load_checkpoint(torch.load(tmp_path / "both.ckpt", weights_only=True))
     trainer = make_trainer()
     trainer.fit(ForceRegressionTask(ToyEncoder()), both.parts["md"])
     trainer.save_checkpoint(tmp_path / "one.ckpt")
-    with pytest.raises(ValueError, match="not of a MultiTaskLitModule: load it with the class of"):
+    with pytest.raises(ValueError, match=r"not from a MultiTaskLitModule\. Load it with the class of"):
         MultiTaskLitModule.load_from_checkpoint(tmp_path / "one.ckpt")
-    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*none\.ckpt"):
+    with pytest.raises(FileNotFoundError, match=r"checkpoint .*none\.ckpt does not exist"):
         MultiTaskLitModule.load_from_checkpoint(tmp_path / "none.ckpt")
 
 
@@ -194,21 +194,25 @@ class OtherEncoder(ToyEncoder):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: MultiTaskLitModule(), ValueError, "needs tasks: pairs of data set name and task"),
+        (
+            lambda: MultiTaskLitModule(),
+            ValueError,
+            "needs at least one task. Pass pairs of data set name and task",
+        ),
         (
             lambda: MultiTaskLitModule(ForceRegressionTask(ToyEncoder())),
             TypeError,
-            "tasks are pairs of data set name and task, got ForceRegressionTask",
+            "tasks must be pairs of data set name and task, got ForceRegressionTask",
         ),
         (
             lambda: MultiTaskLitModule(("a.b", ForceRegressionTask(ToyEncoder()))),
             ValueError,
-            "cannot be called 'a.b'",
+            "data set 'a.b' has an invalid name",
         ),
         (
             lambda: MultiTaskLitModule(*[("a", ForceRegressionTask(ToyEncoder())) for _ in range(2)]),
             ValueError,
-            "two tasks a/ForceRegressionTask: make one with the task_keys of both",
+            "task a/ForceRegressionTask was passed twice",
         ),
         (
             lambda: MultiTaskLitModule(
@@ -227,19 +231,23 @@ class OtherEncoder(ToyEncoder):
         (
             lambda: MultiTaskLitModule(("a", ForceRegressionTask(ToyEncoder(), lr_scaling="sqrt"))),
             ValueError,
-            "has lr_scaling: give it to MultiTaskLitModule",
+            "has lr_scaling, but .* Pass lr_scaling to MultiTaskLitModule",
         ),
-        (lambda: make_module(task_scaling=[1.0]), ValueError, "has 1 weights for 2 tasks"),
+        (
+            lambda: make_module(task_scaling=[1.0]),
+            ValueError,
+            "has 1 weights, expected one for each of the tasks",
+        ),
         (lambda: make_module(task_scaling={"md": 1.0}), ValueError, "unknown target 'md'"),
         (lambda: make_module(task_scaling=[1.0, -1.0]), ValueError, "must be finite and not negative"),
-        (lambda: make_module(learning_rate=1.0), ValueError, r"no arguments \['learning_rate'\]"),
-        (lambda: make_module(task_keys={"x": []}), ValueError, "unknown data set 'x'; known are"),
+        (lambda: make_module(learning_rate=1.0), ValueError, r"unknown arguments \['learning_rate'\]"),
+        (lambda: make_module(task_keys={"x": []}), ValueError, "unknown data set 'x', expected one of"),
         (
             lambda: make_module(task_keys={"md": ["energy"]}),
             ValueError,
-            "for ForceRegressionTask, which was",
+            "for ForceRegressionTask, but this task was",
         ),
-        (lambda: make_module(task_keys={"md": {"X": []}}), ValueError, "unknown task 'X'; known are"),
+        (lambda: make_module(task_keys={"md": {"X": []}}), ValueError, "unknown task 'X', expected one of"),
     ],
 )
 def test_what_cannot_be_trained_together_is_refused(
@@ -251,11 +259,11 @@ def test_what_cannot_be_trained_together_is_refused(
 
 def test_batches_and_data_of_no_known_data_set_are_refused(both, data, make_trainer):
     module = make_module(task_keys={"bulk": ["band_gap"]})
-    with pytest.raises(ValueError, match=r"\['other'\] are not among \['md', 'bulk'\]"):
+    with pytest.raises(ValueError, match=r"\['other'\] are not among the data sets \['md', 'bulk'\]"):
         module.training_step({"other": first_batches(both)["md"]}, 0)
-    with pytest.raises(ValueError, match=r"cannot be told which of the data sets \['md', 'bulk'\]"):
+    with pytest.raises(ValueError, match=r"cannot determine which of the data sets \['md', 'bulk'\]"):
         module.training_step(first_batches(both)["md"], 0)
-    with pytest.raises(ValueError, match="no data of any of the data sets"):
+    with pytest.raises(ValueError, match="is empty for each of the data sets"):
         module.training_step({"md": None}, 0)
-    with pytest.raises(ValueError, match=r"must have an entry for each data set .*'md', 'bulk'"):
+    with pytest.raises(ValueError, match=r"must have one entry for each of the data sets .*'md', 'bulk'"):
         make_trainer().fit(make_module(), data)

@@ -20,11 +20,11 @@ def test_one_batch_belongs_to_the_only_data_set_or_to_that_of_its_loader():
     ("batch", "loaders", "message"),
     [
         ([ONE], None, "a batch must be a dict, got list"),
-        ({"md": ONE, "x": TWO}, None, r"\['x'\] are not among \['md', 'bulk'\]"),
-        ({"md": None}, None, "has no data of any of the data sets"),
-        (ONE, None, "cannot be told which of the data sets"),
-        (ONE, {"x": []}, "cannot be told which of the data sets"),
-        (ONE, [[]], "cannot be told which of the data sets"),
+        ({"md": ONE, "x": TWO}, None, r"\['x'\] are not among the data sets \['md', 'bulk'\]"),
+        ({"md": None}, None, "is empty for each of the data sets"),
+        (ONE, None, "cannot determine which of the data sets"),
+        (ONE, {"x": []}, "cannot determine which of the data sets"),
+        (ONE, [[]], "cannot determine which of the data sets"),
     ],
 )
 def test_what_cannot_be_told_is_refused(batch, loaders, message):

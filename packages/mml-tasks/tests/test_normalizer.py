@@ -147,33 +147,33 @@ def test_checkpoints_of_before_there_were_references_load():
 
 
 def test_arrays_where_the_shift_is_a_sum_over_atoms_are_refused():
-    with pytest.raises(ValueError, match="a sum over atoms has one mean and one standard deviation"):
+    with pytest.raises(ValueError, match="a sum over atoms must have one mean and one standard deviation"):
         Normalizer([1.0, 2.0], 1.0, per_atom=True)
     with pytest.raises(ValueError, match="must be a number or an array, got 'x'"):
         Normalizer("x")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="give natoms and atomic_numbers"):
+    with pytest.raises(ValueError, match="Pass natoms and atomic_numbers"):
         Normalizer(references={1: 1.0}).norm(torch.ones(1, 1), torch.tensor([1]))
 
 
 @pytest.mark.parametrize("std", [[1.0, 0.0, 1.0], [1.0, math.nan, 1.0]])
 def test_one_bad_component_is_refused(std):
-    with pytest.raises(ValueError, match="finite and greater than zero, got"):
+    with pytest.raises(ValueError, match="finite and positive, got"):
         Normalizer([0.0] * 3, std)
 
 
 def test_a_shift_per_atom_without_atoms_is_refused():
-    with pytest.raises(ValueError, match="give natoms"):
+    with pytest.raises(ValueError, match="Pass natoms"):
         Normalizer(1.0, 1.0, per_atom=True).norm(torch.ones(2, 1))
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, math.nan, math.inf])
 def test_a_standard_deviation_that_cannot_divide_is_refused(std):
-    with pytest.raises(ValueError, match="finite and greater than zero, got"):
+    with pytest.raises(ValueError, match="finite and positive, got"):
         Normalizer(0.5, std)
 
 
 def test_a_mean_that_is_not_finite_is_refused():
-    with pytest.raises(ValueError, match="mean of a normaliser must be finite, got nan"):
+    with pytest.raises(ValueError, match="mean of a normalizer must be finite, got nan"):
         Normalizer(math.nan)
 
 

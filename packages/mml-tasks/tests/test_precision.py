@@ -73,7 +73,9 @@ def test_double_precision_resumes_bit_by_bit(data, make_trainer, tmp_path):
 
 
 def test_float16_weights_are_refused(data, make_trainer):
-    with pytest.raises(ValueError, match=r"precision='16-true' trains weights in float16, .*Use '16-mixed'"):
+    with pytest.raises(
+        ValueError, match=r"precision='16-true' trains weights in float16, .*Use precision='16-mixed'"
+    ):
         make_trainer(precision="16-true").fit(make_task(0.0), data)
 
 

@@ -55,7 +55,7 @@ def test_the_mode_of_every_module_is_as_before(batch):
 
 
 def test_what_is_not_ready_to_predict_says_so(batch):
-    with pytest.raises(ValueError, match="has no task_keys yet"):
+    with pytest.raises(ValueError, match="has no targets yet"):
         ScalarRegressionTask(ToyEncoder()).predict(batch)
-    with pytest.raises(ValueError, match=r"normalisers of \['energy', 'force'\] have no numbers yet"):
+    with pytest.raises(ValueError, match=r"normalizers of \['energy', 'force'\] have no statistics yet"):
         ForceRegressionTask(ToyEncoder(), normalize_kwargs="auto").predict(batch)

@@ -32,7 +32,7 @@ def test_the_encoder_is_made_and_filled_from_the_checkpoint(checkpoint, caplog):
     assert task.pretrained_report.complete
     assert task.pretrained_report.loaded == tuple(trained.encoder.state_dict())
     count = len(trained.encoder.state_dict())
-    assert f"weights of the encoder from {path}: {count} loaded" in caplog.text
+    assert f"encoder weights from {path}: {count} loaded" in caplog.text
 
 
 def test_what_was_loaded_learns_unless_it_is_frozen(checkpoint, data, make_trainer):
@@ -53,7 +53,9 @@ def test_an_encoder_that_was_given_as_an_instance(data, make_trainer, tmp_path):
     trained, trainer = ForceRegressionTask(ToyEncoder(6)), make_trainer()
     trainer.fit(trained, data)
     trainer.save_checkpoint(tmp_path / "force.ckpt")
-    with pytest.raises(ValueError, match="does not say what its encoder is, as it was given as an instance"):
+    with pytest.raises(
+        ValueError, match=r"does not contain the class of its encoder, because .* an instance"
+    ):
         ScalarRegressionTask.from_pretrained_encoder(tmp_path / "force.ckpt", task_keys=["band_gap"])
     task = ScalarRegressionTask.from_pretrained_encoder(
         tmp_path / "force.ckpt", encoder=ToyEncoder(6), task_keys=["band_gap"]
@@ -87,9 +89,8 @@ def test_weights_that_do_not_fit_are_named_and_left_where_that_is_asked_for(chec
     stored["state_dict"]["encoder.filter.weight"] = torch.zeros(5, 5)
     torch.save(stored, tmp_path / "other.ckpt")
     message = (
-        r"does not fit Wider: 5 loaded; missing in the checkpoint: more.weight, more.bias; not of this "
-        r"encoder: old; of another shape: filter.weight \(\[5, 5\] in the checkpoint, \[6, 8\] here\); "
-        "give strict=False to load the rest"
+        r"do not match Wider: 5 loaded; missing in the checkpoint: more.weight, more.bias; unexpected: old; "
+        r"mismatched: filter.weight \(\[5, 5\] in the checkpoint, \[6, 8\] here\)\. Pass strict=False"
     )
     with pytest.raises(ValueError, match=message.replace("5 loaded", r"\d loaded")):
         ScalarRegressionTask.from_pretrained_encoder(tmp_path / "other.ckpt", encoder=Wider())
@@ -110,23 +111,23 @@ def test_weights_that_do_not_fit_are_named_and_left_where_that_is_asked_for(chec
 
 def test_files_that_are_no_checkpoints_of_a_task(tmp_path, checkpoint):
     make = ScalarRegressionTask.from_pretrained_encoder
-    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*none\.ckpt"):
+    with pytest.raises(FileNotFoundError, match=r"checkpoint .*none\.ckpt does not exist"):
         make(tmp_path / "none.ckpt")
-    with pytest.raises(ValueError, match="is a directory, a checkpoint in shards: make a file of it"):
+    with pytest.raises(ValueError, match=r"is a directory with a sharded checkpoint. Convert it to a file"):
         make(tmp_path)
     (tmp_path / "text.ckpt").write_text("hello", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"text\.ckpt is no checkpoint that can be read with weights_only"):
+    with pytest.raises(ValueError, match=r"text\.ckpt cannot be read as a checkpoint with weights_only"):
         make(tmp_path / "text.ckpt")
     torch.save([1, 2], tmp_path / "list.ckpt")
-    with pytest.raises(ValueError, match=r"list\.ckpt holds a list, and a checkpoint is a dict"):
+    with pytest.raises(ValueError, match=r"list\.ckpt is not a checkpoint: expected a dict, got a list"):
         make(tmp_path / "list.ckpt")
     torch.save({"state_dict": {"weight": torch.zeros(1)}}, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match="has no weights of an encoder"):
+    with pytest.raises(ValueError, match="has no encoder weights"):
         make(tmp_path / "other.ckpt", encoder=ToyEncoder())
     stored = torch.load(checkpoint[0], weights_only=True)
     stored["state_dict"] = {"encoder.other": torch.zeros(1)}
     torch.save(stored, tmp_path / "nothing.ckpt")
-    with pytest.raises(ValueError, match=r"does not fit ToyEncoder: 0 loaded; .*; make the encoder with"):
+    with pytest.raises(ValueError, match=r"do not match ToyEncoder: 0 loaded; .* Create the encoder with"):
         make(tmp_path / "nothing.ckpt", encoder=ToyEncoder(), strict=False)
 
 

@@ -47,12 +47,15 @@ def test_steps_are_the_last_milestone_that_was_passed(points, data):
 
 @pytest.mark.parametrize("milestones", [[0.5, 0.5], [0.6, 0.5], [0.0], [1.5], [-0.1], [10, 20], [math.nan]])
 def test_milestones_that_are_none_are_refused(milestones):
-    with pytest.raises(ValueError, match=r"'energy': milestones must ascend within \(0, 1\], got .* divide"):
+    with pytest.raises(
+        ValueError,
+        match=r"'energy': milestones must be ascending fractions of the run in \(0, 1\], got .* Divide",
+    ):
         StepScalingSchedule("energy", 1.0, milestones, [1.0] * len(milestones))
 
 
 def test_each_milestone_has_a_value():
-    with pytest.raises(ValueError, match="has 1 values for 2 milestones: give one value for each"):
+    with pytest.raises(ValueError, match="needs one value for each of the 2 milestones, got 1 values"):
         StepScalingSchedule("energy", 1.0, [0.2, 0.4], [3.0])
     with pytest.raises(ValueError, match=r"of 'energy': values\[1\] must be finite and not negative, got -3"):
         StepScalingSchedule("energy", 1.0, [0.2, 0.4], [3.0, -3.0])
@@ -60,12 +63,12 @@ def test_each_milestone_has_a_value():
 
 @pytest.mark.parametrize("fractions", [[], [0], [0, 0.5], [0.1, 1], [0, 10]])
 def test_pieces_cover_the_run(fractions):
-    with pytest.raises(ValueError, match="fractions must begin with 0 and end with 1"):
+    with pytest.raises(ValueError, match="fractions must start with 0 and end with 1"):
         PiecewiseScalingSchedule("energy", fractions, [1.0] * len(fractions))
 
 
 def test_pieces_ascend_and_have_values():
-    with pytest.raises(ValueError, match=r"ascend within \(0, 1\), got \[0.5, 0.4\]"):
+    with pytest.raises(ValueError, match=r"ascending fractions of the run in \(0, 1\), got \[0.5, 0.4\]"):
         PiecewiseScalingSchedule("energy", [0, 0.5, 0.4, 1], [1.0] * 4)
-    with pytest.raises(ValueError, match="has 3 values for 2 fractions"):
+    with pytest.raises(ValueError, match="needs one value for each of the 2 fractions, got 3 values"):
         PiecewiseScalingSchedule("energy", [0, 1], [1.0] * 3)

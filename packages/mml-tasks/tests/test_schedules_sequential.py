@@ -34,21 +34,25 @@ def test_one_is_that_one():
 @pytest.mark.parametrize(
     ("schedules", "milestones", "message"),
     [
-        ([], [], "got no schedules"),
-        ([linear(0, 1), linear(0, 1, key="force")], [0.5], r"of one key, got \['energy', 'force'\]"),
+        ([], [], "needs at least one schedule"),
+        (
+            [linear(0, 1), linear(0, 1, key="force")],
+            [0.5],
+            r"must have the same key, got \['energy', 'force'\]",
+        ),
         (
             [linear(0, 1), linear(0, 1, frequency="epoch")],
             [0.5],
-            r"one step_frequency, got \['epoch', 'step'\]",
+            r"must have the same step_frequency, got \['epoch', 'step'\]",
         ),
         ([linear(0, 1)], [0.5], "got 1 milestones for 1 schedules"),
         ([linear(0, 1), linear(0, 1)], [], "got 0 milestones for 2 schedules"),
         (
             [linear(0, 1), linear(0, 1)],
             [1.0],
-            r"of 'energy': milestones must ascend within \(0, 1\), got \[1.0\]",
+            r"of 'energy': milestones must be ascending fractions of the run in \(0, 1\), got \[1.0\]",
         ),
-        ([linear(0, 1), linear(0, 1), linear(0, 1)], [0.5, 0.5], "must ascend"),
+        ([linear(0, 1), linear(0, 1), linear(0, 1)], [0.5, 0.5], "must be ascending fractions"),
     ],
 )
 def test_chains_that_do_not_hold_are_refused(schedules, milestones, message):

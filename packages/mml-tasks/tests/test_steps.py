@@ -73,12 +73,10 @@ def test_the_weights_are_live_and_checked_at_every_step(batch):
 
 def test_a_loss_that_is_no_number_is_refused(batch):
     with pytest.raises(
-        ValueError, match=r"loss of target 'force' has reduction=\"none\", but a loss must be"
+        ValueError, match=r"loss of target 'force' has reduction=\"none\", but its result must be a scalar"
     ):
         make_task(loss_func={"force": nn.L1Loss(reduction="none")})
-    with pytest.raises(
-        ValueError, match=r"target 'force': the loss has shape \[16, 3\]: it must be one number"
-    ):
+    with pytest.raises(ValueError, match=r"target 'force': the loss has shape \[16, 3\], expected a scalar"):
         loss(make_task(loss_func={"force": Difference}).double(), batch)
 
 
@@ -182,9 +180,9 @@ def test_missing_labels_are_neither_in_losses_nor_in_errors_and_are_counted(
     logged = {key: value.item() for key, value in trainer.callback_metrics.items()}
     assert logged["train_energy_missing"] == logged["val_energy_missing"] == 5
     assert logged["train_force_missing"] == 1
-    labelled = collate_samples([data.samples[index] for index in (4, 5, 6, 8, 9)])
-    natoms = labelled["graph"].natoms.view(-1, 1)
-    error = (task(labelled)["energy"] - labelled["targets"]["energy"]).detach()
+    labeled = collate_samples([data.samples[index] for index in (4, 5, 6, 8, 9)])
+    natoms = labeled["graph"].natoms.view(-1, 1)
+    error = (task(labeled)["energy"] - labeled["targets"]["energy"]).detach()
     assert logged["val_energy_mae"] == pytest.approx(error.abs().mean().item(), rel=1e-5)
     assert logged["val_energy_per_atom_mae"] == pytest.approx((error / natoms).abs().mean().item(), rel=1e-5)
     energy = (error / natoms / 1.7).square().mean().item()
@@ -262,7 +260,7 @@ def test_a_weight_may_be_a_tensor_that_is_learned(batch):
 def test_unknown_weights_are_refused_at_the_next_step(batch):
     task = make_task().double()
     task.task_loss_scaling["forces"] = 1.0
-    with pytest.raises(ValueError, match=r"unknown target 'forces'; known are \['energy', 'force'\]"):
+    with pytest.raises(ValueError, match=r"unknown target 'forces', expected one of \['energy', 'force'\]"):
         loss(task, batch)
 
 

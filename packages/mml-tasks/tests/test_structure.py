@@ -56,7 +56,7 @@ def test_embedding_reduction_type_is_the_older_name_of_the_readout(kind):
 def test_another_readout_is_refused():
     with pytest.raises(ValueError, match=r"readout must be one of \['mean', 'sum', 'system'\], got 'max'"):
         ScalarRegressionTask(ToyEncoder(), readout="max")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"'system' and embedding_reduction_type 'sum': .* give one of them"):
+    with pytest.raises(ValueError, match=r"readout='system' and embedding_reduction_type='sum' contradict"):
         ScalarRegressionTask(ToyEncoder(), readout="system", embedding_reduction_type="sum")
     with pytest.raises(
         ValueError, match=r"of ScalarRegressionTask must be one of \['sum', 'mean'\], got 'max'"

@@ -51,5 +51,5 @@ def test_statistics_are_those_of_the_data_set():
     assert make_scope(statistics={"md": {}, "bulk": own}).statistics() is own
     assert make_scope(["bulk"], own).statistics() is own
     assert make_scope().statistics() is None
-    with pytest.raises(ValueError, match=r"must have an entry for each data set .*and has \['energy'\]"):
+    with pytest.raises(ValueError, match=r"must have one entry for each of the data sets .*got \['energy'\]"):
         make_scope(statistics=own).statistics()

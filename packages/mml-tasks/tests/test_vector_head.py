@@ -94,9 +94,9 @@ class NoCutoff(nn.Module):
     ("encoder", "options", "message"),
     [
         (ToyEncoder(), {"source": "edge"}, "vector_source must be one of .*, got 'edge'"),
-        (ToyEncoder(), {"source": "encoder"}, "needs an encoder with a vector_dim, and the encoder Toy"),
-        (NoCutoff(), {}, "the encoder NoCutoff has the cutoff None: give vector_cutoff in angstrom"),
-        (NoCutoff(), {"cutoff": -1.0}, "has the cutoff -1.0"),
+        (ToyEncoder(), {"source": "encoder"}, "with a vector_dim, but ToyEncoder has none"),
+        (NoCutoff(), {}, "NoCutoff has cutoff=None. Pass vector_cutoff in angstrom"),
+        (NoCutoff(), {"cutoff": -1.0}, "has cutoff=-1.0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_is_refused(encoder, options, message):
@@ -109,5 +109,5 @@ def test_what_cannot_be_computed_is_refused(batch):
     del batch["graph"].edge_index
     with pytest.raises(ValueError, match="no 'pos' or no 'edge_index'"):
         head(torch.zeros(2, 8), None, batch["graph"])
-    with pytest.raises(ValueError, match="combines vectors of the encoder, and got none"):
+    with pytest.raises(ValueError, match="vectors must not be None"):
         VectorHead(VectorEncoder(), 8)(torch.zeros(2, 8), None, batch["graph"])

@@ -18,6 +18,6 @@ def ase_calculator() -> ModuleType:
         return importlib.import_module("mml_tasks.ase_calculator")
     except ImportError as error:
         raise ImportError(
-            f"an ASE calculator needs ase, which cannot be imported ({error}): "
+            f"an ASE calculator needs ase, which cannot be imported ({error}). Install it: "
             'python -m pip install "mml-tasks[ase]"'
         ) from error

@@ -90,19 +90,19 @@ class TaskCalculator(Calculator):
         factors = conversion_factor if isinstance(conversion_factor, Mapping) else {}
         if unknown := {*self.output_map, *factors} - {*_OUTPUTS, "energies"}:
             raise ValueError(
-                f"a calculator has no property {sorted(unknown)[0]!r}; there are {[*_OUTPUTS, 'energies']}"
+                f"unknown property {sorted(unknown)[0]!r}, expected one of {[*_OUTPUTS, 'energies']}"
             )
         self.conversion_factor = conversion_factor
         outputs = {*task.output_heads, *task.normalizers}
         if not outputs & {self.output_map["energy"], self.output_map["forces"]}:
             raise ValueError(
-                f"{type(task).__name__} predicts {sorted(outputs) or 'nothing yet'}: a calculator needs a "
-                "task that predicts 'energy' or 'force'"
+                f"a calculator needs a task that predicts 'energy' or 'force', but {type(task).__name__} "
+                f"predicts {sorted(outputs) or 'nothing yet'}"
             )
         self.task = task
         if callable(transforms):
             raise TypeError(
-                f"transforms must be a list, got {transforms!r}: write [transform] for a single one"
+                f"transforms must be a list, got {transforms!r}. Pass [transform] for a single transform"
             )
         self.transforms = list(transforms or ())
         self.implemented_properties = [name for name, output in self.output_map.items() if output in outputs]
@@ -118,7 +118,7 @@ class TaskCalculator(Calculator):
             If the task does not predict the property. The message lists the available properties.
         """
         if name not in self.implemented_properties:
-            remedy = ": make the task with compute_stress=True" if name == "stress" else ""
+            remedy = ". Create the task with compute_stress=True" if name == "stress" else ""
             raise PropertyNotImplementedError(
                 f"{type(self.task).__name__} does not predict {name!r}, only "
                 f"{self.implemented_properties}{remedy}"
@@ -146,7 +146,8 @@ class TaskCalculator(Calculator):
         has_volume = atoms.cell.rank == 3
         if "stress" in properties and not has_volume:
             raise PropertyNotImplementedError(
-                f"stress needs three lattice vectors, and the cell of these atoms has {atoms.cell.rank}"
+                "the stress requires three lattice vectors, but the cell of these atoms has "
+                f"{atoms.cell.rank}"
             )
         with _default_dtype(self._dtype()), _without_stress(self.task, not has_volume):
             sample = self._sample(atoms)
@@ -175,12 +176,12 @@ class TaskCalculator(Calculator):
 
     def _sample(self, atoms: Atoms) -> Mapping[str, Any]:
         if not len(atoms):
-            raise ValueError("there are no atoms to compute anything of")
+            raise ValueError("the Atoms object is empty, but a calculation requires at least one atom")
         flat = [axis for axis in range(3) if atoms.pbc[axis] and not atoms.cell[axis].any()]
         if flat:
             raise ValueError(
-                f"atoms are periodic along axis {flat[0]}, where their cell is zero: set the cell, or "
-                "pbc=False there"
+                f"the atoms are periodic along axis {flat[0]}, but their cell has no lattice vector there. "
+                "Set the cell, or set pbc=False for this axis"
             )
         sample: dict[str, Any] = {
             "atomic_numbers": torch.as_tensor(atoms.numbers, dtype=torch.int64),
@@ -193,8 +194,9 @@ class TaskCalculator(Calculator):
             sample = transform(sample)
         if "graph" not in sample:
             raise ValueError(
-                f"the transforms {[type(t).__name__ for t in self.transforms]} made no 'graph': give those "
-                "of the training data, PeriodicPropertiesTransform and PointCloudToGraphTransform"
+                f"the transforms {[type(t).__name__ for t in self.transforms]} did not create a 'graph'. "
+                "Pass the transforms of the training data, such as PeriodicPropertiesTransform and "
+                "PointCloudToGraphTransform"
             )
         return as_batch(sample)
 

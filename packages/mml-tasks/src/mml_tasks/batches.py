@@ -75,8 +75,8 @@ def find_target(batch: Mapping[str, Any], key: str) -> Tensor:
 def missing_target(key: str, known: Collection[str], where: str) -> ValueError:
     """Return the error for a target that the data lack."""
     return ValueError(
-        f"target {key!r} is not in {where}, whose targets are {sorted(known)}: choose task_keys from these, "
-        "or use a data set that has it"
+        f"target {key!r} is not in {where}, whose targets are {sorted(known)}. Choose task_keys from these "
+        "targets, or use data with this target"
     )
 
 
@@ -91,7 +91,7 @@ def align_target(key: str, target: Tensor, output: Tensor) -> Tensor:
     if target.shape != output.shape:
         if target.shape != output.shape[:1] or output.numel() != target.numel():
             raise ValueError(
-                f"target {key!r} has shape {list(target.shape)} in this batch, where the task predicts "
+                f"target {key!r} has shape {list(target.shape)} in this batch, but the task predicts shape "
                 f"{list(output.shape)}"
             )
         target = target.view(output.shape)
@@ -111,7 +111,7 @@ def check_not_infinite(key: str, target: Tensor, batch: Mapping[str, Any]) -> No
         row = int(bad.reshape(bad.shape[0], -1).any(dim=1).nonzero()[0])
         raise ValueError(
             f"target {key!r} is {target[row].reshape(-1)[bad[row].reshape(-1)][0].item()} in "
-            f"{sample_of_row(target, row, batch)}: correct it, or write NaN where the label is missing"
+            f"{sample_of_row(target, row, batch)}. Correct the label, or set it to NaN if it is missing"
         )
 
 

@@ -28,19 +28,19 @@ def make_encoder(
     """
     if (encoder is None) == (encoder_class is None):
         found = "both" if encoder is not None else "neither"
-        raise ValueError(f"a task needs either encoder or encoder_class, got {found}")
+        raise ValueError(f"pass either encoder or encoder_class, got {found}")
     if encoder is None:
         assert encoder_class is not None
         if isinstance(encoder_class, str):
             encoder_class = import_class(encoder_class, "encoder_class", nn.Module)
         encoder = encoder_class(**(encoder_kwargs or {}))
     elif encoder_kwargs:
-        raise ValueError("encoder_kwargs are the arguments of encoder_class: give that in place of encoder")
+        raise ValueError("encoder_kwargs requires encoder_class. Pass encoder_class instead of encoder")
     if not isinstance(encoder, nn.Module):
-        raise TypeError(f"the encoder must be a torch.nn.Module, got {type(encoder).__name__}")
+        raise TypeError(f"encoder must be a torch.nn.Module, got {type(encoder).__name__}")
     if not isinstance(getattr(encoder, "output_dim", None), int):
         raise TypeError(
-            f"the encoder {type(encoder).__name__} has no integer 'output_dim', the width of its embeddings"
+            f"encoder {type(encoder).__name__} has no integer 'output_dim', the width of its embeddings"
         )
     return encoder
 
@@ -89,16 +89,18 @@ def embed_atoms(encoder: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, T
 
 
 def _checked(encoder: nn.Module, embeddings: Any, name: str, expected: list[int]) -> Tensor:
-    who = f"the encoder {type(encoder).__name__} returned a"
+    name_of_encoder = type(encoder).__name__
     embedding = getattr(embeddings, name, None)
     if not isinstance(embedding, Tensor):
         raise TypeError(
-            f"{who} {type(embeddings).__name__} without {name!r}: a task needs an object with "
-            "system_embedding and point_embedding"
-            + (", and point_vectors from an encoder that has a vector_dim" if name == "point_vectors" else "")
+            f"encoder {name_of_encoder} returned a {type(embeddings).__name__} without {name!r}. Return an "
+            "object with system_embedding and point_embedding"
+            + (", and with point_vectors if the encoder has a vector_dim" if name == "point_vectors" else "")
         )
     if list(embedding.shape) != expected:
-        raise ValueError(f"{who} {name} of shape {list(embedding.shape)}, where {expected} was expected")
+        raise ValueError(
+            f"{name} of encoder {name_of_encoder} has shape {list(embedding.shape)}, expected {expected}"
+        )
     return embedding
 
 
@@ -106,6 +108,6 @@ def check_log_embeddings(log_embeddings: bool, every_n_steps: int) -> None:
     """Raise an error if ``log_embeddings`` is True; the message names the callback that logs embeddings."""
     if log_embeddings:
         raise ValueError(
-            "log_embeddings=True: tasks log no embeddings; add the callback TrainingHelperCallback("
-            f"update_freq={every_n_steps}) of mml-diagnostics, which logs their histograms"
+            "log_embeddings=True is not supported. Add the callback TrainingHelperCallback("
+            f"update_freq={every_n_steps}) of mml-diagnostics, which logs histograms of embeddings"
         )

@@ -44,7 +44,7 @@ class OutputHead(nn.Module):
         super().__init__()
         if min(input_dim, output_dim, hidden_dim) < 1 or num_hidden < 0:
             raise ValueError(
-                "an output head needs positive widths and num_hidden >= 0, got "
+                "the widths of an output head must be positive and num_hidden must not be negative, got "
                 f"{input_dim=}, {output_dim=}, {hidden_dim=}, {num_hidden=}"
             )
         make_activation = _activation_class(activation)

@@ -33,13 +33,13 @@ def import_class(path: str, argument: str, base: type[T], default_module: str | 
     module_name, _, name = path.rpartition(".")
     module_name = module_name or default_module or ""
     if not module_name:
-        raise ValueError(f"{argument}={path!r} is not a class path: write it as package.module.Class")
+        raise ValueError(f"{argument}={path!r} is not an import path. Write it as package.module.Class")
     try:
         found = getattr(importlib.import_module(module_name), name, None)
     except ModuleNotFoundError as error:
         raise ValueError(f"{argument}={path!r} cannot be imported: {error}") from None
     if not isinstance(found, type):
-        raise ValueError(f"{argument}={path!r} names no class: {module_name} has no class {name!r}")
+        raise ValueError(f"{argument}={path!r} is not a class, because {module_name} has no class {name!r}")
     if not issubclass(found, base):
         raise ValueError(f"{argument}={path!r} must derive from {class_path(base)}")
     return found
@@ -69,6 +69,6 @@ def plain(value: Any, argument: str) -> Any:
     if hasattr(value, "tolist") and hasattr(value, "ndim"):  # NumPy arrays and scalars
         return value.tolist()
     raise TypeError(
-        f"{argument} is a {class_path(type(value))}, which a checkpoint cannot hold: give numbers, strings, "
-        "class paths or containers of them, or build the encoder yourself and pass it as encoder="
+        f"{argument} is a {class_path(type(value))}, which cannot be saved in a checkpoint. Pass numbers, "
+        "strings, import paths or containers of these, or pass a finished encoder as encoder="
     )

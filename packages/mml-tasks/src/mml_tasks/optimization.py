@@ -133,13 +133,13 @@ def _build(
 ) -> tuple[Any, bool]:
     """Return a scheduler, and whether it counts steps instead of epochs."""
     if name not in known_schedulers():
-        raise ValueError(f"{where} names the unknown scheduler {name!r}; known are {known_schedulers()}")
+        raise ValueError(f"{where} is not a known scheduler, expected one of {known_schedulers()}")
     scheduler_class = getattr(lr_scheduler, name)
     parameters = inspect.signature(scheduler_class).parameters
     unknown = sorted(set(arguments) - set(parameters))
     if unknown:
         known = sorted((set(parameters) - {"optimizer"}) | set(_LIGHTNING_NAMES))
-        raise ValueError(f"{where} has unknown arguments {unknown}; known are {known}")
+        raise ValueError(f"{where} has unknown arguments {unknown}, expected some of {known}")
     per_step = name == "OneCycleLR"
     if per_step:
         arguments.setdefault("max_lr", lr)
@@ -150,7 +150,7 @@ def _build(
     try:
         return scheduler_class(optimizer, **arguments), per_step
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{where} does not fit: {error}") from error
+        raise ValueError(f"{where} has invalid arguments: {error}") from error
 
 
 def _compose(
@@ -165,10 +165,10 @@ def _compose(
     parts = arguments.get("schedulers")
     known = {"schedulers", "milestones"} if name == "SequentialLR" else {"schedulers"}
     if unknown := sorted(set(arguments) - known):
-        raise ValueError(f"{where} has unknown arguments {unknown}; known are {sorted(known)}")
+        raise ValueError(f"{where} has unknown arguments {unknown}, expected some of {sorted(known)}")
     if not isinstance(parts, Sequence) or not all(isinstance(p, Mapping) and len(p) == 1 for p in parts):
         raise ValueError(
-            f"{where} needs 'schedulers', a list of dicts with one name each, such as "
+            f"'schedulers' of {where} must be a list of dicts with one name each, such as "
             f"[{{'LinearLR': {{'start_factor': 0.1}}}}, {{'CosineAnnealingLR': {{}}}}], got {parts!r}"
         )
     bounds: list[int] = []
@@ -176,7 +176,8 @@ def _compose(
         milestones = arguments.get("milestones", [])
         if len(milestones) != len(parts) - 1:
             raise ValueError(
-                f"{where} needs one milestone fewer than schedulers, got {len(milestones)} for {len(parts)}"
+                f"{where} must have one milestone fewer than schedulers, got {len(milestones)} milestones "
+                f"for {len(parts)} schedulers"
             )
         bounds = [
             round(m * _finite(estimate_steps(), where, "the length of the run")) if 0 < m < 1 else int(m)
@@ -203,7 +204,7 @@ def _compose(
 def _finite(steps: float, where: str, horizon: str) -> int:
     if not math.isfinite(steps):
         raise ValueError(
-            f"{where} needs {horizon}, which cannot be inferred from a trainer without an end: give it, or "
-            "set the trainer's max_epochs or max_steps"
+            f"{where} needs {horizon}, which cannot be inferred because the trainer has no last step. Pass "
+            "it, or set max_epochs or max_steps of the trainer"
         )
     return max(int(steps), 1)

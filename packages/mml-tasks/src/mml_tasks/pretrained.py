@@ -50,13 +50,13 @@ class EncoderReport:
         if self.missing:
             parts.append(f"missing in the checkpoint: {', '.join(self.missing)}")
         if self.unexpected:
-            parts.append(f"not of this encoder: {', '.join(self.unexpected)}")
+            parts.append(f"unexpected: {', '.join(self.unexpected)}")
         if self.mismatched:
             shapes = [
                 f"{name} ({list(theirs)} in the checkpoint, {list(ours)} here)"
                 for name, (theirs, ours) in self.mismatched.items()
             ]
-            parts.append(f"of another shape: {', '.join(shapes)}")
+            parts.append(f"mismatched: {', '.join(shapes)}")
         return "; ".join(parts)
 
 
@@ -73,20 +73,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.is_dir():
         raise ValueError(
-            f"{path} is a directory, a checkpoint in shards: make a file of it with "
+            f"{path} is a directory with a sharded checkpoint. Convert it to a file: "
             f"python -m pytorch_lightning.utilities.consolidate_checkpoint {path}"
         )
     if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
+        raise FileNotFoundError(f"checkpoint {path} does not exist")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many types, since torch tries several formats
         raise ValueError(
-            f"{path} is no checkpoint that can be read with weights_only=True ({type(error).__name__}: "
-            f"{error})"
+            f"{path} cannot be read as a checkpoint with weights_only=True ({type(error).__name__}: {error})"
         ) from error
     if not isinstance(checkpoint, dict):
-        raise ValueError(f"{path} holds a {type(checkpoint).__name__}, and a checkpoint is a dict")
+        raise ValueError(f"{path} is not a checkpoint: expected a dict, got a {type(checkpoint).__name__}")
     return checkpoint
 
 
@@ -131,8 +130,8 @@ def load_encoder(
     }
     if not stored:
         raise ValueError(
-            f"{path} has no weights of an encoder (no names that begin with {_PREFIX!r}): it is no "
-            "checkpoint of a task"
+            f"{path} has no encoder weights, whose names begin with {_PREFIX!r}. Pass the checkpoint of a "
+            "task"
         )
     # The tensors of a state dict share memory with those of the module.
     own: dict[str, Tensor] = {
@@ -151,17 +150,17 @@ def load_encoder(
         },
     )
     if not report.loaded or (strict and not report.complete):
-        remedy = "give strict=False to load the rest, or " if report.loaded else ""
+        remedy = "Pass strict=False to load the matching weights, or create" if report.loaded else "Create"
         raise ValueError(
-            f"the encoder of {path} does not fit {type(encoder).__name__}: {report}; {remedy}make the "
-            "encoder with the arguments of the checkpoint's"
+            f"the encoder weights of {path} do not match {type(encoder).__name__}: {report}. {remedy} the "
+            "encoder with the arguments in the checkpoint"
         )
     with torch.no_grad():
         for name in report.loaded:
             own[name].copy_(stored[name])
     logger.log(
         logging.INFO if report.complete else logging.WARNING,
-        "weights of the encoder from %s: %s",
+        "encoder weights from %s: %s",
         path,
         report,
     )
@@ -192,22 +191,25 @@ def load_weights(task: Any, path: str | Path, *, with_normalizers: bool) -> None
     stored = {name.replace(_COMPILED, ""): value for name, value in checkpoint["state_dict"].items()}
     if not with_normalizers:
         own, stored = ({n: v for n, v in each.items() if not _is_normalizer(n)} for each in (own, stored))
-    wrong = [f"it lacks {name}" for name in own if name not in stored]
-    wrong += [f"it has {name}, which the model does not have" for name in stored if name not in own]
+    wrong = [f"{name} is missing" for name in own if name not in stored]
+    wrong += [f"{name} is unexpected" for name in stored if name not in own]
     wrong += [
-        f"{name} has shape {list(stored[name].shape)} in it and {list(value.shape)} in the model"
+        f"{name} has shape {list(stored[name].shape)}, expected {list(value.shape)}"
         for name, value in own.items()
         if name in stored and stored[name].shape != value.shape and not _is_normalizer(name)
     ]
     if wrong:
         raise ValueError(
-            f"{path} has other weights than {type(task).__name__}: {'; '.join(wrong[:5])}"
+            f"the weights of {path} do not match {type(task).__name__}: {'; '.join(wrong[:5])}"
             f"{f'; and {len(wrong) - 5} more' if len(wrong) > 5 else ''}. Use the encoder and the targets of "
-            "that run, or from_pretrained_encoder to take the encoder's weights only"
+            "that run, or load only the encoder weights with from_pretrained_encoder"
         )
     task.load_state_dict(stored, strict=False)
     logger.info(
-        "%d weights from %s, normalizers %s", len(own), path, "kept" if with_normalizers else "refitted"
+        "%d weights loaded from %s, normalizers %s",
+        len(own),
+        path,
+        "kept" if with_normalizers else "refitted",
     )
 
 
@@ -224,6 +226,6 @@ def _encoder_of(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, An
     if isinstance(config, Mapping) and "class_path" in config:
         return {"encoder_class": config["class_path"], "encoder_kwargs": dict(config.get("init_args") or {})}
     raise ValueError(
-        f"{path} does not say what its encoder is, as it was given as an instance: give encoder=, or "
-        "encoder_class= and encoder_kwargs="
+        f"{path} does not contain the class of its encoder, because the encoder was passed as an instance. "
+        "Pass encoder=, or encoder_class= and encoder_kwargs="
     )

@@ -61,6 +61,6 @@ class TaskScope:
         if len(self.datasets) == 1:
             return found
         raise ValueError(
-            f"target_statistics() of {type(datamodule).__name__} must have an entry for each data set "
-            f"({list(self.datasets)}), and has {sorted(found)}"
+            f"target_statistics() of {type(datamodule).__name__} must have one entry for each of the data "
+            f"sets {list(self.datasets)}, got {sorted(found)}"
         )

@@ -40,7 +40,7 @@ class ToyEncoder(nn.Module):
         self.elements = nn.Embedding(100, output_dim)
         self.filter = nn.Linear(8, output_dim)
         self.mix = nn.Sequential(nn.Linear(2 * output_dim, output_dim), nn.SiLU())
-        self.register_buffer("centres", torch.linspace(0.0, 1.0, 8), persistent=False)
+        self.register_buffer("centers", torch.linspace(0.0, 1.0, 8), persistent=False)
 
     def forward(self, batch: Mapping[str, Any]) -> ToyEmbeddings:
         """Embed atoms, and embed structures as the mean over their atoms."""
@@ -48,7 +48,7 @@ class ToyEncoder(nn.Module):
         source, target = graph.edge_index
         vectors = graph.pos[target] + graph.offsets - graph.pos[source]
         scaled = vectors.norm(dim=-1, keepdim=True) / self.cutoff
-        radial = self.filter(torch.exp(-((scaled - self.centres) ** 2) * 16))
+        radial = self.filter(torch.exp(-((scaled - self.centers) ** 2) * 16))
         messages = self.elements(graph.atomic_numbers)[target] * radial * (1 - scaled**2).clamp(min=0) ** 3
         own = self.elements(graph.atomic_numbers)
         points = self.mix(torch.cat([own, torch.zeros_like(own).index_add(0, source, messages)], dim=-1))

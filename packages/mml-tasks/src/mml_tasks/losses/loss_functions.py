@@ -47,7 +47,7 @@ def make_losses(
     if isinstance(loss_func, Mapping):
         unknown = sorted(set(loss_func) - set(keys))
         if unknown:
-            raise ValueError(f"loss_func has losses for unknown targets {unknown}; known are {sorted(keys)}")
+            raise ValueError(f"loss_func has unknown targets {unknown}, expected some of {sorted(keys)}")
         given: dict[str, Any] = dict(loss_func)
     else:
         given = dict.fromkeys(keys, loss_func) if loss_func is not None else {}
@@ -55,8 +55,8 @@ def make_losses(
     for key, loss in losses.items():
         if getattr(loss, "reduction", None) == "none":
             raise ValueError(
-                f'the loss of target {key!r} has reduction="none", but a loss must be one number: give '
-                'reduction="mean", which is evaluated element by element anyway'
+                f'the loss of target {key!r} has reduction="none", but its result must be a scalar. Use '
+                'reduction="mean"; tasks evaluate such losses element by element'
             )
     return nn.ModuleDict(losses)
 
@@ -75,7 +75,7 @@ def _make_loss(loss: Any) -> nn.Module:
     if isinstance(loss, type) and issubclass(loss, nn.Module):
         return loss()
     what = class_path(loss if isinstance(loss, type) else type(loss))
-    raise TypeError(f"loss_func must be a torch.nn.Module, its class or its class path, got {what}")
+    raise TypeError(f"loss_func must be a torch.nn.Module, its class or its import path, got {what}")
 
 
 def complete_loss_scaling(scaling: Mapping[str, float] | None, keys: Sequence[str]) -> dict[str, float]:
@@ -95,7 +95,9 @@ def check_loss_scaling(scaling: Mapping[str, Any], keys: Collection[str]) -> Non
     """
     for key, value in scaling.items():
         if key not in keys:
-            raise ValueError(f"task_loss_scaling has the unknown target {key!r}; known are {sorted(keys)}")
+            raise ValueError(
+                f"task_loss_scaling has the unknown target {key!r}, expected one of {sorted(keys)}"
+            )
         if isinstance(value, Tensor):
             continue  # a learned weight, reading it would wait for the device
         if not (math.isfinite(value) and value >= 0):

@@ -104,10 +104,10 @@ class _PerAtomLoss(TargetLoss):
             If ``natoms`` is missing, or its length differs from the number of rows.
         """
         if natoms is None or natoms.shape[0] != target.shape[0]:
-            found = "none" if natoms is None else f"{natoms.shape[0]} numbers"
+            found = None if natoms is None else natoms.shape[0]
             raise ValueError(
-                f"{type(self).__name__} divides by the number of atoms of each structure: give natoms for "
-                f"{target.shape[0]} rows, got {found}"
+                f"{type(self).__name__} needs natoms, the number of atoms of each structure: expected "
+                f"{target.shape[0]} numbers, got {found}"
             )
         error = (output - target) / natoms.view(-1, *[1] * (target.dim() - 1)).to(target.dtype)
         return self.of_error(error)
@@ -174,10 +174,10 @@ class ConditionalHuberLoss(TargetLoss):
     ) -> None:
         super().__init__()
         if not (math.isfinite(delta) and delta > 0):
-            raise ValueError(f"delta must be finite and greater than zero, got {delta}")
+            raise ValueError(f"delta must be finite and positive, got {delta}")
         if len(factors) != len(thresholds) + 1 or not all(math.isfinite(f) and f > 0 for f in factors):
             raise ValueError(
-                f"factors must be {len(thresholds) + 1} positive numbers, one more than the thresholds, got "
+                f"factors must be {len(thresholds) + 1} positive numbers, one more than thresholds, got "
                 f"{list(factors)}"
             )
         if sorted(thresholds) != list(thresholds) or not all(t > 0 for t in thresholds):
@@ -255,18 +255,24 @@ class BatchQuantileLoss(TargetLoss):
         super().__init__()
         pairs = sorted((float(quantile), float(weight)) for quantile, weight in quantile_weights.items())
         if not pairs or not all(0 <= quantile <= 1 for quantile, _ in pairs):
-            raise ValueError(f"quantile_weights needs quantiles from 0 to 1, got {list(quantile_weights)}")
+            raise ValueError(
+                f"the quantiles of quantile_weights must be between 0 and 1, got {list(quantile_weights)}"
+            )
         if not all(math.isfinite(weight) and weight >= 0 for _, weight in pairs):
-            raise ValueError(f"quantile_weights must be finite and not negative, got {dict(pairs)}")
+            raise ValueError(
+                f"the weights of quantile_weights must be finite and not negative, got {dict(pairs)}"
+            )
         if isinstance(loss_func, str) and loss_func not in _ERRORS:
             raise ValueError(
-                f"loss_func={loss_func!r} has no value for each element: give one of {sorted(_ERRORS)}, or a "
-                "function that has"
+                f"loss_func must be one of {sorted(_ERRORS)} or a function that returns one number for each "
+                f"element, got {loss_func!r}"
             )
         if (loss_func == "huber") != (huber_delta is not None) or not (
             huber_delta is None or huber_delta > 0
         ):
-            raise ValueError(f'huber_delta, above zero, is for loss_func="huber", got {huber_delta}')
+            raise ValueError(
+                f'huber_delta must be positive for loss_func="huber" and None otherwise, got {huber_delta}'
+            )
         self.register_buffer("quantiles", torch.tensor([q for q, _ in pairs]), persistent=False)
         self.register_buffer("weights", torch.tensor([w for _, w in pairs]), persistent=False)
         self.use_norm = use_norm
@@ -304,8 +310,8 @@ class BatchQuantileLoss(TargetLoss):
         errors = self.error(output, target)  # type: ignore[operator]
         if errors.shape != target.shape:
             raise ValueError(
-                f"loss_func gave shape {list(errors.shape)} for a target of shape {list(target.shape)}: it "
-                'must give one number for each element (reduction="none")'
+                f'loss_func must return one number for each element (reduction="none"): expected shape '
+                f"{list(target.shape)}, got {list(errors.shape)}"
             )
         return errors * (weights if weights.shape == errors.shape else weights.unsqueeze(-1))
 

@@ -43,12 +43,12 @@ class LossTerms(NamedTuple):
     weight_of: Callable[[Tensor], Tensor] | None = None
 
 
-def labelled(target: Tensor) -> Tensor:
+def labeled(target: Tensor) -> Tensor:
     """Return a bool mask of the labeled elements: those that are not NaN, or not `IGNORED` for classes."""
     return ~torch.isnan(target) if target.is_floating_point() else target != IGNORED
 
 
-def labelled_elements(elements: Tensor, known: Tensor) -> Tensor:
+def labeled_elements(elements: Tensor, known: Tensor) -> Tensor:
     """Return ``known`` in the shape of ``elements``; a row with one loss needs labels of all components.
 
     Raises
@@ -58,8 +58,8 @@ def labelled_elements(elements: Tensor, known: Tensor) -> Tensor:
     """
     if elements.shape != known.shape[: elements.dim()]:
         raise ValueError(
-            f"the loss has shape {list(elements.shape)} for a target of shape {list(known.shape)}: it must "
-            "be one number, or one for each element or row of the target"
+            f"the loss has shape {list(elements.shape)} for a target of shape {list(known.shape)}, expected "
+            "a scalar, or one number for each element or row of the target"
         )
     return known.flatten(elements.dim()).all(-1) if known.dim() > elements.dim() else known
 
@@ -93,11 +93,11 @@ def loss_terms(
     ValueError
         If the result of the loss is neither one number nor one number per element or row.
     """
-    known = labelled(target)
+    known = labeled(target)
     if isinstance(loss, TargetLoss):
         filled = _fill(target, output, known)
         elements = loss.elements(output, filled, known=known, natoms=natoms, physical=physical)
-        return _terms(elements, labelled_elements(elements, known))
+        return _terms(elements, labeled_elements(elements, known))
     reduction = getattr(loss, "reduction", None)
     if reduction not in ("mean", "sum"):
         return _opaque_terms(loss, output, target, known)
@@ -108,7 +108,7 @@ def loss_terms(
         loss.reduction = reduction
     if elements.dim() == 0 and output.dim():
         return _opaque_terms(loss, output, target, known)
-    mask = labelled_elements(elements, known)
+    mask = labeled_elements(elements, known)
     if reduction == "sum":
         total = _terms(elements, mask).total
         # The result is the sum over all ranks, because the weights of the ranks add up to one.
@@ -201,14 +201,14 @@ def _terms(
 
 def _labels(target: Tensor, dims: int) -> Tensor:
     """Return the number of labeled elements of a target, or of labeled rows if the loss is per row."""
-    known = labelled(target)
+    known = labeled(target)
     return (known.flatten(dims).all(-1) if known.dim() > dims else known).sum()
 
 
 def _class_weights(loss: nn.Module, classes: Tensor) -> Tensor:
     """Return torch's divisor of a cross entropy: the number of labels, or the sum of their weights."""
     weight: Tensor | None = loss.weight  # type: ignore[assignment]
-    known = labelled(classes) & (classes != loss.ignore_index)
+    known = labeled(classes) & (classes != loss.ignore_index)
     if weight is None:
         return known.sum()
     classes = classes.to(weight.device)
@@ -226,5 +226,5 @@ def _opaque_terms(loss: nn.Module, output: Tensor, target: Tensor, known: Tensor
         return LossTerms(output.sum().to(torch.float32), count, weight_of)
     value = loss(output, target)
     if value.dim() != 0:
-        raise ValueError(f"the loss has shape {list(value.shape)}: it must be one number")
+        raise ValueError(f"the loss has shape {list(value.shape)}, expected a scalar")
     return LossTerms(value * count, count, weight_of)

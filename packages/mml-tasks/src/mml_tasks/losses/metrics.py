@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mml_tasks.losses.loss_terms import labelled
+from mml_tasks.losses.loss_terms import labeled
 
 
 class MaskedMean(Metric):
@@ -64,7 +64,7 @@ def update_regression(
 
     For the error per atom, errors of a [B, 1] target are divided by ``natoms`` [B].
     """
-    known, error = labelled(target), prediction - target
+    known, error = labeled(target), prediction - target
     for name, metric in metrics.items():
         if name == f"{key}_per_atom_mae":
             metric.update((error / natoms.view(-1, 1)).abs(), known)

@@ -82,16 +82,16 @@ class Normalizer(nn.Module):
         """Set the statistics, with the same checks as in the constructor."""
         means, stds = _array("mean", mean), _array("standard deviation", std)
         if not torch.isfinite(means).all():
-            raise ValueError(f"the mean of a normaliser must be finite, got {mean}")
+            raise ValueError(f"the mean of a normalizer must be finite, got {mean}")
         if not (torch.isfinite(stds) & (stds > 0)).all():
             raise ValueError(
-                f"the standard deviation of a normaliser must be finite and greater than zero, got {std}: "
-                "a target that never varies, or holds NaN, cannot be normalised"
+                f"the standard deviation of a normalizer must be finite and positive, got {std}. A constant "
+                "target cannot be normalized"
             )
         if (per_atom or references) and means.dim() + stds.dim() > 0:
             raise ValueError(
-                f"a target whose shift is a sum over atoms has one mean and one standard deviation, got "
-                f"{mean} and {std}"
+                "a target whose shift is a sum over atoms must have one mean and one standard deviation, "
+                f"got {mean} and {std}"
             )
         energies = torch.zeros(0, dtype=torch.float64)
         if references:
@@ -177,7 +177,7 @@ class Normalizer(nn.Module):
         if natoms is None or (self.has_references and atomic_numbers is None):
             needed = "natoms and atomic_numbers" if self.has_references else "natoms"
             raise ValueError(
-                f"this normaliser's shift is a sum over atoms: give {needed}, the atoms of each structure"
+                f"the shift of this normalizer is a sum over the atoms of each structure. Pass {needed}"
             )
         natoms = natoms.to(self.mean.device)
         if self.has_references:
@@ -195,8 +195,8 @@ class Normalizer(nn.Module):
         value: Tensor = getattr(self, name)
         if value.dim() and value.shape != x.shape[1:]:
             raise ValueError(
-                f"the normaliser's {name} has the shape {list(value.shape)}, but the target's components "
-                f"have {list(x.shape[1:])}: give one number, or an array of that shape"
+                f"the {name} of the normalizer has shape {list(value.shape)}, but the components of the "
+                f"target have shape {list(x.shape[1:])}. Pass one number, or an array of this shape"
             )
         return value
 
@@ -241,7 +241,7 @@ def _array(name: str, value: Number) -> Tensor:
     try:
         return torch.as_tensor(value, dtype=torch.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"the {name} of a normaliser must be a number or an array, got {value!r}") from None
+        raise ValueError(f"the {name} of a normalizer must be a number or an array, got {value!r}") from None
 
 
 def _read_flags(module: nn.Module, _incompatible_keys: Any = None) -> None:
@@ -257,7 +257,9 @@ class Normalizers(nn.ModuleDict):
         """Set statistics. Missing values default to a mean of zero and a scale of one."""
         for key, scale in scales.items():
             if isinstance(scale.references, str):
-                raise ValueError(f"the reference energies of {key!r} are still to be found in the data")
+                raise ValueError(
+                    f"the reference energies of {key!r} have not been computed from the data yet"
+                )
             mean = 0.0 if scale.mean is None else scale.mean
             std = 1.0 if scale.std is None else scale.std
             normalizer = self.of(key)
@@ -299,7 +301,8 @@ class Normalizers(nn.ModuleDict):
             unknown = self.of(key).unknown_elements(atomic_numbers)
             if unknown:
                 raise ValueError(
-                    f"{where} holds {', '.join(unknown)}, of which target {key!r} has no reference energy "
-                    "because the training data had none: leave these structures out, or give "
-                    f"{key}_reference in normalize_kwargs for these elements and train with them"
+                    f"{where} contains {', '.join(unknown)}, for which target {key!r} has no reference "
+                    "energy because the training data did not contain it. Leave these structures out, or "
+                    f"train with these elements and pass their energies as {key}_reference in "
+                    "normalize_kwargs"
                 )

@@ -105,12 +105,10 @@ class NormalizeOptions:
         options = {key: value for key, value in normalize_kwargs.items() if key in _OPTIONS}
         for key in ("auto", "override"):
             if not isinstance(options.get(key, False), bool):
-                raise ValueError(f"normalize_kwargs[{key!r}] must be true or false, got {options[key]!r}")
+                raise ValueError(f"normalize_kwargs[{key!r}] must be True or False, got {options[key]!r}")
         limit = options.get("max_samples", 1)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ValueError(
-                f"normalize_kwargs['max_samples'] must be a whole number above zero, got {limit!r}"
-            )
+            raise ValueError(f"normalize_kwargs['max_samples'] must be a positive integer, got {limit!r}")
         return cls({key: v for key, v in normalize_kwargs.items() if key not in _OPTIONS}, **options)
 
 
@@ -147,7 +145,7 @@ def scales_from_kwargs(
     unknown = sorted(set(kwargs) - set(slots))
     if unknown:
         raise ValueError(
-            f"normalize_kwargs has unknown names {unknown}; known are {sorted([*slots, *_OPTIONS])}"
+            f"normalize_kwargs has unknown names {unknown}, expected some of {sorted([*slots, *_OPTIONS])}"
         )
     found: dict[str, dict[str, Any]] = {}
     for name, value in kwargs.items():
@@ -155,7 +153,7 @@ def scales_from_kwargs(
         numbers = found.setdefault(key, {})
         if slot in numbers:
             raise ValueError(
-                f"normalize_kwargs gives {key}_{slot} twice, for the total and per atom: keep one"
+                f"normalize_kwargs has {key}_{slot} both in total and per atom. Remove one of them"
             )
         if slot == "references":
             numbers[slot] = value if value == "auto" else references_of(name, value)
@@ -166,8 +164,8 @@ def scales_from_kwargs(
     for key, numbers in found.items():
         if numbers.get("mean") is not None and numbers.get("references") is not None:
             raise ValueError(
-                f"normalize_kwargs gives both a mean and reference energies for {key}: each is the whole "
-                "shift, so keep one"
+                f"normalize_kwargs has both a mean and reference energies of {key}, but each is a complete "
+                "shift. Remove one of them"
             )
     return {key: Scale(**numbers) for key, numbers in found.items()}
 
@@ -188,12 +186,12 @@ def scale_from_statistics(
         if prefix + name not in statistics:
             if statistics.get("missing") and not statistics.get("count"):
                 raise ValueError(
-                    f"target {key!r} is missing in every sample of the training data: take it out of "
-                    "task_keys, or label some samples"
+                    f"target {key!r} is missing in every sample of the training data. Remove it from "
+                    "task_keys, or add labels"
                 )
             raise ValueError(
                 f'normalize_kwargs="auto" needs {prefix + name!r} of target {key!r}, but the data module '
-                f"only knows {sorted(statistics)}: give the numbers in normalize_kwargs"
+                f"provides only {sorted(statistics)}. Pass the statistics in normalize_kwargs"
             )
         values[name] = number(f"{key} {prefix}{name}", statistics[prefix + name], arrays=not per_atom)
     scale = Scale(values["mean"], values["std"], per_atom, **provenance(statistics))
@@ -235,7 +233,7 @@ def references_of(name: str, value: Any) -> dict[int, float]:
         atomic_number(element): number(f"{name}[{element!r}]", energy) for element, energy in value.items()
     }
     if len(found) < len(value):
-        raise ValueError(f"{name} gives an element twice, by symbol and by number: {sorted(value, key=str)}")
+        raise ValueError(f"{name} has the same element by symbol and by number: {sorted(value, key=str)}")
     for element, energy in found.items():
         if not math.isfinite(energy):  # type: ignore[arg-type]
             raise ValueError(f"{name} of {SYMBOLS[element]} must be finite, got {energy}")
@@ -257,8 +255,8 @@ def number(name: str, value: Any, arrays: bool = False) -> Number:
             return [number(name, item, arrays=True) for item in value]
         return float(value)
     except (TypeError, ValueError):
-        what = "a number or an array of the target's components" if arrays else "one number"
-        raise ValueError(f"normalisation takes {what} for {name}, got {value!r}") from None
+        what = "a number or an array in the shape of the target's components" if arrays else "a number"
+        raise ValueError(f"{name} must be {what}, got {value!r}") from None
 
 
 def flatten(value: Any) -> list[float]:

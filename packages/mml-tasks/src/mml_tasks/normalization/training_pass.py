@@ -63,15 +63,15 @@ def statistics_of_batches(
     for other in seen[:1] if all(other.saw_the_same(seen[0]) for other in seen) else seen:
         merged.merge(other)
     if merged.samples == 0:
-        raise ValueError('normalize_kwargs="auto" found no batch in the training data')
+        raise ValueError('normalize_kwargs="auto" needs training data, but the loader has no batches')
     stopped = not all(whole for _, whole in parts)
     source = f"a pass over {merged.samples} structures of the training data"
     if stopped:
         source += f", which stopped at max_samples={max_samples}"
     if world_size() == 1 or dist.get_rank() == 0:
         seconds = time.perf_counter() - started
-        logger.info("normalisation: %s, in %.1f s", source, seconds)
-        _say_rank_deficiency(merged.result(source))
+        logger.info("statistics of targets from %s, in %.1f s", source, seconds)
+        _report_rank_deficiency(merged.result(source))
     return merged.result(source)
 
 
@@ -85,21 +85,21 @@ def _read(
                 return statistics, False
             if not isinstance(batch, Mapping):
                 raise ValueError(
-                    f'normalize_kwargs="auto" read a batch of type {type(batch).__name__} from the training '
-                    "data, where it needs dicts: give the numbers in normalize_kwargs"
+                    f'normalize_kwargs="auto" requires batches that are dicts, got {type(batch).__name__}. '
+                    "Pass the statistics in normalize_kwargs"
                 )
             statistics.add(batch)
     return statistics, True
 
 
-def _say_rank_deficiency(statistics: Mapping[str, Mapping[str, Any]]) -> None:
+def _report_rank_deficiency(statistics: Mapping[str, Mapping[str, Any]]) -> None:
     for key, entry in statistics.items():
         elements = list(entry.get("reference_energies", ()))
         if len(elements) > entry.get("reference_rank", 0):
             logger.warning(
-                "the compositions of the training data determine %d of the %d reference energies of %r (%s): "
-                "taken are those of the smallest norm, whose sums fit the data but which are not energies of "
-                "single atoms",
+                "the compositions of the training data determine only %d of the %d reference energies of %r "
+                "(%s). The solution of the smallest norm is used: sums over a structure fit the data, but "
+                "the energies of single elements are not meaningful",
                 entry["reference_rank"],
                 len(elements),
                 key,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from mml_tasks.batches import check_not_infinite, sample_of_row
-from mml_tasks.losses.loss_terms import IGNORED, labelled
+from mml_tasks.losses.loss_terms import IGNORED, labeled
 from mml_tasks.losses.metrics import classification_metrics
 from mml_tasks.normalization.scale_rules import ScaleRules
 from mml_tasks.tasks.structure import Readout, StructureTask
@@ -41,7 +41,7 @@ class ClassificationTask(StructureTask):
         """Count the structures whose class is predicted correctly."""
         right = (self.predicted_class(prediction) == target).to(torch.float32)
         for metric in metrics.values():
-            metric.update(right, labelled(target))
+            metric.update(right, labeled(target))
 
     def predicted_class(self, logits: Tensor) -> Tensor:
         """Return the most likely class index, [B] int64."""
@@ -60,8 +60,8 @@ class ClassificationTask(StructureTask):
         if bad.any():
             row = int(bad.nonzero()[0])
             raise ValueError(
-                f"target {key!r} is {target.reshape(-1)[row].item()} in {sample_of_row(target, row, batch)}: "
-                f"{type(self).__name__} takes labels from {first} to {last}"
+                f"target {key!r} is {target.reshape(-1)[row].item()} in {sample_of_row(target, row, batch)}, "
+                f"expected a label from {first} to {last}"
             )
 
     def window_target(self, key: str, target: Tensor) -> Tensor:
@@ -78,12 +78,12 @@ class ClassificationTask(StructureTask):
         """
         if target.numel() != output.shape[0]:
             raise ValueError(
-                f"target {key!r} has shape {list(target.shape)} for {output.shape[0]} structures: "
-                "classification takes one label for each"
+                f"target {key!r} must have one label for each of the {output.shape[0]} structures, got shape "
+                f"{list(target.shape)}"
             )
         target = target.reshape(-1)
         classes = target.nan_to_num().to(torch.int64) - self.label_range(key)[0]
-        return torch.where(labelled(target), classes, IGNORED) if target.is_floating_point() else classes
+        return torch.where(labeled(target), classes, IGNORED) if target.is_floating_point() else classes
 
 
 class BinaryClassificationTask(ClassificationTask):
@@ -169,8 +169,8 @@ class CrystalSymmetryClassificationTask(ClassificationTask):
         """Return the number of classes of a target."""
         if key not in self.num_classes:
             raise ValueError(
-                f"the number of classes of target {key!r} is not known: give num_classes={{{key!r}: ...}}; "
-                f"known are {self.num_classes}"
+                f"the number of classes of target {key!r} is unknown, known are {self.num_classes}. Pass "
+                f"num_classes={{{key!r}: ...}}"
             )
         return self.num_classes[key]
 

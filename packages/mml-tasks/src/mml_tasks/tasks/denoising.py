@@ -50,20 +50,20 @@ class NodeDenoisingTask(AtomVectorTask):
         super().__init__(encoder, **kwargs)
         if self.normalization.options.auto:
             raise ValueError(
-                'normalize_kwargs="auto" takes numbers from stored targets, and the noise is drawn anew each '
-                'time: give {"denoise_std": ...}, or NoisyPositions(normalize=True)'
+                'normalize_kwargs="auto" requires stored targets, but the noise is drawn for each sample. '
+                'Pass {"denoise_std": ...}, or use NoisyPositions(normalize=True)'
             )
         keys = [TARGET] if self.hparams["task_keys"] is None else self.hparams["task_keys"]
         if keys != [TARGET]:
-            raise ValueError(f"NodeDenoisingTask learns {[TARGET]} only, got task_keys={keys}")
+            raise ValueError(f"task_keys of NodeDenoisingTask must be {[TARGET]}, got {keys}")
         self.set_task_keys(keys)
 
     def check_batch(self, batch: Mapping[str, Any]) -> None:
         """Raise an error if the batch has no noise, or has targets that are not valid labels."""
         if not self.trainer.predicting and TARGET not in batch.get("targets", {}):
             raise ValueError(
-                f"the batch has no target {TARGET!r} (it has {sorted(batch.get('targets', {}))}): add "
-                "NoisyPositions to the transforms of the data"
+                f"the batch has no target {TARGET!r}, its targets are {sorted(batch.get('targets', {}))}. "
+                "Add NoisyPositions to the transforms of the data"
             )
         super().check_batch(batch)
 
@@ -76,8 +76,8 @@ class NodeDenoisingTask(AtomVectorTask):
         if noisy is not None:
             if noisy.shape != graph.pos.shape:
                 raise ValueError(
-                    f"{NOISY!r} has shape {list(noisy.shape)}, and the graph's positions "
-                    f"{list(graph.pos.shape)}"
+                    f"{NOISY!r} must have the shape of the positions, {list(graph.pos.shape)}, got "
+                    f"{list(noisy.shape)}"
                 )
             batch = private_copy(batch)
             graph_of(batch).pos = noisy.to(graph.pos.dtype)

@@ -72,10 +72,8 @@ class ForceRegressionTask(BaseTaskModule):
         keys = known if self.hparams["task_keys"] is None else self.hparams["task_keys"]
         for key in keys:
             if key not in known:
-                remedy = ": set compute_stress=True" if key == "stress" else ""
-                raise ValueError(
-                    f"ForceRegressionTask cannot learn {key!r}; known targets are {known}{remedy}"
-                )
+                remedy = ". Set compute_stress=True" if key == "stress" else ""
+                raise ValueError(f"ForceRegressionTask cannot learn {key!r}, expected one of {known}{remedy}")
         self.set_task_keys(keys)
 
     def head_keys(self, task_keys: Sequence[str]) -> list[str]:
@@ -99,8 +97,8 @@ class ForceRegressionTask(BaseTaskModule):
             isinstance(module, FSDPModule) for module in self.modules()
         ):
             raise ValueError(
-                "parameters that FSDP shards have no second derivatives, which a loss of forces needs: train "
-                "with the strategy ddp, or take GradFreeForceRegressionTask"
+                "a loss of forces needs second derivatives, which parameters sharded by FSDP do not have. "
+                "Train with strategy='ddp', or use GradFreeForceRegressionTask"
             )
 
     def check_batch(self, batch: Mapping[str, Any]) -> None:
@@ -174,8 +172,8 @@ def _check_volumes(batch: Mapping[str, Any]) -> None:
     if bad.any():
         row = int(bad.nonzero()[0])
         raise ValueError(
-            f"{sample_of_row(volumes, row, batch)} has a cell of volume {volumes[row].item():g}: stress "
-            "needs periodic structures, set compute_stress=False"
+            f"{sample_of_row(volumes, row, batch)} has a cell of volume {volumes[row].item():g}, but the "
+            "stress requires a cell with a volume. Leave the sample out, or set compute_stress=False"
         )
 
 
@@ -184,11 +182,11 @@ def _track_positions(graph: Any) -> Tensor:
     pos = getattr(graph, "pos", None)
     if pos is None:
         raise ValueError(
-            "the batch's graph has no 'pos': forces are derivatives with respect to it, so make graphs with "
-            "a transform that keeps the positions"
+            "the graph of the batch has no 'pos', which forces are derivatives with respect to. Create "
+            "graphs with a transform that keeps the positions"
         )
     if not pos.is_floating_point():
-        raise ValueError(f"the graph's 'pos' is {pos.dtype}: positions must be floating-point numbers")
+        raise ValueError(f"'pos' of the graph must have a floating-point dtype, got {pos.dtype}")
     graph.pos = pos.detach().requires_grad_()
     return graph.pos
 
@@ -198,8 +196,8 @@ def _track_strain(graph: Any) -> Tensor:
     for name in ("cell", "offsets"):
         if getattr(graph, name, None) is None:
             raise ValueError(
-                f"the batch's graph has no {name!r}: stress needs periodic structures, set "
-                "compute_stress=False"
+                f"the graph of the batch has no {name!r}, but the stress requires periodic structures. Use "
+                "periodic structures, or set compute_stress=False"
             )
     index = structure_index(graph)
     strain = graph.pos.new_zeros(atom_counts(graph).shape[0], 3, 3, requires_grad=True)
@@ -219,8 +217,8 @@ def _refuse_compiled(task: torch.nn.Module) -> None:
     part = compiled_part(task)
     if part is not None:
         raise ValueError(
-            f"{part} is compiled, and a loss of forces needs second derivatives, which compiled code does "
-            "not have or can get wrong without an error: train without torch.compile, and compile for "
+            f"{part} is compiled, but a loss of forces needs second derivatives, which compiled code may "
+            "lack or compute incorrectly without an error. Train without torch.compile, and compile only for "
             "prediction"
         )
 
@@ -233,7 +231,7 @@ def _gradients(energy: Tensor, wrt: Sequence[Tensor], differentiable: bool) -> l
     gradients = [gradient for gradient in found if gradient is not None]
     if len(gradients) < len(wrt):
         raise ValueError(
-            "the energy does not depend on the graph's 'pos': the encoder must compute edge vectors from "
-            "pos and offsets itself, and not read stored distances"
+            "the energy does not depend on 'pos' of the graph. The encoder must compute edge vectors from "
+            "'pos' and 'offsets' instead of reading stored distances"
         )
     return gradients

@@ -48,7 +48,7 @@ class GradFreeForceRegressionTask(AtomVectorTask):
         for key in keys:
             if key not in ("energy", "force"):
                 raise ValueError(
-                    f"GradFreeForceRegressionTask cannot learn {key!r}; known targets are ['energy', 'force']"
+                    f"GradFreeForceRegressionTask cannot learn {key!r}, expected 'energy' or 'force'"
                 )
         self.set_task_keys(keys)
 

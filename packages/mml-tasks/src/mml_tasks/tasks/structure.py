@@ -47,8 +47,8 @@ class StructureTask(BaseTaskModule):
             raise ValueError(f"readout must be one of {list(get_args(Readout))}, got {readout!r}")
         if None not in (readout, reduction) and readout != reduction:
             raise ValueError(
-                f"readout is {readout!r} and embedding_reduction_type {reduction!r}: they say the same "
-                "thing, give one of them"
+                f"readout={readout!r} and embedding_reduction_type={reduction!r} contradict each other. Pass "
+                "only one of them"
             )
         self.readout: Readout = readout or reduction or "mean"
         self.save_hyperparameters({"readout": readout})

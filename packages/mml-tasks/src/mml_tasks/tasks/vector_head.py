@@ -49,7 +49,7 @@ class VectorHead(nn.Module):
         If ``source`` is unknown, or the encoder lacks the attribute that it needs.
     """
 
-    centres: Tensor
+    centers: Tensor
 
     def __init__(
         self,
@@ -63,24 +63,24 @@ class VectorHead(nn.Module):
         super().__init__()
         if source not in get_args(VectorSource):
             raise ValueError(f"vector_source must be one of {list(get_args(VectorSource))}, got {source!r}")
-        who = f"the encoder {type(encoder).__name__}"
+        name = type(encoder).__name__
         vectors = vector_dim(encoder)
         self.source = source if source != "auto" else ("encoder" if vectors else "edges")
         cutoff = getattr(encoder, "cutoff", None) if cutoff is None else cutoff
         if self.source == "encoder" and not vectors:
             raise ValueError(
-                f'vector_source="encoder" needs an encoder with a vector_dim, and {who} has none: take '
-                '"edges"'
+                f'vector_source="encoder" requires an encoder with a vector_dim, but {name} has none. Use '
+                'vector_source="edges"'
             )
         if self.source == "edges" and not (isinstance(cutoff, (int, float)) and cutoff > 0):
             raise ValueError(
-                f'vector_source="edges" needs the length where edges end, and {who} has the cutoff {cutoff}: '
-                "give vector_cutoff in angstrom"
+                f'vector_source="edges" requires a positive cutoff, but encoder {name} has cutoff={cutoff}. '
+                "Pass vector_cutoff in angstrom"
             )
         self.cutoff = float(cutoff) if self.source == "edges" and cutoff is not None else None
         widths = {"encoder": (width, vectors), "edges": (2 * width + num_radial, 1), "components": (width, 3)}
         self.network = OutputHead(*widths[self.source], **output_kwargs)
-        self.register_buffer("centres", torch.linspace(0.0, 1.0, num_radial), persistent=False)
+        self.register_buffer("centers", torch.linspace(0.0, 1.0, num_radial), persistent=False)
 
     def forward(self, points: Tensor, vectors: Tensor | None, graph: Any) -> Tensor:
         """Return a vector for each atom, [N, 3].
@@ -100,25 +100,25 @@ class VectorHead(nn.Module):
         if self.source == "edges":
             return self._along_edges(points, graph)
         if vectors is None:
-            raise ValueError("the head combines vectors of the encoder, and got none")
+            raise ValueError("vectors must not be None if the source is 'encoder'")
         return torch.einsum("nk,nkc->nc", self.network(points), vectors)
 
     def _along_edges(self, points: Tensor, graph: Any) -> Tensor:
         pos, edges = getattr(graph, "pos", None), getattr(graph, "edge_index", None)
         if pos is None or edges is None:
             raise ValueError(
-                "the batch's graph has no 'pos' or no 'edge_index', along which vectors are predicted: make "
-                "graphs with PeriodicPropertiesTransform and PointCloudToGraphTransform"
+                "the graph of the batch has no 'pos' or no 'edge_index', along which vectors are predicted. "
+                "Create graphs with PeriodicPropertiesTransform and PointCloudToGraphTransform"
             )
-        centre, neighbour = edges
-        between = pos[neighbour] - pos[centre]
+        center, neighbor = edges
+        between = pos[neighbor] - pos[center]
         if getattr(graph, "offsets", None) is not None:
             between = between + graph.offsets
         distance = between.norm(dim=-1, keepdim=True)
         scaled = distance / self.cutoff
-        radial = torch.exp(-(((scaled - self.centres) * len(self.centres)) ** 2) / 2)
-        one, other = points[centre], points[neighbour]
+        radial = torch.exp(-(((scaled - self.centers) * len(self.centers)) ** 2) / 2)
+        one, other = points[center], points[neighbor]
         features = torch.cat([one + other, one * other, radial.to(points.dtype)], dim=-1)
         coefficient = self.network(features) * (1 - scaled**2).clamp(min=0) ** 3
         pulls = coefficient * between / distance.clamp(min=1e-12)
-        return pulls.new_zeros(points.shape[0], 3).index_add(0, centre, pulls)
+        return pulls.new_zeros(points.shape[0], 3).index_add(0, center, pulls)

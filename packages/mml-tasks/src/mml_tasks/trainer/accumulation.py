@@ -168,7 +168,7 @@ def _as_numpy(targets: Mapping[str, Any]) -> dict[str, Any]:
 def warn_of_unknown_window(trainer: pl.Trainer) -> None:
     """Log a warning that accumulated batches have equal weights regardless of their number of labels."""
     logger.warning(
-        "accumulate_grad_batches=%d: the batches of an optimizer step could not be read ahead, so each "
-        "counts the same, however many labels it has; batches with equal numbers of labels are unaffected",
+        "with accumulate_grad_batches=%d, the batches of an optimizer step could not be read in advance. "
+        "Each batch therefore has the same weight, regardless of its number of labels",
         trainer.accumulate_grad_batches,
     )

@@ -18,9 +18,9 @@ def hint_at_other_lightning(task: object) -> None:
     if other and not any(_package(value) == "pytorch_lightning" for value in names.values()):
         warnings.warn(
             f"this script uses lightning.pytorch ({', '.join(sorted(other))}), whose Trainer does not accept "
-            f"{type(task).__name__}, a module of pytorch_lightning: import pytorch_lightning in its place",
+            f"{type(task).__name__}, a module of pytorch_lightning. Import pytorch_lightning instead",
             UserWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
 
 

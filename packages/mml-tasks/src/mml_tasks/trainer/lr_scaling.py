@@ -43,14 +43,14 @@ def scale_lr_by_world_size(lr: float, world_size: int | None = None, rule: LrSca
     """
     check_lr_scaling(rule, "rule")
     if not (math.isfinite(lr) and lr > 0):
-        raise ValueError(f"lr must be finite and greater than zero, got {lr}")
+        raise ValueError(f"lr must be finite and positive, got {lr}")
     if world_size is None:
         running = torch.distributed.is_available() and torch.distributed.is_initialized()
         world_size = torch.distributed.get_world_size() if running else 1
         logger.info(
             "the learning rate is scaled for %d device(s)%s",
             world_size,
-            "" if running else ": torch.distributed has not begun; give world_size if there will be more",
+            "" if running else ", because torch.distributed is not initialized. Pass world_size for more",
         )
     if world_size < 1:
         raise ValueError(f"world_size must be at least 1, got {world_size}")
@@ -74,15 +74,15 @@ def log_effective_batch(module: pl.LightningModule, lr: float, rule: LrScaling) 
     metrics = {"lr/scaled": scaled}
     loaders = CombinedLoader(trainer.train_dataloader).flattened
     sizes: list[Any] = [getattr(loader, "batch_size", None) for loader in loaders]
-    text = "an unknown number of structures (the loader has no batch_size)"
+    text = "an unknown number of structures, because the loader has no batch_size"
     if all(size is not None for size in sizes):
         total = sum(sizes) * trainer.world_size * trainer.accumulate_grad_batches
         metrics["effective_batch_size"] = float(total)
         text = (
             f"{total} structures ({sum(sizes)} on each of {trainer.world_size} device(s), "
-            f"{trainer.accumulate_grad_batches} time(s))"
+            f"{trainer.accumulate_grad_batches} batch(es) per step)"
         )
     rank_zero_info(
-        f"learning rate {lr:g} is scaled to {scaled:g} by the rule {rule!r}; an optimizer step sees {text}"
+        f"learning rate {lr:g} is scaled to {scaled:g} by the rule {rule!r}; an optimizer step uses {text}"
     )
     module.log_dict(metrics, on_step=False, on_epoch=True)

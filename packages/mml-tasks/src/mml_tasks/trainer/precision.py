@@ -127,6 +127,6 @@ def prepare_precision(module: pl.LightningModule) -> None:
         module.double()
     if precision == "16-true" and module.trainer.state.fn == "fit":
         raise ValueError(
-            "precision='16-true' trains weights in float16, which makes them NaN: gradients overflow without "
-            "a scaler, and AdamW's epsilon is zero in float16. Use '16-mixed', 'bf16-mixed' or 'bf16-true'"
+            "precision='16-true' trains weights in float16, where they become NaN, because gradients "
+            "overflow and AdamW's epsilon is zero. Use precision='16-mixed', 'bf16-mixed' or 'bf16-true'"
         )

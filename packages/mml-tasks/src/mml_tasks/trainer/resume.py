@@ -74,7 +74,7 @@ def resume_optimization(module: Any, mode: ResumeSchedule | None) -> None:
     if not same_kinds:
         names = [type(new).__name__ for new in new_schedulers]
         options.append(
-            f"the config has the schedulers {names}, the checkpoint has {len(saved)} of other kinds"
+            f"the config has the schedulers {names}, but the checkpoint has {len(saved)} different ones"
         )
     for old, new in zip(old_schedulers, new_schedulers, strict=True) if same_kinds else ():
         name = type(old).__name__
@@ -107,7 +107,9 @@ def resume_optimization(module: Any, mode: ResumeSchedule | None) -> None:
             _settle(scheduler)
     if mode is not None and trainer.is_global_zero:
         rates = [group["lr"] for optimizer in old_optimizers for group in optimizer.param_groups]
-        logger.info("learning-rate schedule: %s, from step %d with lr %s", mode, trainer.global_step, rates)
+        logger.info(
+            "learning-rate schedule: %s from step %d on, with lr %s", mode, trainer.global_step, rates
+        )
 
 
 def _settle(scheduler: Any) -> None:
@@ -138,8 +140,8 @@ def check_horizon(module: pl.LightningModule) -> None:
         planned = trainer.estimated_stepping_batches
         if planned > scheduler.total_steps * config.frequency:
             raise ValueError(
-                f"OneCycleLR has total_steps={scheduler.total_steps}, but the run takes {planned:g} steps: "
-                "leave total_steps out, or train for fewer epochs"
+                f"OneCycleLR has total_steps={scheduler.total_steps}, but the run has {planned:g} steps. "
+                "Leave total_steps out, or train for fewer epochs"
             )
 
 
@@ -212,19 +214,19 @@ def _equal(a: Any, b: Any) -> bool:
 
 def _refusal(options: Sequence[str], horizons: Sequence[str], mode: str | None) -> str:
     remedy = (
-        "choose what to do with --schedule (resume_schedule of the task): restart begins the configured "
-        "schedule anew over the remaining steps, stretch continues on the configured schedule of the new "
-        "length"
+        "set --schedule (resume_schedule of the task): 'restart' starts the configured schedule again over "
+        "the remaining steps, 'stretch' continues on the configured schedule of the new length"
     )
     if not options:
         return (
-            "the learning-rate schedule of the checkpoint was made for a run of another length: "
-            f"{'; '.join(horizons)}. To continue, {remedy}, keep follows the old schedule to its end and "
-            "keeps the learning rate from there"
+            "the learning-rate schedule of the checkpoint was created for a run of another length: "
+            f"{'; '.join(horizons)}. To continue, {remedy}, and 'keep' follows the old schedule to its end "
+            "and then keeps the learning rate"
         )
-    kept = " keep cannot apply them." if mode == "keep" else ""
+    kept = " 'keep' cannot apply them." if mode == "keep" else ""
     return (
-        "the checkpoint has other options of the optimizer, which would be used in place of the configured "
-        f"ones: {'; '.join([*options, *horizons])}.{kept} Leave the options out to continue as before; or "
-        f"{remedy}; or begin a new run from the weights alone with --init_from (start_from of the task)"
+        "the optimizer options of the checkpoint differ from the configured ones, which would be ignored: "
+        f"{'; '.join([*options, *horizons])}.{kept} To continue as before, leave these options out. To apply "
+        f"them, {remedy}. To start a new run with the weights of the checkpoint, use --init_from (start_from "
+        "of the task)"
     )

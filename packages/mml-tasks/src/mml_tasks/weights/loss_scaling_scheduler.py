@@ -12,7 +12,7 @@ from mml_tasks.weights.loss_weights import LossWeightCallback, log_weights, logs
 from mml_tasks.weights.progress import TrainingPlan
 from mml_tasks.weights.schedules.base import BaseScalingSchedule, StepFrequency
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class LossScalingScheduler(LossWeightCallback):
@@ -58,18 +58,18 @@ class LossScalingScheduler(LossWeightCallback):
     ) -> None:
         self.schedules = [*args, *schedules]
         if not self.schedules:
-            raise ValueError("LossScalingScheduler got no schedules: give at least one")
+            raise ValueError("LossScalingScheduler needs at least one schedule")
         for schedule in self.schedules:
             if not isinstance(schedule, BaseScalingSchedule):
                 raise TypeError(
-                    "LossScalingScheduler takes schedules, such as LinearScalingSchedule('energy', 1, 10), "
+                    "LossScalingScheduler expects schedules, such as LinearScalingSchedule('energy', 1, 10), "
                     f"got {schedule!r}"
                 )
         keys = [schedule.key for schedule in self.schedules]
         twice = sorted({key for key in keys if keys.count(key) > 1})
         if twice:
             raise ValueError(
-                f"LossScalingScheduler got more than one schedule for {twice}: chain them with "
+                f"LossScalingScheduler got more than one schedule for {twice}. Combine them with "
                 "SequentialScalingSchedule"
             )
         for name, total in (("total_steps", total_steps), ("total_epochs", total_epochs)):
@@ -97,13 +97,13 @@ class LossScalingScheduler(LossWeightCallback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Determine the length of the run."""
-        _logger.setLevel(self.log_level)
+        logger.setLevel(self.log_level)
         self._plan = TrainingPlan(trainer, self.total_steps, self.total_epochs)
         self._last = None
         for schedule in self.schedules:
             total = self._plan.total(schedule.step_frequency)
             if trainer.is_global_zero:
-                _logger.info("%r over %d %ss", schedule, total, schedule.step_frequency)
+                logger.info("%r over %d %ss", schedule, total, schedule.step_frequency)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -122,8 +122,8 @@ class LossScalingScheduler(LossWeightCallback):
         weights_of(pl_module).update(weights)
         if new_epoch or logs_at(trainer, step) or plan.is_last(step):
             log_weights(trainer, weights, step)
-        if _logger.isEnabledFor(logging.DEBUG) and trainer.is_global_zero:
-            _logger.debug("step %d: %s", step, weights)
+        if logger.isEnabledFor(logging.DEBUG) and trainer.is_global_zero:
+            logger.debug("step %d: %s", step, weights)
 
     def _values(self, frequency: StepFrequency, index: int) -> dict[str, float]:
         """Return the weights of the schedules with this frequency at a step or an epoch."""

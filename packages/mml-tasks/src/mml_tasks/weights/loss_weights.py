@@ -27,8 +27,8 @@ class LossWeightCallback(Callback):
             return
         if not isinstance(getattr(pl_module, "task_loss_scaling", None), dict):
             raise TypeError(
-                f"{type(self).__name__} sets loss weights, and {type(pl_module).__name__} has none: give it "
-                "a dict task_loss_scaling that its training_step multiplies each target's loss by"
+                f"{type(self).__name__} sets loss weights, but {type(pl_module).__name__} has no dict "
+                "task_loss_scaling. Add one, and multiply each target's loss by its entry in training_step"
             )
         # A callback's setup runs before the module's, which may still have to infer targets from the data.
         if weights_of(pl_module) and getattr(pl_module, "task_keys", ()) is not None:
@@ -43,7 +43,7 @@ class LossWeightCallback(Callback):
                 if shared:
                     raise ValueError(
                         f"both {type(self).__name__} and {type(other).__name__} set the loss weights of "
-                        f"{sorted(shared)}: leave each to one callback"
+                        f"{sorted(shared)}. Use one callback for each target"
                     )
 
     def final_weights(self) -> dict[str, float]:
@@ -59,8 +59,8 @@ class LossWeightCallback(Callback):
         unknown = [key for key in self.keys or [] if key not in known]
         if unknown:
             raise ValueError(
-                f"{type(self).__name__} has weights for {unknown}, which {type(pl_module).__name__} does not "
-                f"learn; its targets are {sorted(known)}"
+                f"{type(self).__name__} has weights for {unknown}, which are not targets of "
+                f"{type(pl_module).__name__}, expected some of {sorted(known)}"
             )
 
 

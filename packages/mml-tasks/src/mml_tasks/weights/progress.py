@@ -138,7 +138,9 @@ class TrainingPlan:
         """
         total = self._total_steps if frequency == "step" else self._total_epochs
         if total is None:
-            raise ValueError(f"the run has no known number of {frequency}s: {self._reason(frequency)}")
+            raise ValueError(
+                f"the number of {frequency}s of the run is unknown, because {self._reason(frequency)}"
+            )
         return total
 
     def fraction(self, frequency: Literal["step", "epoch"], index: int) -> float:
@@ -151,22 +153,22 @@ class TrainingPlan:
 
     def _reason(self, frequency: str) -> str:
         trainer = self._trainer
-        remedy = f"or give total_{frequency}s"
+        remedy = f"or pass total_{frequency}s"
         if trainer.max_steps != -1 and not trainer.lightning_module.automatic_optimization:
             return (
-                "max_steps counts optimizer steps, and a module that optimises manually takes as many "
-                f"a batch as it likes: give max_epochs alone, {remedy}, where a step is a batch"
+                "max_steps counts optimizer steps, and a module with manual optimization may take any number "
+                f"of them per batch. Set only max_epochs of the trainer, {remedy}, which then counts batches"
             )
         if trainer.max_steps == -1 and trainer.max_epochs == -1:
             timed = any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-            what = "max_time bounds it, but says nothing of steps" if timed else "it is to run forever"
-            return f"{what}: set the trainer's max_steps or max_epochs too, {remedy}"
+            what = "only max_time limits it" if timed else "the trainer has no limit"
+            return f"{what}. Set max_steps or max_epochs of the trainer, {remedy}"
         if frequency == "step":
             return (
-                "the training data have no length: set the trainer's max_steps, or a whole number as "
+                "the training data have no length. Set max_steps of the trainer, or an integer as "
                 f"limit_train_batches, {remedy}"
             )
         return (
-            "the training data have no length, so that the epoch of the last step is not known: set the "
-            f"trainer's max_epochs, or use step_frequency='step', {remedy}"
+            "the training data have no length, so that the epoch of the last step cannot be computed. Set "
+            f"max_epochs of the trainer, use step_frequency='step', {remedy}"
         )

@@ -14,7 +14,7 @@ from torch import Tensor, distributed
 from mml_tasks.weights.loss_weights import LossWeightCallback, log_weights, logs_at, weights_of
 from mml_tasks.weights.progress import step_index
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def soft_adapt_weights(
@@ -49,8 +49,8 @@ def soft_adapt_weights(
     """
     if loss_weighted and min(losses) < 0:
         raise ValueError(
-            f"loss_weighted makes weights proportional to losses, and these are {list(losses)}: a negative "
-            "loss has no such weight; leave loss_weighted out"
+            f"loss_weighted=True requires losses that are not negative, got {list(losses)}. Leave "
+            "loss_weighted out"
         )
     rates = [now - before for now, before in zip(losses, previous, strict=True)]
     size = sum(abs(rate) for rate in rates)
@@ -112,7 +112,7 @@ class SoftAdapt(LossWeightCallback):
         total: float | None = None,
     ) -> None:
         if keys is not None and len(set(keys)) != len(keys):
-            raise ValueError(f"SoftAdapt got a key more than once: {list(keys)}")
+            raise ValueError(f"keys must be unique, got {list(keys)}")
         if not math.isfinite(beta):
             raise ValueError(f"beta must be finite, got {beta}")
         if every_n_steps < 1:
@@ -142,9 +142,9 @@ class SoftAdapt(LossWeightCallback):
             return
         if not hasattr(pl_module, "last_losses"):
             raise TypeError(
-                f"SoftAdapt reads each target's loss from last_losses, and {type(pl_module).__name__} has "
-                "none: set self.last_losses = {} when it is made, and to a dict of detached losses in "
-                "training_step"
+                f"SoftAdapt reads each target's loss from last_losses, but {type(pl_module).__name__} has no "
+                "such attribute. Set self.last_losses = {} in its constructor, and set it to a dict of "
+                "detached losses in training_step"
             )
         if trainer.global_step == 0:  # a new run; the state of a checkpoint is loaded later
             self._clear()
@@ -153,17 +153,15 @@ class SoftAdapt(LossWeightCallback):
         """Set the weights from the checkpoint, or equal weights."""
         keys = self.keys_of(pl_module)
         if len(keys) < 2:
-            raise ValueError(
-                f"SoftAdapt weighs targets against each other, and here is only {keys}: leave it out"
-            )
+            raise ValueError(f"SoftAdapt balances at least two targets, got {keys}. Remove the callback")
         if not self._weights:
             total = len(keys) if self.total is None else self.total
             self._weights = dict.fromkeys(keys, total / len(keys))
             self._sums, self._counts = torch.zeros(len(keys)), [0] * len(keys)
         elif set(self._weights) != set(keys):
             raise ValueError(
-                f"SoftAdapt was stopped with weights for {sorted(self._weights)}, and goes on with "
-                f"{sorted(keys)}: resume with the same ones"
+                f"the checkpoint has SoftAdapt weights for {sorted(self._weights)}, but this run has the "
+                f"targets {sorted(keys)}. Resume with the same targets"
             )
         self._sums = self._sums.to(pl_module.device)
         weights_of(pl_module).update(self._weights)
@@ -204,7 +202,7 @@ class SoftAdapt(LossWeightCallback):
         if not all(math.isfinite(mean) for mean in means):
             if speaks:
                 found = dict(zip(self._weights, means, strict=True))
-                _logger.warning("step %d: SoftAdapt keeps its weights, since the losses are %s", step, found)
+                logger.warning("step %d: SoftAdapt keeps its weights, because the losses are %s", step, found)
             return
         if self._means is not None:
             total = sum(self._weights.values()) if self.total is None else self.total

@@ -46,10 +46,12 @@ class UncertaintyLoss(nn.Module):
     ) -> None:
         super().__init__()
         if not keys or len(set(keys)) != len(keys):
-            raise ValueError(f"uncertainty weighting needs the names of targets, each once, got {list(keys)}")
+            raise ValueError(f"keys must be a nonempty list of unique targets, got {list(keys)}")
         unknown = sorted(set(classification_keys) - set(keys))
         if unknown:
-            raise ValueError(f"classification_keys has {unknown}, which are not among keys {sorted(keys)}")
+            raise ValueError(
+                f"classification_keys has unknown targets {unknown}, expected some of {sorted(keys)}"
+            )
         if not math.isfinite(initial_log_variance):
             raise ValueError(f"initial_log_variance must be finite, got {initial_log_variance}")
         self.keys = list(keys)
@@ -137,13 +139,13 @@ class UncertaintyWeighting(LossWeightCallback):
             return
         if not hasattr(pl_module, "loss_weighting"):
             raise TypeError(
-                f"UncertaintyWeighting replaces the sum of losses, and {type(pl_module).__name__} has no "
-                "loss_weighting: set self.loss_weighting = None when it is made, and where it is not None "
-                "let training_step return self.loss_weighting(losses)"
+                f"UncertaintyWeighting replaces the sum of losses, but {type(pl_module).__name__} has no "
+                "attribute loss_weighting. Set self.loss_weighting = None in its constructor, and return "
+                "self.loss_weighting(losses) from training_step if it is not None"
             )
         if pl_module.loss_weighting not in (None, self.loss):
             raise ValueError(
-                f"{type(pl_module).__name__} has a loss_weighting already: leave out UncertaintyWeighting"
+                f"{type(pl_module).__name__} already has a loss_weighting. Remove UncertaintyWeighting"
             )
         pl_module.loss_weighting = self.loss
 
@@ -153,8 +155,8 @@ class UncertaintyWeighting(LossWeightCallback):
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         if not any(self.loss.log_variances is parameter for group in groups for parameter in group["params"]):
             raise ValueError(
-                "no optimizer has the log variances of UncertaintyWeighting: let configure_optimizers of "
-                f"{type(pl_module).__name__} give it self.parameters()"
+                "no optimizer contains the log variances of UncertaintyWeighting. Pass self.parameters() to "
+                f"the optimizer in configure_optimizers of {type(pl_module).__name__}"
             )
 
     def on_train_batch_start(
@@ -186,8 +188,8 @@ class UncertaintyWeighting(LossWeightCallback):
         stored = state_dict["log_variances"]
         if set(stored) != set(self.loss.keys):
             raise ValueError(
-                f"UncertaintyWeighting was stopped with {sorted(stored)}, and goes on with "
-                f"{sorted(self.loss.keys)}: resume with the same targets"
+                f"the checkpoint has log variances of {sorted(stored)}, but UncertaintyWeighting has the "
+                f"targets {sorted(self.loss.keys)}. Resume with the same targets"
             )
         with torch.no_grad():
             values = [stored[key] for key in self.loss.keys]

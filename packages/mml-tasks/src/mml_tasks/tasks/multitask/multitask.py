@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mml_tasks.base import BaseTaskModule
-from mml_tasks.hyperparameters import class_path, import_class, plain
+from mml_tasks.hyperparameters import plain
 from mml_tasks.losses.loss_functions import check_loss_scaling
 from mml_tasks.losses.loss_metrics import MeanLoss, loss_metric
 from mml_tasks.optimization import make_optimizers
@@ -25,15 +25,18 @@ from mml_tasks.tasks.multitask.multitask_arguments import (
     task_weights,
 )
 from mml_tasks.tasks.multitask.multitask_batches import batches_by_dataset
+from mml_tasks.tasks.multitask.multitask_checkpoint import (
+    CHECKPOINT_KEY,
+    described_tasks,
+    rebuilt_tasks,
+    restore_tasks,
+)
 from mml_tasks.trained_module import TrainedModule
 from mml_tasks.trainer.lr_scaling import LrScaling
 
 logger = logging.getLogger(__name__)
 
 Stage = Literal["train", "val", "test", "predict"]
-
-CHECKPOINT_KEY = "multitask"
-"""Key of a checkpoint: a description of the tasks and of their checkpoint data, in plain types."""
 
 
 class MultiTaskLitModule(TrainedModule):
@@ -286,13 +289,13 @@ class MultiTaskLitModule(TrainedModule):
         """Let tasks report missing labels, log the weighted loss, and warn about tasks without a batch."""
         self._each("on_validation_epoch_end")
         self._log_loss("val")
-        self._say_left_out("val")
+        self._report_left_out("val")
 
     def on_test_epoch_end(self) -> None:
         """Let tasks report missing labels, log the weighted loss, and warn about tasks without a batch."""
         self._each("on_test_epoch_end")
         self._log_loss("test")
-        self._say_left_out("test")
+        self._report_left_out("test")
 
     def _each(self, hook: str) -> None:
         for task in self.tasks.values():
@@ -304,11 +307,9 @@ class MultiTaskLitModule(TrainedModule):
             return
         if name not in self._seen[stage]:
             self._seen[stage].append(name)
-        first = 0
-        for other, each in self.tasks.items():
-            if other == name:
-                break
-            first += len(each.task_keys or ())
+        names = list(self.tasks)
+        earlier = [self.tasks[other] for other in names[: names.index(name)]]
+        first = sum(len(other.task_keys or ()) for other in earlier)
         metrics, terms = self.loss_metrics, task.last_terms
         final, now = self.final_loss_scaling.get(name, 1.0), self.task_loss_scaling.get(name, 1.0)
         weights = [final * task.final_loss_scaling[key] for key in terms]
@@ -325,13 +326,14 @@ class MultiTaskLitModule(TrainedModule):
             in_bar = name in ("val_loss", "test_loss")
             self.log(name, loss_metric(self.loss_metrics, name), prog_bar=in_bar, batch_size=1)
 
-    def _say_left_out(self, stage: str) -> None:
+    def _report_left_out(self, stage: str) -> None:
         left_out = [name for name in self.tasks if name not in self._seen[stage]]
         self._seen[stage] = []
         if left_out and not self.trainer.sanity_checking:
             logger.warning(
-                "%s_loss leaves out %s: no batch of their data was evaluated. Check that each has a %s "
-                "split, and raise limit_%s_batches, which may stop before the last data sets",
+                "%s_loss does not include %s, because no batch of their data was evaluated. Check that each "
+                "data set has a %s split, and increase limit_%s_batches, which may exclude the last data "
+                "sets",
                 stage,
                 ", ".join(left_out),
                 stage,
@@ -367,16 +369,7 @@ class MultiTaskLitModule(TrainedModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save a description of the tasks in plain types, from which `load_from_checkpoint` rebuilds them."""
         super().on_save_checkpoint(checkpoint)
-        described = {}
-        for name, task in self.tasks.items():
-            kept: dict[str, Any] = {}
-            task.on_save_checkpoint(kept)
-            described[name] = {
-                "class_path": class_path(type(task)),
-                "hyper_parameters": dict(task.hparams),
-                "kept": kept,
-            }
-        checkpoint[CHECKPOINT_KEY] = described
+        checkpoint[CHECKPOINT_KEY] = described_tasks(self.tasks)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Pass the checkpoint data of each task to that task.
@@ -387,17 +380,7 @@ class MultiTaskLitModule(TrainedModule):
             If the tasks of the checkpoint differ from those of this module.
         """
         super().on_load_checkpoint(checkpoint)
-        described = _described(checkpoint)
-        if set(described) != set(self.tasks):
-            raise ValueError(
-                f"the checkpoint has the tasks {sorted(described)}, this module {sorted(self.tasks)}"
-            )
-        for name, task in self.tasks.items():
-            state: dict[str, Any] = {}
-            task.on_load_checkpoint({**described[name]["kept"], "state_dict": state})
-            # Values with which the task overrides those of the checkpoint.
-            prefix = f"task_map.{name.replace('/', '.')}."
-            checkpoint["state_dict"] |= {prefix + key: value for key, value in state.items()}
+        restore_tasks(self.tasks, checkpoint)
 
     def continue_as_new_run(self) -> None:
         """Treat a loaded checkpoint as the start of a new run, which may use other data."""
@@ -437,14 +420,7 @@ class MultiTaskLitModule(TrainedModule):
             If the file is not a checkpoint, or is not a checkpoint of a `MultiTaskLitModule`.
         """
         checkpoint = read_checkpoint(checkpoint_path)
-        tasks: list[tuple[str, BaseTaskModule]] = []
-        for name, entry in _described(checkpoint).items():
-            made = import_class(entry["class_path"], "class_path", BaseTaskModule)
-            arguments = dict(entry["hyper_parameters"])
-            if tasks or encoder is not None:
-                arguments |= {"encoder_class": None, "encoder_kwargs": None}
-                arguments["encoder"] = tasks[0][1].encoder if tasks else encoder
-            tasks.append((name.rpartition("/")[0], made(**arguments)))
+        tasks = rebuilt_tasks(checkpoint, encoder)
         stored = {
             key: value
             for key, value in checkpoint["hyper_parameters"].items()
@@ -455,9 +431,3 @@ class MultiTaskLitModule(TrainedModule):
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=strict)
         return module if map_location is None else module.to(map_location)
-
-
-def _described(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    if CHECKPOINT_KEY not in checkpoint:
-        raise ValueError("the checkpoint is not of a MultiTaskLitModule: load it with the class of its task")
-    return checkpoint[CHECKPOINT_KEY]

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 def check_tasks(tasks: Sequence[Any]) -> None:
     """Raise an error if ``tasks`` are not pairs of data set name and task, or cannot be trained together."""
     if not tasks:
-        raise ValueError("MultiTaskLitModule needs tasks: pairs of data set name and task")
+        raise ValueError("MultiTaskLitModule needs at least one task. Pass pairs of data set name and task")
     names: list[str] = []
     for pair in tasks:
         if not (
@@ -28,19 +28,22 @@ def check_tasks(tasks: Sequence[Any]) -> None:
             and isinstance(pair[1], BaseTaskModule)
         ):
             raise TypeError(
-                f"tasks are pairs of data set name and task, got {type(pair).__name__} {pair!r:.80}"
+                f"tasks must be pairs of data set name and task, got {type(pair).__name__} {pair!r:.80}"
             )
         dataset, task = pair
         if not dataset or "." in dataset or "/" in dataset or hasattr(nn.ModuleDict(), dataset):
-            raise ValueError(f"a data set cannot be called {dataset!r}: modules are named after data sets")
+            raise ValueError(
+                f"data set {dataset!r} has an invalid name, because modules are named after data sets. "
+                "Rename it"
+            )
         name = f"{dataset}/{type(task).__name__}"
         if name in names:
-            raise ValueError(f"there are two tasks {name}: make one with the task_keys of both")
+            raise ValueError(f"task {name} was passed twice. Pass one task with the task_keys of both")
         for option in ("scheduler_kwargs", "lr_scaling"):
             if getattr(task, option):
                 raise ValueError(
-                    f"the task {name} has {option}: give it to MultiTaskLitModule, whose "
-                    "optimizer is the only one"
+                    f"task {name} has {option}, but all tasks share one optimizer. Pass {option} to "
+                    "MultiTaskLitModule"
                 )
         names.append(name)
 
@@ -51,7 +54,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     unknown = sorted(set(options) - known)
     if unknown:
         raise ValueError(
-            f"MultiTaskLitModule has no arguments {unknown}; options of the encoder's optimizer are "
+            f"MultiTaskLitModule got unknown arguments {unknown}, expected options of the optimizer, "
             f"{sorted(known)}"
         )
 
@@ -59,7 +62,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 def share_encoder(task: BaseTaskModule, encoder: nn.Module, first: BaseTaskModule) -> None:
     """Replace the encoder of a task by the shared encoder, if both have the same class and weight shapes."""
     if task.freeze_encoder != first.freeze_encoder:
-        raise ValueError("freeze_encoder must be the same for all tasks: they have one encoder")
+        raise ValueError("freeze_encoder must be the same for all tasks, because they share one encoder")
     if task.encoder is encoder:
         return
     shapes = [
@@ -69,10 +72,10 @@ def share_encoder(task: BaseTaskModule, encoder: nn.Module, first: BaseTaskModul
     if type(task.encoder) is not type(encoder) or shapes[0] != shapes[1]:
         raise ValueError(
             f"the encoder of {type(task).__name__} ({type(task.encoder).__name__}) differs from that of "
-            f"{type(first).__name__} ({type(encoder).__name__}): all tasks share one, so make them with the "
-            "same encoder"
+            f"{type(first).__name__} ({type(encoder).__name__}), but all tasks share one encoder. Create "
+            "them with the same encoder"
         )
-    logger.info("%s takes the encoder of %s", type(task).__name__, type(first).__name__)
+    logger.info("%s uses the encoder of %s", type(task).__name__, type(first).__name__)
     task.encoder = encoder
 
 
@@ -84,7 +87,9 @@ def task_weights(
         return dict.fromkeys(names, 1.0)
     if not isinstance(given, Mapping):
         if len(given) != len(names):
-            raise ValueError(f"task_scaling has {len(given)} weights for {len(names)} tasks ({list(names)})")
+            raise ValueError(
+                f"task_scaling has {len(given)} weights, expected one for each of the tasks {list(names)}"
+            )
         given = dict(zip(names, given, strict=True))
     check_loss_scaling(given, names)
     return dict.fromkeys(names, 1.0) | {name: float(value) for name, value in given.items()}
@@ -109,22 +114,26 @@ def set_task_keys(
     """
     for dataset, keys in given.items():
         if dataset not in task_map:
-            raise ValueError(f"task_keys has the unknown data set {dataset!r}; known are {list(task_map)}")
+            raise ValueError(
+                f"task_keys has the unknown data set {dataset!r}, expected one of {list(task_map)}"
+            )
         tasks = dict(cast("nn.ModuleDict", task_map[dataset]).items())
         if not isinstance(keys, Mapping):
             if len(tasks) > 1:
-                raise ValueError(f"task_keys[{dataset!r}] must say which of {list(tasks)} it is for")
+                raise ValueError(
+                    f"task_keys[{dataset!r}] must be a dict with one of the tasks {list(tasks)} as key"
+                )
             keys = {next(iter(tasks)): keys}
         for kind, names in keys.items():
             if kind not in tasks:
                 raise ValueError(
-                    f"task_keys[{dataset!r}] has the unknown task {kind!r}; known are {list(tasks)}"
+                    f"task_keys[{dataset!r}] has the unknown task {kind!r}, expected one of {list(tasks)}"
                 )
             task = cast("BaseTaskModule", tasks[kind])
             if task.task_keys is None:
                 task.set_task_keys(names)
             elif set(task.task_keys) != set(names):
                 raise ValueError(
-                    f"task_keys[{dataset!r}] are {list(names)} for {kind}, which was made with "
-                    f"{task.task_keys}: give one of them"
+                    f"task_keys[{dataset!r}] has {list(names)} for {kind}, but this task was created with "
+                    f"{task.task_keys}. Pass the targets only once"
                 )

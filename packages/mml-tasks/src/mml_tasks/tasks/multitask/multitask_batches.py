@@ -33,12 +33,12 @@ def batches_by_dataset(
         unknown = sorted(set(batch) - set(datasets))
         if unknown:
             raise ValueError(
-                f"the batch has neither a 'graph' nor only names of data sets: {unknown} are not among "
+                f"the batch has no 'graph', and its keys {unknown} are not among the data sets "
                 f"{list(datasets)}"
             )
         parts = {name: part for name, part in batch.items() if part is not None}
         if not parts:
-            raise ValueError(f"the batch has no data of any of the data sets {list(datasets)}")
+            raise ValueError(f"the batch is empty for each of the data sets {list(datasets)}")
         return parts
     if len(datasets) == 1:
         return {datasets[0]: batch}
@@ -49,6 +49,6 @@ def batches_by_dataset(
     elif isinstance(loaders, (list, tuple)) and len(loaders) == len(datasets):
         return {datasets[dataloader_idx]: batch}
     raise ValueError(
-        f"it cannot be told which of the data sets {list(datasets)} a batch belongs to: give loaders in a "
+        f"cannot determine which of the data sets {list(datasets)} a batch belongs to. Pass the loaders in a "
         "dict with these names"
     )

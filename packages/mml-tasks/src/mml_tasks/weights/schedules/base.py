@@ -34,10 +34,7 @@ def check_weight(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} must be a number, got {value!r}")
     if not math.isfinite(value) or value < 0:
-        raise ValueError(
-            f"{name} must be finite and not negative, got {value}: a loss whose weight is negative would be "
-            "made large; to leave a target out, use 0"
-        )
+        raise ValueError(f"{name} must be finite and not negative, got {value}. To leave a target out, use 0")
     return float(value)
 
 
@@ -55,8 +52,8 @@ def check_milestones(owner: str, milestones: Sequence[float], last: float | None
     if not inside or not ascending:
         interval = "(0, 1)" if last is None else f"(0, {last:g}]"
         raise ValueError(
-            f"{owner}: milestones must ascend within {interval}, got {list(milestones)}: they are fractions "
-            "of the run, so divide steps or epochs by their total"
+            f"{owner}: milestones must be ascending fractions of the run in {interval}, got "
+            f"{list(milestones)}. Divide steps or epochs by their total number"
         )
     return points
 
@@ -137,7 +134,7 @@ class BaseScalingSchedule(ABC):
 
     def __len__(self) -> int:
         if self._total == 0:
-            raise ValueError(f"{type(self).__name__} has no length yet: call set_grid(total_steps) first")
+            raise ValueError(f"{type(self).__name__} has no length yet. Call set_grid(total_steps) first")
         return self._total
 
     def __bool__(self) -> bool:
@@ -152,7 +149,7 @@ class BaseScalingSchedule(ABC):
             If all steps have been taken.
         """
         if self._position >= len(self):
-            raise StopIteration(f"all {len(self)} steps were taken: set_grid starts again")
+            raise StopIteration(f"all {len(self)} steps have been taken. Call set_grid to start again")
         value = self.value_at(fraction_of(self._position, len(self)))
         self._position += 1
         return value
@@ -183,7 +180,9 @@ class BaseScalingSchedule(ABC):
             try:
                 from matplotlib import pyplot
             except ImportError as error:
-                raise ImportError("drawing a schedule needs matplotlib: pip install matplotlib") from error
+                raise ImportError(
+                    "plotting a schedule needs matplotlib, which is not installed: pip install matplotlib"
+                ) from error
             ax = pyplot.subplots()[1]
         fractions = [fraction_of(i, points) for i in range(points)]
         ax.plot(fractions, [self.value_at(fraction) for fraction in fractions], label=self.key)

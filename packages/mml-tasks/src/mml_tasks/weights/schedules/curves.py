@@ -91,13 +91,13 @@ class SigmoidScalingSchedule(BaseScalingSchedule):
     ) -> None:
         super().__init__(key, initial_value, end_value, step_frequency)
         for name, number, remedy in (
-            ("center_frac", center_frac, "it is the fraction of the run where the change is fastest"),
+            ("center_frac", center_frac, "it is the fraction of the run at which the weight changes fastest"),
             ("curvature", curvature, "1e-2 is gradual and 1e-30 abrupt"),
         ):
             if not 0 < number < 1:
                 raise ValueError(
-                    f"{type(self).__name__} of {key!r}: {name} must be between 0 and 1, got {number}: "
-                    f"{remedy}"
+                    f"{type(self).__name__} of {key!r}: {name} must be between 0 and 1, got {number} "
+                    f"({remedy})"
                 )
         self.center_frac = float(center_frac)
         self.curvature = float(curvature)
@@ -137,8 +137,8 @@ class ExponentialScalingSchedule(BaseScalingSchedule):
         super().__init__(key, initial_value, end_value, step_frequency)
         if self.initial_value == 0 or self.end_value == 0:
             raise ValueError(
-                f"{type(self).__name__} of {key!r} goes from {initial_value} to {end_value}: both must be "
-                "positive, since no factor leads to zero; take a small number, or a linear schedule"
+                f"{type(self).__name__} of {key!r}: initial_value and end_value must be positive, got "
+                f"{initial_value} and {end_value}. Use a small number, or a linear schedule"
             )
 
     def value_between(self, fraction: float) -> float:

@@ -18,7 +18,7 @@ def check_values(owner: str, values: Sequence[float], others: Sequence[float], n
     """Return ``values`` as loss weights, and raise an error if their number differs from ``others``."""
     if len(values) != len(others):
         raise ValueError(
-            f"{owner} has {len(values)} values for {len(others)} {name}: give one value for each of them"
+            f"{owner} needs one value for each of the {len(others)} {name}, got {len(values)} values"
         )
     return [check_weight(f"{owner}: values[{i}]", value) for i, value in enumerate(values)]
 
@@ -95,7 +95,7 @@ class PiecewiseScalingSchedule(BaseScalingSchedule):
     ) -> None:
         owner = f"{type(self).__name__} of {key!r}"
         if len(fractions) < 2 or fractions[0] != 0 or fractions[-1] != 1:
-            raise ValueError(f"{owner}: fractions must begin with 0 and end with 1, got {list(fractions)}")
+            raise ValueError(f"{owner}: fractions must start with 0 and end with 1, got {list(fractions)}")
         self.fractions = [0.0, *check_milestones(owner, fractions[1:-1]), 1.0]
         self.values = check_values(owner, values, fractions, "fractions")
         super().__init__(key, self.values[0], self.values[-1], step_frequency)

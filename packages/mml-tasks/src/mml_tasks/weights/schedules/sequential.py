@@ -31,15 +31,15 @@ class SequentialScalingSchedule(BaseScalingSchedule):
     def __init__(self, schedules: Sequence[BaseScalingSchedule], milestones: Sequence[float]) -> None:
         name = type(self).__name__
         if not schedules:
-            raise ValueError(f"{name} got no schedules: give at least one")
+            raise ValueError(f"{name} needs at least one schedule")
         for attribute in ("key", "step_frequency"):
             found = sorted({getattr(schedule, attribute) for schedule in schedules})
             if len(found) > 1:
-                raise ValueError(f"{name} chains schedules of one {attribute}, got {found}")
+                raise ValueError(f"the schedules of {name} must have the same {attribute}, got {found}")
         if len(milestones) != len(schedules) - 1:
             raise ValueError(
-                f"{name} got {len(milestones)} milestones for {len(schedules)} schedules: give one for each "
-                "schedule but the first, the fraction of the run where it begins"
+                f"{name} got {len(milestones)} milestones for {len(schedules)} schedules, expected one for "
+                "each schedule but the first: the fraction of the run at which it begins"
             )
         self.schedules = list(schedules)
         self.milestones = check_milestones(f"{name} of {schedules[0].key!r}", milestones)
