@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mml_samples import Sample
 from torch.utils.data import Dataset
 
 from mml_data.store.codec import decompressor
 from mml_data.store.manifest import Manifest
-from mml_data.store.records import decode_record
+from mml_data.store.records import decode_sample
 from mml_data.store.shards import Shard, check_shard, open_shard
 from mml_data.store.splits import read_numbers
 from mml_data.store.tensors import read_tensors
@@ -20,7 +21,7 @@ from mml_data.transforms import Transform, apply_transforms
 __all__ = ["LMDBDataset"]
 
 
-class LMDBDataset(Dataset[dict[str, Any]]):
+class LMDBDataset(Dataset[Sample]):
     """Data set that reads samples from a directory of LMDB shards and returns them as dicts of tensors.
 
     Integers become int64. Floats under ``targets`` become float64. Other floats become torch's default dtype,
@@ -126,17 +127,17 @@ class LMDBDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return self.manifest.num_samples if self._indices is None else len(self._indices)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Sample:
         return apply_transforms(self.untransformed(index), self.transforms)
 
-    def untransformed(self, index: int) -> dict[str, Any]:
+    def untransformed(self, index: int) -> Sample:
         """Return sample `index` as a dict of tensors, without applying transforms.
 
         Raises the same errors as `stored`.
         """
         return self._read(index, read_tensors)
 
-    def stored(self, index: int) -> dict[str, Any]:
+    def stored(self, index: int) -> Sample:
         """Return sample `index` as stored, in numpy arrays and Python numbers, and with its ``sample_id``.
 
         Raises
@@ -146,9 +147,9 @@ class LMDBDataset(Dataset[dict[str, Any]]):
         ValueError
             If the record is damaged. The message names the shard and the key.
         """
-        return self._read(index, decode_record)
+        return self._read(index, decode_sample)
 
-    def _read(self, index: int, decode: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
+    def _read(self, index: int, decode: Callable[[bytes], Sample]) -> Sample:
         try:
             position = range(len(self))[index]
         except IndexError:

@@ -1,15 +1,16 @@
 """Apply transforms to a sample, and name the sample if a transform fails."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+
+from mml_samples import Sample
 
 __all__ = ["Transform", "apply_transforms"]
 
-Transform = Callable[[dict[str, Any]], dict[str, Any]]
+Transform = Callable[[Sample], Sample]
 """Callable from dict to dict that a data set applies to a sample when it is read."""
 
 
-def apply_transforms(sample: dict[str, Any], transforms: Iterable[Transform]) -> dict[str, Any]:
+def apply_transforms(sample: Sample, transforms: Iterable[Transform]) -> Sample:
     """Apply `transforms` to a sample in order.
 
     Raises

@@ -10,8 +10,8 @@ import collections
 import datetime
 import io
 import pickle
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 
@@ -28,24 +28,24 @@ class UnsafePickleError(ValueError):
     """Error for a pickle that names a class or function that is not known to be harmless."""
 
 
-class Record(dict[Any, Any]):
+class Record(dict[object, Any]):
     """Contents of a library's object: its state as attributes, and its items if it was a dict.
 
     No code of the library has been executed. ``args`` are the arguments of the object's constructor.
     """
 
-    args: tuple[Any, ...]
+    args: tuple[object, ...]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "Record":
+    def __new__(cls, *args: object, **kwargs: object) -> "Record":
         """Create a record and store the constructor arguments."""
         record = super().__new__(cls)
         record.args = args
         return record
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__()
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         """Store the state of the object."""
         for part in state if isinstance(state, tuple) else (state,):
             if isinstance(part, Mapping):
@@ -63,7 +63,7 @@ class Record(dict[Any, Any]):
         return f"<record of {type(self).__name__}: {', '.join(map(str, self.__dict__))}>"
 
 
-def fields(value: Any) -> Mapping[str, Any]:
+def fields(value: object) -> Mapping[str, Any]:
     """Return the contents of an object by name: its items or its attributes."""
     if isinstance(value, Record):
         state = {name: item for name, item in vars(value).items() if name != "args"}
@@ -72,7 +72,7 @@ def fields(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else getattr(value, "__dict__", {})
 
 
-def load_pickle(data: bytes, *, trust: bool = False) -> Any:
+def load_pickle(data: bytes, *, trust: bool = False) -> object:
     """Return the contents of a pickle.
 
     Parameters
@@ -109,7 +109,7 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self._records: dict[tuple[str, str], type[Record]] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         """Return the replacement of a global, or raise an error."""
         plain = _PLAIN.get((module.replace("numpy._core", "numpy.core"), name))
         if plain is not None:
@@ -128,7 +128,7 @@ class _Unpickler(pickle.Unpickler):
             "(--trust-pickle)"
         )
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: object) -> Never:
         """Raise an error for a reference to an object outside the pickle."""
         raise UnsafePickleError(f"the pickle refers to an object outside of the pickle: {pid!r}")
 
@@ -140,13 +140,15 @@ def _torch_dtype(name: str) -> "torch.dtype | None":
     return dtype if isinstance(dtype, torch.dtype) else None
 
 
-def _load_storage(data: bytes) -> Any:
+def _load_storage(data: bytes) -> object:
     import torch
 
     return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
 
 
-def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: Any) -> "torch.Tensor":
+def _rebuild_tensor(
+    storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *rest: object
+) -> "torch.Tensor":
     import torch
 
     numbers = torch.empty(0, dtype=storage.dtype)
@@ -159,17 +161,19 @@ def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: An
     return numbers.as_strided(tuple(size), tuple(stride), offset).clone()
 
 
-def _array_of_bytes(data: Any, dtype: np.dtype[Any], shape: Any, order: str) -> np.ndarray:
+def _array_of_bytes(
+    data: bytes, dtype: np.dtype[np.generic], shape: tuple[int, ...], order: str
+) -> np.ndarray:
     return np.frombuffer(data, dtype=dtype).reshape(shape, order=order).copy()  # type: ignore[call-overload]
 
 
-def _empty_array(kind: type, shape: Any, dtype: Any) -> np.ndarray:
+def _empty_array(kind: type, shape: object, dtype: object) -> np.ndarray:
     if kind is not np.ndarray:
         raise ValueError(f"arrays of the class {kind} are not supported")
     return np.empty(0, dtype="b")  # the pickle sets shape, dtype and values afterwards
 
 
-def _scalar(dtype: np.dtype[Any], data: Any) -> Any:
+def _scalar(dtype: np.dtype[np.generic], data: bytes) -> object:
     return np.frombuffer(data, dtype=dtype, count=1)[0] if dtype.itemsize else np.zeros((), dtype)[()]
 
 
@@ -179,7 +183,7 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _reconstruct_object(kind: type, base: type, state: Any) -> Any:
+def _reconstruct_object(kind: type, base: type, state: object) -> Record:
     if not (isinstance(kind, type) and issubclass(kind, Record)):
         raise ValueError(f"objects of the class {kind} are not supported")
     record = kind()
@@ -188,7 +192,7 @@ def _reconstruct_object(kind: type, base: type, state: Any) -> Any:
     return record
 
 
-def _new_object(kind: type, *args: Any) -> Any:
+def _new_object(kind: type, *args: object) -> Record:
     if not (isinstance(kind, type) and issubclass(kind, Record)):
         raise ValueError(f"objects of the class {kind} are not supported")
     return kind(*args)
@@ -196,7 +200,7 @@ def _new_object(kind: type, *args: Any) -> Any:
 
 _BUILTINS = (set, frozenset, complex, bytearray, bytes, dict, list, tuple, int, float, str, bool, object)
 # Classes implemented in C, which a pickle cannot change.
-_PLAIN: dict[tuple[str, str], Any] = {
+_PLAIN: dict[tuple[str, str], type] = {
     **{("builtins", kind.__name__): kind for kind in _BUILTINS},
     **{("__builtin__", kind.__name__): kind for kind in _BUILTINS},
     ("collections", "OrderedDict"): collections.OrderedDict,
@@ -208,7 +212,7 @@ _PLAIN: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): np.dtype,
     ("torch", "Size"): tuple,
 }
-_FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
+_FUNCTIONS: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy.core.multiarray", "_reconstruct"): _empty_array,
     ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy.core.numeric", "_frombuffer"): _array_of_bytes,

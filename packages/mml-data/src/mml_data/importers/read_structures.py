@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from mml_samples import Sample
 
 from mml_data.importers.structure import to_sample
 from mml_data.importers.targets import TargetKinds
@@ -14,7 +15,7 @@ __all__ = ["read_structures"]
 _NO_TARGETS = TargetKinds({}, others=True)
 
 
-def read_structures(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_structures(path: str | Path) -> Iterator[tuple[str, Sample]]:
     """Yield the structures of a file or directory one by one, as an imported data set would return them.
 
     Parameters

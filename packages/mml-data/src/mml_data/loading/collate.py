@@ -67,9 +67,9 @@ def choose_collate(option: CollateOption, transforms: Sequence[Transform]) -> tu
     """
     check_collate(option, transforms)
     if option == "plain" or not _can_fuse(transforms):
-        return len(transforms), collate_samples  # type: ignore[return-value]
+        return len(transforms), collate_samples
     neighbors, graph = transforms[-2:]
-    return len(transforms) - 2, GraphCollate(neighbors, graph)  # type: ignore[arg-type,return-value]
+    return len(transforms) - 2, GraphCollate(neighbors, graph)  # type: ignore[arg-type]
 
 
 def _can_fuse(transforms: Sequence[Transform]) -> bool:

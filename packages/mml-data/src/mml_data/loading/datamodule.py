@@ -1,11 +1,11 @@
 """Lightning data module that opens a data set, splits it and creates its data loaders."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from mml_samples import Sample
 from torch.utils.data import DataLoader, Dataset
 
 from mml_data.dataset import LMDBDataset
@@ -17,6 +17,7 @@ from mml_data.loading.resumable import ResumableDataModule
 from mml_data.loading.sampler import EpochSampler
 from mml_data.named import NAMED_DATASETS
 from mml_data.store.statistics import DatasetStatistics
+from mml_data.transforms import Transform
 
 __all__ = ["MatSciMLDataModule"]
 
@@ -92,7 +93,7 @@ class MatSciMLDataModule(ResumableDataModule):
 
     def __init__(
         self,
-        # Not Dataset[Any], because jsonargparse does not find its subclasses. str comes last because all
+        # Not Dataset[Sample], because jsonargparse does not find its subclasses. str comes last because all
         # command-line input is a string.
         dataset: type[Dataset] | Dataset | str | None = None,  # type: ignore[type-arg]
         train_path: str | Path | None = None,
@@ -106,7 +107,7 @@ class MatSciMLDataModule(ResumableDataModule):
         persistent_workers: bool | None = None,
         max_atoms: int | None = None,
         max_edges: int | None = None,
-        transforms: list[Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+        transforms: list[Transform] | None = None,
         collate: CollateOption = "auto",
     ) -> None:
         super().__init__(seed)
@@ -155,7 +156,7 @@ class MatSciMLDataModule(ResumableDataModule):
         self.transforms = list(transforms or [])
         check_collate(collate, self.transforms)
         self.collate: CollateOption = collate
-        self._source: Dataset[Any] | None = None
+        self._source: Dataset[Sample] | None = None
         self._parts: Parts | None = None
         self._statistics: dict[str, Any] | None = None
 
@@ -219,16 +220,16 @@ class MatSciMLDataModule(ResumableDataModule):
             **self._loader_options(),
         )
 
-    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+    def val_dataloader(self) -> DataLoader[Sample] | list[DataLoader[Sample]]:
         """Create the loader of the validation part, in order. Return an empty list if there is none."""
         return self._evaluation_loader("val") if "val" in self.parts else []
 
-    def test_dataloader(self) -> DataLoader[Any]:
+    def test_dataloader(self) -> DataLoader[Sample]:
         """Create the loader of the test part, in order."""
         self.setup("test")
         return self._evaluation_loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Any]:
+    def predict_dataloader(self) -> DataLoader[Sample]:
         """Create the loader of the prediction part, in order."""
         self.setup("predict")
         # No sampler from this package: Lightning has its own for prediction. It repeats no samples and does
@@ -293,7 +294,7 @@ class MatSciMLDataModule(ResumableDataModule):
             )
         return self._parts
 
-    def _open(self) -> Dataset[Any]:
+    def _open(self) -> Dataset[Sample]:
         if isinstance(self.dataset, str):
             from mml_data.devsets import devset_path
 
@@ -302,7 +303,7 @@ class MatSciMLDataModule(ResumableDataModule):
             return self.dataset
         return (self.dataset or LMDBDataset)(self.train_path, **self.dset_kwargs)  # type: ignore[call-arg,arg-type]
 
-    def _open_other(self, path: str | Path) -> Dataset[Any]:
+    def _open_other(self, path: str | Path) -> Dataset[Sample]:
         made = self.dataset if isinstance(self.dataset, type) else LMDBDataset
         # A selection of samples of the training data set does not apply to another data set.
         options = {key: value for key, value in self.dset_kwargs.items() if key not in ("split", "indices")}
@@ -320,7 +321,7 @@ class MatSciMLDataModule(ResumableDataModule):
                 self._statistics = statistics.result()
         return self._statistics
 
-    def _evaluation_loader(self, name: str) -> DataLoader[Any]:
+    def _evaluation_loader(self, name: str) -> DataLoader[Sample]:
         part, collate = self._batching(name)
         # A ResumableDataLoader, because Lightning re-creates the loader to overfit batches, and it must keep
         # its budgets.

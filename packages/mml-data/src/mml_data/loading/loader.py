@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from mml_samples import Sample
 from torch.utils.data import DataLoader, Dataset, SequentialSampler, default_collate
 
 from mml_data.loading.budget import BudgetSampler
@@ -17,7 +18,7 @@ _SIZES = {"max_atoms": "natoms", "max_edges": "nedges"}
 """Name of a budget to the size that it limits."""
 
 
-class ResumableDataLoader(DataLoader[Any]):
+class ResumableDataLoader(DataLoader[Sample]):
     """`DataLoader` that counts the consumed batches of an epoch and can resume after them.
 
     Lightning saves the state of a training loader that has ``state_dict`` and ``load_state_dict``, and
@@ -54,7 +55,7 @@ class ResumableDataLoader(DataLoader[Any]):
 
     def __init__(
         self,
-        dataset: Dataset[Any],
+        dataset: Dataset[Sample],
         batch_size: int | None = 1,
         *,
         budgets: Mapping[str, int] | None = None,

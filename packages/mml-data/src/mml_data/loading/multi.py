@@ -1,10 +1,11 @@
 """Combine several data sets to train several tasks with one encoder."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mml_graphs import collate_samples
+from mml_samples import Batch, Sample
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from mml_data.loading.loader import ResumableDataLoader
@@ -16,7 +17,7 @@ from mml_data.store.statistics import DatasetStatistics
 __all__ = ["MultiDataModule", "MultiDataset"]
 
 
-class MultiDataset(ConcatDataset[dict[str, Any]]):
+class MultiDataset(ConcatDataset[Sample]):
     """Concatenation of several data sets. Each sample has the name of its data set under the key ``dataset``.
 
     Parameters
@@ -32,7 +33,7 @@ class MultiDataset(ConcatDataset[dict[str, Any]]):
         If no data set is given, or if two data sets have the same name.
     """
 
-    def __init__(self, datasets: Mapping[str, Dataset[Any]] | Iterable[Dataset[Any]]) -> None:
+    def __init__(self, datasets: Mapping[str, Dataset[Sample]] | Iterable[Dataset[Sample]]) -> None:
         if isinstance(datasets, Mapping):
             named = list(datasets.items())
         else:
@@ -47,12 +48,12 @@ class MultiDataset(ConcatDataset[dict[str, Any]]):
         super().__init__([dataset for _, dataset in named])
         self.names = tuple(names)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Sample:
         position = range(len(self))[index]
         number = next(i for i, end in enumerate(self.cumulative_sizes) if position < end)
         start = self.cumulative_sizes[number - 1] if number else 0
         sample = self.datasets[number][position - start]
-        return {**sample, "dataset": self.names[number]}
+        return {**sample, "dataset": self.names[number]}  # type: ignore[typeddict-unknown-key]
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name!r}: {part!r}" for name, part in zip(self.names, self.datasets, strict=True))
@@ -65,13 +66,17 @@ class MultiDataset(ConcatDataset[dict[str, Any]]):
         }
 
     @staticmethod
-    def collate_fn(samples: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def collate_fn(samples: list[Sample]) -> dict[str, Batch]:
         """Collate the samples of each data set into a separate batch: ``{name: batch}``."""
-        by_name: dict[str, list[dict[str, Any]]] = {}
+        by_name: dict[str, list[Sample]] = {}
         for sample in samples:
-            rest = {key: value for key, value in sample.items() if key != "dataset"}
-            by_name.setdefault(sample["dataset"], []).append(rest)
+            rest: dict[str, Any] = {**sample}
+            by_name.setdefault(rest.pop("dataset"), []).append(cast("Sample", rest))
         return {name: collate_samples(some) for name, some in by_name.items()}
+
+
+Datasets = MultiDataset | Mapping[str, Dataset[Sample]] | Iterable[Dataset[Sample]]
+"""A `MultiDataset`, or the argument to create one."""
 
 
 class MultiDataModule(ResumableDataModule):
@@ -104,10 +109,10 @@ class MultiDataModule(ResumableDataModule):
         self,
         batch_size: int = 32,
         num_workers: int = 0,
-        train_dataset: Any = None,
-        val_dataset: Any = None,
-        test_dataset: Any = None,
-        predict_dataset: Any = None,
+        train_dataset: Datasets | None = None,
+        val_dataset: Datasets | None = None,
+        test_dataset: Datasets | None = None,
+        predict_dataset: Datasets | None = None,
         persistent_workers: bool | None = None,
         seed: int | None = None,
     ) -> None:
@@ -133,7 +138,7 @@ class MultiDataModule(ResumableDataModule):
         dataset = self._dataset("train")
         return self._training_loader(dataset, sampler=self._sampler(dataset, shuffle=True), **self._options())
 
-    def val_dataloader(self) -> ResumableDataLoader | list[Any]:
+    def val_dataloader(self) -> ResumableDataLoader | list[ResumableDataLoader]:
         """Create the loader of the validation data sets, in order. Return an empty list if there are none."""
         return self._evaluation_loader("val") if "val" in self.datasets else []
 
@@ -141,7 +146,7 @@ class MultiDataModule(ResumableDataModule):
         """Create the loader of the test data sets, in order."""
         return self._evaluation_loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Any]:
+    def predict_dataloader(self) -> DataLoader[Sample]:
         """Create the loader of the prediction data sets, in order."""
         dataset = self._dataset("predict")
         return DataLoader(self._fixed(dataset), generator=torch.Generator(), **self._options())
@@ -173,7 +178,7 @@ class MultiDataModule(ResumableDataModule):
         }
 
 
-def _name(dataset: Dataset[Any]) -> str:
+def _name(dataset: Dataset[Sample]) -> str:
     if isinstance(dataset, NamedDataset):
         return type(dataset).__name__
     return str(getattr(dataset, "name", type(dataset).__name__))

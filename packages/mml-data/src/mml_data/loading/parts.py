@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import overload
 
 import numpy as np
+from mml_samples import Sample
 from torch.utils.data import Dataset
 
 from mml_data.dataset import LMDBDataset
@@ -18,7 +19,7 @@ SplitOption = float | str | Path | None
 """0.0 or None: the recorded split, if any; a fraction of the training part; or the path of a data set."""
 
 
-class Part(Dataset[dict[str, Any]]):
+class Part(Dataset[Sample]):
     """Subset of a data set, with transforms that are applied after those of the data set.
 
     Parameters
@@ -32,7 +33,10 @@ class Part(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, dataset: Dataset[Any], indices: np.ndarray | None = None, transforms: Sequence[Transform] = ()
+        self,
+        dataset: Dataset[Sample],
+        indices: np.ndarray | None = None,
+        transforms: Sequence[Transform] = (),
     ) -> None:
         self.dataset = dataset
         self.indices = np.arange(_length(dataset)) if indices is None else np.asarray(indices)
@@ -41,7 +45,11 @@ class Part(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int | list[int]) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: list[int]) -> list[Sample]: ...
+    def __getitem__(self, index: int | list[int]) -> Sample | list[Sample]:
         """Return a sample, or a list of samples for a list of indices. A loader with budgets passes lists."""
         if isinstance(index, list):
             return [self[each] for each in index]
@@ -67,7 +75,7 @@ class Part(Dataset[dict[str, Any]]):
         """Return the same samples with other transforms."""
         return Part(self.dataset, self.indices, transforms)
 
-    def stored(self, index: int) -> dict[str, Any]:
+    def stored(self, index: int) -> Sample:
         """Return sample `index` as stored.
 
         If the data set has no method ``stored``, return its regular sample.
@@ -112,12 +120,12 @@ def check_split_options(options: Mapping[str, SplitOption]) -> None:
 
 
 def make_parts(
-    dataset: Dataset[Any],
+    dataset: Dataset[Sample],
     options: Mapping[str, SplitOption],
     *,
     seed: int,
     transforms: Sequence[Transform],
-    open_dataset: Callable[[str | Path], Dataset[Any]],
+    open_dataset: Callable[[str | Path], Dataset[Sample]],
 ) -> Parts:
     """Divide a data set into parts.
 
@@ -175,17 +183,17 @@ def make_parts(
     return Parts(parts, key)
 
 
-def _recorded_splits(dataset: Dataset[Any]) -> dict[str, np.ndarray]:
+def _recorded_splits(dataset: Dataset[Sample]) -> dict[str, np.ndarray]:
     if not isinstance(dataset, LMDBDataset) or not _is_whole(dataset):
         return {}
     return {name: np.asarray(dataset.split_indices(name)) for name in dataset.splits}
 
 
-def _is_whole(dataset: Dataset[Any]) -> bool:
+def _is_whole(dataset: Dataset[Sample]) -> bool:
     return isinstance(dataset, LMDBDataset) and len(dataset) == dataset.manifest.num_samples
 
 
-def _length(dataset: Dataset[Any]) -> int:
+def _length(dataset: Dataset[Sample]) -> int:
     try:
         return len(dataset)  # type: ignore[arg-type]
     except TypeError as error:

@@ -4,6 +4,7 @@ import logging
 import os
 from typing import Any, cast
 
+from mml_samples import Sample
 from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import Dataset
 
@@ -71,7 +72,7 @@ class ResumableDataModule(LightningDataModule):
     def _forget(self) -> None:
         """Discard everything that depends on the previous seed. Subclasses override this method."""
 
-    def _training_loader(self, dataset: Dataset[Any], **options: Any) -> ResumableDataLoader:
+    def _training_loader(self, dataset: Dataset[Sample], **options: Any) -> ResumableDataLoader:
         """Create the training loader, which starts at the position saved in the checkpoint, if any."""
         position = self._position if self.trainer is not None else None
         samples = with_seeds(dataset, self.seed)
@@ -81,7 +82,7 @@ class ResumableDataModule(LightningDataModule):
             self._loader_state = None
         return self._loader
 
-    def _fixed(self, dataset: Dataset[Any]) -> Dataset[Any]:
+    def _fixed(self, dataset: Dataset[Sample]) -> Dataset[Sample]:
         """Return a data set for evaluation, in which random transforms give the same result every time."""
         return with_seeds(dataset, self.seed, fixed=True)
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from mml_samples import Sample
 
 from mml_data.importers.source import Item, Part, balanced
 from mml_data.importers.write_parts import Progress, write_parts
@@ -44,20 +45,20 @@ class StoredSamples(Protocol):
         """Return the number of samples of each recorded split."""
 
     @property
-    def indices(self) -> np.ndarray[Any, Any]:
+    def indices(self) -> np.ndarray:
         """Return the indices of the samples in the data set on disk."""
 
-    def split_indices(self, split: str) -> np.ndarray[Any, Any]:
+    def split_indices(self, split: str) -> np.ndarray:
         """Return the indices of the samples of a split."""
 
-    def stored(self, index: int) -> dict[str, Any]:
+    def stored(self, index: int) -> Sample:
         """Return a sample as stored."""
 
-    def untransformed(self, index: int) -> dict[str, Any]:
+    def untransformed(self, index: int) -> Sample:
         """Return a sample as tensors, without applying transforms."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    def __getitem__(self, index: int) -> Sample: ...
 
 
 def precompute(
@@ -187,7 +188,7 @@ class _Samples:
         for index in range(self.first + start, self.end):
             yield _place(self.dataset, index), self._sample(index)
 
-    def _sample(self, index: int) -> dict[str, Any] | Exception:
+    def _sample(self, index: int) -> Mapping[str, object] | Exception:
         try:
             with random_state_kept():
                 # Seeding makes the sample independent of the process and of interruptions. It also covers
@@ -208,24 +209,27 @@ def _place(dataset: StoredSamples, index: int) -> str:
     return str(dataset.stored(index)["sample_id"])
 
 
-def _exact(sample: dict[str, Any], read: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+def _exact(
+    sample: Mapping[str, object], read: Mapping[str, object], stored: Mapping[str, object]
+) -> dict[str, object]:
     """Return the sample with unchanged values restored to the precision in which they are stored.
 
     Reading a sample converts floats to torch's default dtype, and float32 labels to float64. Storing the
     converted values would lose digits or take more space.
     """
-    exact: dict[str, Any] = {}
+    exact: dict[str, object] = {}
     for key, value in sample.items():
         if key in read and key in stored:
-            if isinstance(value, dict) and isinstance(stored[key], dict):
-                value = _exact(value, read[key], stored[key])
-            elif _same(value, read[key]):
-                value = stored[key]
+            old, before = stored[key], read[key]
+            if isinstance(value, dict) and isinstance(old, dict) and isinstance(before, dict):
+                value = _exact(value, before, old)
+            elif _same(value, before):
+                value = old
         exact[key] = value
     return exact
 
 
-def _same(left: Any, right: Any) -> bool:
+def _same(left: object, right: object) -> bool:
     if isinstance(left, torch.Tensor):
         return (
             isinstance(right, torch.Tensor)

@@ -19,17 +19,18 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import msgpack
 import numpy as np
+from mml_samples import Sample
 
 from mml_data.tensor_type import is_tensor
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ARRAY_DTYPES", "Layout", "decode_record", "encode_record", "open_record"]
+__all__ = ["ARRAY_DTYPES", "Layout", "decode_record", "decode_sample", "encode_record", "open_record"]
 
 ARRAY_DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64",
@@ -44,8 +45,17 @@ _PADDING = [bytes(-length % _ALIGNMENT) for length in range(_ALIGNMENT)]
 _LIST = ""
 _REMEMBERED = 4096
 
+Key = str | int
+"""Key in a dict, or index in a list."""
 
-def encode_record(sample: Mapping[str, Any]) -> bytes:
+Container = dict[str, None] | list[None]
+"""Template of a dict or list."""
+
+Item: TypeAlias = "_Plain | int | list[object] | dict[str, Item]"
+"""Entry of the layout under construction: index in the rest, array, list, or nested dict."""
+
+
+def encode_record(sample: Mapping[str, object]) -> bytes:
     """Encode a sample as bytes.
 
     Parameters
@@ -78,6 +88,17 @@ def encode_record(sample: Mapping[str, Any]) -> bytes:
     return b"".join([header, packed, rest, _PADDING[end % _ALIGNMENT], *encoder.arrays])
 
 
+def decode_sample(record: bytes | bytearray | memoryview) -> Sample:
+    """Decode the record of a sample. Arrays are numpy views of one copy of `record`.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not a valid record.
+    """
+    return cast("Sample", decode_record(record))
+
+
 def decode_record(record: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Decode a record into nested dicts and lists. Arrays are numpy views of one copy of `record`.
 
@@ -93,8 +114,8 @@ class Array(NamedTuple):
     """Position of an array: number of its dict or list, key, dtype, byte offset in the arrays, and shape."""
 
     node: int
-    key: Any
-    dtype: np.dtype[Any]
+    key: Key
+    dtype: np.dtype[np.generic]
     offset: int
     shape: tuple[int, ...]
 
@@ -117,12 +138,12 @@ class Layout:
         Conversion plans of `mml_data.store.tensors`, by default dtype.
     """
 
-    def __init__(self, layout: Any) -> None:
+    def __init__(self, layout: object) -> None:
         if not isinstance(layout, dict):
             raise ValueError(f"the layout must be a map, got {type(layout).__name__}")
-        self._template: dict[str, Any] = dict.fromkeys(layout)
-        self.nodes: list[tuple[int, Any, Any]] = []
-        self.values: list[tuple[int, Any, int]] = []
+        self._template: dict[str, None] = dict.fromkeys(layout)
+        self.nodes: list[tuple[int, Key, Container]] = []
+        self.values: list[tuple[int, Key, int]] = []
         self.views: list[Array] = []
         self.size = 0
         self.cache: dict[Any, Any] = {}
@@ -200,7 +221,7 @@ def _layout(packed: bytes) -> Layout:
 class _Plain(NamedTuple):
     """Value without arrays, as passed to msgpack."""
 
-    value: Any
+    value: object
 
 
 class _Encoder:
@@ -216,30 +237,30 @@ class _Encoder:
 
     def __init__(self) -> None:
         self.arrays: list[bytes] = []
-        self.rest: list[Any] = []
+        self.rest: list[object] = []
         self._size = 0
 
-    def node(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+    def node(self, sample: Mapping[str, object]) -> dict[str, Item]:
         """Return the layout of a sample, and collect its arrays and its rest."""
         return self._items(self._values(sample, ""))
 
-    def _values(self, given: Mapping[str, Any], key: str) -> dict[str, Any]:
+    def _values(self, given: Mapping[str, object], key: str) -> dict[str, Item]:
         for name in given:
             if not isinstance(name, str):
                 raise TypeError(f"keys of {key or 'the sample'} must be strings, got {name!r}")
         prefix = f"{key}." if key else ""
         return {name: self._value(value, prefix + name) for name, value in given.items()}
 
-    def _items(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _items(self, values: Mapping[str, Item]) -> dict[str, Item]:
         return {name: self._item(value) for name, value in values.items()}
 
-    def _item(self, value: Any) -> Any:
+    def _item(self, value: Item) -> Item:
         if not isinstance(value, _Plain):
             return value
         self.rest.append(value.value)
         return len(self.rest) - 1
 
-    def _value(self, value: Any, key: str) -> Any:
+    def _value(self, value: object, key: str) -> Item:
         """Return `_Plain` for a value without arrays, otherwise the item of the layout for the value."""
         if isinstance(value, np.ndarray):
             return self._array(value, key)
@@ -257,20 +278,22 @@ class _Encoder:
             return _Plain(value)
         if isinstance(value, Mapping):
             values = self._values(value, key)
-            if all(isinstance(item, _Plain) for item in values.values()):
-                return _Plain({name: item.value for name, item in values.items()})
+            plain = {name: item.value for name, item in values.items() if isinstance(item, _Plain)}
+            if len(plain) == len(values):
+                return _Plain(plain)
             return self._items(values)
         if isinstance(value, (list, tuple)):
             listed = [self._value(item, f"{key}[{i}]") for i, item in enumerate(value)]
-            if all(isinstance(item, _Plain) for item in listed):
-                return _Plain([item.value for item in listed])
+            plain_items = [item.value for item in listed if isinstance(item, _Plain)]
+            if len(plain_items) == len(listed):
+                return _Plain(plain_items)
             return [_LIST, *map(self._item, listed)]
         raise TypeError(
             f"{key} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored; "
             "use arrays, tensors, numbers, strings, and dicts and lists of these"
         )
 
-    def _array(self, array: np.ndarray, key: str) -> list[Any]:
+    def _array(self, array: np.ndarray, key: str) -> list[object]:
         name = _NAMES.get(array.dtype)
         if name is None:
             raise TypeError(

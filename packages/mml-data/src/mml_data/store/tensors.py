@@ -1,25 +1,27 @@
 """Decode a record directly into a sample of tensors."""
 
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
-from mml_samples import GEOMETRY_KEYS
+from mml_samples import GEOMETRY_KEYS, Sample
 
-from mml_data.store.records import Layout, open_record
+from mml_data.store.records import Key, Layout, open_record
 
 __all__ = ["read_tensors"]
 
-_FLOATS: dict[torch.dtype, np.dtype[Any]] = {
+DType: TypeAlias = np.dtype[np.generic]
+
+_FLOATS: dict[torch.dtype, DType] = {
     torch.float16: np.dtype(np.float16),
     torch.float32: np.dtype(np.float32),
     torch.float64: np.dtype(np.float64),
 }
-_INT64: np.dtype[Any] = np.dtype(np.int64)
-_FLOAT64: np.dtype[Any] = np.dtype(np.float64)
+_INT64: DType = np.dtype(np.int64)
+_FLOAT64: DType = np.dtype(np.float64)
 
 
-def read_tensors(record: bytes | bytearray | memoryview) -> dict[str, Any]:
+def read_tensors(record: bytes | bytearray | memoryview) -> Sample:
     """Decode a record into tensors. Tensors whose dtype does not change are views of one copy of the record.
 
     Integers become int64. Floats under ``targets`` become float64, independent of torch's default dtype.
@@ -31,7 +33,7 @@ def read_tensors(record: bytes | bytearray | memoryview) -> dict[str, Any]:
     ValueError
         If the bytes are not a valid record.
     """
-    return open_record(record, _tensors)
+    return cast("Sample", open_record(record, _tensors))
 
 
 def _tensors(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def _plan(layout: Layout, default: torch.dtype) -> tuple[list[Any], list[Any], l
     return [view for view in views if view not in narrowed], narrowed, numbers
 
 
-def _dtype(key: Any, stored: np.dtype[Any], default: torch.dtype, *, is_target: bool) -> np.dtype[Any]:
+def _dtype(key: Key, stored: DType, default: torch.dtype, *, is_target: bool) -> DType:
     if stored.kind in "iu":
         return _INT64
     if stored.kind == "f" and is_target:
@@ -93,7 +95,7 @@ def _dtype(key: Any, stored: np.dtype[Any], default: torch.dtype, *, is_target: 
     return _float(default)
 
 
-def _float(dtype: torch.dtype) -> np.dtype[Any]:
+def _float(dtype: torch.dtype) -> DType:
     return _FLOATS.get(dtype, _FLOATS[torch.float32])
 
 
@@ -106,9 +108,9 @@ def _nodes_of_targets(layout: Layout) -> set[int]:
     return found
 
 
-def _numbers_to_torch(value: Any) -> Any:
+def _numbers_to_torch(value: object) -> object:
     if isinstance(value, dict):
-        return {name: _numbers_to_torch(item) for name, item in cast("dict[str, Any]", value).items()}
+        return {name: _numbers_to_torch(item) for name, item in cast("dict[str, object]", value).items()}
     if isinstance(value, list):
         return [_numbers_to_torch(item) for item in value]
     if isinstance(value, float):
