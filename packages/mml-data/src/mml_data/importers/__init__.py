@@ -1,1 +1,3 @@
-"""Importers: one file per source format, conversion of targets, and the processes of an import."""
+"""Read structures from files of many formats, and import them as a data set."""
+
+__all__ = ["import_source", "legacy_readers", "read_structures", "source", "write_parts"]

@@ -1,1 +1,3 @@
-"""From data sets to batches: data modules, samplers, budgets and the resumable loader."""
+"""Create batches from data sets: data modules, samplers, and a data loader that can resume."""
+
+__all__ = ["budget", "datamodule", "multi"]

@@ -1,1 +1,3 @@
-"""Transforms that are applied once and stored."""
+"""Apply transforms once and store the resulting samples."""
+
+__all__ = ["stored_transforms"]

@@ -1,1 +1,18 @@
-"""Data sets on disk: records, shards, manifest, splits and writers."""
+"""Read and write the files of a data set: records, shards, manifest and splits."""
+
+__all__ = [
+    "assemble",
+    "checks",
+    "codec",
+    "manifest",
+    "publish",
+    "records",
+    "shard_jobs",
+    "shard_writer",
+    "shards",
+    "splits",
+    "statistics",
+    "summary",
+    "tensors",
+    "writer",
+]
