@@ -1,13 +1,7 @@
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from mml_graphs.libraries import dgl as ours
 from mml_graphs.libraries.graph_data import GraphData
-from mml_graphs.libraries.import_dgl import import_dgl
-from mml_samples import optional_module
 
 
 def data(nodes=None, whole=None, num_nodes=2):
@@ -99,31 +93,3 @@ def test_graphs_of_others(dgl):
 def test_what_dgl_has_no_place_for(dgl, parts, message):
     with pytest.raises(ValueError, match=message):
         ours.build(data(**parts))
-
-
-def test_a_missing_dgl_says_how_to_install_it(monkeypatch):
-    optional_module.cache_clear()
-    import_dgl.cache_clear()
-    monkeypatch.setitem(sys.modules, "dgl", None)
-    message = r"the 'dgl' graph backend needs dgl 1\.1\.3.*Python 3\.11 .*pip install \"mml-graphs\[dgl\]\""
-    with pytest.raises(ImportError, match=message):
-        ours.build(data())
-    optional_module.cache_clear()
-    import_dgl.cache_clear()
-
-
-def test_importing_it_says_nothing_and_leaves_nothing(dgl, tmp_path):
-    code = (
-        "import os; from mml_graphs.libraries.import_dgl import import_dgl; import_dgl(); "
-        "print(os.environ.get('DGLBACKEND'))"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "DGLBACKEND"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**environment, "HOME": str(tmp_path)},
-    )
-    assert (done.stdout, done.stderr) == ("None\n", "")
-    assert not list(tmp_path.iterdir())

@@ -1,6 +1,5 @@
 import copy
 import pickle
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.libraries.graph_libraries import batch, build, count_nodes, take_apart, unbatch
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import assert_same_edges, assert_same_graph, brute_force_edges, crystals
-from mml_samples import optional_module
 
 quick = settings(max_examples=25)
 PERIODIC = PeriodicPropertiesTransform(4.0, on_isolated="allow")
@@ -247,11 +245,3 @@ def test_a_cloud_is_of_one_structure(library):
     graph = PointCloudToGraphTransform(library)(MOLECULE)["graph"]
     with pytest.raises(ValueError, match="'graph' is a batch of graphs, expected a single graph"):
         GraphToPointCloudTransform(library)({"graph": batch([graph, graph])})
-
-
-def test_a_missing_pyg_says_how_to_install_it(monkeypatch):
-    optional_module.cache_clear()
-    monkeypatch.setitem(sys.modules, "torch_geometric.data", None)
-    with pytest.raises(ImportError, match=r'the \'pyg\' graph backend needs .*"mml-graphs\[pyg\]"'):
-        PointCloudToGraphTransform()(MOLECULE)
-    optional_module.cache_clear()

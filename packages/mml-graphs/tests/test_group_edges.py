@@ -101,13 +101,3 @@ def test_what_a_single_search_has_to_decide_is_said(find_group, positions, pbc, 
     special = (np.array(positions), np.eye(3) * 20.0, pbc)
     found = find_group(joined(plain, special, plain), 4.0)
     assert found.settled.tolist() == [True, False, True], why
-
-
-@pytest.mark.parametrize("angle", [60.0, 20.0, 5.0])
-def test_flat_cells_lose_no_precision(angle):
-    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    slope = np.deg2rad(angle)
-    cell = np.array([[3.0, 0, 0], [3.5 * np.cos(slope), 3.5 * np.sin(slope), 0], [1.0, 2.0, 4.0]]) @ turn
-    atom = np.zeros((1, 3))
-    (edges,) = parts(group_edges(joined((atom, cell, (True,) * 3)), 6.3), [0])
-    assert_same_edges(edges, brute_force_edges(atom, cell, (True,) * 3, 6.3), atol=1e-11)

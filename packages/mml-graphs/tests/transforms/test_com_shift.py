@@ -3,7 +3,6 @@ import re
 import numpy as np
 import pytest
 import torch
-from ase.data import atomic_masses as ase_masses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_graphs.graph import PointCloudToGraphTransform
@@ -11,7 +10,6 @@ from mml_graphs.libraries.graph_libraries import take_apart
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import assert_same_edges, crystals
 from mml_graphs.transforms import COMShift
-from mml_graphs.transforms._masses import atomic_masses
 from pymatgen.core import Element
 
 quick = settings(max_examples=30)
@@ -45,14 +43,6 @@ def test_the_centre_of_mass_is_the_origin_and_edge_vectors_stay(
     # The same edges are found again; 4.01 because no distance on the grid of the crystals is that near to it.
     again = PeriodicPropertiesTransform(4.01, on_isolated="allow")
     assert_same_edges(again(cloud), again(sample), atol=1e-4)
-
-
-def test_masses_are_the_standard_ones():
-    ours, theirs = atomic_masses(torch.arange(1, 119)).numpy(), ase_masses[1:119]
-    # Two tables of standard masses; radioactive elements have no standard one, and conventions differ.
-    stable = np.r_[0:42, 43:60, 61:83, 89, 91]
-    np.testing.assert_allclose(ours[stable], theirs[stable], rtol=1e-3)
-    assert (ours > 0).all()
 
 
 def test_only_the_named_positions_move_and_precision_stays():

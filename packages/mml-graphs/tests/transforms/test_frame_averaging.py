@@ -15,7 +15,6 @@ from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import crystals
 from mml_graphs.transforms import FrameAveraging
 from mml_graphs.transforms._frames import find_frames
-from mml_graphs.transforms._rotation import random_rotation
 from mml_samples import forget_notices
 from scipy.spatial.transform import Rotation
 
@@ -308,17 +307,6 @@ def test_data_augmentation_turns_the_whole_sample(library, edge_vectors):
     rows, columns = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
     voigt = FrameAveraging("DA", seed=1)(sample | {"targets": {"stress": stress[rows, columns]}})["targets"]
     torch.testing.assert_close(voigt["stress"], turned["targets"]["stress"][rows, columns])
-
-
-def test_random_rotations_are_uniform():
-    generator = torch.Generator().manual_seed(0)
-    rotations = torch.stack([random_rotation(generator) for _ in range(4000)])
-    torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3).expand_as(rotations))
-    torch.testing.assert_close(torch.linalg.det(rotations), torch.ones(4000))
-    # Uniform: each entry has mean 0 and variance 1/3; the trace is 1 + 2 cos(angle), whose mean is 0.
-    assert rotations.mean(dim=0).abs().max() < 0.05
-    assert (rotations.var(dim=0) - 1 / 3).abs().max() < 0.03
-    assert abs(rotations.diagonal(dim1=1, dim2=2).sum(dim=1).mean()) < 0.06
 
 
 def test_coinciding_moments_are_said(caplog):

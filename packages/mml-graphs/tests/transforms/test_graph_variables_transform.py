@@ -10,7 +10,6 @@ from mml_graphs.graph import PointCloudToGraphTransform
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.testing import brute_force_edges, crystals
 from mml_graphs.transforms import GraphVariablesTransform
-from mml_graphs.transforms._edge_geometry import nearest_images
 
 quick = settings(max_examples=30)
 MASS = {1: 1.008, 8: 15.999, 29: 63.546}
@@ -53,20 +52,6 @@ def test_features_are_those_of_their_definition(library, crystal, data):
     assert result.dtype == torch.get_default_dtype()
     assert "graph_variables" not in sample
     assert collate_samples([{"graph_variables": result}] * 3)["graph_variables"].shape == (3, 9)
-
-
-@given(crystal=crystals(), data=st.data())
-@quick
-def test_nearest_images_are_nearest(crystal, data):
-    coordinate = st.floats(-20, 20)
-    start, end = (np.array(data.draw(st.tuples(coordinate, coordinate, coordinate))) for _ in range(2))
-    images = nearest_images(torch.tensor(start), torch.tensor(end)[None], crystal.cell, crystal.pbc)
-    assert torch.equal(images, images.round())
-    assert not images[0, ~torch.tensor(crystal.pbc)].any()
-    found = np.linalg.norm(end + images[0].numpy() @ crystal.cell - start)
-    reach = np.linalg.norm(end - start) + 1e-6
-    edges = brute_force_edges(np.array([start, end]), crystal.cell, crystal.pbc, reach)
-    np.testing.assert_allclose(found, edges.distances[edges.src != edges.dst].min(), atol=1e-6)
 
 
 def test_without_tags_all_is_adsorbate_and_nothing_is_nan(library):
