@@ -120,7 +120,7 @@ def show_sample(path: Path, index: int, split: str | None, console: Console) -> 
     console.print(_pairs(dict(_leaves(sample))))
 
 
-def _leaves(sample: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _leaves(sample: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
     for name, value in sample.items():
         if isinstance(value, Mapping) and value:
@@ -161,12 +161,14 @@ def _targets(manifest: Manifest, split: str) -> Table:
     return table
 
 
-def _missing(numbers: Mapping[str, Any]) -> str:
+def _missing(numbers: Mapping[str, object]) -> str:
     """Return the number of structures without a target. Older manifests count only missing components."""
     if "missing" not in numbers:
         return ""
     count = numbers.get("missing_structures")
-    return "some structures" if count is None else f"{count:,} structure{'s' if count > 1 else ''}"
+    return (
+        "some structures" if not isinstance(count, int) else f"{count:,} structure{'s' if count > 1 else ''}"
+    )
 
 
 def _bars(title: str, counts: Mapping[str, int]) -> Table:

@@ -13,7 +13,7 @@ from matsciml.commands.fit import MatSciMLCLI, quieten
 from matsciml.runs import console
 from matsciml.runs.plan import option_keys, plan_run
 
-REPLACED: dict[str, Any] = {
+REPLACED: dict[str, object] = {
     "fast_dev_run": 1,
     "logger": False,
     "callbacks": None,
@@ -87,7 +87,7 @@ class _Watch(Callback):
         self.diagnosis: Diagnosis | None = None
 
     def on_train_batch_start(  # type: ignore[override]  # Lightning ends the epoch on -1
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> int | None:
         """Run the diagnosis and skip the batch."""
         self.diagnosis = diagnose(pl_module, batch, trainer.train_dataloader)

@@ -33,8 +33,8 @@ class PredictionCollector(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -118,8 +118,8 @@ class PredictionWriter(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
+        outputs: object,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -140,7 +140,7 @@ class PredictionWriter(Callback):
             self._partial.unlink(missing_ok=True)
 
 
-def _per_structure(outputs: Any) -> list[dict[str, Any]]:
+def _per_structure(outputs: object) -> list[dict[str, Any]]:
     """Split the outputs of one batch into one JSON-serializable record per structure."""
     if not (isinstance(outputs, Mapping) and {"predictions", "natoms"} <= outputs.keys()):
         raise ValueError(
@@ -177,7 +177,7 @@ def _array(value: torch.Tensor) -> np.ndarray:
     return value.detach().cpu().to(torch.float64).numpy()
 
 
-def _to_cpu(value: Any) -> Any:
+def _to_cpu(value: object) -> Any:
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
     if isinstance(value, Mapping):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import yaml
 from mml_diagnostics import ThroughputCallback
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
 from matsciml.report.page import write_report
 from matsciml.report.predictions import PredictionCollector
@@ -39,7 +39,7 @@ PACKAGES = (
 def write_results(
     trainer: Trainer,
     model: LightningModule,
-    datamodule: Any,
+    datamodule: LightningDataModule | None,
     collector: PredictionCollector,
     plan: RunPlan,
     checkpoint: object,
@@ -62,7 +62,7 @@ def write_results(
     seconds
         Duration of the run in seconds.
     """
-    statistics = datamodule.target_statistics() if hasattr(datamodule, "target_statistics") else {}
+    statistics: dict[str, dict[str, Any]] = getattr(datamodule, "target_statistics", dict)()
     quantities = collector.quantities(statistics)
     results = {quantity.name: quantity.errors() for quantity in quantities}
     config = yaml.safe_load((plan.run / "config.yaml").read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ def write_results(
         "seconds": round(seconds, 1),
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "data": datamodule.describe() if hasattr(datamodule, "describe") else {},
+        "data": getattr(datamodule, "describe", dict)(),
         "hardware": hardware(trainer.strategy.root_device, trainer.world_size),
         "versions": versions(),
         "throughput": _throughput(trainer),
@@ -96,7 +96,7 @@ def _relative(path: object) -> str | None:
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write a JSON file atomically. NaN and infinite values become null."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -109,7 +109,7 @@ def peak_memory_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
-def hardware(device: torch.device, world_size: int) -> dict[str, Any]:
+def hardware(device: torch.device, world_size: int) -> dict[str, str | int | None]:
     """Return a description of the hardware of the run."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
@@ -143,7 +143,7 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or "unknown processor"
 
 
-def _throughput(trainer: Trainer) -> dict[str, Any]:
+def _throughput(trainer: Trainer) -> dict[str, object]:
     """Return the summary of a `ThroughputCallback`, or an empty dict if the trainer does not have one."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, ThroughputCallback):
@@ -151,7 +151,7 @@ def _throughput(trainer: Trainer) -> dict[str, Any]:
     return {}
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {str(k): _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +29,11 @@ def say(text: str) -> None:
 
 
 def say_start(
-    trainer: Trainer, model: LightningModule, datamodule: Any, plan: RunPlan, notes: Sequence[str] = ()
+    trainer: Trainer,
+    model: LightningModule,
+    datamodule: LightningDataModule | None,
+    plan: RunPlan,
+    notes: Sequence[str] = (),
 ) -> None:
     """Print the data, the model, the device and the output directory of a fit.
 
@@ -70,7 +75,7 @@ def _start(plan: RunPlan) -> list[str]:
     return []
 
 
-def _data_line(datamodule: Any) -> str:
+def _data_line(datamodule: LightningDataModule | None) -> str:
     """Describe the data in one line, or return the data module's type if it has no ``describe`` method."""
     if datamodule is None or not hasattr(datamodule, "describe"):
         return type(datamodule).__name__
@@ -79,13 +84,13 @@ def _data_line(datamodule: Any) -> str:
     return f"{about['name']}: {counts} structures"
 
 
-def _length(trainer: Any) -> str:
+def _length(trainer: Trainer) -> str:
     epochs = f"{trainer.max_epochs} epochs" if (trainer.max_epochs or -1) > 0 else "unlimited epochs"
     return f"{epochs}, {trainer.max_steps} steps" if trainer.max_steps > 0 else epochs
 
 
 @rank_zero_only
-def show_results(results: dict[str, dict[str, Any]], directory: Any) -> None:
+def show_results(results: dict[str, dict[str, Any]], directory: Path) -> None:
     """Print the errors on held-out data next to those of the trivial baseline.
 
     Parameters

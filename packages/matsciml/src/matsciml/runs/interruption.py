@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -52,7 +52,7 @@ class GracefulInterruption(Callback):
     def __init__(self, last: LastCheckpoint | None) -> None:
         self.last = last
         self._signum: int | None = None
-        self._previous: dict[int, Any] = {}
+        self._previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Install handlers for both signals. Only the main thread may do this."""
@@ -66,7 +66,7 @@ class GracefulInterruption(Callback):
         self._signum = signum
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Save and stop if a signal has arrived. If a validation follows this batch, stop one step later."""
         if within_window(trainer, batch_idx) or _validation_follows(trainer, batch_idx):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities.types import LRSchedulerConfig
 
 
 class PlateauSteps(Callback):
@@ -49,7 +50,7 @@ class PlateauSteps(Callback):
         if trainer is None or not self._due:
             return {}
         values = trainer.callback_metrics
-        monitored = {config.monitor for config in _plateaus(trainer)} & values.keys()
+        monitored = {each.monitor for each in _plateaus(trainer) if each.monitor} & values.keys()
         return {"monitored": {name: values[name].detach().cpu() for name in sorted(monitored)}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -57,5 +58,5 @@ class PlateauSteps(Callback):
         self._loaded = state_dict["monitored"]
 
 
-def _plateaus(trainer: Trainer) -> list[Any]:
+def _plateaus(trainer: Trainer) -> list[LRSchedulerConfig]:
     return [c for c in trainer.lr_scheduler_configs if c.reduce_on_plateau and c.interval == "epoch"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TypeAlias
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+from rich.progress import ProgressColumn
+
+Metrics: TypeAlias = dict[str, int | str | float | dict[str, float]]
 
 
 class RunProgressBar(RichProgressBar):
@@ -23,13 +26,13 @@ class RunProgressBar(RichProgressBar):
     def __init__(self) -> None:
         super().__init__(theme=RichProgressBarTheme(metrics_text_delimiter=" ", metrics_format=".3g"))
 
-    def configure_columns(self, trainer: Trainer) -> list[Any]:
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         """Return the columns without the bar and the speed, which leaves room for the metrics."""
         names = ("TextColumn", "BatchesProcessedColumn", "CustomTimeColumn")
         columns = super().configure_columns(trainer)
         return [column for column in columns if type(column).__name__ in names]
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> Metrics:
         """Return the metrics of the bar under short names."""
         found = super().get_metrics(trainer, pl_module)
         return {short_name(name): value for name, value in found.items() if name != "v_num"}

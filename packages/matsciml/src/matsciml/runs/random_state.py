@@ -53,7 +53,7 @@ class RandomState(Callback):
             set_random_state(self._pending, trainer.strategy.root_device)
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Restore the state with which the batch would start in an uninterrupted run."""
         if self._pending is not None:

@@ -142,7 +142,7 @@ class LastCheckpoint(Checkpoint):
             each.save()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Save the checkpoint that was postponed to the end of this accumulation window."""
         if self._due and not within_window(trainer, batch_idx) and not trainer.is_last_batch:

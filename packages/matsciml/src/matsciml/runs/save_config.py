@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.cli import SaveConfigCallback
+from pytorch_lightning.cli import LightningArgumentParser, SaveConfigCallback
 
 from matsciml.runs.run_directory import trim_metrics
 
@@ -33,7 +34,13 @@ class SaveConfigAtStart(SaveConfigCallback):
     """
 
     def __init__(
-        self, parser: Any, config: Any, *, directory: Path, notes: Sequence[str] = (), **kwargs: Any
+        self,
+        parser: LightningArgumentParser,
+        config: Namespace,
+        *,
+        directory: Path,
+        notes: Sequence[str] = (),
+        **kwargs: Any,
     ) -> None:
         super().__init__(parser, config, **kwargs)
         self.path = directory / self.config_filename
@@ -83,7 +90,7 @@ class SaveConfigOfContinued(SaveConfigAtStart):
     on_test_start = on_sanity_check_start
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Update the files before the first batch."""
         if self.already_saved:
@@ -109,8 +116,8 @@ class SaveConfigOfContinued(SaveConfigAtStart):
 
 
 def changed(
-    before: Mapping[Any, Any], now: Mapping[Any, Any], place: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
+    before: Mapping[str, object], now: Mapping[str, object], place: str = ""
+) -> Iterator[tuple[str, object, object]]:
     """Yield the key, the old value and the new value of each difference between two configs.
 
     Parameters
@@ -125,7 +132,7 @@ def changed(
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from changed(old, new, f"{place}{key}.")
         elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-            yield from changed(dict(enumerate(old)), dict(enumerate(new)), f"{place}{key}.")
+            yield from changed(_numbered(old), _numbered(new), f"{place}{key}.")
         elif isinstance(old, list) and isinstance(new, list):
             gone, come = [x for x in old if x not in new], [x for x in new if x not in old]
             yield f"{place}{key}", [_short(x) for x in gone], [_short(x) for x in come]
@@ -133,7 +140,11 @@ def changed(
             yield f"{place}{key}", old, new
 
 
-def _short(item: Any) -> Any:
+def _numbered(items: Sequence[object]) -> dict[str, object]:
+    return {str(index): item for index, item in enumerate(items)}
+
+
+def _short(item: object) -> object:
     return item.get("class_path", item) if isinstance(item, Mapping) else item
 
 
