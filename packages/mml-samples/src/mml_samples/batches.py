@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mml_samples.dgl import DGLView, is_dgl
 from mml_samples.sample import Graph
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def graph_of(batch: Mapping[str, Any]) -> Graph:
+def graph_of(batch: Mapping[str, object]) -> Graph:
     """Return the graph of a batch or of a sample. A DGL graph is returned as a `DGLView`.
 
     Raises

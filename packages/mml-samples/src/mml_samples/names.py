@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 
-def sample_name(sample: Mapping[str, Any], index: int | None = None) -> str:
+def sample_name(sample: Mapping[str, object], index: int | None = None) -> str:
     """Return the name of a sample for a message.
 
     Parameters
@@ -23,7 +22,7 @@ def sample_name(sample: Mapping[str, Any], index: int | None = None) -> str:
         ``the sample`` without an index.
     """
     name = sample.get("sample_id")
-    if name is not None and not isinstance(name, str) and index is not None:
+    if isinstance(name, Sequence) and not isinstance(name, str) and index is not None:
         name = name[index] if index < len(name) else None
     if name is not None:
         return f"sample {name!r}"

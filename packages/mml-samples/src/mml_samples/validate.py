@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ _EDGE_SHAPES: dict[str, tuple[int, ...]] = {
 }
 
 
-def check_sample(sample: Mapping[str, Any]) -> int:
+def check_sample(sample: Mapping[str, object]) -> int:
     """Check all keys of a sample that belong to the contract, and return its number of atoms.
 
     Parameters
@@ -74,7 +74,7 @@ def check_sample(sample: Mapping[str, Any]) -> int:
     return num_atoms
 
 
-def _count_atoms(sample: Mapping[str, Any], name: str) -> int:
+def _count_atoms(sample: Mapping[str, object], name: str) -> int:
     """Check that the sample has atoms with positions, and return their number."""
     structure = sample.get("structure")
     if "pos" not in sample and "frac_coords" not in sample and structure is None:
@@ -86,6 +86,8 @@ def _count_atoms(sample: Mapping[str, Any], name: str) -> int:
             raise ValueError(
                 f"{name} has no 'atomic_numbers', its keys are {sorted(sample)}. Add one number per atom."
             )
+        if not isinstance(structure, Sized):
+            raise TypeError(f"structure of {name} must be a pymatgen Structure, got {_kind(structure)}")
         return len(structure)
     numbers = _array("atomic_numbers", sample, name)
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1 or not numbers.size:
@@ -101,7 +103,7 @@ def _count_atoms(sample: Mapping[str, Any], name: str) -> int:
     return int(numbers.size)
 
 
-def _check_edges(sample: Mapping[str, Any], num_atoms: int, name: str) -> None:
+def _check_edges(sample: Mapping[str, object], num_atoms: int, name: str) -> None:
     known = [key for key in EDGE_KEYS if key in sample]
     if not known:
         return
@@ -149,14 +151,14 @@ def _check_shape(
         raise ValueError(f"{key} of {name} has shape {list(array.shape)}, expected {expected}{reason}")
 
 
-def _array(key: str, sample: Mapping[str, Any], name: str) -> NDArray[Any]:
+def _array(key: str, sample: Mapping[str, object], name: str) -> NDArray[Any]:
     array = _to_numpy(sample[key])
     if array is None:
         raise TypeError(f"{key} of {name} must be an array of numbers, got {_kind(sample[key])}")
     return array
 
 
-def _to_numpy(value: Any) -> NDArray[Any] | None:
+def _to_numpy(value: object) -> NDArray[Any] | None:
     """Return a number, an array, a tensor or nested lists as an array, or ``None`` for anything else."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
