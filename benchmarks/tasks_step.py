@@ -20,6 +20,7 @@ import torch
 from harness import Timing
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform, collate_samples
 from mml_models import SchNet
+from mml_samples import Batch, Sample
 from mml_tasks import ForceRegressionTask
 from mml_tasks.testing import ToyEncoder
 from pytorch_lightning import Trainer
@@ -33,15 +34,13 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "lips.jsonl"
 WAITS = ("aten::_local_scalar_dense", "aten::item", "aten::nonzero", "aten::is_nonzero", "aten::equal")
 """What makes the host wait for a device to learn a value or a size; on the CPU it is merely counted."""
 
-Batch = dict[str, Any]
-
 
 def lips_batch() -> Batch:
     """Return the first frames of the LiPS trajectory; a stand-in of the same size where it is not there."""
     neighbors, graph = PeriodicPropertiesTransform(5.0), PointCloudToGraphTransform("pyg")
     samples = []
     for record in _records():
-        sample: dict[str, Any] = {
+        sample: Sample = {
             "atomic_numbers": torch.tensor(record["atomic_numbers"]),
             "pos": torch.tensor(record["positions"]),
             "cell": torch.tensor(record["cell"]),

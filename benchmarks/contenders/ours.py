@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import mml_graphs
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform, collate_samples
 
 from contenders.face import CUTOFF, Crystal, Method, to_pymatgen
 
+if TYPE_CHECKING:  # older versions of mml-graphs run without it
+    from mml_samples import Batch, Sample
+
 PACKAGES = ("mml-graphs", "torch", "torch-geometric", "pymatgen-core", "vesin", "numpy")
 
 
-def as_arrays(crystal: Crystal) -> dict[str, Any]:
+def as_arrays(crystal: Crystal) -> Sample:
     """Return a sample of numpy arrays."""
     return {"atomic_numbers": crystal.numbers, "pos": crystal.positions, "cell": crystal.cell}
 
 
-def as_structure(crystal: Crystal) -> dict[str, Any]:
+def as_structure(crystal: Crystal) -> Sample:
     """Return a sample that holds a pymatgen structure."""
     return {"structure": to_pymatgen(crystal)}
 
@@ -27,15 +30,15 @@ def methods() -> dict[str, Method]:
     neighbors = PeriodicPropertiesTransform(CUTOFF, adaptive_cutoff=True)
     graph = PointCloudToGraphTransform("pyg")
 
-    def convert(sample: dict[str, Any]) -> dict[str, Any]:
+    def convert(sample: Sample) -> Sample:
         return graph(neighbors(sample))
 
-    def one_by_one(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    def one_by_one(samples: list[Sample]) -> Batch:
         return collate_samples([convert(sample) for sample in samples])
 
     collate = mml_graphs.GraphCollate(neighbors, graph) if hasattr(mml_graphs, "GraphCollate") else one_by_one
 
-    def count(made: dict[str, Any]) -> int:
+    def count(made: Sample) -> int:
         return int(made["graph"].edge_index.shape[1])
 
     return {

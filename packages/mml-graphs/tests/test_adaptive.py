@@ -42,7 +42,7 @@ def test_equals_stepwise_growth(few, crystal, cutoff):
     assert_same_edges(edges, expected)
 
 
-def test_does_not_search_again_for_every_step(monkeypatch):
+def test_growth_needs_two_searches(monkeypatch):
     radii = []
 
     def watched(positions, cell, radius, backend):
@@ -57,7 +57,7 @@ def test_does_not_search_again_for_every_step(monkeypatch):
     assert len(edges.src) == 6
 
 
-def test_a_nominal_cutoff_that_is_enough_stays():
+def test_sufficient_cutoff_stays():
     cell = complete_cell(np.eye(3) * 3.0, ALL)
     edges, radius = adaptive_edges(np.zeros((1, 3)), cell, 3.0, "auto")
     assert radius == 3.0
@@ -65,7 +65,7 @@ def test_a_nominal_cutoff_that_is_enough_stays():
 
 
 @pytest.mark.parametrize(("length", "enough"), [(99.9, 100.0), (100.0, 100.0), (100.1, None)])
-def test_one_hundred_angstrom_are_the_last_step(length, enough):
+def test_growth_ends_at_100_angstrom(length, enough):
     cell = complete_cell(np.eye(3) * length, ALL)
     if enough is None:
         with pytest.raises(
@@ -88,9 +88,7 @@ def test_one_hundred_angstrom_are_the_last_step(length, enough):
         ([[0, 0, 0], [100, 0, 0]], 100.0, [1, 1]),
     ],
 )
-def test_free_atoms_have_no_edges_and_the_cutoff_does_not_grow_for_them(
-    monkeypatch, few, backend, positions, radius, degrees
-):
+def test_free_atoms_keep_the_cutoff(monkeypatch, few, backend, positions, radius, degrees):
     monkeypatch.setattr(adaptive, "FEW", few)
     positions = np.array(positions, dtype=float)
     edges, found = adaptive_edges(positions, complete_cell(None, NONE), 6.0, backend)
@@ -99,7 +97,7 @@ def test_free_atoms_have_no_edges_and_the_cutoff_does_not_grow_for_them(
     assert_same_edges(edges, brute_force_edges(positions, None, NONE, radius))
 
 
-def test_a_periodic_structure_still_has_to_be_within_reach():
+def test_periodic_isolated_atoms_raise():
     positions, cell = np.array([[0.0, 0, 0], [1, 0, 0], [0, 300, 0]]), np.diag([1000.0, 1000, 1000])
     with pytest.raises(ValueError, match=r"atom 2 has no neighbor .* a cutoff of 300.00 angstrom"):
         adaptive_edges(positions, complete_cell(cell, (True, False, False)), 6.0, "auto")
@@ -126,7 +124,7 @@ def test_nearest_distances(crystal):
     np.testing.assert_allclose(found, exact)
 
 
-def test_a_skewed_cell_is_not_searched_farther_than_needed(monkeypatch):
+def test_skewed_cells_are_not_searched_too_far(monkeypatch):
     radii = []
 
     def watched(positions, cell, radius, backend):
@@ -139,6 +137,6 @@ def test_a_skewed_cell_is_not_searched_farther_than_needed(monkeypatch):
     assert radii == [3.0, 7.0]
 
 
-def test_there_is_no_nearest_neighbor_of_one_atom():
+def test_single_atom_has_no_nearest_neighbor():
     alone = nearest_distances(np.zeros((1, 3)), complete_cell(None, NONE), np.zeros(1, dtype=np.int64))
     assert alone.tolist() == [math.inf]

@@ -15,12 +15,12 @@ def test_auto_chooses_by_size():
     assert choose_backend(np.zeros((100_000, 3)), cube, 5.0) == "pymatgen"
 
 
-def test_auto_takes_vesin_for_sparse_structures():
+def test_auto_chooses_vesin_if_sparse():
     molecule = complete_cell(None, (False,) * 3)
     assert choose_backend(np.array([[0.0, 0, 0], [1e4, 1e4, 1e4]]), molecule, 5.0) == "vesin"
 
 
-def test_a_missing_backend_says_how_to_install_it(monkeypatch):
+def test_missing_backend_raises_with_install_command(monkeypatch):
     optional_module.cache_clear()
     monkeypatch.setitem(sys.modules, "ase.neighborlist", None)
     with pytest.raises(

@@ -59,14 +59,14 @@ def bulk(n_side, spacing=2.15, seed=0):
 
 @given(structures=batches, cutoff=cutoffs)
 @quick
-def test_agrees_with_the_oracle(structures, cutoff):
+def test_edges_equal_oracle(structures, cutoff):
     edges = periodic_edges_batch(*tensors(structures), cutoff)
     assert_same_edges(plain(edges), one_by_one(brute_force_edges, structures, cutoff))
 
 
 @given(structures=batches, cutoff=cutoffs, dtype=st.sampled_from([torch.float32, torch.bfloat16]))
 @quick
-def test_agrees_with_find_edges_on_what_is_stored(structures, cutoff, dtype):
+def test_batch_edges_equal_find_edges(structures, cutoff, dtype):
     arguments = tensors(structures, dtype)
     stored = [
         (positions.double().numpy(), cell.double().numpy(), structure.pbc)
@@ -85,13 +85,13 @@ def test_agrees_with_find_edges_on_what_is_stored(structures, cutoff, dtype):
 
 @given(structure=crystals(max_atoms=2, min_length=1.0, max_length=2.0))
 @settings(max_examples=15)
-def test_agrees_with_the_oracle_far_above_the_cell(structure):
+def test_edges_equal_oracle_beyond_the_cell(structure):
     edges = periodic_edges_batch(*tensors([structure]), 5.25)
     assert_same_edges(plain(edges), brute_force_edges(*structure, 5.25))
 
 
 @given(data=st.data(), structure=crystals(max_atoms=2), cutoff=st.integers(4, 12).map(lambda n: n / 4))
-def test_binned_structures_agree_with_find_edges(data, structure, cutoff):
+def test_binned_edges_equal_find_edges(data, structure, cutoff):
     """Supercells have enough atoms for bins; skewed, mixed pbc, and some atoms moved by lattice vectors."""
     repeats = np.array(data.draw(st.permutations([7, 4, 3])))
     copies = np.stack(np.meshgrid(*map(range, repeats), indexing="ij"), axis=-1).reshape(-1, 3)
@@ -106,7 +106,7 @@ def test_binned_structures_agree_with_find_edges(data, structure, cutoff):
 
 @given(structures=batches, cutoff=cutoffs)
 @quick
-def test_what_an_edge_holds(structures, cutoff):
+def test_edges_are_consistent(structures, cutoff):
     pos, cell, pbc, batch = tensors(structures)
     edges = periodic_edges_batch(pos, cell, pbc, batch, cutoff)
     src, dst, images, offsets, vectors, distances = edges
@@ -126,7 +126,7 @@ def test_what_an_edge_holds(structures, cutoff):
 
 @given(structures=batches, cutoff=cutoffs)
 @quick
-def test_a_batch_equals_its_parts(structures, cutoff):
+def test_batch_equals_its_parts(structures, cutoff):
     parts = [plain(periodic_edges_batch(*tensors([structure]), cutoff)) for structure in structures]
     whole = plain(periodic_edges_batch(*tensors(structures), cutoff))
     assert_same_edges(whole, joined(parts, [len(s.positions) for s in structures]), atol=0.0)
@@ -145,7 +145,7 @@ def test_atoms_may_come_in_any_order(structures, cutoff, data):
 
 @given(structures=batches, cutoff=cutoffs, seed=st.integers(0, 99))
 @quick
-def test_translation_and_wrapping_change_images_only(structures, cutoff, seed):
+def test_wrapping_changes_only_images(structures, cutoff, seed):
     pos, cell, pbc, batch = tensors(structures)
     edges = periodic_edges_batch(pos, cell, pbc, batch, cutoff)
     generator = torch.Generator().manual_seed(seed)
@@ -158,7 +158,7 @@ def test_translation_and_wrapping_change_images_only(structures, cutoff, seed):
     assert_same_edges(plain(other._replace(images=images)), plain(edges))
 
 
-def test_the_cutoff_is_inclusive():
+def test_cutoff_is_inclusive():
     cubic = tensors([(np.zeros((1, 3)), np.eye(3) * 3.0, ALL)])
     assert len(periodic_edges_batch(*cubic, 3.0).src) == 6
     assert len(periodic_edges_batch(*cubic, float(np.nextafter(3.0, 0))).src) == 0
@@ -172,7 +172,7 @@ def test_the_cutoff_is_inclusive():
 
 
 @pytest.mark.parametrize("name", ["materials_project", "lips"])
-def test_real_structures_agree_with_find_edges(name):
+def test_real_edges_equal_find_edges(name):
     path = DATA / f"{name}.jsonl"
     if not path.exists():
         pytest.skip(f"{path.name} is not beside the repository")
@@ -183,7 +183,7 @@ def test_real_structures_agree_with_find_edges(name):
     assert_same_edges(plain(edges), one_by_one(find_edges, structures, 6.0))
 
 
-def test_a_cell_of_20_000_atoms_agrees_with_vesin():
+def test_large_cell_equals_vesin():
     structure = bulk(27)
     edges = periodic_edges_batch(*tensors([structure]), 4.0)
     expected = find_edges(*structure, 4.0, "vesin")
@@ -199,7 +199,7 @@ def test_a_cell_of_20_000_atoms_agrees_with_vesin():
     )
 
 
-def test_clusters_far_apart_and_a_structure_of_its_own_bins():
+def test_distant_clusters_have_own_bins():
     """Nearly all bins are empty: they are searched for, not tabled."""
     positions, _, _ = bulk(4)
     apart = np.concatenate([positions, positions + np.array([0, 3e4, -1e5]), [[5e3, 0, 0]]])
@@ -208,7 +208,7 @@ def test_clusters_far_apart_and_a_structure_of_its_own_bins():
     assert_same_edges(plain(edges), one_by_one(find_edges, [(apart, None, NONE), bulk(5)], 3.0))
 
 
-def test_structures_without_atoms_without_cell_and_one_pbc_for_all():
+def test_empty_structures_are_skipped():
     water = np.array([[0.0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])
     pos = torch.tensor(np.concatenate([water, water + 9.0]))
     cell = torch.zeros(4, 3, 3, dtype=torch.float64)
@@ -235,7 +235,7 @@ def skewed_pair(dtype=torch.float64):
     return pos, cell, pbc, torch.tensor([0, 0, 1, 1])
 
 
-def test_vectors_and_distances_are_twice_differentiable():
+def test_distances_are_twice_differentiable():
     pos, cell, pbc, batch = skewed_pair()
     pos.requires_grad_()
     cell.requires_grad_()
@@ -346,7 +346,7 @@ FLAT = torch.stack([CELL[0], torch.ones(3, 3, dtype=torch.float64)])
         ({"backend": "cuda"}, "backend must be one of 'auto', 'torch', 'nvalchemi', got 'cuda'"),
     ],
 )
-def test_bad_input_is_named(change, message):
+def test_bad_input_raises(change, message):
     arguments = {"pos": POS, "cell": CELL, "pbc": PBC, "batch": BATCH, "cutoff": 3.0}
     with pytest.raises(ValueError, match=message):
         periodic_edges_batch(**{**arguments, **change})

@@ -18,7 +18,7 @@ def test_expand_repeats_row_numbers(counts):
 
 @settings(max_examples=20)
 @given(scale=st.floats(0.5, 40.0), num_atoms=st.sampled_from([1, 47, 48, 5000]))
-def test_bins_are_used_where_they_leave_most_atoms_out(scale, num_atoms):
+def test_bins_exclude_most_atoms(scale, num_atoms):
     cell = torch.eye(3, dtype=torch.float64)[None] * scale
     batch = torch.zeros(1, dtype=torch.int64)
     pbc = torch.ones(1, 3, dtype=torch.bool)
@@ -32,7 +32,7 @@ def test_bins_are_used_where_they_leave_most_atoms_out(scale, num_atoms):
 
 
 @pytest.mark.parametrize("factor", [0, 10**6])
-def test_slices_hold_every_partner_once(monkeypatch, factor):
+def test_slices_contain_each_partner_once(monkeypatch, factor):
     """By the table of bins, and by searching for them."""
     monkeypatch.setattr(bins, "TABLE_FACTOR", factor)
     generator = torch.Generator().manual_seed(0)

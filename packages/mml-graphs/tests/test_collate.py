@@ -42,7 +42,7 @@ def make(crystal, index, library="pyg"):
 
 
 @given(several=st.lists(crystals(), min_size=1, max_size=4))
-def test_a_batch_equals_its_parts(library, several):
+def test_batch_equals_its_parts(library, several):
     samples = [make(crystal, index, library) for index, crystal in enumerate(several)]
     batch = collate_samples(samples)
     assert batch.keys() == samples[0].keys() | {"natoms"}
@@ -105,18 +105,18 @@ def test_numbers_and_arrays(values, expected):
 @pytest.mark.parametrize(
     "values", [["a", "b"], [None, None], [[1, 2], [3]], [np.array(["a"]), np.array(["b"])], [(1,), (2,)]]
 )
-def test_anything_else_becomes_a_list_of_all(values):
+def test_other_values_become_lists(values):
     assert collate_samples([{"key": value} for value in values])["key"] == values
 
 
-def test_cells_and_flags_in_their_short_forms():
+def test_short_cells_and_flags_are_stacked():
     sample = {"atomic_numbers": torch.tensor([6]), "cell": torch.eye(3), "pbc": np.array([True, False, True])}
     batch = collate_samples([sample, sample])
     assert batch["cell"].shape == (2, 3, 3)
     assert batch["pbc"].tolist() == [[True, False, True]] * 2
 
 
-def test_graphs_that_do_not_fit_are_named_with_their_samples(library):
+def test_mismatched_graphs_name_samples(library):
     """PyG by itself drops without a word what only later graphs hold."""
     transform = PointCloudToGraphTransform(library)
     samples = [transform({"atomic_numbers": [2], "pos": [[0.0, 0, 0]], "sample_id": name}) for name in "ab"]
@@ -136,7 +136,7 @@ def test_graphs_that_do_not_fit_are_named_with_their_samples(library):
         collate_samples([samples[0], nested])
 
 
-def test_no_key_gets_the_value_of_another():
+def test_keys_keep_their_own_values():
     batch = collate_samples(
         [{"a": torch.ones(2), "b": {"c": object()}}, {"a": torch.ones(2), "b": {"c": object()}}]
     )
@@ -196,7 +196,7 @@ def test_samples_are_not_changed():
         ([{"pbc": torch.zeros(2)}], r"'pbc' has shape \[2\] in sample 0 of the batch, expected \[3\]"),
     ],
 )
-def test_bad_batches(samples, message):
+def test_mismatched_samples_raise(samples, message):
     with pytest.raises(ValueError, match=message):
         collate_samples(samples)
 
@@ -224,7 +224,7 @@ class Crystals(Dataset):
 # Python 3.12 warns wherever a process with threads forks, as a DataLoader does.
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_give_what_the_main_process_gives(library, start, tmp_path, monkeypatch):
+def test_workers_return_equal_batches(library, start, tmp_path, monkeypatch):
     (tmp_path / "crystals_for_workers.py").write_text(DATASET, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     crystals_here = importlib.import_module("crystals_for_workers").Crystals(library)
@@ -238,7 +238,7 @@ def test_workers_give_what_the_main_process_gives(library, start, tmp_path, monk
             assert_same_graph(graph, same)
 
 
-def test_the_older_name_and_its_arguments():
+def test_concatenate_keys_equals_collate_samples():
     clouds = [{"pos": torch.full((n, 3), 1.0 + n), "charge": torch.arange(n), "n": n} for n in (2, 3)]
     old = pickle.loads(pickle.dumps(partial(concatenate_keys, pad_keys=["pos"], unpacked_keys=["n"])))
     batch = old(batch=clouds)
@@ -254,7 +254,7 @@ def test_the_older_name_and_its_arguments():
     assert torch.equal(plain["pos"], collate_samples(clouds)["pos"])
 
 
-def test_a_mask_for_each_padded_key_and_the_first_under_the_older_name():
+def test_padded_keys_have_masks():
     clouds = [
         {"pair": torch.ones(n, n, 5), "pos": torch.ones(n, 3), "src_nodes": torch.arange(n)} for n in (1, 3)
     ]
@@ -283,13 +283,13 @@ def test_a_mask_for_each_padded_key_and_the_first_under_the_older_name():
         ),
     ],
 )
-def test_bad_lists_of_keys(options, message):
+def test_bad_key_lists_raise(options, message):
     sample = {"pos": torch.zeros(2, 3), "energy": 1.0, "a": torch.zeros(1), "mask": 3}
     with pytest.raises(ValueError, match=message):
         collate_samples([sample, sample], **options)
 
 
-def test_what_is_left_unpacked_stays_so():
+def test_unpacked_keys_become_lists():
     sample = {"pos": torch.zeros(2, 3), "natoms": 2, "graph": "none"}
     batch = collate_samples([sample, sample], unpacked_keys=["natoms", "graph"])
     assert batch["natoms"] == [2, 2]
@@ -300,7 +300,7 @@ def test_what_is_left_unpacked_stays_so():
         collate_samples([{"q": 1}, {"q": 1, "pos": torch.zeros(2, 3)}], unpacked_keys=["pos"])
 
 
-def test_only_arrays_can_be_padded_and_only_those_that_fit():
+def test_unpaddable_values_raise():
     with pytest.raises(
         ValueError, match=r"pad_keys contains 'energy', which is of type float in sample 0 of the batch"
     ):
@@ -312,7 +312,7 @@ def test_only_arrays_can_be_padded_and_only_those_that_fit():
         collate_samples([{"pos": torch.zeros(2, n)} for n in (3, 2)], pad_keys=["pos"])
 
 
-def test_free_notes_may_differ_between_samples():
+def test_extra_may_differ():
     notes = [{"formula": "NaCl", "source": "a"}, {"comment": 3}]
     batch = collate_samples([{"atomic_numbers": torch.tensor([6]), "extra": note} for note in notes])
     assert batch["extra"] == notes

@@ -77,7 +77,7 @@ def test_equals_stepwise_growth(most, crystal, cutoff):
 
 
 @given(crystal=small, data=st.data())
-def test_does_not_depend_on_orientation_origin_order_of_atoms_wrapping_or_choice_of_cell(crystal, data):
+def test_length_is_invariant(crystal, data):
     num_atoms, pbc = len(crystal.positions), np.array(crystal.pbc)
     whole = st.integers(-2, 2)
     matrix = crystal.cell.copy()
@@ -95,7 +95,7 @@ def test_does_not_depend_on_orientation_origin_order_of_atoms_wrapping_or_choice
 
 
 @given(crystal=small, multiples=st.tuples(*[st.integers(1, 3)] * 3))
-def test_a_supercell_needs_the_same_length(crystal, multiples):
+def test_supercells_keep_the_length(crystal, multiples):
     counts = np.where(crystal.pbc, multiples, 1)
     copies = np.indices(counts).reshape(3, -1).T @ crystal.cell
     positions = (crystal.positions + copies[:, None]).reshape(-1, 3)
@@ -106,7 +106,7 @@ def test_a_supercell_needs_the_same_length(crystal, multiples):
 
 @given(crystal=crystals(max_atoms=3, min_length=3.0, pbc=ALL))
 @settings(max_examples=20)
-def test_the_niggli_cell_needs_the_same_length(crystal):
+def test_niggli_cells_keep_the_length(crystal):
     niggli = Lattice(crystal.cell).get_niggli_reduced_lattice()
     _, turn, _ = niggli.find_mapping(Lattice(crystal.cell), ltol=1e-6, atol=1e-4)
     turned = crystal.positions @ np.linalg.inv(turn)
@@ -127,7 +127,7 @@ def watched(monkeypatch):
 
 
 @pytest.mark.parametrize(("most", "num_searches"), [(None, 2), (0, 9)])
-def test_does_not_search_again_for_every_step(watched, monkeypatch, most, num_searches):
+def test_growth_needs_two_searches(watched, monkeypatch, most, num_searches):
     if most is not None:  # never estimate, grow only
         monkeypatch.setattr(connected, "FEW", most)
         monkeypatch.setattr(connected, "MANY", most)
@@ -138,13 +138,13 @@ def test_does_not_search_again_for_every_step(watched, monkeypatch, most, num_se
     assert len(watched) == num_searches  # not 70
 
 
-def test_a_skewed_cell_is_not_searched_farther_than_needed(watched):
+def test_skewed_cells_are_not_searched_too_far(watched):
     skewed = complete_cell(np.array([[3.0, 0, 0], [90, 3, 0], [60, 60, 9]]), ALL)
     assert connected_edges(np.zeros((1, 3)), skewed, 3.0, "auto")[1] == 9.0
     assert watched == [3.0, 9.0]
 
 
-def test_a_nominal_cutoff_that_is_enough_stays(watched):
+def test_sufficient_cutoff_stays(watched):
     molecule = np.array([[0.0, 0, 0], [0, 0, 110]])
     edges, radius = connected_edges(molecule, complete_cell(None, NONE), 120.0, "auto")
     assert radius == 120.0  # above the limit of growth too
@@ -154,7 +154,7 @@ def test_a_nominal_cutoff_that_is_enough_stays(watched):
 
 
 @pytest.mark.parametrize(("length", "enough"), [(99.9, 100.0), (100.0, 100.0), (100.1, None)])
-def test_one_hundred_angstrom_are_the_last_step(length, enough):
+def test_growth_ends_at_100_angstrom(length, enough):
     layers = complete_cell(np.diag([30.0, 30.0, length]), ALL)
     if enough is None:
         with pytest.raises(ValueError, match=r"along c within 100 angstrom; a cutoff of 100.10 angstrom"):
@@ -172,14 +172,14 @@ def test_the_transform_grows_for_it():
 
 
 @pytest.mark.parametrize("backend", ["numpy", "pymatgen", "vesin", "ase"])
-def test_every_backend_grows_to_the_same(backend):
+def test_backends_grow_equally(backend):
     found = graph_transform(3.0, backend=backend)(LAYERS)
     expected = graph_transform(3.0)(LAYERS)
     assert found["cutoff_radius"] == expected["cutoff_radius"] == 9.0
     assert_same_edges(found, expected)
 
 
-def test_edges_that_other_options_take_away_or_add_do_not_count():
+def test_other_options_do_not_change_the_cutoff():
     assert graph_transform(3.0, max_neighbors=4)(LAYERS)["cutoff_radius"] == 9.0
     nearest = graph_transform(3.0, max_neighbors=4)(LAYERS)
     assert not nearest["images"][:, 2].any()  # the layers have lost their edges again
@@ -192,12 +192,12 @@ def test_edges_that_other_options_take_away_or_add_do_not_count():
 
 @given(crystal=small)
 @settings(max_examples=20)
-def test_the_graph_takes_at_least_the_cutoff_that_the_atoms_take(crystal):
+def test_graph_cutoff_is_at_least_atom_cutoff(crystal):
     atoms = PeriodicPropertiesTransform(1.0, adaptive_cutoff=True)(crystal.sample())
     assert graph_transform(1.0)(crystal.sample())["cutoff_radius"] >= atoms["cutoff_radius"]
 
 
-def test_repr_and_pickle():
+def test_collate_is_pickled_and_pasted():
     grown = graph_transform(3.0)
     for same in (eval(repr(grown)), pickle.loads(pickle.dumps(grown))):
         assert repr(same) == repr(grown)
@@ -220,7 +220,7 @@ def test_repr_and_pickle():
          "atom 0 is not connected to its images along a and b and c within 100 .* cutoff of 159.00 "),
     ],
 )  # fmt: skip
-def test_what_no_cutoff_connects_is_said(positions, cell, pbc, message):
+def test_unconnected_parts_are_reported(positions, cell, pbc, message):
     sample = {"atomic_numbers": [1] * len(positions), "pos": np.array(positions, float), "sample_id": "s"}
     if cell is not None:
         sample |= {"cell": cell, "pbc": pbc}
@@ -228,14 +228,14 @@ def test_what_no_cutoff_connects_is_said(positions, cell, pbc, message):
         graph_transform(6.0)(sample)
 
 
-def test_of_many_atoms_it_is_not_said_what_they_would_need(monkeypatch):
+def test_large_structures_report_no_cutoff(monkeypatch):
     monkeypatch.setattr(connected, "MANY", 2)
     with pytest.raises(ValueError, match=r"the 2 parts .* within 100 angstrom$"):
         connected_edges(np.array([[0.0, 0, 0], [0, 0, 110]]), complete_cell(None, NONE), 6.0, "auto")
 
 
 @given(crystal=small)
-def test_the_distance_that_is_said_is_the_one_that_is_needed(crystal):
+def test_reported_cutoff_connects(crystal):
     cell, needed = complete_cell(crystal.cell, crystal.pbc), length_of(*crystal)
     assume(needed > 1.0)
     with pytest.MonkeyPatch.context() as patch:
@@ -246,11 +246,11 @@ def test_the_distance_that_is_said_is_the_one_that_is_needed(crystal):
 
 
 @pytest.mark.parametrize("unknown", ["crystal", None, True, "Graph"])
-def test_an_unknown_connectivity_is_refused(unknown):
+def test_unknown_connectivity_raises(unknown):
     with pytest.raises(ValueError, match=f"connectivity must be one of 'atoms', 'graph', got {unknown!r}"):
         PeriodicPropertiesTransform(6.0, adaptive_cutoff=True, connectivity=unknown)
 
 
-def test_a_cutoff_that_does_not_grow_is_refused():
+def test_graph_connectivity_requires_adaptive_cutoff():
     with pytest.raises(ValueError, match="requires adaptive_cutoff=True"):
         PeriodicPropertiesTransform(6.0, connectivity="graph")

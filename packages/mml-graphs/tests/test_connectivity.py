@@ -61,7 +61,7 @@ def walk(edges, num_atoms):
 
 @given(nets())
 @settings(max_examples=200)
-def test_connects_where_all_atoms_are_reached_and_the_minors_of_cycles_have_no_common_divisor(drawn):
+def test_connection_equals_oracle(drawn):
     edges, num_atoms, pbc = drawn
     expected = math.inf
     for length in sorted({edge[3] for edge in edges}):
@@ -77,7 +77,7 @@ def test_connects_where_all_atoms_are_reached_and_the_minors_of_cycles_have_no_c
 
 
 @given(crystal=small, radii=st.lists(st.floats(0.5, 12.0), min_size=1, max_size=3).map(sorted))
-def test_what_connects_goes_on_connecting_and_steps_add_up(crystal, radii):
+def test_more_edges_stay_connected(crystal, radii):
     num_atoms, pbc = len(crystal.positions), crystal.pbc
     grown, _ = connected_edges(crystal.positions, complete_cell(crystal.cell, pbc), 2.0, "auto")
     expected, known = connecting_length(grown, num_atoms, pbc), unconnected(num_atoms)
@@ -92,7 +92,7 @@ def test_what_connects_goes_on_connecting_and_steps_add_up(crystal, radii):
             assert directions_apart(known, pbc) == directions_apart(found, pbc)
 
 
-def test_edges_that_generate_a_sublattice_leave_several_nets():
+def test_sublattices_leave_several_nets():
     cubic = [(0, 0, (1, 0, 0), 1.0), (0, 0, (0, 1, 0), 1.0)]
     every_second = (0, 0, (0, 0, 2), 1.5)
     assert connecting_length(net(*cubic, every_second), 1, ALL) == np.inf
@@ -104,7 +104,7 @@ def test_edges_that_generate_a_sublattice_leave_several_nets():
     assert connecting_length(net(*cubic), 2, (True, True, False)) == np.inf
 
 
-def test_two_interwoven_nets_are_not_one():
+def test_interwoven_nets_are_not_connected():
     body_centered = [
         (atom, atom, tuple(int(i) for i in axis), 3.0) for atom in (0, 1) for axis in np.eye(3, dtype=int)
     ]
@@ -112,7 +112,7 @@ def test_two_interwoven_nets_are_not_one():
     assert connecting_length(net(*body_centered, (0, 1, (0, 0, 0), 3.5)), 2, ALL) == 3.5
 
 
-def test_interwoven_nets_that_share_their_atoms_in_the_cell():
+def test_nets_with_shared_atoms_are_not_connected():
     # Each atom has edges to the second next cells only: eight nets of a doubled cell, all of one atom.
     doubled = [(0, 0, tuple(int(i) for i in 2 * axis), 3.0) for axis in np.eye(3, dtype=int)]
     assert connecting_length(net(*doubled), 1, ALL) == np.inf

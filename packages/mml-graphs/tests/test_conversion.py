@@ -35,7 +35,7 @@ def test_a_batch_becomes_a_batch(dgl, graphs):
 
 @given(crystal=crystals())
 @quick
-def test_edges_to_several_images_of_an_atom_stay_apart(dgl, crystal):
+def test_edges_to_several_images_stay_separate(dgl, crystal):
     """The older toolkit merged them, and made every edge run both ways."""
     sample = PeriodicPropertiesTransform(5.0, on_isolated="allow")(crystal.sample())
     there = pyg_to_dgl(PointCloudToGraphTransform("pyg")(sample)["graph"])
@@ -46,7 +46,7 @@ def test_edges_to_several_images_of_an_atom_stay_apart(dgl, crystal):
     assert_same_graph(there, PointCloudToGraphTransform("dgl")(sample)["graph"])
 
 
-def test_an_edge_that_occurs_twice_and_one_without_a_reverse(dgl):
+def test_duplicate_and_one_way_edges_are_kept(dgl):
     graph = dgl.graph(([0, 0, 0, 2], [1, 1, 2, 2]), num_nodes=4)
     graph.edata["w"] = torch.tensor([1.0, 2, 3, 4])
     graph.ndata["x"] = torch.arange(4)
@@ -59,7 +59,7 @@ def test_an_edge_that_occurs_twice_and_one_without_a_reverse(dgl):
     assert back.ndata["x"].tolist() == [0, 1, 2, 3]
 
 
-def test_nodes_and_edges_may_use_one_name(dgl):
+def test_nodes_and_edges_may_share_a_name(dgl):
     """As all parts of larger graphs do: DGL notes there where nodes and edges come from."""
     graph = dgl.graph(([0, 1], [1, 2])).subgraph([1, 2])
     graph.ndata["feat"], graph.edata["feat"] = torch.rand(2, 3), torch.rand(1, 4)
@@ -75,7 +75,7 @@ def test_nodes_and_edges_may_use_one_name(dgl):
         dgl_to_pyg(graph)
 
 
-def test_the_graph_of_another_keeps_its_extra_attributes(dgl):
+def test_foreign_graphs_keep_attributes(dgl):
     graph = Data(
         x=torch.rand(3, 4),
         edge_index=torch.tensor([[0, 1, 2], [1, 2, 0]]),
@@ -118,7 +118,7 @@ def test_no_edges_and_one_atom(dgl):
         ({"batch"}, "data of a graph cannot have the name 'batch'"),
     ],
 )
-def test_names_that_mean_something_to_pyg(dgl, names, message):
+def test_reserved_pyg_names_raise(dgl, names, message):
     graph = dgl.graph(([0], [1]))
     for name in names:
         graph.ndata[name] = torch.zeros(2, dtype=torch.int64)
@@ -126,7 +126,7 @@ def test_names_that_mean_something_to_pyg(dgl, names, message):
         dgl_to_pyg(graph)
 
 
-def test_what_cannot_be_converted(dgl):
+def test_unconvertible_graphs_raise(dgl):
     graph = dgl.graph(([0], [1]))
     with pytest.raises(ValueError, match="graph is of type DGLGraph, expected a graph of 'pyg'"):
         pyg_to_dgl(graph)

@@ -17,7 +17,7 @@ def as_edges(found, cell):
 
 
 @given(crystal=crystals(), cutoff=cutoffs, block=st.integers(1, 400))
-def test_blocks_of_any_size_give_the_same_pairs(crystal, cutoff, block):
+def test_block_size_keeps_pairs(crystal, cutoff, block):
     cell = complete_cell(crystal.cell, crystal.pbc)
     positions, _ = wrap(crystal.positions, cell)
     radius = cutoff + 1e-6  # coordinates are short binary fractions: no pair is between the two
@@ -28,13 +28,13 @@ def test_blocks_of_any_size_give_the_same_pairs(crystal, cutoff, block):
 
 
 @pytest.mark.parametrize("far", [1e3, 1e6, 1e8])
-def test_atoms_far_from_the_origin_keep_their_distances(far):
+def test_distant_atoms_keep_distances(far):
     cluster = np.array([[0.0, 0, 0], [1.5, 0, 0], [0, 2.25, 0], [0, 0, 5.0]]) + far
     expected = brute_force_edges(cluster - far, None, (False,) * 3, 4.0)
     assert_same_edges(find_edges(cluster, None, (False,) * 3, 4.0, "numpy"), expected)
 
 
-def test_the_estimate_is_near_what_is_looked_at():
+def test_candidate_estimate_is_close():
     rng = np.random.default_rng(0)
     cell = complete_cell(np.diag([11.0, 12.0, 13.0]) + rng.normal(size=(3, 3)), (True, True, False))
     positions = rng.uniform(size=(60, 3)) @ cell.matrix

@@ -11,7 +11,7 @@ def data(nodes=None, whole=None, num_nodes=2):
     return GraphData(nodes or {}, {"weight": torch.arange(len(src))}, src, dst, whole or {}, num_nodes)
 
 
-def test_the_whole_stands_with_each_node_and_shares_memory(dgl):
+def test_whole_data_is_repeated_per_node(dgl):
     cell = torch.eye(3)[None]
     graph = ours.build(data({"pos": torch.zeros(2, 3)}, {"cell": cell, "energy": -1.5, "n": 3, "ok": True}))
     assert isinstance(graph, dgl.DGLGraph)
@@ -31,7 +31,7 @@ def test_the_whole_stands_with_each_node_and_shares_memory(dgl):
 
 
 @pytest.mark.usefixtures("dgl")
-def test_a_graph_has_indices_of_its_own():
+def test_graph_copies_indices():
     parts = data()
     graph = ours.build(parts)
     parts.src.fill_(1)
@@ -44,20 +44,20 @@ def test_a_graph_has_indices_of_its_own():
     assert ours.take_apart(graph).dst.tolist() == [1, 1, 0]
 
 
-def test_a_changed_whole_is_that_of_its_first_node(dgl):
+def test_first_node_decides_whole_data(dgl):
     graph = ours.build(data(whole={"natoms": torch.tensor([2])}))
     graph.ndata["whole.natoms"] = torch.full((2, 1), 7)
     assert ours.take_apart(graph).whole["natoms"].tolist() == [7]
 
 
-def test_a_graph_on_the_disk_keeps_everything(dgl, tmp_path):
+def test_saved_graphs_keep_data(dgl, tmp_path):
     path = str(tmp_path / "graphs.bin")
     dgl.save_graphs(path, [ours.build(data(whole={"natoms": torch.tensor([2])}))])
     (graph,), _ = dgl.load_graphs(path)
     assert ours.take_apart(graph).whole["natoms"].tolist() == [2]
 
 
-def test_graphs_of_others(dgl):
+def test_foreign_graphs_are_taken_apart(dgl):
     graph = dgl.graph(([0, 0, 1], [1, 1, 1]), num_nodes=3, idtype=torch.int32)
     graph.ndata["feat"] = torch.rand(3, 2)
     graph.edata["w"] = torch.rand(3)
@@ -90,6 +90,6 @@ def test_graphs_of_others(dgl):
         ),
     ],
 )
-def test_what_dgl_has_no_place_for(dgl, parts, message):
+def test_unsupported_parts_raise(dgl, parts, message):
     with pytest.raises(ValueError, match=message):
         ours.build(data(**parts))

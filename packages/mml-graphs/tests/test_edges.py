@@ -43,7 +43,7 @@ def nearest_by_hand(edges, num_atoms, k, tolerance, symmetric):
     crystal=crystals(), k=st.integers(1, 14), symmetric=st.booleans(), tolerance=st.sampled_from([0.01, 0.3])
 )
 @quick
-def test_nearest_neighbors_against_one_atom_at_a_time(crystal, k, symmetric, tolerance):
+def test_nearest_neighbors_equal_oracle(crystal, k, symmetric, tolerance):
     num_atoms = len(crystal.positions)
     edges = brute_force_edges(*crystal, 5.0)
     kept = nearest_neighbors(edges, num_atoms, k, tolerance, symmetric)
@@ -65,7 +65,7 @@ def test_whole_shells_stay_in_fcc(k, degree):
 
 @given(crystal=crystals())
 @quick
-def test_a_pair_and_its_reverse_are_all(crystal):
+def test_pairs_and_reverses_equal_edges(crystal):
     edges = brute_force_edges(*crystal, 5.0)
     half = one_per_pair(edges)
     assert (half.src <= half.dst).all()
@@ -74,7 +74,7 @@ def test_a_pair_and_its_reverse_are_all(crystal):
 
 @given(crystal=crystals())
 @quick
-def test_self_loops_are_added_in_order(crystal):
+def test_self_loops_are_in_order(crystal):
     num_atoms = len(crystal.positions)
     edges = brute_force_edges(*crystal, 4.0)
     looped = with_self_loops(edges, num_atoms)

@@ -33,19 +33,19 @@ def clear_cutoff(crystal, cutoff):
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(crystal=crystals(), cutoff=cutoffs)
 @quick
-def test_agrees_with_the_oracle(backend, crystal, cutoff):
+def test_edges_equal_oracle(backend, crystal, cutoff):
     assert_same_edges(find_edges(*crystal, cutoff, backend), brute_force_edges(*crystal, cutoff))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(crystal=crystals(max_atoms=2, min_length=1.0, max_length=2.0, pbc=ALL))
 @settings(max_examples=10)
-def test_agrees_with_the_oracle_far_above_the_cell(backend, crystal):
+def test_edges_equal_oracle_beyond_the_cell(backend, crystal):
     assert_same_edges(find_edges(*crystal, 5.25, backend), brute_force_edges(*crystal, 5.25))
 
 
 @pytest.mark.parametrize("backend", ["auto", *BACKENDS])
-def test_the_cutoff_is_inclusive(backend):
+def test_cutoff_is_inclusive(backend):
     cubic = (np.zeros((1, 3)), np.eye(3) * 3.0, ALL)
     assert len(find_edges(*cubic, 3.0, backend).src) == 6
     assert len(find_edges(*cubic, np.nextafter(3.0, 0), backend).src) == 0
@@ -57,7 +57,7 @@ def test_the_cutoff_is_inclusive(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(crystal=crystals(), cutoff=cutoffs)
 @quick
-def test_what_an_edge_holds(backend, crystal, cutoff):
+def test_edges_are_consistent(backend, crystal, cutoff):
     positions, cell, pbc = crystal
     edges = find_edges(positions, cell, pbc, cutoff, backend)
     assert (np.diff(edges.src) >= 0).all()
@@ -70,7 +70,7 @@ def test_what_an_edge_holds(backend, crystal, cutoff):
 
 @given(crystal=crystals(), cutoff=cutoffs, seed=st.integers(0, 99))
 @quick
-def test_rotation_and_translation_change_nothing(crystal, cutoff, seed):
+def test_rotation_and_translation_keep_edges(crystal, cutoff, seed):
     cutoff = clear_cutoff(crystal, cutoff)
     q, shift = rotation(seed), np.random.default_rng(seed).normal(size=3) * 3
     moved = find_edges(crystal.positions @ q + shift, crystal.cell @ q, crystal.pbc, cutoff)
@@ -88,7 +88,7 @@ def test_permutation_renames_atoms(crystal, cutoff, data):
 
 @given(crystal=crystals(), cutoff=cutoffs)
 @quick
-def test_wrapping_changes_images_only(crystal, cutoff):
+def test_wrapping_changes_only_images(crystal, cutoff):
     cell = complete_cell(crystal.cell, crystal.pbc)
     wrapped, shifts = wrap(crystal.positions, cell)
     edges = find_edges(wrapped, crystal.cell, crystal.pbc, cutoff)
@@ -102,7 +102,7 @@ def test_wrapping_changes_images_only(crystal, cutoff):
 
 @given(crystal=crystals(max_atoms=3, pbc=ALL), cutoff=cutoffs, data=st.data())
 @quick
-def test_supercells_and_other_cells_keep_the_neighbor_distances(crystal, cutoff, data):
+def test_supercells_keep_distances(crystal, cutoff, data):
     repeats = np.array(data.draw(st.tuples(*[st.integers(1, 2)] * 3)))
     shear = np.eye(3)
     shear[data.draw(st.sampled_from([(0, 1), (1, 2), (2, 0)]))] = data.draw(st.sampled_from([-1, 1]))
@@ -136,7 +136,7 @@ def test_backends_agree_on_real_structures(name):
 
 
 @pytest.mark.parametrize("backend", ["auto", *BACKENDS])
-def test_atoms_very_far_apart(backend):
+def test_distant_pairs_are_found(backend):
     positions = np.array([[0.0, 0, 0], [0.5, 0, 0], [1e5, -1e5, 1e5], [1e5, -1e5, 1e5 + 0.5]])
     edges = find_edges(positions, None, (False,) * 3, 0.75, backend)
     assert edges.src.tolist() == [0, 1, 2, 3]
@@ -144,7 +144,7 @@ def test_atoms_very_far_apart(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_slab_with_no_third_vector_and_a_single_atom(backend):
+def test_slabs_without_third_vector_have_edges(backend):
     cell = np.array([[3.0, 0, 0], [0, 0, -3.0], [0, 0, 0]])
     edges = find_edges(np.array([[0.0, 9.0, 0.0]]), cell, (True, True, False), 3.0, backend)
     assert sorted(map(tuple, edges.images.astype(int).tolist())) == [
@@ -158,7 +158,7 @@ def test_a_slab_with_no_third_vector_and_a_single_atom(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("second", [[0.5, 0.5, 0.5], [0.5, 3.5, -2.5], [0.5, 0.5, 0.50001]])
-def test_coincident_atoms_are_named(backend, second):
+def test_coincident_atoms_raise(backend, second):
     positions = np.array([[1.5, 1.5, 1.5], [0.5, 0.5, 0.5], second])
     with pytest.raises(ValueError, match=r"atoms 1 and 2 are at the same position \[0.5, 0.5, 0.5\]"):
         find_edges(positions, np.eye(3) * 3, ALL, 2.0, backend)
@@ -185,7 +185,7 @@ def test_coincident_atoms_are_named(backend, second):
         ),
     ],
 )
-def test_bad_input(change, message):
+def test_bad_input_raises(change, message):
     good = {"positions": np.zeros((1, 3)), "cell": np.eye(3), "pbc": ALL, "cutoff": 2.0, "backend": "auto"}
     with pytest.raises(ValueError, match=message):
         find_edges(**(good | change))

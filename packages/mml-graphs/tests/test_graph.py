@@ -20,7 +20,7 @@ MOLECULE = {
 }
 
 
-def labelled(crystal):
+def labeled(crystal):
     num_atoms = len(crystal.positions)
     force = torch.arange(3.0 * num_atoms).reshape(num_atoms, 3)
     return crystal.sample(
@@ -30,8 +30,8 @@ def labelled(crystal):
 
 @given(crystal=crystals())
 @quick
-def test_the_graph_holds_the_edges_of_the_sample(crystal):
-    sample = PERIODIC(labelled(crystal))
+def test_graph_contains_edges(crystal):
+    sample = PERIODIC(labeled(crystal))
     before = copy.deepcopy(sample)
     transform = PointCloudToGraphTransform("pyg", node_keys=["force", "magmom"], edge_keys=["unit_offsets"])
     result = transform(sample)
@@ -51,8 +51,8 @@ def test_the_graph_holds_the_edges_of_the_sample(crystal):
 
 @given(crystal=crystals())
 @quick
-def test_graphs_of_both_libraries_hold_the_same(dgl, crystal):
-    sample = PERIODIC(labelled(crystal))
+def test_both_libraries_store_equal_data(dgl, crystal):
+    sample = PERIODIC(labeled(crystal))
     keys = {"node_keys": ["force", "magmom"], "edge_keys": ["unit_offsets"]}
     graph = PointCloudToGraphTransform("dgl", **keys)(sample)["graph"]
     assert isinstance(graph, dgl.DGLGraph)
@@ -69,7 +69,7 @@ def test_graphs_of_both_libraries_hold_the_same(dgl, crystal):
 @given(crystal=crystals())
 @quick
 def test_round_trip_keeps_everything(library, crystal):
-    sample = PERIODIC(labelled(crystal))
+    sample = PERIODIC(labeled(crystal))
     to_graph = PointCloudToGraphTransform(library, node_keys=["force", "magmom"], edge_keys=["unit_offsets"])
     there = to_graph(sample)
     back = GraphToPointCloudTransform(library)(there)
@@ -85,14 +85,14 @@ def test_round_trip_keeps_everything(library, crystal):
 
 @given(crystal=crystals())
 @quick
-def test_a_graph_alone_makes_a_cloud_and_that_the_graph(library, crystal):
+def test_graph_and_cloud_round_trip(library, crystal):
     keys = {"node_keys": ["magmom"], "edge_keys": ["unit_offsets"]}
-    graph = PointCloudToGraphTransform(library, **keys)(PERIODIC(labelled(crystal)))["graph"]
+    graph = PointCloudToGraphTransform(library, **keys)(PERIODIC(labeled(crystal)))["graph"]
     cloud = GraphToPointCloudTransform(library, full_pairwise=True)({"graph": graph})
     assert_same_graph(PointCloudToGraphTransform(library, **keys)(cloud)["graph"], graph)
 
 
-def test_a_graph_of_another_comes_back_with_all_that_it_held(library):
+def test_foreign_graphs_round_trip(library):
     src, dst = torch.tensor([0, 0, 1]), torch.tensor([1, 1, 1])
     nodes = {"atomic_numbers": torch.tensor([8, 1]), "pos": torch.rand(2, 3), "spin": torch.tensor([1, 0])}
     edges = {"images": torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), "bond_order": torch.arange(3)}
@@ -121,8 +121,8 @@ def test_what_belongs_to_the_whole(library):
 
 @given(crystal=crystals())
 @quick
-def test_a_cloud_without_its_pairs_finds_them_again(library, crystal):
-    sample = PERIODIC(labelled(crystal))
+def test_edges_are_found_again(library, crystal):
+    sample = PERIODIC(labeled(crystal))
     graph = PointCloudToGraphTransform(library, edge_keys=["weight"])(
         {**sample, "weight": torch.rand(len(sample["src_nodes"]))}
     )
@@ -134,7 +134,7 @@ def test_a_cloud_without_its_pairs_finds_them_again(library, crystal):
     assert_same_edges(again, sample, atol=1e-5)
 
 
-def test_a_cloud_comes_from_the_graph_alone_and_changes_in_the_graph_win():
+def test_graph_values_replace_sample_values():
     graph = PointCloudToGraphTransform(node_keys=["charge"])({**MOLECULE, "charge": [0.0, 1.0, 2.0]})["graph"]
     graph.pos = graph.pos + 1
     graph.foreign = torch.ones(1, 2)
@@ -150,7 +150,7 @@ def test_a_cloud_comes_from_the_graph_alone_and_changes_in_the_graph_win():
 
 @given(crystal=crystals(pbc=(False, False, False)))
 @quick
-def test_edges_are_built_where_nothing_is_periodic(crystal):
+def test_molecules_get_edges(crystal):
     sample = crystal.sample()
     result = PointCloudToGraphTransform(cutoff_dist=3.0)(sample)
     assert_same_edges(result, brute_force_edges(*crystal, 3.0), atol=1e-5)
@@ -171,14 +171,14 @@ def test_few_atoms_and_few_edges(library, num_atoms, cutoff, num_edges):
     assert count_nodes(batch([graph, graph])) == 2 * num_atoms
 
 
-def test_a_periodic_sample_without_edges_is_refused():
+def test_periodic_sample_without_edges_raises():
     sample = {"atomic_numbers": [6], "pos": [[0.0, 0, 0]], "cell": torch.eye(3) * 3, "sample_id": "mp/3"}
     message = r"sample 'mp/3': edges .* are missing, and the sample is periodic\. Apply Periodic"
     with pytest.raises(ValueError, match=message):
         PointCloudToGraphTransform()(sample)
 
 
-def test_transforms_can_be_pickled_and_pasted():
+def test_transforms_are_pickled_and_pasted():
     for transform in (
         PointCloudToGraphTransform("pyg", 5.0, node_keys=["force"], edge_keys=("unit_offsets",)),
         PointCloudToGraphTransform("dgl"),
@@ -197,7 +197,7 @@ def test_transforms_can_be_pickled_and_pasted():
         ({"edge_keys": ["three"]}, r"^sample 'water': edge key 'three' has shape \[2\], expected 6 rows"),
     ],
 )
-def test_bad_keys(options, message):
+def test_bad_keys_raise(options, message):
     with pytest.raises(ValueError, match=message):
         PointCloudToGraphTransform(**options)({**MOLECULE, "three": [1, 2]})
 
@@ -221,27 +221,27 @@ def test_bad_keys(options, message):
         ),
     ],
 )
-def test_bad_arguments(options, message):
+def test_bad_arguments_raise(options, message):
     with pytest.raises(ValueError, match=message):
         PointCloudToGraphTransform(**options)
 
 
 @pytest.mark.parametrize("graph", [None, "a graph"])
-def test_a_cloud_needs_a_graph(graph):
+def test_missing_graph_raises(graph):
     with pytest.raises(ValueError, match=r"sample 'b': 'graph' is .* expected a PyG Data or a DGLGraph"):
         GraphToPointCloudTransform()({"graph": graph, "sample_id": "b"})
     with pytest.raises(ValueError, match="backend must be one of 'pyg', 'dgl', got 'networkx'"):
         GraphToPointCloudTransform("networkx")
 
 
-def test_a_cloud_needs_a_graph_of_its_library():
+def test_other_library_raises():
     sample = PointCloudToGraphTransform("pyg")(MOLECULE)
     message = "sample 'water': 'graph' is a graph of 'pyg', expected 'dgl'. Pass backend='pyg'"
     with pytest.raises(ValueError, match=message):
         GraphToPointCloudTransform("dgl")(sample)
 
 
-def test_a_cloud_is_of_one_structure(library):
+def test_batched_graph_raises(library):
     graph = PointCloudToGraphTransform(library)(MOLECULE)["graph"]
     with pytest.raises(ValueError, match="'graph' is a batch of graphs, expected a single graph"):
         GraphToPointCloudTransform(library)({"graph": batch([graph, graph])})

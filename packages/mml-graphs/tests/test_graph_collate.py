@@ -79,7 +79,7 @@ options = st.fixed_dictionaries(
 
 
 @given(some=st.lists(crystals(), min_size=1, max_size=4), options=options)
-def test_the_batch_is_that_of_the_transforms_one_by_one(some, options):
+def test_batch_equals_transforms_one_by_one(some, options):
     neighbors = PeriodicPropertiesTransform(**{**options, "adaptive_cutoff": False})
     if options["adaptive_cutoff"] and all(any(crystal.pbc) for crystal in some):
         neighbors = PeriodicPropertiesTransform(**options)
@@ -105,7 +105,7 @@ def random_sample(num_atoms, seed, **keys):
 
 @pytest.mark.parametrize("portion", [1.0, 30_000.0, 1e9])
 @pytest.mark.parametrize("adaptive_cutoff", [False, True])
-def test_structures_of_all_sizes_in_any_order(monkeypatch, portion, adaptive_cutoff):
+def test_mixed_sizes_equal_one_by_one(monkeypatch, portion, adaptive_cutoff):
     for name in ("SMALL_CANDIDATES", "DENSE_CANDIDATES"):
         monkeypatch.setattr(batch_edges, name, portion)
     neighbors = PeriodicPropertiesTransform(6.0, adaptive_cutoff=adaptive_cutoff, on_isolated="allow")
@@ -166,7 +166,7 @@ def test_free_atoms_have_no_edges(library, backend, connectivity, caplog):
         assert not told
 
 
-def test_a_batch_of_nothing_but_free_atoms(library):
+def test_free_atoms_alone_form_a_batch(library):
     neighbors = PeriodicPropertiesTransform(5.0, adaptive_cutoff=True)
     batch = GraphCollate(neighbors, PointCloudToGraphTransform(library))([HELIUM] * 3)
     assert batch["src_nodes"].shape == (0,)
@@ -174,7 +174,7 @@ def test_a_batch_of_nothing_but_free_atoms(library):
     assert batch["natoms"].tolist() == [1, 1, 1]
 
 
-def test_each_structure_grows_until_it_is_connected():
+def test_each_cutoff_grows_until_connected():
     neighbors = PeriodicPropertiesTransform(3.0, adaptive_cutoff=True, connectivity="graph")
     slab = {"atomic_numbers": np.array([6]), "pos": np.zeros((1, 3)), "cell": np.diag([2.0, 2.0, 9.0])}
     samples = [slab, COPPER, slab]
@@ -183,7 +183,7 @@ def test_each_structure_grows_until_it_is_connected():
     assert batch["cutoff_radius"].flatten().tolist() == [9.0, 3.0, 9.0]
 
 
-def test_a_graph_of_the_batch_is_the_graph_of_its_sample():
+def test_batch_returns_single_graphs():
     neighbors = PeriodicPropertiesTransform(4.0, adaptive_cutoff=True)
     graph = PointCloudToGraphTransform("pyg")
     batch, back = GraphCollate(neighbors, graph)([COPPER, WATER])["graph"], GraphToPointCloudTransform()
@@ -197,7 +197,7 @@ def test_a_graph_of_the_batch_is_the_graph_of_its_sample():
     assert [len(graph.distances) for graph in batch.to_data_list()] == [18, 6]
 
 
-def test_keys_whose_names_do_not_tell_where_they_belong():
+def test_ambiguous_keys_equal_one_by_one():
     neighbors = PeriodicPropertiesTransform(4.0)
     graph = PointCloudToGraphTransform("pyg", node_keys=["edge_count"], graph_keys=["energy"])
     samples = [
@@ -215,7 +215,7 @@ def test_graph_and_batch_share_their_tensors():
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_as_collate_fn_of_workers(method):
+def test_workers_collate(method):
     collate = GraphCollate(PeriodicPropertiesTransform(4.0), PointCloudToGraphTransform("pyg"))
     samples = [COPPER, WATER, COPPER]
     loader = DataLoader(
@@ -225,7 +225,7 @@ def test_as_collate_fn_of_workers(method):
     assert_same(batch, collate(samples))
 
 
-def test_repr_and_pickle():
+def test_collate_is_pickled_and_pasted():
     collate = GraphCollate(
         PeriodicPropertiesTransform(4.0, max_neighbors=5), PointCloudToGraphTransform("pyg")
     )
@@ -256,13 +256,13 @@ def test_repr_and_pickle():
         ([], "samples must contain at least one sample"),
     ],
 )
-def test_bad_samples(samples, message):
+def test_bad_samples_raise(samples, message):
     collate = GraphCollate(PeriodicPropertiesTransform(4.0), PointCloudToGraphTransform("pyg"))
     with pytest.raises(ValueError, match=message):
         collate(samples)
 
 
-def test_a_missing_node_key_names_the_sample():
+def test_missing_node_key_names_sample():
     collate = GraphCollate(
         PeriodicPropertiesTransform(4.0), PointCloudToGraphTransform("pyg", node_keys=["force"])
     )
@@ -270,7 +270,7 @@ def test_a_missing_node_key_names_the_sample():
         collate([{**COPPER, "sample_id": "cu"}])
 
 
-def test_transforms_of_other_types_are_refused():
+def test_other_transforms_raise():
     with pytest.raises(TypeError, match="neighbors must be a PeriodicPropertiesTransform, got float"):
         GraphCollate(4.0, PointCloudToGraphTransform("pyg"))
     with pytest.raises(TypeError, match="graph must be a PointCloudToGraphTransform, got str"):

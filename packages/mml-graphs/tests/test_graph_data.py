@@ -46,7 +46,7 @@ def test_what_a_name_tells():
     ]
 
 
-def test_ends_that_are_rows_of_one_tensor_are_not_copied():
+def test_rows_of_one_tensor_are_not_copied():
     ends = torch.tensor([[0, 1, 2], [1, 2, 0]])
     assert join_ends(*ends.unbind()) is ends
     for src, dst in (
@@ -62,7 +62,7 @@ def test_ends_that_are_rows_of_one_tensor_are_not_copied():
     assert torch.equal(join_ends(columns[0], columns[1]), columns[:2])
 
 
-def test_a_large_graph_takes_the_ends_of_its_sample_as_they_are():
+def test_large_graphs_share_ends():
     rng = np.random.default_rng(0)
     positions, cell = rng.uniform(0, 31, (1500, 3)), np.eye(3) * 31
     sample = {"atomic_numbers": np.ones(1500, int), "pos": positions, "cell": cell}

@@ -19,7 +19,7 @@ def pair(**whole):
 
 @given(graphs=graphs_alike())
 @quick
-def test_what_is_built_comes_apart_as_it_was(library, graphs):
+def test_built_graphs_are_taken_apart(library, graphs):
     graph = graph_libraries.build(library, graphs[0])
     assert graph_libraries.library_of(graph) == library
     assert graph_libraries.count_nodes(graph) == graphs[0].num_nodes
@@ -32,7 +32,7 @@ def test_what_is_built_comes_apart_as_it_was(library, graphs):
 
 @given(graphs=graphs_alike(max_graphs=3))
 @quick
-def test_a_batch_comes_apart_into_its_graphs(library, graphs):
+def test_batches_are_unbatched(library, graphs):
     batch = graph_libraries.batch([graph_libraries.build(library, graph) for graph in graphs])
     assert graph_libraries.count_nodes(batch) == sum(graph.num_nodes for graph in graphs)
     parts = graph_libraries.unbatch(pickle.loads(pickle.dumps(batch)).to("cpu"))
@@ -41,7 +41,7 @@ def test_a_batch_comes_apart_into_its_graphs(library, graphs):
         assert_same_graph(part, graph)
 
 
-def test_a_batch_is_no_graph(library):
+def test_batches_are_not_taken_apart(library):
     graph = graph_libraries.build(library, pair())
     batch = graph_libraries.batch([graph, graph])
     assert graph_libraries.library_of(batch) == library
@@ -52,7 +52,7 @@ def test_a_batch_is_no_graph(library):
         graph_libraries.batch([graph, batch], ["a", "b"])
 
 
-def test_graphs_that_do_not_hold_the_same_are_not_batched(library):
+def test_different_keys_raise(library):
     one = graph_libraries.build(library, pair(y=torch.ones(1)))
     for other in (pair(), pair(y=torch.ones(1), z=torch.ones(1))):
         for order in (
@@ -66,14 +66,14 @@ def test_graphs_that_do_not_hold_the_same_are_not_batched(library):
         graph_libraries.batch([one, graph_libraries.build(library, other)])
 
 
-def test_graphs_of_two_libraries_are_not_batched(dgl):
+def test_mixed_libraries_raise(dgl):
     graphs = [graph_libraries.build(library, pair()) for library in ("pyg", "dgl")]
     with pytest.raises(ValueError, match="graph 0 has a Data, but graph 1 has a DGLGraph"):
         graph_libraries.batch(graphs)
 
 
 @pytest.mark.parametrize("graph", [None, {}, "graph", HeteroData()])
-def test_what_is_no_graph(graph):
+def test_other_objects_raise(graph):
     assert graph_libraries.library_of(graph) is None
     assert graph_libraries.count_nodes(graph) is None
     for act in (graph_libraries.take_apart, graph_libraries.is_batch):
@@ -88,6 +88,6 @@ def test_what_is_no_graph(graph):
 @pytest.mark.parametrize(
     "graph", [Data(pos=torch.zeros(2, 3)), Batch.from_data_list([Data(x=torch.ones(1, 1))])]
 )
-def test_pyg_graphs_without_edges_or_of_several(graph):
+def test_pyg_graphs_without_edges_raise(graph):
     with pytest.raises(ValueError, match=r"no 'edge_index'|is a batch"):
         graph_libraries.take_apart(graph)

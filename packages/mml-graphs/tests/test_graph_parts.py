@@ -65,6 +65,6 @@ def test_completes_edges_without_geometry():
         ({**MOLECULE, **PAIR, "pos": [[0.0, 0, 0]]}, r"'pos' has shape \[1, 3\], expected \[2, 3\]"),
     ],
 )
-def test_bad_edges(sample, message):
+def test_bad_edges_raise(sample, message):
     with pytest.raises(ValueError, match=message):
         graph_parts(sample)

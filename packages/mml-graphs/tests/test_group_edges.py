@@ -54,7 +54,7 @@ def parts(group, starts):
 @both_ways
 @given(some=st.lists(crystals(), min_size=1, max_size=5), cutoff=cutoffs)
 @settings(max_examples=80)
-def test_the_edges_of_each_structure_are_those_of_the_oracle(find_group, some, cutoff):
+def test_group_edges_equal_oracle(find_group, some, cutoff):
     structures = joined(*some)
     found = find_group(structures, cutoff)
     for crystal, edges, settled in zip(some, parts(found, structures.starts), found.settled, strict=True):
@@ -74,7 +74,7 @@ def test_the_edges_of_each_structure_are_those_of_the_oracle(find_group, some, c
 
 @both_ways
 @given(some=st.lists(crystals(), min_size=1, max_size=3), cutoff=cutoffs)
-def test_unit_offsets_are_the_edges_in_fractional_coordinates(find_group, some, cutoff):
+def test_unit_offsets_are_fractional_vectors(find_group, some, cutoff):
     structures = joined(*some)
     found = find_group(structures, cutoff)
     arrays, positions = written(found), structures.positions
@@ -96,7 +96,7 @@ def test_unit_offsets_are_the_edges_in_fractional_coordinates(find_group, some, 
         ([[0.0, 0, 0], [1e-6, 0, 0], [2.0, 0, 0]], (True,) * 3, "two atoms at the same position"),
     ],
 )
-def test_what_a_single_search_has_to_decide_is_said(find_group, positions, pbc, why):
+def test_undecided_structures_are_not_settled(find_group, positions, pbc, why):
     plain = (np.zeros((1, 3)), np.eye(3) * 3.0, (True,) * 3)
     special = (np.array(positions), np.eye(3) * 20.0, pbc)
     found = find_group(joined(plain, special, plain), 4.0)

@@ -13,14 +13,14 @@ NONE = (False, False, False)
 
 
 @given(crystals(max_atoms=1))
-def test_the_inverse_inverts_and_a_good_cell_stays(crystal):
+def test_good_cells_stay(crystal):
     cell = complete_cell(crystal.cell, crystal.pbc)
     np.testing.assert_array_equal(cell.matrix, crystal.cell)
     np.testing.assert_allclose(cell.matrix @ cell.inverse, np.eye(3), atol=1e-12)
 
 
 @given(st.lists(crystals(max_atoms=1), min_size=1, max_size=5))
-def test_many_cells_are_inverted_as_one_by_one(some):
+def test_inverses_equal_one_by_one(some):
     inverses = invert_cells(np.array([crystal.cell for crystal in some]))
     expected = [complete_cell(crystal.cell, crystal.pbc).inverse for crystal in some]
     np.testing.assert_array_equal(inverses, expected)
@@ -28,7 +28,7 @@ def test_many_cells_are_inverted_as_one_by_one(some):
 
 
 @given(crystals(max_atoms=1), st.lists(st.tuples(*[st.integers(-9, 9)] * 3), max_size=4))
-def test_a_reduced_cell_has_the_same_lattice_and_its_shortest_vectors(crystal, shears):
+def test_reduced_cells_have_shortest_vectors(crystal, shears):
     periodic = np.array(crystal.pbc)
     matrix = crystal.cell.copy()
     for (i, j, _), (*_, times) in zip(shears, shears[::-1], strict=True):
@@ -88,12 +88,12 @@ def test_missing_vectors_become_unit_normals(rows, pbc):
         (np.diag([0.0, 3.0, 3.0]), (True, False, False)),
     ],
 )
-def test_a_cell_without_volume_is_refused(rows, pbc):
+def test_cell_without_volume_raises(rows, pbc):
     with pytest.raises(ValueError, match="no volume in its periodic directions"):
         complete_cell(rows, pbc)
 
 
-def test_a_flat_cell_is_not_one_without_volume():
+def test_flat_cells_are_accepted():
     angle = math.radians(1)
     rows = np.array([[3, 0, 0], [3 * math.cos(angle), 3 * math.sin(angle), 0], [0, 0, 3]])
     assert complete_cell(rows, ALL).matrix is rows
@@ -103,7 +103,7 @@ def test_a_flat_cell_is_not_one_without_volume():
     st.tuples(*[st.floats(1, 20)] * 3),
     st.tuples(*[st.floats(60, 115)] * 3),
 )
-def test_parameters_give_the_vectors_that_pymatgen_gives(lengths, degrees):
+def test_vectors_equal_pymatgen(lengths, degrees):
     from pymatgen.core import Lattice
 
     cell = cell_from_parameters(np.array([*lengths, *np.radians(degrees)]))
@@ -118,6 +118,6 @@ def test_parameters_give_the_vectors_that_pymatgen_gives(lengths, degrees):
         ([3, 3, 3, 0.3, 0.3, 2.0], "angles that are impossible in a cell"),
     ],
 )
-def test_bad_parameters(parameters, message):
+def test_bad_parameters_raise(parameters, message):
     with pytest.raises(ValueError, match=message):
         cell_from_parameters(np.array(parameters, dtype=float))

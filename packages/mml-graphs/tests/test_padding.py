@@ -2,13 +2,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from mml_graphs.batches.padding import pad
+from mml_graphs.batches.padding import pad, pad_key
 
 sizes = st.integers(0, 4)
 
 
 @given(st.integers(1, 4).flatmap(lambda ndim: st.lists(st.tuples(*[sizes] * ndim), min_size=1, max_size=4)))
-def test_values_stay_in_their_places_and_the_rest_is_filling(shapes):
+def test_values_stay_in_place(shapes):
     features = shapes[0][-1]
     if len(shapes[0]) > 1:
         shapes = [(*shape[:-1], features) for shape in shapes]
@@ -22,7 +22,7 @@ def test_values_stay_in_their_places_and_the_rest_is_filling(shapes):
     assert padded.dtype == arrays[0].dtype
 
 
-def test_no_dtype_is_cut_down():
+def test_dtypes_are_promoted():
     padded, _ = pad([torch.tensor([1]), torch.tensor([0.5], dtype=torch.float64)])
     assert padded.dtype == torch.float64
     assert padded.tolist() == [[1.0], [0.5]]
@@ -36,6 +36,19 @@ def test_no_dtype_is_cut_down():
         ([torch.tensor(1.0)], "cannot pad numbers"),
     ],
 )
-def test_what_cannot_be_padded(arrays, message):
+def test_unpaddable_arrays_raise(arrays, message):
     with pytest.raises(ValueError, match=message):
         pad(arrays)
+
+
+def test_padded_key_has_a_mask():
+    padded = pad_key("charge", [torch.ones(1), torch.ones(2)], ["a", "b"])
+    assert padded["charge"].tolist() == [[1.0, 0.0], [1.0, 1.0]]
+    assert padded["charge_mask"].tolist() == [[True, False], [True, True]]
+
+
+def test_numbers_raise_with_the_sample():
+    with pytest.raises(
+        ValueError, match="pad_keys contains 'n', which is of type int in b, expected an array"
+    ):
+        pad_key("n", [torch.ones(1), 2], ["a", "b"])

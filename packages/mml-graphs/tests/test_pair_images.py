@@ -28,7 +28,7 @@ def test_shells_of_the_cubic_lattice(n_side):
         assert torch.bincount(torch.cat(ends)).tolist() == [32] * n_side**3
 
 
-def test_portions_hold_whole_atoms_and_what_one_portion_holds(monkeypatch):
+def test_portions_equal_one_search(monkeypatch):
     positions, cell = lattice(6)
     (whole,) = search(positions, cell, 3.0)
     monkeypatch.setattr(pair_images, "PAIRS_CPU", 500)

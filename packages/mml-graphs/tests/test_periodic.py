@@ -78,7 +78,7 @@ def test_floats_follow_the_default_dtype():
 
 @given(crystal=crystals(), transform=transforms)
 @quick
-def test_the_sample_given_is_not_changed_and_the_result_depends_on_nothing_else(crystal, transform):
+def test_input_is_not_changed(crystal, transform):
     sample = crystal.sample(sample_id="a")
     before = copy.deepcopy(sample)
     first = transform(sample)
@@ -94,14 +94,14 @@ def test_the_sample_given_is_not_changed_and_the_result_depends_on_nothing_else(
 
 @given(crystal=crystals(), transform=transforms)
 @quick
-def test_applying_it_to_its_own_result_changes_nothing(crystal, transform):
+def test_transform_is_idempotent(crystal, transform):
     once = transform(crystal.sample())
     equal(transform(once), once)
 
 
 @given(crystal=crystals(), transform=transforms)
 @quick
-def test_every_argument_acts_the_same_on_every_kind_of_input(crystal, transform):
+def test_options_act_on_every_input(crystal, transform):
     lattice = Lattice(crystal.cell, pbc=crystal.pbc)
     structure = Structure(
         lattice, ["C"] * len(crystal.positions), crystal.positions, coords_are_cartesian=True
@@ -115,7 +115,7 @@ def test_every_argument_acts_the_same_on_every_kind_of_input(crystal, transform)
 
 @given(crystal=crystals())
 @quick
-def test_convert_to_unit_cell_moves_atoms_inside_along_periodic_directions(crystal):
+def test_convert_to_unit_cell_wraps_atoms(crystal):
     sample = PeriodicPropertiesTransform(3.0, convert_to_unit_cell=True, on_isolated="allow")(
         crystal.sample()
     )
@@ -145,7 +145,7 @@ def test_options_combine():
     assert degree(max_neighbors=1, is_undirected=True, allow_self_loops=True) == 4
 
 
-def test_undirected_keeps_a_pair_that_either_end_keeps():
+def test_undirected_keeps_pairs_of_either_end():
     chain = {"atomic_numbers": [6] * 4, "pos": [[0.0, 0, 0], [1.0, 0, 0], [2.5, 0, 0], [2.6, 1, 0]]}
     transform = PeriodicPropertiesTransform(1.6, max_neighbors=1, is_undirected=True)
     result = transform(chain)
@@ -162,14 +162,14 @@ def test_undirected_keeps_a_pair_that_either_end_keeps():
 
 
 @pytest.mark.parametrize("backend", ["auto", "numpy", "pymatgen", "vesin", "ase"])
-def test_adaptive_cutoff_under_every_backend(backend):
+def test_backends_grow_the_cutoff(backend):
     sample = {"atomic_numbers": [6], "pos": [[0.0, 0, 0]], "cell": np.eye(3) * 7.2}
     result = PeriodicPropertiesTransform(3.0, adaptive_cutoff=True, backend=backend)(sample)
     assert result["cutoff_radius"] == 7.5
     assert len(result["src_nodes"]) == 6
 
 
-def test_a_molecule_has_a_cell_of_zeros_and_no_images():
+def test_molecules_have_zero_cell():
     result = PeriodicPropertiesTransform(1.2)(MOLECULE)
     assert not result["cell"].any()
     assert not result["pbc"].any()
@@ -192,7 +192,7 @@ def test_isolated_atoms_are_counted_in_the_log(caplog):
     assert tenth.endswith("so far: 10)")
 
 
-def test_isolated_atoms_are_an_error_or_allowed_where_asked(caplog):
+def test_isolated_atoms_raise_or_are_allowed(caplog):
     with pytest.raises(
         ValueError, match=r"sample 'water': 3 atoms \(0, 1, 2\) have no neighbor within 0.5 .* Increase"
     ):
@@ -201,7 +201,7 @@ def test_isolated_atoms_are_an_error_or_allowed_where_asked(caplog):
     assert not caplog.messages
 
 
-def test_positions_that_look_fractional_are_mentioned_once(caplog):
+def test_fractional_positions_are_reported_once(caplog):
     forget_notices()
     sample = {"atomic_numbers": [6, 6], "pos": [[0.0, 0, 0], [0.5, 0.5, 0.5]], "cell": np.eye(3) * 4}
     allow = {"on_isolated": "allow"}
@@ -229,7 +229,7 @@ def test_positions_that_look_fractional_are_mentioned_once(caplog):
         ({"on_isolated": "ignore"}, "on_isolated must be one of 'warn', 'raise', 'allow', got 'ignore'"),
     ],
 )
-def test_bad_arguments(options, message):
+def test_bad_arguments_raise(options, message):
     with pytest.raises(ValueError, match=message):
         PeriodicPropertiesTransform(**{"cutoff_radius": 3.0, **options})
 

@@ -26,7 +26,7 @@ def test_build_and_take_apart():
     assert not pyg.is_graph({"pos": None})
 
 
-def test_a_built_graph_is_as_one_made_by_hand():
+def test_built_graph_equals_manual_graph():
     data = parts(cell=torch.eye(3)[None], y=torch.ones(1))
     built = pyg.build(data)
     by_hand = Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2, **data.nodes, **data.edges, **data.whole)
@@ -45,7 +45,7 @@ def test_a_built_graph_is_as_one_made_by_hand():
 
 
 @pytest.mark.parametrize("name", ["atom_index", "batch", "ptr", "num_nodes", "face", "mml_kinds"])
-def test_names_with_a_meaning_of_their_own(name):
+def test_reserved_names_raise(name):
     data = parts()
     with pytest.raises(
         ValueError,
@@ -54,7 +54,7 @@ def test_names_with_a_meaning_of_their_own(name):
         pyg.build(data._replace(nodes={name: torch.zeros(2)}))
 
 
-def test_costly_and_optional_libraries_are_imported_on_first_use_only():
+def test_optional_libraries_are_imported_lazily():
     unwanted = [
         "ase",
         "dgl",
@@ -68,3 +68,22 @@ def test_costly_and_optional_libraries_are_imported_on_first_use_only():
     code = f"import sys, mml_graphs, mml_graphs.testing; print([m for m in {unwanted} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_joined_batch_equals_batch_of_graphs():
+    two = parts(natoms=torch.tensor([2]))
+    expected = pyg.batch([pyg.build(two), pyg.build(two)])
+    joined = GraphData(
+        {"pos": torch.zeros(4, 3)},
+        {"distances": torch.ones(2)},
+        torch.tensor([0, 2]),
+        torch.tensor([1, 3]),
+        {"natoms": torch.tensor([2, 2])},
+        4,
+    )
+    batch = pyg.build_batch(joined, torch.stack([joined.src, joined.dst]), [2, 2], [1, 1])
+    assert type(batch) is type(expected)
+    assert set(batch.keys()) == set(expected.keys())
+    for key in expected.keys():  # noqa: SIM118
+        assert torch.equal(torch.as_tensor(batch[key]), torch.as_tensor(expected[key])), key
+    assert torch.equal(batch.get_example(1).edge_index, pyg.build(two).edge_index)

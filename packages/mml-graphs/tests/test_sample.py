@@ -18,11 +18,11 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("convert", [np.array, torch.tensor, lambda value: value])
-def test_lists_arrays_and_tensors_are_the_same(convert):
+def test_lists_equal_arrays_and_tensors(convert):
     same(read_structure({key: convert(value) for key, value in GOOD.items()}), read_structure(GOOD))
 
 
-def test_a_pymatgen_structure_and_its_parts_are_the_same():
+def test_pymatgen_structure_equals_its_parts():
     parts = {
         "atomic_numbers": [11, 17],
         "pos": STRUCTURE.cart_coords,
@@ -36,7 +36,7 @@ def test_a_pymatgen_structure_and_its_parts_are_the_same():
 
 
 @pytest.mark.parametrize("key", ["lattice_params", "lattice_features"])
-def test_lattice_parameters_stand_for_a_cell(key):
+def test_lattice_parameters_define_the_cell(key):
     parameters = [3.0, 4.0, 5.0, *np.radians([80, 95, 100])]
     sample = {"atomic_numbers": [6], "pos": [[1.0, 2, 3]], key: parameters}
     lattice = Lattice.from_parameters(3, 4, 5, 80, 95, 100)
@@ -46,7 +46,7 @@ def test_lattice_parameters_stand_for_a_cell(key):
     )
 
 
-def test_fractional_only_where_it_is_said():
+def test_fractional_positions_need_the_option():
     cell = np.array([[3, 0, 0], [1, 4, 0], [0, 0, 5.0]])
     fractions = np.array([[0.5, 0.25, 0.1]])
     base = {"atomic_numbers": [6], "cell": cell}
@@ -59,7 +59,7 @@ def test_fractional_only_where_it_is_said():
         np.testing.assert_array_equal(read_structure({**base, "pos": fractions}, said).positions, fractions)
 
 
-def test_periodicity_defaults_to_whether_there_is_a_cell():
+def test_cell_implies_periodicity():
     assert read_structure(GOOD).pbc == (True, True, True)
     assert read_structure({key: GOOD[key] for key in ("atomic_numbers", "pos")}).pbc == (False, False, False)
     assert read_structure({**GOOD, "pbc": torch.tensor([[True, False, True]])}).pbc == (True, False, True)
@@ -86,7 +86,7 @@ def test_periodicity_defaults_to_whether_there_is_a_cell():
         ({"pbc": [True, True]}, "'pbc' has 2 values, expected 3"),
     ],
 )
-def test_bad_values(change, message):
+def test_bad_values_raise(change, message):
     with pytest.raises(ValueError, match=message):
         read_structure({**GOOD, **change})
 
@@ -114,6 +114,6 @@ def test_bad_values(change, message):
         ),
     ],
 )
-def test_missing_parts(sample, message):
+def test_missing_keys_raise(sample, message):
     with pytest.raises(ValueError, match=message):
         read_structure(sample)

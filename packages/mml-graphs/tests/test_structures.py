@@ -25,7 +25,7 @@ def assert_same(one, other):
 
 
 @given(some=st.lists(crystals(), min_size=1, max_size=4), as_tensor=st.booleans())
-def test_reading_all_at_once_is_reading_one_by_one(some, as_tensor):
+def test_structures_equal_one_by_one(some, as_tensor):
     samples = []
     for crystal in some:
         sample = {key: np.asarray(value) for key, value in crystal.sample().items()}
@@ -35,7 +35,7 @@ def test_reading_all_at_once_is_reading_one_by_one(some, as_tensor):
     assert_same(read, one_by_one(samples))
 
 
-def test_structures_of_pymatgen_are_read_at_once_too():
+def test_pymatgen_structures_are_read_together():
     lattice = Lattice(np.diag([4.0, 5.0, 9.0]) + 0.1, pbc=(True, True, False))
     slab = {"structure": PymatgenStructure(lattice, ["Cu", "O"], [[0.1, 0.2, 0.3], [0.6, 0.7, 1.2]])}
     samples = [COPPER, slab, COPPER]
@@ -48,7 +48,7 @@ def test_structures_of_pymatgen_are_read_at_once_too():
 
 
 @given(some=st.lists(crystals(), min_size=1, max_size=5), data=st.data())
-def test_some_of_the_structures_are_themselves(some, data):
+def test_taken_structures_equal_originals(some, data):
     samples = [crystal.sample() for crystal in some]
     members = data.draw(st.lists(st.sampled_from(range(len(some))), min_size=1, unique=True).map(sorted))
     structures = one_by_one(samples)
@@ -79,17 +79,17 @@ def test_some_of_the_structures_are_themselves(some, data):
         {"pbc": "yes"},
     ],
 )
-def test_what_is_not_plain_is_left_to_a_closer_look(change):
+def test_invalid_samples_are_not_plain(change):
     assert read_plain([COPPER, COPPER]) is not None
     assert read_plain([COPPER, {**COPPER, **change}]) is None
 
 
 @pytest.mark.parametrize("key", ["atomic_numbers", "pos", "cell"])
-def test_a_sample_without_a_key_is_not_plain(key):
+def test_incomplete_samples_are_not_plain(key):
     assert read_plain([COPPER, {k: v for k, v in COPPER.items() if k != key}]) is None
 
 
-def test_positions_that_may_be_fractional():
+def test_fractional_positions_are_suspected():
     pair = {"atomic_numbers": np.array([8, 8]), "cell": np.eye(3) * 5}
     inside, outside = np.array([[0.0, 0, 0], [1.0, 0.5, 0]]), np.array([[0.0, 0, 0], [1.0, 1.5, 0]])
     assert may_be_fractional(read_plain([COPPER, {**pair, "pos": inside}]))

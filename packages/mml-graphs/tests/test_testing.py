@@ -30,7 +30,7 @@ def test_the_oracle_counts_shells(pbc, cutoff, number):
     assert len(brute_force_edges(*CUBIC, pbc, cutoff).src) == number
 
 
-def test_the_oracle_sees_atoms_outside_the_cell():
+def test_oracle_wraps_atoms():
     positions = np.array([[0.0, 0, 0], [31.0, 0, 0]])
     edges = brute_force_edges(positions, np.eye(3) * 3.0, (True, True, True), 1.0)
     assert edges.images.tolist() == [[-10.0, 0, 0], [10.0, 0, 0]]
@@ -84,7 +84,7 @@ def test_order_does_not_matter():
         ([*GOOD[:2], (0, 0, (0, 0, 1.5), 2.0)], "not integer-valued"),
     ],
 )
-def test_differences_are_told(actual, message):
+def test_edge_differences_raise(actual, message):
     with pytest.raises(AssertionError, match=message):
         assert_same_edges(edges(actual), edges(GOOD))
 
@@ -103,7 +103,7 @@ def test_graphs_reach_the_corners():
     find(graphs_alike(3), lambda graphs: len(graphs) == 3, settings=few)
 
 
-def test_graphs_that_differ():
+def test_graph_differences_raise():
     src = torch.tensor([0, 1])
     graph = GraphData({"pos": torch.zeros(2, 3)}, {"w": torch.ones(2)}, src, 1 - src, {"note": "a"}, 2)
     assert_same_graph(graph, graph)

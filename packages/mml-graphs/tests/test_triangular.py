@@ -40,7 +40,7 @@ def test_turning_keeps_lengths_and_angles(crystal):
 
 @given(crystal=crystals(), radius=st.sampled_from([0.5, 3.0]))
 @quick
-def test_reach_and_the_period_of_directions_that_have_none(crystal, radius):
+def test_open_directions_have_long_periods(crystal, radius):
     frame, wrapped = turned(*crystal, radius)
     inverse = np.linalg.inv(matrix(frame))
     np.testing.assert_allclose(frame.reach[:, 1], radius * np.linalg.norm(inverse, axis=0))
@@ -52,7 +52,7 @@ def test_reach_and_the_period_of_directions_that_have_none(crystal, radius):
 
 @given(crystal=crystals())
 @quick
-def test_wrapping_takes_off_lattice_vectors(crystal):
+def test_wrapping_subtracts_lattice_vectors(crystal):
     frame, wrapped = turned(*crystal)
     fractions, coordinates, shifts = (part.double().numpy() for part in wrapped)
     assert (fractions >= 0).all()
@@ -65,7 +65,7 @@ def test_wrapping_takes_off_lattice_vectors(crystal):
 @pytest.mark.parametrize("tilt", [0.0, 1e-7, 1e-5, 1e-3])
 @pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False), (True, False, False)])
 @pytest.mark.parametrize("short", [1.0, 1e-4])
-def test_flat_cells_are_those_that_have_no_volume(tilt, pbc, short):
+def test_cells_without_volume_are_flat(tilt, pbc, short):
     cell = np.array([[3.0, 0, 0], [3.0, 3 * tilt, 0], [0, 0, short]])
     frame, _ = turned(np.zeros((1, 3)), cell, pbc)
     try:

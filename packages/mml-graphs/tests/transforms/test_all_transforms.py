@@ -84,7 +84,7 @@ def test_the_list_has_them_all():
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_pickled_pasted_and_nothing_changed(library, call):
+def test_transforms_are_pickled_and_pasted(library, call):
     transform, sample = made(call), slab(library)
     assert repr(transform) == call
     before = copy.deepcopy(flat(sample))
@@ -114,7 +114,7 @@ def test_workers_of_a_loader(library, start):
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_workers_draw_different_numbers_that_a_seed_of_torch_repeats():
+def test_workers_draw_reproducibly():
     without_seed = [NoisyPositions(), NoisyPositions(), FrameAveraging("DA"), FrameAveraging("DA")] * 2
 
     def epoch(seed):
@@ -127,7 +127,7 @@ def test_workers_draw_different_numbers_that_a_seed_of_torch_repeats():
     assert epoch(0) == first
 
 
-def test_drawing_is_all_that_happens_to_the_random_state():
+def test_transforms_keep_random_state():
     torch.manual_seed(0)
     NoisyPositions()(slab("pyg"))
     after = torch.get_rng_state()
@@ -139,7 +139,7 @@ def test_drawing_is_all_that_happens_to_the_random_state():
     assert torch.equal(torch.get_rng_state(), after)
 
 
-def test_they_are_public_and_cheap_to_import():
+def test_transforms_are_cheap_to_import():
     code = (
         "import sys, mml_graphs;"
         "assert 'mml_graphs.transforms' not in sys.modules;"

@@ -12,7 +12,7 @@ quick = settings(max_examples=40)
 
 @given(data=st.data(), first=st.booleans())
 @quick
-def test_one_node_for_each_element_below_the_surface(library, slabs, consistent, first, data):
+def test_each_subsurface_element_gets_a_node(library, slabs, consistent, first, data):
     sample = data.draw(slabs(library))
     if first:
         sample = GraphSuperNodes(100)(sample)
@@ -60,7 +60,7 @@ def test_the_whole_rewiring(library):
     assert AtomicSuperNodes(100).super_atom_embedding(99, False) == 199
 
 
-def test_bad_input(library):
+def test_bad_input_raises(library):
     with pytest.raises(ValueError, match="atom_max_embedding must be a positive integer, got 0"):
         AtomicSuperNodes(0)
     slab = {"atomic_numbers": [8, 1], "pos": [[0.0, 0, 0], [1, 0, 0]], "tags": [0, 1], "sample_id": 3}

@@ -18,9 +18,7 @@ quick = settings(max_examples=30)
 @given(crystal=crystals(), data=st.data())
 @pytest.mark.parametrize("mass_key", ["atomic_numbers", "weights", None])
 @quick
-def test_the_centre_of_mass_is_the_origin_and_edge_vectors_stay(
-    library, edge_vectors, mass_key, crystal, data
-):
+def test_center_of_mass_becomes_origin(library, edge_vectors, mass_key, crystal, data):
     num_atoms = len(crystal.positions)
     numbers = np.array(data.draw(st.lists(st.integers(1, 118), min_size=num_atoms, max_size=num_atoms)))
     weights = np.array(data.draw(st.lists(st.floats(0.5, 9), min_size=num_atoms, max_size=num_atoms)))
@@ -45,7 +43,7 @@ def test_the_centre_of_mass_is_the_origin_and_edge_vectors_stay(
     assert_same_edges(again(cloud), again(sample), atol=1e-4)
 
 
-def test_only_the_named_positions_move_and_precision_stays():
+def test_only_named_positions_move():
     sample = {
         "atomic_numbers": [1, 1],
         "pos": torch.tensor([[0.0, 0, 0], [1, 0, 0]]),
@@ -77,12 +75,12 @@ def test_only_the_named_positions_move_and_precision_stays():
         ({"graph": "g"}, {}, "'graph' is of type str, expected"),
     ],
 )
-def test_bad_samples(extra, options, message):
+def test_bad_samples_raise(extra, options, message):
     sample = {"atomic_numbers": [1, 8], "pos": [[0, 0, 0], [1, 0, 0]], "sample_id": 7, **extra}
     with pytest.raises(ValueError, match="^sample 7: .*" + re.escape(message)):
         COMShift(**options)(sample)
 
 
-def test_bad_arguments():
+def test_bad_arguments_raise():
     with pytest.raises(ValueError, match="pos_key must be the name of a key, got ''"):
         COMShift("")

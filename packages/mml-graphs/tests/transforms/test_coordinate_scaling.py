@@ -18,7 +18,7 @@ BOHR = 1 / 0.529177210544  # per angstrom, CODATA 2022
 
 @given(crystal=crystals(), factor=st.sampled_from([2.0, 0.25]))
 @quick
-def test_everything_that_is_a_length_scales(library, edge_vectors, crystal, factor):
+def test_lengths_scale(library, edge_vectors, crystal, factor):
     sample = PeriodicPropertiesTransform(4.0, on_isolated="allow")(crystal.sample())
     with_graph = PointCloudToGraphTransform(library, edge_keys=["unit_offsets"])(sample)
     scaled = CoordinateScaling(factor)(with_graph)
@@ -35,7 +35,7 @@ def test_everything_that_is_a_length_scales(library, edge_vectors, crystal, fact
     torch.testing.assert_close(take_apart(with_graph["graph"]).nodes["pos"], sample["pos"])
 
 
-def test_units_of_a_structure_and_of_lattice_parameters():
+def test_structures_and_lattice_parameters_scale():
     structure = Structure(Lattice.cubic(3.0), ["Fe"], [[0.5, 0.5, 0.5]])
     scaled = CoordinateScaling(BOHR)({"structure": structure})
     np.testing.assert_allclose(scaled["pos"], structure.cart_coords * BOHR)
@@ -78,7 +78,7 @@ def test_another_key_scales_alone(library):
         ((2.0, 3), "key must be the name of a key, got 3"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         CoordinateScaling(*arguments)
 
@@ -101,6 +101,6 @@ def test_bad_arguments(arguments, message):
         ({"graph": {}}, "pos", "'graph' is of type dict"),
     ],
 )
-def test_bad_samples(sample, key, message):
+def test_bad_samples_raise(sample, key, message):
     with pytest.raises(ValueError, match="^sample 'x': .*" + re.escape(message)):
         CoordinateScaling(2.0, key)(sample | {"sample_id": "x"})

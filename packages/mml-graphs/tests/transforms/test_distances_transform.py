@@ -17,7 +17,7 @@ quick = settings(max_examples=30)
 
 @given(crystal=crystals(), data=st.data())
 @quick
-def test_lengths_reach_into_the_right_image(library, crystal, data):
+def test_lengths_use_images(library, crystal, data):
     num_atoms = len(crystal.positions)
     numbers = np.array(data.draw(st.lists(st.integers(1, 42), min_size=num_atoms, max_size=num_atoms)))
     sample = crystal.sample() | {"atomic_numbers": numbers}
@@ -40,7 +40,7 @@ def test_lengths_reach_into_the_right_image(library, crystal, data):
     assert "r" not in take_apart(with_graph["graph"]).edges
 
 
-def test_lengths_follow_positions_that_moved_and_offsets_that_are_images(library):
+def test_lengths_follow_moved_positions(library):
     sample = {"atomic_numbers": [3], "pos": torch.zeros(1, 3), "cell": torch.eye(3)[None] * 3}
     sample = PointCloudToGraphTransform(library)(PeriodicPropertiesTransform(3.1)(sample))
     data = take_apart(sample["graph"])
@@ -93,6 +93,6 @@ def test_super_nodes_are_infinitely_heavy(library):
         ),
     ],
 )
-def test_bad_samples(sample, message):
+def test_bad_samples_raise(sample, message):
     with pytest.raises(ValueError, match="^sample 'x': .*" + re.escape(message)):
         DistancesTransform()(sample | {"sample_id": "x"})

@@ -103,7 +103,7 @@ def test_averages_are_invariant_and_equivariant(kind, method, cloud, seed, refle
     torch.testing.assert_close(turned, (vectors @ torch.tensor(matrix.T))[order], rtol=1e-7, atol=1e-7)
 
 
-def test_se3_frames_tell_mirror_images_apart_and_the_others_do_not():
+def test_se3_frames_distinguish_mirror_images():
     sample = {"atomic_numbers": [6, 1, 9, 17], "pos": CHIRAL, "cell": np.eye(3)[None] * 9}
     image = {**sample, "pos": CHIRAL * torch.tensor([-1.0, 1, 1])}
     assert not torch.isclose(averages(sample, "3D", "se3-all")[0], averages(image, "3D", "se3-all")[0])
@@ -152,7 +152,7 @@ DEGENERATE = {
 @pytest.mark.parametrize("name", list(DEGENERATE))
 @pytest.mark.parametrize("method", METHODS)
 @settings(max_examples=20)
-def test_coinciding_moments_leave_the_average_of_a_structure_invariant(name, method, seed, reflect, data):
+def test_averages_with_equal_moments_are_invariant(name, method, seed, reflect, data):
     assume(not (reflect and method.startswith("se3")))
     numbers, pos, cell = DEGENERATE[name]
     sample = {"atomic_numbers": numbers, "pos": np.array(pos, float), "cell": np.array(cell)[None]}
@@ -186,7 +186,7 @@ def test_averages_of_real_structures_are_invariant(name, method):
 
 
 @pytest.mark.parametrize("name", ["trigonal", "tetrahedron of four elements", "octahedron around an atom"])
-def test_the_noise_of_float32_decides_nothing(name):
+def test_float32_noise_keeps_frames(name):
     numbers, pos, cell = DEGENERATE[name]
     sample = {"atomic_numbers": np.array(numbers), "pos": np.array(pos, float), "cell": np.array(cell)[None]}
     sample["pbc"] = np.array([bool(np.any(cell))] * 3)
@@ -197,7 +197,7 @@ def test_the_noise_of_float32_decides_nothing(name):
         torch.testing.assert_close(averages(turned, "3D", "all")[0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_atoms_keep_their_own_vectors_where_coinciding_moments_are_no_symmetry():
+def test_equal_moments_without_symmetry_keep_vectors():
     numbers, pos, cell = DEGENERATE["tetrahedron of four elements"]
     sample = {"atomic_numbers": np.array(numbers), "pos": np.array(pos, float), "cell": cell[None]}
     matrix, order = orthogonal(5, True, False), np.array([2, 0, 3, 1])
@@ -208,7 +208,7 @@ def test_atoms_keep_their_own_vectors_where_coinciding_moments_are_no_symmetry()
 
 @given(crystal=crystals(), kind=st.sampled_from(["2D", "3D"]), method=st.sampled_from(METHODS))
 @laws
-def test_frames_are_rotations_and_cells_turn_with_positions(crystal, kind, method):
+def test_frames_turn_cells_with_positions(crystal, kind, method):
     sample = PeriodicPropertiesTransform(4.0, on_isolated="allow")(crystal.sample())
     framed = FrameAveraging(kind, method, on_degenerate="allow")(sample)
     num_frames = 1 if "det" in method else (4 if kind == "2D" else 8) // (2 if "se3" in method else 1)
@@ -230,7 +230,7 @@ def test_frames_are_rotations_and_cells_turn_with_positions(crystal, kind, metho
 
 @pytest.mark.parametrize("method", ["stochastic", "se3-stochastic"])
 @pytest.mark.parametrize("name", ["tetrahedron", "trigonal"])
-def test_stochastic_draws_every_frame_alike(name, method):
+def test_stochastic_draws_frames_uniformly(name, method):
     numbers, pos, cell = DEGENERATE[name]
     sample = {"atomic_numbers": numbers, "pos": np.array(pos, float), "cell": cell}
     sample["pbc"] = np.array([bool(np.any(cell))] * 3)
@@ -245,7 +245,7 @@ def test_stochastic_draws_every_frame_alike(name, method):
 
 
 @pytest.mark.parametrize("fa_method", ["", None])
-def test_arguments_of_the_older_toolkit(fa_method):
+def test_older_arguments_are_accepted(fa_method):
     sample = {"atomic_numbers": [6, 1, 9, 17], "pos": CHIRAL}
     assert FrameAveraging("3D", fa_method).fa_method == "stochastic"
     assert FrameAveraging()(sample) == sample
@@ -254,7 +254,7 @@ def test_arguments_of_the_older_toolkit(fa_method):
     assert framed["fa_pos"].shape == (4, 1, 3)
 
 
-def test_the_graph_holds_the_frames(library):
+def test_graph_contains_frames(library):
     sample = PointCloudToGraphTransform(library, 9.0)({"atomic_numbers": [6, 1, 9, 17], "pos": CHIRAL})
     data = take_apart(FrameAveraging("3D", "all")(sample)["graph"])
     alone = FrameAveraging("3D", "all")({"atomic_numbers": [6, 1, 9, 17], "pos": CHIRAL})
@@ -264,7 +264,7 @@ def test_the_graph_holds_the_frames(library):
     assert "fa_pos" not in take_apart(sample["graph"]).nodes
 
 
-def test_frames_of_a_batch(library):
+def test_batches_join_frames(library):
     def framed(num_atoms):
         sample = {"atomic_numbers": [6, 1, 9, 17][:num_atoms], "pos": CHIRAL[:num_atoms]}
         sample = FrameAveraging("3D", "se3-all")(PointCloudToGraphTransform(library, 9.0)(sample))
@@ -280,7 +280,7 @@ def test_frames_of_a_batch(library):
     assert collate_samples(clouds)["fa_rot"].shape == (2, 1, 3, 3)
 
 
-def test_data_augmentation_turns_the_whole_sample(library, edge_vectors):
+def test_augmentation_turns_whole_sample(library, edge_vectors):
     force, stress = torch.randn(4, 3), torch.randn(3, 3)
     stress = stress + stress.T
     sample = {
@@ -309,7 +309,7 @@ def test_data_augmentation_turns_the_whole_sample(library, edge_vectors):
     torch.testing.assert_close(voigt["stress"], turned["targets"]["stress"][rows, columns])
 
 
-def test_coinciding_moments_are_said(caplog):
+def test_equal_moments_are_reported(caplog):
     forget_notices()
     with caplog.at_level(logging.WARNING, "mml_graphs"):
         FrameAveraging("3D", "all")(CUBIC)
@@ -330,7 +330,7 @@ def test_coinciding_moments_are_said(caplog):
         ),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         FrameAveraging(*arguments)
 
@@ -347,6 +347,6 @@ def test_bad_arguments(arguments, message):
         ({"pos": CHIRAL, "graph": 3, "atomic_numbers": [1] * 4}, "'graph' is of type int, expected a"),
     ],
 )
-def test_bad_samples(kind, sample, message):
+def test_bad_samples_raise(kind, sample, message):
     with pytest.raises(ValueError, match=f"^sample 'x': .*({message})"):
         FrameAveraging(kind, "all")(sample | {"sample_id": "x"})

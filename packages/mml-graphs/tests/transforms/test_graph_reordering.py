@@ -19,9 +19,7 @@ CHAIN = {
 @given(data=st.data(), edge_algo=st.sampled_from(["src", "dst", "custom"]))
 @pytest.mark.parametrize("node_algo", [None, "rcmk", "custom"])
 @quick
-def test_a_permutation_whose_inverse_gives_the_graph_back(
-    library, slabs, consistent, node_algo, edge_algo, data
-):
+def test_inverse_permutation_restores_graph(library, slabs, consistent, node_algo, edge_algo, data):
     sample = data.draw(slabs(library))
     before = take_apart(sample["graph"])
     options = {"node_algo": node_algo, "edge_algo": edge_algo}
@@ -54,14 +52,14 @@ def test_a_permutation_whose_inverse_gives_the_graph_back(
     assert torch.equal(back["targets"]["force"], sample["targets"]["force"])
 
 
-def test_reverse_cuthill_mckee_puts_neighbors_together(library):
+def test_rcmk_reduces_bandwidth(library):
     sample = PointCloudToGraphTransform(library, cutoff_dist=1.1)(CHAIN)
     data = take_apart(GraphReordering("rcmk")(sample)["graph"])
     assert (data.src - data.dst).abs().max() == 1
     assert (take_apart(sample["graph"]).src - take_apart(sample["graph"]).dst).abs().max() == 3
 
 
-def test_edges_that_tie_keep_their_order(library):
+def test_tied_edges_keep_order(library):
     data = take_apart(GraphReordering(edge_algo="dst")(PointCloudToGraphTransform(library)(CHAIN))["graph"])
     keys = list(zip(data.dst.tolist(), data.edges["edge_order"].tolist(), strict=True))
     assert keys == sorted(keys)
@@ -77,13 +75,13 @@ def test_edges_that_tie_keep_their_order(library):
         ({"edges_perm": [1, 0]}, "edges_perm and the algorithm 'custom' require each other"),
     ],
 )
-def test_bad_arguments(options, message):
+def test_bad_arguments_raise(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         GraphReordering(**options)
 
 
 @pytest.mark.parametrize("order", [[0, 1], [0, 0, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6]])
-def test_bad_samples(library, order):
+def test_bad_samples_raise(library, order):
     sample = PointCloudToGraphTransform(library)(CHAIN)
     with pytest.raises(ValueError, match=r"^sample 'chain': nodes_perm must be a permutation of the 6 rows"):
         GraphReordering("custom", nodes_perm=order)(sample)

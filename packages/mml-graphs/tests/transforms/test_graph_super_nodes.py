@@ -21,7 +21,7 @@ SLAB = {
 
 @given(data=st.data())
 @quick
-def test_one_node_is_added_and_every_edge_stays(library, slabs, consistent, data):
+def test_one_node_is_added(library, slabs, consistent, data):
     sample = data.draw(slabs(library))
     before = take_apart(sample["graph"])
     num_atoms, num_edges = before.num_nodes, before.num_edges
@@ -69,7 +69,7 @@ def test_one_node_is_added_and_every_edge_stays(library, slabs, consistent, data
         torch.testing.assert_close(again[key], after.edges[key], atol=1e-4, rtol=1e-4)
 
 
-def test_the_node_stays_when_its_atoms_are_removed(library):
+def test_node_outlives_its_atoms(library):
     sample = PointCloudToGraphTransform(library, node_keys=["tags"])(SLAB)
     result = RemoveTagZeroNodes()(GraphSuperNodes(100)(sample))
     data = take_apart(result["graph"])
@@ -79,7 +79,7 @@ def test_the_node_stays_when_its_atoms_are_removed(library):
 
 
 @pytest.mark.parametrize("index", [0, -1, 2.0, True, "100"])
-def test_bad_arguments(index):
+def test_bad_arguments_raise(index):
     with pytest.raises(ValueError, match=f"atom_max_embed_index must be a positive integer, got {index!r}"):
         GraphSuperNodes(index)
 
@@ -101,7 +101,7 @@ def test_bad_arguments(index):
         ),
     ],
 )
-def test_bad_samples(library, extra, keys, message):
+def test_bad_samples_raise(library, extra, keys, message):
     sample = PointCloudToGraphTransform(library, **{"node_keys": ["tags"], **keys})(SLAB | extra)
     with pytest.raises(ValueError, match="^sample 'slab': " + re.escape(message)):
         GraphSuperNodes(100)(sample)

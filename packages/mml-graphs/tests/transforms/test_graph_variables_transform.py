@@ -17,7 +17,7 @@ MASS = {1: 1.008, 8: 15.999, 29: 63.546}
 
 @given(crystal=crystals(min_length=3.0), data=st.data())
 @quick
-def test_features_are_those_of_their_definition(library, crystal, data):
+def test_features_equal_definition(library, crystal, data):
     num_atoms = len(crystal.positions)
     numbers = np.array(
         data.draw(st.lists(st.sampled_from([1, 8, 29]), min_size=num_atoms, max_size=num_atoms))
@@ -54,7 +54,7 @@ def test_features_are_those_of_their_definition(library, crystal, data):
     assert collate_samples([{"graph_variables": result}] * 3)["graph_variables"].shape == (3, 9)
 
 
-def test_without_tags_all_is_adsorbate_and_nothing_is_nan(library):
+def test_features_without_tags_are_finite(library):
     sample = PointCloudToGraphTransform(library)({"atomic_numbers": [8], "pos": [[0.0, 0, 0]]})
     assert GraphVariablesTransform()(sample)["graph_variables"].tolist() == [[8.0, *[0.0] * 8]]
 
@@ -63,6 +63,6 @@ def test_without_tags_all_is_adsorbate_and_nothing_is_nan(library):
     ("sample", "message"),
     [({}, "'graph' is missing. Apply"), ({"graph": None}, "'graph' is of type NoneType")],
 )
-def test_bad_samples(sample, message):
+def test_bad_samples_raise(sample, message):
     with pytest.raises(ValueError, match="^sample 'x': .*" + re.escape(message)):
         GraphVariablesTransform()(sample | {"sample_id": "x"})

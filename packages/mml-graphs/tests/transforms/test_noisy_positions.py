@@ -23,7 +23,7 @@ LARGE = {"atomic_numbers": np.ones(4000, dtype=int), "pos": np.zeros((4000, 3))}
 
 @given(crystal=crystals(), scale=st.sampled_from([1e-3, 0.1]), normalize=st.booleans())
 @quick
-def test_noise_is_the_target_and_edges_stay_periodic(library, edge_vectors, crystal, scale, normalize):
+def test_noise_becomes_the_target(library, edge_vectors, crystal, scale, normalize):
     sample = PeriodicPropertiesTransform(4.0, on_isolated="allow")(crystal.sample(targets={"energy": 1.0}))
     sample = PointCloudToGraphTransform(library)(sample)
     noisy = NoisyPositions(scale, normalize)(sample)
@@ -46,7 +46,7 @@ def test_noise_is_the_target_and_edges_stay_periodic(library, edge_vectors, crys
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-def test_noise_is_gaussian_of_the_scale(normalize):
+def test_noise_is_gaussian(normalize):
     noisy = NoisyPositions(0.2, normalize, seed=4)(LARGE)
     target = noisy["targets"]["denoise"] / (1 if normalize else 0.2)
     assert abs(target.mean()) < 0.03
@@ -65,7 +65,7 @@ def test_before_and_after_the_graph(library):
         )
 
 
-def test_types_of_targets_are_not_shared_between_samples():
+def test_target_types_are_not_shared():
     types = {"regression": ["energy"], "pretraining": ["other"]}
     first = NoisyPositions()({**WATER, "target_types": types})
     second = NoisyPositions()(first)
@@ -74,7 +74,7 @@ def test_types_of_targets_are_not_shared_between_samples():
     assert types["pretraining"] == ["other"]
 
 
-def test_a_seed_decides_with_the_sample_alone():
+def test_seed_and_sample_determine_noise():
     transform = NoisyPositions(seed=7)
     state = torch.get_rng_state()
     once, again = transform(WATER)["noisy_pos"], NoisyPositions(seed=7)(WATER)["noisy_pos"]
@@ -102,7 +102,7 @@ def test_without_a_seed_torch_decides():
         ({"seed": True}, "seed must be None or a non-negative integer, got True"),
     ],
 )
-def test_bad_arguments(options, message):
+def test_bad_arguments_raise(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         NoisyPositions(**options)
 
@@ -116,6 +116,6 @@ def test_bad_arguments(options, message):
         ({"graph": 1.0}, "'graph' is of type float"),
     ],
 )
-def test_bad_samples(extra, message):
+def test_bad_samples_raise(extra, message):
     with pytest.raises(ValueError, match="^sample 'water': " + re.escape(message)):
         NoisyPositions()({**WATER, **extra})

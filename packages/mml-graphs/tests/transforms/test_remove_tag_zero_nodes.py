@@ -21,7 +21,7 @@ SLAB = {
 
 @given(data=st.data())
 @quick
-def test_exactly_the_right_atoms_and_edges_stay(library, slabs, consistent, data):
+def test_other_atoms_and_edges_stay(library, slabs, consistent, data):
     sample = data.draw(slabs(library).filter(lambda sample: (sample["tags"] != 0).any()))
     before = take_apart(copy.deepcopy(sample["graph"]))
     result = RemoveTagZeroNodes()(sample)
@@ -50,7 +50,7 @@ def test_exactly_the_right_atoms_and_edges_stay(library, slabs, consistent, data
     assert len(sample["targets"]["force"]) == before.num_nodes
 
 
-def test_the_smaller_graph_may_stand_beside_the_other(library):
+def test_subgraph_is_stored_beside_graph(library):
     sample = PointCloudToGraphTransform(library, node_keys=["tags"])(SLAB)
     result = RemoveTagZeroNodes(overwrite=False)(sample)
     assert result["graph"] is sample["graph"]
@@ -60,7 +60,7 @@ def test_the_smaller_graph_may_stand_beside_the_other(library):
     assert "subgraph" not in RemoveTagZeroNodes()(sample)
 
 
-def test_tags_may_be_in_the_sample_alone(library):
+def test_tags_are_read_from_sample(library):
     result = RemoveTagZeroNodes()(PointCloudToGraphTransform(library)(SLAB))
     assert take_apart(result["graph"]).nodes["atomic_numbers"].tolist() == [29, 8]
     assert result["tags"].tolist() == [1, 2]
@@ -75,7 +75,7 @@ def test_tags_may_be_in_the_sample_alone(library):
         (None, "'tags' [N] of the graph is missing"),
     ],
 )
-def test_bad_tags(library, tags, message):
+def test_bad_tags_raise(library, tags, message):
     sample = PointCloudToGraphTransform(library)({k: v for k, v in SLAB.items() if k != "tags"})
     if tags is not None:
         sample["tags"] = tags
@@ -83,7 +83,7 @@ def test_bad_tags(library, tags, message):
         RemoveTagZeroNodes()(sample)
 
 
-def test_bad_samples(library):
+def test_bad_samples_raise(library):
     with pytest.raises(
         ValueError, match=r"^sample 'slab': 'graph' is missing. Apply PointCloudToGraphTransform"
     ):

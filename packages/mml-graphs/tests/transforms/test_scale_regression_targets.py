@@ -15,7 +15,7 @@ SAMPLE = {
 }
 
 
-def test_one_factor_for_all_and_one_for_each():
+def test_factors_scale_targets():
     scaled = ScaleRegressionTargets(2.0)(SAMPLE)["targets"]
     assert (scaled["energy"], scaled["metal"], scaled["count"]) == (-4.0, 1, 3)
     assert torch.equal(scaled["force"], torch.full((2, 3), 2.0))
@@ -42,7 +42,7 @@ def test_the_graph_follows(library):
         ((None, {"energy": float("inf")}), "values['energy'] must be a finite number, got inf"),
     ],
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         ScaleRegressionTargets(*arguments)
 
@@ -65,6 +65,6 @@ def test_bad_arguments(arguments, message):
         ),
     ],
 )
-def test_bad_samples(extra, message):
+def test_bad_samples_raise(extra, message):
     with pytest.raises(ValueError, match="^sample 'h2': " + re.escape(message)):
         ScaleRegressionTargets(1.0, {"energi": 2.0})({**SAMPLE, **extra})

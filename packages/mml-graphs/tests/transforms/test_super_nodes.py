@@ -14,7 +14,7 @@ SLAB = {
 }
 
 
-def test_super_node_is_the_mean_of_its_members_and_sees_nearest_images():
+def test_super_node_averages_its_members():
     sample = PeriodicPropertiesTransform(3.0)(SLAB)
     sample = PointCloudToGraphTransform(node_keys=["tags"])(sample)
     data, tags = graph_with_tags(sample)

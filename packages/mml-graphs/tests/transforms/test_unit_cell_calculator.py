@@ -42,7 +42,7 @@ def test_where_parameters_may_be(given_as):
 
 
 @given(crystal=crystals())
-def test_a_cell_that_is_there_keeps_its_orientation(crystal):
+def test_existing_cell_keeps_orientation(crystal):
     lattice = Lattice(crystal.cell)
     sample = crystal.sample(lattice_params=[*lattice.abc, *np.radians(lattice.angles)])
     assert UnitCellCalculator()(sample)["cell"] is sample["cell"]
@@ -73,6 +73,6 @@ def test_a_cell_that_is_there_keeps_its_orientation(crystal):
         ),
     ],
 )
-def test_bad_samples(sample, message):
+def test_bad_samples_raise(sample, message):
     with pytest.raises(ValueError, match="^sample 'x': .*" + re.escape(message)):
         UnitCellCalculator()(sample | {"sample_id": "x"})
