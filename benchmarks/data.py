@@ -6,6 +6,7 @@ the sizes on disk. HDF5 runs where `tools/peers h5py` has made its environment.
 `loader`: batches a second of a DataLoader that makes graphs, with one worker and with two, and the memory of
 a reader over epochs.
 `write`: writing frames with two processes, beside bare LMDB writes of the same bytes; and importing files.
+`jobs`: importing 10,000 frames with one process and with two, including the start of the processes.
 `budget`: how full batches of the embedded prototypes are.
 
     uv run python benchmarks/data.py [--quick] [--json FILE] [--only SECTION]
@@ -344,6 +345,49 @@ def measure_write(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[
     return timings | import_files(folder, npz, 400 if quick else 4_000)
 
 
+IMPORT = """
+import sys
+from mml_data.convert import import_source
+import_source(sys.argv[1], sys.argv[2], jobs=int(sys.argv[3]))
+"""
+
+
+def measure_jobs(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
+    """Print and return the seconds of an import with one and with two processes, including their start."""
+    rounds = 3 if quick else 7
+    source = folder / "frames.jsonl"
+    with source.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(as_line(frame)) + "\n" for frame in as_samples(npz, 10_000))
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for jobs, found in seconds.items():
+            command = [sys.executable, "-c", IMPORT, str(source), str(folder / "imported"), str(jobs)]
+            start = time.perf_counter()
+            subprocess.run(command, check=True)
+            found.append(time.perf_counter() - start)
+            shutil.rmtree(folder / "imported")
+    timings = {jobs: Timing.of(found) for jobs, found in seconds.items()}
+    for jobs, timing in timings.items():
+        print(f"jobs={jobs}: {timing.show(digits=2)} seconds for 10,000 frames of JSON lines")
+    ratio = timings[1].median / timings[2].median
+    print(f"two processes are {ratio:.2f} times as fast as one")
+    checks["two processes import at least 1.6 times as fast as one"] = ratio >= 1.6
+    return {f"seconds, jobs={jobs}": timing for jobs, timing in timings.items()}
+
+
+def as_line(frame: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a frame as an object of a JSON lines file."""
+    return {
+        "atomic_numbers": frame["atomic_numbers"].tolist(),
+        "positions": frame["pos"].tolist(),
+        "cell": frame["cell"][0].tolist(),
+        "targets": {
+            "energy": frame["targets"]["energy"],
+            "force": frame["targets"]["force"].tolist(),
+        },
+    }
+
+
 def import_files(folder: Path, npz: Path, count: int) -> dict[str, Any]:
     """Print and return frames a second of an import of files, in this process."""
     from ase import Atoms
@@ -356,16 +400,7 @@ def import_files(folder: Path, npz: Path, count: int) -> dict[str, Any]:
     with (folder / "a.jsonl").open("w", encoding="utf-8") as file:
         for index in range(count):
             frame = frames[index % 200]
-            line = {
-                "atomic_numbers": frame["atomic_numbers"].tolist(),
-                "positions": frame["pos"].tolist(),
-                "cell": frame["cell"][0].tolist(),
-                "targets": {
-                    "energy": frame["targets"]["energy"],
-                    "force": frame["targets"]["force"].tolist(),
-                },
-            }
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(as_line(frame)) + "\n")
             atoms = Atoms(frame["atomic_numbers"], frame["pos"], cell=frame["cell"][0], pbc=True)
             atoms.calc = SinglePointCalculator(
                 atoms, energy=frame["targets"]["energy"], forces=frame["targets"]["force"].astype(float)
@@ -407,6 +442,7 @@ SECTIONS: dict[str, Callable[[Path, Path, bool, Checks], dict[str, Any]]] = {
     "open": measure_open,
     "loader": measure_loader,
     "write": measure_write,
+    "jobs": measure_jobs,
     "budget": measure_budget,
 }
 

@@ -53,7 +53,8 @@ class JSONLines:
                 end = min(file.tell(), size) if number < count else size
                 if end > start:
                     parts.append(_Lines(self.path, start, end, line))
-                    line += _count_lines(self.path, start, end)
+                    if number < count:
+                        line += _count_lines(self.path, start, end)
                     start = end
         return parts
 
