@@ -174,6 +174,7 @@ def test_views_accept_embedded_datasets(name, capsys, tmp_path, monkeypatch):
         assert name in run(capsys, command, name)
 
 
+@pytest.mark.slow
 def test_ranks_share_import(salt):
     mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"])
     if mpiexec is None:
