@@ -95,7 +95,7 @@ def test_ccl_without_bindings_or_without_a_launcher_says_which(monkeypatch):
     with pytest.raises(ImportError, match=f"'ccl' needs {BINDINGS}, which is not installed: pip install"):
         pl.Trainer(strategy="ddp_with_ccl", devices=4, num_nodes=4, accelerator="cpu")
     monkeypatch.setitem(sys.modules, BINDINGS, ModuleType(BINDINGS))
-    with pytest.raises(RuntimeError, match="no MPI launcher started this process"):
+    with pytest.raises(RuntimeError, match="No MPI launcher started this process"):
         pl.Trainer(strategy="ddp_with_ccl", devices=4, num_nodes=4, accelerator="cpu")
 
 

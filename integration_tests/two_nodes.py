@@ -131,7 +131,7 @@ def run(wheel: str, placement: str, mpi4py: bool) -> str:
             return f"no end within {DEADLINE_SECONDS} s:\n{output}"
     rows = [line.split() for line in output.splitlines() if line.split()[-1:] == ["cpu"]]
     nodes = [row[2] for row in sorted(rows, key=lambda row: int(row[0]))]
-    if process.returncode != 0 or nodes != NODE_OF_RANK[placement] or "nothing is wrong" not in output:
+    if process.returncode != 0 or nodes != NODE_OF_RANK[placement] or "No faults found." not in output:
         return f"exit status {process.returncode}, nodes of ranks {nodes}:\n{output}"
     return ""
 

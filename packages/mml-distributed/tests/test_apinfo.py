@@ -111,7 +111,5 @@ def test_a_node_without_a_name_or_one_that_there_is_not_is_refused():
     good = write([0, 1], ["n0", "n1"])
     nodes = Header.nnodes.offset
     for bad in (write([0, 1], ["n0", ""]), good[:nodes] + b"\1" + good[nodes + 1 :]):
-        with pytest.raises(
-            ValueError, match="a node without a name, or a process on a node that there is not"
-        ):
+        with pytest.raises(ValueError, match="a node has no name, or a process is on an unknown node"):
             parse(bad)

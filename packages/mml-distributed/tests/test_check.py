@@ -35,11 +35,14 @@ def test_ranks_that_are_where_they_should_be():
 @pytest.mark.parametrize(
     ("places", "fault"),
     [
-        ([place(0), place(1), place(2, node=1)], "2 on node 0, 1 on node 1: Lightning wants the same number"),
-        ([place(r, device="cuda:0", devices=1) for r in (0, 1)], "ranks 0, 1 share cuda:0 of n0: start at"),
+        (
+            [place(0), place(1), place(2, node=1)],
+            "Lightning requires the same number of ranks on every node, got 2 on node 0, 1 on node 1",
+        ),
+        ([place(r, device="cuda:0", devices=1) for r in (0, 1)], "Ranks 0, 1 share cuda:0 of n0. Start at"),
         (
             [place(r, cores="0-3", threads=4) for r in (0, 1)],
-            "ranks 0, 1 start 8 threads on the 4 core(s) 0-3 of n0: set OMP_NUM_THREADS to at most 2",
+            "Ranks 0, 1 start 8 threads on the 4 core(s) 0-3 of n0. Set OMP_NUM_THREADS to at most 2",
         ),
     ],
 )

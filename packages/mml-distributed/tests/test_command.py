@@ -4,7 +4,7 @@ from mml_distributed.command import main
 
 def test_without_a_launcher_it_says_how_to_start(launched, capsys):
     assert main(["check"]) == 1
-    assert capsys.readouterr().err.startswith("mml-distributed check: no MPI launcher started this process")
+    assert capsys.readouterr().err.startswith("mml-distributed check: No MPI launcher started this process")
 
 
 def test_another_command_lists_those_there_are(capsys):

@@ -15,7 +15,7 @@ def test_ranks_that_do_not_meet_in_time_say_what_to_set(rank):
     port = free_port()
     with (
         pytest.raises(
-            RuntimeError, match=r"SLURM_PROCID=1 of 2.* have not met at 127.0.0.1:.*MASTER_ADDR"
+            RuntimeError, match=r"SLURM_PROCID=1 of 2.* did not connect at 127.0.0.1:.*MASTER_ADDR"
         ) as error,
         connecting(LAUNCH, "127.0.0.1", port),
     ):

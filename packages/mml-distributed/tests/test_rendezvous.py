@@ -25,7 +25,7 @@ def test_several_nodes_need_an_address(recorded):
     for name in ("open_mpi_two_nodes_round_robin", "mpich_two_nodes_uneven", "pals_two_nodes_blocked"):
         for env in recorded[name]["ranks"]:
             with pytest.raises(
-                RuntimeError, match=r"set MASTER_ADDR to the host name or IP address of its node"
+                RuntimeError, match=r"Set MASTER_ADDR on all ranks to the host name or IP address of its node"
             ):
                 rendezvous(read_launch(env, []), {})
 
@@ -41,7 +41,7 @@ def test_several_nodes_share_the_jobs_port_where_the_launcher_names_the_job(reco
 
 
 def test_slurm_says_where_rank_zero_is_and_mpi_is_not_started_for_it(recorded, monkeypatch):
-    monkeypatch.setattr(module.mpi, "initialise", lambda: pytest.fail("MPI is started"))
+    monkeypatch.setattr(module.mpi, "initialize", lambda: pytest.fail("MPI is started"))
     env = recorded["slurm_with_cray_pmi"]["ranks"]
     for one in env:
         launch = read_launch(one, ["slurmstepd"])
@@ -50,7 +50,7 @@ def test_slurm_says_where_rank_zero_is_and_mpi_is_not_started_for_it(recorded, m
         assert rendezvous(launch, {"MASTER_ADDR": "n9", "MASTER_PORT": "29500"}) == ("n9", 29500)
     elsewhere = read_launch({**env[0], "SLURMD_NODENAME": "nid000002"}, ["slurmstepd"])
     with pytest.raises(
-        RuntimeError, match=r"on node 'nid000002', but .* on 'nid000001': set MASTER_ADDR to 'nid"
+        RuntimeError, match=r"on node 'nid000002', but .* with 'nid000001'. Set MASTER_ADDR=nid"
     ):
         rendezvous(elsewhere, {})
 
@@ -58,7 +58,7 @@ def test_slurm_says_where_rank_zero_is_and_mpi_is_not_started_for_it(recorded, m
 def test_several_nodes_never_take_a_port_from_a_process_of_one_of_them(recorded, monkeypatch):
     monkeypatch.setattr(module, "ancestors", lambda: [Process(4, "hydra_pmi_proxy", 7)])
     launch = read_launch(recorded["mpich_two_nodes_round_robin"]["ranks"][0], [])
-    with pytest.raises(RuntimeError, match="set MASTER_PORT to a free port of rank 0's node on all ranks"):
+    with pytest.raises(RuntimeError, match="Set MASTER_PORT on all ranks to a free port of rank 0's node"):
         rendezvous(launch, {"MASTER_ADDR": "n0"})
     assert rendezvous(launch, {"MASTER_ADDR": "n0", "MASTER_PORT": "29500"}) == ("n0", 29500)
 
@@ -74,7 +74,7 @@ def test_arguments_before_variables_before_what_is_derived(recorded):
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "29500 ", "1e3"])
 def test_a_port_that_is_none_is_refused(recorded, port):
     launch = read_launch(recorded["slurm_one_node"]["ranks"][0], [])
-    with pytest.raises(ValueError, match=f"MASTER_PORT='{port}' is not a port"):
+    with pytest.raises(ValueError, match=f"MASTER_PORT must be a port from 1 to 65535, got '{port}'"):
         rendezvous(launch, {"MASTER_PORT": port})
 
 
@@ -101,7 +101,7 @@ def test_a_taken_port_is_an_error_that_names_the_variable():
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        with pytest.raises(RuntimeError, match=f"port {port} of rank 0's node is taken.*set MASTER_PORT"):
+        with pytest.raises(RuntimeError, match=f"Port {port} of rank 0's node is used.*Set MASTER_PORT"):
             check_free(port)
     check_free(port)
 
@@ -125,7 +125,7 @@ def test_mpi_in_use_with_other_ranks_than_the_launchers_is_refused(recorded, mon
         monkeypatch.setitem(sys.modules, "mpi4py.MPI", mpi)
         launch = read_launch(recorded["slurm_one_node"]["ranks"][3], [])
         with pytest.raises(
-            RuntimeError, match=rf"mpi4py says rank {rank} of {size}: .*\(Some MPI 1.0\) than"
+            RuntimeError, match=rf"mpi4py reports rank {rank} of {size}. .*\(Some MPI 1.0\) that"
         ):
             rendezvous(launch, {"MASTER_ADDR": "n0", "MASTER_PORT": "29500"})
 
@@ -143,7 +143,7 @@ def resolve(monkeypatch, *addresses):
 def test_gloo_on_a_node_whose_name_is_loopback_would_wait_for_ever(recorded, monkeypatch, addresses):
     resolve(monkeypatch, *addresses)
     several = read_launch(recorded["open_mpi_two_nodes_round_robin"]["ranks"][1], [])
-    with pytest.raises(RuntimeError, match="set GLOO_SOCKET_IFNAME on all ranks"):
+    with pytest.raises(RuntimeError, match="Set GLOO_SOCKET_IFNAME on all ranks"):
         module.check_gloo_interface(several, {})
     module.check_gloo_interface(several, {"GLOO_SOCKET_IFNAME": "eth0"})
     module.check_gloo_interface(read_launch(recorded["open_mpi_one_node"]["ranks"][1], []), {})
@@ -156,11 +156,13 @@ def test_an_address_that_leads_nowhere_is_an_error_before_anything_starts(record
     first, second = (read_launch(env[rank], []) for rank in (0, 1))
     assert (first.node_rank, second.node_rank) == (0, 1)
     resolve(monkeypatch)
-    with pytest.raises(RuntimeError, match=r"'n9', is not known on .*: set MASTER_ADDR"):
+    with pytest.raises(RuntimeError, match=r"'n9', cannot be resolved on .* Set MASTER_ADDR"):
         module.check_reachable(first, "n9")
     resolve(monkeypatch, "127.0.1.1")
     module.check_reachable(first, "n0")
-    with pytest.raises(RuntimeError, match=r"'n0', is 127.0.1.1 on .*, the node itself: set MASTER_ADDR"):
+    with pytest.raises(
+        RuntimeError, match=r"'n0', is 127.0.1.1 on .*, which is the node itself. Set MASTER_ADDR"
+    ):
         module.check_reachable(second, "n0")
     resolve(monkeypatch, "10.0.0.7")
     module.check_reachable(second, "n0")

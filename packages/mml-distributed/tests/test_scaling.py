@@ -53,9 +53,9 @@ def test_an_example():
 @pytest.mark.parametrize(
     ("sizes", "seconds", "ranks", "message"),
     [
-        ([], [], 2, "0 size"),
-        ([1000], [0.1], 2, r"1 size\(s\) summed by 2"),
-        ([1000, 2000], [0.1, 0.2], 1, r"summed by 1 rank\(s\) say nothing"),
+        ([], [], 2, "got 0 size"),
+        ([1000], [0.1], 2, r"got 1 size\(s\) and 2"),
+        ([1000, 2000], [0.1, 0.2], 1, r"and 1 rank\(s\)"),
         ([1000, 2000], [0.2, 0.1], 2, "2000 bytes took 0.1 s and 1000 bytes 0.2 s"),
     ],
 )
@@ -66,5 +66,5 @@ def test_what_says_nothing_of_a_link_is_refused(sizes, seconds, ranks, message):
 
 @pytest.mark.parametrize(("step", "ranks"), [(0.0, 4), (float("nan"), 4), (1.0, 0), (-1.0, 2)])
 def test_a_step_or_a_number_of_ranks_that_is_none_is_refused(step, ranks):
-    with pytest.raises(ValueError, match="at least one rank, and a step that takes time"):
+    with pytest.raises(ValueError, match="ranks must be at least 1 and step must be positive"):
         predict(step, 1e6, Link(1e-3, 1e9), ranks)

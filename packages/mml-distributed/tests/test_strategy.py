@@ -28,7 +28,7 @@ def test_the_trainer_uses_our_environment(lightning, launched, alone):
 
 def test_without_a_launcher_the_trainer_says_how_to_start(lightning, launched):
     with pytest.raises(
-        RuntimeError, match=r"no MPI launcher started this process.*mpirun -n 2 python train.py"
+        RuntimeError, match=r"No MPI launcher started this process.*mpirun -n 2 python train.py"
     ):
         make_trainer(lightning, strategy="ddp_with_mpi")
 
@@ -36,7 +36,7 @@ def test_without_a_launcher_the_trainer_says_how_to_start(lightning, launched):
 def test_every_rank_refuses_a_trainer_that_contradicts_the_launch(lightning, launched, recorded):
     for env in recorded["intel_mpi_one_node"]["ranks"]:
         launched(env)
-        with pytest.raises(ValueError, match="pass devices=4, num_nodes=1"):
+        with pytest.raises(ValueError, match="Pass devices=4, num_nodes=1"):
             make_trainer(lightning, strategy="ddp_with_mpi", devices=2)
 
 
@@ -72,7 +72,7 @@ def test_backends_by_device(monkeypatch):
     backends = {kind: default_backend(torch.device(kind)) for kind in ("cpu", "cuda", "xpu", "mps")}
     assert backends == {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl", "mps": "gloo"}
     monkeypatch.setattr(torch.distributed, "is_xccl_available", lambda: False)
-    with pytest.raises(RuntimeError, match=r"has no xccl.*--torch-backend=xpu"):
+    with pytest.raises(RuntimeError, match=r"does not have xccl.*--torch-backend=xpu"):
         default_backend(torch.device("xpu"))
 
 
@@ -91,7 +91,9 @@ def test_no_cuda_stream_is_opened_for_an_intel_gpu(lightning, launched, alone, m
 
 def test_ddp_with_xpu_is_for_the_xpu_accelerator(lightning, launched, alone):
     launched(alone)
-    with pytest.raises(ValueError, match=r"the Trainer has 'cpu': pass accelerator='xpu' .*import mml_xpu"):
+    with pytest.raises(
+        ValueError, match=r"requires accelerator 'xpu', got 'cpu'. Pass accelerator='xpu' .*import mml_xpu"
+    ):
         make_trainer(lightning, strategy="ddp_with_xpu")
 
 
@@ -108,5 +110,8 @@ def test_ddp_with_xpu_runs_on_an_accelerator_of_that_name(lightning, launched, a
 
 def test_lightning_starts_no_processes(lightning, launched, alone):
     launched(alone)
-    with pytest.raises(ValueError, match="start_method='spawn': the MPI launcher starts the processes"):
+    with pytest.raises(
+        ValueError,
+        match="start_method='spawn' is not supported, because the MPI launcher starts the processes",
+    ):
         lightning.MPIDDPStrategy(start_method="spawn")

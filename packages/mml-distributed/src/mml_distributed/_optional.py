@@ -23,7 +23,7 @@ def import_oneccl() -> None:
         importlib.import_module("oneccl_bindings_for_pytorch")
     except ModuleNotFoundError as error:
         raise ImportError(
-            "process group backend 'ccl' needs oneccl_bindings_for_pytorch, which is not installed: pip "
-            "install oneccl_bind_pt (in the version of your torch, from Intel's wheel index); or use "
-            "strategy='ddp_with_xpu', with torch's own xccl, on Intel GPUs, strategy='ddp_with_mpi' elsewhere"
+            "Process group backend 'ccl' requires oneccl_bindings_for_pytorch, which is not installed. Run "
+            "pip install oneccl_bind_pt (in the version of your torch, from Intel's wheel index), or use "
+            "strategy='ddp_with_xpu' (torch's xccl) on Intel GPUs and strategy='ddp_with_mpi' otherwise."
         ) from error

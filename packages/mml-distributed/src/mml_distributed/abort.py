@@ -54,7 +54,7 @@ def abort_job_on_failure(launch: Launch, env: Mapping[str, str]) -> None:
     failed = threading.Event()
 
     def abort(code: int) -> None:
-        running = mpi.initialised()
+        running = mpi.initialized()
         if pmi is None and running is None:
             return  # Open MPI and srun --kill-on-bad-exit end the job themselves
         if os.getpid() != process:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 HEADER = struct.Struct("@iNNNiNNiNNiNNi")
 """Version, sizes and offsets up to the number of nodes. All versions of the format start with them."""
@@ -57,10 +57,14 @@ def read_application(env: Mapping[str, str]) -> Application | None:
         place = application.local_ranks[rank], application.nodes[rank]
         expected = int(env["PALS_LOCAL_RANKID"]), int(env["PALS_NODEID"])
     except (OSError, ValueError, LookupError, struct.error) as error:
-        log.warning("PALS_APINFO=%s cannot be read and is left out: %r", path, error)
+        logger.warning("The file PALS_APINFO=%s cannot be read and is ignored: %r", path, error)
         return None
     if place != expected:
-        log.warning("PALS_APINFO=%s says (local rank, node) %s, the variables %s", path, place, expected)
+        logger.warning(
+            "The file PALS_APINFO=%s is ignored, because its (local rank, node) is %s, and that of the "
+            "environment variables is %s",
+            *(path, place, expected),
+        )
         return None
     return application
 
@@ -77,12 +81,13 @@ def parse(data: bytes) -> Application:
     pe_size, pe_offset, pe_count, node_size, node_offset, node_count = header[8:]
     if pe_size < PROCESS.size or node_size < NODE.size or pe_count < 1 or node_count < 1:
         raise ValueError(
-            f"{pe_count} processes of {pe_size} bytes on {node_count} nodes of {node_size} bytes"
+            f"unknown format: {pe_count} processes of {pe_size} bytes, "
+            f"{node_count} nodes of {node_size} bytes"
         )
     processes = [PROCESS.unpack_from(data, pe_offset + index * pe_size) for index in range(pe_count)]
     names = [NODE.unpack_from(data, node_offset + index * node_size)[1] for index in range(node_count)]
     hosts = tuple(name.split(b"\0")[0].decode("ascii") for name in names)
     local_ranks, _, nodes = zip(*processes, strict=True)
     if not all(hosts) or not all(0 <= node < node_count for node in nodes):
-        raise ValueError("a node without a name, or a process on a node that there is not")
+        raise ValueError("unknown format: a node has no name, or a process is on an unknown node")
     return Application(local_ranks, nodes, hosts)

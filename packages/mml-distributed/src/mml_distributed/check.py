@@ -113,14 +113,12 @@ def check(backend: str | None, timeout: timedelta) -> tuple[str, bool]:
     for reduction, *answers in zip(reductions, *correct, strict=True):
         if not all(answers):
             ranks = ", ".join(str(rank) for rank, right in enumerate(answers) if not right)
-            faults.append(
-                f"all-reduce of {reduction.size} bytes: wrong sum on rank {ranks}; try another backend"
-            )
+            faults.append(f"The sum of {reduction.size} bytes is wrong on rank {ranks}. Try another backend.")
     if rank != 0:
         return "", bool(faults)
     lines = [
-        f"{environment.launch.launcher}, {size} ranks on {len(set(hosts))} node(s), met at {address} by "
-        f"{backend} in {met:.2f} s; torch {torch.__version__}",
+        f"{environment.launch.launcher}, {size} ranks on {len(set(hosts))} node(s), connected at {address} "
+        f"with {backend} in {met:.2f} s; torch {torch.__version__}",
         "",
         *table([[str(getattr(one, field)) for field in COLUMNS] for one in places], COLUMNS),
         "",
@@ -132,7 +130,7 @@ def check(backend: str | None, timeout: timedelta) -> tuple[str, bool]:
             ("all-reduce KB", "ms", "GB/s"),
         ),
         "",
-        *([f"WRONG: {fault}" for fault in faults] or ["nothing is wrong"]),
+        *([f"WRONG: {fault}" for fault in faults] or ["No faults found."]),
     ]
     return "\n".join(lines), bool(faults)
 
@@ -172,13 +170,16 @@ def find_faults(places: Sequence[Place]) -> list[str]:
     per_node = Counter(place.node for place in places)
     if len(set(per_node.values())) > 1:
         counts = ", ".join(f"{count} on node {node}" for node, count in sorted(per_node.items()))
-        faults.append(f"{counts}: Lightning wants the same number on every node (-ppn or --map-by ppr)")
+        faults.append(
+            f"Lightning requires the same number of ranks on every node, got {counts}. "
+            "Use -ppn or --map-by ppr."
+        )
     for (node, host), device in sorted({((p.node, p.host), p.device) for p in places if p.devices}):
         ranks = [p.rank for p in places if p.node == node and p.device == device]
         if len(ranks) > 1:
             faults.append(
-                f"ranks {', '.join(map(str, ranks))} share {device} of {host}: start at most as many on a "
-                "node as it has devices"
+                f"Ranks {', '.join(map(str, ranks))} share {device} of {host}. Start at most one rank per "
+                "device."
             )
     for node in sorted(per_node):
         here = [place for place in places if place.node == node]
@@ -187,9 +188,9 @@ def find_faults(places: Sequence[Place]) -> list[str]:
             threads, count = sum(place.threads for place in alike), count_cores(cores)
             if count and threads > count:
                 faults.append(
-                    f"ranks {', '.join(str(place.rank) for place in alike)} start {threads} threads on the "
-                    f"{count} core(s) {cores} of {here[0].host}: set OMP_NUM_THREADS to at most "
-                    f"{max(1, count // len(alike))}, or bind fewer ranks to these cores"
+                    f"Ranks {', '.join(str(place.rank) for place in alike)} start {threads} threads on the "
+                    f"{count} core(s) {cores} of {here[0].host}. Set OMP_NUM_THREADS to at most "
+                    f"{max(1, count // len(alike))}, or bind fewer ranks to these cores."
                 )
     return faults
 

@@ -13,17 +13,23 @@ from mml_distributed.check import check
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status, which is 1 if a fault was found."""
     parser = argparse.ArgumentParser(
-        prog="mml-distributed", description="MPI launches for Lightning: what is there, and what is wrong."
+        prog="mml-distributed", description="Check the processes of an MPI launch and their connections."
     )
     parser.add_argument(
         "command",
         choices=["check"],
-        help="run under the launcher, as in `mpirun -n 4 mml-distributed check`: where each rank runs, and "
-        "whether they reach each other, how fast",
+        help="list where each rank runs, test whether the ranks can connect, and measure the speed; start it "
+        "under the launcher, for example with `mpirun -n 4 mml-distributed check`",
     )
-    parser.add_argument("--backend", help="of torch.distributed; left out: the one that training would use")
     parser.add_argument(
-        "--timeout", type=float, default=60.0, metavar="SECONDS", help="for the ranks to meet (60)"
+        "--backend", help="backend of torch.distributed (default: the backend that training would use)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="time limit for the connection (default: 60)",
     )
     options = parser.parse_args(arguments)
     try:

@@ -32,8 +32,8 @@ def connecting(launch: Launch, address: str, port: int) -> Iterator[None]:
         # The remaining lines are torch's own stack trace.
         reason = str(error).partition("\n")[0].strip().rstrip(".")
         raise RuntimeError(
-            f"{launch}: the ranks have not met at {address}:{port} ({reason}): see whether another rank has "
-            "failed before; else set MASTER_ADDR on all ranks to an address of rank 0's node that every node "
-            "reaches, and MASTER_PORT to a port that no firewall closes; `mml-distributed check` tries it "
-            "without training"
+            f"{launch}: the ranks did not connect at {address}:{port} ({reason}). Check whether another rank "
+            "failed earlier. Otherwise set MASTER_ADDR on all ranks to an address of rank 0's node that "
+            "every node can reach, and MASTER_PORT to a port that no firewall blocks. `mml-distributed "
+            "check` tests the connection without a training."
         ) from error

@@ -20,7 +20,7 @@ from mml_distributed.launchers import read_launch
 from mml_distributed.rendezvous import DEFAULT_TIMEOUT, check_free, node_rank_told, rendezvous
 from mml_distributed.threads import set_thread_count
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class MPIEnvironmentMixin:
@@ -96,7 +96,7 @@ class MPIEnvironmentMixin:
         """
         if not torch.distributed.is_initialized():
             # The constructor has checked this as well, but programs may import mpi4py in between.
-            if (running := mpi.initialised()) is not None:
+            if (running := mpi.initialized()) is not None:
                 mpi.check_agrees(running, self.launch)
             if self.launch.rank == 0 and not self._port_is_checked:
                 check_free(self._main_port)
@@ -145,9 +145,9 @@ class MPIEnvironmentMixin:
         if os.environ.get("NODE_RANK", "").isdecimal():
             return int(os.environ["NODE_RANK"])
         raise RuntimeError(
-            f"{self.launch}: neither this launcher nor the other ranks have said which node this is: use "
-            "strategy='ddp_with_mpi', which finds it out; leave MASTER_ADDR and MASTER_PORT out, so that the "
-            "ranks speak to each other; or set NODE_RANK on each node"
+            f"{self.launch}: the index of this node is unknown. Use strategy='ddp_with_mpi', which "
+            "determines it, unset MASTER_ADDR and MASTER_PORT, so that the ranks exchange their hosts, or "
+            "set NODE_RANK on each node."
         )
 
     @property
@@ -181,20 +181,20 @@ class MPIEnvironmentMixin:
             return
         if on_node is None:
             remedy = (
-                "pass the number of processes on each node as devices, and the number of nodes as num_nodes"
+                "Pass the number of processes on each node as devices, and the number of nodes as num_nodes"
             )
         elif launch.size % on_node:
-            remedy = "start the same number of processes on every node"
+            remedy = "Start the same number of processes on every node"
         else:
             remedy = (
-                f"pass devices={on_node}, num_nodes={launch.size // on_node} "
+                f"Pass devices={on_node}, num_nodes={launch.size // on_node} "
                 "(or **mml_distributed.read_launch().trainer_arguments())"
             )
         here = "" if on_node is None else f", {on_node} of them on this node"
         raise ValueError(
             f"{launch.launcher} started {launch.size} processes{here}, but Trainer(devices={num_devices}, "
-            f"num_nodes={num_nodes}) stands for {num_devices * num_nodes}: {remedy}, or start "
-            f"{num_devices * num_nodes} processes, {num_devices} on each node"
+            f"num_nodes={num_nodes}) requires {num_devices * num_nodes}. {remedy}, or start "
+            f"{num_devices * num_nodes} processes, {num_devices} on each node."
         )
 
     def teardown(self) -> None:

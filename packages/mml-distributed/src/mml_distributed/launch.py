@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 HYDRA = "Hydra (MPICH, Intel MPI)"
 OPEN_MPI = "Open MPI"
@@ -75,8 +75,8 @@ class Launch:
         if on_node is None or self.size % on_node:
             found = "an unknown number" if on_node is None else str(on_node)
             raise ValueError(
-                f"{self}, {found} of them on this node: Lightning wants the same number on every node; start "
-                "it so, or pass devices= and num_nodes= to the Trainer yourself"
+                f"{self}, {found} of them on this node. Lightning requires the same number on every node. "
+                "Start it so, or pass devices and num_nodes to the Trainer explicitly."
             )
         return {"devices": on_node, "num_nodes": self.size // on_node}
 
@@ -121,11 +121,11 @@ def choose(
     """
     if not launches:
         in_slurm = "SLURM_JOB_ID" in env
-        srun = " or srun (the script of a Slurm batch job is not one of its tasks)" if in_slurm else ""
+        srun = " or srun (the script of a Slurm batch job is not a task)" if in_slurm else ""
         raise RuntimeError(
-            "no MPI launcher started this process (none of OMPI_COMM_WORLD_RANK, PMI_RANK, PALS_RANKID and "
-            f"an srun step's SLURM_PROCID is set): start it with mpirun{srun}, as in `mpirun -n 2 python "
-            "train.py`, or choose a strategy that starts its own processes, as strategy='ddp'"
+            "No MPI launcher started this process: none of OMPI_COMM_WORLD_RANK, PMI_RANK, PALS_RANKID and "
+            f"SLURM_PROCID of an srun step is set. Start it with mpirun{srun}, such as `mpirun -n 2 python "
+            "train.py`, or use a strategy that starts its own processes, such as strategy='ddp'."
         )
     same = _innermost(launches, processes, makers)
     launch = next((one for one in same if one.local_rank is not None or one.size == 1), same[0])
@@ -146,10 +146,10 @@ def refuse_relaunch(launch: Launch, env: Mapping[str, str]) -> None:
     local = env.get("LOCAL_RANK")
     if local and launch.local_rank is not None and local != str(launch.local_rank):
         raise ValueError(
-            f"{launch}, local rank {launch.local_rank}, but LOCAL_RANK={local!r}: Lightning or torchrun has "
-            "started this process inside a rank of the MPI launch, and both would start processes; use "
-            f"strategy='ddp_with_mpi' with mpirun, or start with python or torchrun alone; unset LOCAL_RANK "
-            "where it was left over"
+            f"{launch}, local rank {launch.local_rank}, but LOCAL_RANK={local!r}. Lightning or torchrun "
+            "started this process inside a rank of the MPI launch, so both would start processes. Use "
+            "strategy='ddp_with_mpi' with mpirun, or start the program with python or torchrun alone. Unset "
+            "LOCAL_RANK if it is left over from an earlier command."
         )
 
 
@@ -165,14 +165,14 @@ def _innermost(
     inner = inner or list(launches)
     if len({(one.rank, one.size) for one in inner}) > 1:
         raise ValueError(
-            f"variables of several launchers contradict each other ({'; '.join(map(str, inner))}) and which "
-            f"one started this process cannot be told: unset those of the outer one, as in "
-            f"`env -u {inner[0].rank_variable} ...`"
+            f"The variables of several launchers contradict each other ({'; '.join(map(str, inner))}), and "
+            "the launcher that started this process cannot be determined. Unset the variables of the outer "
+            f"launcher, for example with `env -u {inner[0].rank_variable} ...`."
         )
     same = inner + [one for one in launches if one not in inner and _agree(one, inner[0])]
     outer = [one for one in launches if one not in same]
     if outer and inner[0].rank == 0:
-        log.warning("nested launch: %s counts, %s does not", inner[0], "; ".join(map(str, outer)))
+        logger.warning("Nested launch: %s is used, %s is ignored", inner[0], "; ".join(map(str, outer)))
     return same
 
 
@@ -181,16 +181,16 @@ def _agree(one: Launch, other: Launch) -> bool:
 
 
 def _check(launch: Launch) -> None:
-    again = "start the program anew with one launcher, and do not set its variables by hand"
+    again = "Start the program with one launcher, and do not set its variables manually."
     if not 0 <= launch.rank < launch.size:
-        raise ValueError(f"{launch}: a rank is at least 0 and less than the number of processes; {again}")
+        raise ValueError(f"{launch}: the rank must be between 0 and the size minus 1. {again}")
     if launch.local_rank is None and launch.size > 1:
         raise ValueError(
-            f"{launch}: this launcher does not number the ranks of a node (mpiexec.gforker does not); use "
-            "mpiexec.hydra or mpirun, which set MPI_LOCALRANKID, or Open MPI's"
+            f"{launch}: this launcher does not report local ranks (mpiexec.gforker does not). Use "
+            "mpiexec.hydra or mpirun, which set MPI_LOCALRANKID, or the launcher of Open MPI."
         )
     local_rank, local_size = launch.local_rank, launch.local_size
     if local_rank is not None and local_size is not None and not 0 <= local_rank < local_size <= launch.size:
         raise ValueError(
-            f"{launch}, but local rank {local_rank} of {local_size} on this node: impossible; {again}"
+            f"{launch}, but local rank {local_rank} of {local_size} on this node is impossible. {again}"
         )

@@ -113,8 +113,8 @@ def pals(env: Mapping[str, str]) -> Launch | None:
     elif "PMI_SIZE" not in env:
         raise ValueError(
             f"PALS_RANKID={env['PALS_RANKID']!r} is set, but PMI_SIZE is not, and PALS_APINFO="
-            f"{env.get('PALS_APINFO', '')!r} does not say how many ranks there are either: start the program "
-            "with mpiexec --pmi=cray, or unset PALS_RANKID"
+            f"{env.get('PALS_APINFO', '')!r} does not contain the number of ranks. Start the program with "
+            "mpiexec --pmi=cray, or unset PALS_RANKID."
         )
     launch = _launch(
         env,
@@ -162,8 +162,8 @@ def slurm(env: Mapping[str, str]) -> Launch | None:
     per_node = expand_tasks_per_node(counts)
     if not 0 <= launch.node_rank < len(per_node):
         raise ValueError(
-            f"SLURM_NODEID={launch.node_rank}, but SLURM_STEP_TASKS_PER_NODE={counts!r} counts "
-            f"{len(per_node)} nodes: do not set Slurm's variables by hand"
+            f"SLURM_NODEID={launch.node_rank} contradicts SLURM_STEP_TASKS_PER_NODE={counts!r}, which lists "
+            f"{len(per_node)} node(s). Do not set Slurm's variables manually."
         )
     return replace(launch, local_size=per_node[launch.node_rank])
 
@@ -194,7 +194,7 @@ def expand_tasks_per_node(text: str) -> list[int]:
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip())
         if match is None:
             raise ValueError(
-                f"SLURM_STEP_TASKS_PER_NODE={text!r} is not understood at {part!r}: expected '2(x3),1'"
+                f"SLURM_STEP_TASKS_PER_NODE must have the form '2(x3),1', got {text!r} (invalid: {part!r})"
             )
         counts += [int(match[1])] * int(match[2] or 1)
     return counts
@@ -218,8 +218,8 @@ def _launch(
     for there, missing in ((rank, size), (size, rank)):
         if missing not in env:
             raise ValueError(
-                f"{there}={env[there]!r} is set, but {missing} is not: {launcher} sets both; start the "
-                f"program with mpirun, or unset {there}"
+                f"{there}={env[there]!r} is set, but {missing} is not. {launcher} sets both. Start the "
+                f"program with mpirun, or unset {there}."
             )
     return Launch(
         launcher=launcher,
@@ -243,7 +243,7 @@ def _integer(env: Mapping[str, str], name: str, launcher: str) -> int:
     # int() would accept "1_0" and " 1 ", which no launcher writes.
     if not re.fullmatch(r"-?[0-9]+", env[name]):
         raise ValueError(
-            f"{name}={env[name]!r} is not an integer: {launcher} sets it to one; start the program with "
-            f"mpirun, or unset {name}"
+            f"{name} must be an integer, as set by {launcher}, got {env[name]!r}. Start the program with "
+            f"mpirun, or unset {name}."
         )
     return int(env[name])

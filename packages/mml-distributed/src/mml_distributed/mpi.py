@@ -13,13 +13,13 @@ from typing import Any
 from mml_distributed.launch import Launch
 
 
-def initialised() -> Any | None:
+def initialized() -> Any | None:
     """Return `mpi4py.MPI` if this process has imported it and MPI is running, and None otherwise."""
     mpi = sys.modules.get("mpi4py.MPI")
     return mpi if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized() else None
 
 
-def was_initialised() -> bool:
+def was_initialized() -> bool:
     """Return whether MPI is running in this process or has run.
 
     If so, MPI closes the connection to the launcher itself.
@@ -28,13 +28,13 @@ def was_initialised() -> bool:
     return mpi is not None and bool(mpi.Is_initialized())
 
 
-def initialise() -> Any | None:
+def initialize() -> Any | None:
     """Import `mpi4py.MPI`, which initializes MPI. Return None if mpi4py or an MPI library is missing."""
     try:
         importlib.import_module("mpi4py.MPI")
     except (ImportError, RuntimeError):  # mpi4py is missing, or finds no MPI library
         return None
-    return initialised()
+    return initialized()
 
 
 def check_agrees(mpi: Any, launch: Launch) -> None:
@@ -51,11 +51,11 @@ def check_agrees(mpi: Any, launch: Launch) -> None:
         return
     library = mpi.Get_library_version().strip().partition("\n")[0].strip("\0 ")
     raise RuntimeError(
-        f"{launch}, but mpi4py says rank {world.Get_rank()} of {world.Get_size()}: it loaded another MPI "
-        f"({library}) than the launcher's, and each process would train alone; start the program with that "
-        "MPI's mpirun, let mpi4py load the launcher's library (set MPI4PY_LIBMPI to its libmpi.so, or build "
-        "it anew: pip install --no-binary=mpi4py --force-reinstall mpi4py), or uninstall mpi4py: nothing "
-        "here needs it"
+        f"{launch}, but mpi4py reports rank {world.Get_rank()} of {world.Get_size()}. It loaded an MPI "
+        f"library ({library}) that is not the launcher's, so each process would train alone. Start the "
+        "program with the mpirun of that library, let mpi4py load the launcher's library (set MPI4PY_LIBMPI "
+        "to its libmpi.so, or run pip install --no-binary=mpi4py --force-reinstall mpi4py), or uninstall "
+        "mpi4py, which is not required."
     )
 
 

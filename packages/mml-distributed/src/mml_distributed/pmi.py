@@ -126,10 +126,12 @@ class _Connection:
             os.write(self.descriptor, f"cmd={command}\n".encode())
             line = self._read_line(command)
         except OSError as error:
-            raise PMIError(f"the launcher's connection (PMI_FD={self.descriptor}) failed: {error}") from error
+            raise PMIError(
+                f"The connection to the launcher (PMI_FD={self.descriptor}) failed: {error}"
+            ) from error
         fields = dict(part.partition("=")[::2] for part in line.split())
         if fields.get("cmd") != answer or fields.get("rc", "0") != "0":
-            raise PMIError(f"the launcher answered {line!r} to PMI command {command!r}")
+            raise PMIError(f"The launcher returned {line!r} for the PMI command {command!r}")
         return fields
 
     def _read_line(self, command: str) -> str:
@@ -138,13 +140,13 @@ class _Connection:
         while not line.endswith(b"\n"):
             if not select.select([self.descriptor], [], [], max(0.0, end - time.monotonic()))[0]:
                 raise PMIError(
-                    f"no answer to PMI command {command.split()[0]!r} within {self.timeout:g} s: not every "
-                    "rank has come so far; see what those that are missing say, or pass "
-                    "MPIEnvironment(timeout=...)"
+                    f"The launcher did not answer the PMI command {command.split()[0]!r} within "
+                    f"{self.timeout:g} s, because some ranks have not reached this point. Check the output "
+                    "of the other ranks, or pass MPIEnvironment(timeout=...)."
                 )
             # Read one byte at a time: bytes after the line belong to the next reader of the connection.
             byte = os.read(self.descriptor, 1)
             if not byte:
-                raise PMIError(f"the launcher has closed its connection (PMI_FD={self.descriptor})")
+                raise PMIError(f"The launcher closed the connection (PMI_FD={self.descriptor})")
             line += byte
         return line.decode(errors="replace").strip()

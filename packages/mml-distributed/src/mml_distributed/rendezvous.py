@@ -82,7 +82,7 @@ def rendezvous(
         If the job has several nodes and the address is unknown, the job has no identity from which to derive
         the port, mpi4py uses another MPI than the launcher, or a rank does not connect within the timeout.
     """
-    running = mpi.initialised()
+    running = mpi.initialized()
     if running is not None:
         mpi.check_agrees(running, launch)
     address = main_address or env.get("MASTER_ADDR") or (LOOPBACK if launch.one_node else None)
@@ -101,19 +101,19 @@ def rendezvous(
         address = address or _first_host(launch)
     if address is None:
         raise RuntimeError(
-            f"{launch}: the processes are on several nodes (or the launcher does not say that they are "
-            "not), and where rank 0 runs is not known: set MASTER_ADDR to the host name or IP address of "
-            "its node on all ranks (mpirun -genv MASTER_ADDR node0 with MPICH and Intel MPI, mpirun -x "
-            "MASTER_ADDR=node0 with Open MPI, export MASTER_ADDR=node0 before srun), install mpi4py and the "
-            "launcher's MPI, or pass MPIEnvironment(main_address='node0')"
+            f"{launch}: the processes may be on several nodes, and the node of rank 0 is unknown. Set "
+            "MASTER_ADDR on all ranks to the host name or IP address of its node (mpirun -genv MASTER_ADDR "
+            "node0 with MPICH and Intel MPI, mpirun -x MASTER_ADDR=node0 with Open MPI, export "
+            "MASTER_ADDR=node0 before srun), install mpi4py and the launcher's MPI, or pass "
+            "MPIEnvironment(main_address='node0')."
         )
     if port is None:
         job = launch.job or (job_from_ancestors(ancestors()) if launch.one_node else None)
         if job is None:
             raise RuntimeError(
-                f"{launch}: the launcher gives no identity of the job that all ranks share, and so no port: "
-                "set MASTER_PORT to a free port of rank 0's node on all ranks, or pass "
-                "MPIEnvironment(main_port=...)"
+                f"{launch}: no port can be derived, because the launcher does not set a job identifier that "
+                "all ranks share. Set MASTER_PORT on all ranks to a free port of rank 0's node, or pass "
+                "MPIEnvironment(main_port=...)."
             )
         port = derive_port(job)
     return address, port
@@ -123,8 +123,8 @@ def _first_host(launch: Launch) -> str | None:
     """Return the host of rank 0 according to the launcher. On rank 0, check that it is this host."""
     if launch.rank == 0 and None not in (launch.host, launch.first_host) and launch.host != launch.first_host:
         raise RuntimeError(
-            f"{launch}: this is rank 0, on node {launch.host!r}, but the launcher's list of nodes has it on "
-            f"{launch.first_host!r}: set MASTER_ADDR to {launch.host!r} on all ranks, before the launcher"
+            f"{launch}: rank 0 is on node {launch.host!r}, but the launcher's list of nodes begins with "
+            f"{launch.first_host!r}. Set MASTER_ADDR={launch.host} on all ranks, before the launcher starts."
         )
     return launch.first_host
 
@@ -138,16 +138,16 @@ def _ask_rank_zero(
         here = launch.host or socket.gethostname()
         mine = f"{here}:{free_port()}" if launch.rank == 0 else ""
         unnumbered = launch.node_rank is None and not launch.one_node
-        running, node_rank = mpi.initialised(), None
+        running, node_rank = mpi.initialized(), None
         if running is None and launch.launcher == HYDRA and pmi.has_pmi(env):
             space = pmi.Space(env, timeout.total_seconds())
-            on_success(lambda: None if mpi.was_initialised() else pmi.finalize(env))
+            on_success(lambda: None if mpi.was_initialized() else pmi.finalize(env))
             text = pmi.broadcast(space, mine, launch.rank)
             if unnumbered:
                 node_rank = pmi.number_nodes(space, here, launch.rank, launch.size)
         else:
             if running is None and start_mpi:
-                running = mpi.initialise()
+                running = mpi.initialize()
             if running is None:
                 return None
             mpi.check_agrees(running, launch)
@@ -169,8 +169,8 @@ def free_port() -> int:
             continue
         return port
     raise RuntimeError(
-        f"none of {len(ports)} ports in {PORTS.start} to {PORTS.stop - 1} is free on this node: set "
-        "MASTER_PORT on all ranks to one that is"
+        f"None of {len(ports)} tested ports from {PORTS.start} to {PORTS.stop - 1} is free on this node. Set "
+        "MASTER_PORT on all ranks to a free port."
     )
 
 
@@ -186,14 +186,14 @@ def check_reachable(launch: Launch, address: str) -> None:
         found = {item[4][0] for item in socket.getaddrinfo(address, None)}
     except OSError as error:
         raise RuntimeError(
-            f"{launch}: the address of rank 0, {address!r}, is not known on {socket.gethostname()} "
-            f"({error}): set MASTER_ADDR on all ranks to a host name or IP address that every node knows"
+            f"{launch}: the address of rank 0, {address!r}, cannot be resolved on {socket.gethostname()} "
+            f"({error}). Set MASTER_ADDR on all ranks to a host name or IP address that every node resolves."
         ) from error
     if not launch.one_node and launch.node_rank not in (None, 0) and all(map(_is_loopback, found)):
         raise RuntimeError(
             f"{launch}: the address of rank 0, {address!r}, is {', '.join(sorted(map(str, found)))} on "
-            f"{socket.gethostname()}, the node itself: set MASTER_ADDR on all ranks to the IP address of "
-            "rank 0's node"
+            f"{socket.gethostname()}, which is the node itself. Set MASTER_ADDR on all ranks to the IP "
+            "address of rank 0's node."
         )
 
 
@@ -220,9 +220,10 @@ def check_gloo_interface(launch: Launch, env: Mapping[str, str]) -> None:
     if all(map(_is_loopback, found)):
         others = ", ".join(name for _, name in socket.if_nameindex() if not name.startswith("lo")) or "none"
         raise RuntimeError(
-            f"{launch}: the host name {name!r} of this node is {', '.join(sorted(found)) or 'unknown'} to "
-            "itself, where gloo would wait for other nodes for ever: set GLOO_SOCKET_IFNAME on all ranks to "
-            f"the network interface that the nodes share (here there are: {others}), or correct /etc/hosts"
+            f"{launch}: the host name {name!r} of this node resolves to "
+            f"{', '.join(sorted(found)) or 'no address'} on the node itself, so gloo would wait for other "
+            "nodes forever. Set GLOO_SOCKET_IFNAME on all ranks to the network interface that the nodes "
+            f"share (available on this node: {others}), or correct /etc/hosts."
         )
 
 
@@ -260,17 +261,17 @@ def check_free(port: int) -> None:
             probe.bind(("", port))
         except OSError as error:
             reason = (
-                "is taken by another program"
+                "is used by another program"
                 if error.errno == errno.EADDRINUSE
                 else f"cannot be used ({error})"
             )
             raise RuntimeError(
-                f"port {port} of rank 0's node {reason}: set MASTER_PORT to a free port on all ranks, as in "
-                "`export MASTER_PORT=29500` before mpirun"
+                f"Port {port} of rank 0's node {reason}. Set MASTER_PORT to a free port on all ranks, for "
+                "example with `export MASTER_PORT=29500` before mpirun."
             ) from error
 
 
 def _port(value: str | int, name: str) -> int:
     if not re.fullmatch(r"[0-9]+", str(value)) or not 0 < int(value) < 65536:
-        raise ValueError(f"{name}={value!r} is not a port: pass an integer from 1 to 65535")
+        raise ValueError(f"{name} must be a port from 1 to 65535, got {value!r}")
     return int(value)

@@ -62,13 +62,12 @@ def fit_link(sizes: Sequence[int], seconds: Sequence[float], ranks: int) -> Link
     (small, first), (large, last) = (measured[0], measured[-1]) if measured else ((0, 0.0), (0, 0.0))
     if ranks < 2 or large <= small:
         raise ValueError(
-            f"{len(set(sizes))} size(s) summed by {ranks} rank(s) say nothing of a link: measure two sizes "
-            "at least, with two ranks at least"
+            f"a link requires at least 2 sizes and 2 ranks, got {len(set(sizes))} size(s) and {ranks} rank(s)"
         )
     if last <= first:
         raise ValueError(
-            f"{large} bytes took {last:g} s and {small} bytes {first:g} s: a bandwidth cannot be told from "
-            "that; measure larger sizes, or more repeats"
+            f"The bandwidth cannot be determined, because {large} bytes took {last:g} s and {small} bytes "
+            f"{first:g} s. Measure larger sizes or more repeats."
         )
     per_byte = (last - first) / (large - small)
     steps = 2 * (ranks - 1)
@@ -106,7 +105,7 @@ def predict(step: float, size: float, link: Link, ranks: int) -> Prediction:
     """
     if ranks < 1 or not step > 0:
         raise ValueError(
-            f"ranks={ranks}, step={step}: at least one rank, and a step that takes time, are needed"
+            f"ranks must be at least 1 and step must be positive, got ranks={ranks} and step={step}"
         )
     wait = reduce_seconds(size, link, ranks)
     return Prediction(ranks, wait, step / (step + wait), step / max(step, wait))

@@ -65,8 +65,8 @@ class MPIDDPStrategyMixin(_Base):
     ) -> None:
         if "start_method" in kwargs:
             raise ValueError(
-                f"start_method={kwargs['start_method']!r}: the MPI launcher starts the processes; leave it "
-                "out"
+                f"start_method={kwargs['start_method']!r} is not supported, because the MPI launcher starts "
+                "the processes. Omit it."
             )
         if process_group_backend == "ccl":
             import_oneccl()
@@ -93,10 +93,10 @@ class MPIDDPStrategyMixin(_Base):
             name = self.accelerator.name()
             if name != self._required_accelerator:
                 raise ValueError(
-                    f"strategy 'ddp_with_{self._required_accelerator}' is for "
-                    f"accelerator={self._required_accelerator!r}, the Trainer has {name!r}: pass "
-                    f"accelerator={self._required_accelerator!r} (register it with `import mml_xpu`), or "
-                    "strategy='ddp_with_mpi'"
+                    f"strategy 'ddp_with_{self._required_accelerator}' requires accelerator "
+                    f"{self._required_accelerator!r}, got {name!r}. Pass "
+                    f"accelerator={self._required_accelerator!r} (registered by `import mml_xpu`), or "
+                    "strategy='ddp_with_mpi'."
                 )
         if self.cluster_environment is not None:
             self.cluster_environment.validate_settings(
@@ -153,8 +153,8 @@ def default_backend(device: torch.device) -> str:
             import_oneccl()
             return "ccl"
         raise RuntimeError(
-            f"torch {torch.__version__} has no xccl, the process group backend for Intel GPUs: install the "
-            "XPU build (uv pip install --torch-backend=xpu torch), or use strategy='ddp_with_ccl' with "
-            "oneCCL's bindings"
+            f"torch {torch.__version__} does not have xccl, the process group backend for Intel GPUs. "
+            "Install the XPU build (uv pip install --torch-backend=xpu torch), or use "
+            "strategy='ddp_with_ccl' with oneCCL's bindings."
         )
     return backend
