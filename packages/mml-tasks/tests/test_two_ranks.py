@@ -123,7 +123,7 @@ def test_a_sharded_run_logs_and_learns_the_same_and_its_checkpoint_is_any_tasks(
 
 def test_derived_forces_of_a_sharded_model_are_refused(ranks):
     for rank in ranks:
-        assert "FSDP shards have no second derivatives" in rank["sharded_fit"]["force"]["error"]
+        assert "parameters sharded by FSDP do not have" in rank["sharded_fit"]["force"]["error"]
 
 
 def test_the_rate_is_scaled_for_the_ranks_that_there_are(ranks):

@@ -18,12 +18,12 @@ from mml_tasks.losses.loss_functions import complete_loss_scaling, make_losses, 
 from mml_tasks.losses.loss_metrics import make_loss_metrics
 from mml_tasks.losses.metrics import regression_metrics
 from mml_tasks.normalization.scale_rules import ScaleRules
-from mml_tasks.normalization.stored_statistics import Statistics
 from mml_tasks.normalization.target_normalization import CHECKPOINT_KEY as NORMALIZATION
 from mml_tasks.normalization.training_data import TrainingData
 from mml_tasks.optimization import make_optimizers
 from mml_tasks.prediction import predict_batch
 from mml_tasks.pretrained import EncoderReport, load_encoder, pretrained_arguments
+from mml_tasks.protocols import Checkpoint, Statistics, TaskBatch
 from mml_tasks.steps import TaskSteps
 from mml_tasks.trainer.lr_scaling import LrScaling
 from mml_tasks.trainer.precision import matched_to
@@ -327,12 +327,12 @@ class BaseTaskModule(TaskSteps):
 
     # ---------------------------------------------------------------- checkpoints
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Save the normalizer statistics in plain types, and the running sums of an unfinished epoch."""
         super().on_save_checkpoint(checkpoint)
         checkpoint[NORMALIZATION] = self.normalization.save()
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Load the normalizer statistics and the running sums; see `TargetNormalization.load`."""
         super().on_load_checkpoint(checkpoint)
         self.normalization.load(checkpoint, resumes=self._resumes)
@@ -344,7 +344,7 @@ class BaseTaskModule(TaskSteps):
 
     # ---------------------------------------------------------------- prediction
 
-    def predict(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+    def predict(self, batch: TaskBatch) -> dict[str, Any]:
         """Predict a batch, or a single sample with a graph, without a trainer.
 
         Returns

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
+from typing import Any, cast
 
 import torch
-from mml_samples import DGLView, atom_counts, graph_of, sample_name, structure_index
+from mml_samples import DGLView, Graph, Sample, atom_counts, graph_of, sample_name, structure_index
 from torch import Tensor
 
+from mml_tasks.protocols import TaskBatch
 
-def as_batch(sample: Mapping[str, Any]) -> Mapping[str, Any]:
+
+def as_batch(sample: Sample | TaskBatch) -> TaskBatch:
     """Return a single sample as a batch of one, as collating would build it; a batch is returned unchanged.
 
     Encoders were trained on batches and may read the structure index of an atom from the graph.
@@ -19,8 +21,8 @@ def as_batch(sample: Mapping[str, Any]) -> Mapping[str, Any]:
     graph, name = graph_of(sample), sample.get("sample_id")
     single = getattr(graph, "batch", None) is None
     if not single and not isinstance(name, str):
-        return sample
-    batch = private_copy(sample)
+        return cast("TaskBatch", sample)
+    batch = private_copy(cast("TaskBatch", sample))
     if single:
         batch["graph"].batch = structure_index(graph)
         batch["graph"].natoms = atom_counts(graph)
@@ -29,18 +31,18 @@ def as_batch(sample: Mapping[str, Any]) -> Mapping[str, Any]:
     return batch
 
 
-def sum_by_structure(values: Tensor, graph: Any) -> Tensor:
+def sum_by_structure(values: Tensor, graph: Graph) -> Tensor:
     """Sum a quantity of the atoms, [N, D], over each structure, and return the sums, [B, D]."""
     sums = values.new_zeros(atom_counts(graph).shape[0], *values.shape[1:])
     return sums.index_add(0, structure_index(graph), values)
 
 
-def private_copy(batch: Mapping[str, Any]) -> dict[str, Any]:
+def private_copy(batch: TaskBatch) -> TaskBatch:
     """Copy a batch and its graph, but not their tensors, so that changes do not affect the caller's batch.
 
     Tensors that were created in inference mode cannot take part in autograd and are therefore cloned.
     """
-    copied = {key: _normal(value) for key, value in batch.items()}
+    copied = cast("TaskBatch", {key: _normal(value) for key, value in batch.items()})
     graph = graph_of(batch)
     if isinstance(graph, DGLView):
         copied["graph"] = graph = graph.graph.local_var()
@@ -58,7 +60,7 @@ def _normal(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
-def find_target(batch: Mapping[str, Any], key: str) -> Tensor:
+def find_target(batch: TaskBatch, key: str) -> Tensor:
     """Return a target of the batch.
 
     Raises
@@ -98,7 +100,7 @@ def align_target(key: str, target: Tensor, output: Tensor) -> Tensor:
     return target if target.is_floating_point() else target.to(torch.float64)
 
 
-def check_not_infinite(key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
+def check_not_infinite(key: str, target: Tensor, batch: TaskBatch) -> None:
     """Raise an error that names the sample if a target has infinite values; NaN is a missing label.
 
     Raises
@@ -115,7 +117,7 @@ def check_not_infinite(key: str, target: Tensor, batch: Mapping[str, Any]) -> No
         )
 
 
-def sample_of_row(target: Tensor, row: int, batch: Mapping[str, Any]) -> str:
+def sample_of_row(target: Tensor, row: int, batch: TaskBatch) -> str:
     """Return a description of the sample that contains a row (a structure or an atom) of a target."""
     graph = graph_of(batch)
     structures = atom_counts(graph).shape[0]
@@ -124,6 +126,6 @@ def sample_of_row(target: Tensor, row: int, batch: Mapping[str, Any]) -> str:
     return sample_name(batch, row)
 
 
-def samples_of(batch: Mapping[str, Any]) -> str:
+def samples_of(batch: TaskBatch) -> str:
     """Return a description of a batch for error messages, with the name of its first sample."""
     return f"the batch of {sample_name(batch, 0)}" if batch.get("sample_id") else "the batch"

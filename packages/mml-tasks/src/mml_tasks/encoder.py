@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from mml_samples import atom_counts, graph_of
 from torch import Tensor, nn
 
 from mml_tasks.hyperparameters import import_class
+from mml_tasks.protocols import TaskBatch
 
 
 def make_encoder(
@@ -46,7 +46,7 @@ def make_encoder(
 
 
 def embed(
-    encoder: nn.Module, batch: Mapping[str, Any], name: Literal["point_embedding", "system_embedding"]
+    encoder: nn.Module, batch: TaskBatch, name: Literal["point_embedding", "system_embedding"]
 ) -> Tensor:
     """Return one of the encoder's embeddings of the batch, [N, output_dim] or [B, output_dim].
 
@@ -69,7 +69,7 @@ def vector_dim(encoder: nn.Module) -> int:
     return width if isinstance(width, int) else 0
 
 
-def embed_atoms(encoder: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+def embed_atoms(encoder: nn.Module, batch: TaskBatch) -> tuple[Tensor, Tensor | None]:
     """Return ``point_embedding`` [N, output_dim], and ``point_vectors`` [N, K, 3] if the encoder has vectors.
 
     K is the encoder's ``vector_dim``. The vectors rotate with the structure. They are None if K is 0.
@@ -88,7 +88,7 @@ def embed_atoms(encoder: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, T
     return points, vectors
 
 
-def _checked(encoder: nn.Module, embeddings: Any, name: str, expected: list[int]) -> Tensor:
+def _checked(encoder: nn.Module, embeddings: object, name: str, expected: list[int]) -> Tensor:
     name_of_encoder = type(encoder).__name__
     embedding = getattr(embeddings, name, None)
     if not isinstance(embedding, Tensor):

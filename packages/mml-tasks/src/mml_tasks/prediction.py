@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,8 +11,10 @@ import torch
 from lightning_fabric.utilities import move_data_to_device
 from torch import nn
 
+from mml_tasks.protocols import TaskBatch
 
-def predict_batch(task: pl.LightningModule, batch: Mapping[str, Any]) -> Any:
+
+def predict_batch(task: pl.LightningModule, batch: TaskBatch) -> Any:
     """Return the output of ``predict_step`` for a batch, in evaluation mode and without gradients.
 
     The batch is moved to the device of the task. Afterwards, each module of the task is in its previous mode.

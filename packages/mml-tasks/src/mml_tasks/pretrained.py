@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mml_tasks.protocols import Checkpoint
+
 logger = logging.getLogger(__name__)
 
 _PREFIX = "encoder."
@@ -60,7 +62,7 @@ class EncoderReport:
         return "; ".join(parts)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint on the CPU, with ``weights_only=True``.
 
     Raises
@@ -89,9 +91,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def pretrained_arguments(
-    path: str | Path, kwargs: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def pretrained_arguments(path: str | Path, kwargs: Mapping[str, Any]) -> tuple[Checkpoint, dict[str, Any]]:
     """Read a checkpoint, and add its encoder arguments to those of a new task that specifies no encoder.
 
     Returns
@@ -113,7 +113,7 @@ def pretrained_arguments(
 
 
 def load_encoder(
-    encoder: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, *, strict: bool = True
+    encoder: nn.Module, checkpoint: Checkpoint, path: str | Path, *, strict: bool = True
 ) -> EncoderReport:
     """Copy the encoder weights of a checkpoint into ``encoder``, and return a report of the loaded weights.
 
@@ -217,7 +217,7 @@ def _is_normalizer(name: str) -> bool:
     return "normalizers" in name.split(".")
 
 
-def _encoder_of(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+def _encoder_of(checkpoint: Checkpoint, path: str | Path) -> dict[str, Any]:
     """Return the arguments with which the encoder of a checkpoint was created."""
     stored = checkpoint.get("hyper_parameters", {})
     if stored.get("encoder_class") is not None:

@@ -3,10 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 import torch
+from mml_samples import Array, Batch
 from torch import Tensor, nn
+
+Statistics: TypeAlias = Mapping[str, Any]
+"""Statistics of one target, see `HasTargetStatistics`."""
+
+Checkpoint: TypeAlias = dict[str, Any]
+"""Contents of a checkpoint, as saved by Lightning."""
+
+
+class TaskBatch(Batch, total=False):
+    """Batch with the keys that tasks read and add, in addition to those of the sample contract."""
+
+    noisy_pos: Tensor
+    """Positions with noise, [N, 3] angstrom, of the transform ``NoisyPositions``."""
+    normalized_targets: dict[str, dict[str, Tensor]]
+    """Targets that were normalized on the host, by task; see `TaskSteps.prepare_batch`."""
+    accumulation_window: list[dict[str, Array]]
+    """Targets of all batches of the optimizer step; see `mml_tasks.trainer.accumulation`."""
+
+
+class StepResult(TypedDict, total=False):
+    """Result of a validation, test or prediction step."""
+
+    predictions: dict[str, Tensor]
+    """Outputs by name, in physical units."""
+    targets: dict[str, Tensor]
+    """Targets by name, in physical units; missing in prediction."""
+    natoms: Tensor
+    """Number of atoms of each structure, [B]."""
+    sample_id: list[str] | None
+    """Names of the samples, or None if the batch has none."""
 
 
 class Embeddings(Protocol):
@@ -26,7 +57,7 @@ class Encoder(Protocol):
 
     output_dim: int
 
-    def __call__(self, batch: Mapping[str, Any]) -> Embeddings:
+    def __call__(self, batch: TaskBatch) -> Embeddings:
         """Embed every atom and every structure of the batch."""
         ...
 
@@ -42,7 +73,7 @@ class HasTargetStatistics(Protocol):
     ``"mean"``, ``"std"`` and ``"rms"`` may be lists in the shape of the target's components.
     """
 
-    def target_statistics(self) -> Mapping[str, Mapping[str, Any]]:
+    def target_statistics(self) -> Mapping[str, Statistics]:
         """Return the statistics of every target of the training split."""
         ...
 
@@ -67,6 +98,6 @@ class PredictingTask(Protocol):
         """Return the parameters."""
         ...
 
-    def predict(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+    def predict(self, batch: TaskBatch) -> dict[str, Any]:
         """Return every output of a batch by name, in physical units."""
         ...

@@ -19,6 +19,7 @@ from mml_tasks.losses.loss_terms import LossTerms, combine, join_combine, loss_t
 from mml_tasks.losses.metrics import MaskedMean, update_regression
 from mml_tasks.normalization.normalizer import Normalizers
 from mml_tasks.normalization.target_normalization import TargetNormalization
+from mml_tasks.protocols import StepResult, TaskBatch
 from mml_tasks.trained_module import TrainedModule
 from mml_tasks.trainer.accumulation import Window, warn_of_unknown_window, window_of
 from mml_tasks.trainer.precision import HostLabels, matched_to, supports_float64
@@ -79,11 +80,11 @@ class TaskSteps(TrainedModule):
 
     # ---------------------------------------------------------------- hooks for subclasses
 
-    def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def normalized_outputs(self, batch: TaskBatch) -> dict[str, Tensor]:
         """Return every output of the batch in the units of the loss."""
         raise NotImplementedError
 
-    def training_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def training_outputs(self, batch: TaskBatch) -> dict[str, Tensor]:
         """Return the outputs that the loss needs, in the units of the loss. Default: all outputs."""
         return self.normalized_outputs(batch)
 
@@ -105,13 +106,13 @@ class TaskSteps(TrainedModule):
         """Update the metrics of a target with a batch in physical units."""
         update_regression(metrics, key, prediction, target, natoms)
 
-    def check_target(self, key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
+    def check_target(self, key: str, target: Tensor, batch: TaskBatch) -> None:
         """Raise an error for invalid values of a target. NaN is a missing label and valid."""
         check_not_infinite(key, target, batch)
 
     # ---------------------------------------------------------------- steps
 
-    def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def forward(self, batch: TaskBatch) -> dict[str, Tensor]:
         """Return every output of the batch by name, in physical units.
 
         Raises
@@ -122,7 +123,7 @@ class TaskSteps(TrainedModule):
         self.normalization.check_elements(batch)
         return self.normalization.denorm(self.normalized_outputs(batch), batch)
 
-    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+    def training_step(self, batch: TaskBatch, batch_idx: int) -> Tensor:
         """Return this rank's loss of a batch; its mean over ranks and batches is the loss of the step."""
         runs = self.is_running()
         if runs:
@@ -146,15 +147,15 @@ class TaskSteps(TrainedModule):
             self._log_progress(terms, outputs, goals, batch)
         return total
 
-    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+    def validation_step(self, batch: TaskBatch, batch_idx: int) -> StepResult:
         """Log losses and metrics; return predictions and targets in physical units, and sample names."""
         return self._evaluate(batch, "val")
 
-    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+    def test_step(self, batch: TaskBatch, batch_idx: int) -> StepResult:
         """Log losses and metrics; return predictions and targets in physical units, and sample names."""
         return self._evaluate(batch, "test")
 
-    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+    def predict_step(self, batch: TaskBatch, batch_idx: int) -> StepResult:
         """Return predictions in physical units, and the names of the samples."""
         outputs = self.normalization.denorm(self.normalized_outputs(batch), batch)
         return {
@@ -163,7 +164,7 @@ class TaskSteps(TrainedModule):
             "sample_id": batch.get("sample_id"),
         }
 
-    def _evaluate(self, batch: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    def _evaluate(self, batch: TaskBatch, stage: str) -> StepResult:
         outputs = {key: value.detach() for key, value in self.training_outputs(batch).items()}
         targets = self._targets(batch, outputs)
         goals = self._goals(targets, batch, outputs)
@@ -185,7 +186,7 @@ class TaskSteps(TrainedModule):
             "sample_id": batch.get("sample_id"),
         }
 
-    def _targets(self, batch: Mapping[str, Any], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _targets(self, batch: TaskBatch, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the targets in physical units, in the shapes of the outputs."""
         if self.task_keys is None:
             raise ValueError(
@@ -194,7 +195,7 @@ class TaskSteps(TrainedModule):
         return {key: self.target_of(key, find_target(batch, key), outputs[key]) for key in self.task_keys}
 
     def _goals(
-        self, targets: Mapping[str, Tensor], batch: Mapping[str, Any], outputs: Mapping[str, Tensor]
+        self, targets: Mapping[str, Tensor], batch: TaskBatch, outputs: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Return the targets in the units of the loss, in the shapes and dtypes of the outputs."""
         on_host = batch.get("normalized_targets", {}).get(self._name())  # see `prepare_batch`
@@ -209,7 +210,7 @@ class TaskSteps(TrainedModule):
         outputs: Mapping[str, Tensor],
         goals: Mapping[str, Tensor],
         targets: Mapping[str, Tensor],
-        batch: Mapping[str, Any],
+        batch: TaskBatch,
     ) -> dict[str, LossTerms]:
         """Return the sum of each target's unweighted loss over the labels of the batch, and their count.
 
@@ -247,7 +248,7 @@ class TaskSteps(TrainedModule):
         scaled = {key: self.task_loss_scaling.get(key, 1.0) * loss for key, loss in losses.items()}
         return torch.stack(list(scaled.values())).sum() if weighting is None else weighting(scaled)
 
-    def _window(self, batch: Mapping[str, Any], batch_idx: int) -> Window | None:
+    def _window(self, batch: TaskBatch, batch_idx: int) -> Window | None:
         """Return the batches of the optimizer step, or None if gradients are not accumulated."""
         window = window_of(self.trainer, batch, batch_idx)
         if window.factor == 1:
@@ -268,7 +269,7 @@ class TaskSteps(TrainedModule):
         self.check_batch(batch)
         return super()._on_before_batch_transfer(self.prepare_batch(batch), dataloader_idx)
 
-    def check_batch(self, batch: Mapping[str, Any]) -> None:
+    def check_batch(self, batch: TaskBatch) -> None:
         """Raise an error for invalid targets and unknown elements; called while the batch is on the host."""
         trainer = self.trainer
         if trainer.predicting or trainer.testing:
@@ -284,7 +285,7 @@ class TaskSteps(TrainedModule):
             if not trainer.sanity_checking:
                 self._missing[stage].add(key, target)
 
-    def prepare_batch(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    def prepare_batch(self, batch: TaskBatch) -> TaskBatch:
         """Return a batch on the host in the form in which it is moved to the device.
 
         If the task has float64 weights, the graph is converted to float64. If the device does not support
@@ -301,7 +302,7 @@ class TaskSteps(TrainedModule):
             normalized[self._name()] = {
                 key: value.to(dtype) if key in self.normalizers else value for key, value in found.items()
             }
-        labels = batch["targets"]
+        labels: Any = batch["targets"]
         labels = labels if isinstance(labels, HostLabels) else HostLabels(labels)
         return {**batch, "targets": labels, "normalized_targets": normalized}
 
@@ -345,7 +346,7 @@ class TaskSteps(TrainedModule):
         terms: Mapping[str, LossTerms],
         outputs: Mapping[str, Tensor],
         goals: Mapping[str, Tensor],
-        batch: Mapping[str, Any],
+        batch: TaskBatch,
     ) -> None:
         """Log the weighted loss of this rank's batch, and its errors in physical units, as plain numbers."""
         means = {key: t.total.detach() / torch.clamp(t.weight, min=1e-30) for key, t in terms.items()}

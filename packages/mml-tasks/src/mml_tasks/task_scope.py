@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from mml_tasks.protocols import HasTargetStatistics
+from mml_tasks.protocols import HasTargetStatistics, Statistics
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TaskScope:
         loaders = getattr(loaders, "iterables", loaders)  # if it is a CombinedLoader
         return loaders.get(self.dataset, loaders) if isinstance(loaders, Mapping) else loaders
 
-    def statistics(self) -> Mapping[str, Mapping[str, Any]] | None:
+    def statistics(self) -> Mapping[str, Statistics] | None:
         """Return the statistics of the data set's targets, or None if the data module does not provide any.
 
         A data module of several data sets provides them by the name of the data set.

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mml_tasks.protocols import TaskBatch
+
 CUTOFF = 4.0
 
 
@@ -42,7 +44,7 @@ class ToyEncoder(nn.Module):
         self.mix = nn.Sequential(nn.Linear(2 * output_dim, output_dim), nn.SiLU())
         self.register_buffer("centers", torch.linspace(0.0, 1.0, 8), persistent=False)
 
-    def forward(self, batch: Mapping[str, Any]) -> ToyEmbeddings:
+    def forward(self, batch: TaskBatch) -> ToyEmbeddings:
         """Embed atoms, and embed structures as the mean over their atoms."""
         graph = batch["graph"]
         source, target = graph.edge_index

@@ -15,6 +15,7 @@ from mml_tasks.losses.epoch_sums import CHECKPOINT_KEY as EPOCH_SUMS
 from mml_tasks.losses.epoch_sums import EpochSums
 from mml_tasks.losses.missing_labels import MissingLabels
 from mml_tasks.pretrained import load_weights
+from mml_tasks.protocols import Checkpoint
 from mml_tasks.task_scope import TaskScope
 from mml_tasks.trainer.accumulation import read_windows_ahead, stop_reading_ahead
 from mml_tasks.trainer.compiled import use_original_names
@@ -177,13 +178,13 @@ class TrainedModule(pl.LightningModule):
 
     # ---------------------------------------------------------------- checkpoints
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Save the running sums of an unfinished epoch, and the start of the learning-rate schedule."""
         if self._trainer is not None and self.trainer.state.fn == "fit":
             checkpoint[EPOCH_SUMS] = EpochSums.of(self.loss_metrics, self._missing["train"])
             checkpoint[SCHEDULE_KEY] = self.steps_before_schedule
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep what a resumed run restores when its training starts."""
         self._resumes = self._trainer is not None
         self._epoch_sums.keep(checkpoint.get(EPOCH_SUMS))

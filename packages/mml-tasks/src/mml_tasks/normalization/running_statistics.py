@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from mml_samples import Moments, ReferenceFit, atom_counts, count_elements, graph_of
 
 from mml_tasks.batches import check_not_infinite
+from mml_tasks.protocols import TaskBatch
 
 
 class TargetStatistics:
@@ -28,7 +29,7 @@ class TargetStatistics:
         self.missing: dict[str, int] = {}
         self.fits = {key: ReferenceFit() for key in reference_keys}
 
-    def add(self, batch: Mapping[str, Any]) -> None:
+    def add(self, batch: TaskBatch) -> None:
         """Add a batch; NaN is a missing label.
 
         Raises

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from mml_tasks.normalization.stored_statistics import (
     Scale,
-    Statistics,
     flatten,
     provenance,
     rms_from_statistics,
     scale_from_statistics,
 )
+from mml_tasks.protocols import Statistics
 
 
 class ScaleRules:

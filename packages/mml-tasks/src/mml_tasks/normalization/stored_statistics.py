@@ -9,11 +9,10 @@ from typing import Any, Literal, TypeAlias
 
 from mml_samples import SYMBOLS, atomic_number
 
+from mml_tasks.protocols import Statistics
+
 Number: TypeAlias = float | list[Any]
 """One number, or nested lists of numbers in the shape of a target's components."""
-
-Statistics: TypeAlias = Mapping[str, Any]
-"""Statistics of one target, see `HasTargetStatistics`."""
 
 _OPTIONS = ("auto", "override", "max_samples")
 
@@ -88,7 +87,7 @@ class NormalizeOptions:
     max_samples: int = 100_000
 
     @classmethod
-    def of(cls, normalize_kwargs: Any) -> NormalizeOptions:
+    def of(cls, normalize_kwargs: object) -> NormalizeOptions:
         """Parse ``normalize_kwargs``.
 
         Raises

@@ -17,11 +17,11 @@ from mml_tasks.normalization.scale_rules import ScaleRules
 from mml_tasks.normalization.stored_statistics import (
     NormalizeOptions,
     Scale,
-    Statistics,
     scales_from_kwargs,
 )
 from mml_tasks.normalization.training_data import TrainingData
 from mml_tasks.normalization.training_pass import statistics_of_batches
+from mml_tasks.protocols import Checkpoint, Statistics, TaskBatch
 
 logger = logging.getLogger(__name__)
 
@@ -86,19 +86,19 @@ class TargetNormalization:
 
     # ---------------------------------------------------------------- conversion
 
-    def norm(self, targets: Mapping[str, Tensor], batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def norm(self, targets: Mapping[str, Tensor], batch: TaskBatch) -> dict[str, Tensor]:
         """Return targets of a batch in normalized units; targets without a normalizer are unchanged."""
         graph = graph_of(batch)
         counts, elements = atom_counts(graph), graph.atomic_numbers
         return {key: self.normalizers.norm(key, value, counts, elements) for key, value in targets.items()}
 
-    def denorm(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def denorm(self, outputs: Mapping[str, Tensor], batch: TaskBatch) -> dict[str, Tensor]:
         """Return outputs for a batch in physical units and in float64; the inverse of `norm`."""
         graph = graph_of(batch)
         counts, elements = atom_counts(graph), graph.atomic_numbers
         return {key: self.normalizers.denorm(key, value, counts, elements) for key, value in outputs.items()}
 
-    def check_elements(self, batch: Mapping[str, Any], labels: Tensor | None = None) -> None:
+    def check_elements(self, batch: TaskBatch, labels: Tensor | None = None) -> None:
         """Raise an error if a batch has atoms of an element without a reference energy.
 
         Parameters
@@ -200,7 +200,7 @@ class TargetNormalization:
         """Return the statistics of the normalizers and their sources, in plain types."""
         return {key: self.normalizers.of(key).numbers() for key in self.normalizers}
 
-    def load(self, checkpoint: Mapping[str, Any], resumes: bool) -> None:
+    def load(self, checkpoint: Checkpoint, resumes: bool) -> None:
         """Compare the statistics of a checkpoint with ``normalize_kwargs``, and take over their sources.
 
         The statistics themselves are loaded with the state dict of the task. With ``override``, the

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import pytorch_lightning as pl
 
-from mml_tasks.normalization.stored_statistics import Statistics
-from mml_tasks.protocols import HasTargetStatistics
+from mml_tasks.protocols import HasTargetStatistics, Statistics, TaskBatch
 from mml_tasks.task_scope import TaskScope
 
 
@@ -35,7 +34,7 @@ class TrainingData:
         datamodule = getattr(self.trainer, "datamodule", None)
         return datamodule.target_statistics() if isinstance(datamodule, HasTargetStatistics) else None
 
-    def loader(self, unset: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+    def loader(self, unset: Sequence[str]) -> Iterable[TaskBatch]:
         """Return the training loader, before the trainer has created its own.
 
         Parameters
@@ -61,4 +60,4 @@ class TrainingData:
                 f'normalize_kwargs="auto" reads one training loader, got {len(loader)}. Pass the statistics '
                 f"of {unset} in normalize_kwargs"
             )
-        return cast("Iterable[Mapping[str, Any]]", loader)
+        return cast("Iterable[TaskBatch]", loader)

@@ -12,13 +12,14 @@ from mml_samples import SYMBOLS
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from mml_tasks.normalization.running_statistics import TargetStatistics
+from mml_tasks.protocols import Statistics, TaskBatch
 from mml_tasks.trainer.ranks import objects_of_all_ranks, world_size
 
 logger = logging.getLogger(__name__)
 
 
 def statistics_of_batches(
-    batches: Iterable[Mapping[str, Any]], max_samples: int, reference_keys: Collection[str] = ()
+    batches: Iterable[TaskBatch], max_samples: int, reference_keys: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
     """Return the statistics of the targets of a training loader; the result is the same on every rank.
 
@@ -76,7 +77,7 @@ def statistics_of_batches(
 
 
 def _read(
-    batches: Iterable[Mapping[str, Any]], max_samples: int, reference_keys: Collection[str]
+    batches: Iterable[TaskBatch], max_samples: int, reference_keys: Collection[str]
 ) -> tuple[TargetStatistics, bool]:
     statistics = TargetStatistics(reference_keys)
     with isolate_rng():
@@ -92,7 +93,7 @@ def _read(
     return statistics, True
 
 
-def _report_rank_deficiency(statistics: Mapping[str, Mapping[str, Any]]) -> None:
+def _report_rank_deficiency(statistics: Mapping[str, Statistics]) -> None:
     for key, entry in statistics.items():
         elements = list(entry.get("reference_energies", ()))
         if len(elements) > entry.get("reference_rank", 0):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mml_samples import graph_of
+from mml_samples import Graph, graph_of
 from torch import Tensor, nn
 
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.encoder import embed_atoms
 from mml_tasks.normalization.scale_rules import VectorRules
+from mml_tasks.protocols import TaskBatch
 from mml_tasks.tasks.vector_head import VectorHead, VectorSource
 
 
@@ -56,11 +57,11 @@ class AtomVectorTask(BaseTaskModule):
         """Return rules that scale vectors by one number, without a mean."""
         return VectorRules(task_keys, self.extensive_keys, self.vector_keys(task_keys))
 
-    def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def normalized_outputs(self, batch: TaskBatch) -> dict[str, Tensor]:
         """Return the vectors of every target, [N, 3], in the units of the loss."""
         return self.outputs_of(*embed_atoms(self.encoder, batch), graph_of(batch))
 
-    def outputs_of(self, points: Tensor, vectors: Tensor | None, graph: Any) -> dict[str, Tensor]:
+    def outputs_of(self, points: Tensor, vectors: Tensor | None, graph: Graph) -> dict[str, Tensor]:
         """Return the outputs of the heads, computed from the output of the encoder."""
         outputs = {
             key: self.output_heads[key](points, vectors, graph)

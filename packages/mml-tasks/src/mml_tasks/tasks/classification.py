@@ -14,6 +14,7 @@ from mml_tasks.batches import check_not_infinite, sample_of_row
 from mml_tasks.losses.loss_terms import IGNORED, labeled
 from mml_tasks.losses.metrics import classification_metrics
 from mml_tasks.normalization.scale_rules import ScaleRules
+from mml_tasks.protocols import Statistics, TaskBatch
 from mml_tasks.tasks.structure import Readout, StructureTask
 
 CRYSTAL_SYMMETRY_CLASSES: Mapping[str, int] = MappingProxyType({"crystal_system": 7, "space_group": 230})
@@ -51,7 +52,7 @@ class ClassificationTask(StructureTask):
         """Return the first and the last label of a target."""
         raise NotImplementedError
 
-    def check_target(self, key: str, target: Tensor, batch: Mapping[str, Any]) -> None:
+    def check_target(self, key: str, target: Tensor, batch: TaskBatch) -> None:
         """Raise an error for labels that are not a class of the target."""
         check_not_infinite(key, target, batch)
         first, last = self.label_range(key)
@@ -100,7 +101,7 @@ class BinaryClassificationTask(ClassificationTask):
 
     default_loss: ClassVar[type[nn.Module]] = nn.BCEWithLogitsLoss
 
-    def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    def infer_task_keys(self, statistics: Mapping[str, Statistics]) -> list[str]:
         """Return the targets that have no labels other than 0 and 1."""
         return [key for key, numbers in statistics.items() if set(numbers.get("classes", (-1,))) <= {0, 1}]
 
@@ -159,7 +160,7 @@ class CrystalSymmetryClassificationTask(ClassificationTask):
         super().__init__(encoder, readout=readout, **kwargs)
         self.save_hyperparameters({"num_classes": dict(num_classes or {})})
 
-    def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    def infer_task_keys(self, statistics: Mapping[str, Statistics]) -> list[str]:
         """Return the targets whose number of classes is known."""
         return [
             key for key, numbers in statistics.items() if key in self.num_classes and "classes" in numbers

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from mml_samples import Graph
 from torch import Tensor, nn
 
 from mml_tasks.batches import sum_by_structure
@@ -56,7 +57,7 @@ class GradFreeForceRegressionTask(AtomVectorTask):
         """Return the targets without ``energy``."""
         return [key for key in task_keys if key != "energy"]
 
-    def outputs_of(self, points: Tensor, vectors: Tensor | None, graph: Any) -> dict[str, Tensor]:
+    def outputs_of(self, points: Tensor, vectors: Tensor | None, graph: Graph) -> dict[str, Tensor]:
         """Return forces [N, 3], and energies [B, 1] if they are learned, in the units of the loss."""
         outputs = super().outputs_of(points, vectors, graph)
         if "energy" in self.output_heads:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from mml_tasks.protocols import Statistics
 from mml_tasks.tasks.structure import StructureTask
 
 
@@ -21,6 +21,6 @@ class ScalarRegressionTask(StructureTask):
         per structure.
     """
 
-    def infer_task_keys(self, statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    def infer_task_keys(self, statistics: Mapping[str, Statistics]) -> list[str]:
         """Return the targets with one real number per structure."""
         return [key for key, numbers in statistics.items() if "per_atom_mean" in numbers]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.batches import sum_by_structure
 from mml_tasks.encoder import embed
+from mml_tasks.protocols import TaskBatch
 
 Readout = Literal["mean", "sum", "system"]
 
@@ -55,7 +55,7 @@ class StructureTask(BaseTaskModule):
         if self.hparams["task_keys"] is not None:
             self.set_task_keys(self.hparams["task_keys"])
 
-    def normalized_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def normalized_outputs(self, batch: TaskBatch) -> dict[str, Tensor]:
         """Return the output of each head, [B, width], in the units of the loss and in float32 or wider."""
         if self.readout == "system":
             embedding = embed(self.encoder, batch, "system_embedding")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 import torch
+from mml_samples import Graph
 from torch import Tensor, nn
 
 from mml_tasks.encoder import vector_dim
@@ -82,7 +83,7 @@ class VectorHead(nn.Module):
         self.network = OutputHead(*widths[self.source], **output_kwargs)
         self.register_buffer("centers", torch.linspace(0.0, 1.0, num_radial), persistent=False)
 
-    def forward(self, points: Tensor, vectors: Tensor | None, graph: Any) -> Tensor:
+    def forward(self, points: Tensor, vectors: Tensor | None, graph: Graph) -> Tensor:
         """Return a vector for each atom, [N, 3].
 
         Parameters
@@ -103,7 +104,7 @@ class VectorHead(nn.Module):
             raise ValueError("vectors must not be None if the source is 'encoder'")
         return torch.einsum("nk,nkc->nc", self.network(points), vectors)
 
-    def _along_edges(self, points: Tensor, graph: Any) -> Tensor:
+    def _along_edges(self, points: Tensor, graph: Graph) -> Tensor:
         pos, edges = getattr(graph, "pos", None), getattr(graph, "edge_index", None)
         if pos is None or edges is None:
             raise ValueError(

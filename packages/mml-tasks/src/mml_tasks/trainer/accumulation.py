@@ -12,16 +12,18 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 
+from mml_tasks.protocols import TaskBatch
+
 logger = logging.getLogger(__name__)
 
-WINDOW_KEY = "accumulation_window"
+WINDOW_KEY: Final = "accumulation_window"
 """Key of a batch: the targets of every batch of its window, as NumPy arrays, which no hook converts."""
 
 
@@ -43,7 +45,7 @@ class Window(NamedTuple):
     targets: Sequence[Mapping[str, Tensor]] | None = None
 
 
-def window_of(trainer: pl.Trainer, batch: Mapping[str, Any], batch_idx: int) -> Window:
+def window_of(trainer: pl.Trainer, batch: TaskBatch, batch_idx: int) -> Window:
     """Return the window of a training batch."""
     factor = trainer.accumulate_grad_batches
     if factor == 1 or not trainer.training or trainer.strategy.handles_gradient_accumulation:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
 
 
 def hint_at_other_lightning(task: object) -> None:
@@ -24,11 +23,11 @@ def hint_at_other_lightning(task: object) -> None:
         )
 
 
-def _is_of_other(value: Any) -> bool:
+def _is_of_other(value: object) -> bool:
     return _package(value) in ("lightning", "lightning.pytorch")
 
 
-def _package(value: Any) -> str:
+def _package(value: object) -> str:
     """Return the Lightning package of a module, class or object: "lightning", "pytorch_lightning" or ""."""
     name = getattr(value, "__name__", "") if isinstance(value, type(sys)) else ""
     if not name:

@@ -17,6 +17,7 @@ from mml_samples import DGLView, graph_of
 from torch import Tensor, nn
 
 from mml_tasks.batches import private_copy
+from mml_tasks.protocols import TaskBatch
 
 
 def supports_float64(device: torch.device) -> bool:
@@ -78,7 +79,7 @@ def _convert_all_but_targets(convert: Any, batch: Any) -> Any:
     return {**converted, **{k: {**converted[k], "targets": part["targets"]} for k, part in parts.items()}}
 
 
-def matched_to(module: nn.Module, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+def matched_to(module: nn.Module, batch: TaskBatch) -> TaskBatch:
     """Return a batch whose graph is in float64 if the module's parameters are, else the unchanged batch.
 
     Lightning's ``64-true`` converts the tensors of a batch, but not those inside graphs.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import pytorch_lightning as pl
 
@@ -106,7 +106,7 @@ class LossScalingScheduler(LossWeightCallback):
                 logger.info("%r over %d %ss", schedule, total, schedule.step_frequency)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Set the weights of the optimizer step to which this batch belongs."""
         plan = self._plan

@@ -167,7 +167,7 @@ class SoftAdapt(LossWeightCallback):
         weights_of(pl_module).update(self._weights)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Compute new weights once enough steps have been averaged."""
         step = step_index(trainer)
@@ -181,7 +181,7 @@ class SoftAdapt(LossWeightCallback):
             log_weights(trainer, self._weights, step)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: object, batch_idx: int
     ) -> None:
         """Add the losses of a batch to the running average."""
         losses: dict[str, Tensor] = pl_module.last_losses  # type: ignore[assignment]

@@ -160,7 +160,7 @@ class UncertaintyWeighting(LossWeightCallback):
             )
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Log the weights."""
         step = step_index(trainer)

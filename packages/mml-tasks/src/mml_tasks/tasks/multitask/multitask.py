@@ -16,6 +16,7 @@ from mml_tasks.losses.loss_functions import check_loss_scaling
 from mml_tasks.losses.loss_metrics import MeanLoss, loss_metric
 from mml_tasks.optimization import make_optimizers
 from mml_tasks.pretrained import read_checkpoint
+from mml_tasks.protocols import Checkpoint, StepResult, TaskBatch
 from mml_tasks.task_scope import TaskScope
 from mml_tasks.tasks.multitask.multitask_arguments import (
     check_options,
@@ -24,7 +25,7 @@ from mml_tasks.tasks.multitask.multitask_arguments import (
     share_encoder,
     task_weights,
 )
-from mml_tasks.tasks.multitask.multitask_batches import batches_by_dataset
+from mml_tasks.tasks.multitask.multitask_batches import JointBatch, batches_by_dataset
 from mml_tasks.tasks.multitask.multitask_checkpoint import (
     CHECKPOINT_KEY,
     described_tasks,
@@ -143,14 +144,14 @@ class MultiTaskLitModule(TrainedModule):
 
     # ---------------------------------------------------------------- steps
 
-    def forward(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
+    def forward(self, batch: JointBatch) -> dict[str, dict[str, Tensor]]:
         """Return every output in physical units, by task.
 
         A batch without data set names is passed to all tasks.
         """
         return {name: task(part) for name, task, part in self._for_prediction(batch)}
 
-    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+    def training_step(self, batch: JointBatch, batch_idx: int) -> Tensor:
         """Return this rank's loss of a batch; its mean over ranks and batches is the loss of the step."""
         if self.is_running():
             self.restore_epoch(batch_idx)
@@ -171,25 +172,23 @@ class MultiTaskLitModule(TrainedModule):
         return total
 
     def validation_step(
-        self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
-    ) -> dict[str, dict[str, Any]]:
+        self, batch: JointBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, StepResult]:
         """Log losses and metrics, and return the output of each task's validation step by task name."""
         return self._evaluate(batch, batch_idx, "val", dataloader_idx)
 
-    def test_step(
-        self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
-    ) -> dict[str, dict[str, Any]]:
+    def test_step(self, batch: JointBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, StepResult]:
         """Log losses and metrics, and return the output of each task's test step by task name."""
         return self._evaluate(batch, batch_idx, "test", dataloader_idx)
 
     def predict_step(
-        self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0
-    ) -> dict[str, dict[str, Any]]:
+        self, batch: JointBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, StepResult]:
         """Return each task's predictions in physical units, and the names of the samples."""
         parts = self._parts(batch, "predict", dataloader_idx)
         return {name: task.predict_step(part, batch_idx) for name, task, part in parts}
 
-    def predict(self, batch: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    def predict(self, batch: JointBatch) -> dict[str, dict[str, Any]]:
         """Predict a batch without a trainer, by task, see `BaseTaskModule.predict`.
 
         A batch without data set names is passed to all tasks.
@@ -197,8 +196,8 @@ class MultiTaskLitModule(TrainedModule):
         return {name: task.predict(part) for name, task, part in self._for_prediction(batch)}
 
     def _evaluate(
-        self, batch: Any, batch_idx: int, stage: Literal["val", "test"], dataloader_idx: int
-    ) -> dict[str, dict[str, Any]]:
+        self, batch: JointBatch, batch_idx: int, stage: Literal["val", "test"], dataloader_idx: int
+    ) -> dict[str, StepResult]:
         found, parts = {}, {name: part for name, _, part in self._parts(batch, stage, dataloader_idx)}
         for name, task in self.tasks.items():
             if name in parts:
@@ -210,8 +209,8 @@ class MultiTaskLitModule(TrainedModule):
         return found
 
     def _parts(
-        self, batch: Any, stage: Stage, dataloader_idx: int = 0
-    ) -> Iterator[tuple[str, BaseTaskModule, Mapping[str, Any]]]:
+        self, batch: JointBatch, stage: Stage, dataloader_idx: int = 0
+    ) -> Iterator[tuple[str, BaseTaskModule, TaskBatch]]:
         loaders = getattr(self.trainer, f"{stage}_dataloaders", None) if self._trainer is not None else None
         parts = batches_by_dataset(batch, self.dataset_names, loaders, dataloader_idx)
         for name, task in self.tasks.items():
@@ -219,11 +218,9 @@ class MultiTaskLitModule(TrainedModule):
             if part is not None:
                 yield name, task, part
 
-    def _for_prediction(
-        self, batch: Mapping[str, Any]
-    ) -> Iterator[tuple[str, BaseTaskModule, Mapping[str, Any]]]:
+    def _for_prediction(self, batch: JointBatch) -> Iterator[tuple[str, BaseTaskModule, TaskBatch]]:
         if "graph" in batch:
-            yield from ((name, task, batch) for name, task in self.tasks.items())
+            yield from ((name, task, cast("TaskBatch", batch)) for name, task in self.tasks.items())
         else:
             yield from self._parts(batch, "predict")
 
@@ -366,12 +363,12 @@ class MultiTaskLitModule(TrainedModule):
 
     # ---------------------------------------------------------------- checkpoints
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Save a description of the tasks in plain types, from which `load_from_checkpoint` rebuilds them."""
         super().on_save_checkpoint(checkpoint)
         checkpoint[CHECKPOINT_KEY] = described_tasks(self.tasks)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Pass the checkpoint data of each task to that task.
 
         Raises

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias, cast
+
+from mml_tasks.protocols import TaskBatch
+
+JointBatch: TypeAlias = Mapping[str, Any]
+"""Dict from data set name to its batch, or None if it is exhausted; or the batch of one data set."""
 
 
 def batches_by_dataset(
-    batch: Any, datasets: Sequence[str], loaders: Any = None, dataloader_idx: int = 0
-) -> dict[str, Any]:
+    batch: JointBatch, datasets: Sequence[str], loaders: Any = None, dataloader_idx: int = 0
+) -> dict[str, TaskBatch]:
     """Return the batch of each data set.
 
     Parameters
@@ -40,14 +45,15 @@ def batches_by_dataset(
         if not parts:
             raise ValueError(f"the batch is empty for each of the data sets {list(datasets)}")
         return parts
+    one = cast("TaskBatch", batch)
     if len(datasets) == 1:
-        return {datasets[0]: batch}
+        return {datasets[0]: one}
     if isinstance(loaders, Mapping) and dataloader_idx < len(loaders):
         name = list(loaders)[dataloader_idx]
         if name in datasets:
-            return {name: batch}
+            return {name: one}
     elif isinstance(loaders, (list, tuple)) and len(loaders) == len(datasets):
-        return {datasets[dataloader_idx]: batch}
+        return {datasets[dataloader_idx]: one}
     raise ValueError(
         f"cannot determine which of the data sets {list(datasets)} a batch belongs to. Pass the loaders in a "
         "dict with these names"

@@ -9,6 +9,7 @@ from torch import nn
 
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.hyperparameters import class_path, import_class
+from mml_tasks.protocols import Checkpoint
 
 CHECKPOINT_KEY = "multitask"
 """Key of a checkpoint: a description of the tasks and of their checkpoint data, in plain types."""
@@ -28,7 +29,7 @@ def described_tasks(tasks: Mapping[str, BaseTaskModule]) -> dict[str, dict[str, 
     return described
 
 
-def restore_tasks(tasks: Mapping[str, BaseTaskModule], checkpoint: dict[str, Any]) -> None:
+def restore_tasks(tasks: Mapping[str, BaseTaskModule], checkpoint: Checkpoint) -> None:
     """Pass the checkpoint data of each task to that task.
 
     Values with which a task overrides those of the checkpoint are written to ``checkpoint["state_dict"]``.
@@ -51,9 +52,7 @@ def restore_tasks(tasks: Mapping[str, BaseTaskModule], checkpoint: dict[str, Any
         checkpoint["state_dict"] |= {prefix + key: value for key, value in state.items()}
 
 
-def rebuilt_tasks(
-    checkpoint: Mapping[str, Any], encoder: nn.Module | None
-) -> list[tuple[str, BaseTaskModule]]:
+def rebuilt_tasks(checkpoint: Checkpoint, encoder: nn.Module | None) -> list[tuple[str, BaseTaskModule]]:
     """Return new tasks as described in a checkpoint, in pairs with the names of their data sets.
 
     Parameters
@@ -74,7 +73,7 @@ def rebuilt_tasks(
     return tasks
 
 
-def _described(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+def _described(checkpoint: Checkpoint) -> dict[str, Any]:
     if CHECKPOINT_KEY not in checkpoint:
         raise ValueError(
             "the checkpoint is not from a MultiTaskLitModule. Load it with the class of its task"
