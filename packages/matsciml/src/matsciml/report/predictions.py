@@ -60,7 +60,7 @@ class PredictionCollector(Callback):
         """
         if not self.batches:
             return []
-        natoms = np.concatenate([_array(b["natoms"]).reshape(-1) for b in self.batches])
+        num_atoms = np.concatenate([_array(b["natoms"]).reshape(-1) for b in self.batches])
         quantities: list[Quantity] = []
         for key in self.batches[0]["predictions"]:
             predicted = np.concatenate([_array(b["predictions"][key]) for b in self.batches])
@@ -70,7 +70,7 @@ class PredictionCollector(Callback):
             if not labels[0].is_floating_point():
                 quantities.append(_classification(key, predicted, target, known))
             elif key == "energy":
-                per_atom = natoms.astype(np.float64)
+                per_atom = num_atoms.astype(np.float64)
                 baseline = float(known.get("per_atom_mean", 0.0))
                 quantities.append(
                     Regression(
@@ -147,12 +147,12 @@ def _per_structure(outputs: object) -> list[dict[str, Any]]:
             "predict_step must return {'predictions': ..., 'natoms': ...} to write its predictions to "
             f"a file, got {type(outputs).__name__}"
         )
-    natoms = [int(n) for n in outputs["natoms"].reshape(-1).tolist()]
-    ids = outputs.get("sample_id") or [None] * len(natoms)
-    lines: list[dict[str, Any]] = [{"sample_id": i, "natoms": n} for i, n in zip(ids, natoms, strict=True)]
+    num_atoms = [int(n) for n in outputs["natoms"].reshape(-1).tolist()]
+    ids = outputs.get("sample_id") or [None] * len(num_atoms)
+    lines: list[dict[str, Any]] = [{"sample_id": i, "natoms": n} for i, n in zip(ids, num_atoms, strict=True)]
     for key, value in outputs["predictions"].items():
-        per_atom = len(value) == sum(natoms) and key == "force"
-        parts = value.split(natoms) if per_atom else value
+        per_atom = len(value) == sum(num_atoms) and key == "force"
+        parts = value.split(num_atoms) if per_atom else value
         for line, part in zip(lines, parts, strict=True):
             line[key] = part.item() if part.numel() == 1 and not per_atom else part.tolist()
     return lines
