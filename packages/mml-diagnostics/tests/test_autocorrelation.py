@@ -114,7 +114,7 @@ def test_summary_is_mean_and_deviation_over_what_moves(seed, length, count):
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (0, 3)])
 @pytest.mark.parametrize("function", [autocorrelation, summarize_autocorrelation])
 def test_wrong_shapes(shape, function):
-    with pytest.raises(ValueError, match="series has shape"):
+    with pytest.raises(ValueError, match="series must have shape"):
         function(torch.zeros(shape))
 
 

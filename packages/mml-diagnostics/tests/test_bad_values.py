@@ -47,7 +47,7 @@ def test_sparse_values_are_coalesced_and_can_be_zeroed_in_place():
     gradient_values(table.weight)[0, 0] = torch.nan
     zero_non_finite(gradient_values(table.weight))
     assert table.weight.grad.to_dense().tolist() == [[0, 0], [0, 2], [0, 0]]
-    with pytest.raises(ValueError, match="has a gradient"):
+    with pytest.raises(ValueError, match="must have a gradient"):
         gradient_values(nn.Parameter(torch.ones(1)))
 
 

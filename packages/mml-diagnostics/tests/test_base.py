@@ -47,8 +47,8 @@ def test_all_diagnostics_of_a_trainer_share_the_file_and_speak_once(
     assert [r.getMessage() for r in lines] == [
         "one [here], step 0: seen do",
         "two [here], step 0: seen do",
-        "Sees saw again: one [here] 4 times, steps 0 to 3.",
-        "Sees saw again: two [here] 4 times, steps 0 to 3.",
+        "Sees found again: one [here] 4 times, steps 0 to 3.",
+        "Sees found again: two [here] 4 times, steps 0 to 3.",
     ]
     assert {r.levelno for r in lines} == {logging.WARNING}
 

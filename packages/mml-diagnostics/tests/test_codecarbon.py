@@ -17,7 +17,7 @@ def test_without_codecarbon():
 
 @pytest.mark.skipif(not INSTALLED, reason="needs codecarbon")
 def test_offline_needs_a_country():
-    with pytest.raises(ValueError, match="needs a country"):
+    with pytest.raises(ValueError, match="requires a country"):
         CodeCarbonCallback()
 
 

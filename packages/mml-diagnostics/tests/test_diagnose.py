@@ -13,7 +13,7 @@ CHECKS = [
     "finite_batch",
     "positions_and_edges",
     "target_outliers",
-    "normalised_targets",
+    "normalized_targets",
     "gradients_reach_parameters",
     "invariant_output",
     "overfits_one_batch",
@@ -118,23 +118,23 @@ def test_a_module_that_asks_its_trainer_for_a_schedule_is_tried_with_adam(make_t
     assert diagnose(make_task(Asks), batch).healthy
 
 
-def test_targets_that_are_not_normalised_unless_the_module_does_it(make_task, batch, task_class):
+def test_targets_that_are_not_normalized_unless_the_module_does_it(make_task, batch, task_class):
     batch["targets"]["energy"] = batch["targets"]["energy"] * 20 - 3000.0
-    problem = the_problem(diagnose(make_task(), batch), "normalised_targets")
+    problem = the_problem(diagnose(make_task(), batch), "normalized_targets")
     assert problem.where == "energy"
     assert "3e+03" in problem.message
 
-    class Normalises(task_class):
+    class Normalizes(task_class):
         def __init__(self):
             super().__init__()
             self.normalizers = nn.ModuleDict({"energy": nn.Identity()})
 
-    assert results(diagnose(make_task(Normalises), batch))["normalised_targets"] == "ok"
+    assert results(diagnose(make_task(Normalizes), batch))["normalized_targets"] == "ok"
 
     class UsesAnother(task_class):
         task_keys = ("band_gap",)
 
-    assert results(diagnose(make_task(UsesAnother), batch))["normalised_targets"] == "ok"
+    assert results(diagnose(make_task(UsesAnother), batch))["normalized_targets"] == "ok"
 
 
 def test_what_is_wrong_with_the_batch_is_named(make_task, samples, make_batch):
@@ -157,7 +157,7 @@ def test_waiting_for_data(make_task, samples, make_batch, batch):
     problem = the_problem(diagnose(make_task(), batch, loader=slow(), steps=1), "data_loading_share")
     assert "spent waiting for data" in problem.message
     outcome = diagnose(make_task(), batch, loader=[batch], steps=1).outcomes[-1]
-    assert (outcome.result, outcome.note) == ("skipped", "The loader gives fewer than two batches.")
+    assert (outcome.result, outcome.note) == ("skipped", "The loader has fewer than two batches.")
 
 
 def test_any_module_is_fine_and_one_that_raises_is_said():
@@ -178,7 +178,7 @@ def test_any_module_is_fine_and_one_that_raises_is_said():
     assert {name for name, result in results(diagnosis).items() if result == "skipped"} == {
         "positions_and_edges",
         "target_outliers",
-        "normalised_targets",
+        "normalized_targets",
         "invariant_output",
     }
     assert diagnosis.healthy
@@ -193,9 +193,9 @@ def test_any_module_is_fine_and_one_that_raises_is_said():
             self.automatic_optimization = False
 
     assert results(diagnose(Manual(), [x, x]))["overfits_one_batch"] == "skipped"
-    with pytest.raises(ValueError, match="steps is 0"):
+    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         diagnose(Plain(), [x, x], steps=0)
-    with pytest.raises(TypeError, match="Linear has no training_step"):
+    with pytest.raises(TypeError, match="with a training_step, got Linear"):
         diagnose(nn.Linear(1, 1), [x, x])
 
 

@@ -56,12 +56,12 @@ def test_not_finite_names_the_row_and_is_not_called_collapsed(value):
 
 def test_all_the_same():
     x = healthy(1).repeat(16, 1) + 1e-6 * healthy()
-    assert "point the same way" in collapse(x)[0].message
+    assert "point in the same direction" in collapse(x)[0].message
 
 
 def test_all_the_same_direction_with_different_lengths():
     x = healthy(1) * torch.arange(1, 17)[:, None]
-    assert "point the same way" in collapse(x)[0].message
+    assert "point in the same direction" in collapse(x)[0].message
 
 
 def test_one_global_variance_would_not_see_constant_dimensions():

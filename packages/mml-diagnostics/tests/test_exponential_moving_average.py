@@ -128,7 +128,7 @@ def test_training_ends_with_live_weights_before_the_start(make_trainer):
 
 @pytest.mark.parametrize("decay", [-0.1, 1.1, float("nan")])
 def test_decay_out_of_range(decay):
-    with pytest.raises(ValueError, match="decay is"):
+    with pytest.raises(ValueError, match="decay must be"):
         ExponentialMovingAverageCallback(decay)
 
 
@@ -136,10 +136,10 @@ def test_decay_out_of_range(decay):
     "name", ["update_every_n_steps", "update_starting_at_step", "update_starting_at_epoch"]
 )
 def test_numbers_out_of_range(name):
-    with pytest.raises(ValueError, match=f"{name} is -1"):
+    with pytest.raises(ValueError, match=f"{name} must be at least 0, got -1"):
         ExponentialMovingAverageCallback(**{name: -1})
 
 
 def test_unknown_level():
-    with pytest.raises(ValueError, match='verbose is "LOUD"'):
+    with pytest.raises(ValueError, match="got 'LOUD'"):
         ExponentialMovingAverageCallback(verbose="LOUD")

@@ -52,9 +52,9 @@ def test_always_armed_finds_the_module_and_the_sample_at_once(poisoned, samples,
     (finding,) = found(callback)
     assert finding.where == "output_heads.energy.0"
     assert (finding.severity, finding.count, finding.first_step, finding.last_step) == ("error", 2, 1, 3)
-    assert "output_heads.energy.0 (Poison) holds NaN although its inputs are finite" in finding.message
+    assert "output_heads.energy.0 (Poison) contains NaN, but its inputs are finite" in finding.message
     assert "output [8, 16] float32, in [" in finding.message
-    assert "Concerned: sample test/000010." in finding.message
+    assert "Affected: sample test/000010." in finding.message
     assert hooks(task) == 0
 
 
@@ -144,7 +144,7 @@ def test_the_module_that_returns_an_object_is_looked_into(make_task, samples, ma
     make_trainer(callback, max_steps=1).fit(task, make_loader(samples))
     (finding,) = found(callback)
     assert finding.where == "encoder"
-    assert "holds Inf" in finding.message
+    assert "contains Inf" in finding.message
     assert "sample test/000005" in finding.message
 
 
@@ -166,5 +166,5 @@ def test_special_runs(make_task, samples, make_loader, make_trainer, options):
     make_trainer(callback, **options).fit(make_task(), make_loader(samples))
     assert callback.findings == []
     assert not callback.switched_off
-    with pytest.raises(ValueError, match="armed_steps is 0"):
+    with pytest.raises(ValueError, match="armed_steps must be at least 1, got 0"):
         ForwardNaNDetection(armed_steps=0)

@@ -36,5 +36,5 @@ def test_cycles_are_gone_at_the_steps_named(
 
 
 def test_frequency_out_of_range():
-    with pytest.raises(ValueError, match="frequency is 0"):
+    with pytest.raises(ValueError, match="frequency must be at least 1, got 0"):
         GarbageCallback(0)

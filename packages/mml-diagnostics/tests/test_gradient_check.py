@@ -298,12 +298,12 @@ def test_small_norms_are_those_of_unscaled_gradients_where_the_optimizer_unscale
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"thres": -1.0}, r"thres is -1.0"),
-        ({"thres": float("nan")}, r"thres is nan"),
-        ({"num_steps": 0}, r"num_steps is 0"),
-        ({"num_steps": -2}, r"num_steps is -2"),
-        ({"patience": 0}, r"patience is 0"),
-        ({"dump_dir": __file__}, r"dump_dir is .* which is a file"),
+        ({"thres": -1.0}, r"thres must be .*got -1.0"),
+        ({"thres": float("nan")}, r"thres must be .*got nan"),
+        ({"num_steps": 0}, r"num_steps must be .*got 0"),
+        ({"num_steps": -2}, r"num_steps must be .*got -2"),
+        ({"patience": 0}, r"patience must be .*got 0"),
+        ({"dump_dir": __file__}, r"dump_dir must be a directory, but .* is a file"),
     ],
 )
 def test_options_out_of_range(kwargs, message):

@@ -62,7 +62,7 @@ def test_frozen_encoder(parameters):
 
 
 def test_encoder_without_parameters():
-    with pytest.raises(NotApplicableError, match="no parameters"):
+    with pytest.raises(NotApplicableError, match="does not have parameters"):
         encoder_gradient({}, {})
 
 

@@ -54,7 +54,9 @@ def test_what_cannot_be_joined_is_said():
         join_predictions([{"a": torch.ones(1)}, {"a": torch.ones(1), "b": torch.ones(1)}])
     with pytest.raises(ValueError, match="Predictions of a have different shapes"):
         join_predictions([{"a": torch.ones(1, 2)}, {"a": torch.ones(1, 3)}])
-    with pytest.raises(TypeError, match="a is a object"):
+    with pytest.raises(
+        TypeError, match="a must be a tensor, number, string or a mapping of these, got object"
+    ):
         join_predictions([{"a": object()}])
 
 

@@ -153,7 +153,7 @@ def test_a_logger_that_fails_is_said_once_and_the_others_go_on(make_trainer, tmp
         log_scalars(trainer, {"x": 2.0}, step=2)
     assert loggers[1].experiment.metrics == [{"x": 1.0, "step": 1}, {"x": 2.0, "step": 2}]
     (record,) = [r for r in caplog.records if r.name == "mml_diagnostics.loggers"]
-    assert record.getMessage() == "Broken did not take what a diagnostic logs."
+    assert record.getMessage() == "Broken rejected the values that a diagnostic logs."
     assert "disk full" in str(record.exc_info[1])
 
 

@@ -108,10 +108,10 @@ def test_state_survives_resume(samples, make_loader, make_task, make_trainer, tm
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold": 0.0}, "threshold is 0.0"),
-        ({"threshold": math.nan}, "threshold is nan"),
-        ({"window": 19}, "window is 19"),
-        ({"check_every_n_steps": 0}, "check_every_n_steps is 0"),
+        ({"threshold": 0.0}, "threshold must be .*got 0.0"),
+        ({"threshold": math.nan}, "threshold must be .*got nan"),
+        ({"window": 19}, "window must be .*got 19"),
+        ({"check_every_n_steps": 0}, "check_every_n_steps must be .*got 0"),
     ],
 )
 def test_options_out_of_range(options, message):

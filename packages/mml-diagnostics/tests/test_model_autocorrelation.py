@@ -241,11 +241,11 @@ def test_steps_that_are_not_finite_are_left_out():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"buffer_size": 1}, "buffer_size is 1"),
-        ({"sample_frac": 0.0}, "sample_frac is 0.0, which takes no elements"),
-        ({"sample_frac": 1.5}, "sample_frac is 1.5"),
-        ({"sample_frac": float("nan")}, "sample_frac is nan"),
-        ({"analyze_every_n_steps": 0}, "analyze_every_n_steps is 0"),
+        ({"buffer_size": 1}, "buffer_size must be .*got 1"),
+        ({"sample_frac": 0.0}, "sample_frac must be greater than 0 and at most 1, got 0.0"),
+        ({"sample_frac": 1.5}, "sample_frac must be .*got 1.5"),
+        ({"sample_frac": float("nan")}, "sample_frac must be .*got nan"),
+        ({"analyze_every_n_steps": 0}, "analyze_every_n_steps must be .*got 0"),
     ],
 )
 def test_options_out_of_range(options, message):

@@ -47,7 +47,8 @@ def test_zero_and_repeated_gradients(samples, make_loader, make_task, task_class
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"step_frequency": 0}, "step_frequency is 0"), ({"eps": -1.0}, "eps is -1.0")]
+    ("options", "message"),
+    [({"step_frequency": 0}, "step_frequency must be .*got 0"), ({"eps": -1.0}, "eps must be .*got -1.0")],
 )
 def test_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):

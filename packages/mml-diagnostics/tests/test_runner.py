@@ -31,8 +31,8 @@ def test_skips_are_told_once_and_by_reason():
         runner.skip("third", "no encoder")
     skips = runner.new_skips()
     assert [(p.where, p.message) for p in skips] == [
-        ("no graph", "first, second skipped: no graph."),
-        ("no encoder", "third skipped: no encoder."),
+        ("no graph", "first, second skipped, because no graph."),
+        ("no encoder", "third skipped, because no encoder."),
     ]
     assert runner.new_skips() == []
     runner.skip("first", "another reason")

@@ -215,9 +215,9 @@ def test_what_it_does_not_go_with(make_trainer):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rho": 0}, "rho is 0"),
-        ({"rho": float("nan")}, "rho is nan"),
-        ({"skip_step_count": -1}, "skip_step_count is -1"),
+        ({"rho": 0}, "rho must be .*got 0"),
+        ({"rho": float("nan")}, "rho must be .*got nan"),
+        ({"skip_step_count": -1}, "skip_step_count must be .*got -1"),
     ],
 )
 def test_options_out_of_range(options, message):

@@ -56,7 +56,7 @@ def test_what_tells_nothing_is_no_problem():
     outlier = torch.randn(16)
     outlier[3] = 1e6
     assert [p.where for p in target_outliers({"y": outlier})] == ["row 3"]
-    with pytest.raises(NotApplicableError, match="no targets of floats"):
+    with pytest.raises(NotApplicableError, match="does not have floating-point targets"):
         target_outliers({"targets": {"kind": torch.tensor([1, 2])}})
-    with pytest.raises(NotApplicableError, match="no targets of floats"):
+    with pytest.raises(NotApplicableError, match="does not have floating-point targets"):
         target_outliers([torch.ones(3)])

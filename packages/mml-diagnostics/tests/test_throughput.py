@@ -133,7 +133,7 @@ def test_peak_rss_grows_with_what_is_held():
 
 
 def test_options_out_of_range():
-    with pytest.raises(ValueError, match="every_n_steps is 0"):
+    with pytest.raises(ValueError, match="every_n_steps must be at least 1, got 0"):
         ThroughputCallback(every_n_steps=0)
 
 

@@ -260,9 +260,11 @@ def test_any_module_is_fine_and_what_is_missing_is_said_once(make_trainer, caplo
     assert not callback.switched_off
     skipped = [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()]
     assert len(skipped) == 4
-    assert any("the batch has no positions" in line and "overlapping_atoms" in line for line in skipped)
+    assert any(
+        "the batch does not have positions" in line and "overlapping_atoms" in line for line in skipped
+    )
     assert any("the module has no encoder" in line for line in skipped)
-    assert any("the batch has no targets of floats" in line for line in skipped)
+    assert any("the batch does not have floating-point targets" in line for line in skipped)
     assert list(callback.param_norm_history) == ["module"]
 
 
@@ -421,7 +423,10 @@ def test_special_runs(fit, options):
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
-    [({"small_grad_thres": -1.0}, "small_grad_thres is -1.0"), ({"update_freq": 0}, "update_freq is 0")],
+    [
+        ({"small_grad_thres": -1.0}, "small_grad_thres must be .*got -1.0"),
+        ({"update_freq": 0}, "update_freq must be .*got 0"),
+    ],
 )
 def test_options_out_of_range(kwargs, message):
     with pytest.raises(ValueError, match=message):

@@ -37,5 +37,5 @@ def test_unused_and_unoptimized_parameters(
 
 @pytest.mark.parametrize("num_steps", [0, -2])
 def test_options_out_of_range(num_steps):
-    with pytest.raises(ValueError, match=f"num_steps is {num_steps}"):
+    with pytest.raises(ValueError, match=f"num_steps must be positive, or -1 for all steps, got {num_steps}"):
         UnusedParametersCallback(num_steps)

@@ -35,7 +35,7 @@ def test_only_an_encoder_smaller_than_its_heads_is_dwarfed():
     assert "50 times" in problem.message
     assert dwarfed_encoder(matrices(0.5), matrices(0.01)) == []
     assert dwarfed_encoder(matrices(0.1), matrices(0.9)) == []
-    with pytest.raises(NotApplicableError, match="no weight matrices"):
+    with pytest.raises(NotApplicableError, match="do not have weight matrices"):
         dwarfed_encoder({}, matrices(1.0))
 
 

@@ -85,12 +85,12 @@ class DiagnosticCallback(Callback):
         """
         self.switched_off = True
         name = type(self).__name__
-        logger.error("%s failed in %s and is switched off; training goes on.", name, hook, exc_info=error)
+        logger.error("%s failed in %s and is disabled. Training continues.", name, hook, exc_info=error)
         problem = Problem(
             check="diagnostic_failed",
             severity="warning",
-            message=f"{name} failed in {hook} ({type(error).__name__}: {error}) and was switched off.",
-            advice="Nothing was watched from then on. Please report it with the traceback on the console.",
+            message=f"{name} failed in {hook} ({type(error).__name__}: {error}) and was disabled.",
+            advice="It checks nothing from then on. Report the error with the traceback in the log.",
             where=name,
         )
         self._log.add(problem, self._step)
@@ -152,7 +152,7 @@ class DiagnosticCallback(Callback):
         ]
         logger.log(
             max(LEVELS[f.severity] for f in again),
-            "%s saw again: %s.",
+            "%s found again: %s.",
             type(self).__name__,
             "; ".join(counts),
         )

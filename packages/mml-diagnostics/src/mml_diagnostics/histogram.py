@@ -46,13 +46,13 @@ class Histogram:
         counts, edges = (np.asarray(x, dtype=np.float64) for x in (self.counts, self.edges))
         if counts.ndim != 1 or not len(counts) or edges.shape != (len(counts) + 1,):
             raise ValueError(
-                f"A histogram has one edge more than counts; found counts of shape {counts.shape} "
-                f"and edges of shape {edges.shape}."
+                f"expected len(edges) == len(counts) + 1, got counts of shape {counts.shape} "
+                f"and edges of shape {edges.shape}"
             )
         if not (np.isfinite(counts).all() and (counts >= 0).all()):
-            raise ValueError("The counts of a histogram must be finite and at least 0.")
+            raise ValueError("counts must be finite and at least 0")
         if not (np.isfinite(edges).all() and (np.diff(edges) > 0).all()):
-            raise ValueError("The edges of a histogram must be finite and rise from one to the next.")
+            raise ValueError("edges must be finite and increasing")
         object.__setattr__(self, "counts", counts)
         object.__setattr__(self, "edges", edges)
         if not self.quantiles and counts.sum():
@@ -82,7 +82,7 @@ def histogram_of(values: Values, bins: int = 64) -> Histogram:
         If ``bins`` is below one.
     """
     if bins < 1:
-        raise ValueError(f"bins is {bins}; give at least 1.")
+        raise ValueError(f"bins must be at least 1, got {bins}")
     if isinstance(values, Tensor):
         array = values.detach().to("cpu", torch.float64).reshape(-1).numpy()
     else:

@@ -22,7 +22,7 @@ from weakref import WeakSet
 from mml_diagnostics._lightning import Trainer
 from mml_diagnostics.histogram import Histogram, Values, histogram_of
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 KINDS = ("WandbLogger", "TensorBoardLogger", "MLFlowLogger")
 
@@ -107,7 +107,7 @@ def _to_each(trainer: Trainer, send: Callable[[Any, str], None]) -> None:
         except Exception:
             if logger not in _failed:
                 _failed.add(logger)
-                log.exception("%s did not take what a diagnostic logs.", type(logger).__name__)
+                _logger.exception("%s rejected the values that a diagnostic logs.", type(logger).__name__)
 
 
 def _kind(logger: Any) -> str:

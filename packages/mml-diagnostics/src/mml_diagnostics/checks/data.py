@@ -38,8 +38,9 @@ def fractional_positions(view: BatchView, shortest_bond: float = 1.05) -> list[P
             check="fractional_positions",
             severity="error",
             message=f"The {int(counts[i])} atoms of {view.name(i)} fit into a box of "
-            f"{' x '.join(f'{size:.2f}' for size in extent[i].tolist())} A: its positions look fractional.",
-            advice="Positions are Cartesian, in angstrom: multiply fractional ones by the cell first.",
+            f"{' x '.join(f'{size:.2f}' for size in extent[i].tolist())} angstrom, so its positions look "
+            "fractional.",
+            advice="Positions must be Cartesian, in angstrom. Multiply fractional coordinates by the cell.",
             where=view.name(i),
         )
         for i in _indices(suspicious)
@@ -65,7 +66,7 @@ def overlapping_atoms(view: BatchView, min_distance: float = 0.5) -> list[Proble
         If the batch has no edges or no offsets.
     """
     if view.edge_index is None or view.offsets is None:
-        raise NotApplicableError("the batch has no edge_index and offsets")
+        raise NotApplicableError("the batch does not have edge_index and offsets")
     src, dst = view.edge_index
     distances = (view.pos[dst] + view.offsets - view.pos[src]).norm(dim=1)
     distances[(src == dst) & (distances < 1e-6)] = torch.inf
@@ -81,7 +82,7 @@ def overlapping_atoms(view: BatchView, min_distance: float = 0.5) -> list[Proble
                 severity="warning",
                 message=f"Atoms {int(src[edge]) - first} and {int(dst[edge]) - first} of {view.name(i)} are "
                 f"{float(shortest[i]):.3f} angstrom apart.",
-                advice="Look for a duplicated atom, a wrong cell, or positions in another unit.",
+                advice="Check for a duplicated atom, a wrong cell, or positions in another unit.",
                 where=view.name(i),
             )
         )
@@ -97,7 +98,7 @@ def isolated_nodes(view: BatchView) -> list[Problem]:
         If the batch has no edges.
     """
     if view.edge_index is None:
-        raise NotApplicableError("the batch has no edge_index")
+        raise NotApplicableError("the batch does not have edge_index")
     touched = torch.zeros(len(view.pos), dtype=torch.bool)
     touched[view.edge_index.flatten()] = True
     isolated = torch.bincount(view.structure_of[~touched], minlength=view.num_structures)
@@ -108,7 +109,8 @@ def isolated_nodes(view: BatchView) -> list[Problem]:
             check="isolated_nodes",
             severity="warning",
             message=f"{int(isolated[i])} of the {int(counts[i])} atoms of {view.name(i)} have no edge.",
-            advice="The encoder sees nothing around them: raise the cutoff radius, or make it adaptive.",
+            advice="The encoder does not see their surroundings. Increase the cutoff radius, or use an "
+            "adaptive cutoff.",
             where=view.name(i),
         )
         for i in _indices((isolated > 0) & ((counts > 1) | periodic))
@@ -135,9 +137,9 @@ def duplicate_samples(view: BatchView) -> list[Problem]:
         Problem(
             check="duplicate_samples",
             severity="warning",
-            message=f"The batch holds the structure of {view.name(first)} {len(same)} times "
+            message=f"The batch contains the structure of {view.name(first)} {len(same)} times "
             f"({', '.join(view.name(i) for i in same)}).",
-            advice="Look for repeated entries in the data set, or for a sampler that draws with replacement.",
+            advice="Check for repeated entries in the data set, or a sampler that draws with replacement.",
             where=view.name(first),
         )
         for first, same in members.items()

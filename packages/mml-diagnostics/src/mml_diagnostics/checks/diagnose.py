@@ -107,14 +107,14 @@ def diagnose(
         If the module has no ``training_step``.
     """
     if steps < 1:
-        raise ValueError(f"steps is {steps}; give at least 1.")
+        raise ValueError(f"steps must be at least 1, got {steps}")
     if not callable(getattr(module, "training_step", None)):
-        raise TypeError(f"{type(module).__name__} has no training_step; give a LightningModule.")
+        raise TypeError(f"module must be a LightningModule with a training_step, got {type(module).__name__}")
     checks: dict[str, Callable[[Any], list[Problem]]] = {
         "finite_batch": lambda _: _finite_batch(batch),
         "positions_and_edges": lambda _: _structures(batch),
         "target_outliers": lambda it: targets.target_outliers(batch, learned=getattr(it, "task_keys", None)),
-        "normalised_targets": partial(model.normalised_targets, batch=batch),
+        "normalized_targets": partial(model.normalized_targets, batch=batch),
         "gradients_reach_parameters": partial(_gradients, batch=batch),
         "invariant_output": partial(_invariant, batch=batch),
         "overfits_one_batch": partial(model.overfits_one_batch, batch=batch, steps=steps),
@@ -143,7 +143,7 @@ def _finite_batch(batch: Any) -> list[Problem]:
             check="finite_batch",
             severity="error",
             message=f"Not finite in the batch: {suspect}.",
-            advice="Correct the sample in the data set or leave it out.",
+            advice="Correct the sample in the data set or remove it.",
             where=suspect.sample,
         )
         for suspect in bad_inputs(batch)
@@ -153,7 +153,7 @@ def _finite_batch(batch: Any) -> list[Problem]:
 def _structures(batch: Any) -> list[Problem]:
     view = view_batch(batch)
     if view is None:
-        raise NotApplicableError("the batch has no positions")
+        raise NotApplicableError("the batch does not have positions")
     problems = data.fractional_positions(view) + data.duplicate_samples(view)
     if view.edge_index is not None:
         problems += data.isolated_nodes(view)
@@ -174,9 +174,9 @@ def _gradients(module: Any, batch: Any) -> list[Problem]:
             Problem(
                 check="non_finite_gradient",
                 severity="error",
-                message=f"The gradients of {len(bad)} of {len(norms)} parameters hold NaN or Inf: "
+                message=f"The gradients of {len(bad)} of {len(norms)} parameters contain NaN or Inf: "
                 f"{gradients.listed(bad)} (loss {float(loss.detach()):.4g}).",
-                advice="Look at the batch, then at divisions, roots and logarithms in the forward pass.",
+                advice="Check the batch, then the divisions, roots and logarithms in the forward pass.",
                 where=bad[-1],
             )
         )

@@ -35,9 +35,9 @@ def exploding_embeddings(
             Problem(
                 check="non_finite_embeddings",
                 severity="error",
-                message=f"{int(broken.sum())} of {len(broken)} {level} embeddings hold NaN or Inf, "
-                f"among them that of {name(row)}.",
-                advice="Look at that sample, then at divisions, roots and logarithms in the encoder.",
+                message=f"{int(broken.sum())} of {len(broken)} {level} embeddings contain NaN or Inf, "
+                f"including that of {name(row)}.",
+                advice="Check this sample, then the divisions, roots and logarithms in the encoder.",
                 where=f"{level} embedding",
             )
         ]
@@ -50,7 +50,7 @@ def exploding_embeddings(
             severity="warning",
             message=f"The {level} embedding of {name(row)} has a root mean square of {float(size[row]):.3g} "
             f"(more than {limit:g}); {int((size > limit).sum())} of {len(size)} are that large.",
-            advice="Normalise in the encoder, lower the learning rate, or clip gradients.",
+            advice="Add normalization to the encoder, lower the learning rate, or clip gradients.",
             where=f"{level} embedding",
         )
     ]
@@ -98,18 +98,19 @@ def collapsed_embeddings(
         return []
     x = x[torch.linspace(0, rows - 1, min(rows, MAX_ROWS)).long()]
     x = x / x.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    centred = x - x.mean(dim=0)
-    variances = centred.square().mean(dim=0)
+    centered = x - x.mean(dim=0)
+    variances = centered.square().mean(dim=0)
     spread = float(variances.sum().sqrt())
     constant = float((variances.sqrt() < 1e-6).double().mean())
     if spread < min_spread:
         seen = (
-            f"All {level} embeddings of the batch point the same way (spread {spread:.1e} of their length)."
+            f"All {level} embeddings of the batch point in the same direction (spread {spread:.1e} of their "
+            "length)."
         )
     elif constant > max_constant:
-        seen = f"{round(constant * dims)} of {dims} dimensions of the {level} embeddings are all the same."
-    elif min(rows, dims) >= 8 and num_kinds >= 4 and (rank := effective_rank(centred)) < min_rank:
-        seen = f"The {level} embeddings vary along one line only (effective rank {rank:.2f} of {dims})."
+        seen = f"{round(constant * dims)} of {dims} dimensions of the {level} embeddings are constant."
+    elif min(rows, dims) >= 8 and num_kinds >= 4 and (rank := effective_rank(centered)) < min_rank:
+        seen = f"The {level} embeddings vary only along one line (effective rank {rank:.2f} of {dims})."
     else:
         return []
     return [
@@ -117,16 +118,16 @@ def collapsed_embeddings(
             check="collapsed_embeddings",
             severity="warning",
             message=seen,
-            advice="The heads cannot tell inputs apart: lower the learning rate, look for dead activations "
-            "and for oversmoothing by too many layers.",
+            advice="The heads cannot distinguish the inputs. Lower the learning rate, and check for dead "
+            "activations and for oversmoothing by too many layers.",
             where=f"{level} embedding",
         )
     ]
 
 
-def effective_rank(centred: Tensor) -> float:
-    """Return exp(entropy) of the normalized eigenvalues of the covariance of ``centred`` rows, [n, D]."""
-    power = torch.linalg.svdvals(centred).square()
+def effective_rank(centered: Tensor) -> float:
+    """Return exp(entropy) of the normalized eigenvalues of the covariance of ``centered`` rows, [n, D]."""
+    power = torch.linalg.svdvals(centered).square()
     share = power / power.sum()
     return float(torch.exp(-torch.special.xlogy(share, share).sum()))
 

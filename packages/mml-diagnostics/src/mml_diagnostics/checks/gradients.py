@@ -28,7 +28,7 @@ def missing_gradients(parameters: Parameters) -> list[Problem]:
         Problem(
             check="missing_gradients",
             severity="warning",
-            message=f"{len(missing)} of {len(parameters)} parameters take no part in the loss and get no "
+            message=f"{len(missing)} of {len(parameters)} parameters do not affect the loss and have no "
             f"gradient: {listed(missing)}.",
             advice="Use them in the forward pass, freeze them (requires_grad=False), or remove them.",
             where=listed(missing),
@@ -52,14 +52,15 @@ def encoder_gradient(encoder: Parameters, norms: Mapping[str, float]) -> list[Pr
         If the encoder has no parameters.
     """
     if not encoder:
-        raise NotApplicableError("the encoder has no parameters")
+        raise NotApplicableError("the encoder does not have parameters")
     if not any(p.requires_grad for p in encoder.values()):
         return [
             Problem(
                 check="encoder_frozen",
                 severity="info",
-                message="No parameter of the encoder requires a gradient: only the rest is trained.",
-                advice="Right for a pretrained encoder; else set requires_grad=True.",
+                message="No parameter of the encoder requires a gradient, so only the other parameters "
+                "are trained.",
+                advice="This is correct for a frozen pretrained encoder. Otherwise set requires_grad=True.",
                 where="encoder",
             )
         ]
@@ -71,8 +72,9 @@ def encoder_gradient(encoder: Parameters, norms: Mapping[str, float]) -> list[Pr
         Problem(
             check="encoder_without_gradient",
             severity="error",
-            message="No gradient reaches the encoder: all of its gradients are missing or zero.",
-            advice="Look for detach(), no_grad() or an integer conversion between the encoder and the heads.",
+            message="No gradient reaches the encoder. All its gradients are missing or zero.",
+            advice="Check for detach(), no_grad() or an integer conversion between the encoder and the "
+            "heads.",
             where="encoder",
         )
     ]
@@ -107,10 +109,10 @@ def dead_units(module: nn.Module, max_share: float = 0.75) -> list[Problem]:
         Problem(
             check="dead_units",
             severity="warning",
-            message=f"{count} of {len(gradient)} units of {name} let no gradient through, for any input of "
+            message=f"{count} of {len(gradient)} units of {name} have zero gradient for all inputs of "
             "the batch.",
-            advice="Look for a ReLU that is always negative: lower the learning rate, warm it up, or use an "
-            "activation that is nowhere flat (SiLU, GELU).",
+            advice="Check for ReLU units whose input is always negative. Lower the learning rate, warm it "
+            "up, or use a smooth activation (SiLU, GELU).",
             where=name,
             patience=3,
         )
@@ -130,7 +132,7 @@ def small_gradients(norms: Mapping[str, float], thres: float) -> list[Problem]:
             severity="info",
             message=f"{len(small)} of {len(norms)} parameters have a gradient norm below {thres:g}: "
             f"{listed(small)}.",
-            advice="Usual where training has converged; early on, look for saturated or unused layers.",
+            advice="This is normal after convergence. Early in a run, check for saturated or unused layers.",
         )
     ]
 

@@ -27,8 +27,9 @@ def loss_not_falling(history: Sequence[float], last: int = 10, min_fall: float =
             Problem(
                 check="loss_not_finite",
                 severity="error",
-                message="The training loss was NaN or Inf at least once since the check before.",
-                advice="GradientCheckCallback names the samples and layers; lower the learning rate.",
+                message="The training loss was NaN or Inf at least once since the previous check.",
+                advice="Use GradientCheckCallback, which reports the samples and layers, and lower the "
+                "learning rate.",
             )
         ]
     finite = [loss for loss in history if math.isfinite(loss)]
@@ -42,11 +43,11 @@ def loss_not_falling(history: Sequence[float], last: int = 10, min_fall: float =
         Problem(
             check="loss_not_falling",
             severity="info" if learned else "warning",
-            message=f"The mean training loss has not fallen over the last {last} checks: best "
-            f"{best_now:.4g}, before them {best_before:.4g}, at the start {finite[0]:.4g}.",
-            advice="Lower the learning rate or stop; the model has learned what it can this way."
+            message=f"The mean training loss has not decreased over the last {last} checks: best "
+            f"{best_now:.4g}, best before them {best_before:.4g}, first {finite[0]:.4g}.",
+            advice="Lower the learning rate, or stop the training."
             if learned
-            else "Nothing was learned yet: see whether one batch can be overfitted (overfit_batches=1) and "
-            "whether targets are normalised, and try other learning rates.",
+            else "The model has not learned anything yet. Check whether it can overfit one batch "
+            "(overfit_batches=1) and whether the targets are normalized, and try other learning rates.",
         )
     ]

@@ -25,11 +25,11 @@ def loss_of(module: Any, batch: Any) -> Tensor:
         optimization.
     """
     if not getattr(module, "automatic_optimization", True):
-        raise NotApplicableError("the module steps its optimizers itself")
+        raise NotApplicableError("the module uses manual optimization")
     output = module.training_step(batch, 0)
     loss = output.get("loss") if isinstance(output, Mapping) else output
     if not isinstance(loss, Tensor) or not loss.requires_grad:
-        raise NotApplicableError("training_step returns no loss that depends on parameters")
+        raise NotApplicableError("training_step does not return a loss that depends on parameters")
     return loss
 
 
@@ -60,12 +60,12 @@ def overfits_one_batch(
         Problem(
             check="overfits_one_batch",
             severity="warning" if learns else "error",
-            message=f"In {steps} steps on one batch the loss went from {first:.4g} to {best:.4g} at best"
-            + ("." if own is None else f", and with Adam at {lr:g} to {best_of_adam:.4g}."),
-            advice="The model can learn: change the learning rate, or the schedule that starts it too low."
+            message=f"In {steps} steps on one batch, the loss decreased from {first:.4g} to {best:.4g}"
+            + ("." if own is None else f", and to {best_of_adam:.4g} with Adam at learning rate {lr:g}."),
+            advice="The model can learn. Change the learning rate, or a schedule that starts too low."
             if learns
-            else "What cannot learn one batch by heart learns nothing: look for detached or frozen parts, "
-            "targets that do not belong to the inputs or are not normalised, and NaN.",
+            else "A model that cannot memorize one batch will not learn. Check for detached or frozen parts, "
+            "targets that do not match the inputs or are not normalized, and NaN.",
         )
     ]
 
@@ -86,7 +86,7 @@ def invariant_output(module: Any, batch: Any, tolerance: float = 1e-3) -> list[P
     """
     pos = look_up(batch, "pos")
     if not isinstance(pos, Tensor) or pos.ndim != 2 or pos.shape[1] != 3:
-        raise NotApplicableError("the batch has no positions")
+        raise NotApplicableError("the batch does not have positions")
     encoder = getattr(module, "encoder", None)
     part, name = (encoder, "the encoder's system embedding") if callable(encoder) else (module, "the output")
     turned = moved(batch, random_rotation(), torch.zeros(3))
@@ -111,16 +111,16 @@ def invariant_output(module: Any, batch: Any, tolerance: float = 1e-3) -> list[P
                 Problem(
                     check="invariant_output",
                     severity="warning",
-                    message=f"When all structures are {how}, {name} changes by {change:.2g} of its spread.",
-                    advice=f"Energies and other scalars must not depend on this: {remedy}. Right only for a "
-                    "model that learns the symmetry from augmented data.",
+                    message=f"If all structures are {how}, {name} changes by {change:.2g} of its spread.",
+                    advice=f"Energies and other scalars must not depend on this: {remedy}. This is "
+                    "correct only for a model that learns the symmetry from augmented data.",
                     where=how,
                 )
             )
     return problems
 
 
-def normalised_targets(module: Any, batch: Any, low: float = 0.1, high: float = 10.0) -> list[Problem]:
+def normalized_targets(module: Any, batch: Any, low: float = 0.1, high: float = 10.0) -> list[Problem]:
     """Find targets whose size is far from one and that the module does not normalize.
 
     The size is the root mean square over the batch. A module normalizes a target if its ``normalizers``
@@ -134,7 +134,7 @@ def normalised_targets(module: Any, batch: Any, low: float = 0.1, high: float = 
     """
     targets = targets_of(batch)
     if not targets:
-        raise NotApplicableError("the batch has no targets of floats")
+        raise NotApplicableError("the batch does not have floating-point targets")
     own = getattr(module, "normalizers", None) or {}
     used = {*(getattr(module, "task_keys", None) or ()), *(getattr(module, "task_loss_scaling", None) or ())}
     problems = []
@@ -147,12 +147,12 @@ def normalised_targets(module: Any, batch: Any, low: float = 0.1, high: float = 
             continue
         problems.append(
             Problem(
-                check="normalised_targets",
+                check="normalized_targets",
                 severity="warning",
                 message=f"Target {name} has a root mean square of {size:.3g} (standard deviation "
-                f"{spread:.3g}), and the module does not normalise it.",
-                advice="Subtract the mean (of energies: reference energies per element) and divide by the "
-                "standard deviation, or turn the module's normalisation on.",
+                f"{spread:.3g}), and the module does not normalize it.",
+                advice="Subtract the mean (for energies, the reference energies of the elements) and "
+                "divide by the standard deviation, or enable the module's normalization.",
                 where=name,
             )
         )
@@ -188,7 +188,7 @@ def data_loading_share(
             worked += time.perf_counter() - start
         mark = time.perf_counter()
     if count < 1:
-        raise NotApplicableError("the loader gives fewer than two batches")
+        raise NotApplicableError("the loader has fewer than two batches")
     share = waited / (waited + worked)
     if share <= high:
         return []
@@ -197,8 +197,8 @@ def data_loading_share(
             check="data_loading_share",
             severity="info",  # costs time only, and depends on the load of the machine
             message=f"{share:.0%} of the time of {count} steps was spent waiting for data "
-            f"({1000 * waited / count:.1f} ms of {1000 * (waited + worked) / count:.1f} ms a step).",
-            advice="Raise num_workers, keep them (persistent_workers=True), or store samples precomputed.",
+            f"({1000 * waited / count:.1f} ms of {1000 * (waited + worked) / count:.1f} ms per step).",
+            advice="Increase num_workers, set persistent_workers=True, or store precomputed samples.",
         )
     ]
 
@@ -231,7 +231,7 @@ def _optimizer(module: Any) -> Any:
     if isinstance(made, Mapping):
         made = made["optimizer"]
     if made is None:
-        raise NotApplicableError("configure_optimizers returns no optimizer")
+        raise NotApplicableError("configure_optimizers does not return an optimizer")
     return made
 
 
@@ -240,7 +240,7 @@ def _system(part: Any, batch: Any) -> Tensor:
     output = getattr(output, "system_embedding", output)
     structures = count_sizes(batch)[0]
     if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != structures:
-        raise NotApplicableError("there is no output of one row per structure")
+        raise NotApplicableError("the output does not have one row per structure")
     return output.detach().double()
 
 

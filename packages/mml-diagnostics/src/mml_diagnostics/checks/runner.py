@@ -49,8 +49,8 @@ class CheckRunner:
             Problem(
                 check="skipped_checks",
                 severity="info",
-                message=f"{', '.join(names)} skipped: {reason}.",
-                advice="Nothing to do, unless you expected them to run.",
+                message=f"{', '.join(names)} skipped, because {reason}.",
+                advice="No action is needed, unless you expected them to run.",
                 where=reason,
             )
             for reason, names in by_reason.items()

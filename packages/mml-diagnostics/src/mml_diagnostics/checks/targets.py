@@ -49,7 +49,7 @@ def target_outliers(batch: Any, limit: float = 20.0, learned: Any = None) -> lis
     """
     targets = {name: x for name, x in targets_of(batch).items() if learned is None or name in learned}
     if not targets:
-        raise NotApplicableError("the batch has no targets of floats")
+        raise NotApplicableError("the batch does not have floating-point targets")
     ids = sample_ids_of(batch)
     owners = owners_of_rows(batch, None if ids is None else len(ids))["structures or atoms"]
     problems: dict[str, Problem] = {}
@@ -63,9 +63,9 @@ def target_outliers(batch: Any, limit: float = 20.0, learned: Any = None) -> lis
                 check="target_outliers",
                 severity="warning" if of_structures else "info",
                 message=f"Target {key} of {where} is {float(rows[row]):.4g}, {float(distances[row]):.0f} "
-                f"times as far from the batch's median ({float(rows.nanmedian()):.4g}) as is usual.",
-                advice="Look at that label: a unit, a sign, a calculation that did not converge. One "
-                "such sample rules the gradient; a Huber loss would bound it.",
+                f"times the usual distance from the batch's median ({float(rows.nanmedian()):.4g}).",
+                advice="Check the unit and the sign of this label, and the convergence of its "
+                "calculation. One such sample dominates the gradient; a Huber loss limits its influence.",
                 where=where,
             )
             problems.setdefault(where, problem)

@@ -83,9 +83,9 @@ class TrainingHelperCallback(DiagnosticCallback):
         record_param_norm_history: bool = True,
     ) -> None:
         if not (math.isfinite(small_grad_thres) and small_grad_thres >= 0):
-            raise ValueError(f"small_grad_thres is {small_grad_thres}; give a finite norm of at least 0.")
+            raise ValueError(f"small_grad_thres must be finite and at least 0, got {small_grad_thres}")
         if update_freq < 1:
-            raise ValueError(f"update_freq is {update_freq}; give a number of steps of at least 1.")
+            raise ValueError(f"update_freq must be at least 1, got {update_freq}")
         super().__init__()
         self.small_grad_thres = small_grad_thres
         self.update_freq = update_freq
@@ -255,7 +255,7 @@ class TrainingHelperCallback(DiagnosticCallback):
 def _with_view(check: Callable[[BatchView], list[Problem]]) -> Callable[[BatchView | None], list[Problem]]:
     def run(view: BatchView | None) -> list[Problem]:
         if view is None:
-            raise NotApplicableError("the batch has no positions")
+            raise NotApplicableError("the batch does not have positions")
         return check(view)
 
     return run

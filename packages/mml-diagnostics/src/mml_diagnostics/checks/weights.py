@@ -39,17 +39,17 @@ def dwarfed_encoder(
     """
     small, large = typical_size(encoder), typical_size(heads)
     if small is None or large is None:
-        raise NotApplicableError("the encoder or the heads have no weight matrices")
+        raise NotApplicableError("the encoder or the heads do not have weight matrices")
     if large <= factor * small:
         return []
     return [
         Problem(
             check="dwarfed_encoder",
             severity="warning",
-            message=f"A typical weight of the output heads ({large:.2g}) is {large / small:.0f} times one of "
-            f"the encoder ({small:.2g}).",
-            advice="The heads may overfit while the embedding is ignored: add weight decay or dropout to the "
-            "heads, or give them a smaller learning rate.",
+            message=f"A typical weight of the output heads ({large:.2g}) is {large / small:.0f} times a "
+            f"typical weight of the encoder ({small:.2g}).",
+            advice="The heads may overfit and ignore the embedding. Add weight decay or dropout to the "
+            "heads, or use a smaller learning rate for them.",
             where="output_heads",
         )
     ]
@@ -96,7 +96,7 @@ def update_to_weight_ratio(
                     check="update_to_weight_ratio",
                     severity="warning",
                     message=f"One optimizer step {seen} in {len(names)} of {len(ratios)} matrices: {values}.",
-                    advice=f"{remedy} the learning rate, for these layers or in general.",
+                    advice=f"{remedy} the learning rate for these layers or for all.",
                     where="too large" if remedy == "Lower" else "too small",
                     patience=2,
                 )
@@ -123,8 +123,8 @@ def learning_rate_zero(groups: Sequence[Mapping[str, float]]) -> list[Problem]:
         Problem(
             check="learning_rate_zero",
             severity="warning",
-            message=f"The learning rate of parameter group {i} is zero: its parameters are not trained.",
-            advice="Set lr, or look at the schedule: it may have run out (T_max, total_steps) too early.",
+            message=f"The learning rate of parameter group {i} is zero, so its parameters are not trained.",
+            advice="Set lr, or check whether the schedule (T_max, total_steps) ended too early.",
             where=f"parameter group {i}",
             patience=2 if "initial_lr" in group else 1,
         )

@@ -101,16 +101,16 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
         update_starting_at_epoch: int | None = None,
     ) -> None:
         if not 0 <= decay <= 1:
-            raise ValueError(f"decay is {decay}; give a share from 0 to 1.")
+            raise ValueError(f"decay must be from 0 to 1, got {decay}")
         if verbose not in logging.getLevelNamesMapping():
-            raise ValueError(f'verbose is "{verbose}"; give the name of a log level, e.g. "INFO".')
+            raise ValueError(f'verbose must be the name of a log level, such as "INFO", got {verbose!r}')
         for name, number in (
             ("update_every_n_steps", update_every_n_steps),
             ("update_starting_at_step", update_starting_at_step),
             ("update_starting_at_epoch", update_starting_at_epoch),
         ):
             if number is not None and number < 0:
-                raise ValueError(f"{name} is {number}; give a number of at least 0.")
+                raise ValueError(f"{name} must be at least 0, got {number}")
         super().__init__(
             device=device,
             use_buffers=use_buffers,
@@ -145,8 +145,8 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
         if not isinstance(pl_module, LightningModule):
             raise TypeError(
                 f"{type(pl_module).__name__} is not a module of {LightningModule.__module__.split('.')[0]}, "
-                "which this average is made for. Use EMAWeightAveraging from lightning.pytorch.callbacks, or "
-                "one Lightning throughout."
+                "which this callback requires. Use EMAWeightAveraging from lightning.pytorch.callbacks, or "
+                "only one of the two Lightning packages."
             )
         if stage != "fit":
             return
@@ -154,7 +154,7 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
         if any(cls.__name__ in SHARDED for cls in strategy.__mro__):
             raise ValueError(
                 f"{strategy.__name__} shards the weights over ranks, and ExponentialMovingAverageCallback "
-                "needs them whole. Use DDP, or leave the callback out."
+                "requires all of them on each rank. Use DDP, or remove the callback."
             )
         self._average, self._live, self._updates, self._validating = [], [], 0, False
         self._latest_update_step = trainer.global_step
@@ -169,7 +169,7 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
             if getattr(saver, "save_weights_only", False):
                 raise ValueError(
                     f"{type(saver).__name__}(save_weights_only=True) would save the live weights instead of "
-                    "their average, since Lightning asks no callback then. Set save_weights_only=False."
+                    "their average, because Lightning then calls no callback. Set save_weights_only=False."
                 )
         if self._average:
             live = averaged_tensors(pl_module, self._use_buffers)
@@ -267,7 +267,9 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
         updates = int(checkpoint.get(STATE_KEY, {}).get("n_averaged", 0))
         if LIVE_KEY not in checkpoint:
             if self.state_key not in checkpoint.get("callbacks", {}):
-                logger.info("The checkpoint has no average; it will start from the weights that were loaded.")
+                logger.info(
+                    "The checkpoint does not contain an average. The average starts from the loaded weights."
+                )
             return
         strict = pl_module.strict_loading
         pl_module.load_state_dict(checkpoint[LIVE_KEY], strict=strict)

@@ -22,7 +22,7 @@ class GarbageCallback(Callback):
 
     def __init__(self, frequency: int) -> None:
         if frequency < 1:
-            raise ValueError(f"frequency is {frequency}; give a number of steps of at least 1.")
+            raise ValueError(f"frequency must be at least 1, got {frequency}")
         super().__init__()
         self.frequency = frequency
         self._step = -1

@@ -39,9 +39,9 @@ class ManualGradientClip(Callback):
 
     def __init__(self, value: float, algorithm: str = "norm", verbose: bool = False, **kwargs: Any) -> None:
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"value is {value}; give a positive finite number to clip to.")
+            raise ValueError(f"value must be positive and finite, got {value}")
         if algorithm not in ("norm", "value"):
-            raise ValueError(f'algorithm is "{algorithm}"; give "norm" or "value".')
+            raise ValueError(f'algorithm must be "norm" or "value", got {algorithm!r}')
         super().__init__()
         self.value = value
         self.algorithm = algorithm
@@ -51,7 +51,7 @@ class ManualGradientClip(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Raise ``ValueError`` for FSDP, whose gradients would be clipped shard by shard."""
         if stage == "fit" and type(trainer.strategy).__name__ == "FSDPStrategy":
-            raise ValueError("ManualGradientClip clips no FSDP shards; use Trainer(gradient_clip_val=...).")
+            raise ValueError("ManualGradientClip does not support FSDP. Use Trainer(gradient_clip_val=...).")
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -63,4 +63,4 @@ class ManualGradientClip(Callback):
             return
         norm = nn.utils.clip_grad_norm_(parameters, self.value, **self.kwargs)
         if self.verbose and trainer.is_global_zero:
-            logger.info("step %d: gradient norm %.4g, clipped to %g", trainer.global_step, norm, self.value)
+            logger.info("Step %d: gradient norm %.4g, clipped to %g", trainer.global_step, norm, self.value)

@@ -85,10 +85,10 @@ class SAM(Callback):
         log_level: str = "WARNING",
     ) -> None:
         if not (math.isfinite(rho) and rho > 0):
-            raise ValueError(f"rho is {rho}; give a positive finite length.")
+            raise ValueError(f"rho must be positive and finite, got {rho}")
         for name, count in (("skip_step_count", skip_step_count), ("skip_epoch_count", skip_epoch_count)):
             if count is not None and count < 0:
-                raise ValueError(f"{name} is {count}; give a number of at least 0, or None.")
+                raise ValueError(f"{name} must be at least 0 or None, got {count}")
         super().__init__()
         self.rho = rho
         self.adaptive = adaptive
@@ -104,11 +104,11 @@ class SAM(Callback):
         """Check that SAM supports the module's optimization, the precision and the strategy."""
         self._batches.clear()
         if not pl_module.automatic_optimization:
-            raise ValueError("SAM needs automatic optimization; this module optimizes manually.")
+            raise ValueError("SAM requires automatic optimization, but the module uses manual optimization.")
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
-            raise ValueError("SAM does not go with a gradient scaler (16-mixed); use bf16-mixed or 32.")
+            raise ValueError("SAM does not support a gradient scaler (16-mixed). Use bf16-mixed or 32.")
         if type(trainer.strategy).__name__ == "FSDPStrategy":
-            raise ValueError("SAM does not go with FSDP, whose gradients are in shards; use DDP.")
+            raise ValueError("SAM does not support FSDP, which shards the gradients. Use DDP.")
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -135,7 +135,9 @@ class SAM(Callback):
             usable = self._second_pass(trainer, pl_module, parameters, moves)
         if not usable:
             self.steps_fallen_back += 1
-            logger.info("step %d: no second gradient, the first is used", trainer.global_step)
+            logger.info(
+                "Step %d: the second gradient is missing, so the first one is used", trainer.global_step
+            )
             for parameter, gradient in zip(parameters, first, strict=True):
                 parameter.grad = gradient
         if self.logging:
@@ -196,7 +198,8 @@ class SAM(Callback):
             if loss is None:
                 if trainer.world_size > 1:
                     raise ValueError(
-                        f"training_step returned no loss for batch {batch_idx}; SAM under DDP needs one."
+                        f"training_step did not return a loss for batch {batch_idx}. SAM under DDP "
+                        "requires one."
                     )
                 return
             (loss / trainer.accumulate_grad_batches).backward()

@@ -30,7 +30,7 @@ def gradient_values(parameter: nn.Parameter) -> Tensor:
     """Return the dense values of ``parameter.grad``; a sparse gradient is coalesced in place first."""
     gradient = parameter.grad
     if gradient is None:
-        raise ValueError("gradient_values needs a parameter that has a gradient.")
+        raise ValueError("the parameter must have a gradient")
     if gradient.is_sparse:
         parameter.grad = gradient = gradient.coalesce()
         return gradient.values()

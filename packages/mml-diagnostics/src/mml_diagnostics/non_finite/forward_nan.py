@@ -55,7 +55,7 @@ class ForwardNaNDetection(DiagnosticCallback):
 
     def __init__(self, always: bool = False, armed_steps: int = 100) -> None:
         if armed_steps < 1:
-            raise ValueError(f"armed_steps is {armed_steps}; give a number of steps of at least 1.")
+            raise ValueError(f"armed_steps must be at least 1, got {armed_steps}")
         super().__init__()
         self.always = always
         self.armed_steps = armed_steps
@@ -189,13 +189,13 @@ def forward_problem(
     return Problem(
         check="forward_non_finite",
         severity="error",
-        message=f"The output of {name} ({type(module).__name__}) holds {kinds} although its inputs are "
+        message=f"The output of {name} ({type(module).__name__}) contains {kinds}, but its inputs are "
         f"finite: output {_range(output)}, inputs {given}."
-        + (f" Concerned: {', '.join(shown)}." if shown else ""),
-        advice="Its own weights are not finite: an earlier step spoiled them."
+        + (f" Affected: {', '.join(shown)}." if shown else ""),
+        advice="Its weights are not finite, because of an earlier step."
         if weights
-        else "Look there for divisions by zero, roots and logarithms of what may be zero, exponentials of "
-        "what may be large, and overflow in half precision.",
+        else "Check its divisions by zero, roots and logarithms of values that may be zero, exponentials of "
+        "large values, and overflow in half precision.",
         where=name,
     )
 

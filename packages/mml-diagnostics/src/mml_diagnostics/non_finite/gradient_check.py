@@ -92,11 +92,11 @@ class GradientCheckCallback(DiagnosticCallback):
         dump_dir: str | Path | None = None,
     ) -> None:
         if not (math.isfinite(thres) and thres >= 0):
-            raise ValueError(f"thres is {thres}; give a finite gradient norm of at least 0.")
+            raise ValueError(f"thres must be finite and at least 0, got {thres}")
         if num_steps != -1 and num_steps < 1:
-            raise ValueError(f"num_steps is {num_steps}; give a positive number of steps, or -1 for all.")
+            raise ValueError(f"num_steps must be positive, or -1 for all steps, got {num_steps}")
         if patience is not None and patience < 1:
-            raise ValueError(f"patience is {patience}; give a number of steps of at least 1, or None.")
+            raise ValueError(f"patience must be at least 1 or None, got {patience}")
         super().__init__()
         self.thres = thres
         self.num_steps = num_steps
@@ -294,4 +294,4 @@ class GradientCheckCallback(DiagnosticCallback):
         problem = small_gradients(finding.count, self.steps_checked, self.thres, self.small_counts)
         finding.message = problem.message
         if known and self.verbose and self._speaks:
-            logger.info("gradient norm below %g at step %d: %s", self.thres, self._step, shorten(names))
+            logger.info("Gradient norm below %g at step %d: %s", self.thres, self._step, shorten(names))

@@ -17,31 +17,31 @@ def bad_sample(suspect: BadInput, seen: str, outcome: str) -> Problem:
         check="non_finite_gradient",
         severity="error",
         message=f"{seen} Not finite in the batch: {suspect}.",
-        advice=f"{outcome} Correct the sample in the data set or leave it out.",
+        advice=f"{outcome} Correct the sample in the data set or remove it.",
         where=suspect.sample,
     )
 
 
 def bad_layer(parameter: str, seen: str, outcome: str, several_ranks: bool) -> Problem:
     """Return a problem for non-finite gradients if all inputs and targets are finite."""
-    where = " on this rank (the others speak for theirs)" if several_ranks else ""
+    where = " on this rank" if several_ranks else ""
     advice = (
-        f"{outcome} All inputs and targets of the batch are finite{where}. Gradients flow backwards: look at "
-        f"what is computed from {parameter} (the last of these in the module) onwards; try a smaller "
-        "learning rate, gradient clipping, or precision 32."
+        f"{outcome} All inputs and targets of the batch are finite{where}. Check the operations from "
+        f"{parameter} (the last affected parameter of the module) onwards, because gradients flow backwards. "
+        "Try a smaller learning rate, gradient clipping, or precision 32."
     )
     return Problem("non_finite_gradient", "error", seen, advice, where=parameter)
 
 
 def stopped(streak: int, step: int, bad: int, checked: int, places: Sequence[str]) -> Problem:
     """Return a problem for a run that is stopped after too many consecutive steps with bad gradients."""
-    named = f" Named were: {shorten(places)}." if places else ""
+    named = f" Reported: {shorten(places)}." if places else ""
     return Problem(
         check="stopped_by_gradient_check",
         severity="error",
-        message=f"The run is stopped at step {step}: gradients were not finite {streak} times in a row, and "
-        f"on {bad} of {checked} checked steps in all.{named}",
-        advice="Correct the samples or layers that are named; patience=None goes on regardless.",
+        message=f"The run is stopped at step {step}. Gradients were not finite {streak} times in a row, and "
+        f"on {bad} of {checked} checked steps in total.{named}",
+        advice="Correct the reported samples or layers, or pass patience=None to continue anyway.",
     )
 
 
@@ -51,9 +51,9 @@ def small_gradients(steps: int, checked: int, thres: float, counts: Counter[str]
     return Problem(
         check="small_gradients",
         severity="info",
-        message=f"On {steps} of {checked} checked steps a parameter had a gradient norm below {thres:g}; "
-        f"most often (steps): {most_often}.",
-        advice="Usual where training has converged; early on, look for saturated or unused layers.",
+        message=f"On {steps} of {checked} checked steps, a parameter had a gradient norm below {thres:g}. "
+        f"Most frequent (steps): {most_often}.",
+        advice="This is normal after convergence. Early in a run, check for saturated or unused layers.",
     )
 
 

@@ -160,9 +160,7 @@ def replay(path: str | Path, module: Any, weights_only: bool = True) -> Replay:
         fit the module; if the module uses manual optimization; or if ``training_step`` returns no loss.
     """
     if not getattr(module, "automatic_optimization", True):
-        raise ValueError(
-            f"{type(module).__name__} steps its optimizers itself, which a replay cannot follow."
-        )
+        raise ValueError(f"{type(module).__name__} uses manual optimization, which replay does not support.")
     parameters = dict(module.named_parameters())
     device = next((p.device for p in parameters.values()), torch.device("cpu"))
     content = _load(Path(path), device, weights_only)
@@ -170,7 +168,7 @@ def replay(path: str | Path, module: Any, weights_only: bool = True) -> Replay:
         module.load_state_dict(content["weights"])
     except RuntimeError as error:
         raise ValueError(
-            f"The weights in {path} are not those of {type(module).__name__}: {error}"
+            f"The weights in {path} do not belong to {type(module).__name__}: {error}"
         ) from error
     module.train()
     module.zero_grad(set_to_none=True)
@@ -182,7 +180,7 @@ def replay(path: str | Path, module: Any, weights_only: bool = True) -> Replay:
             output = module.training_step(*((batch, batch_idx) if step_takes_index else (batch,)))
             loss = output.get("loss") if isinstance(output, Mapping) else output
             if not isinstance(loss, Tensor):
-                raise ValueError(f"training_step returned no loss for batch {batch_idx} of {path}.")
+                raise ValueError(f"training_step did not return a loss for batch {batch_idx} of {path}")
             (loss / len(content["batches"])).backward()
             losses.append(float(loss.detach()))
     bad = [
@@ -195,15 +193,15 @@ def replay(path: str | Path, module: Any, weights_only: bool = True) -> Replay:
 
 def _load(path: Path, device: torch.device, weights_only: bool) -> dict[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path} to replay.")
-    strange = f"{path} is no file that GradientCheckCallback(dump_dir=...) wrote."
+        raise FileNotFoundError(f"File {path} does not exist")
+    strange = f"{path} was not written by GradientCheckCallback(dump_dir=...)"
     if not zipfile.is_zipfile(path):
         raise ValueError(strange)
     try:
         content = torch.load(path, map_location=device, weights_only=weights_only)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} holds more than plain data, such as graphs. If you wrote it yourself: "
+            f"{path} contains objects other than plain data, such as graphs. If you trust the file, use "
             "replay(path, module, weights_only=False)."
         ) from error
     except RuntimeError as error:  # a zip archive with other content

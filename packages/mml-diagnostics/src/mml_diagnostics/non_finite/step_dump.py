@@ -33,7 +33,7 @@ class StepDump:
 
     def __init__(self, directory: str | Path | None) -> None:
         if directory is not None and Path(directory).exists() and not Path(directory).is_dir():
-            raise ValueError(f"dump_dir is {directory}, which is a file; give a directory.")
+            raise ValueError(f"dump_dir must be a directory, but {directory} is a file")
         self.directory = directory
         self._left = MAX_DUMPS
 
@@ -50,7 +50,7 @@ class StepDump:
         self._left = 0
         if speaks:
             logger.warning(
-                "dump_dir is not used: under %s no rank has the whole weights to write.", strategy.__name__
+                "dump_dir is ignored, because %s shards the weights over the ranks.", strategy.__name__
             )
 
     def write(
@@ -67,8 +67,12 @@ class StepDump:
             path = write_step(
                 self.directory, module, batches, step, trainer.global_rank, str(trainer.precision)
             )
-            last = "" if self._left else " It is the last one."
-            logger.warning("Step %d is written to %s, for mml_diagnostics.replay.%s", step, path, last)
+            last = "" if self._left else " No more steps will be written."
+            logger.warning(
+                "Step %d was written to %s. Repeat it with mml_diagnostics.replay.%s", step, path, last
+            )
         except Exception:
             self._left = 0
-            logger.exception("Step %d could not be written to %s; no other is tried.", step, self.directory)
+            logger.exception(
+                "Step %d could not be written to %s. No other step will be written.", step, self.directory
+            )

@@ -45,11 +45,13 @@ class CodeCarbonCallback(DiagnosticCallback):
         try:
             import codecarbon
         except ModuleNotFoundError as error:
-            raise ImportError("CodeCarbonCallback needs: pip install mml-diagnostics[codecarbon]") from error
+            raise ImportError(
+                "CodeCarbonCallback requires codecarbon. Run: pip install mml-diagnostics[codecarbon]"
+            ) from error
         if offline and "country_iso_code" not in kwargs:
             raise ValueError(
-                'CodeCarbonCallback(offline=True) needs a country, e.g. country_iso_code="USA"; '
-                "offline=False looks it up."
+                'offline=True requires a country, such as country_iso_code="USA". Pass it, or pass '
+                "offline=False to look it up."
             )
         super().__init__()
         self.output_file = output_file

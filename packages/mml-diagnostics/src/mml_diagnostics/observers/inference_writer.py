@@ -32,7 +32,8 @@ def join_predictions(predictions: Sequence[Any]) -> dict[str, np.ndarray]:
         if batch.keys() != flat[0].keys():
             odd = ", ".join(sorted(batch.keys() ^ flat[0].keys()))
             raise ValueError(
-                f"Batch {i} does not have the same keys as batch 0: {odd}. Predict the same for all."
+                f"Batch {i} does not have the same keys as batch 0: {odd}. Return the same keys for all "
+                "batches."
             )
     joined = {}
     for key in flat[0] if flat else ():
@@ -106,5 +107,5 @@ def _flatten(value: Any, key: str = "") -> dict[str, np.ndarray]:
     ):
         return {name: np.atleast_1d(np.asarray(value))}
     raise TypeError(
-        f"{name} is a {type(value).__name__}; predict tensors, numbers, strings or mappings of these."
+        f"{name} must be a tensor, number, string or a mapping of these, got {type(value).__name__}"
     )

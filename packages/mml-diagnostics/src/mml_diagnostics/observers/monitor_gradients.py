@@ -40,9 +40,9 @@ class MonitorGradients(DiagnosticCallback):
 
     def __init__(self, step_frequency: int = 50, verbose: bool = False, eps: float = 1e-10) -> None:
         if step_frequency < 1:
-            raise ValueError(f"step_frequency is {step_frequency}; give a number of steps of at least 1.")
+            raise ValueError(f"step_frequency must be at least 1, got {step_frequency}")
         if not eps >= 0:
-            raise ValueError(f"eps is {eps}; give a norm of at least 0.")
+            raise ValueError(f"eps must be at least 0, got {eps}")
         super().__init__()
         self.step_frequency = step_frequency
         self.verbose = verbose
@@ -77,7 +77,7 @@ class MonitorGradients(DiagnosticCallback):
         for name, norm in zip(names, norms.tolist(), strict=True):
             if norm <= self.eps:
                 message = f"The gradient of {name} has norm {norm:.1e}."
-                advice = "Look for a loss that does not depend on it, or saturated units."
+                advice = "Check whether the loss depends on it, and whether its units are saturated."
                 self.report(Problem("zero_gradient", "warning", message, advice, name), self._step)
         self._compare(gradients)
         scalars = {"gradients/total": float(norms.norm())}
@@ -89,7 +89,7 @@ class MonitorGradients(DiagnosticCallback):
         log_histogram(trainer, "gradients/norms", norms, self._step)
         if self.verbose and self._speaks:
             shown = ", ".join(f"{key} {value:.3g}" for key, value in scalars.items())
-            logger.info("step %d: %s", self._step, shown)
+            logger.info("Step %d: %s", self._step, shown)
 
     def detach(self) -> None:
         """Release the gradients of the last inspection."""
@@ -104,8 +104,8 @@ class MonitorGradients(DiagnosticCallback):
                     Problem(
                         check="repeated_gradients",
                         severity="warning",
-                        message=f"All gradients are those of {self.step_frequency} steps before.",
-                        advice="Look whether every batch is the same and the learning rate is zero.",
+                        message=f"All gradients are equal to those of {self.step_frequency} steps before.",
+                        advice="Check whether all batches are the same and the learning rate is zero.",
                     ),
                     self._step,
                 )

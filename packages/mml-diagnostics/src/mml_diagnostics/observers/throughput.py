@@ -55,7 +55,7 @@ class ThroughputCallback(DiagnosticCallback):
 
     def __init__(self, every_n_steps: int = 50) -> None:
         if every_n_steps < 1:
-            raise ValueError(f"every_n_steps is {every_n_steps}; give a number of steps of at least 1.")
+            raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
         super().__init__()
         self.every_n_steps = every_n_steps
         self.summary: dict[str, float] = {}

@@ -28,7 +28,7 @@ class UnusedParametersCallback(DiagnosticCallback):
 
     def __init__(self, num_steps: int = -1) -> None:
         if num_steps != -1 and num_steps < 1:
-            raise ValueError(f"num_steps is {num_steps}; give a positive number of steps, or -1 for all.")
+            raise ValueError(f"num_steps must be positive, or -1 for all steps, got {num_steps}")
         super().__init__()
         self.num_steps = num_steps
         self.steps_checked = 0
@@ -43,8 +43,8 @@ class UnusedParametersCallback(DiagnosticCallback):
         known = {id(p) for group in groups for p in group["params"]}
         for name, parameter in pl_module.named_parameters():
             if parameter.requires_grad and id(parameter) not in known:
-                message = f"{name} asks for a gradient, but no optimizer has it: it is not trained."
-                advice = "Give it to an optimizer in configure_optimizers, or freeze it."
+                message = f"{name} requires a gradient but is not trained, because no optimizer contains it."
+                advice = "Pass it to an optimizer in configure_optimizers, or freeze it."
                 self.report(Problem("parameter_without_optimizer", "warning", message, advice, name), 0)
 
     @never_fatal
@@ -60,8 +60,10 @@ class UnusedParametersCallback(DiagnosticCallback):
             for parameter in group["params"]:
                 if parameter.grad is None and parameter.requires_grad:
                     name = self._names.get(id(parameter), "a parameter outside the module")
-                    message = f"{name} has no gradient: it takes no part in the loss."
-                    advice = "Use it, freeze it, or remove it; DDP would have to find unused parameters."
+                    message = f"{name} has no gradient, because the loss does not depend on it."
+                    advice = (
+                        "Use it, freeze it or remove it. Otherwise DDP requires find_unused_parameters=True."
+                    )
                     self.report(Problem("unused_parameter", "warning", message, advice, name), self._step)
 
     def detach(self) -> None:

@@ -123,12 +123,12 @@ def unstable_preconditioner(trace: AdamTrace) -> list[Problem]:
         Problem(
             check="adam_unstable_preconditioner",
             severity="warning",
-            message=f"A loss spike is likely: the curvature is at {100 * seen.sharpness:.0f} % of what "
-            f"Adam's steps are stable for, and v is slow to react (squared gradients in {trace.names[worst]} "
-            f"are {float(ratios[worst]):.1e} of it): the loss of {trace.loss:.1e} could rise "
-            f"{seen.height:.0e} times.",
-            advice="Lower the learning rate (a schedule that decays does), lower beta2 so that v follows the "
-            "gradient, or raise eps.",
+            message=f"A loss spike is likely. The curvature is {100 * seen.sharpness:.0f} % of Adam's "
+            f"stability bound, and v reacts slowly (the squared gradients of {trace.names[worst]} are "
+            f"{float(ratios[worst]):.1e} of v). The loss of {trace.loss:.1e} could increase by a factor of "
+            f"{seen.height:.0e}.",
+            advice="Lower the learning rate (for example with a decaying schedule), lower beta2 so that v "
+            "follows the gradient, or raise eps.",
         )
     ]
 
@@ -146,10 +146,10 @@ def bimodal_updates(trace: AdamTrace) -> list[Problem]:
             Problem(
                 check="adam_bimodal_updates",
                 severity="warning",
-                message=f"The updates of {name} have lost their bell shape (bimodality {shape:.2f}; a "
-                f"bell has 0.33), its gradients are correlated in time ({correlation:.2f} from step to "
-                f"step), and sqrt(v) is {ratio:.1e} times eps: the loss may explode.",
-                advice="Its gradients are almost zero: look why, lower eps below them, scale the loss "
+                message=f"The loss may explode. The updates of {name} are no longer bell-shaped (bimodality "
+                f"{shape:.2f}, 0.33 for a bell), its gradients are correlated in time ({correlation:.2f} "
+                f"from step to step), and sqrt(v) is {ratio:.1e} times eps.",
+                advice="Find out why its gradients are almost zero, lower eps below them, scale the loss "
                 "up, or lower the learning rate.",
                 where=name,
             )

@@ -120,7 +120,7 @@ def bimodality(values: Tensor) -> float:
 
 def _check_shape(series: Tensor) -> None:
     if series.ndim != 2 or series.shape[0] == 0:
-        raise ValueError(f"series has shape {tuple(series.shape)}; give [T, n], T >= 1 values of n series.")
+        raise ValueError(f"series must have shape [T, n] with T >= 1, got {tuple(series.shape)}")
 
 
 def _transform(series: Tensor) -> Tensor:

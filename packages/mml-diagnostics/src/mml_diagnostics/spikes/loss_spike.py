@@ -89,11 +89,11 @@ class LossSpikeDetection(DiagnosticCallback):
         check_every_n_steps: int = 10,
     ) -> None:
         if not threshold > 0:
-            raise ValueError(f"threshold is {threshold}; give a positive z-score.")
+            raise ValueError(f"threshold must be a positive z-score, got {threshold}")
         if window < FEWEST_LOSSES:
-            raise ValueError(f"window is {window}; give a number of losses of at least {FEWEST_LOSSES}.")
+            raise ValueError(f"window must be at least {FEWEST_LOSSES}, got {window}")
         if check_every_n_steps < 1:
-            raise ValueError(f"check_every_n_steps is {check_every_n_steps}; give a number of at least 1.")
+            raise ValueError(f"check_every_n_steps must be at least 1, got {check_every_n_steps}")
         super().__init__()
         self.threshold = threshold
         self.window = window
@@ -179,8 +179,8 @@ class LossSpikeDetection(DiagnosticCallback):
             check="loss_spike",
             severity="warning",
             message=f"The loss of batch {batch_idx} is {value:.3g}, {score:.3g} robust deviations above "
-            f"the median of {usual:.3g} of the {len(self._history)} losses before it.",
-            advice="Look at their labels and structures; where these are right, clip gradients or lower "
-            "the learning rate. skip=True leaves such steps out.",
+            f"the median {usual:.3g} of the {len(self._history)} losses before it.",
+            advice="Check their labels and structures. If these are correct, clip the gradients or lower the "
+            "learning rate. skip=True skips such steps.",
             where=samples,
         )

@@ -80,16 +80,11 @@ class ModelAutocorrelation(DiagnosticCallback):
         analyze_every_n_steps: int = 50,
     ) -> None:
         if buffer_size < 2:
-            raise ValueError(f"buffer_size is {buffer_size}; give a number of steps of at least 2.")
+            raise ValueError(f"buffer_size must be at least 2, got {buffer_size}")
         if not 0 < sample_frac <= 1:
-            raise ValueError(
-                f"sample_frac is {sample_frac}, which takes no elements or more than there are; "
-                "give a share above 0, at most 1."
-            )
+            raise ValueError(f"sample_frac must be greater than 0 and at most 1, got {sample_frac}")
         if analyze_every_n_steps < 1:
-            raise ValueError(
-                f"analyze_every_n_steps is {analyze_every_n_steps}; give a number of steps of at least 1."
-            )
+            raise ValueError(f"analyze_every_n_steps must be at least 1, got {analyze_every_n_steps}")
         super().__init__()
         self.buffer_size = buffer_size
         self.sampled = sampled
