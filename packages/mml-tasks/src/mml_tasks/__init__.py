@@ -17,7 +17,7 @@ from mml_tasks.tasks.classification import BinaryClassificationTask, CrystalSymm
 from mml_tasks.tasks.denoising import NodeDenoisingTask
 from mml_tasks.tasks.force import ForceRegressionTask
 from mml_tasks.tasks.grad_free_force import GradFreeForceRegressionTask
-from mml_tasks.tasks.multitask.multitask import MultiTaskLitModule
+from mml_tasks.tasks.multitask import MultiTaskLitModule
 from mml_tasks.tasks.scalar import ScalarRegressionTask
 from mml_tasks.trainer.lr_scaling import scale_lr_by_world_size
 from mml_tasks.weights.loss_scaling_scheduler import LossScalingScheduler

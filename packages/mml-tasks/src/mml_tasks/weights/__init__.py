@@ -1,1 +1,3 @@
 """Loss weights: schedules and the callbacks that change weights during training."""
+
+__all__ = ["loss_scaling_scheduler", "loss_weights", "schedules", "soft_adapt", "uncertainty_weighting"]
