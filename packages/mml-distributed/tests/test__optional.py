@@ -5,7 +5,7 @@ import pytest
 from mml_distributed._optional import import_oneccl
 
 
-def test_without_the_bindings_command_and_alternative_are_given(lightning, launched, alone, monkeypatch):
+def test_import_oneccl_names_command_and_alternative(lightning, launched, alone, monkeypatch):
     launched(alone)
     monkeypatch.setitem(sys.modules, "oneccl_bindings_for_pytorch", None)
     for make in (
@@ -17,7 +17,7 @@ def test_without_the_bindings_command_and_alternative_are_given(lightning, launc
             make()
 
 
-def test_with_the_bindings_backend_ccl_is_taken(lightning, launched, alone, monkeypatch):
+def test_strategy_uses_ccl_with_bindings(lightning, launched, alone, monkeypatch):
     """The bindings are an empty module here: oneCCL itself is not exercised."""
     launched(alone)
     monkeypatch.setitem(sys.modules, "oneccl_bindings_for_pytorch", ModuleType("oneccl_bindings_for_pytorch"))

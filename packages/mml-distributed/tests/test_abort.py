@@ -25,7 +25,7 @@ def pipe():
         os.close(end)
 
 
-def test_the_traceback_is_printed_then_the_launcher_is_told(launched, pipe, monkeypatch):
+def test_hook_prints_traceback_before_abort(launched, pipe, monkeypatch):
     """Also where a hook around ours, as torch's, holds back what is printed until ours has returned."""
     printed = threading.Event()
     monkeypatch.setattr(abort.time, "sleep", lambda seconds: printed.wait())
@@ -41,7 +41,7 @@ def test_the_traceback_is_printed_then_the_launcher_is_told(launched, pipe, monk
     assert os.read(pipe[0], 1000) == b"cmd=abort exitcode=1\n"
 
 
-def test_a_program_that_catches_its_errors_can_end_the_job(launched, pipe, monkeypatch):
+def test_abort_job_ends_job(launched, pipe, monkeypatch):
     monkeypatch.setattr(abort.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     abort.abort_job()
@@ -51,16 +51,14 @@ def test_a_program_that_catches_its_errors_can_end_the_job(launched, pipe, monke
     assert os.read(pipe[0], 1000) == b"cmd=abort exitcode=1\n"
 
 
-def test_a_job_of_one_rank_is_left_alone(launched):
+def test_hook_ignores_job_of_one_rank(launched):
     before = sys.excepthook, sys.exit
     abort_job_on_failure(launch_of(HYDRA, 1), {"PMI_FD": "9"})
     assert (sys.excepthook, sys.exit) == before
 
 
 @pytest.mark.parametrize(("launcher", "env"), [(HYDRA, {}), (OPEN_MPI, {"PMI_FD": "9"})])
-def test_where_the_launcher_ends_the_job_itself_only_the_traceback_is_printed(
-    launched, launcher, env, capsys, monkeypatch
-):
+def test_hook_only_prints_if_launcher_aborts(launched, launcher, env, capsys, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     monkeypatch.setattr(os, "write", lambda *arguments: pytest.fail(f"written: {arguments}"))
     abort_job_on_failure(launch_of(launcher, 2), env)
@@ -81,7 +79,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_rank_that_fails_has_the_job_aborted_and_one_that_does_not_ends_well(pipe, ending):
+def test_failed_rank_aborts_job(pipe, ending):
     script = f"""
 import os, sys
 from types import ModuleType

@@ -58,7 +58,7 @@ def write(nodes, hosts, more=0):
 
 
 @given(nodes=st.lists(st.integers(0, 3), min_size=1, max_size=20), more=st.integers(0, 9))
-def test_what_c_lays_out_is_read_back(nodes, more):
+def test_parse_reads_layout_of_c(nodes, more):
     hosts = ("x1000c0s0b0n0", "n1", "n2", "n" * 63)
     application = parse(write(nodes, hosts, more))
     assert application.nodes == tuple(nodes)
@@ -67,7 +67,7 @@ def test_what_c_lays_out_is_read_back(nodes, more):
     assert application.local_ranks == tuple(nodes[:rank].count(node) for rank, node in enumerate(nodes))
 
 
-def test_pals_with_pmix_says_how_many_ranks_there_are_and_where_rank_zero_is(tmp_path):
+def test_read_launch_uses_apinfo_of_pals(tmp_path):
     """As on Aurora: `mpiexec --pmi=pmix`, by which no variable says how many."""
     file = tmp_path / "apinfo"
     file.write_bytes(write([0, 1, 0, 1, 1], ["x1000", "x1001"]))
@@ -84,7 +84,7 @@ def test_pals_with_pmix_says_how_many_ranks_there_are_and_where_rank_zero_is(tmp
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=300), length=st.integers(0, 400))
-def test_whatever_is_in_the_file_nothing_but_a_warning_comes_of_it(tmp_path, data, length):
+def test_read_application_warns_about_any_bytes(tmp_path, data, length):
     place = {"PALS_RANKID": "1", "PALS_LOCAL_RANKID": "1", "PALS_NODEID": "0"}
     file = tmp_path / "apinfo"
     complete = write([0, 0], ["n0"])
@@ -94,7 +94,7 @@ def test_whatever_is_in_the_file_nothing_but_a_warning_comes_of_it(tmp_path, dat
         assert found == (parse(complete) if content == complete else None)
 
 
-def test_a_file_that_does_not_say_what_the_variables_say_is_left_out(tmp_path, caplog):
+def test_read_application_ignores_contradicting_file(tmp_path, caplog):
     file = tmp_path / "apinfo"
     file.write_bytes(write([0, 1, 0, 1], ["n0", "n1"]))
     env = {"PALS_APINFO": str(file), "PALS_RANKID": "2", "PALS_LOCAL_RANKID": "1", "PALS_NODEID": "0"}
@@ -107,7 +107,7 @@ def test_a_file_that_does_not_say_what_the_variables_say_is_left_out(tmp_path, c
     assert len(caplog.records) == 3
 
 
-def test_a_node_without_a_name_or_one_that_there_is_not_is_refused():
+def test_parse_rejects_unknown_node():
     good = write([0, 1], ["n0", "n1"])
     nodes = Header.nnodes.offset
     for bad in (write([0, 1], ["n0", ""]), good[:nodes] + b"\1" + good[nodes + 1 :]):

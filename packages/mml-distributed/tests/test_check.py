@@ -11,7 +11,7 @@ def place(rank, node=0, cores="0-7", threads=1, device="cpu", devices=0):
 
 
 @given(st.sets(st.integers(0, 300), min_size=1))
-def test_the_short_form_of_cores_stands_for_them(cores):
+def test_short_form_of_cores_round_trips(cores):
     text = show_cores(cores)
     back = set()
     for part in text.split(","):
@@ -21,12 +21,12 @@ def test_the_short_form_of_cores_stands_for_them(cores):
     assert count_cores(text) == len(cores)
 
 
-def test_cores_that_are_not_known():
+def test_count_cores_of_unknown_cores_is_zero():
     assert count_cores("?") == 0
     assert find_faults([place(0, cores="?", threads=99)]) == []
 
 
-def test_ranks_that_are_where_they_should_be():
+def test_find_faults_accepts_good_placement():
     assert find_faults([place(0), place(1), place(0, node=1), place(1, node=1)]) == []
     gpus = [place(rank, device=f"cuda:{rank}", devices=2) for rank in range(2)]
     assert find_faults(gpus + [dataclasses.replace(one, node=1, host="n1") for one in gpus]) == []
@@ -46,19 +46,19 @@ def test_ranks_that_are_where_they_should_be():
         ),
     ],
 )
-def test_what_is_wrong_is_said_with_the_ranks_and_the_remedy(places, fault):
+def test_find_faults_names_ranks_and_remedy(places, fault):
     (found,) = find_faults(places)
     assert found.startswith(fault)
 
 
-def test_bandwidth_is_that_of_a_ring():
+def test_bandwidth_equals_that_of_ring():
     # Rank by rank, a ring sends size / n in each of 2 (n - 1) steps.
     for ranks in (1, 2, 4, 7):
         sent = sum(1000 / ranks for _ in range(2 * (ranks - 1)))
         assert Reduction(1000, 0.5, True).bandwidth(ranks) == pytest.approx(sent / 0.5)
 
 
-def test_columns_are_aligned():
+def test_table_aligns_columns():
     assert table([["0", "long name", "x"]], ("rank", "host", "y")) == [
         "rank  host       y",
         "0     long name  x",

@@ -10,7 +10,7 @@ LAUNCH = Launch(SLURM, "SLURM_PROCID", 1, 2, 1, 2)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_ranks_that_do_not_meet_in_time_say_what_to_set(rank):
+def test_connecting_adds_advice_to_timeout(rank):
     """torch's own store, really waited for: rank 0 for the other, rank 1 for a rank 0 that is not there."""
     port = free_port()
     with (
@@ -23,7 +23,7 @@ def test_ranks_that_do_not_meet_in_time_say_what_to_set(rank):
     assert "frame #0" not in str(error.value), "torch's stack is in the error before it"
 
 
-def test_other_errors_and_none_pass():
+def test_connecting_passes_other_errors():
     with connecting(LAUNCH, "n0", 1):
         pass
     with pytest.raises(KeyError), connecting(LAUNCH, "n0", 1):

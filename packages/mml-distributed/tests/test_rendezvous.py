@@ -11,7 +11,7 @@ from mml_distributed.launchers import read_launch
 from mml_distributed.rendezvous import PORTS, check_free, derive_port, job_from_ancestors, rendezvous
 
 
-def test_all_ranks_of_one_node_derive_the_same_place(recorded, monkeypatch):
+def test_ranks_of_one_node_derive_same_place(recorded, monkeypatch):
     monkeypatch.setattr(module, "ancestors", lambda: [Process(5, "sh", 1), Process(4, "hydra_pmi_proxy", 7)])
     for name in ("open_mpi_one_node", "mpich_one_node", "intel_mpi_one_node", "slurm_one_node"):
         places = {rendezvous(read_launch(env, []), {}) for env in recorded[name]["ranks"]}
@@ -21,7 +21,7 @@ def test_all_ranks_of_one_node_derive_the_same_place(recorded, monkeypatch):
         assert port in PORTS
 
 
-def test_several_nodes_need_an_address(recorded):
+def test_several_nodes_require_address(recorded):
     for name in ("open_mpi_two_nodes_round_robin", "mpich_two_nodes_uneven", "pals_two_nodes_blocked"):
         for env in recorded[name]["ranks"]:
             with pytest.raises(
@@ -30,7 +30,7 @@ def test_several_nodes_need_an_address(recorded):
                 rendezvous(read_launch(env, []), {})
 
 
-def test_several_nodes_share_the_jobs_port_where_the_launcher_names_the_job(recorded):
+def test_several_nodes_derive_port_from_job(recorded):
     env = {"MASTER_ADDR": "n0"}
     for name in (
         "open_mpi_two_nodes_round_robin",
@@ -40,7 +40,7 @@ def test_several_nodes_share_the_jobs_port_where_the_launcher_names_the_job(reco
         assert len({rendezvous(read_launch(one, []), env) for one in recorded[name]["ranks"]}) == 1
 
 
-def test_slurm_says_where_rank_zero_is_and_mpi_is_not_started_for_it(recorded, monkeypatch):
+def test_slurm_address_does_not_start_mpi(recorded, monkeypatch):
     monkeypatch.setattr(module.mpi, "initialize", lambda: pytest.fail("MPI is started"))
     env = recorded["slurm_with_cray_pmi"]["ranks"]
     for one in env:
@@ -55,7 +55,7 @@ def test_slurm_says_where_rank_zero_is_and_mpi_is_not_started_for_it(recorded, m
         rendezvous(elsewhere, {})
 
 
-def test_several_nodes_never_take_a_port_from_a_process_of_one_of_them(recorded, monkeypatch):
+def test_several_nodes_reject_port_of_one_process(recorded, monkeypatch):
     monkeypatch.setattr(module, "ancestors", lambda: [Process(4, "hydra_pmi_proxy", 7)])
     launch = read_launch(recorded["mpich_two_nodes_round_robin"]["ranks"][0], [])
     with pytest.raises(RuntimeError, match="Set MASTER_PORT on all ranks to a free port of rank 0's node"):
@@ -63,7 +63,7 @@ def test_several_nodes_never_take_a_port_from_a_process_of_one_of_them(recorded,
     assert rendezvous(launch, {"MASTER_ADDR": "n0", "MASTER_PORT": "29500"}) == ("n0", 29500)
 
 
-def test_arguments_before_variables_before_what_is_derived(recorded):
+def test_arguments_override_variables(recorded):
     launch = read_launch(recorded["slurm_one_node"]["ranks"][0], [])
     env = {"MASTER_ADDR": "a", "MASTER_PORT": "1234"}
     assert rendezvous(launch, env, "b", 4321) == ("b", 4321)
@@ -72,23 +72,23 @@ def test_arguments_before_variables_before_what_is_derived(recorded):
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "29500 ", "1e3"])
-def test_a_port_that_is_none_is_refused(recorded, port):
+def test_invalid_port_is_rejected(recorded, port):
     launch = read_launch(recorded["slurm_one_node"]["ranks"][0], [])
     with pytest.raises(ValueError, match=f"MASTER_PORT must be a port from 1 to 65535, got '{port}'"):
         rendezvous(launch, {"MASTER_PORT": port})
 
 
 @given(job=st.text())
-def test_ports_are_stable_and_in_range(job):
+def test_derived_ports_are_stable_and_in_range(job):
     assert derive_port(job) == derive_port(job)
     assert derive_port(job) in PORTS
 
 
-def test_jobs_do_not_crowd_on_a_few_ports():
+def test_derived_ports_are_spread():
     assert len({derive_port(f"{job}.0") for job in range(1000)}) > 900
 
 
-def test_the_job_of_a_node_is_its_launchers_process():
+def test_job_of_node_is_launcher_process():
     proxy = Process(4, "hydra_pmi_proxy", 7)
     above = [proxy, Process(3, "mpiexec", 6)]
     assert job_from_ancestors([Process(9, "bash", 8), *above]) == job_from_ancestors(above) is not None
@@ -96,7 +96,7 @@ def test_the_job_of_a_node_is_its_launchers_process():
     assert job_from_ancestors([Process(9, "bash", 8)]) is None
 
 
-def test_a_taken_port_is_an_error_that_names_the_variable():
+def test_check_free_names_variable():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -106,13 +106,13 @@ def test_a_taken_port_is_an_error_that_names_the_variable():
     check_free(port)
 
 
-def test_rank_zero_takes_a_port_that_is_free():
+def test_rank_zero_selects_free_port():
     ports = {module.free_port() for _ in range(20)}
     assert ports <= set(PORTS)
     assert len(ports) > 1
 
 
-def test_mpi_in_use_with_other_ranks_than_the_launchers_is_refused(recorded, monkeypatch):
+def test_running_mpi_with_other_ranks_is_rejected(recorded, monkeypatch):
     """mpi4py's answers stand in here; test_mpiexec.py has the real thing."""
     for size, rank in ((1, 0), (4, 1)):
         world = SimpleNamespace(Get_rank=lambda rank=rank: rank, Get_size=lambda size=size: size)
@@ -140,7 +140,7 @@ def resolve(monkeypatch, *addresses):
 
 
 @pytest.mark.parametrize("addresses", [["127.0.1.1"], ["127.0.1.1", "::1"], []])
-def test_gloo_on_a_node_whose_name_is_loopback_would_wait_for_ever(recorded, monkeypatch, addresses):
+def test_gloo_on_loopback_is_rejected(recorded, monkeypatch, addresses):
     resolve(monkeypatch, *addresses)
     several = read_launch(recorded["open_mpi_two_nodes_round_robin"]["ranks"][1], [])
     with pytest.raises(RuntimeError, match="Set GLOO_SOCKET_IFNAME on all ranks"):
@@ -151,7 +151,7 @@ def test_gloo_on_a_node_whose_name_is_loopback_would_wait_for_ever(recorded, mon
     module.check_gloo_interface(several, {})
 
 
-def test_an_address_that_leads_nowhere_is_an_error_before_anything_starts(recorded, monkeypatch):
+def test_unreachable_address_is_rejected(recorded, monkeypatch):
     env = recorded["intel_mpi_two_nodes_round_robin"]["ranks"]
     first, second = (read_launch(env[rank], []) for rank in (0, 1))
     assert (first.node_rank, second.node_rank) == (0, 1)

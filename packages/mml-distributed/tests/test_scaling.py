@@ -24,12 +24,12 @@ def ring(size, link, ranks):
 
 
 @given(size=st.floats(0, 1e10), link=links, ranks=st.integers(1, 12))
-def test_the_time_is_that_of_a_ring_played_message_by_message(size, link, ranks):
+def test_reduce_seconds_equal_simulated_ring(size, link, ranks):
     assert reduce_seconds(size, link, ranks) == pytest.approx(ring(size, link, ranks))
 
 
 @given(link=links, ranks=many)
-def test_a_link_is_found_from_the_times_that_it_makes(link, ranks):
+def test_fit_link_recovers_link(link, ranks):
     sizes = [10**12, 10**3, 10**6]  # in any order
     found = fit_link(sizes, [reduce_seconds(size, link, ranks) for size in sizes], ranks)
     assert found.bandwidth == pytest.approx(link.bandwidth, rel=1e-4)
@@ -37,7 +37,7 @@ def test_a_link_is_found_from_the_times_that_it_makes(link, ranks):
 
 
 @given(step=st.floats(1e-4, 1e2), size=st.floats(0, 1e10), link=links, ranks=many)
-def test_more_ranks_and_more_bytes_never_help_and_overlap_never_harms(step, size, link, ranks):
+def test_prediction_is_monotonic(step, size, link, ranks):
     one, here, more = (predict(step, size, link, n) for n in (1, ranks, ranks + 1))
     assert one == (1, 0.0, 1.0, 1.0)
     assert 0 < here.low <= here.high <= 1
@@ -45,7 +45,7 @@ def test_more_ranks_and_more_bytes_never_help_and_overlap_never_harms(step, size
     assert predict(step, 2 * size, link, ranks).high <= here.high
 
 
-def test_an_example():
+def test_predict_equals_example():
     # 100 MB over 10 GB/s: half is sent twice by each of two ranks, 10 ms in all, and two messages of 1 ms.
     assert predict(0.012, 1e8, Link(1e-3, 1e10), 2) == pytest.approx((2, 0.012, 0.5, 1.0))
 
@@ -59,12 +59,12 @@ def test_an_example():
         ([1000, 2000], [0.2, 0.1], 2, "2000 bytes took 0.1 s and 1000 bytes 0.2 s"),
     ],
 )
-def test_what_says_nothing_of_a_link_is_refused(sizes, seconds, ranks, message):
+def test_fit_link_rejects_insufficient_data(sizes, seconds, ranks, message):
     with pytest.raises(ValueError, match=message):
         fit_link(sizes, seconds, ranks)
 
 
 @pytest.mark.parametrize(("step", "ranks"), [(0.0, 4), (float("nan"), 4), (1.0, 0), (-1.0, 2)])
-def test_a_step_or_a_number_of_ranks_that_is_none_is_refused(step, ranks):
+def test_predict_rejects_invalid_arguments(step, ranks):
     with pytest.raises(ValueError, match="ranks must be at least 1 and step must be positive"):
         predict(step, 1e6, Link(1e-3, 1e9), ranks)

@@ -16,7 +16,7 @@ def make_trainer(lightning, **kwargs):
     return lightning.pl.Trainer(**(options | kwargs))
 
 
-def test_the_trainer_uses_our_environment(lightning, launched, alone):
+def test_trainer_uses_environment(lightning, launched, alone):
     launched(alone)
     for strategy in ("ddp_with_mpi", lightning.MPIDDPStrategy()):
         trainer = make_trainer(lightning, strategy=strategy)
@@ -26,21 +26,21 @@ def test_the_trainer_uses_our_environment(lightning, launched, alone):
         assert trainer.world_size == 1
 
 
-def test_without_a_launcher_the_trainer_says_how_to_start(lightning, launched):
+def test_trainer_requires_launcher(lightning, launched):
     with pytest.raises(
         RuntimeError, match=r"No MPI launcher started this process.*mpirun -n 2 python train.py"
     ):
         make_trainer(lightning, strategy="ddp_with_mpi")
 
 
-def test_every_rank_refuses_a_trainer_that_contradicts_the_launch(lightning, launched, recorded):
+def test_every_rank_rejects_contradicting_trainer(lightning, launched, recorded):
     for env in recorded["intel_mpi_one_node"]["ranks"]:
         launched(env)
         with pytest.raises(ValueError, match="Pass devices=4, num_nodes=1"):
             make_trainer(lightning, strategy="ddp_with_mpi", devices=2)
 
 
-def test_the_trainer_knows_its_rank_before_the_group_starts(lightning, launched, recorded):
+def test_trainer_knows_rank_before_start(lightning, launched, recorded):
     launched(recorded["open_mpi_two_nodes_round_robin"]["ranks"][3] | {"MASTER_ADDR": "n0"})
     trainer = make_trainer(lightning, strategy="ddp_with_mpi", devices=2, num_nodes=2)
     assert (trainer.global_rank, trainer.local_rank, trainer.world_size) == (3, 1, 4)
@@ -67,7 +67,7 @@ def test_backend_and_timeout_reach_torch(lightning, launched, alone, monkeypatch
     assert (kwargs["rank"], kwargs["world_size"]) == (0, 1)
 
 
-def test_backends_by_device(monkeypatch):
+def test_default_backend_matches_device(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_xccl_available", lambda: True)
     backends = {kind: default_backend(torch.device(kind)) for kind in ("cpu", "cuda", "xpu", "mps")}
     assert backends == {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl", "mps": "gloo"}
@@ -76,7 +76,7 @@ def test_backends_by_device(monkeypatch):
         default_backend(torch.device("xpu"))
 
 
-def test_no_cuda_stream_is_opened_for_an_intel_gpu(lightning, launched, alone, monkeypatch):
+def test_setup_model_opens_no_cuda_stream_for_xpu(lightning, launched, alone, monkeypatch):
     launched(alone)
     strategy = lightning.MPIDDPStrategy(parallel_devices=[torch.device("xpu", 0)], bucket_cap_mb=3)
     wrapped = []
@@ -89,7 +89,7 @@ def test_no_cuda_stream_is_opened_for_an_intel_gpu(lightning, launched, alone, m
     assert wrapped == [{"module": model, "device_ids": [0], "bucket_cap_mb": 3}]
 
 
-def test_ddp_with_xpu_is_for_the_xpu_accelerator(lightning, launched, alone):
+def test_ddp_with_xpu_requires_xpu_accelerator(lightning, launched, alone):
     launched(alone)
     with pytest.raises(
         ValueError, match=r"requires accelerator 'xpu', got 'cpu'. Pass accelerator='xpu' .*import mml_xpu"
@@ -97,7 +97,7 @@ def test_ddp_with_xpu_is_for_the_xpu_accelerator(lightning, launched, alone):
         make_trainer(lightning, strategy="ddp_with_xpu")
 
 
-def test_ddp_with_xpu_runs_on_an_accelerator_of_that_name(lightning, launched, alone):
+def test_ddp_with_xpu_accepts_xpu_accelerator(lightning, launched, alone):
     class CPUsCalledXPU(lightning.pl.accelerators.CPUAccelerator):
         @staticmethod
         def name():
@@ -108,7 +108,7 @@ def test_ddp_with_xpu_runs_on_an_accelerator_of_that_name(lightning, launched, a
     assert trainer.strategy._get_process_group_backend() == "gloo"
 
 
-def test_lightning_starts_no_processes(lightning, launched, alone):
+def test_strategy_rejects_start_method(lightning, launched, alone):
     launched(alone)
     with pytest.raises(
         ValueError,
