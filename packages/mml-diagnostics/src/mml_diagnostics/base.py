@@ -21,7 +21,7 @@ def never_fatal(method: Hook) -> Hook:
     """
 
     @functools.wraps(method)
-    def guarded(self: "DiagnosticCallback", *args: Any, **kwargs: Any) -> None:
+    def guarded(self: "DiagnosticCallback", *args: object, **kwargs: object) -> None:
         if self.switched_off:
             return
         try:

@@ -63,7 +63,7 @@ def name_sample(sample_ids: Sequence[str] | None, index: int) -> str:
     return f"structure {index} of the batch"
 
 
-def sample_ids_of(batch: Any) -> list[str] | None:
+def sample_ids_of(batch: object) -> list[str] | None:
     """Return the ``sample_id`` of the batch as a list of strings, or None if the batch has none."""
     ids = look_up(batch, "sample_id")
     if isinstance(ids, str):
@@ -71,7 +71,7 @@ def sample_ids_of(batch: Any) -> list[str] | None:
     return [str(name) for name in ids] if isinstance(ids, list | tuple) else None
 
 
-def look_up(batch: Any, *keys: str) -> Any:
+def look_up(batch: object, *keys: str) -> Any:
     """Return the first of ``keys`` that is found in the batch's graph or in the batch, or None."""
     graph = batch.get("graph") if isinstance(batch, Mapping) else batch
     for key in keys:
@@ -82,7 +82,7 @@ def look_up(batch: Any, *keys: str) -> Any:
     return None
 
 
-def count_sizes(batch: Any) -> tuple[int | None, int | None, int | None]:
+def count_sizes(batch: object) -> tuple[int | None, int | None, int | None]:
     """Count structures, atoms and edges from shapes alone, without reading from a device.
 
     Returns
@@ -108,7 +108,7 @@ def count_sizes(batch: Any) -> tuple[int | None, int | None, int | None]:
     )
 
 
-def view_batch(batch: Any) -> BatchView | None:
+def view_batch(batch: object) -> BatchView | None:
     """Return a view of the batch on the CPU, or None if the batch has no [N, 3] positions.
 
     Parameters
@@ -139,7 +139,7 @@ def view_batch(batch: Any) -> BatchView | None:
     )
 
 
-def _tensor(value: Any, dtype: torch.dtype) -> Tensor | None:
+def _tensor(value: object, dtype: torch.dtype) -> Tensor | None:
     return value.detach().to("cpu", dtype) if isinstance(value, Tensor) else None
 
 
@@ -147,7 +147,7 @@ def _sized(value: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
     return value if value is not None and value.shape == shape else None
 
 
-def _edge_index(batch: Any) -> Tensor | None:
+def _edge_index(batch: object) -> Tensor | None:
     edges = _tensor(look_up(batch, "edge_index"), torch.int64)
     if edges is None:
         src, dst = (_tensor(look_up(batch, key), torch.int64) for key in ("src_nodes", "dst_nodes"))
@@ -155,7 +155,7 @@ def _edge_index(batch: Any) -> Tensor | None:
     return edges
 
 
-def _structure_of(batch: Any, num_atoms: int) -> Tensor:
+def _structure_of(batch: object, num_atoms: int) -> Tensor:
     structure_of = _sized(_tensor(look_up(batch, "batch"), torch.int64), (num_atoms,))
     if structure_of is not None:
         return structure_of
@@ -165,7 +165,7 @@ def _structure_of(batch: Any, num_atoms: int) -> Tensor:
     return torch.zeros(num_atoms, dtype=torch.int64)
 
 
-def _leading_dimension(batch: Any) -> int | None:
+def _leading_dimension(batch: object) -> int | None:
     if isinstance(batch, Tensor):
         return batch.shape[0] if batch.ndim else None
     parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()

@@ -59,7 +59,7 @@ def log_histogram(trainer: Trainer, name: str, values: Histogram | Values, step:
 
 
 def log_table(
-    trainer: Trainer, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    trainer: Trainer, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int
 ) -> None:
     """Send a table to all loggers of ``trainer``.
 
@@ -150,7 +150,7 @@ def _histogram(logger: Any, kind: str, name: str, histogram: Histogram, step: in
 
 
 def _table(
-    logger: Any, kind: str, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    logger: Any, kind: str, name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], step: int
 ) -> None:
     if kind == "WandbLogger":
         import wandb

@@ -1,12 +1,11 @@
 """Read the loss of a training step from the outputs that Lightning passes to hooks."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 
-def loss_in(outputs: Any) -> Tensor | None:
+def loss_in(outputs: object) -> Tensor | None:
     """Return the loss in the ``outputs`` of ``on_train_batch_end`` as a 0-d tensor, or None if there is none.
 
     The loss stays on its device. Lightning has divided it by the number of batches over which gradients are

@@ -154,7 +154,7 @@ class XPUAcceleratorMixin:
             if not isinstance(io, self.portable_checkpoint_io):
                 strategy.checkpoint_io = self.portable_checkpoint_io(io)  # type: ignore[attr-defined]
 
-    def get_device_stats(self, device: str | torch.device | int) -> dict[str, Any]:
+    def get_device_stats(self, device: str | torch.device | int) -> dict[str, int]:
         """Return the memory statistics of `device`.
 
         Returns

@@ -34,13 +34,13 @@ class PortableCheckpointIOMixin(_BaseIO):
         super().__init__()
         self.inner = inner
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], *arguments: Any, **options: Any) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, object], *arguments: Any, **options: Any) -> None:
         """Save a checkpoint after moving its XPU tensors to the CPU."""
         self.inner.save_checkpoint(on_cpu(checkpoint), *arguments, **options)
 
-    def load_checkpoint(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+    def load_checkpoint(self, *arguments: Any, **options: Any) -> dict[str, object]:
         """Load a checkpoint."""
-        loaded: dict[str, Any] = self.inner.load_checkpoint(*arguments, **options)
+        loaded: dict[str, object] = self.inner.load_checkpoint(*arguments, **options)
         return loaded
 
     def remove_checkpoint(self, *arguments: Any, **options: Any) -> None:
@@ -61,13 +61,13 @@ class RandomStateCheckpointsMixin(_Base):
 
     world_size: int
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], *arguments: Any, **options: Any) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, object], *arguments: Any, **options: Any) -> None:
         """Save a checkpoint that includes the random state if the run has one rank."""
         if self.world_size == 1 and "optimizer_states" in checkpoint:  # not a checkpoint of weights only
             checkpoint = {**checkpoint, RNG_KEY: torch.xpu.get_rng_state(self.root_device)}
         super().save_checkpoint(checkpoint, *arguments, **options)
 
-    def load_checkpoint(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+    def load_checkpoint(self, *arguments: Any, **options: Any) -> dict[str, object]:
         """Load a checkpoint and restore the random state if the checkpoint contains it."""
         checkpoint = super().load_checkpoint(*arguments, **options)
         if self.world_size == 1 and RNG_KEY in checkpoint:

@@ -10,7 +10,6 @@ import logging
 import re
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import torch
 
@@ -46,7 +45,9 @@ def check_installed() -> None:
         )
 
 
-def optimize(module: torch.nn.Module, optimizers: list[Any], precision: str = "32-true") -> None:
+def optimize(
+    module: torch.nn.Module, optimizers: list[torch.optim.Optimizer], precision: str = "32-true"
+) -> None:
     """Optimize a module and its optimizer for training, in place, with `ipex.optimize`.
 
     Parameters

@@ -70,7 +70,7 @@ class Diagnosis:
 
 
 def diagnose(
-    module: Any, batch: Any, loader: Iterable[Any] | None = None, steps: int = 50, seed: int = 0
+    module: Any, batch: object, loader: Iterable[object] | None = None, steps: int = 50, seed: int = 0
 ) -> Diagnosis:
     """Run the checks that need no trainer. They take seconds instead of a training run.
 
@@ -137,7 +137,7 @@ def _outcome(name: str, check: Callable[[Any], list[Problem]], module: Any, seed
     return Outcome(name, worst[0] if worst else "ok", problems)
 
 
-def _finite_batch(batch: Any) -> list[Problem]:
+def _finite_batch(batch: object) -> list[Problem]:
     return [
         Problem(
             check="finite_batch",
@@ -150,7 +150,7 @@ def _finite_batch(batch: Any) -> list[Problem]:
     ]
 
 
-def _structures(batch: Any) -> list[Problem]:
+def _structures(batch: object) -> list[Problem]:
     view = view_batch(batch)
     if view is None:
         raise NotApplicableError("the batch does not have positions")
@@ -161,7 +161,7 @@ def _structures(batch: Any) -> list[Problem]:
     return problems
 
 
-def _gradients(module: Any, batch: Any) -> list[Problem]:
+def _gradients(module: Any, batch: object) -> list[Problem]:
     module.zero_grad(set_to_none=True)
     loss = model.loss_of(module, batch)
     loss.backward()
@@ -186,7 +186,7 @@ def _gradients(module: Any, batch: Any) -> list[Problem]:
     return problems
 
 
-def _invariant(module: Any, batch: Any) -> list[Problem]:
+def _invariant(module: Any, batch: object) -> list[Problem]:
     module.eval()
     return model.invariant_output(module, batch)
 

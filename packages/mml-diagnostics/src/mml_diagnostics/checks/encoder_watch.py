@@ -1,7 +1,6 @@
 """Check the encoder's output for one batch, with a hook that exists for one call only."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +47,7 @@ class EncoderWatch:
         self._view, self._ids = view, ids
         self._handle = encoder.register_forward_hook(hook)
 
-    def look(self, output: Any) -> None:
+    def look(self, output: object) -> None:
         """Check the encoder's ``output`` at the first call after :meth:`arm`."""
         if self._handle is None:
             return

@@ -15,7 +15,7 @@ from mml_diagnostics.checks.targets import targets_of
 from mml_diagnostics.finding import Problem
 
 
-def loss_of(module: Any, batch: Any) -> Tensor:
+def loss_of(module: Any, batch: object) -> Tensor:
     """Return the loss of a training step.
 
     Raises
@@ -34,7 +34,7 @@ def loss_of(module: Any, batch: Any) -> Tensor:
 
 
 def overfits_one_batch(
-    module: Any, batch: Any, steps: int = 50, fall: float = 0.5, lr: float = 1e-2
+    module: Any, batch: object, steps: int = 50, fall: float = 0.5, lr: float = 1e-2
 ) -> list[Problem]:
     """Check whether the loss of one batch falls by the share ``fall`` within ``steps`` steps.
 
@@ -70,7 +70,7 @@ def overfits_one_batch(
     ]
 
 
-def invariant_output(module: Any, batch: Any, tolerance: float = 1e-3) -> list[Problem]:
+def invariant_output(module: Any, batch: object, tolerance: float = 1e-3) -> list[Problem]:
     """Check whether the output depends on the orientation, the origin or the order of atoms.
 
     The check uses the system embeddings of ``module.encoder``, or the output of the module if it has no
@@ -120,7 +120,7 @@ def invariant_output(module: Any, batch: Any, tolerance: float = 1e-3) -> list[P
     return problems
 
 
-def normalized_targets(module: Any, batch: Any, low: float = 0.1, high: float = 10.0) -> list[Problem]:
+def normalized_targets(module: Any, batch: object, low: float = 0.1, high: float = 10.0) -> list[Problem]:
     """Find targets whose size is far from one and that the module does not normalize.
 
     The size is the root mean square over the batch. A module normalizes a target if its ``normalizers``
@@ -160,7 +160,7 @@ def normalized_targets(module: Any, batch: Any, low: float = 0.1, high: float = 
 
 
 def data_loading_share(
-    module: Any, loader: Iterable[Any], batches: int = 8, high: float = 0.2
+    module: Any, loader: Iterable[object], batches: int = 8, high: float = 0.2
 ) -> list[Problem]:
     """Measure the share of a step's time that is spent waiting for the next batch.
 
@@ -203,7 +203,7 @@ def data_loading_share(
     ]
 
 
-def _train(module: Any, batch: Any, optimizer: Any, steps: int) -> tuple[float, float]:
+def _train(module: Any, batch: object, optimizer: Any, steps: int) -> tuple[float, float]:
     losses = []
     for _ in range(steps):
         optimizer.zero_grad()
@@ -235,7 +235,7 @@ def _optimizer(module: Any) -> Any:
     return made
 
 
-def _system(part: Any, batch: Any) -> Tensor:
+def _system(part: Any, batch: object) -> Tensor:
     output = part(batch)
     output = getattr(output, "system_embedding", output)
     structures = count_sizes(batch)[0]
@@ -244,6 +244,6 @@ def _system(part: Any, batch: Any) -> Tensor:
     return output.detach().double()
 
 
-def _to(module: Any, batch: Any, device: torch.device) -> Any:
+def _to(module: Any, batch: object, device: torch.device) -> Any:
     transfer = getattr(module, "transfer_batch_to_device", None)
     return batch if transfer is None else transfer(batch, device, 0)

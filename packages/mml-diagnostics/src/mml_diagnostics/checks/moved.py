@@ -29,7 +29,7 @@ def random_rotation(seed: int = 0) -> Tensor:
     return q
 
 
-def moved(batch: Any, rotation: Tensor, shift: Tensor) -> Any:
+def moved(batch: object, rotation: Tensor, shift: Tensor) -> Any:
     """Return a copy of ``batch`` with its structures rotated by ``rotation`` and shifted by ``shift``.
 
     ``pos``, ``cell`` and ``offsets`` of the batch and of its graph are rotated; only positions are shifted.
@@ -71,7 +71,7 @@ def random_order(structure_of: Tensor, seed: int = 0) -> Tensor:
     return shuffled[structure_of.cpu()[shuffled].argsort(stable=True)]
 
 
-def reordered(batch: Any, order: Tensor) -> Any:
+def reordered(batch: object, order: Tensor) -> Any:
     """Return a copy of ``batch`` with its atoms in another order, and edges between the same atoms as before.
 
     Tensors of the batch and of its graph with one row per atom are reordered, and the atom indices of edges

@@ -1,7 +1,6 @@
 """Run checks, count consecutive detections for checks with ``patience``, and record skipped checks."""
 
 from collections.abc import Callable
-from typing import Any
 
 from mml_diagnostics.finding import Problem
 
@@ -18,7 +17,7 @@ class CheckRunner:
         self._skipped: dict[str, str] = {}
         self._new: list[str] = []
 
-    def run(self, name: str, check: Callable[..., list[Problem]], *args: Any) -> list[Problem]:
+    def run(self, name: str, check: Callable[..., list[Problem]], *args: object) -> list[Problem]:
         """Call ``check(*args)`` and return the problems detected ``patience`` times in a row.
 
         A check that raises :class:`NotApplicableError` is skipped.

@@ -14,7 +14,7 @@ from mml_diagnostics.non_finite.bad_values import owners_of_rows
 MIN_ROWS = 8  # minimum number of values for a meaningful median deviation
 
 
-def targets_of(batch: Any) -> dict[str, Tensor]:
+def targets_of(batch: object) -> dict[str, Tensor]:
     """Return the float targets of the batch by name: those in ``targets``, or else ``y``."""
     targets = look_up(batch, "targets")
     found = targets if isinstance(targets, Mapping) else {"y": look_up(batch, "y")}
@@ -25,7 +25,7 @@ def targets_of(batch: Any) -> dict[str, Tensor]:
     }
 
 
-def target_outliers(batch: Any, limit: float = 20.0, learned: Any = None) -> list[Problem]:
+def target_outliers(batch: object, limit: float = 20.0, learned: Any = None) -> list[Problem]:
     """Find samples whose target is far from the targets of the rest of the batch.
 
     The distance of a target is its distance from the median, in units of 1.4826 times the median of all these

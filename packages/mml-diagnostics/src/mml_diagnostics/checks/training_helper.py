@@ -105,7 +105,7 @@ class TrainingHelperCallback(DiagnosticCallback):
 
     @never_fatal
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Check the data and attach the encoder hook, if this step is inspected."""
         step = trainer.global_step
@@ -156,7 +156,7 @@ class TrainingHelperCallback(DiagnosticCallback):
 
     @never_fatal
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Add up the loss. At the end of an inspected step, check the weights and the loss."""
         if (value := loss_in(outputs)) is not None:
@@ -195,7 +195,7 @@ class TrainingHelperCallback(DiagnosticCallback):
         self.param_norm_history = {name: [(step, norm) for step, norm in h] for name, h in histories}
 
     @never_fatal
-    def _on_encoder_output(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _on_encoder_output(self, module: nn.Module, args: object, output: object) -> None:
         self._encoder.look(output)
 
     def _check_weights(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -247,7 +247,7 @@ class TrainingHelperCallback(DiagnosticCallback):
             self._loss_sum, self._loss_count = None, 0
             self._run("loss_not_falling", loss.loss_not_falling, self.loss_history)
 
-    def _run(self, name: str, check: Callable[..., list[Problem]], *args: Any) -> None:
+    def _run(self, name: str, check: Callable[..., list[Problem]], *args: object) -> None:
         for problem in self._checks.run(name, check, *args):
             self.report(problem, self._step)
 

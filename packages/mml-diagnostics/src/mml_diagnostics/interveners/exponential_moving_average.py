@@ -176,7 +176,7 @@ class ExponentialMovingAverageCallback(EMAWeightAveraging):
             self._average = [self._stored(a, like=w) for a, w in zip(self._average, live, strict=True)]
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Update the average after an optimizer step."""
         self._update_after_step(trainer, pl_module)

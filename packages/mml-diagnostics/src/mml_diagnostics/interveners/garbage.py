@@ -1,7 +1,6 @@
 """GarbageCallback: run Python's garbage collection at the same steps on all ranks."""
 
 import gc
-from typing import Any
 
 from mml_diagnostics._lightning import Callback, LightningModule, Trainer
 
@@ -28,7 +27,7 @@ class GarbageCallback(Callback):
         self._step = -1
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Collect garbage if ``frequency`` optimizer steps have passed, at most once per step."""
         step = trainer.global_step

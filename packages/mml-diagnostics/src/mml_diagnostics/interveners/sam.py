@@ -111,7 +111,7 @@ class SAM(Callback):
             raise ValueError("SAM does not support FSDP, which shards the gradients. Use DDP.")
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Store the batches of the coming step."""
         if trainer.global_step != self._step:
@@ -148,7 +148,7 @@ class SAM(Callback):
             log_scalars(trainer, scalars, trainer.global_step)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Release the batches at the end of their step."""
         if trainer.global_step != self._step:
@@ -189,7 +189,7 @@ class SAM(Callback):
         gradients = [p.grad for p in parameters if p.grad is not None]
         return len(gradients) == len(parameters) and bool(nn.utils.get_total_norm(gradients).isfinite())
 
-    def _backward(self, trainer: Trainer, batch: Any, batch_idx: int, last: bool) -> None:
+    def _backward(self, trainer: Trainer, batch: object, batch_idx: int, last: bool) -> None:
         strategy: Any = trainer.strategy
         block = getattr(strategy, "block_backward_sync", None)
         with block() if block is not None and not last else nullcontext():

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +72,7 @@ def zero_non_finite(gradient: Tensor) -> None:
     torch.nan_to_num_(gradient, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def bad_inputs(batch: Any) -> list[BadInput]:
+def bad_inputs(batch: object) -> list[BadInput]:
     """Find the samples whose targets, positions or other inputs are not finite.
 
     The leading dimension of a tensor shows whether its rows belong to structures or to atoms. Tensors with
@@ -113,7 +112,7 @@ def bad_rows(value: Tensor) -> list[int]:
     return bad.reshape(len(bad), -1).any(dim=1).nonzero().flatten().tolist() if bad.numel() else []
 
 
-def owners_of_rows(batch: Any, num_ids: int | None) -> dict[str, dict[int, Tensor]]:
+def owners_of_rows(batch: object, num_ids: int | None) -> dict[str, dict[int, Tensor]]:
     """Return the structure of each row, by type of row and by number of rows.
 
     The types are ``"structures or atoms"`` and ``"edges"``. For each type, the result maps a number of rows
@@ -138,7 +137,7 @@ def owners_of_rows(batch: Any, num_ids: int | None) -> dict[str, dict[int, Tenso
     return {"structures or atoms": owners, "edges": edge_owners}
 
 
-def named_floats(value: Any, key: str = "") -> Iterator[tuple[str, Tensor]]:
+def named_floats(value: object, key: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield each float tensor in ``value``, with any nesting, together with its path."""
     if isinstance(value, Tensor):
         if value.is_floating_point() or value.is_complex():

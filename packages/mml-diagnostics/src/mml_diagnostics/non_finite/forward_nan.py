@@ -62,7 +62,7 @@ class ForwardNaNDetection(DiagnosticCallback):
         self.armed = always
         self._armed_at = 0
         self._handles: list[RemovableHandle] = []
-        self._batch: Any = None
+        self._batch: object = None
         self._seen = False  # whether a module was already reported in this forward pass
         self._gradient_check: GradientCheckCallback | None = None
         self._bad_steps = 0
@@ -77,7 +77,7 @@ class ForwardNaNDetection(DiagnosticCallback):
 
     @never_fatal
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Attach forward hooks to the modules, if the callback is armed."""
         self._step = trainer.global_step
@@ -95,7 +95,7 @@ class ForwardNaNDetection(DiagnosticCallback):
 
     @never_fatal
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Decide whether the callback is armed from the next step on."""
         self._remove_hooks()
@@ -133,13 +133,22 @@ class ForwardNaNDetection(DiagnosticCallback):
                 self._handles.append(module.register_forward_hook(self._hook(name), with_kwargs=True))
 
     def _hook(self, name: str) -> Any:
-        def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        def look(
+            module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], output: object
+        ) -> None:
             self._look(name, module, args, kwargs, output)
 
         return look
 
     @never_fatal
-    def _look(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _look(
+        self,
+        name: str,
+        module: nn.Module,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        output: object,
+    ) -> None:
         if self._seen or not self._handles:
             return
         outputs = dict(named_floats(_plain(output)))
@@ -206,7 +215,7 @@ def _range(value: Tensor) -> str:
     return f"{list(value.shape)} {str(value.dtype).removeprefix('torch.')}, {within}"
 
 
-def _plain(output: Any) -> Any:
+def _plain(output: object) -> Any:
     """Convert the output of a module to a container that can be traversed.
 
     An object with attributes, such as a data class, is replaced by a mapping of its attributes.

@@ -123,7 +123,7 @@ class GradientCheckCallback(DiagnosticCallback):
 
     @never_fatal
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Store the batches of the coming step (several if gradients are accumulated)."""
         if self._done:
@@ -177,7 +177,7 @@ class GradientCheckCallback(DiagnosticCallback):
 
     @never_fatal
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Release the batches at the end of their step."""
         self._loss = None

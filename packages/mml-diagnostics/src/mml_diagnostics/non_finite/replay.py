@@ -26,7 +26,7 @@ class StepBatch:
     """A batch, its index, and the states of the random number generators before the batch was used."""
 
     batch_idx: int
-    batch: Any
+    batch: object
     random_state: Mapping[str, Any]
 
 
@@ -49,7 +49,7 @@ class Replay:
     step: int
     losses: list[float]
     bad_gradients: list[str]
-    batches: list[Any]
+    batches: list[object]
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

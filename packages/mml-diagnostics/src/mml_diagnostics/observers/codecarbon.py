@@ -40,7 +40,7 @@ class CodeCarbonCallback(DiagnosticCallback):
         output_file: str = "emissions.csv",
         output_dir: str | Path | None = None,
         offline: bool = True,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         try:
             import codecarbon

@@ -11,7 +11,7 @@ import torch
 from mml_diagnostics._lightning import BasePredictionWriter, LightningModule, Trainer
 
 
-def join_predictions(predictions: Sequence[Any]) -> dict[str, np.ndarray]:
+def join_predictions(predictions: Sequence[object]) -> dict[str, np.ndarray]:
     """Concatenate the predictions of all batches, key by key, along their first dimension.
 
     Parameters
@@ -93,7 +93,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _flatten(value: Any, key: str = "") -> dict[str, np.ndarray]:
+def _flatten(value: object, key: str = "") -> dict[str, np.ndarray]:
     if isinstance(value, Mapping):
         parts = [_flatten(part, f"{key}/{name}" if key else str(name)) for name, part in value.items()]
         return {name: array for part in parts for name, array in part.items()}

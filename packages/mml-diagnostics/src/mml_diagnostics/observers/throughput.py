@@ -75,7 +75,7 @@ class ThroughputCallback(DiagnosticCallback):
         self._window = Counter()
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Start the clock of this batch."""
         self._batch_step = trainer.global_step
@@ -88,7 +88,7 @@ class ThroughputCallback(DiagnosticCallback):
         self._start, self._wait = (None, 0.0) if self._mark is None else (now, now - self._mark)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Stop the clock of this batch, and report if a report is due."""
         stepped = trainer.global_step != self._batch_step
@@ -101,7 +101,7 @@ class ThroughputCallback(DiagnosticCallback):
         self._restart()
 
     @never_fatal
-    def _measure(self, trainer: Trainer, pl_module: LightningModule, batch: Any, due: bool) -> None:
+    def _measure(self, trainer: Trainer, pl_module: LightningModule, batch: object, due: bool) -> None:
         if due and pl_module.device.type != "cpu":
             torch.accelerator.synchronize(pl_module.device)
         if self._start is not None:
@@ -158,7 +158,7 @@ class ThroughputCallback(DiagnosticCallback):
         super().load_state_dict(state_dict)
         self._total = Counter(state_dict["total"])
 
-    def _count(self, batch: Any, busy: float) -> None:
+    def _count(self, batch: object, busy: float) -> None:
         seen = {"batches": 1, "wait": self._wait, "busy": busy}
         sizes = zip(PARTS, count_sizes(batch), strict=True)
         self._window.update(seen | {part: size for part, size in sizes if size is not None})

@@ -108,7 +108,7 @@ class LossSpikeDetection(DiagnosticCallback):
 
     @never_fatal
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
         """Store the batch index and the sample names."""
         self._step = trainer.global_step

@@ -4,7 +4,6 @@ import logging
 import math
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -141,7 +140,7 @@ class ModelAutocorrelation(DiagnosticCallback):
 
     @never_fatal
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Store the loss tensor. Its value is not read, which would require waiting for the device."""
         loss = loss_in(outputs)
