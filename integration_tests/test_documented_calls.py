@@ -92,7 +92,7 @@ def test_ccl_without_bindings_or_without_a_launcher_says_which(monkeypatch):
     for name in [name for name in os.environ if name.startswith(OUTER)]:
         monkeypatch.delenv(name)
     monkeypatch.setitem(sys.modules, BINDINGS, None)
-    with pytest.raises(ImportError, match=f"'ccl' requires {BINDINGS}, which is not installed. Run pip install"):
+    with pytest.raises(ImportError, match=f"'ccl' requires {BINDINGS}, which is not installed. Run pip"):
         pl.Trainer(strategy="ddp_with_ccl", devices=4, num_nodes=4, accelerator="cpu")
     monkeypatch.setitem(sys.modules, BINDINGS, ModuleType(BINDINGS))
     with pytest.raises(RuntimeError, match="No MPI launcher started this process"):

@@ -23,15 +23,15 @@ from support import QUICK, ROOT, fit
 SOURCES = sorted(ROOT.glob("packages/*/src/**/*.py"))
 # The only places where something is unpickled, or may be, each with the reason.
 ALLOWED = {
-    ("mml_data/convert/pickles.py", "pickle"): "a short list of harmless names, or --trust-pickle",
-    ("mml_data/packing.py", "pickle"): "what a worker process sends its parent, never a file",
+    ("mml_data/importers/pickles.py", "pickle"): "a short list of harmless names, or --trust-pickle",
+    ("mml_data/loading/packing.py", "pickle"): "what a worker process sends its parent, never a file",
     (
         "mml_models/adapters/mace.py",
         "torch.load",
     ): "mace-torch's own files are pickles: trust_pickle=True only",
     ("mml_models/testing/state.py", "pickle"): "tests of an encoder that the caller has made",
     (
-        "mml_diagnostics/replay.py",
+        "mml_diagnostics/non_finite/replay.py",
         "torch.load",
     ): "True unless the caller asks for what is in a file of their own",
 }
