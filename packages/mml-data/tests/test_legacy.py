@@ -368,7 +368,7 @@ BAD = {
                 "sites": [{"species": [{"element": "Xx", "occu": 1}], "abc": [0, 0, 0]}],
             },
         },
-        "'Xx' is not",
+        "'Xx' is not a chemical element",
     ),
     "nothing like a record": (
         {"a": 1},

@@ -44,7 +44,7 @@ def test_misuse(tmp_path, samples):
     write_shard(tmp_path / "toy", 0, samples, compression="zstd")
     finish_dataset(tmp_path / "toy", compression="zstd", name="named")
     assert LMDBDataset(tmp_path / "toy")[0]["sample_id"] == "named/000000"
-    with pytest.raises(FileExistsError, match="is already a data set: its shards are not to be changed"):
+    with pytest.raises(FileExistsError, match="is already a data set, whose shards must not change"):
         write_shard(tmp_path / "toy", 1, samples)
     with pytest.raises(FileExistsError, match="is already a data set"):
         finish_dataset(tmp_path / "toy")

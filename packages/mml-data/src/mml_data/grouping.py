@@ -12,10 +12,10 @@ from mml_samples import SYMBOLS, sample_name
 
 __all__ = ["composition", "elements", "grouping", "prototype"]
 
-Group = Callable[[Mapping[str, Any]], str]
+Group = Callable[[Mapping[str, object]], str]
 
 
-def composition(sample: Mapping[str, Any]) -> str:
+def composition(sample: Mapping[str, object]) -> str:
     """Return the reduced formula of a sample with its elements in alphabetical order, such as ``AlNi3``."""
     counts = _counts(sample)
     divisor = reduce(gcd, counts.values())
@@ -24,12 +24,12 @@ def composition(sample: Mapping[str, Any]) -> str:
     )
 
 
-def elements(sample: Mapping[str, Any]) -> str:
+def elements(sample: Mapping[str, object]) -> str:
     """Return the chemical system of a sample, such as ``Al-Ni``."""
     return "-".join(sorted(_counts(sample)))
 
 
-def prototype(sample: Mapping[str, Any]) -> str:
+def prototype(sample: Mapping[str, object]) -> str:
     """Return stoichiometry, space group and number of atoms in the primitive cell, such as ``A3B-221-4``.
 
     The label is coarser than a prototype of the AFLOW encyclopedia, which also distinguishes Wyckoff
@@ -88,7 +88,7 @@ def grouping(by: str | Group) -> Group:
     if by in GROUPINGS:
         return GROUPINGS[by]
 
-    def value(sample: Mapping[str, Any]) -> str:
+    def value(sample: Mapping[str, object]) -> str:
         found: Any = sample
         for key in by.split("."):
             if not isinstance(found, Mapping) or key not in found:
@@ -108,5 +108,5 @@ def grouping(by: str | Group) -> Group:
     return value
 
 
-def _counts(sample: Mapping[str, Any]) -> Counter[str]:
+def _counts(sample: Mapping[str, object]) -> Counter[str]:
     return Counter(SYMBOLS[number] for number in np.asarray(sample["atomic_numbers"]).tolist())

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ def split_dataset(
     shares: Mapping[str, float],
     *,
     seed: int = 0,
-    group_by: str | Callable[[Mapping[str, Any]], str] | None = None,
+    group_by: str | Callable[[Mapping[str, object]], str] | None = None,
 ) -> Manifest:
     """Draw splits for a data set, and record them in its manifest in place of the existing splits.
 
@@ -125,7 +124,7 @@ def grouped_split(groups: Sequence[str], shares: Mapping[str, float], seed: int)
     return splits
 
 
-def _record(dataset: LMDBDataset, splits: Mapping[str, np.ndarray], about: dict[str, Any]) -> Manifest:
+def _record(dataset: LMDBDataset, splits: Mapping[str, np.ndarray], about: dict[str, object]) -> Manifest:
     old = dataset.manifest
     parts = check_splits(splits)
     entries = {}

@@ -1,7 +1,7 @@
 """Recognize torch tensors without importing torch."""
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
     import torch
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 __all__ = ["is_tensor"]
 
 
-def is_tensor(value: Any) -> "TypeGuard[torch.Tensor]":
+def is_tensor(value: object) -> "TypeGuard[torch.Tensor]":
     """Return whether a value is a torch tensor.
 
     torch is not imported: if no other code has imported it, tensors do not exist.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mml_data.importers.files import file_checksum
-from mml_data.importers.source import Item, Part, balanced
+from mml_data.importers.source import Item, Part, Structure, balanced
 from mml_data.importers.structure import plain
 
 __all__ = ["AseDatabase", "ExtendedXYZ", "from_atoms", "read_with_ase", "require_ase"]
@@ -39,7 +39,7 @@ def require_ase(path: Path) -> None:
         )
 
 
-def from_atoms(atoms: Any, wanted: Collection[str] | None = None, **more: Any) -> dict[str, Any]:
+def from_atoms(atoms: Any, wanted: Collection[str] | None = None, **more: Any) -> Structure:
     """Convert an ``ase.Atoms`` object to a structure.
 
     Parameters
@@ -59,12 +59,12 @@ def from_atoms(atoms: Any, wanted: Collection[str] | None = None, **more: Any) -
         Structure in the form described in `mml_data.importers.structure`.
     """
     results = atoms.calc.results if atoms.calc is not None else {}
-    targets: dict[str, Any] = {
+    targets: dict[str, object] = {
         target: results[name] for name, target in _RESULTS.items() if results.get(name) is not None
     }
     if "stress" in targets:
         targets["stress"] = stress_matrix(targets["stress"])
-    extra: dict[str, Any] = {}
+    extra: dict[str, object] = {}
     arrays = {name: values for name, values in atoms.arrays.items() if name not in _OWN_ARRAYS}
     others = {name: value for name, value in results.items() if name not in _RESULTS}
     for name, value in (*arrays.items(), *others.items(), *atoms.info.items(), *more.items()):
@@ -83,7 +83,7 @@ def from_atoms(atoms: Any, wanted: Collection[str] | None = None, **more: Any) -
     }
 
 
-def stress_matrix(stress: Any) -> np.ndarray:
+def stress_matrix(stress: object) -> np.ndarray:
     """Convert a stress in ASE's Voigt order (xx yy zz yz xz xy) to a [3, 3] matrix.
 
     A matrix is returned unchanged.
@@ -128,7 +128,7 @@ class ExtendedXYZ:
         self.path = path
         self.wanted = None if wanted is None else tuple(wanted)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return the description of the source for the manifest."""
         return {"origin": self.path.name, "format": "extended XYZ", "sha256": file_checksum(self.path)}
 
@@ -228,7 +228,7 @@ class AseDatabase:
         self.path = path
         self.wanted = None if wanted is None else tuple(wanted)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return the description of the source for the manifest."""
         return {"origin": self.path.name, "format": "ASE database"}
 

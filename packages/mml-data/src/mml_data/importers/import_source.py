@@ -39,7 +39,7 @@ def import_source(
     reader: str | None = None,
     trust_pickle: bool = False,
     units: Mapping[str, str] | None = None,
-    about: Mapping[str, Any] | None = None,
+    about: Mapping[str, object] | None = None,
     progress: Progress = False,
 ) -> Manifest:
     """Import the file or directory `source` as a data set at `dest`, with a random split and statistics.
@@ -164,7 +164,7 @@ def _call(given: Mapping[str, Any]) -> str:
     return f"mml_data.convert.import_source({', '.join(arguments)})"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> object:
     """Return a value as a built-in type, whose repr is valid Python."""
     if isinstance(value, Mapping):
         return dict(value)

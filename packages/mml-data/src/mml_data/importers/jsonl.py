@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mml_data.importers.files import file_checksum
 from mml_data.importers.source import Item, Part
@@ -37,7 +36,7 @@ class JSONLines:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return the description of the source for the manifest."""
         return {"origin": self.path.name, "format": "JSON lines", "sha256": file_checksum(self.path)}
 
@@ -92,14 +91,14 @@ def _count_lines(path: Path, start: int, end: int) -> int:
     return lines
 
 
-def _read_line(line: bytes) -> dict[str, Any] | Exception:
+def _read_line(line: bytes) -> dict[str, object] | Exception:
     try:
         return _to_structure(_parse(line))
     except ValueError as error:
         return error
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def _parse(line: bytes) -> dict[str, object]:
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -109,7 +108,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     return content
 
 
-def _to_structure(content: dict[str, Any]) -> dict[str, Any]:
+def _to_structure(content: dict[str, object]) -> dict[str, object]:
     for key in content:
         if key not in _KEYS:
             raise ValueError(

@@ -67,7 +67,7 @@ class LegacyLMDB:
             raise ValueError(f"no records were found in {', '.join(str(file) for file in files)}")
         self.reader = reader or self._find_reader()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return the description of the source for the manifest."""
         return {"origin": self.name, "format": f"LMDB of pickles ({self.reader})", "files": len(self.files)}
 
@@ -108,7 +108,7 @@ class _Records:
             for key in self.keys[start:].tolist():
                 yield f"{self.file}:{key}", self._structure(records(key))
 
-    def _structure(self, data: bytes) -> Mapping[str, Any] | Exception:
+    def _structure(self, data: bytes) -> Mapping[str, object] | Exception:
         try:
             record = fields(load_pickle(data, trust=self.trust_pickle))
             return READERS[self.reader].read(record, self.targets)

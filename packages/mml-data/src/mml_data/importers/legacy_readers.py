@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mml_samples import atomic_number
 
 from mml_data.importers.ase_files import stress_matrix
-from mml_data.importers.pickles import fields
-from mml_data.importers.structure import atomic_number, from_pymatgen, from_structure_dict, plain
+from mml_data.importers.pickles import Fields, fields
+from mml_data.importers.source import Structure
+from mml_data.importers.structure import from_pymatgen, from_structure_dict, plain
 from mml_data.importers.targets import Label
 
 __all__ = ["READERS", "UNITS", "LegacyReader", "find_reader"]
 
-Fields = Mapping[str, Any]
 Wanted = Collection[str] | None
 
 METERS_TO_ANGSTROM = 1e10
@@ -29,7 +30,7 @@ JOULES_TO_EV = 1 / 1.602176634e-19
 class LegacyReader:
     """Function that reads a record of a data set, and the keys that identify its records."""
 
-    read: Callable[[Fields, Wanted], dict[str, Any]]
+    read: Callable[[Fields, Wanted], Structure]
     keys: frozenset[str]
 
 
@@ -56,7 +57,7 @@ def find_reader(record: Fields) -> str:
     )
 
 
-def _materials_project(record: Fields, wanted: Wanted) -> dict[str, Any]:
+def _materials_project(record: Fields, wanted: Wanted) -> Structure:
     """Read a record of the Materials Project: a pymatgen structure, and the fields of its summary."""
     structure = from_pymatgen(record["structure"])
     ignored = {"structure", "symmetry", "fields_not_requested", *record.get("fields_not_requested", ())}
@@ -77,7 +78,7 @@ _KILOBAR = 1 / 1602.1766208
 """Pressure of one kilobar in eV/angstrom^3."""
 
 
-def _trajectory(record: Fields, wanted: Wanted) -> dict[str, Any]:
+def _trajectory(record: Fields, wanted: Wanted) -> Structure:
     """Read a record of a Materials Project trajectory.
 
     The stress is in kilobar with the sign of VASP, which is opposite to that of ASE.
@@ -99,14 +100,14 @@ def _trajectory(record: Fields, wanted: Wanted) -> dict[str, Any]:
     return structure | {"targets": targets, "extra": {**structure.get("extra", {}), **rest}}
 
 
-def _lips(record: Fields, wanted: Wanted) -> dict[str, Any]:
+def _lips(record: Fields, wanted: Wanted) -> Structure:
     """Read a record of LiPS: Cartesian positions, cell, energy and forces. ``pbc`` is three integers."""
     return _tensors(record) | {
         "targets": {name: plain(record[name]) for name in wanted or ("energy", "force")}
     }
 
 
-def _colabfit(record: Fields, wanted: Wanted) -> dict[str, Any]:
+def _colabfit(record: Fields, wanted: Wanted) -> Structure:
     """Read a record of ColabFit. It is like LiPS, with the names of ColabFit's property definitions."""
     targets = {
         _COLABFIT.get(name, name): plain(record[name]) for name in wanted or _COLABFIT if name in record
@@ -127,7 +128,7 @@ _COLABFIT = {
 }
 
 
-def _oqmd(record: Fields, wanted: Wanted) -> dict[str, Any]:
+def _oqmd(record: Fields, wanted: Wanted) -> Structure:
     """Read a record of OQMD.
 
     ``cart_coords`` are fractional coordinates, and ``delta_e`` is the formation energy.
@@ -139,7 +140,7 @@ def _oqmd(record: Fields, wanted: Wanted) -> dict[str, Any]:
     return _fractional(record, cell) | {"targets": targets, "extra": _rest(record, ignored)}
 
 
-def _carolina(record: Fields, wanted: Wanted) -> dict[str, Any]:
+def _carolina(record: Fields, wanted: Wanted) -> Structure:
     """Read a record of the Carolina Materials Database.
 
     ``cart_coords`` are fractional coordinates. Lengths and angles of the lattice are text from a CIF file.
@@ -152,7 +153,7 @@ def _carolina(record: Fields, wanted: Wanted) -> dict[str, Any]:
     return structure | {"targets": targets, "extra": _rest(record, ignored)}
 
 
-def _nomad(record: Fields, wanted: Wanted) -> dict[str, Any]:
+def _nomad(record: Fields, wanted: Wanted) -> Structure:
     """Read a record of NOMAD, in meters and joules.
 
     The lattice vectors are stored. They may be oriented differently from vectors built from lengths and
@@ -180,10 +181,10 @@ def _nomad(record: Fields, wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _alexandria(record: Fields, wanted: Wanted) -> dict[str, Any]:
+def _alexandria(record: Fields, wanted: Wanted) -> Structure:
     """Read a record of Alexandria: a structure as a dict, targets by type, forces and magnetic moments."""
     structure = from_structure_dict(record["structure"])
-    targets: dict[str, Any] = {}
+    targets: dict[str, object] = {}
     for group in ("regression", "classification"):
         for name, value in (record["targets"].get(group) or {}).items():
             targets[name] = bool(value) if group == "classification" and value is not None else plain(value)
@@ -196,20 +197,20 @@ def _alexandria(record: Fields, wanted: Wanted) -> dict[str, Any]:
     return structure | {"targets": targets, "extra": extra}
 
 
-def _is2re(record: Fields, wanted: Wanted) -> dict[str, Any]:
+def _is2re(record: Fields, wanted: Wanted) -> Structure:
     """Read a record of Open Catalyst, initial structure to relaxed energy: a PyG graph."""
     record = _graph_fields(record)
     targets = {"energy_init": record.get("y_init"), "energy_relaxed": record.get("y_relaxed")}
     return _ocp(record, targets, wanted)
 
 
-def _s2ef(record: Fields, wanted: Wanted) -> dict[str, Any]:
+def _s2ef(record: Fields, wanted: Wanted) -> Structure:
     """Read a record of Open Catalyst, structure to energy and forces: a PyG graph or a dict of arrays."""
     record = _graph_fields(record)
     return _ocp(record, {"energy": record.get("y"), "force": record.get("force")}, wanted)
 
 
-def _symmetry(record: Fields, wanted: Wanted) -> dict[str, Any]:
+def _symmetry(record: Fields, wanted: Wanted) -> Structure:
     """Read a record of synthetic point groups: points of several types, and the number of the group."""
     types = np.asarray(plain(record["dest_types"])).ravel()
     positions = np.asarray(plain(record["coordinates"]))
@@ -234,10 +235,12 @@ _SUMMARY = (
 """Fields of the Materials Project's summary that are numbers or booleans if they are known."""
 
 
-def _sort(record: Fields, wanted: Wanted, ignored: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _sort(
+    record: Fields, wanted: Wanted, ignored: Collection[str]
+) -> tuple[dict[str, object], dict[str, object]]:
     """Separate a record into its targets and its other values."""
-    targets: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
+    targets: dict[str, object] = {}
+    extra: dict[str, object] = {}
     for name, value in record.items():
         if name in ignored and name not in (wanted or ()):
             continue
@@ -249,15 +252,15 @@ def _sort(record: Fields, wanted: Wanted, ignored: Collection[str]) -> tuple[dic
     return targets, extra
 
 
-def _rest(record: Fields, ignored: Collection[str]) -> dict[str, Any]:
+def _rest(record: Fields, ignored: Collection[str]) -> dict[str, object]:
     return {
         str(name): plain(value) for name, value in record.items() if name not in ignored and value is not None
     }
 
 
-def _tensors(record: Fields) -> dict[str, Any]:
+def _tensors(record: Fields) -> Structure:
     """Read ``pos``, ``atomic_numbers``, ``cell`` and ``pbc``, given as tensors or lists."""
-    structure: dict[str, Any] = {
+    structure: dict[str, object] = {
         "atomic_numbers": np.asarray(plain(record["atomic_numbers"])).ravel(),
         "positions": np.asarray(plain(record["pos"])).reshape(-1, 3),
     }
@@ -268,7 +271,7 @@ def _tensors(record: Fields) -> dict[str, Any]:
     return structure
 
 
-def _fractional(record: Fields, cell: np.ndarray) -> dict[str, Any]:
+def _fractional(record: Fields, cell: np.ndarray) -> dict[str, object]:
     fractions = np.array(plain(record["cart_coords"]), dtype=np.float64).reshape(-1, 3)
     numbers = np.asarray(plain(record["atomic_numbers"])).ravel()
     return {"atomic_numbers": numbers, "positions": fractions @ cell, "cell": cell}
@@ -281,11 +284,11 @@ def cell_from_lengths(lengths: list[float], angles: list[float]) -> np.ndarray:
     return np.asarray(cell_from_parameters(np.array([*lengths, *angles])))
 
 
-def _scaled(value: Any, factor: float) -> float | None:
+def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else float(value) * factor
 
 
-def _first(value: Any) -> Any:
+def _first(value: object) -> Any:
     return value[0] if isinstance(value, list) and value else value
 
 
@@ -295,7 +298,7 @@ def _graph_fields(record: Fields) -> Fields:
     return fields(store).get("_mapping", {}) if store is not None else record
 
 
-def _ocp(record: Fields, targets: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
+def _ocp(record: Fields, targets: dict[str, object], wanted: Wanted) -> dict[str, object]:
     if "pos" not in record:
         raise ValueError("the record has no 'pos'; records with DGL graphs are not supported")
     found = {name: plain(value) for name, value in targets.items()}

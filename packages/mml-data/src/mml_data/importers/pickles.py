@@ -11,17 +11,20 @@ import datetime
 import io
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any, Never, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Record", "UnsafePickleError", "fields", "load_pickle"]
+__all__ = ["Fields", "Record", "UnsafePickleError", "fields", "load_pickle"]
 
 _INERT = ("pymatgen", "emmet", "mp_api", "monty", "pydantic", "torch_geometric", "munch")
 """Libraries whose objects are read as records."""
+
+Fields: TypeAlias = Mapping[str, Any]
+"""Contents of an object by name, see `fields`."""
 
 
 class UnsafePickleError(ValueError):
@@ -63,7 +66,7 @@ class Record(dict[object, Any]):
         return f"<record of {type(self).__name__}: {', '.join(map(str, self.__dict__))}>"
 
 
-def fields(value: object) -> Mapping[str, Any]:
+def fields(value: object) -> Fields:
     """Return the contents of an object by name: its items or its attributes."""
     if isinstance(value, Record):
         state = {name: item for name, item in vars(value).items() if name != "args"}

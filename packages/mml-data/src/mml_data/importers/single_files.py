@@ -11,11 +11,10 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mml_data.importers.ase_files import read_with_ase
 from mml_data.importers.files import file_checksum
-from mml_data.importers.source import Item, Part
+from mml_data.importers.source import Item, Part, Structure
 from mml_data.importers.structure import from_pymatgen, from_structure_dict, plain
 
 __all__ = ["SingleFile", "read_json_entry"]
@@ -45,7 +44,7 @@ class SingleFile:
         self.kind = kind
         self.wanted = None if wanted is None else tuple(wanted)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return the description of the source for the manifest."""
         return {"origin": self.path.name, "format": self.kind, "sha256": file_checksum(self.path)}
 
@@ -66,7 +65,7 @@ class _WholeFile:
                 yield item
 
 
-def read_json_entry(entry: Any, wanted: Wanted) -> dict[str, Any]:
+def read_json_entry(entry: object, wanted: Wanted) -> Structure:
     """Convert a structure or an entry from a JSON file.
 
     Raises
@@ -84,8 +83,8 @@ def read_json_entry(entry: Any, wanted: Wanted) -> dict[str, Any]:
             f"{', '.join(map(str, entry)) or '(none)'}"
         )
     structure = from_structure_dict(entry["structure"])
-    targets: dict[str, Any] = {}
-    extra: dict[str, Any] = dict(structure.get("extra", {}))
+    targets: dict[str, object] = {}
+    extra: dict[str, object] = dict(structure.get("extra", {}))
     for name, value in entry.items():
         if name == "structure" or name.startswith("@"):
             continue
@@ -130,7 +129,7 @@ def _read_json(path: Path, wanted: Wanted) -> Iterator[Item]:
         yield place, _caught(lambda entry=entry: read_json_entry(entry, wanted))  # type: ignore[misc]
 
 
-def _caught(read: Callable[[], dict[str, Any]]) -> dict[str, Any] | Exception:
+def _caught(read: Callable[[], dict[str, object]]) -> dict[str, object] | Exception:
     try:
         return read()
     except (KeyError, TypeError, ValueError) as error:

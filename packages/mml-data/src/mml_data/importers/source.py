@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-__all__ = ["Item", "Part", "Source", "balanced", "existing"]
+__all__ = ["Item", "Part", "Source", "Structure", "balanced", "existing"]
 
-Item = tuple[str, Mapping[str, Any] | Exception]
+Structure: TypeAlias = dict[str, Any]
+"""Structure as read from a file, see `mml_data.importers.structure`."""
+
+Item = tuple[str, Mapping[str, object] | Exception]
 """Position for messages (``file:line``), and the structure at this position or the error of reading it."""
 
 
@@ -27,7 +30,7 @@ class Source(Protocol):
     units: Mapping[str, str]
     """Known units of the targets, such as ``{"targets.band_gap": "eV"}``."""
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return the description for the manifest: ``origin``, ``format``, and further values."""
         ...
 

@@ -6,23 +6,22 @@ Optional keys are ``pbc``, [3]; ``targets`` (name to number, boolean or nested l
 that can be stored); and ``sample_id``. Arrays are accepted in place of lists.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
-from mml_samples import SYMBOLS
+from mml_samples import Sample, atomic_number
 
-from mml_data.importers.pickles import Record, fields
+from mml_data.importers.pickles import Fields, Record, fields
+from mml_data.importers.source import Structure
 from mml_data.importers.targets import TargetKinds
 from mml_data.store.checks import check_storable
 from mml_data.tensor_type import is_tensor
 
-__all__ = ["atomic_number", "from_pymatgen", "from_structure_dict", "plain", "to_sample"]
-
-_NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS) if number}
+__all__ = ["from_pymatgen", "from_structure_dict", "plain", "to_sample"]
 
 
-def to_sample(structure: Mapping[str, Any], kinds: TargetKinds) -> dict[str, Any]:
+def to_sample(structure: Mapping[str, object], kinds: TargetKinds) -> Sample:
     """Convert a structure to a sample.
 
     Raises
@@ -47,24 +46,10 @@ def to_sample(structure: Mapping[str, Any], kinds: TargetKinds) -> dict[str, Any
     if structure.get("sample_id") is not None:
         sample["sample_id"] = str(structure["sample_id"])
     check_storable(sample)
-    return sample | {"atomic_numbers": sample["atomic_numbers"].astype(np.uint8)}
+    return cast("Sample", sample | {"atomic_numbers": sample["atomic_numbers"].astype(np.uint8)})
 
 
-def atomic_number(symbol: str) -> int:
-    """Return the atomic number of an element.
-
-    Raises
-    ------
-    ValueError
-        If `symbol` is not the symbol of an element.
-    """
-    try:
-        return _NUMBERS[symbol]
-    except KeyError:
-        raise ValueError(f"{symbol!r} is no element") from None
-
-
-def from_pymatgen(structure: Any) -> dict[str, Any]:
+def from_pymatgen(structure: object) -> Structure:
     """Convert a pymatgen ``Structure`` or ``Molecule``, or a record of one (see `pickles`).
 
     Raises
@@ -77,7 +62,7 @@ def from_pymatgen(structure: Any) -> dict[str, Any]:
     if not sites:
         raise ValueError("the structure has no atoms")
     lattice = fields(held["_lattice"]) if held.get("_lattice") is not None else None
-    found: dict[str, Any] = {"atomic_numbers": [_element_of(site) for site in sites]}
+    found: dict[str, object] = {"atomic_numbers": [_element_of(site) for site in sites]}
     properties = [site.get("properties") or {} for site in sites]
     if lattice is not None:
         cell = np.array(lattice["_matrix"], dtype=np.float64).reshape(3, 3)
@@ -88,7 +73,7 @@ def from_pymatgen(structure: Any) -> dict[str, Any]:
     return found | _site_properties(properties)
 
 
-def from_structure_dict(structure: Mapping[str, Any]) -> dict[str, Any]:
+def from_structure_dict(structure: Fields) -> Structure:
     """Convert the output of ``Structure.as_dict()`` or ``Molecule.as_dict()`` of pymatgen.
 
     Raises
@@ -99,7 +84,7 @@ def from_structure_dict(structure: Mapping[str, Any]) -> dict[str, Any]:
     sites = structure.get("sites")
     if not isinstance(sites, list) or not sites:
         raise ValueError("the structure has no 'sites'")
-    found: dict[str, Any] = {"atomic_numbers": [_element_of_species(site["species"]) for site in sites]}
+    found: dict[str, object] = {"atomic_numbers": [_element_of_species(site["species"]) for site in sites]}
     lattice = structure.get("lattice")
     if lattice is not None:
         cell = np.array(lattice["matrix"], dtype=np.float64).reshape(3, 3)
@@ -110,7 +95,7 @@ def from_structure_dict(structure: Mapping[str, Any]) -> dict[str, Any]:
     return found | _site_properties([site.get("properties") or {} for site in sites])
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Convert a value to plain data that can be stored: numbers, text, arrays, and lists and dicts of these.
 
     Records become dicts. Members of an enumeration become their value. Other objects, such as dates, become
@@ -135,14 +120,14 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _element_of(site: Mapping[str, Any]) -> int:
+def _element_of(site: Fields) -> int:
     species = fields(site["_species"]) if "_species" in site else site["species"]
     return _element_of_species(
         [{"element": element, "occu": amount} for element, amount in species["_data"].items()]
     )
 
 
-def _element_of_species(species: Any) -> int:
+def _element_of_species(species: Sequence[Fields]) -> int:
     if len(species) != 1 or abs(float(species[0]["occu"]) - 1) > 1e-8:
         parts = ", ".join(f"{_symbol(each['element'])} {float(each['occu']):g}" for each in species)
         raise ValueError(
@@ -152,7 +137,7 @@ def _element_of_species(species: Any) -> int:
     return atomic_number(_symbol(species[0]["element"]))
 
 
-def _symbol(element: Any) -> str:
+def _symbol(element: object) -> str:
     if isinstance(element, Record):
         held = fields(element)
         element = element.args[0] if element.args else held.get("_el", held.get("symbol", ""))
@@ -160,7 +145,7 @@ def _symbol(element: Any) -> str:
     return str(getattr(element, "symbol", element))
 
 
-def _site_properties(properties: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _site_properties(properties: list[Mapping[str, object]]) -> dict[str, object]:
     """Return the properties of sites as lists under ``extra``.
 
     A site without a property has None in its list.
@@ -171,7 +156,7 @@ def _site_properties(properties: list[Mapping[str, Any]]) -> dict[str, Any]:
     return {"extra": kept} if kept else {}
 
 
-def _lattice(structure: Mapping[str, Any]) -> dict[str, Any]:
+def _lattice(structure: Mapping[str, object]) -> Structure:
     """Return ``cell``, [1, 3, 3], if the structure has a cell, and ``pbc``, [3]."""
     has_cell = structure.get("cell") is not None
     given = structure.get("pbc")
@@ -202,7 +187,7 @@ def _lattice(structure: Mapping[str, Any]) -> dict[str, Any]:
     return {"cell": cell[None], "pbc": pbc}
 
 
-def _array(structure: Mapping[str, Any], key: str) -> np.ndarray:
+def _array(structure: Fields, key: str) -> np.ndarray:
     value = structure[key]
     try:
         array = value.detach().cpu().numpy() if is_tensor(value) else np.array(value)
@@ -213,7 +198,7 @@ def _array(structure: Mapping[str, Any], key: str) -> np.ndarray:
     return array
 
 
-def _object(structure: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _object(structure: Mapping[str, object], key: str) -> Mapping[str, object]:
     value = structure.get(key)
     if value is None:
         return {}

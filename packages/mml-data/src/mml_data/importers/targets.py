@@ -35,7 +35,7 @@ class TargetKind:
     row: tuple[int, ...] = ()
 
 
-def target_kind(value: Any, num_atoms: int = 0) -> TargetKind | None:
+def target_kind(value: object, num_atoms: int = 0) -> TargetKind | None:
     """Return the `TargetKind` of a value, or None if the value is null. NaN counts as a number.
 
     Raises
@@ -96,7 +96,7 @@ class TargetKinds:
             "classification": [name for name, each in self.kinds.items() if each.kind in (LABEL, LABELS)],
         }
 
-    def convert(self, targets: Mapping[str, Any], num_atoms: int) -> dict[str, Any]:
+    def convert(self, targets: Mapping[str, object], num_atoms: int) -> dict[str, object]:
         """Convert the targets of one structure with `num_atoms` atoms.
 
         Numbers become float. Labels (true, false) become int. Lists become float or int64 arrays. ``stress``
@@ -128,7 +128,7 @@ class TargetKinds:
                     )
         return {name: self._convert(name, targets.get(name), num_atoms) for name in self.kinds}
 
-    def _convert(self, name: str, value: Any, num_atoms: int) -> Any:
+    def _convert(self, name: str, value: Any, num_atoms: int) -> object:
         wanted = self.kinds[name]
         try:
             found = target_kind(value, num_atoms)
@@ -164,7 +164,7 @@ class TargetKinds:
 
 
 def find_kinds(
-    structures: Iterable[tuple[str, Mapping[str, Any] | Exception]],
+    structures: Iterable[tuple[str, Mapping[str, object] | Exception]],
     names: Collection[str] | None = None,
     *,
     origin: str,
@@ -227,13 +227,13 @@ def find_kinds(
     return found
 
 
-def _float(name: str, dtype: np.dtype[Any], kind: TargetKind) -> type:
+def _float(name: str, dtype: np.dtype[np.generic], kind: TargetKind) -> type:
     """Return float32 for float32 per-atom arrays, which take most of the space, and float64 otherwise."""
     per_atom = kind.rows is None and name != "stress"
     return np.float32 if dtype == np.float32 and per_atom else np.float64
 
 
-def _to_array(value: Any) -> np.ndarray:
+def _to_array(value: object) -> np.ndarray:
     try:
         return np.array(value)
     except ValueError:  # rows of different lengths

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mml_data.importers.ase_files import AseDatabase, ExtendedXYZ
 from mml_data.importers.jsonl import JSONLines
@@ -93,7 +92,7 @@ class Tree:
         self.files = files
         self.wanted = None if wanted is None else tuple(wanted)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return the description of the source for the manifest."""
         return {"origin": self.root.name, "format": "directory", "files": len(self.files)}
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mml_data.importers.source import Part
 from mml_data.importers.structure import to_sample
@@ -109,7 +109,7 @@ class PartWriter:
             writer.add(record)
             report(1)
 
-    def _sample(self, item: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _sample(self, item: Mapping[str, object]) -> Mapping[str, object]:
         if self.kinds is not None:
             return to_sample(item, self.kinds)
         check_storable(item)

@@ -35,14 +35,14 @@ def write_parts(
     *,
     kinds: Callable[[], TargetKinds] | None,
     splits: Callable[[int], Splits],
-    about: Mapping[str, Any],
+    about: Mapping[str, object],
     on_error: OnError = "stop",
     jobs: int = 1,
     resume: bool = False,
     overwrite: bool = False,
     compression: str | None = None,
     units: Mapping[str, str] | None = None,
-    transforms: dict[str, Any] | None = None,
+    transforms: dict[str, object] | None = None,
     progress: Progress = False,
 ) -> Manifest:
     """Write a source as the data set at `dest`, with one shard for each part. See `import_source`.
@@ -74,7 +74,7 @@ def write_parts(
     path = Path(dest).resolve()
     locked: list[PartialDirectory] = []
 
-    def begin() -> tuple[Path, list[Part], TargetKinds | None, dict[str, Any]]:
+    def begin() -> tuple[Path, list[Part], TargetKinds | None, dict[str, object]]:
         """Lock the directory and divide the work. Called on rank 0."""
         directory = PartialDirectory(path, overwrite=overwrite)
         facts = source.describe()
@@ -163,7 +163,7 @@ def _assemble(ranks: Ranks, workers: Workers, place: Path, **options: Any) -> Ma
     return ranks.first(lambda: manifest)
 
 
-def _follow_plan(directory: Path, plan: dict[str, Any], resume: bool) -> None:
+def _follow_plan(directory: Path, plan: dict[str, object], resume: bool) -> None:
     """Write the plan of the import, or check that an interrupted import had the same plan."""
     file = directory / _PLAN_FILE
     text = json.dumps(plan, indent=1)

@@ -108,7 +108,7 @@ class _Pickler(pickle.Pickler):
         self.storages: dict[int, tuple[int, torch.UntypedStorage]] = {}
         self.size = 0
 
-    def persistent_id(self, value: Any) -> Any:
+    def persistent_id(self, value: object) -> Any:
         """Return the dtype and the position in the block of a tensor, or None for any other value."""
         if type(value) is not torch.Tensor or value.layout != torch.strided or value.requires_grad:
             return None

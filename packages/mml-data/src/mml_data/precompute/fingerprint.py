@@ -13,7 +13,7 @@ import torch
 __all__ = ["describe_transforms", "fingerprint"]
 
 
-def describe_transforms(transforms: Iterable[Any]) -> list[dict[str, Any]]:
+def describe_transforms(transforms: Iterable[Any]) -> list[dict[str, object]]:
     """Describe each transform by its class or function, the version of its package, and its options.
 
     Parameters
@@ -41,7 +41,7 @@ def fingerprint(transforms: Iterable[Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _describe(value: Any, where: str) -> dict[str, Any]:
+def _describe(value: object, where: str) -> dict[str, object]:
     if isinstance(value, partial):
         options = {"arguments": value.args, "keywords": value.keywords}
         return _describe(value.func, where) | {"options": _plain(options, where)}
@@ -53,14 +53,17 @@ def _describe(value: Any, where: str) -> dict[str, Any]:
             "have it; use a function or class at the top level of a module"
         )
     package = sys.modules.get(module.partition(".")[0])
-    about = {"name": f"{module}.{name}", "version": str(getattr(package, "__version__", ""))}
+    about: dict[str, object] = {
+        "name": f"{module}.{name}",
+        "version": str(getattr(package, "__version__", "")),
+    }
     if described is value:
         return about
     options = {key: _plain(item, f"{where}.{key}") for key, item in sorted(vars(value).items())}
     return about | {"options": options}
 
 
-def _plain(value: Any, where: str) -> Any:
+def _plain(value: object, where: str) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, np.generic):

@@ -74,7 +74,7 @@ def precompute(
 ) -> Manifest:
     """Write the transformed samples of `dataset` to `path`. See `mml_data.LMDBDataset.precompute`."""
     everything = (*dataset.transforms, *transforms)
-    made = {
+    made: dict[str, Any] = {
         "fingerprint": fingerprint(everything),
         "of": _checksum(dataset),
         "list": describe_transforms(everything),
@@ -169,7 +169,7 @@ class _Transformed:
         self.dataset = dataset
         self.transforms = transforms
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"origin": self.dataset.name, "format": "precomputed", "sha256": _checksum(self.dataset)}
 
     def parts(self, count: int) -> list[Part]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -50,11 +49,11 @@ def assemble(
     directory: Path,
     *,
     name: str,
-    source: Mapping[str, Any],
+    source: Mapping[str, object],
     splits: Callable[[int], Splits],
     units: Mapping[str, str] | None = None,
     compression: str | None = None,
-    transforms: dict[str, Any] | None = None,
+    transforms: dict[str, object] | None = None,
     summarize: Summarize = _one_by_one,
 ) -> Manifest:
     """Write the manifest, splits and sizes for the shards in `directory`, and remove empty shards.

@@ -1,14 +1,13 @@
 """Check that a sample can be stored."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from mml_samples import GEOMETRY_KEYS, check_sample, sample_name
 
 __all__ = ["check_storable"]
 
 
-def check_storable(sample: Mapping[str, Any]) -> int:
+def check_storable(sample: Mapping[str, object]) -> int:
     """Check a sample against the contract and the requirements on stored samples.
 
     Parameters

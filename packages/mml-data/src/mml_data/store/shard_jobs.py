@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ __all__ = ["finish_dataset", "write_shard"]
 def write_shard(
     directory: str | Path,
     number: int,
-    samples: Iterable[Mapping[str, Any]],
+    samples: Iterable[Mapping[str, object]],
     *,
     compression: str | None = None,
 ) -> int:
@@ -78,7 +77,7 @@ def finish_dataset(
     directory: str | Path,
     *,
     name: str | None = None,
-    source: Mapping[str, Any] | None = None,
+    source: Mapping[str, object] | None = None,
     splits: Mapping[str, Sequence[int] | np.ndarray] | None = None,
     units: Mapping[str, str] | None = None,
     compression: str | None = None,

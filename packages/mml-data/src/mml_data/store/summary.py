@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,11 +32,11 @@ class ShardSummary:
     num_edges: np.ndarray | None
 
 
-def edge_count(sample: Mapping[str, Any]) -> int | None:
+def edge_count(sample: Mapping[str, object]) -> int | None:
     """Return the number of edges of a sample, or None if it has no edges."""
     for key in ("src_nodes", "distances"):
         if key in sample:
-            return int(np.shape(sample[key])[0])
+            return len(np.asarray(sample[key]))
     return None
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class LMDBWriter:
         path: str | Path,
         *,
         name: str | None = None,
-        source: Mapping[str, Any] | None = None,
+        source: Mapping[str, object] | None = None,
         units: Mapping[str, str] | None = None,
         overwrite: bool = False,
         resume: bool = False,
@@ -130,7 +130,7 @@ class LMDBWriter:
                 self._shard.abandon()
             self._directory.release(keep=self.resume)
 
-    def add(self, sample: Mapping[str, Any]) -> None:
+    def add(self, sample: Mapping[str, object]) -> None:
         """Append a sample.
 
         Raises
