@@ -12,6 +12,7 @@ WINGED = {
     "mml_graphs": {"neighbors", "batches", "device", "libraries"},
     "mml_tasks": {"normalization", "losses", "weights", "tasks", "trainer"},
     "mml_data": {"importers", "store", "loading", "precompute"},
+    "mml_models": {"layers"},
     "mml_diagnostics": {"non_finite", "spikes", "checks", "observers", "interveners"},
     "matsciml": {"commands", "report", "runs"},
 }

@@ -63,7 +63,7 @@ def _adapter(name: str, batch: Batch) -> Contender:
 def _dimenet(batch: Batch) -> Contender:
     """PyG's model, its forward written out so that it takes edges; chains of edges are found once."""
     from mml_models.adapters.triplets import find_triplets
-    from mml_models.edges import Edges
+    from mml_models.layers.edges import Edges
     from torch_geometric.nn.models import DimeNetPlusPlus
 
     options = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from mml_models.activations import ShiftedSoftplus, SiLU, activation_class
+from mml_models.layers.activations import ShiftedSoftplus, SiLU, activation_class
 from torch import nn
 
 

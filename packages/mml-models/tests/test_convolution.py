@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mml_models import convolution
 from mml_models.batch import read_graph
-from mml_models.convolution import convolve
-from mml_models.edges import Edges, edges_within
-from mml_models.pairs import Pairs, find_pairs
+from mml_models.layers import convolution
+from mml_models.layers.convolution import convolve
+from mml_models.layers.edges import Edges, edges_within
+from mml_models.layers.pairs import Pairs, find_pairs
 from mml_models.testing import crystal_batch, random_crystal
 
 PARTS = (1, 2)

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mml_models import edge_rows as edge_rows_module
-from mml_models.activations import SiLU
 from mml_models.batch import read_graph
-from mml_models.edge_network import Weights, run_edge_network
-from mml_models.edge_rows import edge_rows
-from mml_models.edges import Edges, edges_within
-from mml_models.pairs import Pairs, find_pairs
+from mml_models.layers import edge_rows as edge_rows_module
+from mml_models.layers.activations import SiLU
+from mml_models.layers.edge_network import Weights, run_edge_network
+from mml_models.layers.edge_rows import edge_rows
+from mml_models.layers.edges import Edges, edges_within
+from mml_models.layers.pairs import Pairs, find_pairs
 from mml_models.testing import crystal_batch, random_crystal
 from torch import nn
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mml_models.batch import AtomGraph, read_graph
-from mml_models.edges import (
+from mml_models.layers.edges import (
     BesselBasis,
     GaussianBasis,
     cosine_envelope,

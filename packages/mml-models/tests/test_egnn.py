@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mml_models import EGNN
-from mml_models.edge_rows import edge_rows
-from mml_models.edges import Edges, polynomial_envelope
-from mml_models.pairs import Pairs
+from mml_models.layers.edge_rows import edge_rows
+from mml_models.layers.edges import Edges, polynomial_envelope
+from mml_models.layers.pairs import Pairs
 from mml_models.testing import crystal_batch, random_crystal
 from torch import nn
 

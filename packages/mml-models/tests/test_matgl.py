@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_models import QET, CHGNet, M3GNet
 from mml_models.batch import read_graph
-from mml_models.edges import edges_within
+from mml_models.layers.edges import edges_within
 from mml_models.optional import import_library, is_installed
 from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
 

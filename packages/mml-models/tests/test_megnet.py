@@ -6,7 +6,7 @@ import pytest
 import torch
 from mml_models import MEGNet
 from mml_models.batch import read_graph
-from mml_models.edges import edges_within, polynomial_envelope
+from mml_models.layers.edges import edges_within, polynomial_envelope
 from mml_models.testing import crystal_batch, random_crystal, supercell
 from torch import nn
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mml_models.batch import AtomGraph, read_graph
-from mml_models.edges import Edges, edges_within
-from mml_models.pairs import find_pairs
+from mml_models.layers.edges import Edges, edges_within
+from mml_models.layers.pairs import find_pairs
 from mml_models.testing import crystal_batch, random_crystal
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from mml_models.set2set import Set2Set
+from mml_models.layers.set2set import Set2Set
 from mml_samples import optional_module
 
 DIM = 4

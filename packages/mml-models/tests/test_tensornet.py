@@ -9,8 +9,8 @@ import torch
 from hypothesis import strategies as st
 from mml_models import TensorNet
 from mml_models.batch import read_graph
-from mml_models.edges import edges_within
-from mml_models.tensors import basis_matrices
+from mml_models.layers.edges import edges_within
+from mml_models.layers.tensors import basis_matrices
 from mml_models.testing import CHECKS, Crystal, check_encoder, crystal_batch, random_crystal
 
 CUTOFF = 4.0

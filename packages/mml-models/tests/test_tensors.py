@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from mml_models.tensors import (
+from mml_models.layers.tensors import (
     PARTS,
     anticommutator,
     basis_matrices,

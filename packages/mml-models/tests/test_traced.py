@@ -8,11 +8,12 @@ import pkgutil
 import mml_models
 import pytest
 import torch
-from mml_models import SchNet, edge_rows
+from mml_models import SchNet
 from mml_models.batch import read_graph
-from mml_models.edge_network import Weights
-from mml_models.edges import edges_within
-from mml_models.pairs import find_pairs
+from mml_models.layers import edge_rows
+from mml_models.layers.edge_network import Weights
+from mml_models.layers.edges import edges_within
+from mml_models.layers.pairs import find_pairs
 from mml_models.testing import CHECKS, crystal_batch, random_crystal
 from mml_models.traced import KERNELS, forbid_second_derivatives
 
@@ -28,7 +29,7 @@ NUM_PAIRS = len(ROWS.first)
 
 
 def edge_network(a, b, c, u, *weights, function):
-    received, pulls = function(a, b, c, u, Weights(*weights), mml_models.activations.SiLU(), ROWS)
+    received, pulls = function(a, b, c, u, Weights(*weights), mml_models.layers.activations.SiLU(), ROWS)
     return torch.cat((received.flatten(), pulls))
 
 
@@ -46,14 +47,14 @@ def products(x, y, *, function):
 
 # A function of tensors that calls the kernel, and the shapes of the tensors.
 EXAMPLES = {
-    "mml_models.activations.silu": (elementwise, [(5,)]),
-    "mml_models.activations.shifted_softplus": (elementwise, [(5,)]),
-    "mml_models.convolution.convolve": (convolution, [(3, 3, 2), (NUM_PAIRS, 2, 2)]),
-    "mml_models.edge_network.run_edge_network": (
+    "mml_models.layers.activations.silu": (elementwise, [(5,)]),
+    "mml_models.layers.activations.shifted_softplus": (elementwise, [(5,)]),
+    "mml_models.layers.convolution.convolve": (convolution, [(3, 3, 2), (NUM_PAIRS, 2, 2)]),
+    "mml_models.layers.edge_network.run_edge_network": (
         edge_network,
         [(3, 3), (3, 3), (NUM_PAIRS, 3), (NUM_PAIRS, 1), (3, 3), (3,), (3, 3), (3,), (3,)],
     ),
-    "mml_models.tensors._product": (products, [(3, 9, 2), (3, 9, 2)]),
+    "mml_models.layers.tensors._product": (products, [(3, 9, 2), (3, 9, 2)]),
 }
 
 

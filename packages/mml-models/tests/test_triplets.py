@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_models.adapters.triplets import find_triplets
 from mml_models.batch import read_graph
-from mml_models.edges import Edges, edges_within
+from mml_models.layers.edges import Edges, edges_within
 from mml_models.testing import crystal_batch, random_crystal
 
 CUTOFF = 3.5

@@ -8,13 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mml_models.activations import activation_class
-from mml_models.edge_network import Weights, run_edge_network
-from mml_models.edge_rows import EdgeRows, edge_rows
-from mml_models.edges import Edges, GaussianBasis, polynomial_envelope
 from mml_models.elements import ElementEmbedding
 from mml_models.encoder import GraphEncoder, positive
-from mml_models.pairs import find_pairs
+from mml_models.layers.activations import activation_class
+from mml_models.layers.edge_network import Weights, run_edge_network
+from mml_models.layers.edge_rows import EdgeRows, edge_rows
+from mml_models.layers.edges import Edges, GaussianBasis, polynomial_envelope
+from mml_models.layers.pairs import find_pairs
 
 
 class EGNN(GraphEncoder):

@@ -11,9 +11,9 @@ from mml_samples import Batch
 from torch import Tensor, nn
 
 from mml_models.batch import AtomGraph, read_graph
-from mml_models.edges import Edges, edges_within
 from mml_models.elements import KnownElements
 from mml_models.embeddings import Embeddings
+from mml_models.layers.edges import Edges, edges_within
 from mml_models.traced import forbid_second_derivatives
 
 

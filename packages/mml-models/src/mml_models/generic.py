@@ -10,9 +10,9 @@ from mml_samples import Batch
 from torch import Tensor, nn
 
 from mml_models.batch import read_graph
-from mml_models.edges import edges_within
 from mml_models.embeddings import Embeddings
 from mml_models.encoder import check_cutoff_and_reduction, check_radius, pool, positive
+from mml_models.layers.edges import edges_within
 
 AtomFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 

@@ -10,14 +10,14 @@ import torch
 from mml_samples import Batch
 from torch import Tensor, nn
 
-from mml_models.activations import ShiftedSoftplus
 from mml_models.batch import AtomGraph, read_graph
-from mml_models.edges import Edges, GaussianBasis, edges_within, polynomial_envelope
 from mml_models.elements import ElementEmbedding
 from mml_models.embeddings import Embeddings
 from mml_models.encoder import check_cutoff_and_reduction, check_radius, pool, positive
-from mml_models.pairs import find_pairs
-from mml_models.set2set import Set2Set
+from mml_models.layers.activations import ShiftedSoftplus
+from mml_models.layers.edges import Edges, GaussianBasis, edges_within, polynomial_envelope
+from mml_models.layers.pairs import find_pairs
+from mml_models.layers.set2set import Set2Set
 
 
 class MEGNet(nn.Module):

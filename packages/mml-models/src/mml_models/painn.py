@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mml_models.activations import SiLU
-from mml_models.convolution import convolve
-from mml_models.edges import BesselBasis, Edges, cosine_envelope
 from mml_models.elements import ElementEmbedding
 from mml_models.encoder import GraphEncoder, positive
-from mml_models.pairs import Pairs, find_pairs
+from mml_models.layers.activations import SiLU
+from mml_models.layers.convolution import convolve
+from mml_models.layers.edges import BesselBasis, Edges, cosine_envelope
+from mml_models.layers.pairs import Pairs, find_pairs
 
 
 class PaiNN(GraphEncoder):
@@ -39,7 +39,7 @@ class PaiNN(GraphEncoder):
     num_conv
         Number of blocks.
     num_radial
-        Number of radial functions (see `mml_models.edges.BesselBasis`).
+        Number of radial functions (see `mml_models.layers.edges.BesselBasis`).
     cutoff
         Cutoff radius, angstrom. Edges of this length or longer contribute nothing.
     num_atom_embedding

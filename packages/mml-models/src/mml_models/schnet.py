@@ -7,12 +7,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from mml_models.activations import ShiftedSoftplus
-from mml_models.convolution import convolve
-from mml_models.edges import Edges, GaussianBasis, cosine_envelope
 from mml_models.elements import ElementEmbedding
 from mml_models.encoder import GraphEncoder, positive
-from mml_models.pairs import Pairs, find_pairs
+from mml_models.layers.activations import ShiftedSoftplus
+from mml_models.layers.convolution import convolve
+from mml_models.layers.edges import Edges, GaussianBasis, cosine_envelope
+from mml_models.layers.pairs import Pairs, find_pairs
 
 
 class SchNet(GraphEncoder):

@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mml_models.activations import SiLU
-from mml_models.convolution import convolve
-from mml_models.edges import Edges, GaussianBasis, cosine_envelope
 from mml_models.elements import ElementEmbedding
 from mml_models.encoder import GraphEncoder, positive
-from mml_models.pairs import Pairs, find_pairs
-from mml_models.tensors import PARTS, anticommutator, direction_tensors, product, squared_norms
+from mml_models.layers.activations import SiLU
+from mml_models.layers.convolution import convolve
+from mml_models.layers.edges import Edges, GaussianBasis, cosine_envelope
+from mml_models.layers.pairs import Pairs, find_pairs
+from mml_models.layers.tensors import PARTS, anticommutator, direction_tensors, product, squared_norms
 
 
 class TensorNet(GraphEncoder):

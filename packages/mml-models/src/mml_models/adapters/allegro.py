@@ -9,8 +9,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from mml_models.adapters.nequip import NequIPAdapter
-from mml_models.edges import Edges
 from mml_models.encoder import positive
+from mml_models.layers.edges import Edges
 
 
 class Allegro(NequIPAdapter):

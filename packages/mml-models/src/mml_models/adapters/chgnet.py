@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from mml_models.adapters.matgl import MatGLAdapter
-from mml_models.edges import Edges
 from mml_models.encoder import positive
-from mml_models.pairs import find_pairs
+from mml_models.layers.edges import Edges
+from mml_models.layers.pairs import find_pairs
 
 
 class CHGNet(MatGLAdapter):

@@ -12,9 +12,9 @@ from mml_models.adapters.adapter import Adapter
 from mml_models.adapters.spherical import SphericalBessel, zonal_harmonics
 from mml_models.adapters.triplets import find_triplets
 from mml_models.adapters.weights import load_weights
-from mml_models.edges import Edges
 from mml_models.elements import KnownElements
 from mml_models.encoder import positive
+from mml_models.layers.edges import Edges
 
 
 class DimeNetPlusPlus(Adapter):

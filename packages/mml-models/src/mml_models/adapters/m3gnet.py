@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mml_models.adapters.matgl import MatGLAdapter
-from mml_models.edges import Edges
 from mml_models.encoder import positive
+from mml_models.layers.edges import Edges
 
 
 class M3GNet(MatGLAdapter):

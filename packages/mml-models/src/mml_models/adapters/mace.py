@@ -14,8 +14,8 @@ from mml_models.adapters.adapter import Adapter
 from mml_models.adapters.element_types import ElementTypes
 from mml_models.adapters.irreps import scalar_columns
 from mml_models.adapters.weights import load_weights
-from mml_models.edges import Edges
 from mml_models.encoder import positive
+from mml_models.layers.edges import Edges
 from mml_models.optional import quiet
 
 Output = Literal["features", "energy"]

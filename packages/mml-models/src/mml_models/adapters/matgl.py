@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mml_models.adapters.adapter import Adapter
 from mml_models.adapters.element_types import ElementTypes
 from mml_models.adapters.weights import load_weights
-from mml_models.edges import Edges
+from mml_models.layers.edges import Edges
 from mml_models.optional import import_library, quiet
 
 _FILES = ("model.json", "model.pt", "state.pt")

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from mml_models.adapters.adapter import Adapter
 from mml_models.adapters.element_types import ElementTypes
 from mml_models.adapters.weights import load_weights
-from mml_models.edges import Edges
 from mml_models.encoder import positive
+from mml_models.layers.edges import Edges
 from mml_models.optional import import_library, quiet
 
 DEFAULT_ELEMENTS = range(1, 90)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mml_models.adapters.matgl import MatGLAdapter
 from mml_models.batch import AtomGraph
-from mml_models.edges import Edges
 from mml_models.encoder import positive
+from mml_models.layers.edges import Edges
 
 
 class QET(MatGLAdapter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mml_models.edges import Edges
+from mml_models.layers.edges import Edges
 
 _SAME_PLACE = 1e-3
 """Angstrom. Far above the rounding error of float32 positions and far below the distance of two atoms."""

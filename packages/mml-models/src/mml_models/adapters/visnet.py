@@ -11,9 +11,9 @@ from torch import Tensor
 
 from mml_models.adapters.adapter import Adapter
 from mml_models.adapters.weights import load_weights
-from mml_models.edges import Edges
 from mml_models.elements import KnownElements
 from mml_models.encoder import positive
+from mml_models.layers.edges import Edges
 
 
 class ViSNet(Adapter):

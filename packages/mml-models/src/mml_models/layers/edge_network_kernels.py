@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mml_models.edge_rows import EdgeRows, by_pair, sum_of_pairs, times_
+from mml_models.layers.edge_rows import EdgeRows, by_pair, sum_of_pairs, times_
 
 
 class State(NamedTuple):

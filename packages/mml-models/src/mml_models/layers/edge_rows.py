@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mml_models.edges import Edges
-from mml_models.pairs import Pairs
+from mml_models.layers.edges import Edges
+from mml_models.layers.pairs import Pairs
 
 _NUMBERS_IN_A_SLICE = 2**18
 """Number of elements of each array in a slice, small enough for intermediate results to stay in the cache."""

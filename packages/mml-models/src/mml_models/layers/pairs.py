@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mml_models.edges import Edges
+from mml_models.layers.edges import Edges
 
 _DIRECTION = (0.5403, 0.6180, 0.5711)
 """A direction that is not special in any lattice, so that images of an atom have different projections."""

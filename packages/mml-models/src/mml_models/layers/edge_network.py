@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from mml_models.activations import SiLU
-from mml_models.edge_network_kernels import State, back, forth, second
-from mml_models.edge_rows import EdgeRows
+from mml_models.layers.activations import SiLU
+from mml_models.layers.edge_network_kernels import State, back, forth, second
+from mml_models.layers.edge_rows import EdgeRows
 from mml_models.traced import traced_as
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from mml_models.edges import Edges
-from mml_models.pairs import Pairs
+from mml_models.layers.edges import Edges
+from mml_models.layers.pairs import Pairs
 from mml_models.traced import traced_as
 
 _CACHED = 2**18
