@@ -29,14 +29,14 @@ WITHOUT_TORCH = [
     ["unknown"],
     *([command, "--help"] for command in COMMANDS),
     ["data", "info", "emt"],
-    ["init", "mine"],
-]
-LIGHT = [
     ["data", "show", "emt", "3"],
     ["data", "stats", "emt"],
+    ["data", "verify", "emt"],
     ["data", "import", "atoms.jsonl", "atoms"],
-    ["data", "precompute", "atoms", "edges", "--cutoff", "4"],
+    ["data", "split", "atoms"],
+    ["init", "mine"],
 ]
+WITH_TORCH = [["data", "precompute", "atoms", "edges", "--cutoff", "4"]]
 """Commands that need neither a model nor a trainer, without and with torch."""
 
 HEAVY = ("pytorch_lightning", "lightning", "torch_geometric", "torchmetrics", "mml_models", "mml_tasks")
@@ -49,7 +49,7 @@ def test_light_commands_load_no_training_libraries(tmp_path):
     code = f"""
 import sys
 from matsciml.cli import main
-for arguments in {[*WITHOUT_TORCH, *LIGHT]!r}:
+for arguments in {[*WITHOUT_TORCH, *WITH_TORCH]!r}:
     try:
         main(arguments)
     except SystemExit:  # argparse exits after its help

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mml_data.dataset import LMDBDataset
 from mml_data.grouping import grouping
 from mml_data.store.manifest import Manifest
 from mml_data.store.splits import check_splits, random_split, write_numbers
 from mml_data.store.statistics import DatasetStatistics
+from mml_data.store.stored_dataset import StoredDataset
 from mml_data.store.summary import summarize_shard
 
 __all__ = ["grouped_split", "split_dataset"]
@@ -59,7 +59,7 @@ def split_dataset(
         If another process is splitting the data set.
     """
     _check_shares(shares)
-    dataset = LMDBDataset(path)
+    dataset = StoredDataset(path)
     held_out = {name: share for name, share in shares.items() if name != "train"}
     indices = np.arange(len(dataset))
     if group_by is None:
@@ -124,7 +124,7 @@ def grouped_split(groups: Sequence[str], shares: Mapping[str, float], seed: int)
     return splits
 
 
-def _record(dataset: LMDBDataset, splits: Mapping[str, np.ndarray], about: dict[str, object]) -> Manifest:
+def _record(dataset: StoredDataset, splits: Mapping[str, np.ndarray], about: dict[str, object]) -> Manifest:
     old = dataset.manifest
     parts = check_splits(splits)
     entries = {}

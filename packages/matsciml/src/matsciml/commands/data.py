@@ -219,9 +219,9 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from mml_data import LMDBDataset
+    from mml_data.store.stored_dataset import StoredDataset
 
-    dataset = LMDBDataset(_path(options.dataset))
+    dataset = StoredDataset(_path(options.dataset))
     dataset.verify()
     shards = len(dataset.manifest.shards)
     Console(highlight=False).print(

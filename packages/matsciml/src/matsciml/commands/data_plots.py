@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from mml_data import LMDBDataset
+from mml_data.store.stored_dataset import StoredDataset
 
 from matsciml.report.plots import BLUE, ORANGE, STYLE
 
@@ -38,7 +38,7 @@ def plot_statistics(path: Path, split: str, file: Path) -> None:
     ValueError
         If the split does not exist, or if the file format is not supported.
     """
-    dataset = LMDBDataset(path) if split == "all" else LMDBDataset(path, split=split)
+    dataset = StoredDataset(path, split=None if split == "all" else split)
     about = dataset.manifest.statistics[split]
     values = _values(dataset)
     with rc_context(STYLE):
@@ -59,7 +59,7 @@ def plot_statistics(path: Path, split: str, file: Path) -> None:
             raise ValueError(f"--plot {file} failed: {error}") from error
 
 
-def _values(dataset: LMDBDataset) -> dict[str, np.ndarray]:
+def _values(dataset: StoredDataset) -> dict[str, np.ndarray]:
     """Return all numbers of each target, without missing ones."""
     step = ceil(len(dataset) / MOST_SAMPLES)
     found: dict[str, list[np.ndarray]] = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from mml_data import Manifest
+from mml_data.store.stored_dataset import StoredDataset
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -66,9 +67,7 @@ def show_statistics(path: Path, split: str, console: Console) -> None:
     ValueError
         If the split does not exist.
     """
-    from mml_data import LMDBDataset
-
-    dataset = LMDBDataset(path) if split == "all" else LMDBDataset(path, split=split)
+    dataset = StoredDataset(path, split=None if split == "all" else split)
     about = dataset.manifest.statistics[split]
     console.print(f"[bold]{about['count']:,} structures[/] of {dataset.name}, {split}\n")
     elements = sorted(about["elements"].items(), key=lambda item: -item[1])
@@ -108,9 +107,7 @@ def show_sample(path: Path, index: int, split: str | None, console: Console) -> 
     ValueError
         If the index is out of range.
     """
-    from mml_data import LMDBDataset
-
-    dataset = LMDBDataset(path, split=split)
+    dataset = StoredDataset(path, split=split)
     try:
         sample = dataset.stored(index)
     except IndexError:
