@@ -1,4 +1,4 @@
-"""A small healthy model on small healthy structures; the tests break one thing at a time."""
+"""Fixtures with a small working model and valid structures. Each test introduces one defect."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ class Embeddings:
 
 
 class Encoder(nn.Module):
-    """One message passing layer with a mean over atoms at the end."""
+    """Encoder with one message passing layer and a mean over atoms."""
 
     def __init__(self, dim=16):
         super().__init__()
@@ -64,7 +64,7 @@ class Task(LightningModule):
 
 
 def make_sample(index):
-    """4 to 6 atoms on a jittered grid, fully connected; the energy comes from the elements."""
+    """Return a fully connected sample with 4 to 6 atoms. Its energy depends on the elements."""
     generator = torch.Generator().manual_seed(index)
     n = 4 + index % 3
     grid = torch.tensor(
@@ -149,7 +149,7 @@ def make_trainer(tmp_path):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Threads only get in each other's way in models this small."""
+    """Use one thread, because more threads slow down models of this size."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -158,7 +158,7 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def quiet_lightning():
-    """What Lightning does itself, and its advice on data loaders, is no concern of these tests."""
+    """Ignore the deprecations inside Lightning and its advice on data loaders."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")  # Lightning 2.6 with torch 2.15
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -168,7 +168,7 @@ def quiet_lightning():
 
 @pytest.fixture
 def on_two_ranks():
-    """Run a script as two processes that talk through gloo on the loopback device."""
+    """Run a script as two ranks that communicate by gloo on the loopback device."""
 
     def run(script, folder):
         with socket.socket() as free:

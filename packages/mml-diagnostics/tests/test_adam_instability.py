@@ -1,4 +1,4 @@
-"""What is read from Adam's moments, against quadratics whose curvature is known."""
+"""Estimates from Adam's moments, compared with quadratics of known curvature."""
 
 import math
 
@@ -16,7 +16,7 @@ from mml_diagnostics.spikes.parameter_sample import SeriesBuffer
 
 
 def join(layers):
-    """One trace of several layers."""
+    """Join traces as the layers of one trace."""
     sizes = torch.tensor([layer.v.numel() for layer in layers.values()])
     kinds = ("gradients", "parameters", "updates")
     rows = [torch.cat([getattr(layer, kind) for layer in layers.values()], dim=1) for kind in kinds]
@@ -34,7 +34,7 @@ def make_trace(gradients, parameters, updates, v, lr, eps, beta1, beta2=0.999, s
 
 
 def descend(curvature, lr, steps=60, start=1.0, beta1=0.9, v=1.0, **about):
-    """Adam with v held fixed on sum(curvature x^2 / 2): a system whose bound is exact."""
+    """Run Adam with fixed v on sum(curvature x^2 / 2). For this system, the stability bound is exact."""
     h = torch.as_tensor(curvature, dtype=torch.float64)
     x = torch.full_like(h, start)
     m = torch.zeros_like(h)
@@ -56,7 +56,7 @@ def bound(beta1=0.9):
 
 @pytest.mark.parametrize("beta1", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("share", [0.9, 1.05, 1.3])
-def test_sharpness_of_a_quadratic_and_whether_it_is_stable(beta1, share):
+def test_sharpness_equals_that_of_quadratic(beta1, share):
     lr = 0.1
     trace = descend([share * bound(beta1) / lr], lr, beta1=beta1)
     assert oscillation(trace).sharpness == pytest.approx(share, rel=1e-2)
@@ -64,22 +64,22 @@ def test_sharpness_of_a_quadratic_and_whether_it_is_stable(beta1, share):
     assert bool(size[-10:].max() > size[:10].max()) == (share > 1)  # the bound is the bound
 
 
-def test_an_unstable_direction_is_seen_beside_a_drift_that_is_a_thousand_times_larger():
+def test_unstable_direction_is_detected_beside_large_drift():
     lr = 0.1
     calm = descend([0.1] * 50, lr, start=100.0)
     shaking = descend([1.1 * bound() / lr], lr, start=1e-4)
     assert oscillation(join({"calm": calm, "shaking": shaking})).sharpness == pytest.approx(1.1, rel=0.05)
 
 
-def test_layers_have_learning_rates_of_their_own():
+def test_sharpness_uses_learning_rate_of_each_layer():
     one, other = (descend([0.95 * bound() / lr], lr, start=1e-3) for lr in (0.1, 0.001))
     assert oscillation(join({"one": one, "other": other})).sharpness == pytest.approx(0.95, rel=1e-2)
 
 
 @pytest.mark.parametrize("start", [1e-6, 1.0])
 @pytest.mark.parametrize(("beta2", "v", "loss"), [(0.999, 1.0, 0.1), (0.99, 4.0, -0.1), (0.9, 1e-8, 1e-6)])
-def test_height_of_a_quadratic_does_not_depend_on_the_size_of_the_oscillation(start, beta2, v, loss):
-    """x alternates with amplitude a: E = h a^2 / 2, r = (1 - beta2) (h a)^2 / v, and a is left out."""
+def test_spike_height_ignores_size_of_oscillation(start, beta2, v, loss):
+    """For x = +-a, E = h a^2 / 2 and r = (1 - beta2) (h a)^2 / v. The height does not depend on a."""
     lr = 0.1
     h = 0.98 * bound() / lr * math.sqrt(v)
     seen = oscillation(descend([h], lr, start=start, v=v, beta2=beta2, loss=loss))
@@ -87,7 +87,7 @@ def test_height_of_a_quadratic_does_not_depend_on_the_size_of_the_oscillation(st
     assert seen.height == pytest.approx(0.01 * v / (2 * (1 - beta2) * h * abs(loss)), rel=0.02)
 
 
-def test_elements_that_are_not_sampled_count():
+def test_sampled_share_scales_result():
     lr = 0.1
     whole = oscillation(descend([0.95 * bound() / lr] * 100, lr, start=1e-3))
     sampled = oscillation(descend([0.95 * bound() / lr] * 5, lr, start=1e-3, share=0.05))
@@ -95,7 +95,7 @@ def test_elements_that_are_not_sampled_count():
     assert sampled.height == pytest.approx(whole.height)
 
 
-def test_the_warning_needs_curvature_at_the_bound_and_a_loss_that_would_rise():
+def test_warning_requires_curvature_and_rising_loss():
     lr, h = 0.1, 1.02 * bound() / 0.1
     (problem,) = unstable_preconditioner(descend([h], lr, start=1e-9, steps=40, loss=1e-3))
     assert problem.check == "adam_unstable_preconditioner"
@@ -106,7 +106,7 @@ def test_the_warning_needs_curvature_at_the_bound_and_a_loss_that_would_rise():
     assert unstable_preconditioner(descend([0.8 * h], lr, start=1e-9, loss=1e-3)) == []
 
 
-def test_too_few_steps_nothing_that_moves_or_no_loss():
+def test_missing_data_gives_no_warning():
     assert math.isnan(oscillation(descend([1.0], 0.1, steps=12)).sharpness)
     assert oscillation(descend([1.0], 0.1, steps=13)).sharpness > 0
     for still in (descend([1.0], 0.0), descend([0.0], 0.1)):
@@ -120,7 +120,7 @@ def test_too_few_steps_nothing_that_moves_or_no_loss():
 
 
 def adam_on_constant_signs(scale, eps, noise):
-    """Adam's own moments for gradients of two signs, with noise from step to step."""
+    """Adam's moments for gradients of two signs, with noise that differs between steps."""
     generator = torch.Generator().manual_seed(0)
     base = torch.randn(200, generator=generator).sign()
     drift = torch.linspace(1, 2, 300)
@@ -136,7 +136,7 @@ def adam_on_constant_signs(scale, eps, noise):
     return make_trace(g, torch.zeros_like(g), u, v, 0.1, eps, 0.9)
 
 
-def test_bimodal_updates_of_a_layer_near_eps():
+def test_bimodal_updates_near_eps_are_reported():
     eps = 1e-8
     sick, noisy = (adam_on_constant_signs(3 * eps, eps, noise) for noise in (0.0, 1.0))
     (problem,) = bimodal_updates(join({"first": sick, "second": noisy}))

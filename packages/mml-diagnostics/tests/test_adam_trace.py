@@ -1,4 +1,4 @@
-"""What is read by layer, against the same thing written out for one layer at a time."""
+"""Values for each layer, compared with a loop over the layers."""
 
 import math
 
@@ -39,7 +39,7 @@ def same(a, b):
 
 
 @given(st.integers(0, 999), st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(1, 14))
-def test_against_one_layer_at_a_time(seed, sizes, steps):
+def test_layer_values_equal_loop_over_layers(seed, sizes, steps):
     trace = random_trace(seed, sizes, steps)
     seen = decoupling(trace), sqrt_v_over_eps(trace), update_bimodality(trace)
     for i in range(len(sizes)):
@@ -56,7 +56,7 @@ def test_against_one_layer_at_a_time(seed, sizes, steps):
         assert same(float(seen[2][i]), bimodality(u) if len(u) >= 64 else math.nan)
 
 
-def test_decoupling_is_a_ratio_over_elements_that_have_gradients():
+def test_decoupling_ignores_elements_without_gradients():
     gradients = torch.full((20, 4), 0.1)
     gradients[:, 2:] = 0.0
     option = torch.tensor([0.1], dtype=torch.float64)
@@ -65,7 +65,7 @@ def test_decoupling_is_a_ratio_over_elements_that_have_gradients():
     assert float(decoupling(trace)) == pytest.approx(0.01)
 
 
-def test_correlation_of_gradients_of_one_layer():
+def test_gradient_correlation_matches_known_series():
     t = torch.arange(40.0)
     gradients = torch.stack([(t / 10).sin(), (-1.0) ** t, torch.zeros(40)], dim=1)
     option = torch.ones(3, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Autocorrelation against sums written out, and its laws."""
+"""Autocorrelation, compared with explicit sums, and its invariances."""
 
 import math
 
@@ -16,7 +16,7 @@ from mml_diagnostics.spikes.autocorrelation import (
 
 
 def by_hand(x):
-    """The formula of the docstring, in float64, one element at a time."""
+    """Evaluate the formula of the docstring in float64, one element at a time."""
     out = np.zeros(x.shape)
     for j in range(x.shape[1]):
         y = x[:, j] - x[:, j].mean()
@@ -34,7 +34,7 @@ def random_series(seed, length, count):
 
 
 @given(st.integers(0, 1000), st.integers(2, 40), st.integers(1, 5))
-def test_against_sums_written_out(seed, length, count):
+def test_autocorrelation_equals_explicit_sums(seed, length, count):
     x = random_series(seed, length, count)
     expected = by_hand(x.numpy())
     assert torch.allclose(autocorrelation(x), torch.from_numpy(expected), atol=1e-10)
@@ -44,7 +44,7 @@ def test_against_sums_written_out(seed, length, count):
 @given(
     st.integers(0, 1000), st.integers(2, 40), st.floats(-1e3, 1e3), st.sampled_from([1e-15, -1e-3, 1.0, 1e15])
 )
-def test_shift_scale_and_reversal_change_nothing(seed, length, shift, scale):
+def test_autocorrelation_is_invariant(seed, length, shift, scale):
     x = random_series(seed, length, 3)
     r = autocorrelation(x)
     assert torch.allclose(autocorrelation(x * scale), r, atol=1e-9)
@@ -54,7 +54,7 @@ def test_shift_scale_and_reversal_change_nothing(seed, length, shift, scale):
     assert r.abs().max() <= 1 + 1e-12
 
 
-def test_each_series_is_correlated_with_itself_only():
+def test_series_do_not_affect_each_other():
     x = random_series(0, 50, 2 * CHUNK + 7)
     together = autocorrelation(x)
     some = [0, 1, CHUNK - 1, CHUNK, 2 * CHUNK + 6]
@@ -64,12 +64,12 @@ def test_each_series_is_correlated_with_itself_only():
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -1e30, 1e-38])
-def test_constant_series_are_zero_at_all_lags(value):
+def test_constant_series_have_zero_autocorrelation(value):
     x = torch.full((100, 1), value)
     assert torch.equal(autocorrelation(x), torch.zeros(100, 1))
 
 
-def test_series_that_are_not_finite_are_zero_at_all_lags():
+def test_non_finite_series_have_zero_autocorrelation():
     x = random_series(0, 20, 4).float()
     expected = autocorrelation(x)
     x[3, 1], x[4, 2] = torch.nan, torch.inf
@@ -78,13 +78,13 @@ def test_series_that_are_not_finite_are_zero_at_all_lags():
     assert torch.equal(r[:, [0, 3]], expected[:, [0, 3]])
 
 
-def test_small_changes_of_a_large_value_count():
+def test_small_changes_of_large_values_are_resolved():
     period = torch.tensor([0.0, 1.0]).repeat(50)[:, None]
     r = autocorrelation(1000 + 1e-3 * period)
     assert r[1, 0] == pytest.approx(-0.99, abs=1e-3)
 
 
-def test_known_spectra():
+def test_autocorrelation_matches_known_spectra():
     alternating = torch.tensor([1.0, -1.0]).repeat(50)[:, None]
     r = autocorrelation(alternating)[:, 0]
     assert torch.allclose(r, (-1.0) ** torch.arange(100) * (1 - torch.arange(100) / 100), atol=1e-5)
@@ -96,7 +96,7 @@ def test_known_spectra():
 
 @settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(2, 20), st.integers(0, CHUNK + 5))
-def test_summary_is_mean_and_deviation_over_what_moves(seed, length, count):
+def test_summary_ignores_constant_series(seed, length, count):
     x = random_series(seed, length, count)
     x[:, ::3] = 7.0
     spectrum = summarize_autocorrelation(x)
@@ -113,12 +113,12 @@ def test_summary_is_mean_and_deviation_over_what_moves(seed, length, count):
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (0, 3)])
 @pytest.mark.parametrize("function", [autocorrelation, summarize_autocorrelation])
-def test_wrong_shapes(shape, function):
+def test_functions_reject_invalid_shapes(shape, function):
     with pytest.raises(ValueError, match="series must have shape"):
         function(torch.zeros(shape))
 
 
-def test_bimodality_of_known_shapes():
+def test_bimodality_matches_known_distributions():
     generator = torch.Generator().manual_seed(0)
     assert bimodality(torch.randn(10**5, generator=generator)) == pytest.approx(1 / 3, abs=0.01)
     assert bimodality(torch.rand(10**5, generator=generator)) == pytest.approx(5 / 9, abs=0.01)

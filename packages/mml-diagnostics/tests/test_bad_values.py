@@ -17,7 +17,7 @@ VALUES = st.lists(st.sampled_from([0.0, 1.5, -2.0, torch.nan, torch.inf, -torch.
 
 
 @given(st.lists(VALUES, min_size=1, max_size=4))
-def test_counts_zeroes_and_norms_agree(values):
+def test_counts_and_norms_agree(values):
     gradients = [torch.tensor(v) for v in values]
     counts = count_non_finite(gradients)
     norms = gradient_norms(gradients)
@@ -29,7 +29,7 @@ def test_counts_zeroes_and_norms_agree(values):
         assert gradient.tolist() == [v if torch.isfinite(torch.tensor(v)) else 0.0 for v in before.tolist()]
 
 
-def test_norms_of_mixed_types_and_scales():
+def test_norms_cover_mixed_types_and_scales():
     gradients = [
         torch.tensor([3.0, 4.0]),
         torch.full((4,), 2.0, dtype=torch.bfloat16),
@@ -40,7 +40,7 @@ def test_norms_of_mixed_types_and_scales():
     assert gradient_norms([]) == []
 
 
-def test_sparse_values_are_coalesced_and_can_be_zeroed_in_place():
+def test_sparse_values_are_zeroed_in_place():
     table = nn.Embedding(3, 2, sparse=True)
     table(torch.tensor([1, 1])).sum().backward()
     assert gradient_values(table.weight).tolist() == [[2.0, 2.0]]
@@ -51,24 +51,24 @@ def test_sparse_values_are_coalesced_and_can_be_zeroed_in_place():
         gradient_values(nn.Parameter(torch.ones(1)))
 
 
-def test_healthy_batch(samples, make_batch):
+def test_healthy_batch_has_no_bad_inputs(samples, make_batch):
     assert bad_inputs(make_batch(samples)) == []
 
 
 @pytest.mark.parametrize(
     ("key", "index", "sample"), [("pos", 5, 1), ("offsets", 13, 1), ("cell", 2, 2), ("targets.energy", 0, 0)]
 )
-def test_any_level_leads_to_the_sample(samples, make_batch, key, index, sample):
+def test_bad_value_names_its_sample(samples, make_batch, key, index, sample):
     batch = make_batch(samples[:4])  # 4, 5, 6, 4 atoms; 12, 20, 30, 12 edges
     holder = batch
     for part in key.split("."):
         holder = holder[part]
     holder.view(len(holder), -1)[index, 0] = torch.inf
     (found,) = bad_inputs(batch)
-    assert str(found) == f"{key} of sample test/{sample:06d}"
+    assert str(found) == f"{key} of sample 'test/{sample:06d}'"
 
 
-def test_as_many_edges_as_atoms_or_structures_are_not_confused():
+def test_equal_counts_are_not_confused():
     batch = {"pos": torch.zeros(4, 3), "natoms": torch.tensor([1, 3]), "offsets": torch.zeros(4, 3)}
     batch["edge_index"] = torch.tensor([[1, 1, 2, 3], [2, 3, 1, 1]])
     batch["offsets"][0, 0] = torch.nan
@@ -77,18 +77,18 @@ def test_as_many_edges_as_atoms_or_structures_are_not_confused():
     assert [str(found) for found in bad_inputs(fewer)] == ["offsets of structure 1 of the batch"]
 
 
-def test_several_samples_and_keys(samples, make_batch):
+def test_all_bad_samples_and_keys_are_listed(samples, make_batch):
     samples[2]["pos"][:] = torch.nan
     samples[2]["targets"]["energy"].fill_(torch.nan)
     samples[0]["cell"][0, 0, 0] = torch.inf
     found = bad_inputs(make_batch(samples[:4]))
     assert [(f.sample, set(f.keys)) for f in found] == [
-        ("sample test/000000", {"cell"}),
-        ("sample test/000002", {"pos", "targets.energy"}),
+        ("sample 'test/000000'", {"cell"}),
+        ("sample 'test/000002'", {"pos", "targets.energy"}),
     ]
 
 
-def test_batches_without_structures_name_the_row():
+def test_plain_batch_names_the_row():
     y = torch.zeros(4, 2)
     y[3, 1] = torch.nan
     assert [str(f) for f in bad_inputs((torch.ones(4), y))] == ["row 3 of batch[1]"]

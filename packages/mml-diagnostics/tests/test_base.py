@@ -1,4 +1,4 @@
-"""What all diagnostics share."""
+"""Behavior that all diagnostics share: the file of findings, log messages and errors."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ from mml_diagnostics.base import never_fatal
 
 
 class Sees(DiagnosticCallback):
-    """Sees one problem per batch, and may fail at a step."""
+    """Diagnostic that reports one problem per batch, and optionally fails at a step."""
 
     def __init__(self, check, fails_at=-1):
         super().__init__()
@@ -34,9 +34,7 @@ def read(path):
     return {f["check"]: f for f in json.loads((path / "findings.json").read_text())["findings"]}
 
 
-def test_all_diagnostics_of_a_trainer_share_the_file_and_speak_once(
-    samples, make_loader, make_task, make_trainer, tmp_path, caplog
-):
+def test_diagnostics_share_file_and_log_once(samples, make_loader, make_task, make_trainer, tmp_path, caplog):
     make_trainer(Sees("one"), Sees("two")).fit(make_task(), make_loader(samples))
     content = read(tmp_path)
     assert [(name, f["count"], f["first_step"], f["last_step"]) for name, f in content.items()] == [
@@ -53,9 +51,7 @@ def test_all_diagnostics_of_a_trainer_share_the_file_and_speak_once(
     assert {r.levelno for r in lines} == {logging.WARNING}
 
 
-def test_one_that_fails_is_switched_off_and_the_other_goes_on(
-    samples, make_loader, make_task, make_trainer, tmp_path, caplog
-):
+def test_failing_diagnostic_is_switched_off(samples, make_loader, make_task, make_trainer, tmp_path, caplog):
     bad, good = Sees("bad", fails_at=2), Sees("good")
     make_trainer(bad, good, max_epochs=2).fit(make_task(), make_loader(samples))
     content = read(tmp_path)
@@ -70,7 +66,7 @@ def test_one_that_fails_is_switched_off_and_the_other_goes_on(
     assert good.detached == 1
 
 
-def test_an_interrupt_is_not_swallowed(samples, make_loader, make_task, make_trainer, tmp_path):
+def test_interrupt_is_raised(samples, make_loader, make_task, make_trainer, tmp_path):
     class Stops(Sees):
         @never_fatal
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
@@ -82,9 +78,7 @@ def test_an_interrupt_is_not_swallowed(samples, make_loader, make_task, make_tra
     assert read(tmp_path)["one"]["count"] == 1
 
 
-def test_a_file_that_cannot_be_written_is_said_and_not_fatal(
-    samples, make_loader, make_task, make_trainer, tmp_path, caplog
-):
+def test_unwritable_file_does_not_stop_run(samples, make_loader, make_task, make_trainer, tmp_path, caplog):
     (tmp_path / "taken").write_text("a file where the directory should be")
     trainer = make_trainer(Sees("one"), default_root_dir=tmp_path / "taken")
     trainer.fit(make_task(), make_loader(samples))

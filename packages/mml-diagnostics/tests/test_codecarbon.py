@@ -1,4 +1,4 @@
-"""CodeCarbonCallback measures each stage and writes codecarbon's own file."""
+"""CodeCarbonCallback measures each stage and writes codecarbon's file."""
 
 import csv
 import importlib.util
@@ -10,13 +10,13 @@ INSTALLED = importlib.util.find_spec("codecarbon") is not None
 
 
 @pytest.mark.skipif(INSTALLED, reason="codecarbon is installed")
-def test_without_codecarbon():
+def test_missing_codecarbon_names_install_command():
     with pytest.raises(ImportError, match=r"pip install mml-diagnostics\[codecarbon\]"):
         CodeCarbonCallback(country_iso_code="USA")
 
 
 @pytest.mark.skipif(not INSTALLED, reason="needs codecarbon")
-def test_offline_needs_a_country():
+def test_offline_requires_country():
     with pytest.raises(ValueError, match="requires a country"):
         CodeCarbonCallback()
 

@@ -11,7 +11,7 @@ event = logging.getLogger(f"{PACKAGE}.gradient_check")
 
 
 def hide_handlers(monkeypatch):
-    """Hide the handlers that pytest adds for each test, so that none is configured, as in a plain script."""
+    """Hide the log handlers that pytest adds, so that no handler is configured, as in a plain script."""
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     assert not package.hasHandlers()
 

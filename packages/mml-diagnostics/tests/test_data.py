@@ -1,4 +1,4 @@
-"""Checks on structures: the sick sample of a batch is named, the others are not."""
+"""Checks of structures name the defective sample of a batch and no other."""
 
 import math
 from dataclasses import replace
@@ -39,19 +39,19 @@ def structure(pos, numbers, edges=(), pbc=None):
 
 
 @pytest.mark.parametrize("check", ALL)
-def test_healthy_batch(samples, view_of, check):
+def test_checks_accept_healthy_batch(samples, view_of, check):
     assert check(view_of(samples)) == []
 
 
-def test_fractional_structure_is_named(samples, view_of):
+def test_fractional_positions_name_structure(samples, view_of):
     samples[4]["pos"] = samples[4]["pos"] / 4.0
     (problem,) = fractional_positions(view_of(samples))
-    assert problem.where == "sample test/000004"
-    assert "The 5 atoms of sample test/000004" in problem.message
+    assert problem.where == "sample 'test/000004'"
+    assert "The 5 atoms of sample 'test/000004'" in problem.message
 
 
 @given(st.integers(3, 12), st.integers(0, 2**20), st.sampled_from([0.0, -0.5]))
-def test_any_three_atoms_in_a_unit_box_look_fractional(n, seed, shift):
+def test_atoms_in_unit_box_look_fractional(n, seed, shift):
     pos = torch.rand(n, 3, generator=torch.Generator().manual_seed(seed)) + shift
     assert len(fractional_positions(structure(pos.tolist(), [26] * n))) == 1
 
@@ -67,19 +67,19 @@ def test_any_three_atoms_in_a_unit_box_look_fractional(n, seed, shift):
         ([[0, 0, 0], [0.757, 0.586, 0], [-0.757, 0.586, 0]], [8, 1, 1], False),  # water
     ],
 )
-def test_small_structures(pos, numbers, sick):
+def test_small_structures_are_judged_by_distance(pos, numbers, sick):
     assert bool(fractional_positions(structure(pos, numbers))) == sick
 
 
 def test_overlap_names_sample_and_atoms(samples, view_of):
     samples[6]["pos"][2] = samples[6]["pos"][0] + 0.1
     (problem,) = overlapping_atoms(view_of(samples))
-    assert problem.where == "sample test/000006"
+    assert problem.where == "sample 'test/000006'"
     assert "Atoms 0 and 2" in problem.message or "Atoms 2 and 0" in problem.message
     assert f"{0.1 * math.sqrt(3):.3f} angstrom" in problem.message
 
 
-def test_overlap_through_the_boundary_counts_and_self_loops_do_not():
+def test_overlap_crosses_boundary_and_ignores_self_loops():
     view = structure([[0.0, 0, 0], [4.9, 0, 0]], [13, 13], [(0, 1), (1, 0)])
     assert overlapping_atoms(view) == []
     offsets = torch.tensor([[-5.0, 0, 0], [5.0, 0, 0]], dtype=torch.float64)
@@ -87,32 +87,32 @@ def test_overlap_through_the_boundary_counts_and_self_loops_do_not():
     assert overlapping_atoms(structure([[0.0, 0, 0]], [13], [(0, 0)])) == []
 
 
-def test_isolated_atom_is_counted_in_its_structure(samples, view_of):
+def test_isolated_atom_names_structure(samples, view_of):
     edges = samples[5]["edge_index"]
     keep = (edges != 3).all(dim=0)
     samples[5]["edge_index"], samples[5]["offsets"] = edges[:, keep], samples[5]["offsets"][keep]
     (problem,) = isolated_nodes(view_of(samples))
-    assert problem.where == "sample test/000005"
+    assert problem.where == "sample 'test/000005'"
     assert "1 of the 6 atoms" in problem.message
 
 
-def test_a_free_atom_is_not_isolated_but_one_in_a_crystal_is():
+def test_only_periodic_single_atoms_are_isolated():
     assert isolated_nodes(structure([[0.0, 0, 0]], [2])) == []
     assert isolated_nodes(structure([[0.0, 0, 0]], [2], pbc=[False, False, False])) == []
     assert len(isolated_nodes(structure([[0.0, 0, 0]], [2], pbc=[True, True, True]))) == 1
 
 
-def test_duplicates_are_named_and_one_change_makes_them_different(samples, view_of):
+def test_duplicates_name_samples(samples, view_of):
     samples[7] = {**samples[1], "sample_id": "copy"}
     (problem,) = duplicate_samples(view_of(samples))
-    assert problem.where == "sample test/000001"
-    assert "2 times (sample test/000001, sample copy)" in problem.message
+    assert problem.where == "sample 'test/000001'"
+    assert "2 times (sample 'test/000001', sample 'copy')" in problem.message
     for key, change in (("pos", 1e-6), ("atomic_numbers", 1), ("cell", 0.5)):
         samples[7] = {**samples[1], key: samples[1][key] + change}
         assert duplicate_samples(view_of(samples)) == []
 
 
-def test_without_edges_the_checks_do_not_apply(samples, view_of):
+def test_edge_checks_require_edges(samples, view_of):
     view = replace(view_of(samples), edge_index=None)
     for check in (overlapping_atoms, isolated_nodes):
         with pytest.raises(NotApplicableError, match="edge_index"):

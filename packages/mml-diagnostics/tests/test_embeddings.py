@@ -1,4 +1,4 @@
-"""Exploding and collapsed embeddings, and healthy ones of the shapes that could be mistaken for them."""
+"""Exploding and collapsed embeddings, and healthy embeddings that look similar."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_random_embeddings_are_healthy(rows, dims, seed):
     assert collapse(x) == []
 
 
-def test_exploding_names_the_largest_row():
+def test_exploding_embeddings_name_largest_row():
     x = healthy()
     x[5] *= 2e3
     x[9] *= 9e3
@@ -45,7 +45,7 @@ def test_exploding_names_the_largest_row():
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_not_finite_names_the_row_and_is_not_called_collapsed(value):
+def test_non_finite_embedding_names_row(value):
     x = healthy()
     x[3, 0] = value
     (problem,) = explode(x)
@@ -54,17 +54,17 @@ def test_not_finite_names_the_row_and_is_not_called_collapsed(value):
     assert collapse(x) == []
 
 
-def test_all_the_same():
+def test_equal_embeddings_are_collapsed():
     x = healthy(1).repeat(16, 1) + 1e-6 * healthy()
     assert "point in the same direction" in collapse(x)[0].message
 
 
-def test_all_the_same_direction_with_different_lengths():
+def test_parallel_embeddings_are_collapsed():
     x = healthy(1) * torch.arange(1, 17)[:, None]
     assert "point in the same direction" in collapse(x)[0].message
 
 
-def test_one_global_variance_would_not_see_constant_dimensions():
+def test_constant_dimensions_are_collapsed():
     x = healthy()
     x[:, :20] = 7.0
     x = x / x.norm(dim=1, keepdim=True)
@@ -74,19 +74,19 @@ def test_one_global_variance_would_not_see_constant_dimensions():
     assert "20 of 32 dimensions" in collapse(x)[0].message
 
 
-def test_one_line_only():
+def test_embeddings_on_one_line_are_collapsed():
     x = 10.0 + healthy(16, 1) * healthy(1, 32, seed=1) + 1e-3 * healthy(seed=2)
     assert "effective rank 1.0" in collapse(x)[0].message
     assert collapse(x, kinds=2) == []  # two elements may well have two embeddings
 
 
-def test_sums_over_atoms_of_large_and_small_structures_are_healthy():
+def test_sums_over_atoms_are_healthy():
     x = (1.0 + 0.2 * healthy()) * torch.arange(1, 17)[:, None] * 4.0
     assert collapse(x) == []
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (8, 1), (0, 8)])
-def test_too_little_to_tell(shape):
+def test_few_rows_give_no_problem(shape):
     x = torch.ones(shape)
     assert collapse(x) == []
     assert explode(x) == []
@@ -94,13 +94,13 @@ def test_too_little_to_tell(shape):
 
 
 @given(st.integers(1, 8))
-def test_effective_rank_of_equal_directions_is_their_number(rank):
+def test_effective_rank_counts_equal_directions(rank):
     x = torch.zeros(16, 8, dtype=torch.float64)
     x[torch.arange(rank), torch.arange(rank)] = 2.5
     assert effective_rank(x) == pytest.approx(rank)
 
 
-def test_counting_kinds(samples, make_batch):
+def test_counts_match_compositions_and_elements(samples, make_batch):
     view = view_batch(make_batch(samples[:4]))
     numbers = [sample["atomic_numbers"] for sample in samples[:4]]
     assert count_elements(view, len(view.pos)) == len(set(torch.cat(numbers).tolist()))

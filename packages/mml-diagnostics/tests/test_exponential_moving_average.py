@@ -1,4 +1,4 @@
-"""The average is that of the formula, validation sees it, a resumed run goes on from the raw weights."""
+"""The average equals the formula and is used for validation. A resumed run continues from the raw weights."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 
 class Line(LightningModule):
-    """Adds one to its weight each step."""
+    """Module that adds one to its weight in each step."""
 
     def __init__(self):
         super().__init__()
@@ -30,7 +30,7 @@ class Validated(Line):
 
 
 def average(steps, decay):
-    """Raw weights 1, 2, ...; the first of them starts the average."""
+    """Average the raw weights 1, 2, ..., starting from the first one."""
     value = 1.0
     for step in range(2, steps + 1):
         value = decay * value + (1 - decay) * step
@@ -38,7 +38,7 @@ def average(steps, decay):
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
-def test_average_validation_and_resume(make_trainer, tmp_path):
+def test_average_equals_formula_and_survives_resume(make_trainer, tmp_path):
     data = DataLoader(torch.zeros(4, 1))
     model = Validated()
     trainer = make_trainer(ExponentialMovingAverageCallback(decay=0.5), num_sanity_val_steps=0, max_epochs=2)
@@ -50,7 +50,7 @@ def test_average_validation_and_resume(make_trainer, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 @pytest.mark.filterwarnings("ignore:.*dataloader is not resumable")
-def test_a_resumed_run_goes_on_from_the_raw_weights(make_trainer, tmp_path):
+def test_resume_restores_raw_weights(make_trainer, tmp_path):
     class Saves(Line):
         def on_train_batch_end(self, outputs, batch, batch_idx):
             if self.global_step == 3:
@@ -67,7 +67,7 @@ def test_a_resumed_run_goes_on_from_the_raw_weights(make_trainer, tmp_path):
 
 
 class Constants(Line):
-    """Has buffers that must not be averaged, and running statistics, which are."""
+    """Module with constants and counts, which are copied, and running statistics, which are averaged."""
 
     def __init__(self):
         super().__init__()
@@ -88,7 +88,7 @@ class Constants(Line):
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.997, 1.0])
-def test_constants_and_counts_are_not_averaged(make_trainer, decay):
+def test_constants_and_counts_are_copied(make_trainer, decay):
     model, untouched = Constants(), Constants()
     callback = ExponentialMovingAverageCallback(decay)
     trainer = make_trainer(callback, num_sanity_val_steps=0, max_epochs=20)
@@ -105,8 +105,8 @@ def test_constants_and_counts_are_not_averaged(make_trainer, decay):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
-def test_the_average_has_at_least_single_precision(make_trainer, tmp_path, precision):
-    """Its steps are lost in half precision, and float64 weights need a float64 average."""
+def test_average_is_at_least_float32(make_trainer, tmp_path, precision):
+    """Half precision is too coarse for the steps, and float64 weights require a float64 average."""
     data = DataLoader(torch.zeros(4, 1))
     trainer = make_trainer(ExponentialMovingAverageCallback(0.99), precision=precision)
     trainer.fit(model := Line(), data)
@@ -119,7 +119,7 @@ def test_the_average_has_at_least_single_precision(make_trainer, tmp_path, preci
     assert torch.equal(model.w.detach(), saved["state_dict"]["w"].to(model.w.dtype))
 
 
-def test_training_ends_with_live_weights_before_the_start(make_trainer):
+def test_run_that_ends_early_keeps_live_weights(make_trainer):
     model = Line()
     trainer = make_trainer(ExponentialMovingAverageCallback(0.5, update_starting_at_step=4))
     trainer.fit(model, DataLoader(torch.zeros(4, 1)))
@@ -127,7 +127,7 @@ def test_training_ends_with_live_weights_before_the_start(make_trainer):
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.1, float("nan")])
-def test_decay_out_of_range(decay):
+def test_invalid_decay_is_rejected(decay):
     with pytest.raises(ValueError, match="decay must be"):
         ExponentialMovingAverageCallback(decay)
 
@@ -135,11 +135,11 @@ def test_decay_out_of_range(decay):
 @pytest.mark.parametrize(
     "name", ["update_every_n_steps", "update_starting_at_step", "update_starting_at_epoch"]
 )
-def test_numbers_out_of_range(name):
+def test_invalid_numbers_are_rejected(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 0, got -1"):
         ExponentialMovingAverageCallback(**{name: -1})
 
 
-def test_unknown_level():
+def test_unknown_level_is_rejected():
     with pytest.raises(ValueError, match="got 'LOUD'"):
         ExponentialMovingAverageCallback(verbose="LOUD")

@@ -1,4 +1,4 @@
-"""Findings: counting, the cap, the file."""
+"""Findings: counts, their limit, and the file."""
 
 import json
 from dataclasses import replace
@@ -12,7 +12,7 @@ PROBLEM = Problem("check", "warning", "seen", "do", where="here")
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40), st.integers(0, 99)), max_size=80))
-def test_every_sight_is_counted_once(sights):
+def test_each_detection_is_counted_once(sights):
     log = FindingLog(max_places=5)
     for check, place, step in sights:
         log.add(Problem(check, "info", "", "", where=str(place)), step)
@@ -27,14 +27,14 @@ def test_every_sight_is_counted_once(sights):
     assert len(places) == len(log.findings)
 
 
-def test_the_first_message_stays_and_steps_are_kept():
+def test_finding_keeps_first_message_and_steps():
     log = FindingLog()
     log.add(PROBLEM, 3)
     finding = log.add(replace(PROBLEM, message="seen again"), 7)
     assert finding == Finding("check", "warning", "seen", "do", "here", 2, 3, 7)
 
 
-def test_state_comes_back():
+def test_state_round_trips():
     log, other = FindingLog(), FindingLog()
     log.add(PROBLEM, 3)
     other.load_state(log.state())
@@ -43,7 +43,7 @@ def test_state_comes_back():
     assert [f.count for f in log.findings] == [1]
 
 
-def test_the_file(tmp_path):
+def test_file_lists_findings(tmp_path):
     log = FindingLog()
     log.add(PROBLEM, 3)
     path = write_findings(tmp_path / "new" / "run", log.findings)
@@ -64,7 +64,7 @@ def test_the_file(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["findings.json"]
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+def test_failed_write_keeps_old_file(tmp_path, monkeypatch):
     path = write_findings(tmp_path, [])
     broken = Finding("check", "warning", "seen", "do", "here", object(), 0, 0)
     with pytest.raises(TypeError):

@@ -1,4 +1,4 @@
-"""ForwardNaNDetection names the module that a NaN comes from, and is not there until it is needed."""
+"""ForwardNaNDetection names the module that produces NaN, and has no hooks until it is armed."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def hooks(task):
     return sum(len(m._forward_hooks) for m in task.modules())
 
 
-def test_always_armed_finds_the_module_and_the_sample_at_once(poisoned, samples, make_loader, make_trainer):
+def test_always_armed_names_module_and_sample(poisoned, samples, make_loader, make_trainer):
     callback = ForwardNaNDetection(always=True)
     task = poisoned(1, 3)
     make_trainer(GradientCheckCallback(), callback, max_epochs=2).fit(task, make_loader(samples))
@@ -54,14 +54,12 @@ def test_always_armed_finds_the_module_and_the_sample_at_once(poisoned, samples,
     assert (finding.severity, finding.count, finding.first_step, finding.last_step) == ("error", 2, 1, 3)
     assert "output_heads.energy.0 (Poison) contains NaN, but its inputs are finite" in finding.message
     assert "output [8, 16] float32, in [" in finding.message
-    assert "Affected: sample test/000010." in finding.message
+    assert "Affected: sample 'test/000010'." in finding.message
     assert hooks(task) == 0
 
 
 @pytest.mark.parametrize("with_check", [True, False])
-def test_it_is_armed_by_a_bad_step_and_disarmed_when_it_has_found(
-    poisoned, samples, make_loader, make_trainer, with_check
-):
+def test_bad_step_arms_until_found(poisoned, samples, make_loader, make_trainer, with_check):
     task = poisoned(1, 3)
     armed = []
 
@@ -85,7 +83,7 @@ def test_it_is_armed_by_a_bad_step_and_disarmed_when_it_has_found(
     assert not callback.switched_off
 
 
-def test_it_is_disarmed_after_a_while(poisoned, samples, make_loader, make_trainer):
+def test_arming_ends_after_limit(poisoned, samples, make_loader, make_trainer):
     task = poisoned(0, 7)
     callback = ForwardNaNDetection(armed_steps=3)
     make_trainer(GradientCheckCallback(), callback, max_epochs=3).fit(task, make_loader(samples))
@@ -95,7 +93,7 @@ def test_it_is_disarmed_after_a_while(poisoned, samples, make_loader, make_train
     assert [f.first_step for f in found(longer)] == [7]
 
 
-def test_healthy_training_has_no_hooks_and_no_findings(make_task, samples, make_loader, make_trainer):
+def test_healthy_training_has_no_hooks(make_task, samples, make_loader, make_trainer):
     task = make_task()
     counts = []
 
@@ -112,9 +110,7 @@ def test_healthy_training_has_no_hooks_and_no_findings(make_task, samples, make_
     assert not always.switched_off
 
 
-def test_a_batch_that_is_bad_itself_and_weights_that_are_spoiled(
-    make_task, samples, make_loader, make_trainer
-):
+def test_bad_batch_and_bad_weights_are_distinguished(make_task, samples, make_loader, make_trainer):
     samples[3]["offsets"][0, 0] = torch.nan
     callback = ForwardNaNDetection(always=True)
     make_trainer(GradientCheckCallback(), callback).fit(make_task(), make_loader(samples))
@@ -129,8 +125,8 @@ def test_a_batch_that_is_bad_itself_and_weights_that_are_spoiled(
     assert "weights are not finite" in finding.advice
 
 
-def test_the_module_that_returns_an_object_is_looked_into(make_task, samples, make_loader, make_trainer):
-    """The encoder's own arithmetic, between its modules, and edges as rows."""
+def test_outputs_that_are_objects_are_checked(make_task, samples, make_loader, make_trainer):
+    """The encoder itself produces the Inf, outside of its submodules."""
     task = make_task()
     inner = task.encoder.forward
 
@@ -145,7 +141,7 @@ def test_the_module_that_returns_an_object_is_looked_into(make_task, samples, ma
     (finding,) = found(callback)
     assert finding.where == "encoder"
     assert "contains Inf" in finding.message
-    assert "sample test/000005" in finding.message
+    assert "sample 'test/000005'" in finding.message
 
 
 def test_state_survives_resume(poisoned, samples, make_loader, make_trainer, tmp_path):
@@ -161,7 +157,7 @@ def test_state_survives_resume(poisoned, samples, make_loader, make_trainer, tmp
 
 
 @pytest.mark.parametrize("options", [{"fast_dev_run": True}, {"overfit_batches": 1}])
-def test_special_runs(make_task, samples, make_loader, make_trainer, options):
+def test_special_runs_succeed(make_task, samples, make_loader, make_trainer, options):
     callback = ForwardNaNDetection(always=True)
     make_trainer(callback, **options).fit(make_task(), make_loader(samples))
     assert callback.findings == []

@@ -1,4 +1,4 @@
-"""GarbageCallback frees cycles at the steps it names, and at no others."""
+"""GarbageCallback collects cycles at the requested steps only."""
 
 import gc
 import weakref
@@ -13,7 +13,7 @@ class Cycle:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_cycles_are_gone_at_the_steps_named(
+def test_cycles_are_collected_at_given_steps(
     samples, make_loader, make_task, task_class, make_trainer, accumulate
 ):
     alive = []
@@ -35,6 +35,6 @@ def test_cycles_are_gone_at_the_steps_named(
     assert alive == ([True, False, True, False] if accumulate == 1 else [True, True, True, False])
 
 
-def test_frequency_out_of_range():
+def test_invalid_frequency_is_rejected():
     with pytest.raises(ValueError, match="frequency must be at least 1, got 0"):
         GarbageCallback(0)

@@ -1,4 +1,4 @@
-"""GradientCheckCallback on real trainings with one thing broken, and on healthy ones."""
+"""GradientCheckCallback in real trainings, with and without a defect."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ def all_finite(module):
     return all(bool(torch.isfinite(p).all()) for p in module.parameters())
 
 
-def test_healthy_training_gives_no_warning(samples, make_loader, make_task, make_trainer, caplog, tmp_path):
+def test_healthy_training_logs_no_warning(samples, make_loader, make_task, make_trainer, caplog, tmp_path):
     callback = GradientCheckCallback()
     make_trainer(callback, max_epochs=3).fit(make_task(), make_loader(samples))
     assert callback.steps_checked == 12
@@ -53,15 +53,13 @@ def test_healthy_training_gives_no_warning(samples, make_loader, make_task, make
     assert list(content) == ["findings"]
 
 
-def test_nan_target_names_the_sample_and_training_goes_on(
-    samples, make_loader, make_task, make_trainer, caplog, tmp_path
-):
+def test_nan_target_names_sample(samples, make_loader, make_task, make_trainer, caplog, tmp_path):
     samples[13]["targets"]["energy"].fill_(torch.nan)
     callback = GradientCheckCallback()
     task = make_task()
     make_trainer(callback, max_epochs=2).fit(task, make_loader(samples))
     (finding,) = by_check(callback, "non_finite_gradient")
-    assert finding.where == "sample test/000013"
+    assert finding.where == "sample 'test/000013'"
     assert (finding.severity, finding.count, finding.first_step, finding.last_step) == ("error", 2, 1, 5)
     for part in (
         "NaN in the gradients of 9 of 9 parameters",
@@ -70,19 +68,17 @@ def test_nan_target_names_the_sample_and_training_goes_on(
         "batch 1",
     ):
         assert part in finding.message
-    assert "targets.energy of sample test/000013" in finding.message
+    assert "targets.energy of sample 'test/000013'" in finding.message
     assert all(f"test/{i:06d}" in finding.message for i in range(8, 16))
     assert callback.steps_non_finite == 2
     assert all_finite(task)
     said = [r for r in caplog.records if "non_finite_gradient" in r.getMessage()]
     assert len(said) == 2  # the first time, and how often in the end
-    assert said[1].getMessage().endswith("[sample test/000013] 2 times, steps 1 to 5.")
+    assert said[1].getMessage().endswith("[sample 'test/000013'] 2 times, steps 1 to 5.")
     assert json.loads((tmp_path / "findings.json").read_text())["findings"][0]["count"] == 2
 
 
-def test_inf_in_one_layer_names_that_layer_and_zeroes_only_what_is_not_finite(
-    samples, make_loader, make_trainer, make_task, inf_class
-):
+def test_inf_names_layer_and_is_zeroed(samples, make_loader, make_trainer, make_task, inf_class):
     seen = {}
 
     class Look(GradientCheckCallback):
@@ -106,7 +102,7 @@ def test_inf_in_one_layer_names_that_layer_and_zeroes_only_what_is_not_finite(
     assert all_finite(task)
 
 
-def test_without_zeroing_gradients_stay_as_they_are(samples, make_loader, make_trainer, make_task, inf_class):
+def test_gradients_are_kept_without_zeroing(samples, make_loader, make_trainer, make_task, inf_class):
     callback = GradientCheckCallback(zero_non_finite=False)
     task = make_task(inf_class)
     make_trainer(callback, max_steps=1).fit(task, make_loader(samples))
@@ -114,20 +110,20 @@ def test_without_zeroing_gradients_stay_as_they_are(samples, make_loader, make_t
     assert not all_finite(task)
 
 
-def test_accumulated_batches_are_all_searched(samples, make_loader, make_task, make_trainer):
+def test_all_accumulated_batches_are_searched(samples, make_loader, make_task, make_trainer):
     samples[3]["pos"][0, 0] = torch.inf
     callback = GradientCheckCallback()
     make_trainer(callback, accumulate_grad_batches=2).fit(make_task(), make_loader(samples))
     (finding,) = by_check(callback, "non_finite_gradient")
-    assert finding.where == "sample test/000003"
+    assert finding.where == "sample 'test/000003'"
     assert finding.first_step == finding.last_step == 0
     assert "batch 0" in finding.message
     assert "batch 1" in finding.message
-    assert "pos of sample test/000003" in finding.message
+    assert "pos of sample 'test/000003'" in finding.message
     assert callback.steps_checked == 2
 
 
-def test_small_gradients_are_one_finding_with_counts(samples, make_loader, make_task, make_trainer, caplog):
+def test_small_gradients_are_counted(samples, make_loader, make_task, make_trainer, caplog):
     callback = GradientCheckCallback(thres=1e6)
     with caplog.at_level(logging.INFO, logger="mml_diagnostics"):
         make_trainer(callback).fit(make_task(), make_loader(samples))
@@ -142,7 +138,7 @@ def test_small_gradients_are_one_finding_with_counts(samples, make_loader, make_
     assert quiet.findings == []
 
 
-def test_threshold_looks_at_gradients_not_at_weights(samples, make_loader, make_task, make_trainer):
+def test_threshold_applies_to_gradients(samples, make_loader, make_task, make_trainer):
     task = make_task()
     for p in task.parameters():
         p.data.mul_(1e-6)
@@ -153,7 +149,7 @@ def test_threshold_looks_at_gradients_not_at_weights(samples, make_loader, make_
     assert "encoder.update.weight" in callback.small_counts
 
 
-def test_num_steps_ends_the_checks(samples, make_loader, make_task, make_trainer):
+def test_num_steps_ends_checks(samples, make_loader, make_task, make_trainer):
     samples[30]["targets"]["energy"].fill_(torch.nan)
     callback = GradientCheckCallback(num_steps=2)
     make_trainer(callback).fit(make_task(), make_loader(samples))
@@ -161,7 +157,7 @@ def test_num_steps_ends_the_checks(samples, make_loader, make_task, make_trainer
     assert by_check(callback, "non_finite_gradient") == []
 
 
-def test_one_device_transfer_per_step(samples, make_loader, make_task, make_trainer, monkeypatch):
+def test_check_reads_device_once_per_step(samples, make_loader, make_task, make_trainer, monkeypatch):
     transfers = []
     for method in ("item", "tolist", "__bool__", "__float__", "cpu", "nonzero"):
         original = getattr(torch.Tensor, method)
@@ -182,9 +178,7 @@ def test_one_device_transfer_per_step(samples, make_loader, make_task, make_trai
     assert counts == [["tolist"]] * 4
 
 
-def test_several_optimizers_each_answer_for_their_own(
-    samples, make_loader, make_trainer, make_task, inf_class
-):
+def test_optimizers_are_checked_separately(samples, make_loader, make_trainer, make_task, inf_class):
     class Manual(inf_class):
         def __init__(self):
             super().__init__()
@@ -209,7 +203,7 @@ def test_several_optimizers_each_answer_for_their_own(
     assert all_finite(task)
 
 
-def test_sparse_gradients(make_trainer):
+def test_sparse_gradients_are_zeroed(make_trainer):
     class Sparse(LightningModule):
         def __init__(self):
             super().__init__()
@@ -237,9 +231,7 @@ def make_scaler(scale):
     )
 
 
-def test_overflow_of_the_gradient_scaler_is_no_alarm(
-    samples, make_loader, make_trainer, make_task, task_class
-):
+def test_scaler_overflow_is_not_reported(samples, make_loader, make_trainer, make_task, task_class):
     class Wide(task_class):
         def training_step(self, batch, batch_idx):
             with torch.autocast("cpu", enabled=False):
@@ -255,20 +247,18 @@ def test_overflow_of_the_gradient_scaler_is_no_alarm(
     assert not callback.switched_off
 
 
-def test_nan_is_an_alarm_also_with_a_gradient_scaler(samples, make_loader, make_trainer, make_task):
+def test_nan_is_reported_with_gradient_scaler(samples, make_loader, make_trainer, make_task):
     samples[0]["targets"]["energy"].fill_(torch.nan)
     callback = GradientCheckCallback()
     task = make_task()
     make_trainer(callback, plugins=make_scaler(4.0)).fit(task, make_loader(samples))
     (finding,) = by_check(callback, "non_finite_gradient")
-    assert finding.where == "sample test/000000"
+    assert finding.where == "sample 'test/000000'"
     assert "scaler skips" in finding.advice
     assert all_finite(task)
 
 
-def test_inf_that_no_smaller_scale_would_avoid_is_an_alarm(
-    samples, make_loader, make_trainer, make_task, inf_class
-):
+def test_inf_at_smallest_scale_is_reported(samples, make_loader, make_trainer, make_task, inf_class):
     callback = GradientCheckCallback()
     task = make_task(inf_class)
     make_trainer(callback, plugins=make_scaler(4.0)).fit(task, make_loader(samples))
@@ -277,9 +267,7 @@ def test_inf_that_no_smaller_scale_would_avoid_is_an_alarm(
     assert all_finite(task)
 
 
-def test_small_norms_are_those_of_unscaled_gradients_where_the_optimizer_unscales(
-    samples, make_loader, make_trainer, make_task, task_class
-):
+def test_small_norms_use_unscaled_gradients(samples, make_loader, make_trainer, make_task, task_class):
     class Fused(task_class):
         def configure_optimizers(self):
             return torch.optim.Adam(self.parameters(), fused=True)
@@ -306,15 +294,13 @@ def test_small_norms_are_those_of_unscaled_gradients_where_the_optimizer_unscale
         ({"dump_dir": __file__}, r"dump_dir must be a directory, but .* is a file"),
     ],
 )
-def test_options_out_of_range(kwargs, message):
+def test_invalid_options_are_rejected(kwargs, message):
     with pytest.raises(ValueError, match=message):
         GradientCheckCallback(**kwargs)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_patience_stops_after_bad_steps_in_a_row(
-    samples, make_loader, make_task, make_trainer, caplog, accumulate
-):
+def test_patience_stops_run(samples, make_loader, make_task, make_trainer, caplog, accumulate):
     for i in (1, 17, 25, 31):  # batches 0, 2, 3
         samples[i]["targets"]["energy"].fill_(torch.nan)
     callback = GradientCheckCallback(patience=3)
@@ -325,10 +311,10 @@ def test_patience_stops_after_bad_steps_in_a_row(
     (finding,) = by_check(callback, "stopped_by_gradient_check")
     assert (finding.severity, finding.count) == ("error", 1)
     assert f"not finite 3 times in a row, and on {4 if accumulate == 1 else 3} of" in finding.message
-    assert "sample test/000017" in finding.message
+    assert "sample 'test/000017'" in finding.message
 
 
-def test_patience_outlives_steps_that_are_not_in_a_row(samples, make_loader, make_task, make_trainer):
+def test_patience_counts_consecutive_steps(samples, make_loader, make_task, make_trainer):
     samples[1]["targets"]["energy"].fill_(torch.nan)
     callback = GradientCheckCallback(patience=2)
     trainer = make_trainer(callback, max_epochs=5)
@@ -348,7 +334,7 @@ def test_streaks_survive_resume(samples, make_loader, make_task, make_trainer, t
     assert trainer.global_step == 6
 
 
-def test_verbose_says_each_event(samples, make_loader, make_task, make_trainer, caplog):
+def test_verbose_logs_each_event(samples, make_loader, make_task, make_trainer, caplog):
     samples[13]["targets"]["energy"].fill_(torch.nan)
     make_trainer(GradientCheckCallback(verbose=True), max_epochs=3).fit(make_task(), make_loader(samples))
     said = [r for r in caplog.records if "NaN in the gradients" in r.getMessage()]
@@ -372,7 +358,7 @@ def test_counts_survive_resume(samples, make_loader, make_task, make_trainer, tm
 
 
 @pytest.mark.parametrize("options", [{"fast_dev_run": True}, {"overfit_batches": 1}])
-def test_special_runs(samples, make_loader, make_task, make_trainer, tmp_path, caplog, options):
+def test_special_runs_succeed(samples, make_loader, make_task, make_trainer, tmp_path, caplog, options):
     callback = GradientCheckCallback()
     make_trainer(callback, **options).fit(make_task(), make_loader(samples))
     assert callback.steps_checked == 1
@@ -382,7 +368,7 @@ def test_special_runs(samples, make_loader, make_task, make_trainer, tmp_path, c
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the trainer starts ranks by fork")
-def test_two_ranks_stop_at_the_same_step_where_one_sees_the_nan(tmp_path):
+def test_two_ranks_stop_at_same_step(tmp_path):
     script = tmp_path / "ranks.py"
     script.write_text(RANKS.replace("y[2] = ", "y[2:] = ").replace("thres=0", "thres=0, patience=2"))
     command = [sys.executable, "-W", "ignore", str(script), str(tmp_path)]
@@ -395,8 +381,8 @@ def test_two_ranks_stop_at_the_same_step_where_one_sees_the_nan(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the trainer starts ranks by fork")
-def test_two_ranks_zero_the_same_and_the_rank_with_the_bad_sample_says_so(tmp_path):
-    """In a process of its own, since ranks are forked."""
+def test_two_ranks_zero_same_gradients(tmp_path):
+    """The script runs in a separate process, because its ranks are forked."""
     script = tmp_path / "ranks.py"
     script.write_text(RANKS)
     result = subprocess.run(

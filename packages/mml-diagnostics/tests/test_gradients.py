@@ -1,4 +1,4 @@
-"""Checks on gradients."""
+"""Checks of gradients."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def encoder_of(parameters):
     return {name: p for name, p in parameters.items() if name.startswith("encoder")}
 
 
-def test_healthy(parameters):
+def test_healthy_gradients_give_no_problem(parameters):
     norms = norms_of_gradients(parameters)
     assert norms == pytest.approx({name: float(p.grad.norm()) for name, p in parameters.items()})
     assert missing_gradients(parameters) == []
@@ -33,7 +33,7 @@ def test_healthy(parameters):
     assert small_gradients(norms, 1e-3) == []
 
 
-def test_missing_are_named_and_frozen_are_not_missing(parameters):
+def test_missing_gradients_are_named(parameters):
     parameters["head.bias"].grad = None
     assert [p.where for p in missing_gradients(parameters)] == ["head.bias"]
     parameters["head.bias"].requires_grad_(False)
@@ -41,39 +41,39 @@ def test_missing_are_named_and_frozen_are_not_missing(parameters):
 
 
 @pytest.mark.parametrize("kind", ["none", "zero"])
-def test_nothing_reaches_the_encoder(parameters, kind):
+def test_encoder_without_gradient_is_reported(parameters, kind):
     for p in encoder_of(parameters).values():
         p.grad = None if kind == "none" else torch.zeros_like(p)
     (problem,) = encoder_gradient(encoder_of(parameters), norms_of_gradients(parameters))
     assert (problem.check, problem.severity) == ("encoder_without_gradient", "error")
 
 
-def test_nothing_anywhere_is_not_blamed_on_the_encoder(parameters):
+def test_absent_gradients_do_not_blame_encoder(parameters):
     for p in parameters.values():
         p.grad.zero_()
     assert encoder_gradient(encoder_of(parameters), norms_of_gradients(parameters)) == []
 
 
-def test_frozen_encoder(parameters):
+def test_frozen_encoder_is_information(parameters):
     for p in encoder_of(parameters).values():
         p.requires_grad_(False).grad = None
     (problem,) = encoder_gradient(encoder_of(parameters), norms_of_gradients(parameters))
     assert (problem.check, problem.severity) == ("encoder_frozen", "info")
 
 
-def test_encoder_without_parameters():
+def test_encoder_without_parameters_is_accepted():
     with pytest.raises(NotApplicableError, match="does not have parameters"):
         encoder_gradient({}, {})
 
 
-def test_small_but_not_zero():
+def test_small_gradients_are_not_missing():
     (problem,) = small_gradients({"a": 1e-5, "b": 0.0, "c": 1.0}, 1e-3)
     assert "1 of 3 parameters" in problem.message
     assert problem.message.endswith("0.001: a.")
     assert small_gradients({"a": 1e-5}, 0.0) == []
 
 
-def test_listed():
+def test_long_lists_are_shortened():
     assert listed(["a", "b"], shown=2) == "a, b"
     assert listed(["a", "b", "c", "d"], shown=2) == "a, b and 2 more"
 
@@ -84,7 +84,7 @@ def with_gradients(layer, x):
     return module
 
 
-def test_dead_units_are_those_no_input_gets_through():
+def test_dead_units_are_counted():
     torch.manual_seed(0)
     x = torch.randn(64, 3)
     layer = nn.Linear(3, 8)
@@ -98,7 +98,7 @@ def test_dead_units_are_those_no_input_gets_through():
     assert dead_units(with_gradients(layer, x), max_share=0.9) == []
 
 
-def test_a_layer_without_any_gradient_is_not_called_dead():
+def test_layer_without_gradient_is_not_dead():
     layer = nn.Linear(3, 8)
     layer.bias.data.fill_(-100.0)
     assert dead_units(with_gradients(layer, torch.randn(64, 3))) == []

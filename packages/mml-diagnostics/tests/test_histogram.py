@@ -1,4 +1,4 @@
-"""Histograms: every value is counted once, and the quantiles are those of the values."""
+"""Histograms count every value once, and their quantiles match those of the values."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ FLOATS = st.floats(-1e6, 1e6, width=32)
 
 
 @given(st.lists(FLOATS, min_size=1, max_size=200), st.integers(1, 70))
-def test_every_value_lies_in_one_bin(values, bins):
+def test_bins_count_every_value(values, bins):
     histogram = histogram_of(torch.tensor(values), bins)
     assert histogram.counts.shape == (bins,)
     assert histogram.total == len(values)
@@ -27,7 +27,7 @@ def test_every_value_lies_in_one_bin(values, bins):
 
 
 @given(st.lists(FLOATS, min_size=2, max_size=200).filter(lambda v: max(v) - min(v) > 1e-2))
-def test_quantiles_from_counts_are_within_a_bin_of_those_of_the_values(values):
+def test_quantiles_are_within_one_bin(values):
     exact = histogram_of(values, bins=50)
     width = exact.edges[1] - exact.edges[0]
     rough = Histogram(exact.counts, exact.edges)
@@ -38,7 +38,7 @@ def test_quantiles_from_counts_are_within_a_bin_of_those_of_the_values(values):
         assert min(low, below) - width * 1.001 <= rough.quantiles[q] <= high + width * 1.001
 
 
-def test_values_that_are_not_finite_are_counted_apart():
+def test_non_finite_values_are_counted_separately():
     histogram = histogram_of([1.0, float("inf"), float("nan"), 3.0], bins=2)
     assert (histogram.total, histogram.non_finite) == (2, 2)
     assert histogram.scalars["q50"] == 2.0
@@ -59,7 +59,7 @@ def test_values_that_are_not_finite_are_counted_apart():
         ([1, 1], [0.0, 1.0, np.inf], "edges must be"),
     ],
 )
-def test_bad_histograms_are_refused(counts, edges, message):
+def test_invalid_histograms_are_rejected(counts, edges, message):
     with pytest.raises(ValueError, match=message):
         Histogram(np.array(counts, dtype=float), np.array(edges))
     with pytest.raises(ValueError, match="bins must be at least 1, got 0"):

@@ -1,4 +1,4 @@
-"""What predict returned is what is read back, without pickles."""
+"""Predictions round-trip through files without pickles."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from mml_diagnostics.observers.inference_writer import join_predictions
     st.lists(st.integers(0, 5), min_size=1, max_size=6),
     st.sampled_from([torch.float32, torch.float64, torch.int64]),
 )
-def test_joined_is_concatenated(sizes, dtype):
+def test_joined_batches_are_concatenated(sizes, dtype):
     whole = torch.arange(3 * sum(sizes)).reshape(-1, 3).to(dtype)
     parts = [{"outer": {"x": part}} for part in whole.split(sizes)]
     joined = join_predictions(parts)
@@ -23,9 +23,7 @@ def test_joined_is_concatenated(sizes, dtype):
 
 
 @pytest.mark.parametrize("loaders", [1, 2])
-def test_a_prediction_is_read_back(
-    loaders, samples, make_loader, make_task, task_class, make_trainer, tmp_path
-):
+def test_predictions_round_trip(loaders, samples, make_loader, make_task, task_class, make_trainer, tmp_path):
     class Predicts(task_class):
         def predict_step(self, batch, batch_idx, dataloader_idx=0):
             return {
@@ -49,7 +47,7 @@ def test_a_prediction_is_read_back(
         assert read["sample_id"].tolist() == [s["sample_id"] for s in samples[:12]]
 
 
-def test_what_cannot_be_joined_is_said():
+def test_mismatched_batches_are_rejected():
     with pytest.raises(ValueError, match="Batch 1 does not have the same keys as batch 0: b"):
         join_predictions([{"a": torch.ones(1)}, {"a": torch.ones(1), "b": torch.ones(1)}])
     with pytest.raises(ValueError, match="Predictions of a have different shapes"):
@@ -60,7 +58,7 @@ def test_what_cannot_be_joined_is_said():
         join_predictions([{"a": object()}])
 
 
-def test_odds_and_ends():
+def test_join_handles_special_values():
     assert join_predictions([]) == {}
     assert join_predictions([torch.ones(2), torch.zeros(1)])["prediction"].tolist() == [1, 1, 0]
     assert join_predictions([{"a": 1.5}, {"a": 2.5}])["a"].tolist() == [1.5, 2.5]

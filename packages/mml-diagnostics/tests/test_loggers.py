@@ -1,4 +1,4 @@
-"""What is logged is what each logger's own files hold afterwards."""
+"""Logged values, read back from the files of each logger."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ COLUMNS, ROWS = ["layer", "norm"], [["encoder.0", 1.5], ["head | out", 0.25]]
 
 
 class Picture:
-    """Stands where a matplotlib figure would: what matters is the file that it writes."""
+    """Stand-in for a matplotlib figure, which writes a file."""
 
     def savefig(self, file, **options):
         assert options == {"format": "png"}
@@ -37,7 +37,7 @@ def quantiles(name, histogram=HISTOGRAM):
     return {f"{name}/{key}": value for key, value in histogram.scalars.items()}
 
 
-def test_weights_and_biases_offline_run_read_back(make_trainer, tmp_path, monkeypatch):
+def test_wandb_offline_run_round_trips(make_trainer, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(save_dir=tmp_path, offline=True, project="test")
     log_all(make_trainer(logger=logger))
@@ -61,7 +61,7 @@ def test_weights_and_biases_offline_run_read_back(make_trainer, tmp_path, monkey
     assert json.loads(table.read_text()) | {"columns": COLUMNS, "data": ROWS} == json.loads(table.read_text())
 
 
-def test_tensorboard_event_files_read_back(make_trainer, tmp_path):
+def test_tensorboard_files_round_trip(make_trainer, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logger = TensorBoardLogger(tmp_path)
@@ -87,7 +87,7 @@ def test_tensorboard_event_files_read_back(make_trainer, tmp_path):
     assert b"| head &#124; out | 0.25 |" in text.tensor_proto.string_val[0]
 
 
-def test_mlflow_file_store_read_back(make_trainer, tmp_path, monkeypatch):
+def test_mlflow_store_round_trips(make_trainer, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     import mlflow
 
@@ -108,7 +108,7 @@ def test_mlflow_file_store_read_back(make_trainer, tmp_path, monkeypatch):
     assert [a.path for a in client.list_artifacts(run.info.run_id, "pictures")] == ["pictures/spectrum-3.png"]
 
 
-def test_csv_gets_quantiles_and_files(make_trainer, tmp_path):
+def test_csv_logger_writes_quantiles_and_files(make_trainer, tmp_path):
     logger = CSVLogger(tmp_path, name="a")
     trainer = make_trainer(logger=logger)
     log_all(trainer)
@@ -123,7 +123,7 @@ def test_csv_gets_quantiles_and_files(make_trainer, tmp_path):
     assert (tmp_path / "a" / "version_0" / "pictures" / "_" / "spectrum-3.png").read_bytes() == b"a picture"
 
 
-def test_several_at_once_subclasses_and_none(make_trainer, tmp_path):
+def test_several_loggers_are_served(make_trainer, tmp_path):
     class Ours(TensorBoardLogger):
         pass
 
@@ -141,7 +141,7 @@ def test_several_at_once_subclasses_and_none(make_trainer, tmp_path):
     log_all(make_trainer(logger=False))
 
 
-def test_a_logger_that_fails_is_said_once_and_the_others_go_on(make_trainer, tmp_path, caplog):
+def test_failing_logger_is_reported_once(make_trainer, tmp_path, caplog):
     class Broken(CSVLogger):
         def log_metrics(self, metrics, step=None):
             raise OSError("disk full")
@@ -157,14 +157,12 @@ def test_a_logger_that_fails_is_said_once_and_the_others_go_on(make_trainer, tmp
     assert "disk full" in str(record.exc_info[1])
 
 
-def test_a_row_of_another_length_is_refused(make_trainer, tmp_path):
+def test_row_of_wrong_length_is_rejected(make_trainer, tmp_path):
     with pytest.raises(ValueError, match="Row 1 of table t has 1 values for 2 columns"):
         log_table(make_trainer(logger=CSVLogger(tmp_path)), "t", ["a", "b"], [[1, 2], [3]], step=0)
 
 
-def test_spectra_of_a_run_in_all_loggers(
-    make_trainer, make_task, samples, make_loader, tmp_path, monkeypatch
-):
+def test_spectra_reach_all_loggers(make_trainer, make_task, samples, make_loader, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

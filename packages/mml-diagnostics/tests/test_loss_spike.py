@@ -1,4 +1,4 @@
-"""LossSpikeDetection: the outlier is named, a healthy run is silent, a skipped step changes nothing."""
+"""LossSpikeDetection names outliers, is silent in a healthy run, and can skip a step."""
 
 import math
 
@@ -14,13 +14,13 @@ FLOATS = st.floats(-1e3, 1e3)
 
 
 @given(FLOATS, st.lists(FLOATS, min_size=1, max_size=30))
-def test_against_the_formula(value, history):
+def test_score_equals_formula(value, history):
     median = np.median(history)
     deviation = max(1.4826 * np.median(np.abs(np.array(history) - median)), 0.01 * abs(median), 2.0**-126)
     assert robust_z_score(value, history) == pytest.approx((value - median) / deviation, rel=1e-6, abs=1e-9)
 
 
-def test_values_that_are_not_finite():
+def test_score_handles_non_finite_values():
     assert robust_z_score(math.nan, [1.0]) == math.inf
     assert robust_z_score(2.0, [math.nan]) == 0.0
     assert robust_z_score(2.0, [1.0, math.inf, 1.0]) == pytest.approx(100)
@@ -31,7 +31,7 @@ def outlier(samples):
     return samples
 
 
-def test_the_samples_of_the_batch_are_named(samples, make_loader, make_task, make_trainer):
+def test_spike_names_samples(samples, make_loader, make_task, make_trainer):
     callback = LossSpikeDetection(window=20)
     trainer = make_trainer(callback, max_epochs=8)
     trainer.fit(make_task(), make_loader(samples))
@@ -41,13 +41,13 @@ def test_the_samples_of_the_batch_are_named(samples, make_loader, make_task, mak
     task = make_task(lr=1e-5)  # so that what one outlier does to the weights raises no other loss
     trainer.fit(task, make_loader(outlier(samples)))
     (finding,) = callback.findings
-    assert finding.where.startswith("samples test/000016, ")
+    assert finding.where.startswith("samples 'test/000016', ")
     assert "test/000020" in finding.where
     assert finding.first_step == 22  # the first of its batches after 20 losses
     assert finding.count == 3
 
 
-def test_a_skipped_step_changes_neither_weights_nor_moments(samples, make_loader, make_task, make_trainer):
+def test_skipped_step_changes_nothing(samples, make_loader, make_task, make_trainer):
     class Noted(LossSpikeDetection):
         weights = ()
 
@@ -66,7 +66,7 @@ def test_a_skipped_step_changes_neither_weights_nor_moments(samples, make_loader
         assert same == (step in (22, 26, 30))
 
 
-def test_a_nan_loss_is_skipped_from_the_first_step_on(samples, make_loader, make_task, make_trainer):
+def test_nan_loss_is_skipped_at_first_step(samples, make_loader, make_task, make_trainer):
     samples[3]["targets"]["energy"] = torch.full((1, 1), torch.nan)
     callback = LossSpikeDetection(skip=True)
     task = make_task()
@@ -75,7 +75,7 @@ def test_a_nan_loss_is_skipped_from_the_first_step_on(samples, make_loader, make
     assert all(p.isfinite().all() for p in task.parameters())
 
 
-def test_a_loss_that_stays_high_is_taken_for_what_it_is(samples, make_loader, make_task, make_trainer):
+def test_persistent_high_loss_is_accepted(samples, make_loader, make_task, make_trainer):
     for sample in samples:
         sample["targets"]["energy"] = torch.full((1, 1), torch.nan)
     callback = LossSpikeDetection(skip=True)
@@ -83,7 +83,7 @@ def test_a_loss_that_stays_high_is_taken_for_what_it_is(samples, make_loader, ma
     assert callback.steps_skipped == 10
 
 
-def test_accumulation_skips_the_whole_step(samples, make_loader, make_task, make_trainer):
+def test_accumulation_skips_whole_step(samples, make_loader, make_task, make_trainer):
     samples[3]["targets"]["energy"] = torch.full((1, 1), torch.nan)
     callback = LossSpikeDetection(skip=True)
     task = make_task()
@@ -114,6 +114,6 @@ def test_state_survives_resume(samples, make_loader, make_task, make_trainer, tm
         ({"check_every_n_steps": 0}, "check_every_n_steps must be .*got 0"),
     ],
 )
-def test_options_out_of_range(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         LossSpikeDetection(**options)

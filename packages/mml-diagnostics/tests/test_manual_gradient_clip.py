@@ -1,4 +1,4 @@
-"""ManualGradientClip clips all parameters together, as torch and Lightning do."""
+"""ManualGradientClip clips all parameters together, like torch and Lightning."""
 
 import logging
 
@@ -21,7 +21,7 @@ def train(make_task, task_class, make_trainer, make_loader, samples, *callbacks,
 
 
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
-def test_as_the_trainer_does(make_task, task_class, make_trainer, make_loader, samples, algorithm):
+def test_clipping_equals_trainer(make_task, task_class, make_trainer, make_loader, samples, algorithm):
     things = make_task, task_class, make_trainer, make_loader, samples
     ours = train(*things, ManualGradientClip(0.05, algorithm))
     theirs = train(*things, gradient_clip_val=0.05, gradient_clip_algorithm=algorithm)
@@ -32,18 +32,18 @@ def test_as_the_trainer_does(make_task, task_class, make_trainer, make_loader, s
     assert train(*things)[0].norm(dim=1).min() > 0.05
 
 
-def test_verbose(make_task, make_trainer, make_loader, samples, caplog):
+def test_verbose_logs_norms(make_task, make_trainer, make_loader, samples, caplog):
     with caplog.at_level(logging.INFO, "mml_diagnostics"):
         make_trainer(ManualGradientClip(0.05, verbose=True)).fit(make_task(), make_loader(samples))
     assert caplog.text.count("clipped to 0.05") == 4
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("inf"), float("nan")])
-def test_values_out_of_range(value):
+def test_invalid_value_is_rejected(value):
     with pytest.raises(ValueError, match="value must be"):
         ManualGradientClip(value)
 
 
-def test_unknown_algorithm():
+def test_unknown_algorithm_is_rejected():
     with pytest.raises(ValueError, match="got 'max'"):
         ManualGradientClip(1.0, "max")

@@ -1,4 +1,4 @@
-"""ModelAutocorrelation in whole runs: a spike is warned of, a healthy twin is not, and nothing breaks."""
+"""ModelAutocorrelation in whole runs: it warns before a spike, and not in a healthy run."""
 
 import csv
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 from mml_diagnostics import ModelAutocorrelation
 from mml_diagnostics.spikes.spectra import CSV_FILE, PNG_FILE
-from mml_diagnostics.spikes.step_recorder import StepRecorder
 from pytorch_lightning import LightningModule
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
@@ -43,7 +42,7 @@ def data(batch_size=64, noise=0.0, repeats=380):
 
 
 def first_spike(losses):
-    """The first loss that is ten times the median of the fifty before it."""
+    """Return the first step with a loss above ten times the median of the 50 losses before it."""
     for step in range(50, len(losses)):
         if losses[step] > 10 * sorted(losses[step - 50 : step])[25]:
             return step
@@ -55,7 +54,7 @@ def warnings_of(callback):
 
 
 @pytest.mark.parametrize("sampled", [True, False])
-def test_a_spike_is_warned_of_at_least_five_steps_ahead(make_trainer, sampled):
+def test_warning_precedes_spike(make_trainer, sampled):
     callback, model = ModelAutocorrelation(sampled=sampled, analyze_every_n_steps=10), Regression(lr=0.02)
     make_trainer(callback).fit(model, DataLoader(data(), batch_size=None))
     (finding,) = warnings_of(callback)
@@ -73,7 +72,7 @@ def test_a_spike_is_warned_of_at_least_five_steps_ahead(make_trainer, sampled):
         (5e-3, {"batch_size": 16, "noise": 0.3}),
     ],
 )
-def test_healthy_twins_are_not_warned(make_trainer, lr, options):
+def test_healthy_run_has_no_warning(make_trainer, lr, options):
     callback, model = ModelAutocorrelation(sampled=False, analyze_every_n_steps=10), Regression(lr)
     make_trainer(callback).fit(model, DataLoader(data(**options), batch_size=None))
     assert first_spike(model.losses) is None
@@ -81,30 +80,7 @@ def test_healthy_twins_are_not_warned(make_trainer, lr, options):
     assert not callback.switched_off
 
 
-def test_what_is_recorded_is_what_the_run_did(make_trainer, task_class, make_task, samples, make_loader):
-    rows = []
-
-    class Noted(task_class):
-        def on_before_optimizer_step(self, optimizer):
-            if self.global_step:  # Adam has moments from the second step on
-                p = [p.detach().flatten().clone() for p in self.parameters()]
-                g = [p.grad.flatten().clone() for p in self.parameters()]
-                states = [optimizer.state[p] for p in self.parameters()]
-                u = [(s["exp_avg"] / (s["exp_avg_sq"].sqrt() + 1e-8)).flatten() for s in states]
-                rows.append([torch.cat(x) for x in (p, g, u)])
-
-    class Kept(ModelAutocorrelation):
-        def on_train_end(self, trainer, pl_module):
-            self.kept = self._recorder.rows()
-
-    callback = Kept(buffer_size=5, sampled=False)
-    make_trainer(callback, max_epochs=3).fit(make_task(Noted), make_loader(samples))
-    for i, kind in enumerate(("parameters", "gradients", "updates")):
-        assert callback.kept[kind].dtype == torch.float32
-        assert torch.allclose(callback.kept[kind], torch.stack([row[i] for row in rows[-5:]]))
-
-
-def test_files_and_loggers(make_trainer, make_task, samples, make_loader, tmp_path):
+def test_spectra_reach_files_and_loggers(make_trainer, make_task, samples, make_loader, tmp_path):
     logger = CSVLogger(tmp_path, name="csv")
     callback = ModelAutocorrelation(analyze_every_n_steps=30)
     trainer = make_trainer(callback, max_epochs=16, logger=logger, log_every_n_steps=1)
@@ -131,7 +107,7 @@ def test_files_and_loggers(make_trainer, make_task, samples, make_loader, tmp_pa
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam])
-def test_other_optimizers_of_the_family(make_trainer, make_task, task_class, samples, make_loader, optimizer):
+def test_variants_of_adam_are_supported(make_trainer, make_task, task_class, samples, make_loader, optimizer):
     class Other(task_class):
         def configure_optimizers(self):
             return optimizer(self.parameters(), lr=1e-3)
@@ -142,7 +118,7 @@ def test_other_optimizers_of_the_family(make_trainer, make_task, task_class, sam
     assert not callback.switched_off
 
 
-def test_an_optimizer_without_moments_is_said_at_the_start(
+def test_optimizer_without_moments_is_reported(
     make_trainer, make_task, task_class, samples, make_loader, caplog
 ):
     class Plain(task_class):
@@ -158,9 +134,7 @@ def test_an_optimizer_without_moments_is_said_at_the_start(
 
 @pytest.mark.filterwarnings("ignore:.*will run with no optimizer")
 @pytest.mark.filterwarnings("ignore:.*returned `None`")
-def test_frozen_parameters_are_left_out_and_no_trained_one_is_said(
-    make_trainer, make_task, samples, make_loader, caplog
-):
+def test_frozen_parameters_are_left_out(make_trainer, make_task, samples, make_loader, caplog):
     task = make_task()
     for p in task.encoder.parameters():
         p.requires_grad_(False)
@@ -183,7 +157,7 @@ def test_frozen_parameters_are_left_out_and_no_trained_one_is_said(
     assert not callback.switched_off
 
 
-def test_lazy_parameters(make_trainer, make_task, task_class, samples, make_loader):
+def test_lazy_parameters_are_supported(make_trainer, make_task, task_class, samples, make_loader):
     class Lazy(task_class):
         def __init__(self):
             super().__init__()
@@ -195,7 +169,7 @@ def test_lazy_parameters(make_trainer, make_task, task_class, samples, make_load
     assert not callback.switched_off
 
 
-def test_sparse_gradients_and_a_module_that_returns_no_loss(make_trainer, caplog):
+def test_module_without_loss_is_reported(make_trainer, caplog):
     class Manual(LightningModule):
         def __init__(self):
             super().__init__()
@@ -219,25 +193,6 @@ def test_sparse_gradients_and_a_module_that_returns_no_loss(make_trainer, caplog
     assert caplog.text.count("training_step returns no loss, so that spikes are not foreseen") == 1
 
 
-def test_steps_that_are_not_finite_are_left_out():
-    torch.manual_seed(0)
-    layer = nn.Linear(3, 2)
-    optimizer = torch.optim.Adam(layer.parameters())
-    recorder = StepRecorder(layer, optimizer, 10, 1.0, True)
-    for step in range(8):
-        optimizer.zero_grad()
-        layer(torch.randn(4, 3)).square().sum().backward()
-        if step == 5:
-            layer.bias.grad[0] = torch.inf
-        assert recorder.record() == (step > 0)
-        if step != 5:  # a gradient scaler skips such a step
-            optimizer.step()
-    rows = recorder.rows()
-    assert {len(x) for x in rows.values()} == {6}
-    assert all(x.isfinite().all() for x in rows.values())
-    assert len(recorder.trace(rows, 1.0).gradients) == 6
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -248,7 +203,7 @@ def test_steps_that_are_not_finite_are_left_out():
         ({"analyze_every_n_steps": 0}, "analyze_every_n_steps must be .*got 0"),
     ],
 )
-def test_options_out_of_range(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         ModelAutocorrelation(**options)
 
@@ -256,7 +211,7 @@ def test_options_out_of_range(options, message):
 @pytest.mark.parametrize(
     "options", [{"fast_dev_run": True}, {"overfit_batches": 2}, {"accumulate_grad_batches": 2}]
 )
-def test_short_runs(make_trainer, make_task, samples, make_loader, options):
+def test_short_runs_succeed(make_trainer, make_task, samples, make_loader, options):
     callback = ModelAutocorrelation(analyze_every_n_steps=1, buffer_size=4)
     make_trainer(callback, **options).fit(make_task(), make_loader(samples))
     assert not callback.switched_off

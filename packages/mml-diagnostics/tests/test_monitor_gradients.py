@@ -1,4 +1,4 @@
-"""MonitorGradients: norms that add up, and gradients that are zero or repeat."""
+"""MonitorGradients logs consistent norms, and reports zero and repeated gradients."""
 
 import csv
 
@@ -8,7 +8,7 @@ from mml_diagnostics import MonitorGradients
 from pytorch_lightning.loggers import CSVLogger
 
 
-def test_norms_go_to_the_loggers(samples, make_loader, make_task, task_class, make_trainer, tmp_path):
+def test_norms_reach_loggers(samples, make_loader, make_task, task_class, make_trainer, tmp_path):
     seen = []
 
     class Noted(task_class):
@@ -28,7 +28,7 @@ def test_norms_go_to_the_loggers(samples, make_loader, make_task, task_class, ma
     assert callback.findings == []
 
 
-def test_zero_and_repeated_gradients(samples, make_loader, make_task, task_class, make_trainer):
+def test_zero_and_repeated_gradients_are_reported(samples, make_loader, make_task, task_class, make_trainer):
     class Sick(task_class):
         def training_step(self, batch, batch_idx):
             return super().training_step(batch, batch_idx) + 0 * self.encoder.update.bias.sum()
@@ -50,6 +50,6 @@ def test_zero_and_repeated_gradients(samples, make_loader, make_task, task_class
     ("options", "message"),
     [({"step_frequency": 0}, "step_frequency must be .*got 0"), ({"eps": -1.0}, "eps must be .*got -1.0")],
 )
-def test_options_out_of_range(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         MonitorGradients(**options)

@@ -1,4 +1,4 @@
-"""The sample is fixed, evenly spread and of the right size; the buffer keeps the last rows in order."""
+"""Reproducible, evenly spread samples of parameters, and buffers of the last rows."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def taken(sample, tensors):
 
 
 @given(SHAPES, st.sampled_from([1e-6, 0.05, 0.3, 1.0]), st.integers(0, 5))
-def test_sizes_elements_and_repeats(shapes, fraction, seed):
+def test_sample_is_reproducible_and_has_expected_size(shapes, fraction, seed):
     named = make(shapes)
     sample = ParameterSample(named, fraction, seed)
     full = [(n, p) for n, p in named if p.numel()]
@@ -35,7 +35,7 @@ def test_sizes_elements_and_repeats(shapes, fraction, seed):
     assert torch.equal(out, taken(ParameterSample(named, fraction, seed), sample.parameters))
 
 
-def test_everything_is_everything():
+def test_full_fraction_takes_all_elements():
     named = make([[3, 4], [5], []])
     sample = ParameterSample(named, 1.0)
     out = taken(sample, sample.parameters)
@@ -43,14 +43,14 @@ def test_everything_is_everything():
 
 
 @pytest.mark.parametrize("shape", [(128, 64), (60, 60), (1000, 20)])
-def test_every_column_of_a_matrix_gets_its_turn(shape):
+def test_sample_covers_every_column(shape):
     p = nn.Parameter(torch.arange(shape[0] * shape[1], dtype=torch.float32).reshape(shape))
     sample = ParameterSample([("w", p)], 0.05)
     out = taken(sample, [p])
     assert (out.long() % shape[1]).unique().numel() == shape[1]
 
 
-def test_missing_tensors_are_zeros_and_other_layouts_are_read_right():
+def test_view_reads_missing_and_transposed_tensors():
     p, q = nn.Parameter(torch.randn(4, 6)), nn.Parameter(torch.randn(3))
     sample = ParameterSample([("p", p), ("q", q)], 1.0)
     transposed = torch.randn(6, 4, dtype=torch.bfloat16).T
@@ -59,7 +59,7 @@ def test_missing_tensors_are_zeros_and_other_layouts_are_read_right():
     )
 
 
-def test_positions_and_views_name_the_same_elements():
+def test_positions_match_views():
     sample = ParameterSample(make([[100, 60], [30], [6, 6]]), 0.2)
     assert sample.num_small == 2
     assert sample.names == ["p1", "p2", "p0"]
@@ -68,7 +68,7 @@ def test_positions_and_views_name_the_same_elements():
 
 
 @given(st.integers(1, 6), st.integers(0, 20))
-def test_the_last_rows_in_order(length, count):
+def test_buffer_keeps_last_rows_in_order(length, count):
     buffer = SeriesBuffer(length, 2)
     for i in range(count):
         buffer.next_row.fill_(i)

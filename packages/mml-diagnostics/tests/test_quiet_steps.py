@@ -1,4 +1,4 @@
-"""On steps at which a diagnostic has nothing to report, it does not make the host wait for the device."""
+"""Diagnostics do not make the host wait for the device in steps without a report."""
 
 from collections import Counter
 
@@ -33,7 +33,7 @@ QUIET = range(61, 66)
 
 
 class Count(Callback):
-    """Counts what was read on the quiet steps: from the start of the batch, before the others see it."""
+    """Count the reads of the quiet steps. Counting starts with the batch, before the other callbacks."""
 
     def __init__(self, reads):
         self.reads = reads
@@ -78,14 +78,16 @@ def reads_per_step(callbacks, reads, make_trainer, make_task, samples, make_load
         ([LossSpikeDetection, ThroughputCallback, MonitorGradients, UnusedParametersCallback], 0),
     ],
 )
-def test_reads_of_a_quiet_step(classes, allowed, reads, make_trainer, make_task, samples, make_loader):
+def test_quiet_steps_do_not_read_device(
+    classes, allowed, reads, make_trainer, make_task, samples, make_loader
+):
     same = (reads, make_trainer, make_task, samples, make_loader)
     bare = reads_per_step([], *same)
     seen = reads_per_step([cls() for cls in classes], *same)
     assert [b - a for a, b in zip(bare, seen, strict=True)] == [allowed] * len(QUIET)
 
 
-def test_a_read_is_counted(reads, make_trainer, make_task, samples, make_loader):
+def test_reads_are_counted(reads, make_trainer, make_task, samples, make_loader):
     class Reads(Callback):
         def on_train_batch_end(self, trainer, pl_module, outputs, *args):
             float(outputs["loss"])

@@ -1,17 +1,16 @@
-"""A bad step that was written down goes through again, to the last bit."""
+"""`replay` repeats a bad step from its file, bit for bit."""
 
 import pytest
 import torch
 import torchmetrics
 from mml_diagnostics import GradientCheckCallback, replay
 from mml_diagnostics.non_finite.replay import random_state, set_random_state
-from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
 
 @pytest.fixture
 def noisy_class(task_class):
-    """Its loss depends on random numbers, and is kept for each batch."""
+    """Task that has random losses and stores the loss of each batch."""
 
     class Noisy(task_class):
         losses: list
@@ -29,9 +28,7 @@ def noisy_class(task_class):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_the_step_is_gone_through_again(
-    samples, make_loader, make_task, make_trainer, noisy_class, tmp_path, precision
-):
+def test_replay_repeats_step(samples, make_loader, make_task, make_trainer, noisy_class, tmp_path, precision):
     samples[13]["pos"][0, 0] = torch.inf
     task = make_task(noisy_class)
     callback = GradientCheckCallback(dump_dir=tmp_path / "dumps")
@@ -51,9 +48,7 @@ def test_the_step_is_gone_through_again(
     assert replayed.batches[1]["sample_id"][5] == "test/000013"
 
 
-def test_metrics_and_lists_of_the_module_are_left_alone(
-    samples, make_loader, make_task, make_trainer, task_class, tmp_path
-):
+def test_replay_keeps_metrics_and_lists(samples, make_loader, make_task, make_trainer, task_class, tmp_path):
     class Remembers(task_class):
         def __init__(self):
             super().__init__()
@@ -74,57 +69,11 @@ def test_metrics_and_lists_of_the_module_are_left_alone(
     assert task.metric.update_count == len(task.losses) == 1
 
 
-def test_at_most_ten_are_written(samples, make_loader, make_task, make_trainer, tmp_path, caplog):
-    samples[0]["targets"]["energy"].fill_(torch.nan)
-    callback = GradientCheckCallback(dump_dir=tmp_path / "dumps")
-    make_trainer(callback, max_epochs=12).fit(make_task(), make_loader(samples[:8]))
-    assert callback.steps_non_finite == 12
-    assert len(list((tmp_path / "dumps").iterdir())) == 10
-    assert sum("No more steps will be written" in r.getMessage() for r in caplog.records) == 1
-
-
-def test_healthy_and_trial_runs_write_nothing(samples, make_loader, make_task, make_trainer, tmp_path):
-    make_trainer(GradientCheckCallback(dump_dir=tmp_path / "dumps")).fit(make_task(), make_loader(samples))
-    samples[0]["targets"]["energy"].fill_(torch.nan)
-    callback = GradientCheckCallback(dump_dir=tmp_path / "dumps")
-    make_trainer(callback, fast_dev_run=True).fit(make_task(), make_loader(samples))
-    assert callback.steps_non_finite == 1
-    assert not (tmp_path / "dumps").exists()
-
-
-def test_a_batch_that_cannot_be_written_is_said_and_not_fatal(
-    samples, make_loader, make_task, make_trainer, tmp_path, caplog
-):
-    (tmp_path / "a").mkdir()
-    callback = GradientCheckCallback(dump_dir=tmp_path / "a" / "b")
-    (tmp_path / "a" / "b").write_text("a file, made later")
-    samples[0]["targets"]["energy"].fill_(torch.nan)
-    trainer = make_trainer(callback, max_epochs=3)
-    trainer.fit(make_task(), make_loader(samples))
-    assert trainer.global_step == 12
-    assert not callback.switched_off
-    assert sum("could not be written" in r.getMessage() for r in caplog.records) == 1
-
-
-def test_weights_that_are_sharded_are_not_asked_for_and_that_is_said(
-    samples, make_loader, make_task, make_trainer, tmp_path, caplog
-):
-    class FSDPStrategy(SingleDeviceStrategy):
-        """Known by its name, as Lightning's and its subclasses are."""
-
-    samples[0]["targets"]["energy"].fill_(torch.nan)
-    callback = GradientCheckCallback(dump_dir=tmp_path / "dumps")
-    make_trainer(callback, strategy=FSDPStrategy("cpu")).fit(make_task(), make_loader(samples))
-    assert callback.steps_non_finite == 1
-    assert not (tmp_path / "dumps").exists()
-    assert sum("dump_dir is ignored, because FSDPStrategy" in r.getMessage() for r in caplog.records) == 1
-
-
 class Unknown:
-    """An object in a batch, as a graph is."""
+    """Object in a batch, such as a graph."""
 
 
-def test_what_cannot_be_replayed_is_said(
+def test_replay_rejects_invalid_files(
     samples, make_batch, make_task, make_trainer, task_class, tmp_path, make_loader
 ):
     task = make_task()
@@ -151,7 +100,7 @@ def test_what_cannot_be_replayed_is_said(
         replay(good, task)
 
 
-def test_random_state_round_trip():
+def test_random_state_round_trips():
     import random
 
     import numpy as np

@@ -1,4 +1,4 @@
-"""Running checks: patience and skips."""
+"""CheckRunner counts consecutive detections and records skipped checks."""
 
 from mml_diagnostics.checks.runner import CheckRunner, NotApplicableError
 from mml_diagnostics.finding import Problem
@@ -8,7 +8,7 @@ def problem(where="", patience=1):
     return Problem("check", "info", "", "", where=where, patience=patience)
 
 
-def test_patience_counts_sights_in_a_row_and_by_place():
+def test_patience_counts_consecutive_detections():
     runner = CheckRunner()
     seen = [["a"], ["b"], ["a", "b"], ["a"], [], ["a"]]
     reported = [
@@ -19,7 +19,7 @@ def test_patience_counts_sights_in_a_row_and_by_place():
     assert runner.run("check", lambda: [problem("c")]) == [problem("c")]
 
 
-def test_skips_are_told_once_and_by_reason():
+def test_skipped_checks_are_reported_once():
     runner = CheckRunner()
 
     def no_graph():

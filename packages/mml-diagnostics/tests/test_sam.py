@@ -1,4 +1,4 @@
-"""SAM against its formula written out, and what must not happen on the way."""
+"""SAM, compared with its formula, and side effects that it must not have."""
 
 import copy
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 
 class Quadratic(LightningModule):
-    """Loss w A w / 2 over the batch's matrices; plain gradient descent."""
+    """Module with the loss w A w / 2, averaged over the matrices A of a batch, and plain gradient descent."""
 
     def __init__(self):
         super().__init__()
@@ -51,7 +51,7 @@ def matrices(count, seed=0):
 
 
 def by_hand(batches, rho, adaptive, clip=None, per_step=1):
-    """w after each step, with gradients of the quadratic written out."""
+    """Return w after each step, computed from the explicit gradients of the quadratic."""
     w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
     out = []
     for i in range(0, len(batches), per_step):
@@ -71,7 +71,7 @@ def by_hand(batches, rho, adaptive, clip=None, per_step=1):
     ("options", "extra"), [({}, ()), ({"gradient_clip_val": 0.3}, ()), ({}, (ManualGradientClip(0.3),))]
 )
 @pytest.mark.parametrize("per_step", [1, 2])
-def test_against_the_formula(make_trainer, adaptive, options, extra, per_step):
+def test_step_equals_formula(make_trainer, adaptive, options, extra, per_step):
     model, batches = Quadratic(), matrices(4)
     clip = 0.3 if options or extra else None
     callbacks = SAM(rho=0.1, adaptive=adaptive), *extra
@@ -84,7 +84,7 @@ def test_against_the_formula(make_trainer, adaptive, options, extra, per_step):
     assert not torch.allclose(model.w, by_hand(batches, 1e-9, adaptive, clip, per_step)[-1], rtol=1e-4)
 
 
-def test_logs_and_batch_norm_come_from_the_first_pass(make_trainer):
+def test_second_pass_does_not_log(make_trainer):
     model, batches = Quadratic(), matrices(4)
     trainer = make_trainer(SAM(), max_epochs=1)
     trainer.fit(model, DataLoader(batches, batch_size=None))
@@ -94,7 +94,7 @@ def test_logs_and_batch_norm_come_from_the_first_pass(make_trainer):
 
 
 class Remembers(LightningModule):
-    """Keeps what modules keep: metrics of all kinds, lists, numbers, tensors, buffers; and has dropout."""
+    """Module with dropout and many kinds of state: metrics, lists, numbers, tensors and buffers."""
 
     def __init__(self):
         super().__init__()
@@ -139,7 +139,7 @@ class Remembers(LightningModule):
 
 @pytest.mark.filterwarnings("ignore:.*``compute`` method of metric .* was called before")
 @pytest.mark.parametrize("per_step", [1, 2])
-def test_the_second_pass_leaves_no_trace(make_trainer, per_step):
+def test_second_pass_has_no_side_effects(make_trainer, per_step):
     ends = []
     for callbacks in ([], [SAM(rho=1.0)]):
         model = Remembers()
@@ -167,7 +167,7 @@ class InfiniteNearby(Quadratic):
         return loss if self.calls % 2 else loss * torch.nan
 
 
-def test_a_second_loss_that_is_not_finite_leaves_an_ordinary_step(make_trainer):
+def test_non_finite_second_loss_gives_ordinary_step(make_trainer):
     model, batches = InfiniteNearby(), matrices(4)
     callback = SAM(rho=0.1)
     make_trainer(callback).fit(model, DataLoader(batches, batch_size=None))
@@ -178,7 +178,7 @@ def test_a_second_loss_that_is_not_finite_leaves_an_ordinary_step(make_trainer):
     assert torch.allclose(model.w, w, rtol=1e-12)
 
 
-def test_weights_are_put_back_where_the_second_pass_fails(make_trainer):
+def test_failed_second_pass_restores_weights(make_trainer):
     class Fails(Quadratic):
         def training_step(self, batch, batch_idx):
             if self.calls == 1:
@@ -191,7 +191,7 @@ def test_weights_are_put_back_where_the_second_pass_fails(make_trainer):
     assert torch.equal(model.w, torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
 
 
-def test_the_first_steps_are_ordinary(make_trainer):
+def test_first_steps_are_ordinary(make_trainer):
     model, batches = Quadratic(), matrices(4)
     make_trainer(SAM(skip_step_count=3)).fit(model, DataLoader(batches, batch_size=None))
     assert model.calls == 5
@@ -200,7 +200,7 @@ def test_the_first_steps_are_ordinary(make_trainer):
     assert model.calls == 12
 
 
-def test_what_it_does_not_go_with(make_trainer):
+def test_unsupported_runs_are_rejected(make_trainer):
     class Manual(Quadratic):
         automatic_optimization = False
 
@@ -220,7 +220,7 @@ def test_what_it_does_not_go_with(make_trainer):
         ({"skip_step_count": -1}, "skip_step_count must be .*got -1"),
     ],
 )
-def test_options_out_of_range(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         SAM(**options)
 
@@ -288,8 +288,8 @@ def descend(pairs, sam, skipped=()):
     return w
 
 
-def test_two_ranks_do_the_same(tmp_path, on_two_ranks):
-    """Two ranks take half a minute to start on a small machine: all cases are one run."""
+def test_two_ranks_take_same_step(tmp_path, on_two_ranks):
+    """All cases share one run, because two ranks take half a minute to start on a small machine."""
     script = tmp_path / "run.py"
     script.write_text(RANKS)
     on_two_ranks(script, tmp_path)

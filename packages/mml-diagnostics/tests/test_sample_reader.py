@@ -1,4 +1,4 @@
-"""What is read is what the sample names, of large and small tensors, missing ones and other layouts."""
+"""SampleReader reads the sampled elements of large, small, missing and transposed tensors."""
 
 import torch
 from hypothesis import given
@@ -12,7 +12,7 @@ SHAPES = st.lists(st.lists(st.integers(1, 9), max_size=3), max_size=5)
 
 
 def by_hand(sample, row):
-    """One tensor at a time, through the positions."""
+    """Read one tensor at a time, by the positions of the sampled elements."""
     parts = [
         torch.zeros(size) if t is None else t.detach().flatten().float()[sample.positions(i)]
         for i, (t, size) in enumerate(zip(row, sample.sizes, strict=True))
@@ -21,7 +21,7 @@ def by_hand(sample, row):
 
 
 @given(SHAPES, st.sampled_from([0.05, 0.4, 1.0]), st.integers(0, 99), st.integers(1, 4), st.integers(0, 200))
-def test_against_one_tensor_at_a_time(shapes, fraction, seed, kinds, small):
+def test_rows_equal_loop_over_tensors(shapes, fraction, seed, kinds, small):
     torch.manual_seed(seed)
     before, parameter_sample.SMALL = parameter_sample.SMALL, small
     try:

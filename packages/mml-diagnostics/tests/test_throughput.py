@@ -1,4 +1,4 @@
-"""ThroughputCallback: counts that add up, and a clock (here one of our own) that runs for training only."""
+"""ThroughputCallback reports consistent counts and times. The clock of the tests advances on request."""
 
 import csv
 
@@ -28,7 +28,7 @@ def test_counts_and_rates_agree(samples, make_loader, make_task, make_trainer):
 
 
 class Clock:
-    """Time passes only where a test lets it pass."""
+    """Clock that a test advances."""
 
     def __init__(self):
         self.now = 0.0
@@ -44,7 +44,9 @@ def clock(monkeypatch):
     return clock
 
 
-def test_waiting_for_data_is_told_apart(samples, make_loader, make_task, make_trainer, task_class, clock):
+def test_waiting_time_is_measured_separately(
+    samples, make_loader, make_task, make_trainer, task_class, clock
+):
     class SlowData(list):
         def __getitem__(self, index):
             clock.now += 0.5
@@ -62,7 +64,7 @@ def test_waiting_for_data_is_told_apart(samples, make_loader, make_task, make_tr
     assert callback.summary["structures_per_second"] == pytest.approx(8 / 5.0)
 
 
-def test_validation_and_checkpoints_are_left_out(
+def test_validation_and_checkpoints_are_excluded(
     samples, make_loader, make_task, make_trainer, task_class, clock, tmp_path
 ):
     class Slow(task_class):
@@ -85,7 +87,7 @@ def test_validation_and_checkpoints_are_left_out(
     assert callback.summary["seconds"] == 3.0
 
 
-def test_reports_go_to_the_loggers(samples, make_loader, make_task, make_trainer, tmp_path):
+def test_reports_reach_loggers(samples, make_loader, make_task, make_trainer, tmp_path):
     logger = CSVLogger(tmp_path, name="csv")
     trainer = make_trainer(ThroughputCallback(every_n_steps=2), logger=logger, log_every_n_steps=1)
     trainer.fit(make_task(), make_loader(samples))
@@ -117,14 +119,14 @@ def test_totals_survive_resume(samples, make_loader, make_task, make_trainer, tm
     assert (first.summary["batches"], second.summary["batches"]) == (3, 6)
 
 
-def test_one_batch_measures_nothing(samples, make_loader, make_task, make_trainer):
+def test_single_batch_is_not_measured(samples, make_loader, make_task, make_trainer):
     callback = ThroughputCallback()
     make_trainer(callback, fast_dev_run=True).fit(make_task(), make_loader(samples))
     assert callback.summary == {}
     assert not callback.switched_off
 
 
-def test_peak_rss_grows_with_what_is_held():
+def test_peak_rss_grows_with_memory():
     before = peak_rss_bytes()
     held = torch.ones(before // 4 + 2**25)
     assert peak_rss_bytes() > before
@@ -132,12 +134,12 @@ def test_peak_rss_grows_with_what_is_held():
     assert peak_rss_bytes() > before
 
 
-def test_options_out_of_range():
+def test_invalid_options_are_rejected():
     with pytest.raises(ValueError, match="every_n_steps must be at least 1, got 0"):
         ThroughputCallback(every_n_steps=0)
 
 
-def test_rates_add_up_and_the_worst_of_the_rest_counts():
+def test_rates_are_summed_over_ranks():
     ranks = [
         {"atoms_per_second": 2.0, "data_wait_share": 0.1},
         {"atoms_per_second": 3.0, "data_wait_share": 0.4},
@@ -147,7 +149,7 @@ def test_rates_add_up_and_the_worst_of_the_rest_counts():
     assert add_up([]) == {}
 
 
-def test_a_cpu_has_no_device_memory():
+def test_cpu_has_no_device_memory():
     assert device_memory(torch.device("cpu")) == {}
 
 
@@ -197,8 +199,8 @@ torch.distributed.destroy_process_group()
 """
 
 
-def test_two_ranks_are_added_up_and_none_waits_for_one_that_is_switched_off(tmp_path, on_two_ranks):
-    """Two ranks take half a minute to start on a small machine: both cases are one run."""
+def test_two_ranks_are_summed(tmp_path, on_two_ranks):
+    """Both cases share one run, because two ranks take half a minute to start on a small machine."""
     script = tmp_path / "run.py"
     script.write_text(RANKS)
     on_two_ranks(script, tmp_path)

@@ -1,4 +1,4 @@
-"""TrainingHelperCallback on real trainings: each disease is found and placed, its healthy twin is silent."""
+"""TrainingHelperCallback in real trainings: it locates each defect and is silent in a healthy run."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ def alarms(callback):
 
 @pytest.fixture
 def fit(samples, make_loader, make_task, make_trainer):
-    """Train and return the callback; ``spoil`` may break the samples or the task first."""
+    """Return a function that trains. ``spoil`` modifies the samples or the task first."""
 
     def run(cls=None, spoil=None, update_freq=2, callback=None, **options):
         callback = callback or TrainingHelperCallback(update_freq=update_freq)
@@ -43,7 +43,7 @@ def test_healthy_training_is_silent(fit, caplog):
     assert not callback.switched_off
 
 
-def test_detached_encoder(fit, task_class):
+def test_detached_encoder_is_reported(fit, task_class):
     class Detached(task_class):
         def embed(self, batch):
             return super().embed(batch).detach()
@@ -55,13 +55,13 @@ def test_detached_encoder(fit, task_class):
     assert "encoder.embedding.weight" in missing.where
 
 
-def test_frozen_encoder_is_worth_knowing_and_no_alarm(fit):
+def test_frozen_encoder_is_information(fit):
     callback = fit(spoil=lambda samples, task: task.encoder.requires_grad_(False))
     assert [f.severity for f in found(callback, "encoder_frozen")] == ["info"]
     assert alarms(callback) == []
 
 
-def test_unused_parameter(fit, task_class):
+def test_unused_parameter_is_reported(fit, task_class):
     class Unused(task_class):
         def __init__(self):
             super().__init__()
@@ -71,7 +71,7 @@ def test_unused_parameter(fit, task_class):
     assert finding.where == "output_heads.unused.weight, output_heads.unused.bias"
 
 
-def test_collapsed_and_exploding_embeddings(fit):
+def test_collapsed_and_exploding_embeddings_are_reported(fit):
     def collapse(samples, task):
         task.encoder.embedding.weight.data[:] = task.encoder.embedding.weight.data[0]
         task.encoder.update.weight.data.zero_()
@@ -89,7 +89,7 @@ def test_collapsed_and_exploding_embeddings(fit):
     assert "test/0000" in point.message
 
 
-def test_without_encoder_hook_embeddings_are_not_looked_at(fit):
+def test_embeddings_are_ignored_without_hook(fit):
     def explode(samples, task):
         task.encoder.embedding.weight.data.mul_(1e6)
 
@@ -97,25 +97,25 @@ def test_without_encoder_hook_embeddings_are_not_looked_at(fit):
     assert found(fit(spoil=explode, callback=callback, max_steps=1), "exploding_embeddings") == []
 
 
-def test_fractional_positions(fit):
+def test_fractional_positions_are_reported(fit):
     def spoil(samples, task):
         samples[3]["pos"] = samples[3]["pos"] / 10.0
 
     callback = fit(spoil=spoil, max_steps=1)
     (finding,) = found(callback, "fractional_positions")
-    assert finding.where == "sample test/000003"
+    assert finding.where == "sample 'test/000003'"
     assert finding.severity == "error"
 
 
-def test_target_outlier(fit):
+def test_target_outlier_is_reported(fit):
     def spoil(samples, task):
         samples[11]["targets"]["energy"].fill_(1e4)
 
     (finding,) = found(fit(spoil=spoil, max_steps=2, update_freq=1), "target_outliers")
-    assert (finding.where, finding.first_step) == ("sample test/000011", 1)
+    assert (finding.where, finding.first_step) == ("sample 'test/000011'", 1)
 
 
-def test_dead_units_name_their_layer(fit):
+def test_dead_units_name_layer(fit):
     def relu(samples, task):
         task.output_heads["energy"][1] = nn.ReLU()
 
@@ -128,7 +128,7 @@ def test_dead_units_name_their_layer(fit):
     assert found(fit(spoil=relu, update_freq=1), "dead_units") == []
 
 
-def test_histograms_reach_the_loggers(samples, make_loader, make_task, make_trainer, tmp_path):
+def test_histograms_reach_loggers(samples, make_loader, make_task, make_trainer, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     loggers = [CSVLogger(tmp_path, name="one"), TensorBoardLogger(tmp_path, name="two")]
@@ -151,7 +151,7 @@ def test_histograms_reach_the_loggers(samples, make_loader, make_task, make_trai
     assert float(rows[-1]["diagnostics/weight_norms/q100"]) == pytest.approx(largest, rel=1e-5)
 
 
-def test_dwarfed_encoder(fit):
+def test_dwarfed_encoder_is_reported(fit):
     def spoil(samples, task):
         for p in task.encoder.parameters():
             p.data.mul_(1e-3)
@@ -166,7 +166,7 @@ def test_dwarfed_encoder(fit):
 
 
 @pytest.mark.parametrize(("lr", "where"), [(30.0, "too large"), (1e-9, "too small")])
-def test_update_to_weight_ratio(fit, task_class, lr, where):
+def test_update_ratio_names_layer(fit, task_class, lr, where):
     class Rate(task_class):
         def __init__(self):
             super().__init__(lr=lr)
@@ -179,7 +179,7 @@ def test_update_to_weight_ratio(fit, task_class, lr, where):
     assert found(fit(Rate, spoil=relu, update_freq=1, max_steps=1), "update_to_weight_ratio") == []
 
 
-def test_learning_rate_zero_at_once_or_where_a_schedule_stays_there(fit, task_class):
+def test_zero_learning_rate_is_reported(fit, task_class):
     class Zero(task_class):
         def __init__(self):
             super().__init__(lr=0.0)
@@ -202,8 +202,8 @@ def test_learning_rate_zero_at_once_or_where_a_schedule_stays_there(fit, task_cl
     assert found(fit(Ended, update_freq=1), "learning_rate_zero")[0].first_step == 3
 
 
-def test_updates_that_a_one_cycle_schedule_makes_small_are_no_finding(fit, task_class):
-    """It begins far below its peak, and above its own initial rate that is still small on purpose."""
+def test_one_cycle_schedule_is_accepted(fit, task_class):
+    """The schedule starts far below its peak, and its small rates are intended."""
 
     class OneCycle(task_class):
         def configure_optimizers(self):
@@ -217,7 +217,7 @@ def test_updates_that_a_one_cycle_schedule_makes_small_are_no_finding(fit, task_
     assert found(callback, "update_to_weight_ratio") == []
 
 
-def test_loss_that_does_not_fall(fit, task_class):
+def test_flat_loss_is_reported(fit, task_class):
     class Stuck(task_class):
         def training_step(self, batch, batch_idx):
             return 0.0 * super().training_step(batch, batch_idx) + 1.0
@@ -229,7 +229,7 @@ def test_loss_that_does_not_fall(fit, task_class):
     assert callback.loss_history == [1.0] * 12
 
 
-def test_loss_history_holds_means_of_all_batches_in_between(fit, task_class):
+def test_loss_history_averages_batches(fit, task_class):
     class Counting(task_class):
         calls = 0
 
@@ -241,7 +241,7 @@ def test_loss_history_holds_means_of_all_batches_in_between(fit, task_class):
     assert callback.loss_history == [2.0, 4.5, 6.5]
 
 
-def test_any_module_is_fine_and_what_is_missing_is_said_once(make_trainer, caplog):
+def test_missing_parts_are_reported_once(make_trainer, caplog):
     class Plain(LightningModule):
         def __init__(self):
             super().__init__()
@@ -268,7 +268,7 @@ def test_any_module_is_fine_and_what_is_missing_is_said_once(make_trainer, caplo
     assert list(callback.param_norm_history) == ["module"]
 
 
-def test_steps_between_cost_no_transfer_and_carry_no_hook(fit, monkeypatch, task_class):
+def test_steps_between_checks_cost_nothing(fit, monkeypatch, task_class):
     transfers, quiet_steps = [], []
     for method in ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "nonzero", "numpy"):
         original = getattr(torch.Tensor, method)
@@ -302,7 +302,7 @@ def test_steps_between_cost_no_transfer_and_carry_no_hook(fit, monkeypatch, task
     assert [(hooks, cost > 0) for _, hooks, cost in quiet_steps] == [active, quiet, quiet, active]
 
 
-def test_norms_go_to_the_loggers(samples, make_loader, make_task, make_trainer, tmp_path):
+def test_norms_reach_loggers(samples, make_loader, make_task, make_trainer, tmp_path):
     callback = TrainingHelperCallback(update_freq=2)
     loggers = [CSVLogger(tmp_path, name="one"), CSVLogger(tmp_path, name="two")]
     make_trainer(callback, logger=loggers, log_every_n_steps=1).fit(make_task(), make_loader(samples))
@@ -318,7 +318,7 @@ def test_norms_go_to_the_loggers(samples, make_loader, make_task, make_trainer, 
     assert silent.param_norm_history == {}
 
 
-def test_an_encoder_that_is_not_called_keeps_no_hook(fit, task_class):
+def test_hook_of_uncalled_encoder_is_removed(fit, task_class):
     hooks = []
 
     class Bypass(task_class):
@@ -330,19 +330,19 @@ def test_an_encoder_that_is_not_called_keeps_no_hook(fit, task_class):
     assert hooks == [1, 0, 0, 1]
 
 
-def test_accumulation_looks_at_a_step_once(fit):
+def test_accumulated_step_is_checked_once(fit):
     def spoil(samples, task):
         for i in (0, 8):  # in the first and in the second batch of the first step
             samples[i]["pos"] = samples[i]["pos"] / 10.0
 
     callback = fit(update_freq=1, accumulate_grad_batches=2, spoil=spoil)
     assert [(f.where, f.count) for f in found(callback, "fractional_positions")] == [
-        ("sample test/000000", 1)
+        ("sample 'test/000000'", 1)
     ]
     assert [step for step, _ in callback.param_norm_history["encoder"]] == [0, 1]
 
 
-def test_resume_keeps_counts_and_histories(samples, make_loader, make_task, make_trainer, tmp_path):
+def test_counts_and_histories_survive_resume(samples, make_loader, make_task, make_trainer, tmp_path):
     samples[0]["pos"] = samples[0]["pos"] / 10.0
     first = TrainingHelperCallback(update_freq=1)
     trainer = make_trainer(first, max_epochs=2)
@@ -358,7 +358,7 @@ def test_resume_keeps_counts_and_histories(samples, make_loader, make_task, make
     assert [step for step, _ in second.param_norm_history["encoder"]] == list(range(12))
 
 
-def test_an_exception_in_a_check_switches_off_and_training_goes_on(
+def test_failing_check_switches_off(
     samples, make_loader, make_task, make_trainer, monkeypatch, caplog, tmp_path
 ):
     def broken(*args):
@@ -380,7 +380,7 @@ def test_an_exception_in_a_check_switches_off_and_training_goes_on(
     assert "broken check" in finding["message"]
 
 
-def test_a_run_that_dies_leaves_findings(samples, make_loader, make_trainer, make_task, task_class, tmp_path):
+def test_failed_run_keeps_findings(samples, make_loader, make_trainer, make_task, task_class, tmp_path):
     class Dies(task_class):
         def training_step(self, batch, batch_idx):
             if batch_idx == 2:
@@ -398,14 +398,14 @@ def test_a_run_that_dies_leaves_findings(samples, make_loader, make_trainer, mak
     assert not task.encoder._forward_hooks
 
 
-def test_a_nan_that_was_zeroed_is_not_blamed_on_the_encoder(samples, make_loader, make_task, make_trainer):
+def test_zeroed_nan_does_not_blame_encoder(samples, make_loader, make_task, make_trainer):
     samples[0]["targets"]["energy"].fill_(torch.nan)
     helper = TrainingHelperCallback(update_freq=1)
     make_trainer(GradientCheckCallback(), helper, max_steps=1).fit(make_task(), make_loader(samples))
     assert found(helper, "encoder_without_gradient") == []
 
 
-def test_training_is_the_same_with_and_without(samples, make_loader, make_task, make_trainer):
+def test_callback_does_not_change_training(samples, make_loader, make_task, make_trainer):
     weights = []
     for callbacks in ((), (GradientCheckCallback(), TrainingHelperCallback(update_freq=1))):
         task = make_task()
@@ -415,7 +415,7 @@ def test_training_is_the_same_with_and_without(samples, make_loader, make_task, 
 
 
 @pytest.mark.parametrize("options", [{"fast_dev_run": True}, {"overfit_batches": 1, "max_epochs": 2}])
-def test_special_runs(fit, options):
+def test_special_runs_succeed(fit, options):
     callback = fit(update_freq=1, **options)
     assert alarms(callback) == []
     assert not callback.switched_off
@@ -428,14 +428,12 @@ def test_special_runs(fit, options):
         ({"update_freq": 0}, "update_freq must be .*got 0"),
     ],
 )
-def test_options_out_of_range(kwargs, message):
+def test_invalid_options_are_rejected(kwargs, message):
     with pytest.raises(ValueError, match=message):
         TrainingHelperCallback(**kwargs)
 
 
-def test_sanity_check_and_validation_are_left_alone(
-    samples, make_loader, make_task, make_trainer, task_class
-):
+def test_validation_is_not_checked(samples, make_loader, make_task, make_trainer, task_class):
     class Validates(task_class):
         def validation_step(self, batch, batch_idx):
             assert not self.encoder._forward_hooks
@@ -449,7 +447,7 @@ def test_sanity_check_and_validation_are_left_alone(
     assert [step for step, _ in callback.param_norm_history["encoder"]] == list(range(8))
 
 
-def test_parameters_that_are_lazy_at_first(samples, make_loader, make_task, make_trainer):
+def test_lazy_parameters_are_supported(samples, make_loader, make_task, make_trainer):
     task = make_task()
     task.output_heads["energy"][0] = nn.LazyLinear(16)
     callbacks = TrainingHelperCallback(update_freq=1), GradientCheckCallback()

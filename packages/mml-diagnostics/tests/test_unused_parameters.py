@@ -1,4 +1,4 @@
-"""UnusedParametersCallback names what takes no part, and is silent where all does."""
+"""UnusedParametersCallback names unused parameters, and is silent if all parameters are used."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from mml_diagnostics import UnusedParametersCallback
 from torch import nn
 
 
-def test_silent_on_a_healthy_run(samples, make_loader, make_task, make_trainer):
+def test_healthy_run_is_silent(samples, make_loader, make_task, make_trainer):
     callback = UnusedParametersCallback()
     make_trainer(callback).fit(make_task(), make_loader(samples))
     assert callback.findings == []
@@ -14,7 +14,7 @@ def test_silent_on_a_healthy_run(samples, make_loader, make_task, make_trainer):
 
 
 @pytest.mark.parametrize(("num_steps", "count"), [(-1, 4), (2, 2)])
-def test_unused_and_unoptimized_parameters(
+def test_unused_and_unoptimized_parameters_are_named(
     num_steps, count, samples, make_loader, make_task, task_class, make_trainer
 ):
     class Sick(task_class):
@@ -36,6 +36,6 @@ def test_unused_and_unoptimized_parameters(
 
 
 @pytest.mark.parametrize("num_steps", [0, -2])
-def test_options_out_of_range(num_steps):
+def test_invalid_options_are_rejected(num_steps):
     with pytest.raises(ValueError, match=f"num_steps must be positive, or -1 for all steps, got {num_steps}"):
         UnusedParametersCallback(num_steps)

@@ -1,4 +1,4 @@
-"""Checks on weights and on what the optimizer does to them."""
+"""Checks of weights and their updates."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def matrices(size, shape=(8, 8)):
     return {"a.weight": torch.full(shape, size), "a.bias": torch.full(shape[:1], 1e3)}
 
 
-def test_typical_size_is_per_element_and_leaves_vectors_out():
+def test_typical_size_ignores_vectors():
     assert typical_size(matrices(0.25)) == pytest.approx(0.25)
     assert typical_size(matrices(0.25, (100, 3))) == pytest.approx(0.25)
     several = {
@@ -30,7 +30,7 @@ def test_typical_size_is_per_element_and_leaves_vectors_out():
     assert typical_size({"bias": torch.ones(3)}) is None
 
 
-def test_only_an_encoder_smaller_than_its_heads_is_dwarfed():
+def test_small_encoder_is_dwarfed():
     (problem,) = dwarfed_encoder(matrices(0.01), matrices(0.5, (2, 2)))
     assert "50 times" in problem.message
     assert dwarfed_encoder(matrices(0.5), matrices(0.01)) == []
@@ -39,7 +39,7 @@ def test_only_an_encoder_smaller_than_its_heads_is_dwarfed():
         dwarfed_encoder({}, matrices(1.0))
 
 
-def test_update_ratios():
+def test_update_ratios_match_steps():
     before = {
         "w": 2 * torch.ones(3, 3),
         "still": torch.ones(2, 2),
@@ -54,7 +54,7 @@ def test_update_ratios():
     assert update_ratios({}, {}) == {}
 
 
-def test_ratio_out_of_range_names_the_layer():
+def test_extreme_ratio_names_layer():
     (problem,) = update_to_weight_ratio({"good": 1e-3, "fast": 0.5})
     assert (problem.where, problem.patience) == ("too large", 2)
     assert "1 of 2 matrices: fast (5.0e-01)" in problem.message
@@ -68,13 +68,13 @@ def test_ratio_out_of_range_names_the_layer():
     assert [p.where for p in update_to_weight_ratio({"broken": float("nan")})] == ["too large"]
 
 
-def test_decayed():
+def test_decayed_parameters_are_recognized():
     assert is_decayed([{"lr": 1e-5, "initial_lr": 1e-3}])
     assert not is_decayed([{"lr": 5e-4, "initial_lr": 1e-3}, {"lr": 1e-9}])
 
 
-def test_a_schedule_that_rises_first_is_measured_by_its_peak():
-    """OneCycleLR begins at a 25th of its peak: at a 50th of the peak it has decayed, not halved."""
+def test_rising_schedule_is_judged_by_peak():
+    """OneCycleLR starts at 1/25 of its peak, so its initial rate is not the reference."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1e-3, momentum=0.9)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=100)
     decayed = []
@@ -88,6 +88,6 @@ def test_a_schedule_that_rises_first_is_measured_by_its_peak():
     assert all(decayed[90:])
 
 
-def test_learning_rate_zero_asks_for_patience_only_under_a_schedule():
+def test_zero_learning_rate_waits_under_schedule():
     problems = learning_rate_zero([{"lr": 0.0}, {"lr": 1e-3}, {"lr": 0.0, "initial_lr": 1.0}, {}])
     assert [(p.where, p.patience) for p in problems] == [("parameter group 0", 1), ("parameter group 2", 2)]

@@ -63,6 +63,8 @@ def _put_back_buffers(module: nn.Module) -> Callable[[], None]:
         for part, name, buffer, value, version in before:
             if _version(buffer) != version:
                 buffer.copy_(value)
+            elif getattr(part, "track_running_stats", False):
+                buffer.data.copy_(value)  # batch norm updates its statistics without changing their version
             setattr(part, name, buffer)
 
     return restore

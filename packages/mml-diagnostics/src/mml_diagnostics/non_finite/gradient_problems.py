@@ -62,7 +62,7 @@ def describe_batches(batches: Sequence[StepBatch]) -> str:
     parts = []
     for b in batches:
         ids = sample_ids_of(b.batch)
-        parts.append(f"batch {b.batch_idx}" + (f" (samples {', '.join(ids)})" if ids else ""))
+        parts.append(f"batch {b.batch_idx}" + (f" (samples {', '.join(map(repr, ids))})" if ids else ""))
     return ", ".join(parts) or "no batch"
 
 

@@ -173,7 +173,7 @@ class LossSpikeDetection(DiagnosticCallback):
     def _problem(
         self, step: int, batch_idx: int, ids: list[str] | None, value: float, score: float
     ) -> Problem:
-        samples = f"samples {', '.join(ids)}" if ids else f"batch {batch_idx}"
+        samples = f"samples {', '.join(map(repr, ids))}" if ids else f"batch {batch_idx}"
         usual = float(torch.tensor(list(self._history)).median()) if self._history else math.nan
         return Problem(
             check="loss_spike",
