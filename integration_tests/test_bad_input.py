@@ -105,11 +105,6 @@ def test_devices_that_are_not_there(refused):
     assert "mpirun" in refused("fit", "--trainer.strategy=ddp_with_mpi")
 
 
-def test_unknown_command(refused):
-    assert "'train'" in (text := refused("train"))
-    assert "fit" in text
-
-
 def test_a_target_that_the_data_lacks(refused):
     config = Path(__file__).parent.parent / "examples/configs/prototypes.yaml"
     text = refused("fit", "--config", str(config), "--model.init_args.task_keys=[band_gap]")
@@ -175,8 +170,3 @@ def test_a_directory_that_is_no_data_set(refused):
 
 def test_a_run_name_with_slashes(refused):
     assert "'a/b'" in refused("fit", *QUICK, "--name", "a/b")
-
-
-def test_debug_shows_the_traceback():
-    with pytest.raises(FileNotFoundError):
-        main(["fit", "--ckpt_path", "last", "--debug"])

@@ -65,6 +65,20 @@ for arguments in {[*WITHOUT_TORCH, *WITH_TORCH]!r}:
     assert (tmp_path / "edges").is_dir()
 
 
+@pytest.mark.parametrize(
+    ("command", "hint"), [("fti", "did you mean 'fit'?"), ("launch", "the commands are fit, validate")]
+)
+def test_unknown_command_lists_known(command, hint, capsys):
+    assert main([command]) == 2
+    assert f"unknown command {command!r}; {hint}" in capsys.readouterr().err
+
+
+def test_debug_raises_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        main(["fit", "--ckpt_path", "last", "--debug"])
+
+
 def test_version_is_printed(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == "matsciml 0.1.0\n"

@@ -35,7 +35,7 @@ NESTED = """Parser key "encoder":
         ),
         (
             "Parser key \"trainer.max_epochs\":\n  Expected a <class 'int'>\n  Given value: two",
-            ["trainer.max_epochs", "Expected a int, got two"],
+            ["trainer.max_epochs", "Expected an int, got two"],
         ),
         (
             "Does not validate against any of the Union subtypes\n"
@@ -50,7 +50,10 @@ NESTED = """Parser key "encoder":
             ["did you mean 'trainer.max_epochs'?"],
         ),
         ("unrecognized arguments: --nonsense=3 --more", ["--nonsense", "trainer, model, data"]),
-        ("Parser key \"config\": File does not exist: 'missing.yaml'", ["config", "missing.yaml"]),
+        (
+            "Parser key \"config\": File does not exist: 'missing.yaml'",
+            ["config file 'missing.yaml' does not exist; pass an existing file"],
+        ),
     ],
 )
 def test_report_becomes_one_sentence(report, parts):

@@ -46,7 +46,7 @@ def test_info_lists_contents(labels, console):
 def test_statistics_are_those_of_split(labels, console):
     show_statistics(labels, "val", console)
     shown = console.export_text()
-    assert shown.startswith("4 structures of labels, val")
+    assert shown.startswith("4 structures of labels, split val")
     assert max(map(len, shown.splitlines())) <= 80
 
 

@@ -1,4 +1,4 @@
-"""The import paths of the older toolkit, their names, and the errors for names that are not available."""
+"""The import paths of the older toolkit and their names."""
 
 import importlib
 import inspect
@@ -47,39 +47,6 @@ def test_names_are_objects_of_packages(module):
         assert getattr(origin, value.__name__) is value
 
 
-@pytest.mark.parametrize("name", MISSING)
-def test_missing_name_names_replacement(name):
-    module, _, attribute = name.rpartition(".")
-    message = rf"^{re.escape(name)} of the older toolkit is not available; the closest replacement is "
-    with pytest.raises(ImportError, match=message):
-        getattr(importlib.import_module(module), attribute)
-    with pytest.raises(ImportError, match=message):
-        exec(f"from {module} import {attribute}", {})
-
-
-def test_replacements_exist():
-    for text in (text for names in MISSING_NAMES.values() for text in names.values()):
-        for path in re.findall(r"\b(?:mml_\w+|pytorch_lightning)(?:\.\w+)+", text):
-            module, _, attribute = path.rpartition(".")
-            assert hasattr(importlib.import_module(module), attribute), path
-
-
-def test_unknown_name_is_attribute_error():
-    for module in modules():
-        assert not hasattr(importlib.import_module(module), "no_such_name")
-
-
-def test_empty_modules_import_first(monkeypatch):
-    for name in [name for name in sys.modules if name.split(".")[0] == "matsciml" and "." in name]:
-        monkeypatch.delitem(sys.modules, name)
-    for name in FACADE:
-        monkeypatch.delattr(matsciml, name, raising=False)
-    for name in sorted(MISSING_NAMES, reverse=True):  # matsciml.models.pyg.mace before matsciml.models.pyg
-        module = importlib.import_module(name)
-        parent, _, last = name.rpartition(".")
-        assert getattr(sys.modules[parent], last) is module
-
-
 def documented():
     """Return the paths of all names that the older toolkit documents."""
     if not DOCUMENTED.is_file():
@@ -108,16 +75,6 @@ def test_documented_names_import_or_name_replacement():
             continue
         assert path in MISSING, path
         assert "the closest replacement is" in said
-
-
-def test_missing_ase_names_install_command():
-    code = (
-        "import importlib.util as u; find = u.find_spec; "
-        "u.find_spec = lambda name, *rest: None if name == 'ase' else find(name, *rest); "
-        "import matsciml.interfaces.ase"
-    )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, check=False)
-    assert b"requires ASE, which is not installed: pip install 'matsciml[ase]'" in done.stderr
 
 
 def test_import_loads_no_facade():
