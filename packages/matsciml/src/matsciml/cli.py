@@ -23,7 +23,7 @@ commands:
   predict     predict structures in files, or a split, with the best checkpoint
   data        create data sets from files, and inspect them
   init        write a commented config for a data set, an encoder and a task
-  diagnose    check within seconds whether a config describes a working training
+  diagnose    check the data and the model of a config within seconds
   check       show the installed versions, the devices and the optional parts
   completion  print the completion script of a shell
 

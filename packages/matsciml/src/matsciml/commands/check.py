@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 PACKAGES = (
-    *("matsciml", "mml-graphs", "mml-data", "mml-models", "mml-tasks"),
+    *("matsciml", "mml-samples", "mml-graphs", "mml-data", "mml-models", "mml-tasks"),
     *("mml-xpu", "mml-distributed", "mml-diagnostics"),
 )
 LIBRARIES = ("torch", "pytorch-lightning", "torch-geometric", "numpy", "pymatgen-core", "vesin", "lmdb")
@@ -59,16 +60,15 @@ def run_check(arguments: list[str]) -> int:
     arguments
         Arguments after ``check`` on the command line.
     """
-    if arguments and arguments != ["-h"] and arguments != ["--help"]:
-        raise ValueError(f"matsciml check takes no arguments, got {' '.join(arguments)}; remove them")
-    if arguments:
-        print("usage: matsciml check\n\n" + str(__doc__).partition(": ")[2])  # noqa: T201
-        return 0
+    argparse.ArgumentParser(
+        prog="matsciml check",
+        description="Show the installed versions, the available devices, and how to install optional parts.",
+    ).parse_args(arguments)
     console = Console(highlight=False)
     for title, rows in (
         ("versions", versions()),
         ("devices", devices()),
-        ("several processes", processes()),
+        ("distributed training", processes()),
         ("optional parts", (_row(part) for part in optional_parts())),
     ):
         table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
@@ -94,7 +94,8 @@ def devices() -> Iterator[tuple[str, str]]:
     from mml_xpu.devices import device_count, why_none
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield "CPU", f"{cores} cores; torch uses {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    yield "CPU", f"{cores} cores; torch uses {threads} thread{'s' if threads > 1 else ''}"
     if count := torch.cuda.device_count():
         names = {torch.cuda.get_device_name(index) for index in range(count)}
         yield "CUDA", f"{count} x {', '.join(sorted(names))}"

@@ -39,7 +39,8 @@ def completion_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="matsciml completion",
         description="Print the completion script of a shell for `matsciml`.",
-        epilog="For bash: matsciml completion bash > ~/.local/share/bash-completion/completions/matsciml",
+        epilog="for bash:\n  matsciml completion bash > ~/.local/share/bash-completion/completions/matsciml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("shell", choices=SHELLS, help="shell that runs the script")
     return parser

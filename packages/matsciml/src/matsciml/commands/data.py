@@ -69,23 +69,27 @@ def add_data_commands(parser: argparse.ArgumentParser) -> None:
         ("info", _info, "show the contents of a data set"),
         ("verify", _verify, "read all samples and compare them with the checksums"),
     ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("dataset", help=DATASET)
+        command = _command(commands, name, text)
+        command.add_argument("dataset", metavar="DATASET", help=DATASET)
         command.set_defaults(action=action)
-    stats = commands.add_parser("stats", help="show the distributions of elements, sizes and targets")
-    stats.add_argument("dataset", help=DATASET)
-    stats.add_argument("--split", default="all", help="show one split only, for example train")
+    stats = _command(commands, "stats", "show the distributions of elements, sizes and targets")
+    stats.add_argument("dataset", metavar="DATASET", help=DATASET)
+    stats.add_argument(
+        "--split", default="all", metavar="NAME", help="show one split only, for example train"
+    )
     stats.add_argument(
         "--plot", type=Path, metavar="FILE", help="also plot the distributions to a .png, .svg or .pdf file"
     )
     stats.set_defaults(action=_stats)
-    show = commands.add_parser("show", help="print one sample")
-    show.add_argument("dataset", help=DATASET)
-    show.add_argument("index", type=int, nargs="?", default=0, help="index of the sample (default: 0)")
-    show.add_argument("--split", help="take the index within a split, for example train")
+    show = _command(commands, "show", "print one sample")
+    show.add_argument("dataset", metavar="DATASET", help=DATASET)
+    show.add_argument(
+        "index", metavar="INDEX", type=int, nargs="?", default=0, help="index of the sample (default: 0)"
+    )
+    show.add_argument("--split", metavar="NAME", help="take the index within a split, for example train")
     show.set_defaults(action=_show)
-    split = commands.add_parser("split", help="draw new random splits and store them")
-    split.add_argument("dataset", type=Path, help="directory of the data set")
+    split = _command(commands, "split", "draw new random splits and store them")
+    split.add_argument("dataset", metavar="DATASET", type=Path, help="directory of the data set")
     _add_splits(split)
     split.add_argument(
         "--group-by",
@@ -94,9 +98,9 @@ def add_data_commands(parser: argparse.ArgumentParser) -> None:
         "samples, for example extra.source",
     )
     split.set_defaults(action=_split)
-    precompute = commands.add_parser("precompute", help="apply transforms once and store the results")
-    precompute.add_argument("dataset", help=DATASET)
-    precompute.add_argument("dest", type=Path, help="directory of the new data set")
+    precompute = _command(commands, "precompute", "apply transforms once and store the results")
+    precompute.add_argument("dataset", metavar="DATASET", help=DATASET)
+    precompute.add_argument("dest", metavar="DEST", type=Path, help="directory of the new data set")
     precompute.add_argument("--cutoff", type=float, metavar="R", help="find neighbors within R angstrom")
     precompute.add_argument(
         "--adaptive", action="store_true", help="increase the cutoff until every atom has a neighbor"
@@ -112,15 +116,23 @@ def add_data_commands(parser: argparse.ArgumentParser) -> None:
     add_lmdb_cli(commands, _path)
 
 
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    """Add a subcommand, whose help begins with the text as a sentence."""
+    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+
 def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    make = commands.add_parser("import", help="create a data set from files with structures")
+    make = _command(commands, "import", "create a data set from files with structures")
     make.add_argument(
         "source",
+        metavar="SOURCE",
         type=Path,
         help="JSON lines, extended XYZ, CIF, POSCAR, pymatgen's JSON, ASE's files and databases, "
         "the older toolkit's LMDBs, or a directory of such files",
     )
-    make.add_argument("dest", type=Path, help="directory of the new data set")
+    make.add_argument("dest", metavar="DEST", type=Path, help="directory of the new data set")
     _add_splits(make)
     make.add_argument(
         "--targets",
@@ -153,7 +165,7 @@ def _add_splits(parser: argparse.ArgumentParser) -> None:
         metavar=("TRAIN", "VAL", "TEST"),
         help="fractions of the splits (default: 0.8 0.1 0.1)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the split (default: 0)")
 
 
 def _add_writing(parser: argparse.ArgumentParser) -> None:

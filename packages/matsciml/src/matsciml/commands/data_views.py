@@ -69,7 +69,8 @@ def show_statistics(path: Path, split: str, console: Console) -> None:
     """
     dataset = StoredDataset(path, split=None if split == "all" else split)
     about = dataset.manifest.statistics[split]
-    console.print(f"[bold]{about['count']:,} structures[/] of {dataset.name}, {split}\n")
+    chosen = "" if split == "all" else f", split {split}"
+    console.print(f"[bold]{about['count']:,} structures[/] of {dataset.name}{chosen}\n")
     elements = sorted(about["elements"].items(), key=lambda item: -item[1])
     console.print(_bars("atoms of each element", dict(elements[:MOST_ELEMENTS])))
     if len(elements) > MOST_ELEMENTS:

@@ -32,12 +32,16 @@ def add_lmdb_cli(
         Function that returns the directory of a data set named on the command line.
     """
     for name, action, text in (
-        ("print-structure", _print_structure, "lmdb_cli: print a data set and its first sample"),
-        ("check-sample", _check_sample, "lmdb_cli: print a sample, optionally with its neighbors"),
-        ("interactive", _interactive, "lmdb_cli: start a Python session with a data set"),
-        ("dump-statistics", _dump_statistics, "lmdb_cli: print statistics of random samples"),
+        ("print-structure", _print_structure, "print a data set and its first sample"),
+        ("check-sample", _check_sample, "print a sample, optionally with its neighbors"),
+        ("interactive", _interactive, "start a Python session with a data set"),
+        ("dump-statistics", _dump_statistics, "print statistics of random samples"),
     ):
-        command = commands.add_parser(name, help=text, description=text)
+        command = commands.add_parser(
+            name,
+            help=f"{text} (lmdb_cli)",
+            description=f"{text[0].upper()}{text[1:]}, as the older toolkit's lmdb_cli does.",
+        )
         command.add_argument("dataset", metavar="LMDB_DIR", type=path, help="directory of a data set")
         if name == "check-sample":
             command.add_argument("index", metavar="INDEX", type=int, help="index of the sample")

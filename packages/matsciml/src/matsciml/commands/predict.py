@@ -103,15 +103,15 @@ def predict_files(options: argparse.Namespace) -> int:
         If the output format needs ASE and ASE is not installed.
     """
     write = _writer(options.out)
+    for file in options.files:
+        if not file.exists():
+            raise FileNotFoundError(f"{file} does not exist; pass files with structures")
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
     if options.out.exists() and not options.overwrite:
         raise FileExistsError(
             f"{options.out} already exists; pass --overwrite to replace it, or another --out"
         )
-    if options.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
-    for file in options.files:
-        if not file.exists():
-            raise FileNotFoundError(f"{file} does not exist; pass files with structures")
 
     from mml_data.convert import read_structures
 

@@ -36,9 +36,10 @@ def raise_readable(command: str) -> Iterator[None]:
     try:
         yield
     except argparse.ArgumentError as error:
-        raise ValueError(
-            f"{explain(str(error))}; `matsciml {command} --help-all` lists all options"
-        ) from error
+        text = explain(str(error))
+        if not text.startswith("config file"):
+            text += f"{'' if text.endswith('?') else ';'} `matsciml {command} --help-all` lists all options"
+        raise ValueError(text) from error
     except (TypeError, ValueError) as error:
         # An error raised by the constructor of a class in the config is part of the same tree.
         if "Does not validate against any of the Union subtypes" not in str(error):
@@ -59,6 +60,8 @@ def explain(report: str) -> str:
     if unknown := re.search(r"[Uu]nrecognized arguments: (.*)", report, re.DOTALL):
         first = unknown[1].split()[0].lstrip("-").split("=")[0]
         return _unknown_top(first, "--")
+    if missing := re.search(r'Parser key "config": File does not exist: (.+)', report):
+        return f"config file {missing[1].strip()} does not exist; pass an existing file"
     place = ".".join(re.findall(r'Parser key "([^"]+)"', report))
     classes = re.findall(r"class_path ?=?'([^']+)'", report.split("Given value")[0])
     if option := re.search(
@@ -76,6 +79,7 @@ def explain(report: str) -> str:
     if reason.startswith("Expected a") and "Got value" not in reason and given:
         reason = f"{reason}, got {given[1]}"
     reason = re.sub(r"<class '([^']+)'>", r"\1", reason).rstrip(".")
+    reason = re.sub(r"^Expected a (?=[aeiou])", "Expected an ", reason)
     owner = f" ({classes[-1]})" if classes else ""
     return f"config key {place}{owner}: {reason}" if place else reason
 

@@ -51,16 +51,15 @@ def say_start(
     )
     verb = "continues" if plan.continued else "writes"
     device = trainer.strategy.root_device
-    threads = (
-        f", {torch.get_num_threads()} threads"
-        if device.type == "cpu"
-        else f", {trainer.world_size} device(s)"
+    count, unit = (
+        (torch.get_num_threads(), "thread") if device.type == "cpu" else (trainer.world_size, "device")
     )
+    number = f", {count} {unit}{'s' if count > 1 else ''}"
     say(
         f"matsciml fit {verb} {plan.run}\n"
         f"  data    {_data_line(datamodule)}\n"
         f"  model   {type(model).__name__}{inner}, {parameters:,} parameters\n"
-        f"  device  {device.type}{threads}; at most {_length(trainer)}"
+        f"  device  {device.type}{number}; at most {_length(trainer)}"
         + "".join(f"\n  {line}" for line in [*_start(plan), *notes])
     )
 
