@@ -118,7 +118,7 @@ def lightning_step(task: ForceRegressionTask, batch: Batch) -> Counter[str]:
     counted: list[Counter[str]] = []
     original = task.training_step
 
-    def step(batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+    def step(batch: Batch, batch_idx: int) -> Tensor:
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
             loss = original(batch, batch_idx)
             loss.backward(retain_graph=True)

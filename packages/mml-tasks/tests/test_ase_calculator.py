@@ -1,3 +1,4 @@
+import sys
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,12 @@ from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.md.verlet import VelocityVerlet
+from mml_samples import optional_module
 from mml_tasks import (
     ForceRegressionTask,
     GradFreeForceRegressionTask,
     MultiTaskLitModule,
     ScalarRegressionTask,
-    _optional,
 )
 from mml_tasks.ase_calculator import TaskCalculator
 from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
@@ -216,11 +217,8 @@ def test_a_module_of_several_tasks_is_refused():
         TaskCalculator(task_module=both, transforms=[graph_of_sample])
 
 
-def test_without_ase_the_install_command_is_said(monkeypatch):
-    def missing(name: str) -> None:
-        raise ImportError(f"No module named {name!r}")
-
-    task = make_task()
-    monkeypatch.setattr(_optional.importlib, "import_module", missing)
+def test_missing_ase_names_install_command(monkeypatch):
+    optional_module.cache_clear()
+    monkeypatch.setitem(sys.modules, "ase", None)
     with pytest.raises(ImportError, match=r'python -m pip install "mml-tasks\[ase\]"'):
-        task.as_ase_calculator()
+        make_task().as_ase_calculator()

@@ -12,11 +12,11 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from lightning_fabric.utilities import move_data_to_device
-from mml_samples import Sample
+from mml_samples import Batch, Sample
 
 from mml_tasks.batches import as_batch
 from mml_tasks.prediction import evaluation_mode
-from mml_tasks.protocols import PredictingTask, TaskBatch
+from mml_tasks.protocols import PredictingTask
 
 Transform = Callable[[Sample], Sample]
 
@@ -167,7 +167,7 @@ class TaskCalculator(Calculator):
         known = "energy" if name in ("free_energy", "energies") else name
         return self.conversion_factor.get(name, self.conversion_factor.get(known, 1.0))
 
-    def _node_energies(self, sample: TaskBatch) -> torch.Tensor:
+    def _node_energies(self, sample: Batch) -> torch.Tensor:
         task: Any = self.task
         with evaluation_mode(task), torch.no_grad():
             return task.node_energies(move_data_to_device(sample, task.device))
@@ -175,7 +175,7 @@ class TaskCalculator(Calculator):
     def _dtype(self) -> torch.dtype:
         return next(p.dtype for p in self.task.parameters() if p.is_floating_point())
 
-    def _sample(self, atoms: Atoms) -> TaskBatch:
+    def _sample(self, atoms: Atoms) -> Batch:
         if not len(atoms):
             raise ValueError("the Atoms object is empty, but a calculation requires at least one atom")
         flat = [axis for axis in range(3) if atoms.pbc[axis] and not atoms.cell[axis].any()]

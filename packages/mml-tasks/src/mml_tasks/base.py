@@ -6,24 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
+from mml_samples import Batch, Sample, optional_module
 from torch import nn
 from torchmetrics import Metric
 
-from mml_tasks._optional import ase_calculator
-from mml_tasks.batches import as_batch, missing_target
+from mml_tasks.batches import as_batch
 from mml_tasks.encoder import make_encoder
 from mml_tasks.heads import OutputHead
-from mml_tasks.hyperparameters import plain
-from mml_tasks.losses.loss_functions import complete_loss_scaling, make_losses, without_modules
+from mml_tasks.hyperparameters import save_arguments
+from mml_tasks.losses.loss_functions import LossLike, complete_loss_scaling, make_losses, without_modules
 from mml_tasks.losses.loss_metrics import make_loss_metrics
 from mml_tasks.losses.metrics import regression_metrics
 from mml_tasks.normalization.scale_rules import ScaleRules
 from mml_tasks.normalization.target_normalization import CHECKPOINT_KEY as NORMALIZATION
-from mml_tasks.normalization.training_data import TrainingData
+from mml_tasks.normalization.training_data import TrainingData, check_labels, inferred_keys
 from mml_tasks.optimization import make_optimizers
 from mml_tasks.prediction import predict_batch
 from mml_tasks.pretrained import EncoderReport, load_encoder, pretrained_arguments
-from mml_tasks.protocols import Checkpoint, Statistics, TaskBatch
+from mml_tasks.protocols import Checkpoint, Encoder, Statistics
 from mml_tasks.steps import TaskSteps
 from mml_tasks.trainer.lr_scaling import LrScaling
 from mml_tasks.trainer.precision import matched_to
@@ -109,11 +109,7 @@ class BaseTaskModule(TaskSteps):
         encoder_kwargs: dict[str, Any] | None = None,
         task_keys: Sequence[str] | None = None,
         output_kwargs: dict[str, Any] | None = None,
-        loss_func: nn.Module
-        | str
-        | type[nn.Module]
-        | dict[str, nn.Module | str | type[nn.Module]]
-        | None = None,
+        loss_func: nn.Module | str | type[nn.Module] | dict[str, LossLike] | None = None,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         scheduler_kwargs: dict[str, dict[str, Any]] | None = None,
@@ -137,7 +133,8 @@ class BaseTaskModule(TaskSteps):
                 f"embedding_reduction_type of {type(self).__name__} must be one of {list(self.reductions)}, "
                 f"got {embedding_reduction_type!r}"
             )
-        self._save_hyperparameters(
+        save_arguments(
+            self,
             encoder_class=encoder_class,
             encoder_kwargs=encoder_kwargs,
             task_keys=None if task_keys is None else list(task_keys),
@@ -220,19 +217,10 @@ class BaseTaskModule(TaskSteps):
             }
         )
         self.loss_metrics = make_loss_metrics(keys)
-        width: int = cast("Any", self.encoder).output_dim
+        width = cast("Encoder", self.encoder).output_dim
         for key in self.head_keys(keys):
             self.output_heads[key] = self.make_head(key, width)
         self.normalization.build(self.scale_rules(keys))
-
-    def _save_hyperparameters(self, **arguments: Any) -> None:
-        """Save the arguments that a checkpoint can store; under LightningCLI, save its complete config."""
-        try:
-            self.save_hyperparameters("_instantiator")  # only LightningCLI passes this argument
-        except KeyError:
-            self.save_hyperparameters({name: plain(value, name) for name, value in arguments.items()})
-        else:
-            self.save_hyperparameters()
 
     # ---------------------------------------------------------------- data
 
@@ -249,32 +237,9 @@ class BaseTaskModule(TaskSteps):
             return
         statistics = self._data().statistics()
         if self.task_keys is None:
-            self.set_task_keys(self._inferred_keys(statistics))
-        if statistics is None:
-            return
-        for key in self.task_keys or []:
-            if key in self.transform_keys:
-                continue
-            if key not in statistics:
-                raise missing_target(key, statistics, "the data set")
-            if statistics[key].get("missing") and not statistics[key].get("count"):
-                raise ValueError(
-                    f"target {key!r} is missing in every sample of the training data. Remove it from "
-                    "task_keys, or add labels"
-                )
-
-    def _inferred_keys(self, statistics: Mapping[str, Statistics] | None) -> list[str]:
-        if statistics is None:
-            raise ValueError(
-                f"{type(self).__name__} has no task_keys, and no data module provides target_statistics() to "
-                "infer them from. Pass task_keys"
-            )
-        keys = self.infer_task_keys(statistics)
-        if not keys:
-            raise ValueError(
-                f"{type(self).__name__} cannot learn any of the targets {sorted(statistics)}. Pass task_keys"
-            )
-        return keys
+            self.set_task_keys(inferred_keys(type(self).__name__, self.infer_task_keys, statistics))
+        if statistics is not None:
+            check_labels([k for k in self.task_keys or [] if k not in self.transform_keys], statistics)
 
     def fill_from_data(self) -> None:
         """Set the statistics of the normalizers that ``normalize_kwargs`` requests from the data."""
@@ -282,18 +247,6 @@ class BaseTaskModule(TaskSteps):
 
     def _data(self) -> TrainingData:
         return TrainingData(self.trainer, self.scope)
-
-    def on_validation_start(self) -> None:
-        """Fill normalizers that have no statistics yet."""
-        self.fill_from_data()
-
-    def on_test_start(self) -> None:
-        """Fill normalizers that have no statistics yet."""
-        self.fill_from_data()
-
-    def on_predict_start(self) -> None:
-        """Fill normalizers that have no statistics yet."""
-        self.fill_from_data()
 
     # ---------------------------------------------------------------- optimization
 
@@ -344,7 +297,7 @@ class BaseTaskModule(TaskSteps):
 
     # ---------------------------------------------------------------- prediction
 
-    def predict(self, batch: TaskBatch) -> dict[str, Any]:
+    def predict(self, batch: Batch) -> dict[str, Any]:
         """Predict a batch, or a single sample with a graph, without a trainer.
 
         Returns
@@ -369,9 +322,7 @@ class BaseTaskModule(TaskSteps):
         result = predict_batch(self, batch)
         return result["predictions"] | {name: result[name] for name in ("natoms", "sample_id")}
 
-    def as_ase_calculator(
-        self, transforms: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = (), **kwargs: Any
-    ) -> Any:
+    def as_ase_calculator(self, transforms: Sequence[Callable[[Sample], Sample]] = (), **kwargs: Any) -> Any:
         """Return an ASE calculator for this task, a `mml_tasks.ase_calculator.TaskCalculator`.
 
         Parameters
@@ -390,7 +341,10 @@ class BaseTaskModule(TaskSteps):
         ValueError
             If the task predicts neither energy nor forces.
         """
-        return ase_calculator().TaskCalculator(self, transforms, **kwargs)
+        optional_module("ase", "mml-tasks[ase]", "an ASE calculator")
+        from mml_tasks.ase_calculator import TaskCalculator
+
+        return TaskCalculator(self, transforms, **kwargs)
 
     # ---------------------------------------------------------------- fine-tuning
 

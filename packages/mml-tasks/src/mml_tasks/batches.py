@@ -7,13 +7,11 @@ from collections.abc import Collection
 from typing import Any, cast
 
 import torch
-from mml_samples import DGLView, Graph, Sample, atom_counts, graph_of, sample_name, structure_index
+from mml_samples import Batch, DGLView, Graph, Sample, atom_counts, graph_of, sample_name, structure_index
 from torch import Tensor
 
-from mml_tasks.protocols import TaskBatch
 
-
-def as_batch(sample: Sample | TaskBatch) -> TaskBatch:
+def as_batch(sample: Sample | Batch) -> Batch:
     """Return a single sample as a batch of one, as collating would build it; a batch is returned unchanged.
 
     Encoders were trained on batches and may read the structure index of an atom from the graph.
@@ -21,8 +19,8 @@ def as_batch(sample: Sample | TaskBatch) -> TaskBatch:
     graph, name = graph_of(sample), sample.get("sample_id")
     single = getattr(graph, "batch", None) is None
     if not single and not isinstance(name, str):
-        return cast("TaskBatch", sample)
-    batch = private_copy(cast("TaskBatch", sample))
+        return cast("Batch", sample)
+    batch = private_copy(cast("Batch", sample))
     if single:
         batch["graph"].batch = structure_index(graph)
         batch["graph"].natoms = atom_counts(graph)
@@ -37,12 +35,12 @@ def sum_by_structure(values: Tensor, graph: Graph) -> Tensor:
     return sums.index_add(0, structure_index(graph), values)
 
 
-def private_copy(batch: TaskBatch) -> TaskBatch:
+def private_copy(batch: Batch) -> Batch:
     """Copy a batch and its graph, but not their tensors, so that changes do not affect the caller's batch.
 
     Tensors that were created in inference mode cannot take part in autograd and are therefore cloned.
     """
-    copied = cast("TaskBatch", {key: _normal(value) for key, value in batch.items()})
+    copied = cast("Batch", {key: _normal(value) for key, value in batch.items()})
     graph = graph_of(batch)
     if isinstance(graph, DGLView):
         copied["graph"] = graph = graph.graph.local_var()
@@ -60,7 +58,7 @@ def _normal(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
-def find_target(batch: TaskBatch, key: str) -> Tensor:
+def find_target(batch: Batch, key: str) -> Tensor:
     """Return a target of the batch.
 
     Raises
@@ -100,7 +98,7 @@ def align_target(key: str, target: Tensor, output: Tensor) -> Tensor:
     return target if target.is_floating_point() else target.to(torch.float64)
 
 
-def check_not_infinite(key: str, target: Tensor, batch: TaskBatch) -> None:
+def check_not_infinite(key: str, target: Tensor, batch: Batch) -> None:
     """Raise an error that names the sample if a target has infinite values; NaN is a missing label.
 
     Raises
@@ -117,7 +115,7 @@ def check_not_infinite(key: str, target: Tensor, batch: TaskBatch) -> None:
         )
 
 
-def sample_of_row(target: Tensor, row: int, batch: TaskBatch) -> str:
+def sample_of_row(target: Tensor, row: int, batch: Batch) -> str:
     """Return a description of the sample that contains a row (a structure or an atom) of a target."""
     graph = graph_of(batch)
     structures = atom_counts(graph).shape[0]
@@ -126,6 +124,6 @@ def sample_of_row(target: Tensor, row: int, batch: TaskBatch) -> str:
     return sample_name(batch, row)
 
 
-def samples_of(batch: TaskBatch) -> str:
+def samples_of(batch: Batch) -> str:
     """Return a description of a batch for error messages, with the name of its first sample."""
     return f"the batch of {sample_name(batch, 0)}" if batch.get("sample_id") else "the batch"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
-from mml_samples import atom_counts, graph_of
+from mml_samples import Batch, atom_counts, graph_of
 from torch import Tensor, nn
 
 from mml_tasks.hyperparameters import import_class
-from mml_tasks.protocols import TaskBatch
 
 
 def make_encoder(
@@ -45,9 +44,7 @@ def make_encoder(
     return encoder
 
 
-def embed(
-    encoder: nn.Module, batch: TaskBatch, name: Literal["point_embedding", "system_embedding"]
-) -> Tensor:
+def embed(encoder: nn.Module, batch: Batch, name: Literal["point_embedding", "system_embedding"]) -> Tensor:
     """Return one of the encoder's embeddings of the batch, [N, output_dim] or [B, output_dim].
 
     Raises
@@ -69,7 +66,7 @@ def vector_dim(encoder: nn.Module) -> int:
     return width if isinstance(width, int) else 0
 
 
-def embed_atoms(encoder: nn.Module, batch: TaskBatch) -> tuple[Tensor, Tensor | None]:
+def embed_atoms(encoder: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
     """Return ``point_embedding`` [N, output_dim], and ``point_vectors`` [N, K, 3] if the encoder has vectors.
 
     K is the encoder's ``vector_dim``. The vectors rotate with the structure. They are None if K is 0.

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import pytorch_lightning as pl
 import torch
 
 T = TypeVar("T")
@@ -48,6 +49,16 @@ def import_class(path: str, argument: str, base: type[T], default_module: str | 
 def class_path(cls: type) -> str:
     """Return the path with which `import_class` imports ``cls``."""
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def save_arguments(module: pl.LightningModule, **arguments: object) -> None:
+    """Save the arguments that a checkpoint can store; under LightningCLI, save its complete config."""
+    try:
+        module.save_hyperparameters("_instantiator")  # only LightningCLI passes this argument
+    except KeyError:
+        module.save_hyperparameters({name: plain(value, name) for name, value in arguments.items()})
+    else:
+        module.save_hyperparameters()
 
 
 def plain(value: Any, argument: str) -> Any:

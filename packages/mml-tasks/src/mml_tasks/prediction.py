@@ -9,12 +9,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities import move_data_to_device
+from mml_samples import Batch
 from torch import nn
 
-from mml_tasks.protocols import TaskBatch
 
-
-def predict_batch(task: pl.LightningModule, batch: TaskBatch) -> Any:
+def predict_batch(task: pl.LightningModule, batch: Batch) -> Any:
     """Return the output of ``predict_step`` for a batch, in evaluation mode and without gradients.
 
     The batch is moved to the device of the task. Afterwards, each module of the task is in its previous mode.

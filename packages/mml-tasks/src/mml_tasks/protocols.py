@@ -16,8 +16,8 @@ Checkpoint: TypeAlias = dict[str, Any]
 """Contents of a checkpoint, as saved by Lightning."""
 
 
-class TaskBatch(Batch, total=False):
-    """Batch with the keys that tasks read and add, in addition to those of the sample contract."""
+class ExtendedBatch(Batch, total=False):
+    """Batch with further keys, which tasks and their transforms add to those of the sample contract."""
 
     noisy_pos: Tensor
     """Positions with noise, [N, 3] angstrom, of the transform ``NoisyPositions``."""
@@ -57,7 +57,7 @@ class Encoder(Protocol):
 
     output_dim: int
 
-    def __call__(self, batch: TaskBatch) -> Embeddings:
+    def __call__(self, batch: Batch) -> Embeddings:
         """Embed every atom and every structure of the batch."""
         ...
 
@@ -87,7 +87,11 @@ class PredictingTask(Protocol):
     """
 
     output_heads: nn.ModuleDict
-    normalizers: nn.ModuleDict
+
+    @property
+    def normalizers(self) -> nn.ModuleDict:
+        """Normalizers by output."""
+        ...
 
     @property
     def device(self) -> torch.device:
@@ -98,6 +102,6 @@ class PredictingTask(Protocol):
         """Return the parameters."""
         ...
 
-    def predict(self, batch: TaskBatch) -> dict[str, Any]:
+    def predict(self, batch: Batch) -> dict[str, Any]:
         """Return every output of a batch by name, in physical units."""
         ...

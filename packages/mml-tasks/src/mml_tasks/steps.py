@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import torch
-from mml_samples import atom_counts, graph_of
+from mml_samples import Batch, atom_counts, graph_of
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -15,17 +14,15 @@ from mml_tasks.batches import align_target, check_not_infinite, find_target
 from mml_tasks.losses.loss_functions import check_loss_scaling
 from mml_tasks.losses.loss_metrics import Weight, update_loss_metrics
 from mml_tasks.losses.loss_modules import TargetLoss
-from mml_tasks.losses.loss_terms import LossTerms, combine, join_combine, loss_terms
-from mml_tasks.losses.metrics import MaskedMean, update_regression
+from mml_tasks.losses.loss_terms import LossTerms, combine, loss_terms
+from mml_tasks.losses.metrics import update_regression
 from mml_tasks.normalization.normalizer import Normalizers
 from mml_tasks.normalization.target_normalization import TargetNormalization
-from mml_tasks.protocols import StepResult, TaskBatch
+from mml_tasks.protocols import StepResult
 from mml_tasks.trained_module import TrainedModule
-from mml_tasks.trainer.accumulation import Window, warn_of_unknown_window, window_of
-from mml_tasks.trainer.precision import HostLabels, matched_to, supports_float64
-from mml_tasks.trainer.ranks import world_size
-
-logger = logging.getLogger(__name__)
+from mml_tasks.trainer.accumulation import window_of
+from mml_tasks.trainer.precision import matched_to, normalized_on_host, supports_float64, with_host_labels
+from mml_tasks.trainer.stages import stage_of
 
 
 class TaskSteps(TrainedModule):
@@ -76,15 +73,14 @@ class TaskSteps(TrainedModule):
         self.loss_weighting: nn.Module | None = None
         self.last_losses: dict[str, Tensor] = {}
         self.last_terms: dict[str, LossTerms] = {}
-        self._from_first_batch = False
 
     # ---------------------------------------------------------------- hooks for subclasses
 
-    def normalized_outputs(self, batch: TaskBatch) -> dict[str, Tensor]:
+    def normalized_outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Return every output of the batch in the units of the loss."""
         raise NotImplementedError
 
-    def training_outputs(self, batch: TaskBatch) -> dict[str, Tensor]:
+    def training_outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Return the outputs that the loss needs, in the units of the loss. Default: all outputs."""
         return self.normalized_outputs(batch)
 
@@ -106,13 +102,13 @@ class TaskSteps(TrainedModule):
         """Update the metrics of a target with a batch in physical units."""
         update_regression(metrics, key, prediction, target, natoms)
 
-    def check_target(self, key: str, target: Tensor, batch: TaskBatch) -> None:
+    def check_target(self, key: str, target: Tensor, batch: Batch) -> None:
         """Raise an error for invalid values of a target. NaN is a missing label and valid."""
         check_not_infinite(key, target, batch)
 
     # ---------------------------------------------------------------- steps
 
-    def forward(self, batch: TaskBatch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return every output of the batch by name, in physical units.
 
         Raises
@@ -123,11 +119,11 @@ class TaskSteps(TrainedModule):
         self.normalization.check_elements(batch)
         return self.normalization.denorm(self.normalized_outputs(batch), batch)
 
-    def training_step(self, batch: TaskBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return this rank's loss of a batch; its mean over ranks and batches is the loss of the step."""
         runs = self.is_running()
         if runs:
-            self._from_first_batch |= batch_idx == 0  # False if a run continues within an epoch
+            self.missing_labels.begin_batch(batch_idx)
             self.restore_epoch(batch_idx)
         outputs = self.training_outputs(batch)
         targets = self._targets(batch, outputs)
@@ -135,27 +131,28 @@ class TaskSteps(TrainedModule):
         terms = self.loss_terms(outputs, goals, targets, batch)
         window, counts = None, None
         if runs:
-            window, counts = self._window(batch, batch_idx), self._missing["train"].of_batch(list(targets))
+            window = window_of(self.trainer, batch, batch_idx, list(targets), self.window_target)
+            counts = self.missing_labels.train.of_batch(list(targets))
         losses, counts = combine(terms, window, counts)
         if counts is not None:
-            self._missing["train"].add_sums(counts)
+            self.missing_labels.train.add_sums(counts)
         self.last_losses = {key: loss.detach() for key, loss in losses.items()}
         total = self.total_loss(losses, self.loss_weighting)
         if runs:
             structures = len(atom_counts(graph_of(batch)))
-            self._log_losses("train", terms, structures, total if self.loss_weighting else None)
+            self.log_losses("train", terms, structures, total if self.loss_weighting else None)
             self._log_progress(terms, outputs, goals, batch)
         return total
 
-    def validation_step(self, batch: TaskBatch, batch_idx: int) -> StepResult:
+    def validation_step(self, batch: Batch, batch_idx: int) -> StepResult:
         """Log losses and metrics; return predictions and targets in physical units, and sample names."""
         return self._evaluate(batch, "val")
 
-    def test_step(self, batch: TaskBatch, batch_idx: int) -> StepResult:
+    def test_step(self, batch: Batch, batch_idx: int) -> StepResult:
         """Log losses and metrics; return predictions and targets in physical units, and sample names."""
         return self._evaluate(batch, "test")
 
-    def predict_step(self, batch: TaskBatch, batch_idx: int) -> StepResult:
+    def predict_step(self, batch: Batch, batch_idx: int) -> StepResult:
         """Return predictions in physical units, and the names of the samples."""
         outputs = self.normalization.denorm(self.normalized_outputs(batch), batch)
         return {
@@ -164,7 +161,7 @@ class TaskSteps(TrainedModule):
             "sample_id": batch.get("sample_id"),
         }
 
-    def _evaluate(self, batch: TaskBatch, stage: str) -> StepResult:
+    def _evaluate(self, batch: Batch, stage: str) -> StepResult:
         outputs = {key: value.detach() for key, value in self.training_outputs(batch).items()}
         targets = self._targets(batch, outputs)
         goals = self._goals(targets, batch, outputs)
@@ -173,12 +170,12 @@ class TaskSteps(TrainedModule):
         predictions = self.normalization.denorm(outputs, batch)
         natoms = atom_counts(graph_of(batch))
         if self.is_running():
-            self._log_losses(stage, terms, len(natoms))
+            self.log_losses(stage, terms, len(natoms))
             for key in targets:
-                metrics = dict(cast("Any", self.metrics)[stage][key].items())
+                metrics = self.metrics_of(stage, key)
                 atoms = natoms.to(predictions[key].device)
                 self.update_metrics(metrics, key, predictions[key], targets[key], atoms)
-                self._log_metrics(stage, metrics, len(natoms))
+                self.log_metrics(stage, metrics, len(natoms))
         return {
             "predictions": predictions,
             "targets": targets,
@@ -186,7 +183,7 @@ class TaskSteps(TrainedModule):
             "sample_id": batch.get("sample_id"),
         }
 
-    def _targets(self, batch: TaskBatch, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _targets(self, batch: Batch, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the targets in physical units, in the shapes of the outputs."""
         if self.task_keys is None:
             raise ValueError(
@@ -195,10 +192,10 @@ class TaskSteps(TrainedModule):
         return {key: self.target_of(key, find_target(batch, key), outputs[key]) for key in self.task_keys}
 
     def _goals(
-        self, targets: Mapping[str, Tensor], batch: TaskBatch, outputs: Mapping[str, Tensor]
+        self, targets: Mapping[str, Tensor], batch: Batch, outputs: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Return the targets in the units of the loss, in the shapes and dtypes of the outputs."""
-        on_host = batch.get("normalized_targets", {}).get(self._name())  # see `prepare_batch`
+        on_host = normalized_on_host(batch, self._name())  # see `prepare_batch`
         if on_host is None:
             goals = self.normalization.norm(targets, batch)
         else:
@@ -210,18 +207,12 @@ class TaskSteps(TrainedModule):
         outputs: Mapping[str, Tensor],
         goals: Mapping[str, Tensor],
         targets: Mapping[str, Tensor],
-        batch: TaskBatch,
+        batch: Batch,
     ) -> dict[str, LossTerms]:
         """Return the sum of each target's unweighted loss over the labels of the batch, and their count.
 
-        Parameters
-        ----------
-        outputs, goals
-            Outputs and targets by name, in the units of the loss.
-        targets
-            Targets in physical units, NaN if a label is missing.
-        batch
-            The batch of these outputs and targets.
+        ``outputs`` and ``goals``, the targets, are in the units of the loss. ``targets`` are in physical
+        units, NaN if a label is missing.
 
         Raises
         ------
@@ -248,19 +239,6 @@ class TaskSteps(TrainedModule):
         scaled = {key: self.task_loss_scaling.get(key, 1.0) * loss for key, loss in losses.items()}
         return torch.stack(list(scaled.values())).sum() if weighting is None else weighting(scaled)
 
-    def _window(self, batch: TaskBatch, batch_idx: int) -> Window | None:
-        """Return the batches of the optimizer step, or None if gradients are not accumulated."""
-        window = window_of(self.trainer, batch, batch_idx)
-        if window.factor == 1:
-            return None
-        if window.targets is None:
-            if batch_idx == 0 and self.trainer.current_epoch == 0:
-                warn_of_unknown_window(self.trainer)
-            return window
-        keys = self.task_keys or []
-        targets = [{key: self.window_target(key, each[key]) for key in keys} for each in window.targets]
-        return window._replace(targets=targets)
-
     # ---------------------------------------------------------------- batches on the host
 
     def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
@@ -269,23 +247,22 @@ class TaskSteps(TrainedModule):
         self.check_batch(batch)
         return super()._on_before_batch_transfer(self.prepare_batch(batch), dataloader_idx)
 
-    def check_batch(self, batch: TaskBatch) -> None:
+    def check_batch(self, batch: Batch) -> None:
         """Raise an error for invalid targets and unknown elements; called while the batch is on the host."""
-        trainer = self.trainer
-        if trainer.predicting or trainer.testing:
+        stage = stage_of(self.trainer)
+        if stage in ("test", "predict"):
             self.normalization.check_elements(batch)
-        if trainer.predicting:
+        if stage == "predict":
             return
-        stage = "train" if trainer.training else "test" if trainer.testing else "val"
         for key in self.task_keys or []:
             target = find_target(batch, key)
             self.check_target(key, target, batch)
             if key in self.normalizers and self.normalizers.of(key).has_references:
                 self.normalization.check_elements(batch, labels=target)
-            if not trainer.sanity_checking:
-                self._missing[stage].add(key, target)
+            if not self.trainer.sanity_checking:
+                self.missing_labels.add(stage, key, target)
 
-    def prepare_batch(self, batch: TaskBatch) -> TaskBatch:
+    def prepare_batch(self, batch: Batch) -> Batch:
         """Return a batch on the host in the form in which it is moved to the device.
 
         If the task has float64 weights, the graph is converted to float64. If the device does not support
@@ -294,17 +271,13 @@ class TaskSteps(TrainedModule):
         batch = matched_to(self, batch)
         if supports_float64(self.device) or "targets" not in batch:
             return batch
-        normalized = dict(batch.get("normalized_targets", {}))
-        if not self.trainer.predicting:
-            targets = {key: find_target(batch, key) for key in self.task_keys or []}
-            dtype = torch.get_default_dtype()
-            found = self.normalization.norm(targets, batch)
-            normalized[self._name()] = {
-                key: value.to(dtype) if key in self.normalizers else value for key, value in found.items()
-            }
-        labels: Any = batch["targets"]
-        labels = labels if isinstance(labels, HostLabels) else HostLabels(labels)
-        return {**batch, "targets": labels, "normalized_targets": normalized}
+        if self.trainer.predicting:
+            return with_host_labels(batch, self._name(), None)
+        targets = {key: find_target(batch, key) for key in self.task_keys or []}
+        goals = self.normalization.norm(targets, batch)
+        dtype = torch.get_default_dtype()
+        goals = {key: value.to(dtype) if key in self.normalizers else value for key, value in goals.items()}
+        return with_host_labels(batch, self._name(), goals)
 
     def _name(self) -> str:
         """Return the name under which a batch stores entries of this task."""
@@ -312,32 +285,26 @@ class TaskSteps(TrainedModule):
 
     # ---------------------------------------------------------------- logging
 
-    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
-        """Log a value as Lightning does.
-
-        A task inside another module logs through that module under its own name.
-        """
-        if self.scope is None:
-            super().log(name, value, *args, **kwargs)
-        else:
-            self.scope.log(name, value, **kwargs)
-
-    def _log_losses(
+    def log_losses(
         self, stage: str, terms: Mapping[str, LossTerms], structures: int, minimized: Tensor | None = None
     ) -> None:
         """Log the losses of the epoch as sums that are divided at the end, see `update_loss_metrics`."""
         self.last_terms = {key: LossTerms(term.total.detach(), term.weight) for key, term in terms.items()}
-        weights: dict[str, Weight] = {
-            key: self.task_loss_scaling.get(key, 1.0) for key in self.task_keys or []
-        }
+        now: dict[str, Weight] = {k: self.task_loss_scaling.get(k, 1.0) for k in self.task_keys or []}
         final = self.final_loss_scaling
-        updated = update_loss_metrics(self.loss_metrics, stage, terms, final, weights, minimized)
+        updated = update_loss_metrics(self.loss_metrics, stage, terms, final, now, minimized)
         for name, metric in updated.items():
             # Not in the progress bar in training: only rank zero would compute it, but it needs a reduction.
             in_bar = name == f"{stage}_loss" and stage != "train"
             self.log(name, metric, prog_bar=in_bar, on_step=False, on_epoch=True, batch_size=structures)
 
-    def _log_metrics(self, stage: str, metrics: Mapping[str, Metric], structures: int) -> None:
+    def metrics_of(self, stage: str, key: str) -> dict[str, Metric]:
+        """Return the metrics of a target in a stage, by name."""
+        by_target = cast("Mapping[str, Mapping[str, Metric]]", self.metrics[stage])
+        return dict(by_target[key].items())
+
+    def log_metrics(self, stage: str, metrics: Mapping[str, Metric], structures: int) -> None:
+        """Log metrics, which Lightning computes at the end of the epoch."""
         logged = {f"{stage}_{name}": metric for name, metric in metrics.items()}
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=structures)
 
@@ -346,7 +313,7 @@ class TaskSteps(TrainedModule):
         terms: Mapping[str, LossTerms],
         outputs: Mapping[str, Tensor],
         goals: Mapping[str, Tensor],
-        batch: TaskBatch,
+        batch: Batch,
     ) -> None:
         """Log the weighted loss of this rank's batch, and its errors in physical units, as plain numbers."""
         means = {key: t.total.detach() / torch.clamp(t.weight, min=1e-30) for key, t in terms.items()}
@@ -359,80 +326,16 @@ class TaskSteps(TrainedModule):
             logged[f"train_{key}_mae_step"] = error.abs().nanmean()
         self.log_dict(logged, batch_size=len(natoms), on_step=True, on_epoch=False, prog_bar=True)
 
-    # ---------------------------------------------------------------- ranks without a batch
-
-    def join_step(self) -> None:
-        """Take part in the reductions of a training step, on a rank without a batch for this task."""
-        self.last_terms = {}
-        if world_size() == 1 or not self.is_running():
-            return
-        keys = self.task_keys or []
-        for key in keys:
-            loss = self.losses[key]
-            if isinstance(loss, TargetLoss):
-                loss.join(self.device)
-        # Per target: the weight, the number of missing labels and the number of rows.
-        self._missing["train"].add_sums(join_combine(3 * len(keys), self.device)[len(keys) :])
-        self._log_nothing("train")
-
-    def join_evaluation(self, stage: str) -> None:
-        """Log the metrics of an evaluation step, on a rank without a batch for this task.
-
-        Lightning reduces metrics in the order in which they are logged, which must be the same on all ranks.
-        """
-        if world_size() == 1 or not self.is_running():
-            return
-        self._log_nothing(stage)
-        nothing = torch.zeros(0, device=self.device)
-        for key in self.task_keys or []:
-            metrics = dict(cast("Any", self.metrics)[stage][key].items())
-            for metric in metrics.values():
-                if isinstance(metric, MaskedMean):
-                    metric.update(nothing, nothing.bool())
-            self._log_metrics(stage, metrics, 1)
-
-    def _log_nothing(self, stage: str) -> None:
-        """Log the losses of a batch without labels."""
-        nothing = torch.zeros((), device=self.device)
-        self._log_losses(stage, {key: LossTerms(nothing, nothing) for key in self.task_keys or []}, 1)
-
     # ---------------------------------------------------------------- missing labels
 
     def on_train_epoch_end(self) -> None:
         """Log the number of missing labels, and raise an error if a target had no label in the epoch."""
-        self._report_missing("train")
-        self._from_first_batch = False
+        self.missing_labels.report(self, self.task_keys or [], "train")
 
     def on_validation_epoch_end(self) -> None:
         """Log the number of missing labels."""
-        self._report_missing("val")
+        self.missing_labels.report(self, self.task_keys or [], "val")
 
     def on_test_epoch_end(self) -> None:
         """Log the number of missing labels."""
-        self._report_missing("test")
-
-    def _report_missing(self, stage: str) -> None:
-        if self.trainer.sanity_checking or not self.task_keys:
-            return
-        labels, keys = self._missing[stage], self.task_keys
-        counts = labels.take_sums(keys) if stage == "train" else labels.take(keys, self.device)
-        for key, (missing, rows) in counts.items():
-            if not missing:
-                continue
-            self.log(f"{stage}_{key}_missing", float(missing))
-            if missing < rows:
-                continue
-            message = (
-                f"target {key!r} has no label in any of the {rows} rows of this {stage} epoch. Remove it "
-                "from task_keys, or add labels"
-            )
-            if stage == "train" and self._saw_all_training_data:
-                raise ValueError(message)
-            logger.warning(message)
-
-    @property
-    def _saw_all_training_data(self) -> bool:
-        """Whether this epoch covers all training batches, without ``limit_train_batches``."""
-        limit = self.trainer.limit_train_batches
-        unlimited = isinstance(limit, float) and limit == 1.0
-        return self._from_first_batch and unlimited and self.trainer.is_last_batch
+        self.missing_labels.report(self, self.task_keys or [], "test")

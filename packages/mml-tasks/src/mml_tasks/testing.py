@@ -8,9 +8,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
+from mml_samples import Batch
 from torch import Tensor, nn
-
-from mml_tasks.protocols import TaskBatch
 
 CUTOFF = 4.0
 
@@ -44,7 +43,7 @@ class ToyEncoder(nn.Module):
         self.mix = nn.Sequential(nn.Linear(2 * output_dim, output_dim), nn.SiLU())
         self.register_buffer("centers", torch.linspace(0.0, 1.0, 8), persistent=False)
 
-    def forward(self, batch: TaskBatch) -> ToyEmbeddings:
+    def forward(self, batch: Batch) -> ToyEmbeddings:
         """Embed atoms, and embed structures as the mean over their atoms."""
         graph = batch["graph"]
         source, target = graph.edge_index

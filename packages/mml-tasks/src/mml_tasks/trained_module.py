@@ -53,6 +53,8 @@ class TrainedModule(pl.LightningModule):
         otherwise the weights in ``task_loss_scaling`` when a fit begins.
     loss_metrics
         Losses of the epoch by the name under which they are logged.
+    missing_labels
+        Numbers of missing labels of the epoch.
 
     Raises
     ------
@@ -93,7 +95,7 @@ class TrainedModule(pl.LightningModule):
         self.task_loss_scaling: dict[str, float] = {}
         self.final_loss_scaling: dict[str, float] = {}
         self.loss_metrics = nn.ModuleDict()
-        self._missing = {stage: MissingLabels() for stage in ("train", "val", "test")}
+        self.missing_labels = MissingLabels()
         self._epoch_sums = EpochSums()
         self._resumes = False
         self._start: tuple[Path, Literal["keep", "refit"]] | None = None
@@ -105,7 +107,7 @@ class TrainedModule(pl.LightningModule):
         raise NotImplementedError
 
     def fill_from_data(self) -> None:
-        """Set statistics of the data before a fit, after weights have been loaded."""
+        """Set statistics of the data that are still unset, after weights have been loaded."""
 
     def learning_rate(self) -> float:
         """Return the learning rate that is logged with the effective batch size, before it is scaled."""
@@ -155,9 +157,31 @@ class TrainedModule(pl.LightningModule):
         if self.lr_scaling is not None:
             log_effective_batch(self, self.learning_rate(), self.lr_scaling)
 
+    def on_validation_start(self) -> None:
+        """Fill normalizers that have no statistics yet."""
+        self.fill_from_data()
+
+    def on_test_start(self) -> None:
+        """Fill normalizers that have no statistics yet."""
+        self.fill_from_data()
+
+    def on_predict_start(self) -> None:
+        """Fill normalizers that have no statistics yet."""
+        self.fill_from_data()
+
     def is_running(self) -> bool:
         """Return whether a trainer is running, as opposed to a user calling a step without a trainer."""
         return self._trainer is not None and self._trainer.state.status == TrainerStatus.RUNNING
+
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        """Log a value as Lightning does.
+
+        A task inside another module logs through that module under its own name.
+        """
+        if self.scope is None:
+            super().log(name, value, *args, **kwargs)
+        else:
+            self.scope.log(name, value, **kwargs)
 
     # ---------------------------------------------------------------- learning rate
 
@@ -181,7 +205,7 @@ class TrainedModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Save the running sums of an unfinished epoch, and the start of the learning-rate schedule."""
         if self._trainer is not None and self.trainer.state.fn == "fit":
-            checkpoint[EPOCH_SUMS] = EpochSums.of(self.loss_metrics, self._missing["train"])
+            checkpoint[EPOCH_SUMS] = EpochSums.of(self.loss_metrics, self.missing_labels.train)
             checkpoint[SCHEDULE_KEY] = self.steps_before_schedule
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -195,7 +219,7 @@ class TrainedModule(pl.LightningModule):
         """Restore the running sums of the epoch, if a resumed run continues within an epoch."""
         stored = self._epoch_sums.take()
         if stored is not None and batch_idx > 0:
-            self._epoch_sums.restore(stored, self.loss_metrics, self._missing["train"])
+            self._epoch_sums.restore(stored, self.loss_metrics, self.missing_labels.train)
 
     def continue_as_new_run(self) -> None:
         """Treat a loaded checkpoint as the start of a new run, which may use other data."""

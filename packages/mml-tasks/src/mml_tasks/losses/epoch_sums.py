@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mml_tasks.losses.loss_metrics import loss_metric
-from mml_tasks.losses.missing_labels import MissingLabels
+from mml_tasks.losses.missing_labels import LabelCounts
 from mml_tasks.trainer.ranks import sum_over_ranks, world_size
 
 CHECKPOINT_KEY = "epoch_sums"
@@ -32,7 +32,7 @@ class EpochSums:
         return stored
 
     @staticmethod
-    def of(metrics: nn.ModuleDict, missing: MissingLabels) -> dict[str, Any]:
+    def of(metrics: nn.ModuleDict, missing: LabelCounts) -> dict[str, Any]:
         """Return the sums over all ranks in plain types; every rank must call this."""
         names = [name for name in metrics if name.startswith("train_")]
         parts = [loss_metric(metrics, name).sums() for name in names]
@@ -43,7 +43,7 @@ class EpochSums:
         return {"losses": stored, "missing": None if counts is None else counts.tolist()}
 
     @staticmethod
-    def restore(stored: dict[str, Any], metrics: nn.ModuleDict, missing: MissingLabels) -> None:
+    def restore(stored: dict[str, Any], metrics: nn.ModuleDict, missing: LabelCounts) -> None:
         """Restore sums of all ranks: rank zero continues from these losses, the other ranks from zero."""
         first = world_size() == 1 or dist.get_rank() == 0
         for name, sums in stored["losses"].items():

@@ -1,16 +1,20 @@
-"""Count the missing labels of an epoch over all ranks."""
+"""Count the missing labels of an epoch over all ranks, and report them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from mml_tasks.trainer.ranks import sum_over_ranks
 
+logger = logging.getLogger(__name__)
 
-class MissingLabels:
+
+class LabelCounts:
     """Counts of one stage: rows of a target (structures or atoms) without a label, and all rows.
 
     In training, the counts of each batch are summed over ranks together with the other sums of the step. They
@@ -59,3 +63,72 @@ class MissingLabels:
         counts = self.of_batch(keys).to(torch.int64)
         self.add_sums(sum_over_ranks(counts.to(device)))
         return self.take_sums(keys)
+
+
+class MissingLabels:
+    """Counts of all stages of a task, and the report at the end of an epoch.
+
+    Attributes
+    ----------
+    train, val, test
+        Counts of each stage.
+    """
+
+    def __init__(self) -> None:
+        self.train, self.val, self.test = LabelCounts(), LabelCounts(), LabelCounts()
+        self._from_first_batch = False
+
+    def begin_batch(self, batch_idx: int) -> None:
+        """Note the index of a training batch. A run may continue within an epoch, after its first batch."""
+        self._from_first_batch |= batch_idx == 0
+
+    def add(self, stage: str, key: str, target: Tensor) -> None:
+        """Count the rows of a batch on the host."""
+        self._of(stage).add(key, target)
+
+    def report(self, task: pl.LightningModule, keys: Sequence[str], stage: str) -> None:
+        """Log the number of missing labels of an epoch as ``<stage>_<key>_missing``, and reset the counts.
+
+        Parameters
+        ----------
+        task
+            Task that logs the numbers.
+        keys
+            Targets of the task.
+        stage
+            ``"train"``, ``"val"`` or ``"test"``.
+
+        Raises
+        ------
+        ValueError
+            If a target has no label in a training epoch over all of the data. After other epochs, this is a
+            warning.
+        """
+        complete = stage == "train" and self._from_first_batch and _uses_all_batches(task.trainer)
+        if stage == "train":
+            self._from_first_batch = False
+        if task.trainer.sanity_checking or not keys:
+            return
+        counts = self.train.take_sums(keys) if stage == "train" else self._of(stage).take(keys, task.device)
+        for key, (missing, rows) in counts.items():
+            if not missing:
+                continue
+            task.log(f"{stage}_{key}_missing", float(missing))
+            if missing < rows:
+                continue
+            message = (
+                f"target {key!r} has no label in any of the {rows} rows of this {stage} epoch. Remove it "
+                "from task_keys, or add labels"
+            )
+            if complete:
+                raise ValueError(message)
+            logger.warning(message)
+
+    def _of(self, stage: str) -> LabelCounts:
+        return {"train": self.train, "val": self.val, "test": self.test}[stage]
+
+
+def _uses_all_batches(trainer: pl.Trainer) -> bool:
+    """Return whether the training epoch ends with its last batch, without ``limit_train_batches``."""
+    limit = trainer.limit_train_batches
+    return isinstance(limit, float) and limit == 1.0 and trainer.is_last_batch

@@ -7,10 +7,9 @@ from collections.abc import Collection
 from typing import Any
 
 import torch
-from mml_samples import Moments, ReferenceFit, atom_counts, count_elements, graph_of
+from mml_samples import Batch, Moments, ReferenceFit, atom_counts, count_elements, graph_of
 
 from mml_tasks.batches import check_not_infinite
-from mml_tasks.protocols import TaskBatch
 
 
 class TargetStatistics:
@@ -29,7 +28,7 @@ class TargetStatistics:
         self.missing: dict[str, int] = {}
         self.fits = {key: ReferenceFit() for key in reference_keys}
 
-    def add(self, batch: TaskBatch) -> None:
+    def add(self, batch: Batch) -> None:
         """Add a batch; NaN is a missing label.
 
         Raises

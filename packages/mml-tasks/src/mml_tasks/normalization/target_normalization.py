@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mml_samples import atom_counts, graph_of
+from mml_samples import Batch, atom_counts, graph_of
 from torch import Tensor
 
 from mml_tasks.batches import samples_of
@@ -21,7 +21,7 @@ from mml_tasks.normalization.stored_statistics import (
 )
 from mml_tasks.normalization.training_data import TrainingData
 from mml_tasks.normalization.training_pass import statistics_of_batches
-from mml_tasks.protocols import Checkpoint, Statistics, TaskBatch
+from mml_tasks.protocols import Checkpoint, Statistics
 
 logger = logging.getLogger(__name__)
 
@@ -86,19 +86,19 @@ class TargetNormalization:
 
     # ---------------------------------------------------------------- conversion
 
-    def norm(self, targets: Mapping[str, Tensor], batch: TaskBatch) -> dict[str, Tensor]:
+    def norm(self, targets: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Return targets of a batch in normalized units; targets without a normalizer are unchanged."""
         graph = graph_of(batch)
         counts, elements = atom_counts(graph), graph.atomic_numbers
         return {key: self.normalizers.norm(key, value, counts, elements) for key, value in targets.items()}
 
-    def denorm(self, outputs: Mapping[str, Tensor], batch: TaskBatch) -> dict[str, Tensor]:
+    def denorm(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Return outputs for a batch in physical units and in float64; the inverse of `norm`."""
         graph = graph_of(batch)
         counts, elements = atom_counts(graph), graph.atomic_numbers
         return {key: self.normalizers.denorm(key, value, counts, elements) for key, value in outputs.items()}
 
-    def check_elements(self, batch: TaskBatch, labels: Tensor | None = None) -> None:
+    def check_elements(self, batch: Batch, labels: Tensor | None = None) -> None:
         """Raise an error if a batch has atoms of an element without a reference energy.
 
         Parameters

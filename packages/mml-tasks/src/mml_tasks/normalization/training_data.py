@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import pytorch_lightning as pl
+from mml_samples import Batch
 
-from mml_tasks.protocols import HasTargetStatistics, Statistics, TaskBatch
+from mml_tasks.batches import missing_target
+from mml_tasks.protocols import HasTargetStatistics, Statistics
 from mml_tasks.task_scope import TaskScope
 
 
@@ -34,7 +36,7 @@ class TrainingData:
         datamodule = getattr(self.trainer, "datamodule", None)
         return datamodule.target_statistics() if isinstance(datamodule, HasTargetStatistics) else None
 
-    def loader(self, unset: Sequence[str]) -> Iterable[TaskBatch]:
+    def loader(self, unset: Sequence[str]) -> Iterable[Batch]:
         """Return the training loader, before the trainer has created its own.
 
         Parameters
@@ -60,4 +62,54 @@ class TrainingData:
                 f'normalize_kwargs="auto" reads one training loader, got {len(loader)}. Pass the statistics '
                 f"of {unset} in normalize_kwargs"
             )
-        return cast("Iterable[TaskBatch]", loader)
+        return cast("Iterable[Batch]", loader)
+
+
+def inferred_keys(
+    task: str,
+    infer: Callable[[Mapping[str, Statistics]], list[str]],
+    statistics: Mapping[str, Statistics] | None,
+) -> list[str]:
+    """Return the targets of the data that a task can learn.
+
+    Parameters
+    ----------
+    task
+        Name of the task, for error messages.
+    infer
+        Function that selects targets by their statistics.
+    statistics
+        Statistics of the training data, None if the data module does not provide them.
+
+    Raises
+    ------
+    ValueError
+        If there are no statistics, or the task cannot learn any target.
+    """
+    if statistics is None:
+        raise ValueError(
+            f"{task} has no task_keys, and no data module provides target_statistics() to infer them from. "
+            "Pass task_keys"
+        )
+    keys = infer(statistics)
+    if not keys:
+        raise ValueError(f"{task} cannot learn any of the targets {sorted(statistics)}. Pass task_keys")
+    return keys
+
+
+def check_labels(keys: Iterable[str], statistics: Mapping[str, Statistics]) -> None:
+    """Raise an error for invalid targets.
+
+    Raises
+    ------
+    ValueError
+        If the data lack a target, or every label of a target is missing.
+    """
+    for key in keys:
+        if key not in statistics:
+            raise missing_target(key, statistics, "the data set")
+        if statistics[key].get("missing") and not statistics[key].get("count"):
+            raise ValueError(
+                f"target {key!r} is missing in every sample of the training data. Remove it from task_keys, "
+                "or add labels"
+            )

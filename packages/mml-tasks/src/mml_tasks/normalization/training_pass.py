@@ -8,18 +8,18 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch.distributed as dist
-from mml_samples import SYMBOLS
+from mml_samples import SYMBOLS, Batch
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from mml_tasks.normalization.running_statistics import TargetStatistics
-from mml_tasks.protocols import Statistics, TaskBatch
+from mml_tasks.protocols import Statistics
 from mml_tasks.trainer.ranks import objects_of_all_ranks, world_size
 
 logger = logging.getLogger(__name__)
 
 
 def statistics_of_batches(
-    batches: Iterable[TaskBatch], max_samples: int, reference_keys: Collection[str] = ()
+    batches: Iterable[Batch], max_samples: int, reference_keys: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
     """Return the statistics of the targets of a training loader; the result is the same on every rank.
 
@@ -77,7 +77,7 @@ def statistics_of_batches(
 
 
 def _read(
-    batches: Iterable[TaskBatch], max_samples: int, reference_keys: Collection[str]
+    batches: Iterable[Batch], max_samples: int, reference_keys: Collection[str]
 ) -> tuple[TargetStatistics, bool]:
     statistics = TargetStatistics(reference_keys)
     with isolate_rng():

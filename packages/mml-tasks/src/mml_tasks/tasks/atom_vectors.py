@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mml_samples import Graph, graph_of
+from mml_samples import Batch, Graph, graph_of
 from torch import Tensor, nn
 
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.encoder import embed_atoms
 from mml_tasks.normalization.scale_rules import VectorRules
-from mml_tasks.protocols import TaskBatch
 from mml_tasks.tasks.vector_head import VectorHead, VectorSource
 
 
@@ -57,7 +56,7 @@ class AtomVectorTask(BaseTaskModule):
         """Return rules that scale vectors by one number, without a mean."""
         return VectorRules(task_keys, self.extensive_keys, self.vector_keys(task_keys))
 
-    def normalized_outputs(self, batch: TaskBatch) -> dict[str, Tensor]:
+    def normalized_outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Return the vectors of every target, [N, 3], in the units of the loss."""
         return self.outputs_of(*embed_atoms(self.encoder, batch), graph_of(batch))
 

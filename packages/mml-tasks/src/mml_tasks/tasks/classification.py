@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
+from mml_samples import Batch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -14,7 +15,7 @@ from mml_tasks.batches import check_not_infinite, sample_of_row
 from mml_tasks.losses.loss_terms import IGNORED, labeled
 from mml_tasks.losses.metrics import classification_metrics
 from mml_tasks.normalization.scale_rules import ScaleRules
-from mml_tasks.protocols import Statistics, TaskBatch
+from mml_tasks.protocols import Statistics
 from mml_tasks.tasks.structure import Readout, StructureTask
 
 CRYSTAL_SYMMETRY_CLASSES: Mapping[str, int] = MappingProxyType({"crystal_system": 7, "space_group": 230})
@@ -52,7 +53,7 @@ class ClassificationTask(StructureTask):
         """Return the first and the last label of a target."""
         raise NotImplementedError
 
-    def check_target(self, key: str, target: Tensor, batch: TaskBatch) -> None:
+    def check_target(self, key: str, target: Tensor, batch: Batch) -> None:
         """Raise an error for labels that are not a class of the target."""
         check_not_infinite(key, target, batch)
         first, last = self.label_range(key)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
-from mml_samples import graph_of
+from mml_samples import Batch, graph_of
 from torch import Tensor, nn
 
 from mml_tasks.batches import private_copy
-from mml_tasks.protocols import TaskBatch
+from mml_tasks.protocols import ExtendedBatch
 from mml_tasks.tasks.atom_vectors import AtomVectorTask
 
 TARGET = "denoise"
@@ -58,7 +58,7 @@ class NodeDenoisingTask(AtomVectorTask):
             raise ValueError(f"task_keys of NodeDenoisingTask must be {[TARGET]}, got {keys}")
         self.set_task_keys(keys)
 
-    def check_batch(self, batch: TaskBatch) -> None:
+    def check_batch(self, batch: Batch) -> None:
         """Raise an error if the batch has no noise, or has targets that are not valid labels."""
         if not self.trainer.predicting and TARGET not in batch.get("targets", {}):
             raise ValueError(
@@ -67,12 +67,12 @@ class NodeDenoisingTask(AtomVectorTask):
             )
         super().check_batch(batch)
 
-    def normalized_outputs(self, batch: TaskBatch) -> dict[str, Tensor]:
+    def normalized_outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Return the predicted noise of the noisy positions, [N, 3], in the units of the loss."""
         graph = graph_of(batch)
         noisy = getattr(graph, NOISY, None)
         if noisy is None:
-            noisy = batch.get(NOISY)
+            noisy = cast("ExtendedBatch", batch).get(NOISY)
         if noisy is not None:
             if noisy.shape != graph.pos.shape:
                 raise ValueError(

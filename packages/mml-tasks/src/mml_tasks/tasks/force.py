@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from mml_samples import Graph, atom_counts, graph_of, structure_index
+from mml_samples import Batch, Graph, atom_counts, graph_of, structure_index
 from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
@@ -15,7 +15,6 @@ from mml_tasks.base import BaseTaskModule
 from mml_tasks.batches import private_copy, sample_of_row, sum_by_structure
 from mml_tasks.encoder import embed
 from mml_tasks.normalization.scale_rules import EnergyRules
-from mml_tasks.protocols import TaskBatch
 from mml_tasks.trainer.compiled import compiled_part
 
 
@@ -102,13 +101,13 @@ class ForceRegressionTask(BaseTaskModule):
                 "Train with strategy='ddp', or use GradFreeForceRegressionTask"
             )
 
-    def check_batch(self, batch: TaskBatch) -> None:
+    def check_batch(self, batch: Batch) -> None:
         """Check targets, and check that every cell has a volume if stress is predicted."""
         super().check_batch(batch)
         if self.compute_stress:
             _check_volumes(batch)
 
-    def node_energies(self, batch: TaskBatch) -> Tensor:
+    def node_energies(self, batch: Batch) -> Tensor:
         """Return each atom's share of the energy, [N, 1] in eV; the shares of a structure sum to its energy.
 
         Only the sum is physically meaningful. The way in which a model divides it among the atoms is
@@ -120,13 +119,13 @@ class ForceRegressionTask(BaseTaskModule):
             self._node_energies(batch), atom_counts(graph), graph.atomic_numbers
         )
 
-    def training_outputs(self, batch: TaskBatch) -> dict[str, Tensor]:
+    def training_outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Return the outputs to learn, in the units of the loss; no forces if only energies are learned."""
         if self.task_keys != ["energy"]:
             return self.normalized_outputs(batch)
         return {"energy": sum_by_structure(self._node_energies(batch), graph_of(batch))}
 
-    def normalized_outputs(self, batch: TaskBatch) -> dict[str, Tensor]:
+    def normalized_outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Return energy [B, 1], force [N, 3] and, if computed, stress [B, 3, 3] in the units of the loss.
 
         Raises
@@ -151,7 +150,7 @@ class ForceRegressionTask(BaseTaskModule):
                 outputs["stress"] = gradients[1] / _volumes(graph).view(-1, 1, 1) * scale
         return outputs if differentiable else {key: value.detach() for key, value in outputs.items()}
 
-    def _node_energies(self, batch: TaskBatch) -> Tensor:
+    def _node_energies(self, batch: Batch) -> Tensor:
         """Return the atoms' energies in the units of the loss, [N, 1], in single precision or higher."""
         energies = self.output_heads["energy"](embed(self.encoder, batch, "point_embedding"))
         return energies.to(torch.promote_types(energies.dtype, torch.float32))
@@ -162,7 +161,7 @@ def _volumes(graph: Graph) -> Tensor:
     return torch.linalg.det(graph.cell.detach().view(-1, 3, 3)).abs()
 
 
-def _check_volumes(batch: TaskBatch) -> None:
+def _check_volumes(batch: Batch) -> None:
     graph = graph_of(batch)
     if getattr(graph, "cell", None) is None:
         return  # `_track_strain` raises the error

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 import torch
-from mml_samples import atom_counts, graph_of
+from mml_samples import Batch, atom_counts, graph_of
 from torch import Tensor, nn
 
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.batches import sum_by_structure
 from mml_tasks.encoder import embed
-from mml_tasks.protocols import TaskBatch
 
 Readout = Literal["mean", "sum", "system"]
 
@@ -55,7 +54,7 @@ class StructureTask(BaseTaskModule):
         if self.hparams["task_keys"] is not None:
             self.set_task_keys(self.hparams["task_keys"])
 
-    def normalized_outputs(self, batch: TaskBatch) -> dict[str, Tensor]:
+    def normalized_outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Return the output of each head, [B, width], in the units of the loss and in float32 or wider."""
         if self.readout == "system":
             embedding = embed(self.encoder, batch, "system_embedding")

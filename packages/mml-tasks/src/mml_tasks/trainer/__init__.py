@@ -8,5 +8,6 @@ __all__ = [
     "precision",
     "ranks",
     "resume",
+    "stages",
     "weight_averaging",
 ]

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
+from mml_samples import Batch
 from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 
-from mml_tasks.protocols import TaskBatch
+from mml_tasks.protocols import ExtendedBatch
 
 logger = logging.getLogger(__name__)
 
@@ -45,16 +46,36 @@ class Window(NamedTuple):
     targets: Sequence[Mapping[str, Tensor]] | None = None
 
 
-def window_of(trainer: pl.Trainer, batch: TaskBatch, batch_idx: int) -> Window:
-    """Return the window of a training batch."""
+def window_of(
+    trainer: pl.Trainer,
+    batch: Batch,
+    batch_idx: int,
+    keys: Sequence[str],
+    convert: Callable[[str, Tensor], Tensor],
+) -> Window | None:
+    """Return the window of a training batch, or None if gradients are not accumulated.
+
+    Parameters
+    ----------
+    trainer
+        Trainer that runs the step.
+    batch, batch_idx
+        The batch and its index in the epoch.
+    keys
+        Targets of the task.
+    convert
+        Function of key and target that returns the target in the form in which the loss counts its labels.
+    """
     factor = trainer.accumulate_grad_batches
     if factor == 1 or not trainer.training or trainer.strategy.handles_gradient_accumulation:
-        return Window()
-    arrays = batch.get(WINDOW_KEY)
-    if arrays is not None:
-        targets = [{key: torch.from_numpy(value) for key, value in each.items()} for each in arrays]
-        return Window(factor, len(targets), targets)
-    return Window(factor, _batches_of_window(trainer, batch_idx - batch_idx % factor))
+        return None
+    arrays = cast("ExtendedBatch", batch).get(WINDOW_KEY)
+    if arrays is None:
+        if batch_idx == 0 and trainer.current_epoch == 0:
+            _warn_of_unknown_window(factor)
+        return Window(factor, _batches_of_window(trainer, batch_idx - batch_idx % factor))
+    targets = [{key: convert(key, torch.from_numpy(each[key])) for key in keys} for each in arrays]
+    return Window(factor, len(targets), targets)
 
 
 def _batches_of_window(trainer: pl.Trainer, first: int) -> int:
@@ -167,10 +188,10 @@ def _as_numpy(targets: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value.numpy() for key, value in targets.items() if isinstance(value, Tensor)}
 
 
-def warn_of_unknown_window(trainer: pl.Trainer) -> None:
+def _warn_of_unknown_window(factor: int) -> None:
     """Log a warning that accumulated batches have equal weights regardless of their number of labels."""
     logger.warning(
         "with accumulate_grad_batches=%d, the batches of an optimizer step could not be read in advance. "
         "Each batch therefore has the same weight, regardless of its number of labels",
-        trainer.accumulate_grad_batches,
+        factor,
     )

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from mml_samples import DGLView, graph_of
+from mml_samples import Batch, DGLView, graph_of
 from torch import Tensor, nn
 
 from mml_tasks.batches import private_copy
-from mml_tasks.protocols import TaskBatch
+from mml_tasks.protocols import ExtendedBatch
 
 
 def supports_float64(device: torch.device) -> bool:
@@ -53,6 +53,32 @@ class HostLabels:
         return iter(self._labels)
 
 
+def with_host_labels(batch: Batch, name: str, normalized: Mapping[str, Tensor] | None) -> Batch:
+    """Return a batch whose labels stay on the host.
+
+    Parameters
+    ----------
+    batch
+        The batch on the host.
+    name
+        Name of the task, which distinguishes tasks that share a batch.
+    normalized
+        Targets of the task in the units of its loss, which are moved to the device; None in prediction.
+    """
+    found = cast("ExtendedBatch", {**batch})
+    labels: object = found["targets"]
+    found["targets"] = labels if isinstance(labels, HostLabels) else HostLabels(found["targets"])  # type: ignore[typeddict-item]
+    found["normalized_targets"] = dict(found.get("normalized_targets", {}))
+    if normalized is not None:
+        found["normalized_targets"][name] = dict(normalized)
+    return found
+
+
+def normalized_on_host(batch: Batch, name: str) -> dict[str, Tensor] | None:
+    """Return the targets that `with_host_labels` stored for a task, or None."""
+    return cast("ExtendedBatch", batch).get("normalized_targets", {}).get(name)
+
+
 def keep_labels(trainer: pl.Trainer) -> None:
     """Exempt ``targets`` from the conversion that a trainer's precision plugin applies to every batch.
 
@@ -79,7 +105,7 @@ def _convert_all_but_targets(convert: Any, batch: Any) -> Any:
     return {**converted, **{k: {**converted[k], "targets": part["targets"]} for k, part in parts.items()}}
 
 
-def matched_to(module: nn.Module, batch: TaskBatch) -> TaskBatch:
+def matched_to(module: nn.Module, batch: Batch) -> Batch:
     """Return a batch whose graph is in float64 if the module's parameters are, else the unchanged batch.
 
     Lightning's ``64-true`` converts the tensors of a batch, but not those inside graphs.

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
 import torch
+from mml_samples import Batch
 from torch import Tensor, nn
 
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.hyperparameters import plain
 from mml_tasks.losses.loss_functions import check_loss_scaling
-from mml_tasks.losses.loss_metrics import MeanLoss, loss_metric
 from mml_tasks.optimization import make_optimizers
 from mml_tasks.pretrained import read_checkpoint
-from mml_tasks.protocols import Checkpoint, StepResult, TaskBatch
+from mml_tasks.protocols import Checkpoint, StepResult
 from mml_tasks.task_scope import TaskScope
+from mml_tasks.tasks.multitask.multitask_absent import join_evaluation, join_step
 from mml_tasks.tasks.multitask.multitask_arguments import (
     check_options,
     check_tasks,
@@ -31,13 +31,13 @@ from mml_tasks.tasks.multitask.multitask_checkpoint import (
     described_tasks,
     rebuilt_tasks,
     restore_tasks,
+    stored_options,
 )
+from mml_tasks.tasks.multitask.multitask_loss import JointLoss
+from mml_tasks.tasks.multitask.multitask_optimizer import parameter_groups
 from mml_tasks.trained_module import TrainedModule
 from mml_tasks.trainer.lr_scaling import LrScaling
-
-logger = logging.getLogger(__name__)
-
-Stage = Literal["train", "val", "test", "predict"]
+from mml_tasks.trainer.stages import Stage, stage_of
 
 
 class MultiTaskLitModule(TrainedModule):
@@ -117,8 +117,7 @@ class MultiTaskLitModule(TrainedModule):
             task.scope = TaskScope(self, name, dataset, self.dataset_names)
         self.encoder_opt_kwargs = encoder_opt_kwargs
         self.task_loss_scaling = task_weights(task_scaling, list(self.tasks))
-        self._weights_change = False
-        self._seen: dict[str, list[str]] = {stage: [] for stage in ("train", "val", "test")}
+        self.joint_loss = JointLoss(self.loss_metrics)
         set_task_keys(self.task_map, task_keys or {})
         first = tasks[0][1].hparams
         self.save_hyperparameters(
@@ -158,11 +157,11 @@ class MultiTaskLitModule(TrainedModule):
         losses, parts = {}, {name: part for name, _, part in self._parts(batch, "train")}
         for name, task in self.tasks.items():
             if name not in parts:
-                task.join_step()  # other ranks may have a batch for this task
-                self._add_terms("train", name, task)
+                join_step(task)  # other ranks may have a batch for this task
+                self._add_loss("train", name)
                 continue
             losses[name] = task.training_step(parts[name], batch_idx)
-            self._add_terms("train", name, task)
+            self._add_loss("train", name)
         check_loss_scaling(self.task_loss_scaling, self.tasks)
         weighted = [self.task_loss_scaling.get(name, 1.0) * loss for name, loss in losses.items()]
         total = torch.stack(weighted).sum()
@@ -203,14 +202,14 @@ class MultiTaskLitModule(TrainedModule):
             if name in parts:
                 step = task.validation_step if stage == "val" else task.test_step
                 found[name] = step(parts[name], batch_idx)
-                self._add_terms(stage, name, task)
+                self._add_loss(stage, name)
             elif "graph" not in batch:
-                task.join_evaluation(stage)  # other ranks may have a batch for this task
+                join_evaluation(task, stage)  # other ranks may have a batch for this task
         return found
 
     def _parts(
         self, batch: JointBatch, stage: Stage, dataloader_idx: int = 0
-    ) -> Iterator[tuple[str, BaseTaskModule, TaskBatch]]:
+    ) -> Iterator[tuple[str, BaseTaskModule, Batch]]:
         loaders = getattr(self.trainer, f"{stage}_dataloaders", None) if self._trainer is not None else None
         parts = batches_by_dataset(batch, self.dataset_names, loaders, dataloader_idx)
         for name, task in self.tasks.items():
@@ -218,23 +217,14 @@ class MultiTaskLitModule(TrainedModule):
             if part is not None:
                 yield name, task, part
 
-    def _for_prediction(self, batch: JointBatch) -> Iterator[tuple[str, BaseTaskModule, TaskBatch]]:
+    def _for_prediction(self, batch: JointBatch) -> Iterator[tuple[str, BaseTaskModule, Batch]]:
         if "graph" in batch:
-            yield from ((name, task, cast("TaskBatch", batch)) for name, task in self.tasks.items())
+            yield from ((name, task, cast("Batch", batch)) for name, task in self.tasks.items())
         else:
             yield from self._parts(batch, "predict")
 
     def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        trainer = self.trainer
-        stage: Stage = (
-            "predict"
-            if trainer.predicting
-            else "train"
-            if trainer.training
-            else "test"
-            if trainer.testing
-            else "val"
-        )
+        stage = stage_of(self.trainer)
         for name, task, part in self._parts(batch, stage, dataloader_idx):
             task.check_batch(part)
             dataset = name.rpartition("/")[0]
@@ -251,106 +241,55 @@ class MultiTaskLitModule(TrainedModule):
         for task in self.tasks.values():
             task.trainer = self.trainer
             task.setup(stage)
-        targets = sum(len(task.task_keys or ()) for task in self.tasks.values())
-        self.loss_metrics = nn.ModuleDict(
-            {
-                f"{each}_{kind}": MeanLoss(targets)
-                for each in ("train", "val", "test")
-                for kind in ("loss", "weighted_loss")
-            }
-        )
+        self.joint_loss.build({name: task.task_keys or [] for name, task in self.tasks.items()})
 
     def on_train_start(self) -> None:
         """Let tasks check their normalizers, check learning-rate schedules, and log the scaled rate."""
         self._each("on_train_start")
         super().on_train_start()
 
-    def on_validation_start(self) -> None:
+    def fill_from_data(self) -> None:
         """Let every task fill normalizers that do not have statistics yet."""
-        self._each("on_validation_start")
-
-    def on_test_start(self) -> None:
-        """Let every task fill normalizers that do not have statistics yet."""
-        self._each("on_test_start")
-
-    def on_predict_start(self) -> None:
-        """Let every task fill normalizers that do not have statistics yet."""
-        self._each("on_predict_start")
+        self._each("fill_from_data")
 
     def on_train_epoch_end(self) -> None:
         """Let every task report missing labels, and log the weighted loss of the epoch."""
         self._each("on_train_epoch_end")
-        self._log_loss("train")
+        self.joint_loss.log(self, "train")
 
     def on_validation_epoch_end(self) -> None:
         """Let tasks report missing labels, log the weighted loss, and warn about tasks without a batch."""
         self._each("on_validation_epoch_end")
-        self._log_loss("val")
-        self._report_left_out("val")
+        self.joint_loss.log(self, "val")
+        self.joint_loss.report_left_out("val", self.trainer.sanity_checking)
 
     def on_test_epoch_end(self) -> None:
         """Let tasks report missing labels, log the weighted loss, and warn about tasks without a batch."""
         self._each("on_test_epoch_end")
-        self._log_loss("test")
-        self._report_left_out("test")
+        self.joint_loss.log(self, "test")
+        self.joint_loss.report_left_out("test", self.trainer.sanity_checking)
+
+    def _add_loss(self, stage: str, name: str) -> None:
+        """Add the loss of a task's batch to the loss of the epoch."""
+        if self.is_running():
+            task, final = self.tasks[name], self.final_loss_scaling.get(name, 1.0)
+            finals = {key: final * weight for key, weight in task.final_loss_scaling.items()}
+            now = self.task_loss_scaling.get(name, 1.0)
+            weights = {key: now * task.task_loss_scaling.get(key, 1.0) for key in task.last_terms}
+            self.joint_loss.add(stage, name, task.last_terms, finals, weights)
 
     def _each(self, hook: str) -> None:
         for task in self.tasks.values():
             getattr(task, hook)()
 
-    def _add_terms(self, stage: str, name: str, task: BaseTaskModule) -> None:
-        """Add the loss of a task's batch to the loss of the epoch."""
-        if not self.is_running() or not task.last_terms:
-            return
-        if name not in self._seen[stage]:
-            self._seen[stage].append(name)
-        names = list(self.tasks)
-        earlier = [self.tasks[other] for other in names[: names.index(name)]]
-        first = sum(len(other.task_keys or ()) for other in earlier)
-        metrics, terms = self.loss_metrics, task.last_terms
-        final, now = self.final_loss_scaling.get(name, 1.0), self.task_loss_scaling.get(name, 1.0)
-        weights = [final * task.final_loss_scaling[key] for key in terms]
-        weights_now = [now * task.task_loss_scaling.get(key, 1.0) for key in terms]
-        found = list(terms.values())
-        loss_metric(metrics, f"{stage}_loss").update(found, weights, first)
-        loss_metric(metrics, f"{stage}_weighted_loss").update(found, weights_now, first)
-        self._weights_change |= any(isinstance(w, Tensor) for w in weights_now) or weights != weights_now
-
-    def _log_loss(self, stage: str) -> None:
-        """Log the weighted loss of the epoch as a metric, which Lightning computes on all ranks together."""
-        names = [f"{stage}_loss"] + [f"{stage}_weighted_loss"] * self._weights_change
-        for name in names:
-            in_bar = name in ("val_loss", "test_loss")
-            self.log(name, loss_metric(self.loss_metrics, name), prog_bar=in_bar, batch_size=1)
-
-    def _report_left_out(self, stage: str) -> None:
-        left_out = [name for name in self.tasks if name not in self._seen[stage]]
-        self._seen[stage] = []
-        if left_out and not self.trainer.sanity_checking:
-            logger.warning(
-                "%s_loss does not include %s, because no batch of their data was evaluated. Check that each "
-                "data set has a %s split, and increase limit_%s_batches, which may exclude the last data "
-                "sets",
-                stage,
-                ", ".join(left_out),
-                stage,
-                stage,
-            )
-
     # ---------------------------------------------------------------- optimization
 
     def configure_optimizers(self) -> Any:
         """Return schedulers, and one AdamW with a group for the encoder and one for the rest of each task."""
-        seen = {id(parameter) for parameter in self.encoder.parameters()}
-        groups = [{"params": list(self.encoder.parameters()), **self._encoder_options()}]
-        for task in self.tasks.values():
-            own = [parameter for parameter in task.parameters() if id(parameter) not in seen]
-            groups.append({"params": own, "lr": task.lr, "weight_decay": task.weight_decay})
+        groups = parameter_groups(self.encoder, self._encoder_options(), list(self.tasks.values()))
         for group in groups:
-            group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
             group["lr"] = self.scaled(group["lr"])
-        trained = [group for group in groups if group["params"]]
-        return make_optimizers(trained, self.scheduler_kwargs, self.schedule_steps)
+        return make_optimizers(groups, self.scheduler_kwargs, self.schedule_steps)
 
     def learning_rate(self) -> float:
         """Return the learning rate of the encoder before it is scaled."""
@@ -418,13 +357,7 @@ class MultiTaskLitModule(TrainedModule):
         """
         checkpoint = read_checkpoint(checkpoint_path)
         tasks = rebuilt_tasks(checkpoint, encoder)
-        stored = {
-            key: value
-            for key, value in checkpoint["hyper_parameters"].items()
-            if key in ("task_scaling", "scheduler_kwargs", "lr_scaling")
-        }
-        options = checkpoint["hyper_parameters"].get("encoder_opt_kwargs") or {}
-        module = cls(*tasks, **(stored | options | kwargs))
+        module = cls(*tasks, **(stored_options(checkpoint) | kwargs))
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=strict)
         return module if map_location is None else module.to(map_location)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
-from mml_tasks.protocols import TaskBatch
+from mml_samples import Batch
 
 JointBatch: TypeAlias = Mapping[str, Any]
 """Dict from data set name to its batch, or None if it is exhausted; or the batch of one data set."""
@@ -13,7 +13,7 @@ JointBatch: TypeAlias = Mapping[str, Any]
 
 def batches_by_dataset(
     batch: JointBatch, datasets: Sequence[str], loaders: Any = None, dataloader_idx: int = 0
-) -> dict[str, TaskBatch]:
+) -> dict[str, Batch]:
     """Return the batch of each data set.
 
     Parameters
@@ -45,7 +45,7 @@ def batches_by_dataset(
         if not parts:
             raise ValueError(f"the batch is empty for each of the data sets {list(datasets)}")
         return parts
-    one = cast("TaskBatch", batch)
+    one = cast("Batch", batch)
     if len(datasets) == 1:
         return {datasets[0]: one}
     if isinstance(loaders, Mapping) and dataloader_idx < len(loaders):

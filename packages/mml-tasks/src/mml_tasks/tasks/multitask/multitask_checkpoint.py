@@ -73,6 +73,13 @@ def rebuilt_tasks(checkpoint: Checkpoint, encoder: nn.Module | None) -> list[tup
     return tasks
 
 
+def stored_options(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the keyword arguments of the `MultiTaskLitModule` that wrote a checkpoint."""
+    stored: dict[str, Any] = checkpoint["hyper_parameters"]
+    names = {"task_scaling", "scheduler_kwargs", "lr_scaling"} & set(stored)
+    return {name: stored[name] for name in names} | (stored.get("encoder_opt_kwargs") or {})
+
+
 def _described(checkpoint: Checkpoint) -> dict[str, Any]:
     if CHECKPOINT_KEY not in checkpoint:
         raise ValueError(
