@@ -27,7 +27,7 @@ OURS = {"silu": (SiLU(), nn.SiLU()), "shifted softplus": (ShiftedSoftplus(), shi
 
 
 @given(st.sampled_from(sorted(OURS)), st.lists(st.floats(-50, 50), min_size=1, max_size=5))
-def test_values_and_derivatives_are_those_of_torch(name, numbers):
+def test_derivatives_equal_torch(name, numbers):
     ours, reference = OURS[name]
     x = torch.tensor(numbers, dtype=torch.float64)
     for found, expected in zip(derivatives(ours, x), derivatives(reference, x), strict=True):
@@ -36,19 +36,19 @@ def test_values_and_derivatives_are_those_of_torch(name, numbers):
 
 
 @pytest.mark.parametrize("activation", [SiLU(), ShiftedSoftplus()])
-def test_they_pass_gradcheck_twice(activation):
+def test_activations_pass_gradcheck(activation):
     x = torch.linspace(-4, 4, 7, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(activation, x)
     assert torch.autograd.gradgradcheck(activation, x)
 
 
 @pytest.mark.parametrize("name", ["GELU", "Mish", "SiLU", "Softplus", "Tanh"])
-def test_the_known_activations_have_continuous_second_derivatives(name):
+def test_second_derivatives_are_continuous(name):
     step = torch.tensor([-1e-6, 1e-6], dtype=torch.float64)
     for value in derivatives(activation_class(name)(), step):
         assert abs(float(value[0] - value[1])) < 1e-5
 
 
-def test_an_activation_with_a_kink_is_refused():
+def test_activation_with_kink_raises():
     with pytest.raises(ValueError, match="activation must be one of GELU, Mish, SiLU, Softplus, Tanh"):
         activation_class("ReLU")

@@ -19,7 +19,7 @@ def without(*names):
     return found
 
 
-def test_reads_the_arrays_of_a_pyg_batch():
+def test_pyg_batch_is_read():
     found = batch()
     graph = read_graph(found)
     assert graph.structure.tolist() == [0, 0, 1, 1, 1]
@@ -28,17 +28,17 @@ def test_reads_the_arrays_of_a_pyg_batch():
     assert graph.offsets is found["graph"].offsets
 
 
-def test_takes_a_graph_that_is_not_batched_as_one_structure():
+def test_unbatched_graph_is_one_structure():
     graph = read_graph(without("batch", "ptr"))
     assert graph.structure.tolist() == [0] * 5
     assert graph.num_structures == 1
 
 
-def test_counts_structures_where_there_is_no_ptr():
+def test_structures_are_counted_without_ptr():
     assert read_graph(without("ptr")).num_structures == 2
 
 
-def test_a_molecule_needs_no_offsets():
+def test_molecule_needs_no_offsets():
     graph = SimpleNamespace(
         atomic_numbers=torch.tensor([1, 1]), pos=torch.eye(3)[:2], edge_index=torch.tensor([[0, 1], [1, 0]])
     )
@@ -61,13 +61,13 @@ def test_a_molecule_needs_no_offsets():
         (lambda: without("offsets", "pbc"), "periodic .* but has no 'offsets'"),
     ],
 )
-def test_refuses_an_incomplete_graph(broken, message):
+def test_incomplete_graph_raises(broken, message):
     with pytest.raises(ValueError, match=message):
         read_graph(broken())
 
 
 @pytest.mark.parametrize("value", [-1, 5])
-def test_refuses_edges_that_point_outside(value):
+def test_edge_out_of_range_raises(value):
     found = {**batch(), "sample_id": ["emt/000001", "emt/000002"]}
     found["graph"].edge_index[1, -1] = value
     edge = found["graph"].edge_index.shape[1] - 1
@@ -92,34 +92,34 @@ def test_refuses_edges_that_point_outside(value):
         ("offsets", lambda x: x[1:], r"'offsets' has shape \[.*, 3\], expected \[.*, 3\] for 5 atoms and"),
     ],
 )
-def test_refuses_arrays_of_other_shapes_and_types(name, change, message):
+def test_wrong_shape_or_dtype_raises(name, change, message):
     found = batch()
     setattr(found["graph"], name, change(getattr(found["graph"], name)))
     with pytest.raises(ValueError, match=message):
         read_graph(found)
 
 
-def test_refuses_edges_between_structures():
+def test_edge_between_structures_raises():
     found = {**batch(), "sample_id": ["emt/000001", "emt/000002"]}
     found["graph"].edge_index[:, 1] = torch.tensor([1, 2])
     with pytest.raises(ValueError, match=r"Edge 1 joins sample 'emt/000001' and sample 'emt/000002'\. Build"):
         read_graph(found)
 
 
-def test_refuses_a_graph_in_place_of_a_batch():
+def test_graph_instead_of_batch_raises():
     with pytest.raises(
         TypeError, match=r"must be a dict with a graph under the key 'graph', got a DataBatch"
     ):
         read_graph(batch()["graph"])
 
 
-def test_refuses_a_graph_of_another_library():
+def test_graph_of_other_library_raises():
     graph = type("Graph", (), {"__module__": "networkx.classes.graph"})()
     with pytest.raises(TypeError, match=r"a PyG or DGL graph, got a networkx.Graph\. Add PointCloudToGraph"):
         read_graph({"graph": graph})
 
 
-def test_refuses_structures_without_atoms():
+def test_empty_structure_raises():
     found = batch()
     found["sample_id"] = ["emt/000001", "emt/000002", "emt/000003"]
     found["graph"].ptr = torch.tensor([0, 2, 2, 5])

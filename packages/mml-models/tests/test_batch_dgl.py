@@ -14,15 +14,15 @@ CUTOFF = 4.0
 
 @pytest.fixture(scope="module")
 def dgl():
-    """DGL itself, which works on today's torch as `mml_graphs` imports it."""
+    """Return the module dgl, or skip the test if it is not installed."""
     if importlib.util.find_spec("dgl") is None:
         pytest.skip("dgl is not installed: it has wheels for Python 3.11 and earlier only")
-    os.environ.setdefault("DGLBACKEND", "pytorch")  # else it writes a file in the home folder
+    os.environ.setdefault("DGLBACKEND", "pytorch")  # without it, dgl writes a file to the home folder
     return pytest.importorskip("dgl", exc_type=ImportError)
 
 
 def batches(dgl, *, periodic=True):
-    """The same structures as a batch of PyG and as one of DGL."""
+    """Return the same structures as a batch of PyG and as a batch of DGL."""
     cells = {} if periodic else {"cell": None}
     crystals = [random_crystal(seed, num_atoms) for seed, num_atoms in ((0, 3), (1, 1), (2, 4))]
     crystals = [type(c)(c.numbers, c.pos, cells.get("cell", c.cell)) for c in crystals]
@@ -53,7 +53,7 @@ def neighbors_numbers(z, pos, edge_index, edge_vectors, batch):
 
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("encoder", [EGNN, MEGNet, PaiNN, SchNet, GenericEncoder])
-def test_energies_and_forces_are_those_of_pyg(dgl, encoder, periodic):
+def test_energies_and_forces_equal_pyg(dgl, encoder, periodic):
     torch.manual_seed(0)
     options = {"fn": neighbors_numbers, "output_dim": 1} if encoder is GenericEncoder else {"hidden_dim": 8}
     made = encoder(cutoff=CUTOFF, **options).double()
@@ -67,12 +67,12 @@ def test_energies_and_forces_are_those_of_pyg(dgl, encoder, periodic):
     torch.testing.assert_close(dgl_forces, pyg_forces, rtol=0, atol=1e-6)
 
 
-def test_one_graph_is_one_structure(dgl):
+def test_unbatched_dgl_graph_is_one_structure(dgl):
     graph = dgl.unbatch(batches(dgl)[1]["graph"])[0]
     assert read_graph({"graph": graph}).num_structures == 1
 
 
-def test_refuses_what_is_missing_in_a_graph_of_dgl(dgl):
+def test_incomplete_dgl_graph_raises(dgl):
     batch = batches(dgl)[1]
     del batch["graph"].edata["offsets"]
     with pytest.raises(ValueError, match=r"periodic .* but has no 'offsets'"):
@@ -82,7 +82,7 @@ def test_refuses_what_is_missing_in_a_graph_of_dgl(dgl):
         read_graph(batch)
 
 
-def test_refuses_a_graph_of_several_types(dgl):
+def test_graph_of_several_types_raises(dgl):
     ends = (torch.tensor([0]), torch.tensor([1]))
     graph = dgl.heterograph({("a", "to", "a"): ends, ("a", "back", "a"): ends})
     with pytest.raises(ValueError, match=r"node types \['a'\] and edge types \['back', 'to'\], expected one"):

@@ -29,14 +29,14 @@ def setting(paired, seed=0):
 
 @pytest.fixture(params=[2**18, 12], ids=["in one piece", "in pieces"])
 def pieces(request, monkeypatch):
-    """Without and with cutting the edges into pieces: of two edges each, where 12 numbers are one."""
+    """Process all edges at once, or in chunks of two edges (12 numbers)."""
     monkeypatch.setattr(convolution, "_CACHED", request.param)
 
 
 @pytest.mark.usefixtures("pieces")
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_it_is_the_sum_over_neighbors_one_by_one(paired, seed):
+def test_convolution_equals_loop_over_edges(paired, seed):
     values, filters, edges, pairs = setting(paired, seed)
     expected = torch.zeros(3, 3, 2, dtype=torch.float64)
     for edge, (i, j) in enumerate(zip(edges.center.tolist(), edges.neighbor.tolist(), strict=True)):
@@ -50,7 +50,7 @@ def test_it_is_the_sum_over_neighbors_one_by_one(paired, seed):
 
 @pytest.mark.usefixtures("pieces")
 @pytest.mark.parametrize("paired", [True, False])
-def test_its_derivatives_are_right_to_the_third_order(paired):
+def test_derivatives_pass_gradcheck(paired):
     values, filters, edges, pairs = setting(paired)
 
     def function(x, w):
@@ -65,7 +65,7 @@ def test_its_derivatives_are_right_to_the_third_order(paired):
     assert torch.autograd.gradgradcheck(slopes, (values, filters))
 
 
-def test_precisions_that_differ_meet_in_the_wider_one():
+def test_mixed_dtypes_are_promoted():
     values, filters, edges, pairs = setting(paired=True)
     mixed = convolve(values.bfloat16(), filters.float(), edges, pairs, PARTS)
     assert mixed.dtype == torch.float32

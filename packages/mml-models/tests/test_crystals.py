@@ -13,14 +13,14 @@ from mml_models.testing.crystals import neighbors
 crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
 
 
-def test_neighbors_of_a_cubic_crystal_are_its_shells():
+def test_cubic_neighbors_form_shells():
     cubic = Crystal(torch.tensor([29]), torch.zeros(1, 3).double(), 2.0 * torch.eye(3).double())
     for radius, count in ((1.9, 0), (2.0, 6), (2.9, 18), (3.5, 26), (4.0, 32)):
         assert neighbors(cubic, radius)[0].shape[1] == count
 
 
 @given(crystals, st.integers(0, 1000))
-def test_every_neighbor_is_found_that_a_far_larger_search_finds(crystal, seed):
+def test_neighbors_equal_larger_search(crystal, seed):
     images = torch.randint(-2, 3, crystal.pos.shape, generator=torch.Generator().manual_seed(seed)).double()
     crystal = Crystal(crystal.numbers, crystal.pos + images @ crystal.cell, crystal.cell)
     edge_index, found = neighbors(crystal, 4.0)
@@ -37,13 +37,13 @@ def test_every_neighbor_is_found_that_a_far_larger_search_finds(crystal, seed):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4))
-def test_a_random_crystal_keeps_atoms_apart_and_comes_again(seed, num_atoms):
+def test_random_crystal_separates_atoms_and_repeats(seed, num_atoms):
     crystal = random_crystal(seed, num_atoms)
     assert neighbors(crystal, 1.6)[0].shape[1] == 0
     assert torch.equal(random_crystal(seed, num_atoms).pos, crystal.pos)
 
 
-def test_a_supercell_has_the_same_surroundings():
+def test_supercell_keeps_environments():
     crystal = random_crystal(0)
     large = supercell(crystal, (2, 1, 3))
     count = [torch.bincount(neighbors(c, 4.0)[0][0], minlength=len(c.numbers)) for c in (crystal, large)]
@@ -52,7 +52,7 @@ def test_a_supercell_has_the_same_surroundings():
         supercell(Crystal(crystal.numbers, crystal.pos, None), (2, 1, 1))
 
 
-def test_a_batch_has_what_the_sample_contract_names():
+def test_batch_follows_sample_contract():
     batch = crystal_batch([random_crystal(0, 2), random_crystal(1, 3)], 4.0)
     graph = batch["graph"]
     assert batch["natoms"].tolist() == graph.natoms.tolist() == [2, 3]
@@ -82,7 +82,7 @@ assert "torch_geometric" in sys.modules
 """
 
 
-def test_torch_geometric_is_imported_quietly_on_first_use():
+def test_torch_geometric_is_imported_on_first_use():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

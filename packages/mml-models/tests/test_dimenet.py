@@ -37,7 +37,7 @@ def small(**options):
         if name != "compiled_second_derivatives"
     ],
 )
-def test_passes_the_suite(name):
+def test_dimenet_passes_check(name):
     @settings(max_examples=1 if name == "compile" else 5)
     @given(crystals, st.integers(0, 1000))
     def check(crystal, seed):
@@ -48,14 +48,14 @@ def test_passes_the_suite(name):
 
 
 @pytest.mark.slow
-def test_compiled_it_trains_on_forces_as_in_eager_mode():
+def test_compiled_gradients_equal_eager():
     encoder = small(num_conv=1).double()
     CHECKS["compiled_second_derivatives"](encoder, random_crystal(2), CUTOFF, 0)
 
 
 @pytest.mark.slow
-def test_passes_the_suite_where_atoms_are_in_line():
-    """In a simple cubic crystal every second chain of edges is straight, where an angle has no derivative."""
+def test_collinear_atoms_pass_suite():
+    """In a simple cubic crystal, many chains of edges are straight. Their angle has no derivative."""
     cell = 2.5 * torch.eye(3, dtype=torch.float64)
     crystal = Crystal(torch.tensor([29]), torch.zeros(1, 3).double(), cell)
     check_encoder(small(), crystal, skip={"compiled_second_derivatives"})
@@ -63,12 +63,12 @@ def test_passes_the_suite_where_atoms_are_in_line():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{"reduction": "mean"}, {"num_conv": 1}])
-def test_passes_the_suite_with_other_options(options):
+def test_other_options_pass_suite(options):
     check_encoder(small(**options), random_crystal(2), skip={"compiled_second_derivatives"})
 
 
 def pygs_model(monkeypatch, edge_index):
-    """PyG's model; the compiled packages that it needs are replaced by what they would return."""
+    """Return PyG's model, with plain functions in place of the compiled packages that it needs."""
     from torch_geometric.nn.models import dimenet
 
     def triplets(edge_index, num_nodes):
@@ -91,7 +91,7 @@ def pygs_model(monkeypatch, edge_index):
     return dimenet.DimeNetPlusPlus(8, 6, 2, **options, output_initializer="glorot_orthogonal")
 
 
-def test_is_pygs_model_on_a_molecule_with_its_weights_from_a_file(monkeypatch, tmp_path):
+def test_loaded_weights_reproduce_pyg(monkeypatch, tmp_path):
     pytest.importorskip("scipy", reason="PyG's model needs SciPy")
     molecule = Crystal(torch.tensor([8, 1, 1, 6]), 1.3 * torch.randn(4, 3).double(), None)
     batch = crystal_batch([molecule], CUTOFF)
@@ -101,11 +101,11 @@ def test_is_pygs_model_on_a_molecule_with_its_weights_from_a_file(monkeypatch, t
     encoder = small(weights=tmp_path / "weights.pt").double()
     expected = peer.double()(molecule.numbers, molecule.pos)
     found = encoder(batch).system_embedding
-    # PyG keeps the zeros of its Bessel functions in single precision.
+    # PyG stores the zeros of the Bessel functions in single precision.
     torch.testing.assert_close(found[0], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_single_precision_is_enough():
+def test_single_precision_is_accurate():
     crystal = random_crystal(3)
     double = forces(small().double(), crystal, CUTOFF)
     batch = crystal_batch([crystal], CUTOFF)
@@ -115,7 +115,7 @@ def test_single_precision_is_enough():
     assert float((double - single).abs().max()) < 1e-4 * float(double.abs().max())
 
 
-def test_every_parameter_is_trained_by_the_energy():
+def test_energy_trains_every_parameter():
     encoder = small().double()
     encoder(crystal_batch([random_crystal(0)], CUTOFF)).system_embedding.square().sum().backward()
     unused = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
@@ -131,11 +131,11 @@ def test_every_parameter_is_trained_by_the_energy():
         ({"elements": [95]}, r"elements must be from 1 to num_atom_embedding=94, got \[95\]"),
     ],
 )
-def test_refuses_options_that_cannot_be(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)
 
 
-def test_refuses_elements_that_it_was_not_made_for():
+def test_other_element_raises():
     with pytest.raises(ValueError, match=r"Element 79 .* is not one of the encoder's elements \[13, 29\]"):
         small(elements=[13, 29])(crystal_batch([random_crystal(0, elements=[79])], CUTOFF))

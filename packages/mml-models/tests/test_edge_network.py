@@ -2,35 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mml_models.batch import read_graph
-from mml_models.layers import edge_rows as edge_rows_module
 from mml_models.layers.activations import SiLU
 from mml_models.layers.edge_network import Weights, run_edge_network
 from mml_models.layers.edge_rows import edge_rows
-from mml_models.layers.edges import Edges, edges_within
-from mml_models.layers.pairs import Pairs, find_pairs
-from mml_models.testing import crystal_batch, random_crystal
+from mml_models.layers.edges import Edges
+from mml_models.layers.pairs import find_pairs
 from torch import nn
 
 WIDTH = 3
-
-
-@pytest.fixture(params=["paired", "one by one"])
-def rows(request, monkeypatch):
-    """Edges in slices of a few, the last of them shorter."""
-    monkeypatch.setattr(edge_rows_module, "_NUMBERS_IN_A_SLICE", 6 * WIDTH)
-    graph = read_graph(crystal_batch([random_crystal(0, 2), random_crystal(1, 1)], 4.4))
-    edges = edges_within(graph, 4.4, torch.float64)
-    pairs = find_pairs(edges)
-    if request.param == "one by one":
-        kept = torch.arange(len(edges.center)) % 3 > 0
-        edges = Edges(*(getattr(edges, x)[kept] for x in ("center", "neighbor", "vectors", "distances")))
-        pairs = Pairs(None, None)
-    found = edge_rows(edges, pairs, WIDTH)
-    assert found.ways == (2 if request.param == "paired" else 1)
-    assert len(list(found.slices())) >= 2
-    assert len(found.edge) % (found.ways * found.length)
-    return found
 
 
 def inputs(rows, *, pull=True):
@@ -48,18 +27,8 @@ def run(rows, tensors, activation=None):
     return tuple(x for x in found if x is not None)
 
 
-def test_rows_are_the_edges_and_those_of_a_pair_share_a_slice(rows):
-    assert sorted(rows.edge.tolist()) == list(range(len(rows.edge)))
-    assert rows.pair[rows.first].tolist() == list(range(len(rows.first)))
-    seen = 0
-    for some, those in rows.slices():
-        assert rows.pair[some].tolist() == list(range(those.start, those.stop)) * rows.ways
-        seen += len(rows.pair[some])
-    assert seen == len(rows.edge)
-
-
 @pytest.mark.parametrize("pull", [True, False])
-def test_it_is_the_formula_edge_by_edge(rows, pull):
+def test_values_equal_formula_edge_by_edge(rows, pull):
     a, b, c, u, w2, w2_bias, *rest = tensors = [x.detach() for x in inputs(rows, pull=pull)]
     received, *pulls = run(rows, tensors)
     expected = torch.zeros_like(received)
@@ -74,7 +43,7 @@ def test_it_is_the_formula_edge_by_edge(rows, pull):
 
 
 @pytest.mark.parametrize("pull", [True, False])
-def test_first_and_second_derivatives_are_right(rows, pull):
+def test_derivatives_pass_gradcheck(rows, pull):
     tensors = inputs(rows, pull=pull)
     assert torch.autograd.gradcheck(lambda *x: run(rows, x), tensors)
     assert torch.autograd.gradgradcheck(lambda *x: run(rows, x), tensors)
@@ -82,10 +51,10 @@ def test_first_and_second_derivatives_are_right(rows, pull):
 
 @pytest.mark.parametrize("pull", [True, False])
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_derivatives_of_a_loss_on_slopes_are_those_of_plain_operations(rows, pull, order):
-    """By all inputs, through slopes by the inputs that depend on positions; up to the third order."""
+def test_loss_gradients_equal_plain_operations(rows, pull, order):
+    """Differentiate by all inputs a loss on derivatives by those inputs that depend on positions."""
     found = []
-    for activation in (SiLU(), nn.SiLU()):  # torch's has the plain operations
+    for activation in (SiLU(), nn.SiLU()):  # with torch's SiLU, run_edge_network calls run_plain
         tensors = inputs(rows, pull=pull)
         slopes = run(rows, tensors, activation)
         for _ in range(order):
@@ -97,7 +66,7 @@ def test_derivatives_of_a_loss_on_slopes_are_those_of_plain_operations(rows, pul
         torch.testing.assert_close(ours, theirs)
 
 
-def test_no_edges_are_no_messages():
+def test_no_edges_give_no_messages():
     nothing = torch.zeros(0, dtype=torch.int64)
     edges = Edges(nothing, nothing, torch.zeros(0, 3).double(), torch.zeros(0).double())
     rows = edge_rows(edges, find_pairs(edges), WIDTH)

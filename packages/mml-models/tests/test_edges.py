@@ -19,7 +19,7 @@ from mml_models.testing import crystal_batch, random_crystal
 
 
 def line(*x, dtype=torch.float64):
-    """Atom 0 at the origin, with an edge to atoms at x on an axis."""
+    """Return atom 0 at the origin, with edges to atoms at the positions x on an axis."""
     pos = torch.zeros(1 + len(x), 3, dtype=dtype)
     pos[1:, 0] = torch.tensor(x)
     index = torch.stack((torch.zeros(len(x), dtype=torch.int64), torch.arange(1, 1 + len(x))))
@@ -28,7 +28,7 @@ def line(*x, dtype=torch.float64):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4))
-def test_vectors_include_offsets_and_end_at_the_cutoff(seed, num_atoms):
+def test_vectors_include_offsets_up_to_cutoff(seed, num_atoms):
     graph = read_graph(crystal_batch([random_crystal(seed, num_atoms)], 5.0))
     edges = edges_within(graph, 3.5, torch.float64)
     vectors = graph.pos[graph.edge_index[1]] + graph.offsets - graph.pos[graph.edge_index[0]]
@@ -38,17 +38,17 @@ def test_vectors_include_offsets_and_end_at_the_cutoff(seed, num_atoms):
     assert torch.equal(torch.stack((edges.center, edges.neighbor)), graph.edge_index[:, near])
 
 
-def test_an_edge_as_long_as_the_cutoff_is_left_out():
+def test_edge_at_cutoff_is_dropped():
     assert edges_within(line(1.0, 2.0, 3.0), 2.0, torch.float64).neighbor.tolist() == [1]
 
 
-def test_an_edge_of_undefined_length_is_kept_to_be_seen():
+def test_edge_with_nan_is_kept():
     edges = edges_within(line(1.0, math.nan, 3.0), 2.0, torch.float64)
     assert edges.neighbor.tolist() == [1, 2]
     assert edges.distances.isnan().tolist() == [False, True]
 
 
-def test_vectors_are_computed_in_the_precision_of_positions():
+def test_vectors_use_dtype_of_positions():
     graph = line(1e6 + 1.0, 1e6 + 1.5)
     graph.edge_index[0], graph.edge_index[1] = torch.tensor([1, 1]), torch.tensor([2, 2])
     edges = edges_within(graph, 2.0, torch.float32)
@@ -56,7 +56,7 @@ def test_vectors_are_computed_in_the_precision_of_positions():
     assert edges.distances.tolist() == [0.5, 0.5]
 
 
-def test_distances_have_finite_derivatives_at_zero():
+def test_zero_distance_has_finite_derivatives():
     vectors = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
     distances = distances_of(vectors)
     assert distances.tolist() == [0.0]
@@ -65,7 +65,7 @@ def test_distances_have_finite_derivatives_at_zero():
     assert first.tolist() == second.tolist() == [[0.0, 0.0, 0.0]]
 
 
-def test_the_envelope_falls_from_one_to_zero_with_two_derivatives():
+def test_polynomial_envelope_is_smooth_at_cutoff():
     x = torch.tensor([0.0, 4.0 - 1e-9, 4.0, 5.0], dtype=torch.float64, requires_grad=True)
     value = polynomial_envelope(x, 4.0)
     (first,) = torch.autograd.grad(value.sum(), x, create_graph=True)
@@ -77,22 +77,22 @@ def test_the_envelope_falls_from_one_to_zero_with_two_derivatives():
     assert bool((inside.diff() < 0).all())
 
 
-def test_the_envelope_is_that_of_the_paper():
+def test_polynomial_envelope_equals_paper():
     x = torch.linspace(0, 1, 11, dtype=torch.float64)
     p = 6
     paper = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
     torch.testing.assert_close(polynomial_envelope(3.0 * x, 3.0), paper)
 
 
-def test_gaussians_are_one_at_their_centers():
+def test_gaussians_are_one_at_centers():
     values = GaussianBasis(5, 4.0)(torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]))
     torch.testing.assert_close(values.diagonal(), torch.ones(5))
     torch.testing.assert_close(values[0, 1], torch.tensor(math.exp(-0.5)))
 
 
 @pytest.mark.parametrize("number", [5, 20, 50, 300])
-def test_gaussians_and_their_derivatives_are_never_subnormal(number):
-    """Matrix products of such numbers take ten times as long."""
+def test_gaussians_are_never_subnormal(number):
+    """Matrix products of subnormal numbers take ten times as long."""
     distances = torch.linspace(0.0, 5.0, 4001, requires_grad=True)
     values = GaussianBasis(number, 5.0)(distances)
     (slopes,) = torch.autograd.grad(values.sum(), distances)
@@ -100,7 +100,7 @@ def test_gaussians_and_their_derivatives_are_never_subnormal(number):
         assert ((numbers == 0) | (numbers.abs() >= torch.finfo(torch.float32).tiny)).all()
 
 
-def test_gaussians_are_those_of_the_formula_to_double_precision():
+def test_gaussians_equal_formula():
     distances = torch.linspace(0.0, 5.0, 4001, dtype=torch.float64)
     basis = GaussianBasis(20, 5.0).double()
     width = 5.0 / 19
@@ -108,12 +108,12 @@ def test_gaussians_are_those_of_the_formula_to_double_precision():
     torch.testing.assert_close(basis(distances), expected, rtol=1e-13, atol=1e-17)
 
 
-def test_one_gaussian_is_refused():
+def test_one_gaussian_raises():
     with pytest.raises(ValueError, match="num_gaussians must be at least 2, got 1"):
         GaussianBasis(1, 4.0)
 
 
-def test_the_cosine_envelope_falls_from_one_to_zero_without_a_slope_at_either_end():
+def test_cosine_envelope_is_flat_at_both_ends():
     d = torch.tensor([0.0, 1.5, 3.0, 4.0], dtype=torch.float64, requires_grad=True)
     values = cosine_envelope(d, 3.0)
     (slopes,) = torch.autograd.grad(values.sum(), d)
@@ -121,8 +121,8 @@ def test_the_cosine_envelope_falls_from_one_to_zero_without_a_slope_at_either_en
     assert slopes.tolist() == pytest.approx([0.0, -math.pi / 6, 0.0, 0.0], abs=1e-12)
 
 
-def test_bessel_functions_are_orthogonal_and_vanish_at_the_cutoff():
-    """Over the ball within the cutoff, with weight d^2."""
+def test_bessel_functions_are_orthonormal_and_end_at_cutoff():
+    """Integrate over the ball within the cutoff, with weight d^2."""
     basis = BesselBasis(6, 4.0).double()
     d = torch.linspace(0.0, 4.0, 4001, dtype=torch.float64)
     values = basis(d)

@@ -15,7 +15,7 @@ CUTOFF = 4.0
 
 
 def small(**options):
-    """A small encoder whose atoms move far, so that a fault in the displacements shows."""
+    """Return a small encoder with large displacements, so that the tests detect errors in them."""
     torch.manual_seed(0)
     encoder = EGNN(**{"hidden_dim": 12, "output_dim": 6, "cutoff": CUTOFF, "num_gaussians": 8, **options})
     for layer in encoder.layers:
@@ -24,7 +24,7 @@ def small(**options):
     return encoder
 
 
-def test_a_layer_is_equations_3_to_6_of_the_paper():
+def test_layer_equals_paper():
     layer = small(num_conv=2).double().layers[0]
     generator = torch.Generator().manual_seed(0)
     h, a = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((4, 12), (7, 8)))
@@ -47,7 +47,7 @@ def test_a_layer_is_equations_3_to_6_of_the_paper():
     torch.testing.assert_close(found_r, r + x[j] - x[i])
 
 
-def test_displaced_atoms_let_it_see_more_than_distances_to_neighbors():
+def test_displacements_change_embeddings():
     batch = crystal_batch([random_crystal(0)], CUTOFF)
     encoder = small().double()
     moved = encoder(batch).point_embedding
@@ -56,7 +56,7 @@ def test_displaced_atoms_let_it_see_more_than_distances_to_neighbors():
     assert not torch.allclose(moved, encoder(batch).point_embedding)
 
 
-def test_it_needs_no_library_of_graphs():
+def test_plain_object_is_embedded():
     graph = SimpleNamespace(
         atomic_numbers=torch.tensor([29, 29]),
         pos=torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]),
@@ -65,7 +65,7 @@ def test_it_needs_no_library_of_graphs():
     assert small()({"graph": graph}).system_embedding.shape == (1, 6)
 
 
-def test_atoms_in_the_same_place_have_finite_gradients():
+def test_coincident_atoms_have_finite_gradients():
     pos = torch.zeros(2, 3, requires_grad=True)
     graph = SimpleNamespace(
         atomic_numbers=torch.tensor([29, 29]), pos=pos, edge_index=torch.tensor([[0, 1], [1, 0]])
@@ -76,8 +76,8 @@ def test_atoms_in_the_same_place_have_finite_gradients():
     assert bool(second.isfinite().all())
 
 
-def test_messages_end_with_the_envelope():
-    """The force of a dimer near the cutoff goes to zero as fast as the envelope's slope."""
+def test_force_decays_like_envelope():
+    """Near the cutoff, the force of a dimer is proportional to the slope of the envelope."""
     encoder = small().double()
 
     def force(distance):
@@ -105,6 +105,6 @@ def test_messages_end_with_the_envelope():
         ({"num_gaussians": 1}, "num_gaussians must be at least 2, got 1"),
     ],
 )
-def test_refuses_options_that_cannot_be(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)

@@ -12,7 +12,7 @@ def graph(*numbers, structure=None):
     return AtomGraph(z, torch.zeros(len(z), 3), torch.zeros(2, 0, dtype=torch.int64), None, where, 2)
 
 
-def test_every_element_up_to_the_largest_has_a_vector_of_its_own():
+def test_elements_have_distinct_vectors():
     embedding = ElementEmbedding(4, 100)
     numbers = range(1, 101)
     embedding.check(graph(*numbers), {})
@@ -22,13 +22,13 @@ def test_every_element_up_to_the_largest_has_a_vector_of_its_own():
 
 
 @pytest.mark.parametrize("number", [-3, 0, 101])
-def test_refuses_numbers_outside_the_table(number):
+def test_number_out_of_range_raises(number):
     found = graph(1, 2, number, structure=[0, 0, 1])
     with pytest.raises(ValueError, match=f"Element {number} of sample 'b' is outside .* from 1 to 100"):
         ElementEmbedding(4, 100).check(found, {"sample_id": ["a", "b"]})
 
 
-def test_refuses_elements_that_are_not_listed():
+def test_unlisted_element_raises():
     embedding = ElementEmbedding(4, 100, [79, 13])
     embedding.check(graph(13, 79), {})
     with pytest.raises(
@@ -40,7 +40,7 @@ def test_refuses_elements_that_are_not_listed():
         embedding.check(graph(101), {})
 
 
-def test_refuses_a_list_that_cannot_be():
+def test_invalid_list_raises():
     with pytest.raises(
         ValueError, match=r"elements must be from 1 to num_atom_embedding=100, got \[0, 120\]\. Remove"
     ):

@@ -16,7 +16,7 @@ def batch(radius=4.0):
     return crystal_batch([random_crystal(seed, 2 + seed) for seed in range(2)], radius)
 
 
-def test_the_system_embedding_is_the_sum_or_the_mean_of_the_atoms():
+def test_system_embedding_pools_atoms():
     total, mean = (small(reduction=reduction)(batch()) for reduction in ("sum", "mean"))
     points = total.point_embedding
     expected = torch.stack([points[:2].sum(dim=0), points[2:].sum(dim=0)])
@@ -24,7 +24,7 @@ def test_the_system_embedding_is_the_sum_or_the_mean_of_the_atoms():
     torch.testing.assert_close(mean.system_embedding, expected / torch.tensor([[2.0], [3.0]]))
 
 
-def test_positions_of_any_precision_give_embeddings_of_the_parameters_precision():
+def test_embeddings_have_dtype_of_parameters():
     single, double = batch(), batch()
     single["graph"].pos, single["graph"].offsets = (
         single["graph"].pos.float(),
@@ -36,14 +36,14 @@ def test_positions_of_any_precision_give_embeddings_of_the_parameters_precision(
     torch.testing.assert_close(*found)
 
 
-def test_refuses_a_graph_that_ends_before_the_cutoff():
+def test_radius_below_cutoff_raises():
     with pytest.raises(
         ValueError, match=r"edges up to 3.5 angstrom, but the encoder's cutoff is 4 angstrom, .* Lower"
     ):
         small()(batch(3.5))
 
 
-def test_takes_a_graph_with_a_larger_radius_or_the_same_in_single_precision():
+def test_larger_or_rounded_radius_is_accepted():
     encoder = small(cutoff=4.1)
     grown = batch(4.1)
     grown["cutoff_radius"] = torch.tensor([[4.1], [6.0]])
@@ -52,7 +52,7 @@ def test_takes_a_graph_with_a_larger_radius_or_the_same_in_single_precision():
     encoder(grown)
 
 
-def test_names_the_sample_with_an_unknown_element():
+def test_unknown_element_names_sample():
     found = {**batch(), "sample_id": ["emt/000007", "emt/000008"]}
     with pytest.raises(ValueError, match=r"Element 13 of sample 'emt/00000[78]' is not one of"):
         small(elements=[29, 79])(found)
@@ -72,12 +72,12 @@ def test_names_the_sample_with_an_unknown_element():
         ({"num_atom_embedding": 0}, "num_atom_embedding must be at least 1, got 0"),
     ],
 )
-def test_refuses_options_that_cannot_be(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)
 
 
-def test_an_encoder_of_ones_own_needs_only_to_embed_atoms():
+def test_subclass_needs_only_embed_atoms():
     class Coordination(GraphEncoder):
         def embed_atoms(self, atomic_numbers, edges):
             return torch.bincount(edges.center, minlength=len(atomic_numbers)).unsqueeze(1).float()

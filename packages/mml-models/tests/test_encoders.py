@@ -1,4 +1,4 @@
-"""What holds for every encoder of the package."""
+"""Properties of every encoder that does not wrap another library."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ OPTIONS = [
     (MEGNet, {"reduction": "set2set"}),
     (PaiNN, {"num_conv": 3}),
 ]
-COMPILED = {"compile", "compiled_second_derivatives"}  # they take seconds: one example each, below
+COMPILED = {"compile", "compiled_second_derivatives"}  # slow, so they run on one example each, below
 NOT_CLAIMED = {
-    MEGNet: {"given_edges"},  # every atom of a structure sees the others
-    TensorNet: {"autocast"},  # its forces are off by some 10 % in bfloat16, see its docstring
+    MEGNet: {"given_edges"},  # each atom depends on all atoms of its structure
+    TensorNet: {"autocast"},  # errors of about 10 % in bfloat16, see its docstring
 }
 every_encoder = pytest.mark.parametrize("encoder", SIZES)
 
 
 def small(encoder, **options):
-    """A small one in float64, the atoms of an EGNN moving far, so that a fault in the displacements shows."""
+    """Return a small encoder in float64, with large displacements in EGNN to detect errors in them."""
     torch.manual_seed(0)
     made = encoder(**{"output_dim": 6, "cutoff": CUTOFF, **SIZES[encoder], **options}).double()
     for name, parameter in made.named_parameters():
@@ -50,7 +50,7 @@ def small(encoder, **options):
     ("encoder", "name"),
     [(x, name) for x in SIZES for name in CHECKS if name not in {*COMPILED, *NOT_CLAIMED.get(x, ())}],
 )
-def test_passes_the_suite(encoder, name):
+def test_encoder_passes_check(encoder, name):
     @settings(max_examples=15)
     @given(crystals, st.integers(0, 1000))
     def check(crystal, seed):
@@ -61,8 +61,8 @@ def test_passes_the_suite(encoder, name):
 
 
 @every_encoder
-def test_first_weights_let_distances_through_to_the_embeddings(encoder):
-    """Else it learns no forces: through many layers that each shrink it, a signal does not arrive."""
+def test_initial_embeddings_depend_on_positions(encoder):
+    """If every layer shrank the signal, the encoder would learn no forces."""
     torch.manual_seed(0)
     batch = crystal_batch([random_crystal(seed, 4) for seed in range(6)], 5.0)
     positions = batch["graph"].pos.requires_grad_()
@@ -73,14 +73,14 @@ def test_first_weights_let_distances_through_to_the_embeddings(encoder):
 
 @pytest.mark.slow
 @every_encoder
-def test_compiled_it_is_the_same(encoder):
+def test_compiled_encoder_equals_eager(encoder):
     CHECKS["compile"](small(encoder), random_crystal(2), CUTOFF, 0)
 
 
 @pytest.mark.slow
 @every_encoder
-def test_compiled_it_trains_on_forces_as_in_eager_mode(encoder):
-    """With as few layers as run every kernel: EGNN and PaiNN leave parts out of their last one."""
+def test_compiled_gradients_equal_eager(encoder):
+    """Use the fewest layers that run every kernel. The last layer of EGNN and PaiNN omits some parts."""
     layers = 2 if encoder in (EGNN, PaiNN) else 1
     CHECKS["compiled_second_derivatives"](small(encoder, num_conv=layers), random_crystal(2), CUTOFF, 0)
 
@@ -88,8 +88,8 @@ def test_compiled_it_trains_on_forces_as_in_eager_mode(encoder):
 @pytest.mark.slow
 @every_encoder
 @pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor that is not a leaf")
-def test_is_compiled_for_two_sizes_of_batch_and_then_no_more(encoder):
-    """For the first one with its sizes, for the second with sizes left open."""
+def test_compilation_stops_after_two_batch_sizes(encoder):
+    """The first trace has fixed sizes, the second has dynamic sizes."""
     torch.compiler.reset()
     counters.clear()
     compiled = torch.compile(small(encoder), backend="aot_eager")
@@ -103,14 +103,14 @@ def test_is_compiled_for_two_sizes_of_batch_and_then_no_more(encoder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("encoder", "options"), OPTIONS)
-def test_passes_the_suite_with_other_options(encoder, options):
+def test_other_options_pass_suite(encoder, options):
     check_encoder(
         small(encoder, **options), random_crystal(2), skip={*COMPILED, *NOT_CLAIMED.get(encoder, ())}
     )
 
 
 @pytest.mark.parametrize(("encoder", "options"), [*((x, {}) for x in SIZES), *OPTIONS])
-def test_every_parameter_is_trained(encoder, options):
+def test_loss_trains_every_parameter(encoder, options):
     made = small(encoder, **options)
     found = made(crystal_batch([random_crystal(0)], CUTOFF))
     (found.system_embedding.square().sum() + found.point_embedding.square().sum()).backward()
@@ -147,7 +147,7 @@ def no_edge_index(graph):
     ],
 )
 @every_encoder
-def test_refuses_a_graph_that_it_would_compute_nonsense_on(encoder, fault, message):
+def test_invalid_graph_raises(encoder, fault, message):
     batch = crystal_batch([random_crystal(0, 2), random_crystal(1, 3)], CUTOFF)
     fault(batch["graph"])
     with pytest.raises(ValueError, match=message):
@@ -155,7 +155,7 @@ def test_refuses_a_graph_that_it_would_compute_nonsense_on(encoder, fault, messa
 
 
 @every_encoder
-def test_refuses_a_graph_of_another_library(encoder):
+def test_graph_of_other_library_raises(encoder):
     with pytest.raises(
         TypeError, match=r"The graph must be a PyG or DGL graph, got a builtins.dict\. Add Point"
     ):
@@ -163,7 +163,7 @@ def test_refuses_a_graph_of_another_library(encoder):
 
 
 @every_encoder
-def test_refuses_elements_that_were_not_named(encoder):
+def test_unlisted_element_raises(encoder):
     batch = crystal_batch(
         [random_crystal(0, 2, elements=(13,)), random_crystal(1, 3, elements=(79,))], CUTOFF
     )
@@ -174,12 +174,12 @@ def test_refuses_elements_that_were_not_named(encoder):
 @pytest.mark.parametrize("name", ["hidden_dim", "output_dim", "num_conv", "num_atom_embedding"])
 @pytest.mark.parametrize("value", [0, -3])
 @every_encoder
-def test_refuses_sizes_that_cannot_be(encoder, name, value):
+def test_invalid_size_raises(encoder, name, value):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got {value}"):
         small(encoder, **{name: value})
 
 
 @every_encoder
-def test_refuses_a_graph_whose_edges_end_before_its_cutoff(encoder):
+def test_radius_below_cutoff_raises(encoder):
     with pytest.raises(ValueError, match=r"edges up to 3 angstrom, but the encoder's cutoff is 4"):
         small(encoder)(crystal_batch([random_crystal(0)], 3.0))

@@ -10,7 +10,7 @@ CUTOFF = 4.0
 
 
 class Sums(nn.Module):
-    """Sums over neighbors of their vectors, with a smooth end."""
+    """Sum the element vectors of the neighbors, with weights that are zero at the cutoff."""
 
     def __init__(self):
         super().__init__()
@@ -29,13 +29,13 @@ class Sums(nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_a_module_passes_the_suite_and_is_trained(reduction):
+def test_module_passes_suite_and_is_trained(reduction):
     encoder = GenericEncoder(Sums(), 5, CUTOFF, reduction)
     check_encoder(encoder, random_crystal(4))
     assert {name for name, _ in encoder.named_parameters()} >= {"fn.table.weight", "fn.mlp.0.weight"}
 
 
-def test_a_plain_function_gets_atoms_edges_and_structures():
+def test_function_receives_atoms_and_edges():
     seen = {}
 
     def embed(z, pos, edge_index, edge_vectors, batch):
@@ -64,7 +64,7 @@ def test_a_plain_function_gets_atoms_edges_and_structures():
         (lambda z: None, r"got NoneType"),
     ],
 )
-def test_refuses_what_is_not_a_row_an_atom(result, message):
+def test_wrong_output_raises(result, message):
     encoder = GenericEncoder(lambda z, *_: result(z), 2, CUTOFF)
     with pytest.raises(ValueError, match=message):
         encoder(crystal_batch([random_crystal(0)], CUTOFF))
@@ -78,6 +78,6 @@ def test_refuses_what_is_not_a_row_an_atom(result, message):
         ({"output_dim": 1, "reduction": "max"}, "reduction must be 'sum' or 'mean', got 'max'"),
     ],
 )
-def test_refuses_options_that_cannot_be(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         GenericEncoder(Sums(), **options)

@@ -11,7 +11,7 @@ from mml_models import list_encoders
 NAMES = [info.name for info in list_encoders()]
 
 
-def test_lists_every_encoder_once():
+def test_every_encoder_is_listed_once():
     encoders = {
         name
         for name, value in vars(mml_models).items()
@@ -22,7 +22,7 @@ def test_lists_every_encoder_once():
 
 
 @pytest.mark.parametrize("info", list_encoders(), ids=NAMES)
-def test_says_what_each_is_and_whether_it_can_be_used(info):
+def test_entry_describes_encoder(info):
     assert len(info.about) > 20
     assert info.about.endswith((".", ":"))
     assert info.install.startswith("pip install ")

@@ -10,7 +10,7 @@ from mml_models import MACE, ScaleShiftMACE
 from mml_models.optional import is_installed
 from mml_models.testing import CHECKS, check_encoder, crystal_batch, random_crystal
 
-# e3nn's scripted functions can be neither traced nor run in half precision.
+# The scripted functions of e3nn support neither tracing nor half precision.
 NOT_CLAIMED = {"autocast", "compile", "compiled_second_derivatives"}
 pytestmark = pytest.mark.skipif(not is_installed("mace"), reason="mml-models[mace] is not installed")
 
@@ -37,7 +37,7 @@ def encoder():
 
 
 @pytest.mark.parametrize("name", sorted(set(CHECKS) - NOT_CLAIMED))
-def test_passes_the_suite(name, encoder):
+def test_mace_passes_check(name, encoder):
     @settings(max_examples=2)
     @given(st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 3)), st.integers(0, 1000))
     def check(crystal, seed):
@@ -54,18 +54,18 @@ def test_passes_the_suite(name, encoder):
         (ScaleShiftMACE, {"output": "energy", "atomic_inter_scale": 0.5, "atomic_inter_shift": 0.1}),
     ],
 )
-def test_passes_the_suite_with_other_options(kind, options):
+def test_other_options_pass_suite(kind, options):
     check_encoder(small(kind, **options), random_crystal(2), skip=NOT_CLAIMED & set(CHECKS))
 
 
 @pytest.mark.parametrize("kind", [MACE, ScaleShiftMACE])
-def test_energies_and_forces_are_those_of_the_model(kind):
+def test_energies_and_forces_equal_model(kind):
     energies = {"atomic_energies": [1.0, -2.0, 3.0], "output": "energy"}
     encoder = small(kind, **energies).double()
     crystals = [random_crystal(0, 2), random_crystal(1, 3)]
     batch = crystal_batch(crystals, CUTOFF)
     graph = batch["graph"]
-    # MACE's own way: sender, receiver, and the shift of the receiver.
+    # The convention of MACE: sender, receiver, and the shift of the receiver.
     theirs = {
         "positions": graph.pos.clone(),
         "shifts": -graph.offsets,
@@ -83,13 +83,13 @@ def test_energies_and_forces_are_those_of_the_model(kind):
     torch.testing.assert_close(-gradient, expected["forces"])
 
 
-def test_features_are_the_scalars_of_each_layer(encoder):
+def test_features_are_scalars_of_each_layer(encoder):
     assert encoder.output_dim == 8
     assert encoder.columns.tolist() == [0, 1, 2, 3, 16, 17, 18, 19]  # 4 scalars, 4 vectors, 4 scalars
     assert small(hidden_irreps="3x0e + 2x0o + 1x1o").output_dim == 6
 
 
-def test_every_parameter_that_is_trained_is_trained_by_the_energy(encoder):
+def test_energy_trains_every_parameter(encoder):
     encoder = small().double()
     encoder(crystal_batch([random_crystal(0)], CUTOFF)).system_embedding.square().sum().backward()
     unused = [n for n, p in encoder.named_parameters() if p.requires_grad and p.grad is None]
@@ -100,7 +100,7 @@ def test_every_parameter_that_is_trained_is_trained_by_the_energy(encoder):
 
 
 @pytest.mark.parametrize("kind", [MACE, ScaleShiftMACE])
-def test_loads_a_state_dict_or_a_whole_model_that_is_trusted(tmp_path, kind):
+def test_state_dict_and_trusted_model_are_loaded(tmp_path, kind):
     source = small(kind, output="energy")
     torch.save(source.model.state_dict(), tmp_path / "weights.pt")
     torch.save(source.model, tmp_path / "model.pt")
@@ -119,7 +119,7 @@ def test_loads_a_state_dict_or_a_whole_model_that_is_trusted(tmp_path, kind):
         kind.from_file(tmp_path / "weights.pt", trust_pickle=True)
 
 
-def test_one_head_of_several_gives_the_energy():
+def test_head_selects_energy():
     model = small(mace_kwargs={"heads": ["dft", "cc"]}).model
     energies = model.atomic_energies_fn.atomic_energies
     model.atomic_energies_fn.atomic_energies = torch.stack((energies, energies + 1.0))
@@ -132,8 +132,8 @@ def test_one_head_of_several_gives_the_energy():
     assert not torch.allclose(first, second)
 
 
-def test_loading_stays_safe_by_default_after_the_import(encoder):
-    """MACE's import tells torch to run what is pickled in files; that is taken back."""
+def test_import_keeps_safe_loading(encoder):
+    """Importing MACE sets this variable, which makes torch execute pickled code in files."""
     assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
@@ -151,12 +151,12 @@ def test_loading_stays_safe_by_default_after_the_import(encoder):
         ({"elements": [0, 3]}, r"elements must be .* got \[0\]"),
     ],
 )
-def test_refuses_options_that_cannot_be(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)
 
 
-def test_refuses_elements_that_it_was_not_made_for(encoder):
+def test_other_element_raises(encoder):
     with pytest.raises(
         ValueError, match=r"Element 78 .* is not one of the encoder's elements \[13, 29, 79\]"
     ):

@@ -19,7 +19,7 @@ def small(**options):
     return MEGNet(**{**sizes, **options}).double()
 
 
-def test_a_block_is_equations_1_to_6_of_the_paper():
+def test_block_equals_paper():
     block = small().blocks[0]
     graph = read_graph(crystal_batch([random_crystal(0, 2), random_crystal(1, 3)], CUTOFF))
     edges = edges_within(graph, CUTOFF, torch.float64)
@@ -48,8 +48,8 @@ def test_a_block_is_equations_1_to_6_of_the_paper():
         torch.testing.assert_close(ours, before + torch.stack(change))
 
 
-def test_every_atom_sees_the_whole_structure_and_no_other():
-    """An atom far from the others hears of them by the vector of the structure."""
+def test_atom_depends_on_whole_structure_only():
+    """An atom far from the others depends on them through the state of the structure."""
     crystal = replace(random_crystal(0, 3), cell=None)
     far = crystal.pos.clone()
     far[0] += 100.0
@@ -60,7 +60,7 @@ def test_every_atom_sees_the_whole_structure_and_no_other():
     torch.testing.assert_close(found[:3], encoder(crystal_batch([apart], CUTOFF)).point_embedding)
 
 
-def test_what_set2set_reads_does_not_grow_and_is_not_the_mean():
+def test_set2set_is_intensive_and_not_the_mean():
     crystal = random_crystal(0)
     batch = crystal_batch([crystal, supercell(crystal, (2, 1, 1))], CUTOFF)
     found = small(reduction="set2set")(batch)
@@ -78,6 +78,6 @@ def test_what_set2set_reads_does_not_grow_and_is_not_the_mean():
         ({"num_conv": 0}, "num_conv must be at least 1, got 0"),
     ],
 )
-def test_refuses_options_that_cannot_be(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)

@@ -7,7 +7,7 @@ import pytest
 from mml_models.optional import import_library, is_installed
 
 
-def test_what_is_missing_is_said_with_the_command_that_installs_it():
+def test_missing_library_names_install_command():
     with pytest.raises(
         ImportError, match=r"^NoNet needs no_such_library.*pip install \"mml-models\[nonet\]\"$"
     ):
@@ -15,7 +15,7 @@ def test_what_is_missing_is_said_with_the_command_that_installs_it():
     assert not is_installed("no_such_library")
 
 
-def test_what_a_library_does_to_the_environment_is_taken_back(tmp_path):
+def test_import_restores_environment(tmp_path):
     (tmp_path / "rude_library.py").write_text(
         "import os\nos.environ['RUDE'] = '1'\nos.environ['TERM'] = 'rude'\nos.environ.pop('KEPT')\n"
     )

@@ -16,7 +16,7 @@ def small(**options):
     )
 
 
-def test_vectors_turn_with_the_crystal():
+def test_vectors_rotate_with_crystal():
     update = PaiNNUpdate(4, keep_vectors=True).double()
     generator = torch.Generator().manual_seed(0)
     scalars = torch.randn(5, 4, generator=generator, dtype=torch.float64)
@@ -28,8 +28,8 @@ def test_vectors_turn_with_the_crystal():
     torch.testing.assert_close(v_turned, torch.einsum("xy,nyf->nxf", turn, v))
 
 
-def test_it_tells_apart_what_distances_of_one_layer_cannot():
-    """Three neighbors at the same distances, at other angles: one block of SchNet sees no difference."""
+def test_angles_change_embeddings():
+    """One block of SchNet cannot distinguish three neighbors at the same distances but other angles."""
     encoder = small(num_conv=1).double()
 
     def star(angle):
@@ -39,7 +39,7 @@ def test_it_tells_apart_what_distances_of_one_layer_cannot():
         numbers = torch.tensor([13, 29, 29, 29])
         return type(crystal)(numbers, torch.cat((torch.zeros(1, 3), pos)).double() * 2.0, None)
 
-    # Edges end at 2.1: the neighbors do not see each other.
+    # The cutoff of 2.1 leaves no edges between the neighbors.
     first, second = (
         encoder({**crystal_batch([star(a)], 2.1), "cutoff_radius": None}).point_embedding[0]
         for a in (0.9, 1.0)
@@ -54,6 +54,6 @@ def test_it_tells_apart_what_distances_of_one_layer_cannot():
         ({"num_conv": 0}, "num_conv must be at least 1, got 0"),
     ],
 )
-def test_refuses_options_that_cannot_be(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)

@@ -26,7 +26,7 @@ crystals = st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 4))
 @given(
     st.lists(crystals, min_size=1, max_size=3), st.sampled_from([torch.float32, torch.float64]), st.randoms()
 )
-def test_each_edge_shares_a_pair_with_the_one_that_comes_back(some, dtype, random):
+def test_pairs_are_opposite_edges(some, dtype, random):
     edges = edges_of(*some, dtype=dtype)
     order = list(range(len(edges.center)))
     random.shuffle(order)
@@ -40,8 +40,8 @@ def test_each_edge_shares_a_pair_with_the_one_that_comes_back(some, dtype, rando
     torch.testing.assert_close(pairs.spread(pairs.first(edges.distances)), edges.distances)
 
 
-def test_images_of_a_cubic_lattice_are_told_apart():
-    """Many edges between the same two atoms, all of the same length."""
+def test_images_in_cubic_lattice_are_distinguished():
+    """Many edges join the same two atoms and have the same length."""
     crystal = random_crystal(0, 1)
     crystal = replace(crystal, cell=2.5 * torch.eye(3, dtype=torch.float64))
     edges = edges_of(crystal, cutoff=6.0)
@@ -77,7 +77,7 @@ def none(edges):
 
 
 @pytest.mark.parametrize("change", [one_way, one_missing, two_missing, moved, undefined, none])
-def test_edges_that_do_not_come_in_pairs_stand_for_themselves(change):
+def test_unmatched_edges_are_their_own_pairs(change):
     edges = change(edges_of(random_crystal(1, 4), random_crystal(2, 3)))
     pairs = find_pairs(edges)
     assert pairs.edges is None
@@ -86,7 +86,7 @@ def test_edges_that_do_not_come_in_pairs_stand_for_themselves(change):
     assert pairs.spread(edges.distances) is edges.distances
 
 
-def test_one_way_edges_between_two_atoms_are_no_pair():
+def test_one_way_edges_are_not_paired():
     pos = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     index = torch.tensor([[0, 2], [1, 0]])
     graph = AtomGraph(

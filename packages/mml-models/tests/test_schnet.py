@@ -16,7 +16,7 @@ def small(**options):
 
 
 def weights_for_pyg(encoder):
-    """Our parameters, by the names that PyG's SchNet has for them."""
+    """Return the parameters of our SchNet under the names of PyG's SchNet."""
     names = {"embedding.weight": encoder.elements.table.weight}
     parts = {"lin1": encoder.readout[0], "lin2": encoder.readout[2]}
     for i, block in enumerate(encoder.blocks):
@@ -34,7 +34,7 @@ def weights_for_pyg(encoder):
     return names
 
 
-def test_it_is_pygs_schnet_on_the_edges_of_the_batch():
+def test_schnet_equals_pyg():
     encoder = small().double()
     batch = crystal_batch([random_crystal(0), random_crystal(1, 2)], CUTOFF)
     graph = batch["graph"]
@@ -55,7 +55,7 @@ def test_it_is_pygs_schnet_on_the_edges_of_the_batch():
     torch.testing.assert_close(encoder(batch).system_embedding, expected)
 
 
-def test_it_keeps_no_state_between_calls():
+def test_calls_are_independent():
     encoder = small()
     first, second = (crystal_batch([random_crystal(seed)], CUTOFF) for seed in (0, 1))
     before = encoder(first).point_embedding
@@ -63,7 +63,7 @@ def test_it_keeps_no_state_between_calls():
     assert torch.equal(encoder(first).point_embedding, before)
 
 
-def test_it_embeds_elements_up_to_num_atom_embedding():
+def test_num_atom_embedding_limits_elements():
     crystal = random_crystal(0, elements=(100, 103))
     with pytest.raises(ValueError, match=r"Element 103 .* outside the encoder's range from 1 to 100"):
         small()(crystal_batch([crystal], CUTOFF))
@@ -77,6 +77,6 @@ def test_it_embeds_elements_up_to_num_atom_embedding():
         ({"num_conv": 0}, "num_conv must be at least 1, got 0"),
     ],
 )
-def test_refuses_options_that_cannot_be(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)

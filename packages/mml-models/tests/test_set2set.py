@@ -24,7 +24,7 @@ def sets(seed, sizes):
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 5), min_size=1, max_size=4), st.integers(1, 3))
-def test_it_is_the_formula_set_by_set(seed, sizes, num_steps):
+def test_readout_equals_formula(seed, sizes, num_steps):
     read = reader(num_steps)
     members, owner, weights = sets(seed, sizes)
     floor = torch.arange(1.0, 1.0 + len(sizes), dtype=torch.float64)
@@ -39,7 +39,7 @@ def test_it_is_the_formula_set_by_set(seed, sizes, num_steps):
         torch.testing.assert_close(found[which], last)
 
 
-def test_with_weights_of_one_and_no_floor_it_is_pygs():
+def test_unit_weights_equal_pyg():
     pyg = optional_module("torch_geometric.nn.aggr", "torch-geometric", "the comparison")
     read, peer = reader(), pyg.Set2Set(DIM, 3).double()
     peer.lstm.load_state_dict({f"{name}_l0": value for name, value in read.ask.state_dict().items()})
@@ -55,7 +55,7 @@ def test_large_scores_do_not_overflow():
     assert bool(reader()(1e4 * members, owner, weights, torch.ones(2).double()).isfinite().all())
 
 
-def test_a_set_without_members_answers_nothing():
+def test_empty_set_has_zero_answer():
     members, owner, weights = sets(3, [2, 0])
     found = reader()(members, owner, weights, torch.ones(2).double())
     assert not found[1, DIM:].any()

@@ -15,7 +15,7 @@ from mml_models.adapters.spherical import (
 )
 
 
-def test_bessel_functions_obey_their_closed_forms_and_recurrence():
+def test_bessel_functions_obey_recurrence():
     z = np.linspace(0.5, 40.0, 200)
     np.testing.assert_allclose(spherical_bessel(0, z), np.sin(z) / z, atol=1e-14)
     np.testing.assert_allclose(spherical_bessel(1, z), np.sin(z) / z**2 - np.cos(z) / z, atol=1e-13)
@@ -24,7 +24,7 @@ def test_bessel_functions_obey_their_closed_forms_and_recurrence():
         np.testing.assert_allclose(below + above, (2 * order + 1) / z * here, atol=1e-12)
 
 
-def test_zeros_are_the_first_zeros():
+def test_bessel_zeros_are_complete():
     zeros = bessel_zeros(7, 6)
     # Abramowitz and Stegun, table 10.6: the first zeros of order 1, 2 and 3.
     np.testing.assert_allclose(zeros[1:4, 0], [4.493409, 5.763459, 6.987932], atol=1e-6)
@@ -35,7 +35,7 @@ def test_zeros_are_the_first_zeros():
 
 
 @given(st.integers(2, 7), st.integers(1, 6), st.floats(0.0, 1.0))
-def test_the_basis_is_the_scaled_functions(num_spherical, num_radial, x):
+def test_basis_equals_scaled_functions(num_spherical, num_radial, x):
     found = SphericalBessel(num_spherical, num_radial)(torch.tensor([x], dtype=torch.float64))
     zeros = bessel_zeros(num_spherical, num_radial)
     expected = [
@@ -50,7 +50,7 @@ def test_the_basis_is_the_scaled_functions(num_spherical, num_radial, x):
 @settings(max_examples=10)
 @given(st.integers(2, 6), st.integers(1, 5))
 def test_functions_of_one_order_are_orthonormal(num_spherical, num_radial):
-    """With the volume element: the integral of x^2 f_m(x) f_n(x) from 0 to 1."""
+    """Integrate x^2 f_m(x) f_n(x) from 0 to 1."""
     nodes, weights = np.polynomial.legendre.leggauss(100)
     x = torch.from_numpy((nodes + 1) / 2)
     functions = SphericalBessel(num_spherical, num_radial)(x).view(len(x), num_spherical, num_radial)
@@ -60,7 +60,7 @@ def test_functions_of_one_order_are_orthonormal(num_spherical, num_radial):
     )
 
 
-def test_harmonics_are_orthonormal_and_smooth_in_line():
+def test_harmonics_are_orthonormal_and_smooth():
     nodes, weights = np.polynomial.legendre.leggauss(40)
     values = zonal_harmonics(torch.from_numpy(nodes), 7)
     overlaps = 2 * math.pi * torch.einsum("x,xl,xk->lk", torch.from_numpy(weights), values, values)
@@ -70,7 +70,7 @@ def test_harmonics_are_orthonormal_and_smooth_in_line():
 
 
 @pytest.mark.filterwarnings("ignore:.*invalid value.*")
-def test_they_are_pygs_functions():
+def test_basis_equals_pyg():
     pytest.importorskip("scipy", reason="PyG's basis needs SciPy")
     from torch_geometric.nn.models.dimenet import SphericalBasisLayer
 
@@ -84,5 +84,5 @@ def test_they_are_pygs_functions():
     radial = theirs.envelope(distances / cutoff).unsqueeze(1) * radial
     harmonics = zonal_harmonics(angles.cos(), num_spherical)
     found = radial.view(20, num_spherical, num_radial) * harmonics.unsqueeze(2)
-    # PyG keeps the zeros in single precision.
+    # PyG stores the zeros in single precision.
     torch.testing.assert_close(found.flatten(1), expected, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""TensorNet against the suite, and against the paper's equations with 3 x 3 matrices, edge by edge."""
+"""Compare TensorNet with the equations of the paper, with 3 x 3 matrices and one edge at a time."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def small(**options):
 
 
 @pytest.mark.slow
-def test_passes_the_suite_with_three_layers():
+def test_three_layers_pass_suite():
     check_encoder(small(num_conv=3), random_crystal(2), skip=["autocast", "compiled_second_derivatives"])
 
 
 @pytest.mark.slow
-def test_the_group_of_rotations_alone_tells_left_from_right():
+def test_so3_distinguishes_mirror_images():
     encoder = small(group="SO(3)").double()
     check_encoder(encoder, skip=["reflection", "autocast"])
     with pytest.raises(AssertionError, match="after reflection"):
@@ -37,15 +37,15 @@ def test_the_group_of_rotations_alone_tells_left_from_right():
 
 
 def tensors(encoder, crystal):
-    """The tensors of atoms, [N, F, 3, 3]."""
+    """Return the tensors of the atoms, [N, F, 3, 3]."""
     graph = read_graph(crystal_batch([crystal], CUTOFF))
     x = encoder.embed_tensors(graph.atomic_numbers, edges_within(graph, CUTOFF, torch.float64))
     return torch.einsum("mab,nmf->nfab", basis_matrices(x), x)
 
 
 @pytest.mark.parametrize(("group", "sign"), [("O(3)", 1), ("O(3)", -1), ("SO(3)", 1)])
-def test_tensors_turn_with_the_crystal(group, sign):
-    """Mirrored, the antisymmetric part changes sign, as a vector does."""
+def test_tensors_rotate_with_crystal(group, sign):
+    """Under inversion, the antisymmetric part changes sign, as a vector does."""
     encoder = small(group=group).double()
     crystal = random_crystal(5, 3)
     generator = torch.Generator().manual_seed(0)
@@ -68,7 +68,7 @@ def frobenius(x):
 
 
 def by_the_paper(encoder, crystal):
-    """The embeddings of atoms, from matrices [F, 3, 3] and one edge at a time."""
+    """Compute the embeddings of the atoms from matrices [F, 3, 3], one edge at a time."""
     graph = read_graph(crystal_batch([crystal], CUTOFF))
     center, neighbor = graph.edge_index.tolist()
     vectors = (graph.pos[neighbor] + graph.offsets - graph.pos[center]).unbind()
@@ -115,16 +115,16 @@ def by_the_paper(encoder, crystal):
 
 @pytest.mark.parametrize("group", ["O(3)", "SO(3)"])
 @pytest.mark.parametrize("seed", range(3))
-def test_it_is_the_function_of_the_paper(group, seed):
+def test_embeddings_equal_paper(group, seed):
     encoder = small(group=group).double()
-    for parameter in encoder.parameters():  # biases begin at zero otherwise, and norms at one
+    for parameter in encoder.parameters():  # by default, biases are zero and norms are one
         torch.nn.init.normal_(parameter, std=0.5)
     crystal = random_crystal(seed, 3)
     found = encoder(crystal_batch([crystal], CUTOFF)).point_embedding
     torch.testing.assert_close(found, by_the_paper(encoder, crystal))
 
 
-def test_atoms_see_one_neighbor_further_than_there_are_layers():
+def test_receptive_field_exceeds_layers_by_one():
     encoder = small().double()
     assert encoder.receptive_field == 3 * CUTOFF
     encoder.receptive_field = 2 * CUTOFF
@@ -132,7 +132,7 @@ def test_atoms_see_one_neighbor_further_than_there_are_layers():
         CHECKS["receptive_field"](encoder, random_crystal(0), CUTOFF, 0)
 
 
-def test_every_parameter_is_trained_by_the_energy():
+def test_energy_trains_every_parameter():
     encoder = small().double()
     encoder(crystal_batch([random_crystal(0)], CUTOFF)).system_embedding.square().sum().backward()
     unused = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
@@ -148,6 +148,6 @@ def test_every_parameter_is_trained_by_the_energy():
         ({"hidden_dim": 0}, "hidden_dim must be at least 1, got 0"),
     ],
 )
-def test_refuses_options_that_cannot_be(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)

@@ -1,4 +1,4 @@
-"""The nine components against plain 3 x 3 matrices."""
+"""Compare the nine components with 3 x 3 matrices."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def components(matrices):
     return torch.einsum("mab,nfab->nmf", basis_matrices(matrices), matrices)
 
 
-def test_the_basis_is_orthonormal_and_its_parts_are_what_they_are_called():
+def test_basis_is_orthonormal():
     basis = basis_matrices(DOUBLE)
     torch.testing.assert_close(torch.einsum("mab,nab->mn", basis, basis), torch.eye(9, dtype=torch.float64))
     scalar, antisymmetric, symmetric = basis.split(PARTS)
@@ -44,7 +44,7 @@ def test_the_basis_is_orthonormal_and_its_parts_are_what_they_are_called():
 
 
 @given(seeds)
-def test_products_and_norms_are_those_of_matrices(seed):
+def test_products_and_norms_equal_matrices(seed):
     x, y = random(seed, 4, 9, 3), random(seed + 1, 4, 9, 3)
     a, b = matrices(x), matrices(y)
     torch.testing.assert_close(product(x, y), components(a @ b))
@@ -53,7 +53,7 @@ def test_products_and_norms_are_those_of_matrices(seed):
 
 
 @pytest.mark.parametrize("function", [product, anticommutator])
-def test_derivatives_of_products_are_right_to_the_third_order(function):
+def test_derivatives_pass_gradcheck(function):
     x, y = (random(seed, 2, 9, 1).requires_grad_() for seed in (0, 1))
 
     def slopes(x, y):
@@ -64,7 +64,7 @@ def test_derivatives_of_products_are_right_to_the_third_order(function):
     assert torch.autograd.gradgradcheck(slopes, (x, y))
 
 
-def test_precisions_that_differ_meet_in_the_wider_one_and_autocast_leaves_the_basis_alone():
+def test_mixed_dtypes_are_promoted_under_autocast():
     x, y = random(0, 4, 9, 3).float(), random(1, 4, 9, 3).float()
     with torch.autocast("cpu", torch.bfloat16):
         mixed, single = product(x, y.bfloat16()), product(x, y)
@@ -74,7 +74,7 @@ def test_precisions_that_differ_meet_in_the_wider_one_and_autocast_leaves_the_ba
 
 
 @given(seeds)
-def test_the_tensor_of_a_direction_is_unit_cross_product_and_quadrupole(seed):
+def test_direction_tensor_equals_definition(seed):
     e = torch.nn.functional.normalize(random(seed, 5, 3), dim=1)
     v = random(seed + 1, 5, 3)
     unit, cross, quadrupole = (
@@ -90,7 +90,7 @@ def test_the_tensor_of_a_direction_is_unit_cross_product_and_quadrupole(seed):
 
 
 @given(seeds)
-def test_anticommutators_keep_parity_and_products_do_not(seed):
+def test_only_anticommutator_keeps_parity(seed):
     x, y = random(seed, 2, 9, 3), random(seed + 1, 2, 9, 3)
     inversion = torch.tensor([1.0] + 3 * [-1.0] + 5 * [1.0], dtype=torch.float64).unsqueeze(-1)
     kept = anticommutator(x * inversion, y * inversion)

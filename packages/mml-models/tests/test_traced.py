@@ -1,4 +1,4 @@
-"""Every kernel against its plain path, in eager mode and compiled."""
+"""Compare every kernel with its plain implementation, in eager mode and compiled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mml_models.layers.pairs import find_pairs
 from mml_models.testing import CHECKS, crystal_batch, random_crystal
 from mml_models.traced import KERNELS, forbid_second_derivatives
 
-# Otherwise a kernel in a module that no other test imports would be left out.
+# Import all modules, so that KERNELS contains the kernels of all of them.
 MODULES = [
     importlib.import_module(found.name) for found in pkgutil.walk_packages(mml_models.__path__, "mml_models.")
 ]
@@ -59,7 +59,7 @@ EXAMPLES = {
 
 
 def derivatives(function, shapes):
-    """Return the value, the slopes, and the gradient of a loss on the slopes."""
+    """Return the value, its derivatives, and the gradients of a loss on these derivatives."""
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(shape, generator=generator).double().requires_grad_() for shape in shapes]
     value = function(*inputs)
@@ -69,7 +69,7 @@ def derivatives(function, shapes):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_two_derivatives_of_a_kernel_are_those_of_its_plain_path(name):
+def test_kernel_derivatives_equal_plain(name):
     example, shapes = EXAMPLES[name]
     fast, plain = (
         derivatives(lambda *x, f=function: example(*x, function=f), shapes) for function in KERNELS[name]
@@ -79,7 +79,7 @@ def test_two_derivatives_of_a_kernel_are_those_of_its_plain_path(name):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor that is not a leaf")
-def test_two_derivatives_of_a_compiled_kernel_are_those_in_eager_mode(name):
+def test_compiled_derivatives_equal_eager(name):
     example, shapes = EXAMPLES[name]
     module, function = name.rsplit(".", 1)
     kernel = getattr(importlib.import_module(module), function)
@@ -92,12 +92,12 @@ def test_two_derivatives_of_a_compiled_kernel_are_those_in_eager_mode(name):
     torch.testing.assert_close(compiled, derivatives(call, shapes), rtol=1e-10, atol=1e-10)
 
 
-def test_every_kernel_has_an_example():
+def test_every_kernel_has_example():
     assert set(EXAMPLES) == set(KERNELS)
 
 
-def test_every_autograd_function_is_behind_a_kernel():
-    """A new one in a module without a kernel would lose its second derivatives under `torch.compile`."""
+def test_every_autograd_function_has_kernel():
+    """A function without a kernel loses its second derivatives under `torch.compile`."""
     functions = {
         module.__name__
         for module in MODULES
@@ -115,7 +115,7 @@ class Undifferentiable(SchNet):
 
 
 @pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor that is not a leaf")
-def test_an_encoder_that_declares_it_raises_when_it_is_trained_compiled():
+def test_declared_encoder_raises_if_trained_compiled():
     torch.manual_seed(0)
     encoder = Undifferentiable(hidden_dim=4, num_conv=1, cutoff=4.4).double()
     CHECKS["second_derivatives"](encoder, random_crystal(1), 4.4, 0)
@@ -123,6 +123,6 @@ def test_an_encoder_that_declares_it_raises_when_it_is_trained_compiled():
     encoder.compile(backend="eager")
     pos = BATCH["graph"].pos = BATCH["graph"].pos.requires_grad_()
     energy = encoder(BATCH).system_embedding.sum()
-    torch.autograd.grad(energy, pos, retain_graph=True)  # forces without training are fine
+    torch.autograd.grad(energy, pos, retain_graph=True)  # forces without training are allowed
     with pytest.raises(RuntimeError, match=r"compiled_second_derivatives is False in its class"):
         torch.autograd.grad(energy, pos, create_graph=True)

@@ -28,7 +28,7 @@ def by_brute_force(edges):
 
 @settings(max_examples=20)
 @given(st.lists(st.builds(random_crystal, st.integers(0, 10**6), st.integers(1, 3)), min_size=1, max_size=2))
-def test_are_those_that_brute_force_finds_in_any_order_of_edges(crystals):
+def test_triplets_equal_brute_force(crystals):
     graph = read_graph(crystal_batch(crystals, CUTOFF))
     edges = edges_within(graph, CUTOFF, torch.float64)
     order = torch.randperm(len(edges.center), generator=torch.Generator().manual_seed(len(edges.center)))
@@ -38,15 +38,15 @@ def test_are_those_that_brute_force_finds_in_any_order_of_edges(crystals):
         assert len(second) == len(by_brute_force(e))
 
 
-def test_an_image_of_the_center_is_another_place():
-    """One atom in a chain: from each of its two edges one goes on in the same direction, and one returns."""
+def test_image_of_center_is_included():
+    """In a chain of one atom, each edge is followed by an edge that continues and by one that returns."""
     ahead = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     zero = torch.zeros(2, dtype=torch.int64)
     second, first = find_triplets(Edges(zero, zero, ahead, torch.ones(2)))
     assert second.tolist() == first.tolist() == [0, 1]
 
 
-def test_no_edges_have_no_triplets():
+def test_no_edges_give_no_triplets():
     none = torch.zeros(0, dtype=torch.int64)
     second, first = find_triplets(Edges(none, none, torch.zeros(0, 3), torch.zeros(0)))
     assert second.shape == first.shape == (0,)

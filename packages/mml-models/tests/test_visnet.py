@@ -27,7 +27,7 @@ def small(**options):
         if name != "compiled_second_derivatives"
     ],
 )
-def test_passes_the_suite(name):
+def test_visnet_passes_check(name):
     @settings(max_examples=1 if name == "compile" else 5)
     @given(crystals, st.integers(0, 1000))
     def check(crystal, seed):
@@ -41,18 +41,18 @@ def test_passes_the_suite(name):
 @pytest.mark.parametrize(
     "options", [{"reduction": "mean"}, {"lmax": 2}, {"vertex": True, "num_conv": 3}, {"num_conv": 1}]
 )
-def test_passes_the_suite_with_other_options(options):
+def test_other_options_pass_suite(options):
     check_encoder(small(**options), random_crystal(2), skip={"compiled_second_derivatives"})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{"num_conv": 1}, {"vertex": True, "lmax": 2}])
-def test_compiled_it_trains_on_forces_as_in_eager_mode(options):
+def test_compiled_gradients_equal_eager(options):
     CHECKS["compiled_second_derivatives"](small(**options).double(), random_crystal(2), CUTOFF, 0)
 
 
 @pytest.mark.slow
-def test_a_trained_model_jumps_at_the_cutoff_as_its_documentation_says():
+def test_trained_bias_makes_energy_jump():
     encoder = small(num_conv=3)
     with torch.no_grad():
         for layer in encoder.model.vis_mp_layers:
@@ -64,7 +64,7 @@ def test_a_trained_model_jumps_at_the_cutoff_as_its_documentation_says():
 
 @pytest.mark.parametrize("options", [{}, {"lmax": 2, "vertex": True}])
 @pytest.mark.parametrize("whole", [False, True])
-def test_is_pygs_model_on_a_molecule_with_its_weights_from_a_file(tmp_path, options, whole):
+def test_loaded_weights_reproduce_pyg(tmp_path, options, whole):
     from torch_geometric.nn.models import ViSNet as Peer
 
     molecule = Crystal(torch.tensor([8, 1, 1, 6]), 1.3 * torch.randn(4, 3).double(), None)
@@ -86,7 +86,7 @@ def test_is_pygs_model_on_a_molecule_with_its_weights_from_a_file(tmp_path, opti
 
 
 @pytest.mark.parametrize("num_conv", [1, 2, 3])
-def test_every_parameter_is_trained_by_the_energy(num_conv):
+def test_energy_trains_every_parameter(num_conv):
     encoder = small(num_conv=num_conv).double()
     batch = crystal_batch([random_crystal(0)], CUTOFF)
     weights = torch.randn(8, dtype=torch.float64)
@@ -96,7 +96,7 @@ def test_every_parameter_is_trained_by_the_energy(num_conv):
         for name, p in encoder.named_parameters()
         if p.requires_grad and (p.grad is None or not p.grad.any())
     ]
-    # The first layer meets no vectors yet, so that what it would make of them is zero: PyG's model, too.
+    # The first layer receives zero vectors, in PyG's model as well, so these parameters have no effect.
     of_vectors = ["vec_proj.weight", "f_proj.weight", "f_proj.bias", "w_src_proj.weight", "w_trg_proj.weight"]
     expected = of_vectors[:1] if num_conv == 1 else of_vectors
     assert unused == [f"model.vis_mp_layers.0.{name}" for name in expected]
@@ -111,6 +111,6 @@ def test_every_parameter_is_trained_by_the_energy(num_conv):
         ({"elements": []}, "elements is empty"),
     ],
 )
-def test_refuses_options_that_cannot_be(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)

@@ -18,7 +18,7 @@ class Whole(nn.Module):
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_loads_a_state_dict_or_the_part_of_one(tmp_path, whole):
+def test_state_dict_or_part_is_loaded(tmp_path, whole):
     source = Whole()
     torch.save(source.state_dict() if whole else source.part.state_dict(), tmp_path / "w.pt")
     target = model()
@@ -29,13 +29,13 @@ def test_loads_a_state_dict_or_the_part_of_one(tmp_path, whole):
         assert torch.equal(target.state_dict()[name], value)
 
 
-def test_never_runs_what_is_pickled(tmp_path):
+def test_pickled_objects_are_not_executed(tmp_path):
     torch.save(model(), tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"model\.pt is damaged, or contains pickled objects"):
         load_weights(model(), tmp_path / "model.pt")
 
 
-def test_names_all_that_does_not_fit(tmp_path):
+def test_mismatches_are_all_named(tmp_path):
     state = model().state_dict()
     state["2.bias"] = state.pop("1.bias")
     state["0.weight"] = torch.zeros(3, 4)
@@ -46,13 +46,13 @@ def test_names_all_that_does_not_fit(tmp_path):
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"state_dict": {"a": torch.zeros(1)}}, torch.zeros(2)])
-def test_refuses_what_is_no_state_dict(tmp_path, content):
+def test_other_content_raises(tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(ValueError, match="must contain a state_dict, a dict of name to tensor"):
         load_weights(model(), tmp_path / "w.pt")
 
 
-def test_refuses_files_that_are_not_there_or_damaged(tmp_path):
+def test_missing_or_damaged_file_raises(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_weights(model(), tmp_path / "none.pt")
     (tmp_path / "w.pt").write_bytes(b"not a file of torch")
