@@ -24,13 +24,13 @@ PREFIXES = (
 
 @pytest.fixture
 def recorded():
-    """Environments of real (and two composed) launches, see recorded_environments.json."""
+    """Return the environments of real launches, and of two composed ones. See recorded_environments.json."""
     return RECORDED
 
 
 @pytest.fixture
 def launched(monkeypatch):
-    """Make this process look like one that a launcher started; undo what MPIEnvironment does to it."""
+    """Make this process look like a rank of a launcher. Undo the changes of MPIEnvironment afterwards."""
     from mml_distributed import abort, rendezvous
 
     # Restored at the end, whatever a test or a process group start puts there.
@@ -55,13 +55,13 @@ def launched(monkeypatch):
 
 @pytest.fixture
 def alone():
-    """A launch of one process: enough for a Trainer that starts no process group."""
+    """Return the environment of a launch with one rank, for a Trainer that starts no process group."""
     place = {"PMI_RANK": "0", "PMI_SIZE": "1", "MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "1"}
     return place | {"MASTER_PORT": "29511"}
 
 
 def pytest_generate_tests(metafunc):
-    """`lightning` is the `for_*` module and the package of each Lightning that is installed."""
+    """Parametrize the fixture `lightning` by the installed Lightning packages."""
     if "lightning" in metafunc.fixturenames:
         from mml_distributed._lightning import installed
 

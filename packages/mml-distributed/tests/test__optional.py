@@ -18,7 +18,7 @@ def test_import_oneccl_names_command_and_alternative(lightning, launched, alone,
 
 
 def test_strategy_uses_ccl_with_bindings(lightning, launched, alone, monkeypatch):
-    """The bindings are an empty module here: oneCCL itself is not exercised."""
+    """The bindings are an empty module. oneCCL is not tested."""
     launched(alone)
     monkeypatch.setitem(sys.modules, "oneccl_bindings_for_pytorch", ModuleType("oneccl_bindings_for_pytorch"))
     assert lightning.StrategyRegistry.get("ddp_with_ccl").process_group_backend == "ccl"

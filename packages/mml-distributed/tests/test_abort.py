@@ -26,7 +26,7 @@ def pipe():
 
 
 def test_hook_prints_traceback_before_abort(launched, pipe, monkeypatch):
-    """Also where a hook around ours, as torch's, holds back what is printed until ours has returned."""
+    """The traceback is also printed if an outer hook, such as torch's, delays its output."""
     printed = threading.Event()
     monkeypatch.setattr(abort.time, "sleep", lambda seconds: printed.wait())
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)

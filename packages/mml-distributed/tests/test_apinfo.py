@@ -1,4 +1,4 @@
-"""Against files that ctypes lays out by the C declarations of pals.h; a real one was not to be had."""
+"""Files that ctypes writes by the C declarations of pals.h. A real file was not available."""
 
 import ctypes
 import logging
@@ -38,7 +38,7 @@ class Node(ctypes.Structure):
 
 
 def write(nodes, hosts, more=0):
-    """Return the bytes of a file in which records have `more` bytes at their ends, as a later version may."""
+    """Return a file whose records have `more` extra bytes, as in a later version of the format."""
     seen = [0] * len(hosts)
     processes = b""
     for node in nodes:
@@ -68,7 +68,7 @@ def test_parse_reads_layout_of_c(nodes, more):
 
 
 def test_read_launch_uses_apinfo_of_pals(tmp_path):
-    """As on Aurora: `mpiexec --pmi=pmix`, by which no variable says how many."""
+    """On Aurora, `mpiexec --pmi=pmix` sets no variable with the number of ranks."""
     file = tmp_path / "apinfo"
     file.write_bytes(write([0, 1, 0, 1, 1], ["x1000", "x1001"]))
     for rank, (local, node) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1), (2, 1)]):

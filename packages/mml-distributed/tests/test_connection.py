@@ -11,7 +11,7 @@ LAUNCH = Launch(SLURM, "SLURM_PROCID", 1, 2, 1, 2)
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_connecting_adds_advice_to_timeout(rank):
-    """torch's own store, really waited for: rank 0 for the other, rank 1 for a rank 0 that is not there."""
+    """torch's store waits in each rank: rank 0 for the other rank, and rank 1 for a missing rank 0."""
     port = free_port()
     with (
         pytest.raises(

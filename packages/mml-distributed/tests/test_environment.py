@@ -55,7 +55,7 @@ def test_environment_rejects_used_port(lightning, launched, recorded):
 
 
 def test_environment_checks_mpi4py_imported_later(lightning, launched, recorded, monkeypatch):
-    """Its answers stand in here: every rank is 0 of 1, as with another MPI than the launcher's."""
+    """The stand-in for mpi4py reports rank 0 of 1, like an MPI library that is not the launcher's."""
     launched(recorded["slurm_one_node"]["ranks"][1])
     environment = lightning.MPIEnvironment()
     world = SimpleNamespace(Get_rank=lambda: 0, Get_size=lambda: 1)
@@ -127,7 +127,7 @@ def test_environment_accepts_matching_trainer(lightning, launched, recorded):
 
 
 def test_fsdp_uses_environment(lightning, launched, recorded, monkeypatch):
-    """As far as ranks and addresses go: torch's first FSDP wants GPUs. test_mpiexec.py runs its second."""
+    """The test covers ranks and addresses, because FSDP requires GPUs. test_mpiexec.py runs FSDP2."""
     monkeypatch.setattr(rank_zero_only, "rank", rank_zero_only.rank, raising=False)
     launched(recorded["intel_mpi_two_nodes_round_robin"]["ranks"][3] | {"MASTER_ADDR": "n0"})
     environment = lightning.MPIEnvironment(main_port=29512)
@@ -140,7 +140,7 @@ def test_fsdp_uses_environment(lightning, launched, recorded, monkeypatch):
 
 
 def test_deepspeed_uses_environment(lightning, launched, recorded):
-    """What Lightning's strategy hands to DeepSpeed, by Lightning's own function: DeepSpeed is not here."""
+    """Lightning's function sets the variables for DeepSpeed, which is not installed."""
     launched(recorded["intel_mpi_two_nodes_round_robin"]["ranks"][3] | {"MASTER_ADDR": "n0"})
     environment = lightning.MPIEnvironment(main_port=29512)
     strategy = SimpleNamespace(

@@ -40,7 +40,7 @@ def test_choose_warns_about_nested_launch(caplog):
 
 
 def test_ranks_of_nested_launch_agree():
-    """Outer rank 0 of 2 starts two inner ranks: inner rank 0 has the outer one's numbers, rank 1 not."""
+    """Outer rank 0 of 2 starts two inner ranks, of which only inner rank 0 has the outer rank's numbers."""
     outer = {**OMPI, "OMPI_COMM_WORLD_SIZE": "2", "PMIX_NAMESPACE": "outer"}
     launches = [
         read_launch({**outer, **PMI, "PMI_RANK": rank}, ["hydra_pmi_proxy", "prterun"]) for rank in "01"

@@ -14,7 +14,7 @@ def test_read_launch_reads_recorded_launches(recording):
 
 
 def test_read_launch_does_not_compute_local_ranks(recorded):
-    """Seen with Open MPI: a guess by rank % local_size gives 0, 1, 2, 3."""
+    """A placement seen with Open MPI. Computing it as rank % local_size would give 0, 1, 2, 3."""
     env = recorded["open_mpi_one_node"]["ranks"]
     assert [read_launch(one, []).local_rank for one in env] == [0, 2, 1, 3]
 

@@ -1,4 +1,4 @@
-"""Against a proxy that answers by the protocol's rules; test_mpiexec.py has Hydra's own."""
+"""The PMI client, tested with a proxy that follows the protocol. test_mpiexec.py uses Hydra's proxy."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from mml_distributed.pmi import PMIError
 
 
 class Proxy:
-    """Hydra's proxy for some ranks: a thread a rank, one key-value space, a barrier."""
+    """Proxy like Hydra's, with a thread for each rank, a key-value space and a barrier."""
 
     def __init__(self, ranks):
         self.pairs = [socket.socketpair() for _ in range(ranks)]
@@ -68,7 +68,7 @@ def proxy():
 
 
 def on_every_rank(hydra, ranks, do):
-    """Return what `do(space, rank)` returns on each rank; the last rank comes first."""
+    """Return the result of `do(space, rank)` on each rank. The last rank starts first."""
     heard = {}
     threads = [
         threading.Thread(

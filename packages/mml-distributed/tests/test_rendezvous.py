@@ -113,7 +113,7 @@ def test_rank_zero_selects_free_port():
 
 
 def test_running_mpi_with_other_ranks_is_rejected(recorded, monkeypatch):
-    """mpi4py's answers stand in here; test_mpiexec.py has the real thing."""
+    """A stand-in replaces mpi4py. test_mpiexec.py uses the real library."""
     for size, rank in ((1, 0), (4, 1)):
         world = SimpleNamespace(Get_rank=lambda rank=rank: rank, Get_size=lambda size=size: size)
         mpi = SimpleNamespace(

@@ -8,7 +8,7 @@ many = st.integers(2, 2048)
 
 
 def ring(size, link, ranks):
-    """Play a ring all-reduce message by message: in each step every rank sends one chunk to the next."""
+    """Simulate a ring all-reduce. In each step, every rank sends one chunk to the next rank."""
     chunks = [[{rank} for _ in range(ranks)] for rank in range(ranks)]  # who is in chunk c of rank r
     clock = 0.0
     for step in range(2 * (ranks - 1)):

@@ -11,13 +11,13 @@ _spec.loader.exec_module(_module)
 
 @pytest.fixture
 def stand_in():
-    """The module xpu_stand_in.py."""
+    """Return the module xpu_stand_in.py."""
     return _module
 
 
 @pytest.fixture
 def two_xpus(monkeypatch):
-    """torch.xpu with two devices that do not exist: see xpu_stand_in.py for what this does not prove."""
+    """Replace torch.xpu by a stand-in with two devices. See xpu_stand_in.py for its limits."""
     stand_in = _module.XPUStandIn(2)
     monkeypatch.setattr(torch, "xpu", stand_in)
     return stand_in
@@ -25,7 +25,7 @@ def two_xpus(monkeypatch):
 
 @pytest.fixture
 def no_xpu(monkeypatch):
-    """No Intel GPU, also where these tests run on a machine that has one."""
+    """Hide the Intel GPUs of the machine."""
     stand_in = _module.XPUStandIn(0)
     monkeypatch.setattr(torch, "xpu", stand_in)
     return stand_in
@@ -38,7 +38,7 @@ def lightning_roots():
 
 
 def pytest_generate_tests(metafunc):
-    """`lightning` is the `for_*` module and the Trainer of each Lightning that is installed."""
+    """Parametrize the fixture `lightning` by the installed Lightning packages."""
     if "lightning" in metafunc.fixturenames:
         metafunc.parametrize("lightning", lightning_roots(), indirect=True)
 

@@ -11,7 +11,7 @@ numbers = st.floats(-1e3, 1e3).filter(lambda x: abs(x) > 1e-3)
 
 
 @given(values=st.lists(numbers, min_size=1, max_size=6), factor=st.floats(0.5, 2.0))
-def test_the_difference_is_relative_to_the_largest_number(values, factor):
+def test_difference_is_relative_to_largest_value(values, factor):
     expected = torch.tensor(values, dtype=torch.float64)
     assert check.relative_difference(expected, expected) == 0
     difference = check.relative_difference(expected * factor, expected)
@@ -21,7 +21,7 @@ def test_the_difference_is_relative_to_the_largest_number(values, factor):
     )
 
 
-def test_what_is_not_a_number_does_not_agree():
+def test_nan_does_not_agree():
     expected = torch.ones(3)
     difference = check.relative_difference(torch.tensor([1.0, math.nan, 1.0]), expected)
     assert not check.Comparison("a product", difference, 1.0).agrees
@@ -29,7 +29,7 @@ def test_what_is_not_a_number_does_not_agree():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_product_of_the_cpu_agrees_with_float64_and_a_wrong_one_does_not(dtype, monkeypatch):
+def test_wrong_product_is_detected(dtype, monkeypatch):
     right = check.compare_matmul(CPU, dtype, size=64)
     assert right.agrees
     assert right.difference > 0
@@ -40,7 +40,7 @@ def test_the_product_of_the_cpu_agrees_with_float64_and_a_wrong_one_does_not(dty
     assert not check.compare_matmul(CPU, dtype, size=64).agrees
 
 
-def test_training_steps_agree_and_one_with_another_rate_does_not(monkeypatch):
+def test_wrong_training_step_is_detected(monkeypatch):
     same = check.compare_training_step(CPU)
     assert same.difference == 0
     half = check.compare_training_step(CPU, autocast=True)
@@ -56,7 +56,7 @@ def test_training_steps_agree_and_one_with_another_rate_does_not(monkeypatch):
     assert not check.compare_training_step(CPU).agrees
 
 
-def test_a_rate_is_that_of_the_products(monkeypatch):
+def test_rate_counts_operations_of_products(monkeypatch):
     ticks = iter(range(1000))
     monkeypatch.setattr(check.time, "perf_counter", lambda: next(ticks) * 0.25)
     rate = check.matmul_rate(CPU, 100, repeats=5)

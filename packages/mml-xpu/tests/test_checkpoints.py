@@ -42,7 +42,7 @@ def test_on_cpu_moves_nested_tensors(stand_in):
 
 
 class Recorder:
-    """A CheckpointIO that keeps what it is given; not one of Lightning's, as a user's own may be."""
+    """Recorder of the calls of a CheckpointIO that is not derived from Lightning's class."""
 
     def __init__(self):
         self.calls = []
@@ -70,7 +70,7 @@ def test_checkpoint_io_saves_cpu_tensors(lightning, stand_in):
 
 
 def test_accelerator_wraps_other_strategies(lightning, two_xpus):
-    """As `ddp_with_xpu` of mml-distributed, which is Lightning's DDPStrategy to this package."""
+    """The strategy `ddp_with_xpu` of mml-distributed is another subclass of Lightning's DDPStrategy."""
     accelerator, theirs = lightning.XPUAccelerator(), type("Theirs", (lightning.DDPStrategy,), {})
     for strategy in (theirs(), lightning.DDPXPUStrategy(), lightning.SingleXPUStrategy()):
         before = strategy.checkpoint_io
@@ -102,7 +102,7 @@ def model_class(pl):
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*:FutureWarning")
 @pytest.mark.filterwarnings("ignore:.*checkpoint directory.*", "ignore:.*GPU available but not used.*")
 def test_run_resumes_on_xpu_and_cpu(lightning, two_xpus, tmp_path):
-    """On an accelerator whose devices are CPU devices; the random state is the stand-in's."""
+    """The accelerator's devices are CPU devices, and the random state is that of the stand-in."""
     pl, model = lightning.pl, model_class(lightning.pl)
     data = torch.randn(12, 3, generator=torch.Generator().manual_seed(1))
 

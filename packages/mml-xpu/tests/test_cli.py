@@ -32,7 +32,7 @@ def test_check_reports_wrong_result(capsys, monkeypatch):
 
 
 def test_check_lists_devices_despite_driver_errors(capsys, monkeypatch, two_xpus):
-    """The stand-in has no kernels: torch's own error for each device is what is shown."""
+    """The stand-in has no kernels, so the report contains torch's error for each device."""
     monkeypatch.setattr(tiles, "read_cards", lambda: [Card("0000:3a:00.0", 2)])
     monkeypatch.delenv(tiles.HIERARCHY, raising=False)
     monkeypatch.setenv(tiles.MASK, "0,1")

@@ -28,7 +28,7 @@ def test_strategy_uses_named_backend(lightning):
 
 @pytest.fixture(scope="module")
 def run_fit(tmp_path_factory):
-    """Really run two ranks that Lightning starts, on an accelerator whose devices are CPU devices."""
+    """Return a function that runs a fit on one and on two ranks, which use CPU devices as Intel GPUs."""
     done = {}
 
     def run(root):

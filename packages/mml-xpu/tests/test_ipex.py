@@ -1,4 +1,4 @@
-"""The checks before IPEX is imported run anywhere; what it does needs it (extra `ipex`, torch 2.8)."""
+"""Checks before the import of IPEX, and tests that require it (extra `ipex`, torch 2.8)."""
 
 import copy
 import subprocess
@@ -19,7 +19,7 @@ def has_ipex():
     return True
 
 
-needs_ipex = pytest.mark.skipif(not has_ipex(), reason="needs mml-xpu[ipex] in an environment of its own")
+needs_ipex = pytest.mark.skipif(not has_ipex(), reason="requires mml-xpu[ipex] in a separate environment")
 
 
 def missing(name):

@@ -1,4 +1,5 @@
 import logging
+import pickle
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -6,7 +7,7 @@ import mml_xpu
 import pytest
 import torch
 from mml_xpu import selection
-from mml_xpu.selection import install
+from mml_xpu.selection import connector_class
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
 
@@ -23,7 +24,7 @@ def auto(lightning, monkeypatch):
 
 @pytest.fixture
 def no_other_gpu(lightning, monkeypatch):
-    """Neither CUDA nor MPS nor a TPU, also where these tests run on a machine that has one."""
+    """Hide the CUDA, MPS and TPU devices of the machine."""
     for name in ("CUDAAccelerator", "MPSAccelerator", "XLAAccelerator"):
         monkeypatch.setattr(
             getattr(lightning.pl.accelerators, name), "is_available", staticmethod(lambda: False)
@@ -124,25 +125,43 @@ def test_mixed_precision_uses_xpu(lightning, two_xpus):
     )
 
 
-def test_install_is_idempotent_and_warns_about_unknown_lightning(lightning, caplog):
+def test_install_is_idempotent(lightning):
     connector = lightning.trainer_module._AcceleratorConnector
-    install(SimpleNamespace(trainer_module=lightning.trainer_module))
-    assert lightning.trainer_module._AcceleratorConnector is connector
-    assert caplog.text == ""
-    with caplog.at_level(logging.WARNING):
-        install(SimpleNamespace(trainer_module=SimpleNamespace()))
-    assert "strategy='single_xpu'" in caplog.text
-
-
-def test_enable_auto_covers_later_lightnings(lightning, monkeypatch):
-    connector = type("Connector", (), {})
-    later = SimpleNamespace(trainer_module=SimpleNamespace(_AcceleratorConnector=connector))
-    monkeypatch.setattr(selection, "_lightnings", [])
-    selection.add(later)
-    assert issubclass(later.trainer_module._AcceleratorConnector, selection.XPUConnectorMixin)
-    monkeypatch.setattr(selection, "_enabled", False)
-    disabled = SimpleNamespace(trainer_module=SimpleNamespace(_AcceleratorConnector=connector))
-    selection.add(disabled)
-    assert disabled.trainer_module._AcceleratorConnector is connector
+    assert connector is lightning.classes.XPUConnector
     mml_xpu.enable_auto()
-    assert issubclass(disabled.trainer_module._AcceleratorConnector, selection.XPUConnectorMixin)
+    assert lightning.trainer_module._AcceleratorConnector is connector
+
+
+def test_enable_auto_warns_about_unknown_lightning(monkeypatch, caplog):
+    unknown = SimpleNamespace(trainer_module=SimpleNamespace(), __name__="unknown")
+    unknown.XPUConnector = connector_class(unknown)
+    monkeypatch.setattr(selection, "_lightnings", [unknown])
+    with caplog.at_level(logging.WARNING):
+        mml_xpu.enable_auto()
+    assert "strategy='single_xpu'" in caplog.text
+    assert vars(unknown.trainer_module) == {}
+
+
+def test_enable_auto_covers_later_lightnings(monkeypatch):
+    def make_lightning():
+        theirs = SimpleNamespace(_AcceleratorConnector=type("Connector", (), {}))
+        ours = SimpleNamespace(trainer_module=theirs, __name__="later")
+        ours.XPUConnector = connector_class(ours)
+        return ours
+
+    monkeypatch.setattr(selection, "_lightnings", [])
+    later, disabled = make_lightning(), make_lightning()
+    selection.add(later)
+    assert later.trainer_module._AcceleratorConnector is later.XPUConnector
+    monkeypatch.setattr(selection, "_enabled", False)
+    selection.add(disabled)
+    assert disabled.trainer_module._AcceleratorConnector is not disabled.XPUConnector
+    mml_xpu.enable_auto()
+    assert disabled.trainer_module._AcceleratorConnector is disabled.XPUConnector
+
+
+def test_trainer_with_spawn_can_be_pickled(lightning):
+    """Lightning's `ddp_spawn` pickles the Trainer, which has a reference to the connector."""
+    trainer = lightning.pl.Trainer(accelerator="cpu", devices=2, strategy="ddp_spawn", **QUIET)
+    again = pickle.loads(pickle.dumps(trainer))
+    assert type(again._accelerator_connector) is lightning.classes.XPUConnector

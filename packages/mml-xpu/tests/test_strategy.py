@@ -40,7 +40,7 @@ def test_strategy_rejects_other_device(lightning):
 )
 @pytest.mark.filterwarnings("ignore:.*GPU available but not used.*")
 def test_fit_calls_accelerator_in_order(lightning, two_xpus, tmp_path, monkeypatch):
-    """The Trainer's own loop, with the transfers to the device left out: the tensors stay on the CPU."""
+    """The Trainer runs its loop, but the tensors stay on the CPU."""
     pl = lightning.pl
 
     def stay_on_the_cpu(strategy):
@@ -106,7 +106,7 @@ def test_strategy_moves_batches_without_blocking(lightning, two_xpus):
 
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_model_trains_like_uncompiled(lightning, monkeypatch, tmp_path):
-    """Captured by torch.compile, without generating code; on CPU devices, with torch's own torch.xpu."""
+    """torch.compile captures the model without generating code. The accelerator uses CPU devices."""
     monkeypatch.setattr(devices, "device_count", lambda: 1)
     pl = lightning.pl
 

@@ -11,7 +11,7 @@ machines = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(
 
 
 def make_card(drm, name, address, *, vendor="0x8086", model="0x0bd5", xe_tiles=0, gts=0):
-    """Lay a card out as Linux does: card<n> with a link to the device on the PCI bus."""
+    """Create the files of a card as in Linux: card<n> with a link to its device on the PCI bus."""
     device = drm.parent / "pci" / address
     device.mkdir(parents=True)
     (device / "vendor").write_text(vendor + "\n")
@@ -32,7 +32,7 @@ def test_read_cards_reads_sysfs(tmp_path):
     make_card(drm, "card2", "0000:00:02.0", model="0x7d55", gts=2)  # a client GPU: gt1 is its media engine
     make_card(drm, "card3", "0000:41:00.0", vendor="0x10de")
     (drm / "card0-DP-1").mkdir()
-    (drm / "card9" / "device").mkdir(parents=True)  # says nothing of itself
+    (drm / "card9" / "device").mkdir(parents=True)  # has no vendor
     assert read_cards(drm) == [Card("0000:00:02.0", 1), Card("0000:3a:00.0", 2), Card("0000:9a:00.0", 2)]
     assert read_cards(tmp_path / "nothing") == []
 
@@ -74,7 +74,7 @@ def test_mask_hides_devices():
         ("0000:9a:00.0", (1,)),
     ]
     assert "ZE_AFFINITY_MASK hides the other tiles" in half_idle(found, [0])[0]
-    assert places(cards, 1, {tiles.MASK: "0.1"}) is None, "what a mask of sub-devices shows is not guessed"
+    assert places(cards, 1, {tiles.MASK: "0.1"}) is None, "masks of sub-devices are not interpreted"
 
 
 @pytest.mark.parametrize("value", ["flat ", "", "FLAT"])
@@ -95,7 +95,7 @@ def test_trainer_warns_about_idle_tiles(lightning, two_xpus, monkeypatch):
     with pytest.warns(UserWarning, match=r"1 of the 2 compute tiles .* at 0000:3a:00.0 .* devices=\[0, 1\]"):
         trainer = lightning.pl.Trainer(accelerator="xpu", devices=[1], strategy="single_xpu", logger=False)
     assert trainer.strategy.root_device == torch.device("xpu", 1)
-    assert lightning.XPUAccelerator.parse_devices("auto") == [0, 1]  # all of it: a warning would be an error
+    assert lightning.XPUAccelerator.parse_devices("auto") == [0, 1]  # the whole card, so no warning
     monkeypatch.setenv(tiles.HIERARCHY, "TILES")
     with pytest.raises(lightning.MisconfigurationException, match="FLAT, COMPOSITE or COMBINED"):
         lightning.XPUAccelerator.parse_devices(1)

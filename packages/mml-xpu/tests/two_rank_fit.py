@@ -1,8 +1,8 @@
-"""Fit on one or two devices of an XPUAccelerator whose devices are CPU devices: run by test_ddp.py.
+"""Fit a model on one or two CPU devices of an XPUAccelerator. test_ddp.py runs this script.
 
     python two_rank_fit.py pytorch_lightning|lightning DEVICES FOLDER
 
-Each rank writes what it saw to FOLDER/DEVICES-RANK.json.
+Each rank writes its results to FOLDER/DEVICES-RANK.json.
 """
 
 import importlib.util
@@ -48,7 +48,7 @@ class Model(pl.LightningModule):
         return loss
 
     def train_dataloader(self):
-        # Every second sample for each of two ranks: both batches together are that of one process.
+        # Each of two ranks takes every second sample. Both batches together equal that of one process.
         shard = data[self.global_rank :: int(devices)]
         return torch.utils.data.DataLoader(shard, batch_size=8 // int(devices))
 

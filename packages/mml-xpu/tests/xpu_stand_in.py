@@ -1,7 +1,7 @@
-"""A stand-in for `torch.xpu` on machines without an Intel GPU: it records calls and invents memory figures.
+"""Stand-in for `torch.xpu` on machines without an Intel GPU. It records calls and returns constant numbers.
 
-It proves what our code asks of torch.xpu and when. It does not prove that a driver answers like this, that
-tensors move, that kernels run or that numbers are right on a GPU: nothing here ever leaves the CPU.
+With it, the tests check the calls of torch.xpu and their order. They do not check the driver, the movement of
+tensors, the kernels or the results on a GPU, because all computations run on the CPU.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class XPUStandIn:
 
 
 class CPUDevices:
-    """Mixed into an XPUAccelerator: its devices are CPU devices, so that a whole fit really runs."""
+    """Mixin for an XPUAccelerator that uses CPU devices, so that a whole fit can run."""
 
     @staticmethod
     def get_parallel_devices(devices) -> list[torch.device]:
@@ -75,7 +75,7 @@ class CPUDevices:
 
 
 class TensorOfXPU(torch.Tensor):
-    """A tensor that says it is on an Intel GPU; its numbers are on the CPU, where `.cpu()` finds them."""
+    """Tensor that reports an Intel GPU as its device. `.cpu()` returns its values."""
 
     @staticmethod
     def __new__(cls, values):

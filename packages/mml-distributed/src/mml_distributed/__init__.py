@@ -6,7 +6,7 @@ imported. `MPIEnvironment` and `MPIDDPStrategy` are built on `pytorch_lightning`
 `mml_distributed.for_lightning`.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mml_distributed._lightning import preferred_classes, register
 from mml_distributed.abort import abort_job
@@ -29,7 +29,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in __all__:
         return getattr(preferred_classes(), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -57,7 +57,7 @@ def register() -> None:
             sys.meta_path.insert(0, finder)
         # The check comes after the insertion, because another thread may import Lightning in between.
         if name in sys.modules:
-            finder.finish()
+            finder.register()
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,10 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec that the finders after this one find, with a loader that calls `finish`."""
-        finders = list(sys.meta_path)
-        if fullname != LIGHTNINGS[self.root] or self not in finders:
+        """Return the spec that the finders after this one find, with a loader that registers."""
+        if fullname != LIGHTNINGS[self.root] or self not in sys.meta_path:
             return None
-        for finder in finders[finders.index(self) + 1 :]:
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
@@ -81,15 +80,13 @@ class _Finder(MetaPathFinder):
                 return spec
         return None
 
-    def finish(self) -> None:
-        """Remove this finder, and import our classes, which registers them."""
-        # A new list, because another thread may be iterating over the current one.
-        sys.meta_path = [finder for finder in sys.meta_path if finder != self]
+    def register(self) -> None:
+        """Import our classes, which registers them."""
         import_module(f"{PACKAGE}.for_{self.root}")
 
 
 class _Loader(Loader):
-    """Another loader, followed by `finish` of a finder."""
+    """Another loader, followed by `register` of a finder."""
 
     def __init__(self, loader: Loader, finder: _Finder) -> None:
         self._loader = loader
@@ -104,9 +101,9 @@ class _Loader(Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Restore the module's own loader, execute the module and call `finish`."""
+        """Restore the module's own loader, execute the module, and register our classes."""
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        self._finder.finish()
+        self._finder.register()

@@ -34,7 +34,7 @@ class MPIDDPStrategy(MPIDDPStrategyMixin, DDPStrategy):
     environment_class: ClassVar[type[Any]] = MPIEnvironment
 
     @classmethod
-    def register_strategies(cls, strategy_registry: Any) -> None:
+    def register_strategies(cls, strategy_registry: object) -> None:
         """Do nothing. Lightning's implementation would register the names of its own DDP strategies again."""
 
 

@@ -6,7 +6,7 @@ installed, and on `lightning.pytorch` otherwise. If both are installed, the clas
 are in `mml_xpu.for_lightning`.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mml_xpu._lightning import preferred_classes, register
 from mml_xpu.selection import enable_auto
@@ -26,7 +26,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in __all__:
         return getattr(preferred_classes(), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

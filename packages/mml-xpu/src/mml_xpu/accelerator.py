@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
@@ -18,6 +18,13 @@ from mml_xpu import devices as xpu_devices
 from mml_xpu import tiles
 
 logger = logging.getLogger(__name__)
+
+
+class MixedPrecisionPlugin(Protocol):
+    """The attributes of Lightning's MixedPrecision plugin that the accelerator changes."""
+
+    device: str
+    scaler: torch.amp.GradScaler | None
 
 
 class XPUAcceleratorMixin:
@@ -31,7 +38,7 @@ class XPUAcceleratorMixin:
 
     misconfiguration: ClassVar[type[Exception]]
     """MisconfigurationException class. Each Lightning package has its own."""
-    mixed_precision: ClassVar[type[Any]]
+    mixed_precision: ClassVar[type[MixedPrecisionPlugin]]
     """MixedPrecision plugin class of Lightning."""
     cuda_ddp: ClassVar[type]
     """DDPStrategy class of Lightning."""

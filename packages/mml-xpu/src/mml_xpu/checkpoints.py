@@ -34,16 +34,16 @@ class PortableCheckpointIOMixin(_BaseIO):
         super().__init__()
         self.inner = inner
 
-    def save_checkpoint(self, checkpoint: dict[str, object], *arguments: Any, **options: Any) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, object], *arguments: object, **options: object) -> None:
         """Save a checkpoint after moving its XPU tensors to the CPU."""
         self.inner.save_checkpoint(on_cpu(checkpoint), *arguments, **options)
 
-    def load_checkpoint(self, *arguments: Any, **options: Any) -> dict[str, object]:
+    def load_checkpoint(self, *arguments: object, **options: object) -> dict[str, object]:
         """Load a checkpoint."""
         loaded: dict[str, object] = self.inner.load_checkpoint(*arguments, **options)
         return loaded
 
-    def remove_checkpoint(self, *arguments: Any, **options: Any) -> None:
+    def remove_checkpoint(self, *arguments: object, **options: object) -> None:
         """Remove a checkpoint."""
         self.inner.remove_checkpoint(*arguments, **options)
 

@@ -6,7 +6,6 @@ import argparse
 import os
 import platform
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -128,7 +127,7 @@ def check_device(device: torch.device, size: int | None = None) -> tuple[list[st
 
 
 def _describe(device: torch.device) -> list[str]:
-    properties: Any = torch.xpu.get_device_properties(device)
+    properties = torch.xpu.get_device_properties(device)
     memory = f"{properties.total_memory / GIB:.1f} GiB"
     try:
         memory += f", {torch.xpu.mem_get_info(device)[0] / GIB:.1f} GiB free"

@@ -6,7 +6,7 @@ Importing this module registers the classes.
 from __future__ import annotations
 
 import sys
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Stra
 from pytorch_lightning.trainer import trainer as trainer_module
 
 from mml_xpu import selection
-from mml_xpu.accelerator import XPUAcceleratorMixin
+from mml_xpu.accelerator import MixedPrecisionPlugin, XPUAcceleratorMixin
 from mml_xpu.checkpoints import PortableCheckpointIOMixin
 from mml_xpu.ddp import DDPXPUStrategyMixin
 from mml_xpu.registration import register_classes
@@ -50,7 +50,7 @@ class XPUAccelerator(XPUAcceleratorMixin, Accelerator):
     """
 
     misconfiguration: ClassVar[type[Exception]] = MisconfigurationException
-    mixed_precision: ClassVar[type[Any]] = MixedPrecision
+    mixed_precision: ClassVar[type[MixedPrecisionPlugin]] = MixedPrecision
     cuda_ddp: ClassVar[type] = DDPStrategy
     portable_checkpoint_io: ClassVar[type] = PortableCheckpointIO
     saving_strategies: ClassVar[tuple[type, ...]] = (SingleDeviceStrategy, DDPStrategy)
@@ -70,9 +70,10 @@ class DDPXPUStrategy(DDPXPUStrategyMixin, DDPStrategy):
     """
 
     @classmethod
-    def register_strategies(cls, strategy_registry: Any) -> None:
+    def register_strategies(cls, strategy_registry: object) -> None:
         """Do nothing. Lightning's implementation would register the names of its own DDP strategies again."""
 
 
 register_classes(sys.modules[__name__])
+XPUConnector = selection.connector_class(sys.modules[__name__])
 selection.add(sys.modules[__name__])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def register_classes(classes: ModuleType) -> None:
             classes.StrategyRegistry.register(strategy.strategy_name, strategy, description=description)
 
 
-def _is_free(registry: dict[str, Any], kind: str, name: str, ours: type) -> bool:
+def _is_free(registry: Mapping[str, Mapping[str, object]], kind: str, name: str, ours: type) -> bool:
     if name not in registry:
         return True
     taken = registry[name][kind]

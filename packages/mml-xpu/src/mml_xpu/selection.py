@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ class XPUConnectorMixin:
 
     ours: ClassVar[ModuleType]
     """The `for_*` module of this Lightning package."""
-    _strategy_flag: Any
-    _precision_plugin_flag: Any
+    _strategy_flag: object
+    _precision_plugin_flag: object
 
     def _choose_auto_accelerator(self) -> str:
         chosen: str = super()._choose_auto_accelerator()  # type: ignore[misc]
@@ -67,7 +67,7 @@ class XPUConnectorMixin:
             raise
         return chosen
 
-    def _choose_strategy(self) -> Any:
+    def _choose_strategy(self) -> object:
         chosen = super()._choose_strategy()  # type: ignore[misc]
         if self._on_xpu() and isinstance(chosen, self.ours.SingleDeviceStrategy):
             return self.ours.SingleXPUStrategy()
@@ -78,7 +78,7 @@ class XPUConnectorMixin:
         if self._on_xpu():
             self._strategy_flag = xpu_strategy(self._strategy_flag, self.ours)
 
-    def _check_and_init_precision(self) -> Any:
+    def _check_and_init_precision(self) -> object:
         # Strategies of other families (DeepSpeed, FSDP) use their own precision plugins.
         families = (self.ours.SingleDeviceStrategy, self.ours.DDPStrategy)
         if (
@@ -101,7 +101,7 @@ class XPUConnectorMixin:
         return is_ours and accelerator.is_available()
 
 
-def xpu_strategy(flag: Any, ours: ModuleType) -> Any:
+def xpu_strategy(flag: object, ours: ModuleType) -> object:
     """Replace a Lightning strategy with its counterpart for Intel GPUs. Return other strategies unchanged.
 
     Parameters
@@ -136,6 +136,24 @@ def xpu_strategy(flag: Any, ours: ModuleType) -> Any:
     return ours.DDPXPUStrategy(**entry["init_params"])
 
 
+def connector_class(ours: ModuleType) -> type | None:
+    """Return the class that extends the connector of one Lightning package, or None if it has no connector.
+
+    The class belongs to `ours`, which must assign it to the name `XPUConnector`, so that a Trainer can be
+    pickled (`strategy="ddp_spawn"` pickles it).
+
+    Parameters
+    ----------
+    ours
+        One of the `for_*` modules. Its `trainer_module` defines the Trainer and refers to the connector
+        class.
+    """
+    connector = getattr(ours.trainer_module, "_AcceleratorConnector", None)
+    if connector is None:
+        return None
+    return type("XPUConnector", (XPUConnectorMixin, connector), {"ours": ours, "__module__": ours.__name__})
+
+
 def install(ours: ModuleType) -> None:
     """Make the Trainers of one Lightning package use the connector of this package.
 
@@ -144,17 +162,12 @@ def install(ours: ModuleType) -> None:
     Parameters
     ----------
     ours
-        One of the `for_*` modules. Its `trainer_module` defines the Trainer and refers to the connector
-        class.
+        One of the `for_*` modules.
     """
-    trainer_module: Any = ours.trainer_module
-    connector = getattr(trainer_module, "_AcceleratorConnector", None)
-    if connector is None:
+    if ours.XPUConnector is None:
         logger.warning(
             "mml_xpu.enable_auto() does not support this version of Lightning. Pass accelerator and "
             "strategy, such as Trainer(accelerator='xpu', devices=1, strategy='single_xpu')."
         )
-    elif not issubclass(connector, XPUConnectorMixin):
-        trainer_module._AcceleratorConnector = type(
-            "XPUConnector", (XPUConnectorMixin, connector), {"ours": ours, "__module__": __name__}
-        )
+    else:
+        ours.trainer_module._AcceleratorConnector = ours.XPUConnector

@@ -10,6 +10,7 @@ from mml_xpu import ipex
 from mml_xpu.checkpoints import RandomStateCheckpointsMixin
 
 if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
     from pytorch_lightning.strategies import SingleDeviceStrategy as _Base
 else:
     _Base = object
@@ -71,7 +72,7 @@ class SingleXPUStrategyMixin(RandomStateCheckpointsMixin, _Base):
         self._chosen = list(devices)
         self._root_device = devices[0]
 
-    def setup_optimizers(self, trainer: Any) -> None:
+    def setup_optimizers(self, trainer: Trainer) -> None:
         """Create the optimizers, and let IPEX optimize the module if `ipex_optimize` is True."""
         super().setup_optimizers(trainer)
         if self._ipex_optimize:
