@@ -1,4 +1,4 @@
-"""Every mistake ends with one sentence that names the thing and the remedy, and leaves nothing behind."""
+"""Invalid input of the command line is refused in one sentence, and no files are left behind."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def own_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def refused(capsys):
-    """Run the command line, check what every refusal has in common, return the sentence."""
+    """Return a function that runs a command, checks that it is refused, and returns the message."""
 
     def run(*arguments: str) -> str:
         before = sorted(Path().rglob("*"))
@@ -28,14 +28,14 @@ def refused(capsys):
         sentence = lines[-1]
         assert sentence.startswith("matsciml: error: ")
         assert "Traceback" not in "\n".join(lines)
-        assert sorted(Path().rglob("*")) == before, "something was left behind"
+        assert sorted(Path().rglob("*")) == before, "a refused command must not leave files behind"
         return sentence
 
     return run
 
 
 def sample(numbers=(29, 29), energy=-1.0, **changes):
-    """A two-atom crystal that can be written."""
+    """Return a two-atom crystal that can be stored."""
     n = len(numbers)
     pos = np.zeros((n, 3)) + np.arange(n)[:, None] * 1.8
     targets = {"energy": torch.tensor(energy), "force": torch.zeros(n, 3)}
@@ -51,7 +51,7 @@ def sample(numbers=(29, 29), energy=-1.0, **changes):
 
 
 def write(path, samples):
-    """Write a data set with all samples in each of the three splits' places."""
+    """Write a data set whose samples are distributed over three splits."""
     with LMDBWriter(path) as writer:
         for one in samples:
             writer.add(one)
@@ -63,7 +63,7 @@ def write(path, samples):
     return str(path)
 
 
-def test_missing_data_path(refused):
+def test_missing_data_path_is_refused(refused):
     text = refused(
         "fit", *QUICK, "--data.init_args.dataset=null", "--data.init_args.train_path=no/such/place"
     )
@@ -71,7 +71,7 @@ def test_missing_data_path(refused):
     assert "matsciml data import" in text
 
 
-def test_misspelt_keys(refused):
+def test_misspelled_key_suggests_name(refused):
     Path("top.yaml").write_text(yaml.safe_dump({"trainr": {"max_epochs": 3}}))
     assert "trainr" in (text := refused("fit", "--config", "top.yaml"))
     assert "did you mean 'trainer'?" in text
@@ -89,7 +89,7 @@ def test_misspelt_keys(refused):
     assert "broken.yaml" in refused("fit", "--config", "broken.yaml")
 
 
-def test_arguments_that_a_class_refuses(refused):
+def test_invalid_argument_names_value(refused):
     text = refused("fit", "--data.init_args.batch_size=0")
     assert text == "matsciml: error: batch_size must be at least 1, got 0"
     text = refused("fit", "--model.init_args.task_loss_scaling={stress: 1.0}")
@@ -100,26 +100,26 @@ def test_arguments_that_a_class_refuses(refused):
     assert "PeriodicPropertiesTransform" in text
 
 
-def test_devices_that_are_not_there(refused):
+def test_missing_device_names_remedy(refused):
     assert "--torch-backend=xpu" in refused("fit", "--trainer.accelerator=xpu")
     assert "mpirun" in refused("fit", "--trainer.strategy=ddp_with_mpi")
 
 
-def test_a_target_that_the_data_lacks(refused):
+def test_missing_target_lists_targets(refused):
     config = Path(__file__).parent.parent / "examples/configs/prototypes.yaml"
     text = refused("fit", "--config", str(config), "--model.init_args.task_keys=[band_gap]")
     assert "band_gap" in text
     assert "density" in text
 
 
-def test_an_element_that_the_encoder_cannot_embed(refused):
+def test_unknown_element_names_sample(refused):
     text = refused("fit", *QUICK, "--model.init_args.encoder.init_args.num_atom_embedding=40")
     assert any(z in text for z in ("46", "47", "78", "79"))
     assert "num_atom_embedding" in text
     assert "emt/" in text
 
 
-def test_cell_of_zero_volume_and_positions_that_are_nan(refused):
+def test_invalid_structure_names_sample(refused):
     no_cell = torch.zeros(1, 3, 3)
     flat = write("flat", [sample(energy=0.1 * i, cell=no_cell) for i in range(6)])
     text = refused("fit", *QUICK, "--data.init_args.dataset=null", f"--data.init_args.train_path={flat}")
@@ -127,7 +127,7 @@ def test_cell_of_zero_volume_and_positions_that_are_nan(refused):
     assert "cell" in text
     assert "volume" in text
     nan = sample(pos=torch.full((2, 3), float("nan")))
-    with pytest.raises(ValueError, match=r"sample 0.*pos is not finite"):
+    with pytest.raises(ValueError, match=r"sample 0.*pos of the sample must be finite, got nan"):
         write("nan", [nan] * 6)
     line = {"atomic_numbers": [29, 29], "positions": [[0, 0, 0], [1.8, 1.8, 0]], "pbc": [True] * 3}
     line |= {"cell": np.zeros((3, 3)).tolist(), "targets": {"energy": 0.0}}
@@ -140,7 +140,7 @@ def test_cell_of_zero_volume_and_positions_that_are_nan(refused):
     assert "pos" in text
 
 
-def test_checkpoint_of_another_model(refused):
+def test_checkpoint_of_other_model_is_refused(refused):
     assert (
         fit("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_test_batches=1")
         == 0
@@ -148,7 +148,7 @@ def test_checkpoint_of_another_model(refused):
     checkpoint = "runs/fit/checkpoints/last.ckpt"
     text = refused("fit", *QUICK, "--model.init_args.encoder=mml_models.EGNN", "--ckpt_path", checkpoint)
     assert checkpoint in text
-    assert "another model" in text
+    assert "does not match the configured ForceRegressionTask" in text
     text = refused("test", "--model.init_args.encoder.init_args.hidden_dim=48", "--ckpt_path", checkpoint)
     assert "shape" in text
     Path("not.ckpt").write_text("nonsense")
@@ -156,11 +156,11 @@ def test_checkpoint_of_another_model(refused):
     assert "none.ckpt" in refused("test", "--ckpt_path", "none.ckpt")
 
 
-def test_last_without_a_run(refused):
+def test_last_requires_run(refused):
     assert "no run named 'fit'" in refused("fit", "--ckpt_path", "last")
 
 
-def test_a_directory_that_is_no_data_set(refused):
+def test_directory_without_manifest_is_refused(refused):
     Path("empty").mkdir()
     text = refused("fit", *QUICK, "--data.init_args.dataset=null", "--data.init_args.train_path=empty")
     assert "empty" in text
@@ -168,5 +168,5 @@ def test_a_directory_that_is_no_data_set(refused):
     assert "empty" in refused("data", "info", "empty")
 
 
-def test_a_run_name_with_slashes(refused):
+def test_run_name_with_slash_is_refused(refused):
     assert "'a/b'" in refused("fit", *QUICK, "--name", "a/b")

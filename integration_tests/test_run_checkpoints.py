@@ -1,4 +1,4 @@
-"""`best.ckpt` has the lowest validation loss, `last.ckpt` is the newest state, whatever else is saved."""
+"""`matsciml fit` writes best.ckpt and last.ckpt beside any other checkpoints, and continues from them."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ LEARNS_ONCE = [
     "--model.init_args.scheduler_kwargs=null",
     "--trainer.max_epochs=4",
 ]
-"""The loss is lowest in the first epochs, so that the best state is not the newest."""
+"""Options with which the loss is lowest in the first epochs, so that the best state is not the newest."""
 
 
 @pytest.fixture(autouse=True)
@@ -55,18 +55,9 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_best_is_lowest_and_last_is_newest():
-    assert fit(*LEARNS_ONCE) == 0
-    losses = [loss for _, loss in rows()]
-    assert losses.index(min(losses)) < 3, "the best epoch must not be the last one"
-    assert load("last.ckpt")["epoch"] == 3
-    assert load("best.ckpt")["epoch"] == losses.index(min(losses))
-    assert summary()["checkpoint"] == "runs/fit/checkpoints/best.ckpt"
-
-
 @pytest.mark.slow
-def test_killed_run_continues_from_the_newest_epoch():
-    """A process that cannot do anything about its end loses the steps since the last epoch, and no more."""
+def test_killed_run_continues_from_newest_epoch():
+    """A killed process loses only the steps since the last epoch."""
     rates = ["--trainer.callbacks+=LearningRateMonitor", "--trainer.callbacks.logging_interval=step"]
     kill = [
         "--trainer.callbacks+=support.SignalAtStep",
@@ -79,7 +70,7 @@ def test_killed_run_continues_from_the_newest_epoch():
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert load("last.ckpt")["global_step"] == 12
     assert load("best.ckpt")["global_step"] < 12
-    assert max(step for step, _ in rows(key="lr-AdamW")) > 12, "later steps were logged, too"
+    assert max(step for step, _ in rows(key="lr-AdamW")) > 12, "later steps must have been logged"
     assert main(["fit", "--ckpt_path", "last", "--trainer.callbacks.init_args.step=99"]) == 0
     assert fit("--name", "whole", *LEARNS_ONCE, *rates) == 0
     assert same(load("last.ckpt")["state_dict"], load("last.ckpt", "whole")["state_dict"])
@@ -88,7 +79,7 @@ def test_killed_run_continues_from_the_newest_epoch():
     assert "callbacks.4.init_args.step: 14 -> 99" in Path("runs/fit/config.yaml").read_text()
 
 
-def test_own_checkpoint_callbacks_are_used_beside_those_of_the_run():
+def test_checkpoint_callbacks_of_config_are_used():
     metric = "emt/force"
     callbacks = f"""
 - {{class_path: mml_diagnostics.ThroughputCallback}}
@@ -113,14 +104,14 @@ def test_own_checkpoint_callbacks_are_used_beside_those_of_the_run():
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
-def test_callback_that_would_overwrite_a_checkpoint_of_the_run_is_refused(name, capsys):
+def test_overwriting_callback_is_refused(name, capsys):
     own = ["--trainer.callbacks+=ModelCheckpoint", f"--trainer.callbacks.init_args.filename={name}"]
     assert fit(*own) == 1
     assert f"would overwrite the run's own {name}.ckpt" in capsys.readouterr().err
     assert not Path("runs").exists()
 
 
-def test_checkpointing_can_be_switched_off(capsys):
+def test_disabled_checkpointing_saves_nothing(capsys):
     assert fit("--trainer.max_epochs=1", "--trainer.enable_checkpointing=false") == 0
     assert not Path("runs/fit/checkpoints").exists()
     assert "the weights of the last step are tested" in " ".join(capsys.readouterr().out.split())
@@ -132,17 +123,17 @@ def test_checkpointing_can_be_switched_off(capsys):
     assert "--ckpt_path last" not in shown
 
 
-def test_without_validation_last_is_kept_and_tested(caplog):
+def test_last_is_tested_without_validation(caplog):
     assert fit("--trainer.max_epochs=2", "--trainer.limit_val_batches=0") == 0
     assert [p.name for p in Path("runs/fit/checkpoints").iterdir()] == ["last.ckpt"]
-    assert "this run writes no best.ckpt" in caplog.text
+    assert "the run writes no best.ckpt" in caplog.text
     reported = summary()["test"]["force"]["mae"]
     assert main(["test", "--ckpt_path", "last", "--trainer.limit_test_batches=2"]) == 0
     assert summary("fit-test")["test"]["force"]["mae"] == pytest.approx(reported, rel=1e-6)
 
 
-def test_every_validation_within_an_epoch_writes_last():
-    """A run that is killed after it continues from there to the same weights."""
+def test_killed_run_continues_from_validation():
+    """A run that is killed after a validation within an epoch continues to the same weights."""
     often = ["--trainer.val_check_interval=2", "--trainer.max_epochs=2", "--trainer.limit_train_batches=4"]
     stop = ["--trainer.callbacks+=test_run_checkpoints.StopHard", "--trainer.callbacks.init_args.step=7"]
     with pytest.raises(SystemExit):
@@ -155,7 +146,7 @@ def test_every_validation_within_an_epoch_writes_last():
 
 
 class StopHard(SignalAtStep):
-    """Ends the process at once, as a crash does, and leaves nothing time to save."""
+    """Callback that ends the run immediately, like a crash, without saving."""
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         if trainer.global_step == self.step:
@@ -165,7 +156,7 @@ class StopHard(SignalAtStep):
 @pytest.mark.parametrize(
     "interval", [[], ["--trainer.val_check_interval=2"], ["--trainer.val_check_interval=3"]]
 )
-def test_an_accumulation_window_is_not_torn_apart(interval):
+def test_stop_waits_for_accumulation_window(interval):
     options = [
         "--trainer.accumulate_grad_batches=2",
         "--trainer.limit_train_batches=8",
@@ -182,13 +173,13 @@ def test_an_accumulation_window_is_not_torn_apart(interval):
 
 
 class SignalAtBatch(SignalAtStep):
-    """Asks to stop in the first batch of a window."""
+    """Callback that sends a signal in the first batch of an accumulation window."""
 
     def __init__(self, batch: int = 2) -> None:
         self.batch = batch
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        """Do nothing: batches are counted."""
+        """Do nothing, because this callback counts batches."""
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if batch_idx == self.batch:

@@ -1,4 +1,4 @@
-"""The weights of a run with averaging: the same ones are validated, saved, tested and left in the module."""
+"""A run with averaging validates, saves and tests the average, and leaves it in the module."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from support import make_data, make_task, weights
 
 DECAY = 0.9
-STEPS = 4  # an epoch
+STEPS = 4  # per epoch
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -24,7 +24,7 @@ pytestmark = [
 
 
 class Record(pl.Callback):
-    """Keeps the live weights after each optimizer step."""
+    """Callback that records the live weights after each optimizer step."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, torch.Tensor]] = []
@@ -67,7 +67,7 @@ def make_trainer(tmp_path):
 
 @pytest.fixture
 def every_epoch(tmp_path):
-    """Checkpoints of every epoch, in a folder of their own for each run."""
+    """Return a function that creates a callback with a checkpoint per epoch, in a new folder for each run."""
     runs = iter(range(10))
 
     def make(**options: Any) -> ModelCheckpoint:
@@ -85,7 +85,7 @@ def fresh(path: Path) -> ForceRegressionTask:
     return ForceRegressionTask.load_from_checkpoint(path, weights_only=True)
 
 
-def test_the_average_is_validated_saved_tested_and_left(make_trainer, every_epoch):
+def test_average_is_used_everywhere(make_trainer, every_epoch):
     task, data, record, saved = make_task(), make_data(), Record(), every_epoch()
     trainer = make_trainer(record, average(), saved)
     trainer.fit(task, data)
@@ -106,7 +106,7 @@ def test_the_average_is_validated_saved_tested_and_left(make_trainer, every_epoc
     assert not same(left, record.seen[-1])
     assert make_trainer().validate(fresh(last), make_data(), verbose=False)[0]["val_loss"] == logged
 
-    # The trainer that has trained evaluates what a new process would.
+    # The trainer of the fit evaluates the same weights as a new process.
     assert trainer.test(task, data, verbose=False) == make_trainer().test(
         fresh(last), make_data(), verbose=False
     )
@@ -119,14 +119,14 @@ def test_the_average_is_validated_saved_tested_and_left(make_trainer, every_epoc
         here = trainer.predict(task, data, ckpt_path=path, weights_only=True)[0]["predictions"]
         there = make_trainer().predict(fresh(path), make_data())[0]["predictions"]
         assert same(here, there)
-    # What is saved now are the weights that were evaluated last.
+    # A checkpoint saved now contains the weights that were evaluated last.
     trainer.test(task, data, ckpt_path=first, verbose=False, weights_only=True)
     trainer.save_checkpoint(last.with_name("after.ckpt"))
     assert same(weights(last.with_name("after.ckpt")), weights(first))
 
 
 @pytest.mark.parametrize("start", [{"update_starting_at_step": STEPS + 1}, {"update_starting_at_epoch": 1}])
-def test_a_delayed_average_starts_from_the_weights_of_its_moment(make_trainer, every_epoch, start):
+def test_delayed_average_starts_from_current_weights(make_trainer, every_epoch, start):
     plain, delayed = every_epoch(), every_epoch()
     make_trainer(plain).fit(make_task(), make_data())
     task, record = make_task(), Record()
@@ -145,7 +145,7 @@ def test_a_delayed_average_starts_from_the_weights_of_its_moment(make_trainer, e
         torch.testing.assert_close(value.detach(), expected[name], msg=name)
 
 
-def test_before_its_start_a_run_is_one_without_averaging(make_trainer, every_epoch):
+def test_average_has_no_effect_before_start(make_trainer, every_epoch):
     plain, delayed = make_task(), make_task()
     first, second = make_trainer(), make_trainer(average(update_starting_at_step=100), saved := every_epoch())
     first.fit(plain, make_data())
@@ -159,7 +159,7 @@ def test_before_its_start_a_run_is_one_without_averaging(make_trainer, every_epo
 
 
 class SavesFirst(pl.Callback):
-    """Saves after a step, before the callbacks behind it have seen that step."""
+    """Callback that saves after a step, before the later callbacks process that step."""
 
     def __init__(self, step: int, path: Path) -> None:
         self.step, self.path = step, path
@@ -180,7 +180,7 @@ class SavesFirst(pl.Callback):
         {"update_every_n_steps": 0, "update_starting_at_epoch": 1},
     ],
 )
-def test_a_resumed_run_is_the_uninterrupted_one(make_trainer, every_epoch, options, tmp_path):
+def test_resume_restores_average(make_trainer, every_epoch, options, tmp_path):
     saved = every_epoch()
     whole, record = make_task(), Record()
     middle = SavesFirst(2 * STEPS + 2, tmp_path / "middle.ckpt")
@@ -207,13 +207,13 @@ def test_a_resumed_run_is_the_uninterrupted_one(make_trainer, every_epoch, optio
         assert same(one["current_model_state"], other["current_model_state"])
 
 
-def test_an_average_starts_from_a_checkpoint_without_one(make_trainer, every_epoch, caplog):
+def test_average_starts_from_plain_checkpoint(make_trainer, every_epoch, caplog):
     saved, record, task = every_epoch(), Record(), make_task()
     make_trainer(saved).fit(make_task(), make_data())
     trainer = make_trainer(record, average(verbose="INFO"), max_epochs=3)
     with caplog.at_level(logging.INFO):
         trainer.fit(task, make_data(), ckpt_path=Path(saved.dirpath) / "epoch=1.ckpt", weights_only=True)
-    assert "start from the weights that were loaded" in caplog.text
+    assert "The average starts from the loaded weights" in caplog.text
     expected = record.seen[0]
     for live in record.seen[1:]:
         expected = {name: DECAY * expected[name] + (1 - DECAY) * value for name, value in live.items()}
@@ -221,8 +221,8 @@ def test_an_average_starts_from_a_checkpoint_without_one(make_trainer, every_epo
         torch.testing.assert_close(value.detach(), expected[name], msg=name)
 
 
-def test_numbers_of_normalizers_stay_exact(make_trainer, every_epoch):
-    """Energies of heavy all-electron atoms: one rounding of their average would be an error in meV."""
+def test_normalizer_numbers_stay_exact(make_trainer, every_epoch):
+    """Rounding the mean of all-electron energies of heavy atoms once would cause an error of meV."""
     references = {number: -1.0e5 / 3 - number / 7 for number in range(1, 95)}
     options = {"normalize_kwargs": {"energy_reference": references, "energy_std": 1 / 3}}
     task, saved = make_task(**options), every_epoch()
@@ -236,7 +236,7 @@ def test_numbers_of_normalizers_stay_exact(make_trainer, every_epoch):
         assert same({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, numbers)
 
 
-def test_numbers_that_override_those_of_a_checkpoint_reach_the_average(make_trainer, every_epoch):
+def test_average_uses_overriding_numbers(make_trainer, every_epoch):
     saved = every_epoch()
     make_trainer(average(), saved).fit(make_task(), make_data())
     numbers = {"energy_per_atom_mean": 3.0, "energy_std": 2.0}
@@ -255,7 +255,7 @@ class FailsInValidation(pl.Callback):
             raise RuntimeError("the node went down")
 
 
-def test_a_validation_that_fails_leaves_the_live_weights(make_trainer, tmp_path):
+def test_failed_validation_restores_live_weights(make_trainer, tmp_path):
     task, record = make_task(), Record()
     emergency = ModelCheckpoint(tmp_path, filename="emergency", save_on_exception=True, monitor="val_loss")
     trainer = make_trainer(FailsInValidation(), record, average(), emergency)
@@ -268,7 +268,7 @@ def test_a_validation_that_fails_leaves_the_live_weights(make_trainer, tmp_path)
     assert not same(stored["state_dict"], record.seen[-1])
 
 
-def test_the_documented_calls_give_no_advice(make_trainer, every_epoch, caplog):
+def test_documented_calls_log_no_warning(make_trainer, every_epoch, caplog):
     with caplog.at_level(logging.INFO, logger="pytorch_lightning"):
         saved = every_epoch()
         trainer = make_trainer(average(), saved)
@@ -284,7 +284,7 @@ def test_the_documented_calls_give_no_advice(make_trainer, every_epoch, caplog):
     assert "current_model_state" not in caplog.text
 
 
-def test_weights_alone_are_refused_since_they_would_be_the_live_ones(make_trainer, every_epoch):
+def test_weights_only_checkpoint_is_refused(make_trainer, every_epoch):
     trainer = make_trainer(average(), every_epoch(save_weights_only=True))
     with pytest.raises(ValueError, match="save_weights_only=True"):
         trainer.fit(make_task(), make_data())
