@@ -13,6 +13,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 from lightning_fabric.utilities import move_data_to_device
 from mml_samples import Batch, Sample
+from numpy.typing import NDArray
 
 from mml_tasks.batches import as_batch
 from mml_tasks.prediction import evaluation_mode
@@ -202,7 +203,7 @@ class TaskCalculator(Calculator):
         return as_batch(sample)
 
 
-def _ase_value(name: str, value: torch.Tensor) -> Any:
+def _ase_value(name: str, value: torch.Tensor) -> float | NDArray[np.float64]:
     array = value.detach().cpu().to(torch.float64).numpy()
     if name in ("energy", "free_energy"):
         return float(array.reshape(()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
-from typing import Any, cast
+from typing import cast
 
 import torch
 from mml_samples import Batch, DGLView, Graph, Sample, atom_counts, graph_of, sample_name, structure_index
@@ -54,7 +54,7 @@ def private_copy(batch: Batch) -> Batch:
     return copied
 
 
-def _normal(value: Any) -> Any:
+def _normal(value: object) -> object:
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 

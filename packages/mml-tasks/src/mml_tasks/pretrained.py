@@ -91,7 +91,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def pretrained_arguments(path: str | Path, kwargs: Mapping[str, Any]) -> tuple[Checkpoint, dict[str, Any]]:
+def pretrained_arguments(path: str | Path, kwargs: Mapping[str, object]) -> tuple[Checkpoint, dict[str, Any]]:
     """Read a checkpoint, and add its encoder arguments to those of a new task that specifies no encoder.
 
     Returns

@@ -37,7 +37,7 @@ class TaskScope:
         options |= {"prog_bar": False, "add_dataloader_idx": False}
         self.module.log(f"{self.name}/{name}", value, **options)
 
-    def loader_of(self, loaders: Any) -> Any:
+    def loader_of(self, loaders: object) -> object:
         """Return the loader of the task's data set, if each data set has its own loader; else all loaders."""
         loaders = getattr(loaders, "iterables", loaders)  # if it is a CombinedLoader
         return loaders.get(self.dataset, loaders) if isinstance(loaders, Mapping) else loaders

@@ -195,7 +195,7 @@ class TrainedModule(pl.LightningModule):
         """Return the number of optimizer steps of the learning-rate schedule."""
         return self.trainer.estimated_stepping_batches - self.steps_before_schedule
 
-    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+    def lr_scheduler_step(self, scheduler: Any, metric: object) -> None:
         """Step a learning-rate scheduler, unless its schedule has ended and ``resume_schedule`` is "keep"."""
         if self.resume_schedule != "keep" or not is_over(scheduler):
             super().lr_scheduler_step(scheduler, metric)

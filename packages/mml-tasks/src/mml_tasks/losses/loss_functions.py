@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
@@ -48,7 +48,7 @@ def make_losses(
         unknown = sorted(set(loss_func) - set(keys))
         if unknown:
             raise ValueError(f"loss_func has unknown targets {unknown}, expected some of {sorted(keys)}")
-        given: dict[str, Any] = dict(loss_func)
+        given: dict[str, object] = dict(loss_func)
     else:
         given = dict.fromkeys(keys, loss_func) if loss_func is not None else {}
     losses = {key: _make_loss(given.get(key, default)) for key in keys}
@@ -61,7 +61,7 @@ def make_losses(
     return nn.ModuleDict(losses)
 
 
-def _make_loss(loss: Any) -> nn.Module:
+def _make_loss(loss: object) -> nn.Module:
     if isinstance(loss, nn.Module):
         return copy.deepcopy(loss)
     if isinstance(loss, str):
@@ -85,7 +85,7 @@ def complete_loss_scaling(scaling: Mapping[str, float] | None, keys: Sequence[st
     return weights
 
 
-def check_loss_scaling(scaling: Mapping[str, Any], keys: Collection[str]) -> None:
+def check_loss_scaling(scaling: Mapping[str, float | Tensor], keys: Collection[str]) -> None:
     """Raise an error for invalid weights. Weights that are tensors are not checked.
 
     Raises
@@ -104,7 +104,7 @@ def check_loss_scaling(scaling: Mapping[str, Any], keys: Collection[str]) -> Non
             raise ValueError(f"task_loss_scaling[{key!r}] must be finite and not negative, got {value}")
 
 
-def without_modules(loss_func: Any) -> Any:
+def without_modules(loss_func: object) -> object:
     """Return ``loss_func`` without loss instances, which hyperparameters in a checkpoint cannot contain."""
     if isinstance(loss_func, Mapping):
         return {key: loss for key, loss in loss_func.items() if not isinstance(loss, nn.Module)} or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -11,6 +11,7 @@ from mml_samples import SYMBOLS
 from torch import Tensor, nn
 
 from mml_tasks.normalization.stored_statistics import Number, Scale
+from mml_tasks.protocols import Statistics
 from mml_tasks.trainer.precision import supports_float64, widened
 
 
@@ -151,7 +152,7 @@ class Normalizer(nn.Module):
         known = inside & self._known_elements[torch.where(inside, seen, 0)]
         return [SYMBOLS[n] if 0 < n < len(SYMBOLS) else f"atomic number {n}" for n in seen[~known].tolist()]
 
-    def numbers(self) -> dict[str, Any]:
+    def numbers(self) -> Statistics:
         """Return the statistics and their source in plain types; reads from the device."""
         energies = self.references.tolist()
         return {
@@ -209,7 +210,7 @@ class Normalizer(nn.Module):
             setattr(self, name, value.to(buffer))
 
     def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         for name in ("mean", "std", "references"):
             stored = state_dict.get(prefix + name)
@@ -219,7 +220,7 @@ class Normalizer(nn.Module):
                 setattr(self, name, getattr(self, name).new_empty(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Normalizer:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normalizer:
         # The buffers follow the module to its device if that supports float64, and never change their dtype:
         # in single precision, a sum of reference energies could not be subtracted without rounding the rest.
         device = fn(torch.zeros(1, device=self.is_set.device)).device
@@ -244,7 +245,7 @@ def _array(name: str, value: Number) -> Tensor:
         raise ValueError(f"the {name} of a normalizer must be a number or an array, got {value!r}") from None
 
 
-def _read_flags(module: nn.Module, _incompatible_keys: Any = None) -> None:
+def _read_flags(module: nn.Module, _incompatible_keys: object = None) -> None:
     if isinstance(module, Normalizer):
         module._per_atom = bool(module.per_atom)
         module._known_elements = torch.isfinite(module.references).cpu()

@@ -10,6 +10,7 @@ import torch
 from mml_samples import Batch, Moments, ReferenceFit, atom_counts, count_elements, graph_of
 
 from mml_tasks.batches import check_not_infinite
+from mml_tasks.protocols import Statistics
 
 
 class TargetStatistics:
@@ -78,14 +79,14 @@ class TargetStatistics:
             )
         )
 
-    def result(self, source: str) -> dict[str, dict[str, Any]]:
+    def result(self, source: str) -> dict[str, Statistics]:
         """Return the statistics of `HasTargetStatistics` for each target, with ``source``.
 
         Targets with a fit of reference energies also have ``reference_energies`` by symbol (eV),
         ``reference_rank`` (the number of them that the compositions determine) and ``per_atom_residual_std``
         (root mean square of the residual energy per atom).
         """
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, Statistics] = {}
         for key, values in self.values.items():
             entry: dict[str, Any] = {"count": values.count, "source": source}
             if self.missing[key]:

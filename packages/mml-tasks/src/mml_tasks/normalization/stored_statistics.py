@@ -81,7 +81,7 @@ class NormalizeOptions:
         Maximum number of structures in a pass over the training data.
     """
 
-    numbers: dict[str, Any] = field(default_factory=dict)
+    numbers: dict[str, object] = field(default_factory=dict)
     auto: bool = False
     override: bool = False
     max_samples: int = 100_000
@@ -112,7 +112,7 @@ class NormalizeOptions:
 
 
 def scales_from_kwargs(
-    kwargs: Mapping[str, Any], keys: Collection[str], extensive_keys: Collection[str] = ()
+    kwargs: Mapping[str, object], keys: Collection[str], extensive_keys: Collection[str] = ()
 ) -> dict[str, Scale]:
     """Group ``{"energy_mean": ..., "force_std": ...}`` by target.
 
@@ -217,7 +217,7 @@ def rms_from_statistics(statistics: Statistics) -> float | None:
     return math.sqrt(sum(value * value for value in values) / len(values))
 
 
-def references_of(name: str, value: Any) -> dict[int, float]:
+def references_of(name: str, value: object) -> dict[int, float]:
     """Return reference energies by atomic number, from a dict by symbol or atomic number.
 
     Raises

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from mml_samples import Batch, atom_counts, graph_of
 from torch import Tensor
@@ -64,7 +63,7 @@ class TargetNormalization:
         self.normalizers = Normalizers()
         self._rules = ScaleRules()
         self._given: dict[str, Scale] = {}
-        self._passed: dict[str, dict[str, Any]] | None = None
+        self._passed: dict[str, Statistics] | None = None
         self._stored: Mapping[str, Statistics] | None = None
         self._resumes = False
 
@@ -196,7 +195,7 @@ class TargetNormalization:
 
     # ---------------------------------------------------------------- checkpoints
 
-    def save(self) -> dict[str, dict[str, Any]]:
+    def save(self) -> dict[str, Statistics]:
         """Return the statistics of the normalizers and their sources, in plain types."""
         return {key: self.normalizers.of(key).numbers() for key in self.normalizers}
 

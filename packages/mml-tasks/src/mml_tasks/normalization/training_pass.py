@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
 import torch.distributed as dist
 from mml_samples import SYMBOLS, Batch
@@ -20,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 def statistics_of_batches(
     batches: Iterable[Batch], max_samples: int, reference_keys: Collection[str] = ()
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Statistics]:
     """Return the statistics of the targets of a training loader; the result is the same on every rank.
 
     Every rank reads its own loader, and the statistics are merged. If all ranks saw the same data, because

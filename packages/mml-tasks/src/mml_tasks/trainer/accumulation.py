@@ -12,11 +12,11 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import pytorch_lightning as pl
 import torch
-from mml_samples import Batch
+from mml_samples import Array, Batch
 from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 
@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 WINDOW_KEY: Final = "accumulation_window"
 """Key of a batch: the targets of every batch of its window, as NumPy arrays, which no hook converts."""
+
+
+Fetched: TypeAlias = tuple[object, int, int]
+"""A batch, its index and the index of its loader, as a ``CombinedLoader`` returns them."""
 
 
 class Window(NamedTuple):
@@ -95,13 +99,13 @@ class WindowedLoader(CombinedLoader):
         Trainer that determines the number of accumulated batches in the current epoch.
     """
 
-    def __init__(self, loaders: Any, trainer: pl.Trainer) -> None:
+    def __init__(self, loaders: object, trainer: pl.Trainer) -> None:
         if isinstance(loaders, CombinedLoader):
             super().__init__(loaders.iterables, loaders._mode)
         else:
             super().__init__(loaders, "max_size_cycle")
         self._trainer = trainer
-        self._ahead: deque[tuple[Any, int, int]] = deque()
+        self._ahead: deque[Fetched] = deque()
         self._next: int | None = None
 
     def __iter__(self) -> WindowedLoader:
@@ -110,7 +114,7 @@ class WindowedLoader(CombinedLoader):
         self._next = None
         return self
 
-    def __next__(self) -> tuple[Any, int, int]:
+    def __next__(self) -> Fetched:
         if not self._ahead:
             self._read_window()
         assert self._next is not None
@@ -139,7 +143,9 @@ class WindowedLoader(CombinedLoader):
         if not read:
             raise StopIteration
         batches = _with_windows([batch for batch, _, _ in read])
-        self._ahead.extend((batch, *rest) for batch, (_, *rest) in zip(batches, read, strict=True))
+        self._ahead.extend(
+            (batch, index, loader) for batch, (_, index, loader) in zip(batches, read, strict=True)
+        )
 
 
 def read_windows_ahead(trainer: pl.Trainer) -> None:
@@ -167,7 +173,7 @@ def stop_reading_ahead(trainer: pl.Trainer) -> None:
         vars(source).pop("dataloader", None)
 
 
-def _with_windows(batches: Sequence[Any]) -> list[Any]:
+def _with_windows(batches: Sequence[object]) -> Sequence[object]:
     """Return copies of the batches of a window, with the targets of all of them, for each data set."""
     mappings = [batch for batch in batches if isinstance(batch, Mapping)]
     if len(mappings) < len(batches):
@@ -184,7 +190,7 @@ def _with_windows(batches: Sequence[Any]) -> list[Any]:
     return found
 
 
-def _as_numpy(targets: Mapping[str, Any]) -> dict[str, Any]:
+def _as_numpy(targets: Mapping[str, Tensor]) -> dict[str, Array]:
     return {key: value.numpy() for key, value in targets.items() if isinstance(value, Tensor)}
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
+from torch import Tensor, nn
 
 PREFIX = "_orig_mod."
 """Prefix that ``torch.compile(module)`` adds to the names of a module's weights."""
@@ -25,14 +23,14 @@ def use_original_names(module: nn.Module) -> None:
     module.register_load_state_dict_pre_hook(_rename_loaded)
 
 
-def _rename_saved(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+def _rename_saved(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: object) -> None:
     if any(PREFIX in name for name in state):
         renamed = {name.replace(PREFIX, ""): value for name, value in state.items()}
         state.clear()
         state.update(renamed)
 
 
-def _rename_loaded(module: nn.Module, state: dict[str, Any], prefix: str, *args: Any) -> None:
+def _rename_loaded(module: nn.Module, state: dict[str, Tensor], prefix: str, *args: object) -> None:
     names = [name for name, _ in module.named_parameters(remove_duplicate=False)]
     names += [name for name, _ in module.named_buffers(remove_duplicate=False)]
     for name in names:

@@ -7,7 +7,7 @@ subtracted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -95,7 +95,7 @@ def give_back_labels(trainer: pl.Trainer) -> None:
     vars(trainer.precision_plugin).pop("convert_input", None)
 
 
-def _convert_all_but_targets(convert: Any, batch: Any) -> Any:
+def _convert_all_but_targets(convert: Callable[[object], object], batch: object) -> object:
     converted = convert(batch)
     if not isinstance(batch, Mapping) or not isinstance(converted, Mapping):
         return converted
@@ -132,9 +132,8 @@ def matched_to(module: nn.Module, batch: Batch) -> Batch:
     return copied
 
 
-def _double(value: Any) -> Any:
-    floating = isinstance(value, Tensor) and value.is_floating_point()
-    return value.to(torch.float64) if floating else value
+def _double(value: object) -> object:
+    return value.to(torch.float64) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def prepare_precision(module: pl.LightningModule) -> None:

@@ -10,18 +10,20 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import StochasticWeightAveraging
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 logger = logging.getLogger(__name__)
 
 SCHEDULE_KEY = "steps_before_schedule"
 """Key of a checkpoint: the step at which its learning-rate schedule began."""
+
+Scheduler: TypeAlias = LRScheduler | ReduceLROnPlateau
 
 ResumeSchedule = Literal["restart", "stretch", "keep"]
 
@@ -97,8 +99,8 @@ def resume_optimization(module: Any, mode: ResumeSchedule | None) -> None:
                 for _ in range(0 if isinstance(new, ReduceLROnPlateau) else done):
                     new.step()
     if mode in ("restart", "stretch"):
-        for old, new in zip(old_optimizers, new_optimizers, strict=False):
-            for group, fresh in zip(old.param_groups, new.param_groups, strict=True):
+        for optimizer, configured in zip(old_optimizers, new_optimizers, strict=False):
+            for group, fresh in zip(optimizer.param_groups, configured.param_groups, strict=True):
                 group.update({name: value for name, value in fresh.items() if name != "params"})
         for old, new in zip(old_schedulers, new_schedulers, strict=True):
             old.load_state_dict(new.state_dict())
@@ -112,7 +114,7 @@ def resume_optimization(module: Any, mode: ResumeSchedule | None) -> None:
         )
 
 
-def _settle(scheduler: Any) -> None:
+def _settle(scheduler: Scheduler) -> None:
     """Set the final rate of a finished one-cycle schedule, as torch's last step goes beyond its end."""
     if not isinstance(scheduler, OneCycleLR) or scheduler.last_epoch < scheduler.total_steps:
         return
@@ -145,7 +147,7 @@ def check_horizon(module: pl.LightningModule) -> None:
             )
 
 
-def is_over(scheduler: Any) -> bool:
+def is_over(scheduler: Scheduler) -> bool:
     """Return whether a schedule of known length has ended."""
     parts = getattr(scheduler, "_schedulers", None)
     if parts:
@@ -154,7 +156,7 @@ def is_over(scheduler: Any) -> bool:
     return horizon is not None and scheduler.last_epoch >= horizon
 
 
-def _configured(module: Any) -> tuple[list[Optimizer], list[Any]]:
+def _configured(module: Any) -> tuple[list[Optimizer], list[Scheduler]]:
     """Return new optimizers and schedulers."""
     made = module.configure_optimizers()
     if isinstance(made, Optimizer):
@@ -167,12 +169,12 @@ def _configured(module: Any) -> tuple[list[Optimizer], list[Any]]:
     return list(made[0]), schedulers
 
 
-def _schedulers_of(trainer: pl.Trainer) -> list[Any]:
+def _schedulers_of(trainer: pl.Trainer) -> list[Scheduler]:
     return [config.scheduler for config in trainer.lr_scheduler_configs]
 
 
 def _different_options(
-    old: Optimizer, new: Optimizer, schedulers: Sequence[Any], trainer: pl.Trainer
+    old: Optimizer, new: Optimizer, schedulers: Sequence[Scheduler], trainer: pl.Trainer
 ) -> list[str]:
     """Return descriptions of the optimizer options that the checkpoint replaced."""
     found: list[str] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
@@ -64,9 +63,9 @@ class LossWeightCallback(Callback):
             )
 
 
-def weights_of(pl_module: pl.LightningModule) -> dict[str, Any]:
+def weights_of(pl_module: pl.LightningModule) -> dict[str, float]:
     """Return the live loss weights of a module."""
-    weights: dict[str, Any] = pl_module.task_loss_scaling  # type: ignore[assignment]
+    weights: dict[str, float] = pl_module.task_loss_scaling  # type: ignore[assignment]
     return weights
 
 

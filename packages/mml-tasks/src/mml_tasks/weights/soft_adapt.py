@@ -181,7 +181,12 @@ class SoftAdapt(LossWeightCallback):
             log_weights(trainer, self._weights, step)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: object, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
     ) -> None:
         """Add the losses of a batch to the running average."""
         losses: dict[str, Tensor] = pl_module.last_losses  # type: ignore[assignment]
@@ -221,12 +226,12 @@ class SoftAdapt(LossWeightCallback):
 
     # ---------------------------------------------------------------- checkpoints
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """Return the weights and the averages for the next update; must be called on all ranks."""
         if not self._weights:
             return {}
         sums, counts = self._over_ranks()
-        state = {
+        state: dict[str, object] = {
             "weights": dict(self._weights),
             "means": self._means,
             "sums": sums,

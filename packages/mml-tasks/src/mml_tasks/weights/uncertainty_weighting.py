@@ -83,10 +83,10 @@ class _AttachedLoss(UncertaintyLoss):
     The module can therefore be loaded without the callback, for prediction.
     """
 
-    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+    def _save_to_state_dict(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         pass
 
 
@@ -173,7 +173,7 @@ class UncertaintyWeighting(LossWeightCallback):
         if stage == "fit":
             pl_module.loss_weighting = None  # type: ignore[assignment]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """Return the log variance of each target."""
         return {"log_variances": dict(zip(self.loss.keys, self.loss.log_variances.tolist(), strict=True))}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from mml_tasks.losses.loss_functions import check_loss_scaling
 logger = logging.getLogger(__name__)
 
 
-def check_tasks(tasks: Sequence[Any]) -> None:
+def check_tasks(tasks: Sequence[object]) -> None:
     """Raise an error if ``tasks`` are not pairs of data set name and task, or cannot be trained together."""
     if not tasks:
         raise ValueError("MultiTaskLitModule needs at least one task. Pass pairs of data set name and task")
@@ -48,7 +48,7 @@ def check_tasks(tasks: Sequence[Any]) -> None:
         names.append(name)
 
 
-def check_options(options: Mapping[str, Any]) -> None:
+def check_options(options: Mapping[str, object]) -> None:
     """Raise an error for unknown options of AdamW."""
     known = set(torch.optim.AdamW([torch.zeros(1)]).defaults)
     unknown = sorted(set(options) - known)

@@ -12,7 +12,7 @@ JointBatch: TypeAlias = Mapping[str, Any]
 
 
 def batches_by_dataset(
-    batch: JointBatch, datasets: Sequence[str], loaders: Any = None, dataloader_idx: int = 0
+    batch: JointBatch, datasets: Sequence[str], loaders: object = None, dataloader_idx: int = 0
 ) -> dict[str, Batch]:
     """Return the batch of each data set.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mml_tasks.base import BaseTaskModule
 from mml_tasks.hyperparameters import class_path, import_class
@@ -19,7 +19,7 @@ def described_tasks(tasks: Mapping[str, BaseTaskModule]) -> dict[str, dict[str, 
     """Return the class, the hyperparameters and the checkpoint data of each task, in plain types."""
     described = {}
     for name, task in tasks.items():
-        kept: dict[str, Any] = {}
+        kept: Checkpoint = {}
         task.on_save_checkpoint(kept)
         described[name] = {
             "class_path": class_path(type(task)),
@@ -46,7 +46,7 @@ def restore_tasks(tasks: Mapping[str, BaseTaskModule], checkpoint: Checkpoint) -
             "the module with the same data set names and tasks"
         )
     for name, task in tasks.items():
-        state: dict[str, Any] = {}
+        state: dict[str, Tensor] = {}
         task.on_load_checkpoint({**described[name]["kept"], "state_dict": state})
         prefix = f"task_map.{name.replace('/', '.')}."
         checkpoint["state_dict"] |= {prefix + key: value for key, value in state.items()}
