@@ -63,6 +63,11 @@ def test_check_detects_fault(faulty, name):
         CHECKS[name](faulty().double(), random_crystal(1), CUTOFF, 1)
 
 
+@pytest.mark.parametrize("name", FAULTY.values())
+def test_single_atom_passes(name):
+    CHECKS[name](Correct().double(), random_crystal(0, 1), CUTOFF, 0)
+
+
 def test_every_check_has_a_fault():
     checks = {name.removeprefix("check_") for name in vars(compiled) if name.startswith("check_")}
     assert set(FAULTY.values()) == checks
