@@ -1,9 +1,9 @@
-"""Run by every rank of test_two_ranks.py: many short fits one after the other, as starting ranks takes long.
+"""Run many short fits one after the other on every rank of test_two_ranks.py, because starting ranks is slow.
 
     mpiexec -n RANKS python rank_matrix.py FOLDER SECONDS [NAME ...]
 
-Each fit has the progress bar, a logger and checkpoints, as by default. Each rank writes the numbers that its
-fits logged to FOLDER/RANK.json. A fit that takes longer than SECONDS ends the rank with a traceback of it.
+Each fit has the default progress bar, logger and checkpoints. Each rank writes the numbers that its fits
+logged to FOLDER/RANK.json. If a fit takes longer than SECONDS, the rank ends with a traceback.
 """
 
 import faulthandler
@@ -37,11 +37,11 @@ MATRIX: dict[str, Callable[[], tuple[pl.LightningModule, pl.LightningDataModule,
 
 
 def rank() -> int:
-    return int(os.environ["PMI_RANK"])  # MPICH's
+    return int(os.environ["PMI_RANK"])  # set by MPICH
 
 
 def case(function: Any) -> Any:
-    """Add what makes a fit: the module, its data, and callbacks."""
+    """Decorate a function that returns a module, its data and callbacks, and register it as a fit."""
     MATRIX[function.__name__] = function
     return function
 
@@ -56,7 +56,7 @@ def both_sets(*first: Any) -> MultiDataModule:
         name: LMDBDataset(devset_path(name), transforms=[*some, EDGES, GRAPHS])
         for name, some in names.items()
     }
-    # Validation reads one data set after the other: few samples, so that one batch has both.
+    # Validation reads one data set after the other. With few samples, one batch has samples of both.
     few = {name: Subset(part, range(8)) for name, part in sets.items()}
     return MultiDataModule(8, train_dataset=sets, val_dataset=few, seed=0)
 
@@ -65,7 +65,7 @@ def forces(**options: Any) -> tasks.ForceRegressionTask:
     return tasks.ForceRegressionTask(**ENCODER, **({"normalize_kwargs": "auto"} | options))
 
 
-# ---------------------------------------------------------------- every task
+# ---------------------------------------------------------------- tasks
 
 
 @case
@@ -89,7 +89,7 @@ def grad_free_force_regression() -> Any:
 
 
 class Dense(tasks.BinaryClassificationTask):
-    """Which structures are denser than 6 g/cm3."""
+    """Task that predicts whether a structure is denser than 6 g/cm^3."""
 
     transform_keys = frozenset({"dense"})
 
@@ -129,7 +129,7 @@ def multi_task() -> Any:
 def without(
     key: str, missing: Callable[[dict[str, Any]], bool]
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return a transform that takes the label of some samples."""
+    """Return a transform that removes a label from some samples."""
 
     def take(sample: dict[str, Any]) -> dict[str, Any]:
         if not missing(sample):
@@ -161,7 +161,7 @@ def missing_labels_of_several_tasks() -> Any:
     return module, both_sets(without("energy", lambda s: rank() == 1)), callbacks
 
 
-# ---------------------------------------------------------------- changing weights of losses
+# ---------------------------------------------------------------- loss weights that change
 
 
 @case
@@ -199,7 +199,7 @@ def sam_and_soft_adapt() -> Any:
 
 
 def observers() -> list[pl.Callback]:
-    """Return every other callback, each as busy as it can be (but CodeCarbonCallback, an optional part)."""
+    """Return all other callbacks but the optional CodeCarbonCallback, configured to work often."""
     return [
         diagnostics.GradientCheckCallback(patience=3, dump_dir=sys.argv[1]),
         diagnostics.ForwardNaNDetection(always=True),
@@ -221,7 +221,7 @@ def every_observer() -> Any:
 
 
 class Broken(diagnostics.ThroughputCallback):
-    """Fails on one rank: that rank must not leave the others waiting, in this fit and in the next."""
+    """Logger that fails on one rank, which must not leave the others waiting in this fit or the next one."""
 
     def _count(self, batch: Any, busy: float) -> None:
         if rank() == 1:
@@ -243,11 +243,11 @@ def a_diagnostic_that_failed_on_one_rank() -> Any:
     return forces(), data(), [BROKEN]
 
 
-# ---------------------------------------------------------------- a user's module
+# ---------------------------------------------------------------- a module of a user
 
 
 class Users(pl.LightningModule):
-    """Shows metric objects in the progress bar: rank zero computes them in a hook of its own."""
+    """Module that shows metric objects in the progress bar, which only rank zero computes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -272,7 +272,7 @@ class Users(pl.LightningModule):
 
 
 class Numbers(pl.LightningDataModule):
-    """Random numbers, which are the same on all ranks until the sampler shares them out."""
+    """Data module with random numbers, which are equal on all ranks until the sampler distributes them."""
 
     def train_dataloader(self) -> Any:
         rows = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))
@@ -292,7 +292,7 @@ def a_users_metrics_in_the_bar_of_tqdm() -> Any:
 
 
 def run(name: str, folder: Path) -> dict[str, float]:
-    """Fit for two epochs, evaluate the checkpoint, and predict where that is watched."""
+    """Fit for two epochs, evaluate the checkpoint, and predict if a callback observes predictions."""
     pl.seed_everything(0, verbose=False)
     module, loaders, callbacks = MATRIX[name]()
     trainer = pl.Trainer(

@@ -1,4 +1,4 @@
-"""What several tests use, and callbacks that configs of the tests name."""
+"""Helpers of several tests, and callbacks that their configs refer to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ needs_shared = pytest.mark.skipif(
 
 
 class SignalAtStep(Callback):
-    """Sends this process a signal while it is in the middle of a given optimizer step, counted from zero."""
+    """Callback that sends this process a signal during a given optimizer step, counted from zero."""
 
     def __init__(self, step: int, signum: int = int(signal.SIGTERM)) -> None:
         self.step, self.signum = step, signum
@@ -45,7 +45,7 @@ class SignalAtStep(Callback):
 
 
 def make_task(**options: Any) -> ForceRegressionTask:
-    """Create a small task for energy and forces, the same at each call."""
+    """Create a small task for energy and forces, with the same weights in each call."""
     torch.manual_seed(0)
     encoder = {"hidden_dim": 16, "output_dim": 16, "num_conv": 1, "cutoff": 4.0}
     arguments = {"normalize_kwargs": "auto", "lr": 1e-2} | options
@@ -64,14 +64,14 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 
 def fit(*arguments: str, name: str = "fit", quick: list[str] = QUICK) -> int:
-    """Run `matsciml fit` in this process, quickly, in the current directory."""
+    """Run a short `matsciml fit` in this process and in the current directory."""
     return main(["fit", "--name", name, *quick, *arguments])
 
 
 def launch(*command: object, folder: Path = ROOT, deadline: float = 240) -> tuple[int, str]:
-    """Run a command line as a user does: exit status and output. At the deadline, kill it and fail.
+    """Run a command like a user, and return its exit status and output. At the deadline, kill it and fail.
 
-    Programs beside this Python come first, and variables of an outer launcher are left out.
+    The programs of this Python environment take precedence. The variables of an outer launcher are removed.
     """
     outer = ("MASTER_", "LOCAL_RANK", "PMI", "OMPI_COMM", "SLURM", "PALS", "HYDRA", "MPI_LOCAL", "NODE_RANK")
     env = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
@@ -99,7 +99,7 @@ def launch(*command: object, folder: Path = ROOT, deadline: float = 240) -> tupl
 
 
 def mpiexec(ranks: int, *arguments: object, folder: Path = ROOT, deadline: float = 240) -> tuple[int, str]:
-    """Run Python on several ranks of the launcher beside it: exit status and output."""
+    """Run Python on several ranks, and return the exit status and the output."""
     launcher = Path(sys.executable).with_name("mpiexec")
     if not launcher.exists():
         pytest.fail(f"{launcher} is not installed: `uv sync` installs it (mpich, in the group test)")

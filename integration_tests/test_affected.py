@@ -1,4 +1,4 @@
-"""`tools/affected`: nothing that a change can break is left out, and nothing else is tested again."""
+"""`tools/affected` lists exactly the packages that a change can break."""
 
 import json
 import subprocess
@@ -16,18 +16,18 @@ WANTS = siblings(PROJECTS)
 
 @st.composite
 def workspaces(draw):
-    """What each of some packages asks for: any graph without circles, the names in any order."""
+    """Draw the dependencies of some packages: any graph without cycles, with the names in any order."""
     names = draw(st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1))
     return {name: draw(st.sets(st.sampled_from(names[:i]))) if i else set() for i, name in enumerate(names)}
 
 
 def reaches(wants, start, goal):
-    """The oracle: does `start` ask for `goal`, or for one that does?"""
+    """Return whether `start` depends on `goal`, directly or indirectly. This is the oracle."""
     return start == goal or any(reaches(wants, step, goal) for step in wants[start])
 
 
 @given(workspaces(), st.data())
-def test_exactly_the_changed_packages_and_those_that_reach_them(wants, data):
+def test_affected_equals_reachable(wants, data):
     changed = data.draw(st.sets(st.sampled_from(sorted(wants))))
     others = data.draw(
         st.sets(st.sampled_from(["docs/a.md", "README.md", "packages/gone/a.py", "packages/x.md"]))
@@ -37,13 +37,13 @@ def test_exactly_the_changed_packages_and_those_that_reach_them(wants, data):
 
 
 @given(workspaces())
-def test_what_a_package_needs_is_what_it_reaches(wants):
+def test_reached_equals_oracle(wants):
     for name in wants:
         assert reached(name, wants) == {goal for goal in wants if goal != name and reaches(wants, name, goal)}
 
 
 @given(workspaces())
-def test_what_all_are_made_with_affects_all_in_an_order_of_release(wants):
+def test_shared_file_affects_all_in_release_order(wants):
     for path in ("pyproject.toml", "uv.lock", "tools/lock", ".ci/run", ".github/workflows/ci.yml", "LICENSE"):
         order = affected([path], wants)
         assert sorted(order) == sorted(wants)
@@ -51,12 +51,12 @@ def test_what_all_are_made_with_affects_all_in_an_order_of_release(wants):
             assert wants[name] <= set(order[:i])
 
 
-def test_packages_that_ask_for_each_other_have_no_order():
+def test_cycle_raises():
     with pytest.raises(ValueError, match=r"circle: \['a', 'b'\]"):
         release_order({"a": {"b"}, "b": {"a"}, "c": set()})
 
 
-def test_extras_and_test_groups_count_and_the_own_name_does_not():
+def test_siblings_include_extras_and_test_groups():
     projects = {
         "a": {"project": {}},
         "b": {
@@ -68,7 +68,7 @@ def test_extras_and_test_groups_count_and_the_own_name_does_not():
     assert siblings(projects) == {"a": set(), "b": {"a"}, "c": {"a"}, "d": {"b"}}
 
 
-def test_this_workspace():
+def test_workspace_changes_affect_dependents():
     assert affected(["packages/mml-graphs/README.md"], WANTS) == ["mml-graphs", "mml-data", "matsciml"]
     assert affected(["packages/mml-xpu/tests/test_strategy.py"], WANTS) == ["mml-xpu", "matsciml"]
     assert affected(["docs/index.md", "examples/spike_warning.py"], WANTS) == []
@@ -85,13 +85,13 @@ def command(*arguments):
     )
 
 
-def test_the_command_prints_what_a_matrix_takes():
+def test_command_prints_json():
     done = command("packages/mml-tasks/pyproject.toml")
     assert json.loads(done.stdout) == ["mml-tasks", "matsciml"]
     assert done.stdout.count("\n") == 1
 
 
-def test_a_revision_that_is_not_there_and_a_wrong_option():
+def test_command_refuses_invalid_arguments():
     done = command("--base", "no-such-branch")
     assert done.returncode == 1
     assert "cannot compare with 'no-such-branch'" in done.stderr

@@ -1,4 +1,4 @@
-"""Energies of 1e5 eV per atom go through import, fit, test, predict and calculator as shifted ones do."""
+"""Energies of 1e5 eV per atom give the same results as shifted energies, in commands and the calculator."""
 
 import json
 from pathlib import Path
@@ -19,11 +19,11 @@ from mml_models import SchNet
 from mml_tasks import ForceRegressionTask
 
 OFFSET = -5e5
-"""Energy per atom in eV that an all-electron code adds."""
+"""Energy per atom, in eV, that an all-electron code adds."""
 
 
 def frames(offset: float) -> list[Atoms]:
-    """Return structures of the embedded data set, their energies shifted by a constant per atom."""
+    """Return structures of the embedded data set with energies shifted by a constant per atom."""
     data, found = LMDBDataset(devset_path("emt")), []
     for index in range(0, 240, 3):
         sample = data[index]
@@ -42,7 +42,7 @@ def frames(offset: float) -> list[Atoms]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Run every command on both, and return the folders by offset."""
+    """Run every command with and without the offset, and return the folder of each offset."""
     folders = {}
     with pytest.MonkeyPatch.context() as patch:
         for offset in (0.0, OFFSET):
@@ -64,7 +64,7 @@ def summary(folder: Path, run: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("run", ["mine", "mine-test"])
-def test_errors_do_not_depend_on_the_offset(runs, run):
+def test_errors_ignore_offset(runs, run):
     shifted, large = (summary(runs[offset], run) for offset in (0.0, OFFSET))
     for quantity in ("energy_per_atom", "force"):
         for name in ("mae", "rmse", "baseline_mae"):
@@ -72,7 +72,7 @@ def test_errors_do_not_depend_on_the_offset(runs, run):
             assert large[quantity][name] > 0
 
 
-def test_predictions_differ_by_the_offset_alone(runs):
+def test_predictions_differ_by_offset(runs):
     shifted, large = (read(runs[offset] / "predictions.extxyz", ":") for offset in (0.0, OFFSET))
     for without, with_offset in zip(shifted, large, strict=True):
         difference = with_offset.get_potential_energy() - OFFSET * len(with_offset)
@@ -80,7 +80,7 @@ def test_predictions_differ_by_the_offset_alone(runs):
         np.testing.assert_allclose(with_offset.get_forces(), without.get_forces(), atol=1e-5)
 
 
-def test_calculator_differs_by_the_offset_alone(runs):
+def test_calculators_differ_by_offset(runs):
     energies = []
     for offset in (0.0, OFFSET):
         atoms = frames(0.0)[0]
@@ -90,7 +90,7 @@ def test_calculator_differs_by_the_offset_alone(runs):
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", "bf16-true"])
-def test_labels_keep_their_precision_under_every_precision(runs, precision, tmp_path):
+def test_labels_keep_precision(runs, precision, tmp_path):
     found = []
     for offset in (0.0, OFFSET):
         torch.manual_seed(0)
@@ -104,10 +104,10 @@ def test_labels_keep_their_precision_under_every_precision(runs, precision, tmp_
             precision=precision,
             logger=False,
             enable_checkpointing=False,
-            enable_model_summary=False,  # it warns that it does not know bf16-mixed
+            enable_model_summary=False,  # the logged warning concerns bf16-mixed
             default_root_dir=tmp_path,
         )
         trainer.fit(task, data)
         found.append({name: value.item() for name, value in trainer.callback_metrics.items()})
-    tolerance = 1e-2 if precision == "bf16-true" else 1e-5  # its weights move in steps of 1 in 256
+    tolerance = 1e-2 if precision == "bf16-true" else 1e-5  # bf16 weights change in steps of 1/256
     assert found[1] == pytest.approx(found[0], rel=tolerance, abs=1e-5)

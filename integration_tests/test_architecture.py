@@ -1,4 +1,4 @@
-"""No two modules import each other, and a wing is entered only through the modules that it names."""
+"""Imports have no cycles, and other wings import only the modules that a wing names."""
 
 import ast
 import importlib
@@ -27,7 +27,7 @@ def graph():
 
 
 def cycles(imports):
-    """Return the groups of nodes that reach one another (Tarjan's algorithm)."""
+    """Return the groups of nodes that reach each other, found by Tarjan's algorithm."""
     number, low, stack, found = {}, {}, [], []
 
     def visit(node):
@@ -55,14 +55,14 @@ def test_cycles_are_found():
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}}) == [["b", "c"]]
 
 
-def test_no_two_modules_import_each_other(graph):
+def test_modules_have_no_cycle(graph):
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     assert sum(map(len, imports.values())) > 500
     assert cycles(imports) == []
 
 
 @pytest.mark.parametrize("package", WINGED)
-def test_arrows_between_wings_go_one_way(graph, package):
+def test_wings_have_no_cycle(graph, package):
     rooms = graph.find_children(package)
     assert WINGED[package] <= {room.rpartition(".")[2] for room in rooms}
     imports = {
@@ -77,7 +77,7 @@ def test_arrows_between_wings_go_one_way(graph, package):
 
 
 @pytest.mark.parametrize(("package", "wing"), [(p, w) for p in WINGED for w in sorted(WINGED[p])])
-def test_wing_is_entered_through_its_named_modules(graph, package, wing):
+def test_wing_is_entered_through_named_modules(graph, package, wing):
     inside = f"{package}.{wing}"
     entered = {
         imported.removeprefix(inside + ".")

@@ -1,4 +1,4 @@
-"""A fit reports the weights in best.ckpt under every kind of averaging, and every command loads them."""
+"""With any weight averaging, a fit reports the weights in best.ckpt, and every command loads them."""
 
 import csv
 import json
@@ -71,7 +71,7 @@ BEST = Path("runs/fit/checkpoints/best.ckpt")
 
 
 @pytest.mark.parametrize("average", AVERAGES)
-def test_fit_test_and_calculator_use_the_same_weights(average, capsys):
+def test_commands_use_same_weights(average, capsys):
     assert fit(*AVERAGES[average]) == 0
     reported = errors("fit")
     assert main(["test", "--trainer.limit_test_batches=2"]) == 0
@@ -86,8 +86,8 @@ def test_fit_test_and_calculator_use_the_same_weights(average, capsys):
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.002])
-def test_mean_of_swa_becomes_best_if_its_validation_is(rate, capsys):
-    """Where single epochs overshoot, their mean is better; where they improve steadily, the last one is."""
+def test_swa_mean_becomes_best_if_better(rate, capsys):
+    """The mean is better if single epochs overshoot. The last epoch is better if they improve steadily."""
     options = [f"swa_lrs={rate}", "swa_epoch_start=2"]
     more = [f"--model.init_args.lr={rate}", "--trainer.max_epochs=8", "--trainer.limit_val_batches=8"]
     assert fit("StochasticWeightAveraging", *options, more=more) == 0
@@ -101,11 +101,11 @@ def test_mean_of_swa_becomes_best_if_its_validation_is(rate, capsys):
     assert ("best.ckpt is kept" in shown) == (mean >= min(epochs))
     if mean < min(epochs):
         assert any(not torch.equal(saved["state_dict"][name], raw[name]) for name in raw)
-    assert load("last.ckpt")["epoch"] == 7, "the newest state stays that of training"
+    assert load("last.ckpt")["epoch"] == 7, "last.ckpt must contain the state of training"
 
 
 @pytest.mark.parametrize("option", ["update_starting_at_step=3", "update_every_n_steps=0"])
-def test_late_average_of_lightning_is_refused(option, capsys):
+def test_late_average_is_refused(option, capsys):
     assert fit("EMAWeightAveraging", option) == 1
     said = capsys.readouterr().err
     assert "mml_diagnostics.ExponentialMovingAverageCallback" in said

@@ -1,4 +1,4 @@
-"""Compiled encoders: they predict, train energies, and are refused where second derivatives are needed."""
+"""Compiled encoders predict and train energies. They are refused if second derivatives are needed."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 from mml_models import EGNN, SchNet
 from mml_tasks import ForceRegressionTask
 
-# Dynamo looks at the .grad of the strained positions, which are not a leaf.
+# Dynamo reads the .grad of the strained positions, which are not a leaf tensor.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 
 
@@ -35,7 +35,7 @@ def fit(task: Any, folder: Any, **options: Any) -> pl.Trainer:
 
 
 @pytest.mark.parametrize("encoder", [SchNet, EGNN])
-def test_forces_are_not_trained_through_compiled_encoder(encoder, tmp_path):
+def test_compiled_encoder_refuses_force_training(encoder, tmp_path):
     task = make_task(encoder)
     task.encoder.compile(backend="eager")
     with pytest.raises(
@@ -48,7 +48,7 @@ def test_forces_are_not_trained_through_compiled_encoder(encoder, tmp_path):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-def test_wrapped_encoder_trains_energies_and_loads_anywhere(tmp_path):
+def test_compiled_encoder_trains_energies(tmp_path):
     plain, compiled = (make_task(SchNet, task_keys=["energy"]) for _ in range(2))
     compiled.encoder = torch.compile(compiled.encoder, backend="eager")
     fit(plain, tmp_path)

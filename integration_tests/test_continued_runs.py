@@ -1,4 +1,4 @@
-"""A run that is stopped and continued equals one that was not; a different one is asked how."""
+"""A continued run equals an uninterrupted run. If its options changed, it requires a choice of schedule."""
 
 import csv
 import os
@@ -11,7 +11,6 @@ import pytest
 import torch
 import yaml
 from matsciml.cli import main
-from matsciml.runs.random_state import get_random_state, set_random_state
 from mml_models import SchNet
 from mml_models.embeddings import Embeddings
 from pytorch_lightning import Callback, LightningModule
@@ -33,7 +32,7 @@ DROPOUT = [
 
 
 class SchNetWithDropout(SchNet):
-    """A SchNet that drops a part of its embeddings, as Python's and NumPy's random numbers decide, too."""
+    """SchNet with dropout, whose rate depends on random numbers of Python and NumPy."""
 
     def forward(self, batch):
         found = super().forward(batch).point_embedding
@@ -45,7 +44,7 @@ class SchNetWithDropout(SchNet):
 
 
 class DrawsNumbers(Callback):
-    """Draws random numbers wherever others could, too."""
+    """Callback that draws random numbers in the hooks before training."""
 
     def __init__(self, times: int = 1) -> None:
         self.times = times
@@ -92,7 +91,7 @@ def losses(run="fit"):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Two epochs with dropout, never stopped."""
+    """Return the weights and the losses of an uninterrupted run of two epochs with dropout."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("whole")
         patch.chdir(folder)
@@ -100,7 +99,7 @@ def whole(tmp_path_factory):
         return load("last.ckpt")["state_dict"], losses()
 
 
-def test_dropout_goes_on_within_an_epoch(whole):
+def test_dropout_continues_within_epoch(whole):
     asks = [
         "--trainer.callbacks+=support.SignalAtStep",
         "--trainer.callbacks.step=1",
@@ -114,7 +113,7 @@ def test_dropout_goes_on_within_an_epoch(whole):
     assert losses() == whole[1]
 
 
-def test_dropout_goes_on_between_epochs(whole):
+def test_dropout_continues_between_epochs(whole):
     assert fit("--trainer.max_epochs=1", *DROPOUT) == 0
     draws = ["--trainer.callbacks+=test_continued_runs.DrawsNumbers", "--trainer.callbacks.times=3"]
     assert go_on("--trainer.max_epochs=2", "--schedule=keep", *draws) == 0
@@ -125,22 +124,8 @@ def test_dropout_goes_on_between_epochs(whole):
     assert first.endswith("DrawsNumbers']; trainer.max_epochs: 1 -> 2")
 
 
-def test_random_states_are_set_as_they_were_and_hold_no_pickles(tmp_path):
-    device = torch.device("cpu")
-    random.gauss(0, 1)
-    np.random.standard_normal()  # noqa: NPY002  both keep a second number for later
-    torch.save(get_random_state(device), tmp_path / "state.pt")
-
-    def draw():
-        return random.gauss(0, 1), float(np.random.standard_normal()), float(torch.rand(()))  # noqa: NPY002
-
-    before = draw()
-    set_random_state(torch.load(tmp_path / "state.pt", weights_only=True), device)
-    assert draw() == before
-
-
-def test_plateau_scheduler_goes_on_between_epochs():
-    """Its step comes after the checkpoint of the epoch."""
+def test_plateau_scheduler_continues_between_epochs():
+    """The scheduler steps after the checkpoint of the epoch is written."""
     falls = "{ReduceLROnPlateau: {patience: 0, factor: 0.5, threshold: 0.9, cooldown: 0}}"
     options = [f"--model.init_args.scheduler_kwargs={falls}"]
     assert fit("--trainer.max_epochs=4", *options, name="whole") == 0
@@ -153,7 +138,7 @@ def test_plateau_scheduler_goes_on_between_epochs():
     assert one == other
 
 
-def test_early_stopping_goes_on_between_epochs():
+def test_early_stopping_continues_between_epochs():
     stops = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val_loss"]
     stops += ["--trainer.callbacks.patience=1", "--trainer.callbacks.min_delta=9", *DROPOUT[-1:]]
     assert fit("--trainer.max_epochs=1", *stops) == 0
@@ -161,7 +146,7 @@ def test_early_stopping_goes_on_between_epochs():
     assert load("last.ckpt")["epoch"] == 1, "the second epoch is the first without an improvement"
 
 
-def test_a_longer_run_is_asked_what_becomes_of_its_schedule(capsys):
+def test_longer_run_requires_schedule(capsys):
     assert fit("--trainer.max_epochs=1") == 0
     before = {path: path.read_bytes() for path in Path("runs/fit").rglob("*.*")}
     assert go_on("--trainer.max_epochs=2") == 1
@@ -177,14 +162,14 @@ def test_a_longer_run_is_asked_what_becomes_of_its_schedule(capsys):
     text = Path("runs/fit/config.yaml").read_text()
     assert "--schedule restart; trainer.max_epochs: 1 -> 2; model.init_args.lr: 0.005 -> 0.0001" in text
     assert config()["model"]["init_args"]["lr"] == 0.0001
-    assert config()["ckpt_path"] is None, "the config runs the whole of it again"
+    assert config()["ckpt_path"] is None, "the config must repeat the whole run"
     assert go_on("--trainer.max_epochs=3", "--schedule=stretch") == 0
-    # The schedule that was begun anew after 4 steps is stretched over the 8 others.
+    # The schedule that was restarted after 4 steps is stretched over the other 8.
     assert load("last.ckpt")["lr_schedulers"][0]["total_steps"] == 8
     assert "--schedule stretch; trainer.max_epochs: 2 -> 3" in Path("runs/fit/config.yaml").read_text()
 
 
-def test_a_new_run_starts_from_weights_alone(capsys):
+def test_init_from_loads_only_weights(capsys):
     assert fit("--trainer.max_epochs=1") == 0
     started = load("best.ckpt")["state_dict"]
     new = ["--init_from=best", "--model.init_args.lr=0", "--model.init_args.scheduler_kwargs=null"]
@@ -193,7 +178,7 @@ def test_a_new_run_starts_from_weights_alone(capsys):
     assert not Path("runs/fit-2").exists()
     assert main(["fit", *new, "--normalizer=keep"]) == 0
     assert "the weights of runs/fit/checkpoints/best.ckpt, --normalizer keep" in capsys.readouterr().out
-    assert same(load("last.ckpt", "fit-2")["state_dict"], started), "lr 0 changes nothing"
+    assert same(load("last.ckpt", "fit-2")["state_dict"], started), "weights must not change with lr 0"
     assert load("last.ckpt", "fit-2")["global_step"] == 4
     assert config("fit-2")["init_from"] == "runs/fit/checkpoints/best.ckpt"
     assert config("fit-2")["normalizer"] == "keep"
@@ -205,7 +190,7 @@ def test_a_new_run_starts_from_weights_alone(capsys):
     assert config("fit-3")["normalizer"] == "refit"
 
 
-def test_a_module_without_these_abilities_is_refused(capsys):
+def test_foreign_module_is_refused(capsys):
     assert fit("--trainer.max_epochs=1") == 0
     for option, said in (
         (["--init_from=best", "--normalizer=keep"], "requires a task with a method start_from"),
@@ -219,11 +204,11 @@ def test_a_module_without_these_abilities_is_refused(capsys):
 
 
 class Bare(LightningModule):
-    """A module of someone else, which any checkpoint fits."""
+    """Module of a user, without the methods of a task."""
 
 
 @pytest.mark.slow
-def test_every_rank_goes_on_with_its_own_random_numbers(tmp_path, monkeypatch):
+def test_ranks_continue_own_random_numbers(tmp_path, monkeypatch):
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)
     two = ["--trainer.strategy=ddp_with_mpi", "--trainer.devices=2", "--trainer.accelerator=cpu"]

@@ -1,4 +1,4 @@
-"""Encoders on graphs of DGL, as the transforms make them, are those on graphs of PyG."""
+"""Encoders give the same results on DGL graphs as on PyG graphs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mml_models.testing import random_crystal
     importlib.util.find_spec("dgl") is None, reason="dgl is not installed: it has wheels up to Python 3.11"
 )
 @pytest.mark.parametrize("encoder", [EGNN, MEGNet, PaiNN, SchNet])
-def test_energies_and_forces_do_not_depend_on_the_library(encoder):
+def test_libraries_agree(encoder):
     torch.manual_seed(0)
     made = encoder(hidden_dim=8, cutoff=4.0).double()
     crystals = [random_crystal(seed, num_atoms) for seed, num_atoms in ((0, 3), (1, 1), (2, 4))]

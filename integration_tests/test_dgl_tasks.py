@@ -1,4 +1,4 @@
-"""Tasks on graphs of DGL train as those on graphs of PyG do."""
+"""Tasks train on DGL graphs as on PyG graphs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def trained(library, make):
     ],
     ids=["force", "scalar"],
 )
-def test_training_does_not_depend_on_the_library(make):
+def test_training_agrees_between_libraries(make):
     (pyg, of_pyg), (dgl, of_dgl) = trained("pyg", make), trained("dgl", make)
     assert of_dgl.keys() == of_pyg.keys()
     for name, value in of_pyg.items():
@@ -60,4 +60,4 @@ def test_training_does_not_depend_on_the_library(make):
     for name in found.keys() - {"sample_id"}:
         torch.testing.assert_close(other[name], found[name], rtol=1e-3, atol=1e-3)
     assert torch.equal(batches[1]["graph"].ndata["pos"], positions)
-    assert not batches[1]["graph"].ndata["pos"].requires_grad, "the batch is the caller's"
+    assert not batches[1]["graph"].ndata["pos"].requires_grad, "training must not change the caller's batch"

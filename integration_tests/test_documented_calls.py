@@ -1,4 +1,4 @@
-"""Calls that the older toolkit documents, as its users have them in their scripts."""
+"""Calls that the older toolkit documents, as they occur in scripts of its users."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ def task(kind=ForceRegressionTask, **options):
     return kind(encoder_class=SchNet, encoder_kwargs=SMALL, **options)
 
 
-def test_an_accelerator_that_is_not_there_is_a_clear_error():
+def test_missing_accelerator_raises():
     code = 'import pytorch_lightning as pl; import matsciml; pl.Trainer(accelerator="xpu")'
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
@@ -77,15 +77,15 @@ for rank in range(16):
 OUTER = ("MASTER_", "LOCAL_RANK", "PMI", "OMPI_COMM", "SLURM", "PALS", "HYDRA", "MPI_LOCAL", "NODE_RANK")
 
 
-def test_ccl_on_four_nodes_of_four_ranks():
-    """The bindings are not to be had: an empty module stands for them. Nothing is sent here."""
+def test_ccl_places_sixteen_ranks():
+    """An empty module replaces the bindings, which are not available. No messages are sent."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(OUTER)}
     command = [sys.executable, "-W", "ignore", "-c", SIXTEEN_RANKS]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_ccl_without_bindings_or_without_a_launcher_says_which(monkeypatch):
+def test_ccl_names_missing_requirement(monkeypatch):
     from matsciml.lightning import ddp
 
     assert ddp.MPIDDPStrategy is not None
@@ -99,7 +99,7 @@ def test_ccl_without_bindings_or_without_a_launcher_says_which(monkeypatch):
         pl.Trainer(strategy="ddp_with_ccl", devices=4, num_nodes=4, accelerator="cpu")
 
 
-def test_debugging_with_fast_dev_run():
+def test_fast_dev_run_ends():
     scheduler = LossScalingScheduler(
         LinearScalingSchedule("energy", initial_value=1.0, end_value=5.0, step_frequency="epoch")
     )
@@ -107,7 +107,7 @@ def test_debugging_with_fast_dev_run():
     pl.Trainer(fast_dev_run=10, callbacks=[scheduler], accelerator="cpu").fit(model, datamodule=data())
 
 
-def test_diagnostics_log_histograms_to_weights_and_biases(tmp_path, monkeypatch):
+def test_diagnostics_log_histograms_to_wandb(tmp_path, monkeypatch):
     from pytorch_lightning.loggers import WandbLogger
 
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -127,7 +127,7 @@ def test_diagnostics_log_histograms_to_weights_and_biases(tmp_path, monkeypatch)
     }
 
 
-def test_normalisation_by_keyword_and_the_callbacks():
+def test_normalize_kwargs_train_with_callbacks():
     model = task(
         ScalarRegressionTask, task_keys=["energy"], normalize_kwargs={"energy_mean": 0.0, "energy_std": 1.0}
     )
@@ -137,7 +137,7 @@ def test_normalisation_by_keyword_and_the_callbacks():
 
 
 @pytest.mark.filterwarnings("ignore:You requested to overfit")
-def test_overfitting_some_batches():
+def test_overfit_batches_trains():
     trainer = pl.Trainer(accelerator="cpu", overfit_batches=3, max_epochs=2, **QUIET)
     trainer.fit(task(), datamodule=data())
     assert trainer.global_step == 6

@@ -1,4 +1,4 @@
-"""`test`, `validate` and `predict` print which trained weights they use; random ones need `--untrained`."""
+"""`test`, `validate` and `predict` print the checkpoint that they use. Random weights need `--untrained`."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ TINY += ["--trainer.limit_test_batches=2", "--trainer.limit_predict_batches=2"]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The folder of two runs of one name: the newer one with another encoder."""
+    """Return the folder of two runs with the same name. The newer one has another encoder."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("trained")
         patch.chdir(folder)
@@ -26,7 +26,7 @@ def force_mae(run):
     return json.loads((Path("runs") / run / "summary.json").read_text())["test"]["force"]["mae"]
 
 
-def test_newest_run_is_tested_with_its_config_and_data(trained, monkeypatch, capsys):
+def test_test_uses_newest_run(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     assert main(["test", "--name=mine"]) == 0
     said = "matsciml test: runs/mine-2/checkpoints/best.ckpt, config runs/mine-2/config.yaml"
@@ -38,7 +38,7 @@ def test_newest_run_is_tested_with_its_config_and_data(trained, monkeypatch, cap
     assert force_mae("mine-test") == pytest.approx(force_mae("mine"), rel=1e-6)
 
 
-def test_validate_and_predict_use_it_as_well(trained, monkeypatch, capsys):
+def test_validate_and_predict_use_newest_run(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     assert main(["validate", "--name=mine"]) == 0
     assert "validate: runs/mine-2/checkpoints/best.ckpt" in capsys.readouterr().out
@@ -48,7 +48,7 @@ def test_validate_and_predict_use_it_as_well(trained, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "predict"])
-def test_without_a_run_there_is_nothing_to_evaluate(command, tmp_path, monkeypatch, capsys):
+def test_evaluation_requires_run(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main([command, "--name=other"]) == 1
     said = capsys.readouterr().err
@@ -57,7 +57,7 @@ def test_without_a_run_there_is_nothing_to_evaluate(command, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
-def test_random_weights_are_evaluated_on_purpose(trained, monkeypatch, capsys):
+def test_untrained_evaluates_random_weights(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     assert main(["test", "--name=mine", "--untrained"]) == 0
     said = "matsciml test: untrained (random weights), config runs/mine-2/config.yaml"

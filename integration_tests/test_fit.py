@@ -1,4 +1,4 @@
-"""`matsciml fit` from end to end: what it leaves behind, that it repeats, and that it continues exactly."""
+"""`matsciml fit` writes its files, repeats with the same seed and continues exactly."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from support import QUICK, fit, weights
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A short run of the default config, in a directory of its own."""
+    """Return the directory of a short run of the default config."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("finished")
         patch.chdir(folder)
@@ -29,34 +29,34 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_run_directory_holds_what_the_readme_says(finished):
+def test_run_directory_has_documented_files(finished):
     names = {p.name for p in finished.iterdir()}
     expected = {"config.yaml", "metrics.csv", "checkpoints", "report.html", "summary.json", "findings.json"}
     assert names == expected
     assert {p.name for p in (finished / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
-def test_summary_is_in_physical_units_and_complete(finished):
+def test_summary_equals_logged_metrics(finished):
     summary = json.loads((finished / "summary.json").read_text())
     assert {"test", "config", "versions", "seconds"} <= summary.keys()
     assert {"energy_per_atom", "force"} <= summary["test"].keys()
     for errors in (summary["test"]["energy_per_atom"], summary["test"]["force"]):
         assert {"mae", "rmse", "r2", "baseline_mae"} <= errors.keys()
         assert 0 < errors["mae"] <= errors["rmse"]
-    # The logged metric is computed batch by batch by the task, the summary from the collected predictions.
+    # The task computes the logged metric batch by batch. The summary is computed from all predictions.
     with (finished / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     logged = next(float(row["test_force_mae"]) for row in rows if row.get("test_force_mae"))
     assert summary["test"]["force"]["mae"] == pytest.approx(logged, rel=1e-4)
 
 
-def test_a_second_run_with_the_same_seed_gives_the_same_weights(finished):
+def test_seed_repeats_weights(finished):
     assert fit() == 0
     first, second = (weights(run / "checkpoints" / "last.ckpt") for run in (finished, Path("runs/fit")))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_an_existing_run_is_never_overwritten():
+def test_fit_keeps_existing_run():
     Path("runs/fit").mkdir(parents=True)
     Path("runs/fit/mine.txt").write_text("keep me")
     assert fit("--trainer.limit_train_batches=1", "--trainer.max_epochs=1") == 0
@@ -72,7 +72,7 @@ def test_an_existing_run_is_never_overwritten():
         pytest.param(11, 12, 2, id="workers that read ahead"),
     ],
 )
-def test_an_interrupted_run_continues_to_the_same_weights(finished, step, done, workers, capsys):
+def test_interrupted_run_continues_to_same_weights(finished, step, done, workers, capsys):
     data = [f"--data.init_args.num_workers={workers}"]
     interrupt = [
         "--trainer.callbacks+=support.SignalAtStep",
@@ -92,8 +92,8 @@ def test_an_interrupted_run_continues_to_the_same_weights(finished, step, done, 
     assert _validation_rows(finished) == _validation_rows(Path("runs/fit"))
 
 
-def test_ctrl_c_in_a_terminal_leaves_a_loadable_checkpoint():
-    """A process of its own gets SIGINT while it trains."""
+def test_ctrl_c_leaves_checkpoint():
+    """A separate process receives SIGINT during training."""
     log = Path("log.txt")
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -116,7 +116,7 @@ def test_ctrl_c_in_a_terminal_leaves_a_loadable_checkpoint():
     assert torch.load("runs/fit/checkpoints/last.ckpt", weights_only=True)["global_step"] > 0
 
 
-def test_test_and_predict_use_the_newest_run(finished, monkeypatch, capsys):
+def test_test_and_predict_repeat_results(finished, monkeypatch, capsys):
     monkeypatch.chdir(finished.parent.parent)
     short = ["--trainer.enable_progress_bar=false", "--trainer.limit_test_batches=3"]
     assert main(["test", "--ckpt_path", "best", *short]) == 0
@@ -131,7 +131,7 @@ def test_test_and_predict_use_the_newest_run(finished, monkeypatch, capsys):
     assert all(len(line["force"]) == line["natoms"] for line in lines)
 
 
-def test_print_config_gives_a_config_that_runs(capsys):
+def test_printed_config_runs(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["fit", "--print_config"])
     assert stop.value.code == 0
@@ -142,7 +142,7 @@ def test_print_config_gives_a_config_that_runs(capsys):
 
 
 def _validation_rows(run):
-    """Return what was logged at validations, without times."""
+    """Return the rows of metrics.csv with validation losses, without times."""
     with (run / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row.get("val_loss")]
     return [(row["step"], row["val_loss"], row["val_force_mae"]) for row in rows]

@@ -1,4 +1,4 @@
-"""Free atoms have no edges, and that is fine: data with some of them are imported and trained on."""
+"""Data sets with free atoms, which have no edges, can be imported and used for training."""
 
 import json
 from pathlib import Path
@@ -21,12 +21,14 @@ from pytorch_lightning import Trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),  # Lightning 2.6 with torch 2.15
+    pytest.mark.filterwarnings(
+        "ignore:.*LeafSpec.*:FutureWarning"
+    ),  # raised by Lightning 2.6 with torch 2.15
 ]
 
 
-def labelled(atoms):
-    """Return a copy with the labels of a toy potential."""
+def labeled(atoms):
+    """Return a copy with labels computed by a toy potential."""
     atoms.calc = EMT()
     results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
     atoms.calc = SinglePointCalculator(atoms, **results)
@@ -34,26 +36,26 @@ def labelled(atoms):
 
 
 def structures():
-    """Free atoms, dimers, molecules with one atom far away, and crystals, 12 of each."""
+    """Yield 12 free atoms, dimers, molecules with one distant atom, and crystals each."""
     random = np.random.default_rng(0)
     for index in range(12):
-        yield labelled(Atoms("Cu" if index % 2 else "Au"))
-        yield labelled(Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2 + 0.05 * index]]))
-        yield labelled(Atoms("Cu3", [[0, 0, 0], [0, 0, 2.3], [0, 200.0 + index, 0]]))
+        yield labeled(Atoms("Cu" if index % 2 else "Au"))
+        yield labeled(Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2 + 0.05 * index]]))
+        yield labeled(Atoms("Cu3", [[0, 0, 0], [0, 0, 2.3], [0, 200.0 + index, 0]]))
         crystal = bulk("Cu", cubic=True)
         crystal.positions += random.normal(scale=0.1, size=crystal.positions.shape)
-        yield labelled(crystal)
+        yield labeled(crystal)
 
 
 @pytest.fixture(autouse=True)
 def imported(tmp_path, monkeypatch):
-    """The data set `mixed` in the working directory."""
+    """Import the data set `mixed` into the working directory."""
     monkeypatch.chdir(tmp_path)
     write("mixed.extxyz", list(structures()), format="extxyz")
     assert main(["data", "import", "mixed.extxyz", "mixed"]) == 0
 
 
-def test_the_config_of_init_trains_on_them():
+def test_config_of_init_trains():
     assert main(["init", "free", "--data", "mixed"]) == 0
     config = yaml.safe_load(Path("free.yaml").read_text())
     transform = config["data"]["init_args"]["transforms"][0]["init_args"]
@@ -66,10 +68,10 @@ def test_the_config_of_init_trains_on_them():
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("fused", [True, False])
-def test_a_force_task_trains_on_them(batch_size, fused):
+def test_force_task_trains(batch_size, fused):
     transforms = [PeriodicPropertiesTransform(5.0, adaptive_cutoff=True), PointCloudToGraphTransform("pyg")]
     if not fused:
-        transforms.append(dict)  # a third one: samples are transformed one by one
+        transforms.append(dict)  # with a third transform, samples are transformed one by one
     data = MatSciMLDataModule(train_path="mixed", transforms=transforms, batch_size=batch_size, seed=0)
     task = ForceRegressionTask(
         encoder=SchNet(hidden_dim=16, output_dim=16, num_conv=1, cutoff=5.0, reduction="sum"),
@@ -90,7 +92,7 @@ def test_a_force_task_trains_on_them(batch_size, fused):
     assert losses
     assert all(np.isfinite(value) for value in losses.values()), losses
     assert not all(map(torch.equal, before, task.encoder.parameters()))
-    # The force on an atom without edges is zero, alone and in company.
+    # The force on an atom without edges is zero in every batch.
     seen = 0
     for batch in data.val_dataloader():
         forces = task.predict(batch)["force"].detach()

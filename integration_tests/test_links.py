@@ -1,4 +1,4 @@
-"""Links from one of our documents to another lead somewhere; those to other sites are not followed."""
+"""Links between documents of the repository have targets. Links to other sites are not followed."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 
 
 def anchors(document: Path) -> set[str]:
-    """Return the anchors that headings get: lower case, blanks as dashes, no punctuation."""
+    """Return the anchors of the headings: lower case, with dashes for blanks and without punctuation."""
     headings = re.findall(r"^#+ (.*)$", CODE.sub("", document.read_text(encoding="utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
@@ -34,11 +34,11 @@ def broken(document: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(document):
+def test_links_have_targets(document):
     assert broken(document) == []
 
 
-def test_a_link_to_nowhere_is_found(tmp_path):
+def test_broken_link_is_found(tmp_path):
     (tmp_path / "other.md").write_text("# A heading, here\n")
     page = tmp_path / "page.md"
     page.write_text(

@@ -1,4 +1,4 @@
-"""Packages of ours together under a real launcher: MPICH's, which comes with the tests."""
+"""Several packages run together under the launcher of MPICH, which the test group installs."""
 
 import json
 import subprocess
@@ -12,8 +12,8 @@ from support import ROOT, mpiexec
 HERE = Path(__file__).parent
 
 
-def test_a_fit_on_accelerator_xpu_under_mpi_is_one_with_twice_the_batch(tmp_path):
-    """`Trainer(accelerator="xpu", strategy="ddp_with_xpu")`: the accelerator's devices are CPUs."""
+def test_two_xpu_ranks_equal_double_batch(tmp_path):
+    """A fit with `Trainer(accelerator="xpu", strategy="ddp_with_xpu")`, with CPUs in place of the GPUs."""
     script = HERE / "xpu_ranks.py"
     subprocess.run([sys.executable, "-W", "ignore", str(script), str(tmp_path)], check=True, timeout=240)
     status, output = mpiexec(2, "-W", "ignore", script, tmp_path)
@@ -36,7 +36,7 @@ def test_a_fit_on_accelerator_xpu_under_mpi_is_one_with_twice_the_batch(tmp_path
 
 
 @pytest.mark.parametrize("name", ["mpi_train.py", "xpu_ddp_mpi.py"])
-def test_examples_on_two_ranks(name, tmp_path):
+def test_examples_run_on_two_ranks(name, tmp_path):
     status, output = mpiexec(2, ROOT / "examples" / name, folder=tmp_path)
     assert status == 0, output
-    assert output.count("2 process(es)") == 1, "rank zero speaks, and no other"
+    assert output.count("2 process(es)") == 1, "only rank zero must print"

@@ -1,4 +1,4 @@
-"""What holds for every package: cheap imports, no pickles, nothing left that the workspace forbids."""
+"""Every package imports fast and has the standard files."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ LAZY = ["ase", "dgl", "matplotlib", "pymatgen.core", "torch_geometric", "wandb"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_imports_load_nothing_before_it_is_used(package):
-    """Compared with what Lightning itself loads, since torchmetrics imports matplotlib where it is there."""
+def test_import_loads_no_optional_library(package):
+    """Modules that Lightning loads do not count: torchmetrics imports matplotlib if it is installed."""
     first = "torch" if package in ("mml_graphs", "mml_models", "mml_samples") else "pytorch_lightning"
     code = f"""
 import sys, warnings
@@ -29,7 +29,7 @@ assert {first!r} != "torch" or "pytorch_lightning" not in sys.modules
     assert done.returncode == 0, done.stderr
 
 
-def test_every_package_has_what_a_reader_looks_for():
+def test_packages_have_standard_files():
     for package in (ROOT / "packages").iterdir():
         for name in ("README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "changelog.d", "tests"):
             assert (package / name).exists(), package / name

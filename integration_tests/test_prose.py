@@ -1,4 +1,4 @@
-"""`tools/prose`: each pattern matches the phrase that it is for, and leaves its plain neighbors alone."""
+"""`tools/prose` matches the phrases of each pattern and accepts similar plain English."""
 
 import importlib.util
 import subprocess

@@ -1,4 +1,4 @@
-"""A release: what its tag and notes must be, where the wheel comes from, and all of it but publishing."""
+"""A release has a valid tag, complete notes and a checked wheel. The dry run does everything but publish."""
 
 import runpy
 import shutil
@@ -21,7 +21,7 @@ versions = st.from_regex(
 
 
 @given(st.sampled_from(sorted(VERSIONS)), versions)
-def test_a_tag_says_which_package_in_which_version(package, version):
+def test_tag_names_package_and_version(package, version):
     assert parse_target(f"{package}-v{version}", {**VERSIONS, package: version}) == (package, version, True)
     assert parse_target(package, {**VERSIONS, package: version}) == (package, version, False)
     with pytest.raises(ReleaseError, match=rf"has version 99\.0: tag {package}-v99\.0, or run `uv version"):
@@ -41,7 +41,7 @@ def test_a_tag_says_which_package_in_which_version(package, version):
         ("", "neither"),
     ],
 )
-def test_a_tag_that_names_nothing_here(target, message):
+def test_unknown_tag_is_refused(target, message):
     with pytest.raises(ReleaseError, match=message):
         parse_target(target, VERSIONS)
 
@@ -52,7 +52,7 @@ lines = st.lists(
 
 
 @given(st.lists(st.tuples(versions, lines), unique_by=lambda section: section[0]), versions)
-def test_the_notes_are_the_section_and_nothing_else(sections, other):
+def test_notes_equal_section(sections, other):
     bodies = {version: "\n".join(body).strip() for version, body in sections}
     changelog = "# Changelog\n\n" + "".join(
         f"## {v} (2026-11-25)\n\n{body}\n\n\n" for v, body in bodies.items()
@@ -64,11 +64,11 @@ def test_the_notes_are_the_section_and_nothing_else(sections, other):
 
 @pytest.fixture
 def tree(tmp_path):
-    """A workspace with one package, which has two fragments and has not been released."""
+    """Return a workspace with one package that has two fragments and no release."""
     package = tmp_path / "packages/mml-one"
     (package / "changelog.d").mkdir(parents=True)
     (package / "changelog.d/.gitkeep").touch()
-    (package / "changelog.d/2.added.md").write_text("Neighbours.\n")
+    (package / "changelog.d/2.added.md").write_text("Neighbors.\n")
     (package / "changelog.d/3.fixed.md").write_text("Cells of *zero* volume are refused.\n")
     (package / "CHANGELOG.md").write_text("# Changelog\n\n<!-- towncrier release notes start -->\n")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -79,18 +79,17 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_notes_are_made_of_the_fragments_which_stay(tree):
+def test_draft_keeps_fragments(tree):
     before = contents(tree)
     notes = release_notes(tree, Release("mml-one", "0.1.0", tagged=False))
     assert (
-        notes
-        == "### Added\n\n- Neighbours. (#2)\n\n### Fixed\n\n- Cells of *zero* volume are refused. (#3)\n"
+        notes == "### Added\n\n- Neighbors. (#2)\n\n### Fixed\n\n- Cells of *zero* volume are refused. (#3)\n"
     )
     assert contents(tree) == before
 
 
-def test_a_tag_wants_the_changelog_to_be_ready_and_says_how(tree):
-    """The sentence holds the command, and what that command writes is what was cut before."""
+def test_tag_requires_finished_changelog(tree):
+    """The message contains a command, whose output equals the draft."""
     early = release_notes(tree, Release("mml-one", "0.1.0", tagged=False))
     tag = Release("mml-one", "0.1.0", tagged=True)
     with pytest.raises(ReleaseError, match=r"no section for 0\.1\.0.*2\.added\.md, 3\.fixed\.md") as refused:
@@ -104,11 +103,11 @@ def test_a_tag_wants_the_changelog_to_be_ready_and_says_how(tree):
     (tree / "packages/mml-one/changelog.d/5.changed.md").write_text("Late.\n")
     with pytest.raises(ReleaseError, match=r"a section for 0\.1\.0, and changelog\.d has 5\.changed\.md"):
         release_notes(tree, tag)
-    # Between two releases the dry run shows what the next one will say.
+    # Between two releases, the dry run shows the notes of the next one.
     assert release_notes(tree, tag._replace(tagged=False)) == "### Changed\n\n- Late. (#5)\n"
 
 
-def test_a_fragment_that_nobody_would_read_and_no_fragment_at_all(tree):
+def test_invalid_or_missing_fragment_is_refused(tree):
     folder = tree / "packages/mml-one/changelog.d"
     (folder / "4.feature.md").write_text("Lost.\n")
     with pytest.raises(ReleaseError, match=r"packages/mml-one/changelog\.d.*4\.feature\.md"):
@@ -120,7 +119,7 @@ def test_a_fragment_that_nobody_would_read_and_no_fragment_at_all(tree):
 
 
 @pytest.mark.parametrize("package", sorted(VERSIONS))
-def test_every_fragment_of_this_tree_gets_into_the_notes(package):
+def test_notes_contain_every_fragment(package):
     folder = ROOT / "packages" / package / "changelog.d"
     notes = " ".join(release_notes(ROOT, Release(package, VERSIONS[package], tagged=False)).split())
     for fragment in folder.glob("[!.]*"):
@@ -132,13 +131,13 @@ def uv_lock(folder, text):
     return subprocess.run(["uv", "lock"], cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_uv_looks_for_the_package_in_the_local_index_only(tmp_path, dry_run):
-    """Under a name that the usual index has: it is not taken from there, whatever the folder lacks."""
+def test_package_comes_from_local_index(tmp_path, dry_run):
+    """A package that also exists on the default index must not be installed from there."""
     index = tmp_path / "index"
     index.mkdir()
     text = dry_run["project_file"](Release("iniconfig", "2.0.0", tagged=False), [], {"iniconfig"}, index, [])
     elsewhere = text.replace('iniconfig = { index = "release" }', "")
-    assert uv_lock(tmp_path, elsewhere).returncode == 0, "the usual index has it"
+    assert uv_lock(tmp_path, elsewhere).returncode == 0, "the package must exist on the default index"
     (tmp_path / "uv.lock").unlink()
     done = uv_lock(tmp_path, text)
     assert done.returncode != 0
@@ -156,8 +155,8 @@ def add_wheel(index, name, version, requires=""):
         archive.writestr(f"{info}/RECORD", "")
 
 
-def test_uv_looks_for_siblings_there_too(tmp_path, dry_run):
-    """Though it is the package that requires them, and not the project that requires the package."""
+def test_siblings_come_from_local_index(tmp_path, dry_run):
+    """The package requires its siblings. The project that requires the package does not name them."""
     index = tmp_path / "index"
     index.mkdir()
     add_wheel(index, "one", "0.1.0", requires="iniconfig")
@@ -175,7 +174,7 @@ def dry_run():
     return runpy.run_path(str(DRY_RUN))
 
 
-def test_what_is_installed_is_compared_with_the_wheel(tmp_path, dry_run):
+def test_installed_files_equal_wheel(tmp_path, dry_run):
     wheel, installed = tmp_path / "one-0.1.0-py3-none-any.whl", tmp_path / "env/lib/python3.11/site-packages"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("one/__init__.py", "A = 1\n")
@@ -195,7 +194,7 @@ def test_what_is_installed_is_compared_with_the_wheel(tmp_path, dry_run):
 
 
 def git_status():
-    """What git sees, ignored files and all but bytecode."""
+    """Return the output of git status, with ignored files and without bytecode."""
     command = ["git", "status", "--porcelain", "--ignored", "--untracked-files=all"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return [line for line in done.stdout.splitlines() if "__pycache__" not in line]
@@ -206,9 +205,10 @@ def run(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # One minute where nothing else runs; a first download of torch is several GB.
-def test_the_dry_run_of_a_package_does_all_but_publishing(tmp_path):
-    """mml-xpu, the cheapest to test."""
+# This takes one minute on an idle machine. A first download of torch is several GB.
+@pytest.mark.timeout(1800)
+def test_dry_run_publishes_nothing(tmp_path):
+    """The tested package is mml-xpu, whose tests are the fastest."""
     before = git_status()
     lock = (ROOT / "uv.lock").read_bytes()
     done = run("mml-xpu", "--out", str(tmp_path / "out"))
@@ -233,7 +233,7 @@ def test_the_dry_run_of_a_package_does_all_but_publishing(tmp_path):
         }
 
 
-def test_the_dry_run_refuses_before_it_builds(tmp_path):
+def test_dry_run_refuses_before_build(tmp_path):
     done = run("mml-xpu-v99.0.0")
     assert done.returncode == 1
     assert done.stderr.startswith("tools/release_dry_run: tag mml-xpu-v99.0.0, but")

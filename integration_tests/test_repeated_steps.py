@@ -1,4 +1,4 @@
-"""Steps that a diagnostic repeats: what a real task logs and remembers is that of its own steps."""
+"""Steps that a diagnostic repeats do not change the logged values and the state of a task."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ pytestmark = [
 
 
 class LastLosses(pl.Callback):
-    """Keeps what SoftAdapt reads."""
+    """Callback that records the losses that SoftAdapt reads."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, float]] = []
@@ -42,8 +42,8 @@ def fit_with(task: ForceRegressionTask, folder: Any, *callbacks: pl.Callback) ->
     return {key: value.item() for key, value in trainer.callback_metrics.items()}
 
 
-def test_sam_does_not_change_the_train_loss(tmp_path):
-    """With a learning rate of zero all steps see the same weights; the move is far too long to overlook."""
+def test_sam_keeps_train_loss(tmp_path):
+    """With a learning rate of zero, all steps use the same weights. A large rho makes any change visible."""
     found = []
     for callbacks in ([], [SAM(rho=3.0)]):
         record = LastLosses()
@@ -52,7 +52,7 @@ def test_sam_does_not_change_the_train_loss(tmp_path):
     assert found[0][0]["train_loss"] > 0
 
 
-def test_replay_and_diagnose_leave_a_task_as_it_was(tmp_path):
+def test_replay_and_diagnose_keep_task(tmp_path):
     task = make_task(lr=1e-3)
 
     class Spoil(pl.Callback):

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises: files run nothing, and nothing here speaks to the network by itself."""
+"""As SECURITY.md promises, reading files runs no code, and the packages do not use the network."""
 
 import ast
 import json
@@ -21,7 +21,7 @@ from mml_tasks import MultiTaskLitModule, ScalarRegressionTask
 from support import QUICK, ROOT, fit
 
 SOURCES = sorted(ROOT.glob("packages/*/src/**/*.py"))
-# The only places where something is unpickled, or may be, each with the reason.
+# The only places that unpickle or may unpickle data, each with its reason.
 ALLOWED = {
     ("mml_data/importers/pickles.py", "pickle"): "a short list of harmless names, or --trust-pickle",
     ("mml_data/loading/packing.py", "pickle"): "what a worker process sends its parent, never a file",
@@ -41,14 +41,14 @@ STARTERS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstat
 
 
 def dotted(node):
-    """`a.b.c` of an expression, as far as it is one."""
+    """Return the dotted name of an expression, or an empty string."""
     if isinstance(node, ast.Attribute):
         return f"{dotted(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def risks(code):
-    """Kinds of calls in some code that run, or could run, what is in a file or a string."""
+    """Return the kinds of calls in some code that can run the contents of a file or a string."""
     found = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Attribute) and node.attr in LOADERS and dotted(node.value) in UNPICKLERS:
@@ -90,18 +90,18 @@ def risks(code):
         ("subprocess.run(line, shell=True)", "shell"),
     ],
 )
-def test_the_scan_sees(code, kind):
+def test_scan_finds_risk(code, kind):
     assert risks(code) == {kind}
 
 
-def test_the_scan_lets_pass():
+def test_scan_accepts_safe_code():
     assert (
         risks("torch.load(p, weights_only=True); np.load(p, allow_pickle=False); yaml.safe_load(t)") == set()
     )
     assert risks("model.eval(); pickle.dumps(x); subprocess.run([a])") == set()
 
 
-def test_the_sources_run_nothing_but_what_is_listed_here():
+def test_sources_have_only_listed_risks():
     found = {
         (str(path).partition("/src/")[2], kind)
         for path in SOURCES
@@ -109,12 +109,12 @@ def test_the_sources_run_nothing_but_what_is_listed_here():
     }
     assert len(SOURCES) > 100
     assert found == set(ALLOWED), (
-        "a new one needs a reason, and one that has gone is to be taken from the list"
+        "add a reason for each new place to the list, and remove places that no longer exist"
     )
 
 
 class Payload:
-    """Creates a file when it is unpickled."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -125,18 +125,18 @@ class Payload:
 
 @pytest.fixture
 def bomb(tmp_path, monkeypatch):
-    """A payload; that it did not go off is checked after the test."""
+    """Return a payload, and check after the test that it has not run."""
     monkeypatch.chdir(tmp_path)
     fuse = tmp_path / "ran"
     pickle.loads(pickle.dumps(Payload(fuse)))
-    fuse.rmdir()  # it works
+    fuse.rmdir()  # the payload works
     yield Payload(fuse)
-    assert not fuse.exists(), "the payload was run"
+    assert not fuse.exists(), "the payload must not run"
 
 
 @pytest.fixture
 def store(tmp_path):
-    """A data set of six samples."""
+    """Return the path of a data set with six samples."""
     pos = torch.tensor([[0.0, 0.0, 0.0], [1.8, 1.8, 0.0]])
     with LMDBWriter(tmp_path / "store") as writer:
         for i in range(6):
@@ -158,7 +158,7 @@ def read_all(path):
     return [sample for split in ("train", "val", "test") for sample in LMDBDataset(path, split=split)]
 
 
-def test_a_record_that_is_a_pickle(bomb, store):
+def test_pickled_record_is_refused(bomb, store):
     assert len(read_all(store)) == 6
     shard = lmdb.open(str(next(store.glob("*.lmdb"))), subdir=False, map_size=2**20)
     with shard, shard.begin(write=True) as transaction:
@@ -171,8 +171,8 @@ def test_a_record_that_is_a_pickle(bomb, store):
 
 @pytest.mark.parametrize("file", ["split-train.npy", "natoms.npy", "manifest.json"])
 @pytest.mark.parametrize("form", ["numpy", "pickle", "torch"])
-def test_an_index_that_is_a_pickle(bomb, store, file, form):
-    """Whatever reads it, if anything does, does not run it."""
+def test_pickled_index_is_refused(bomb, store, file, form):
+    """No reader of the file runs the pickle."""
     if form == "numpy":
         with (store / file).open("wb") as opened:
             np.save(opened, np.array([bomb] * 6, dtype=object), allow_pickle=True)
@@ -189,7 +189,7 @@ def test_an_index_that_is_a_pickle(bomb, store, file, form):
     assert main(["data", "info", str(store)]) != 0 or file != "manifest.json"
 
 
-def test_an_older_data_set(bomb, tmp_path, capsys):
+def test_old_data_set_requires_trust(bomb, tmp_path, capsys):
     old = tmp_path / "old.lmdb"
     with lmdb.open(str(old), subdir=False) as environment, environment.begin(write=True) as transaction:
         transaction.put(b"0", pickle.dumps({"pos": bomb}))
@@ -200,8 +200,8 @@ def test_an_older_data_set(bomb, tmp_path, capsys):
     assert "--trust-pickle" in capsys.readouterr().err
 
 
-def test_a_json_file_that_names_a_function(bomb, tmp_path):
-    """As monty's decoder, which pymatgen comes with, would call it."""
+def test_json_runs_no_function(bomb, tmp_path):
+    """The file has the format of monty's decoder, which would call the function."""
     item = {"@module": "os", "@class": "mkdir", "@callable": "mkdir", "path": bomb.path}
     for name, content in (("a.json", item), ("b.json", [item]), ("c.json", {"structure": item})):
         Path(name).write_text(json.dumps(content))
@@ -209,7 +209,7 @@ def test_a_json_file_that_names_a_function(bomb, tmp_path):
 
 
 def checkpoints(bomb):
-    """Files that would run the payload if they were read in the usual ways."""
+    """Return files that would run the payload if `pickle` or an unrestricted `torch.load` read them."""
     torch.save(
         {"state_dict": {}, "global_step": 0, "pytorch-lightning_version": "2.6.0", "x": bomb}, "a.ckpt"
     )
@@ -222,7 +222,7 @@ def checkpoints(bomb):
     return ["a.ckpt", "old.ckpt", "plain.ckpt"]
 
 
-def test_a_checkpoint_with_a_pickle_in_it(bomb, capsys):
+def test_pickled_checkpoint_is_refused(bomb, capsys):
     for file in checkpoints(bomb):
         for command in ("fit", "validate", "test", "predict"):
             assert main([command, *(QUICK if command == "fit" else []), "--ckpt_path", file]) != 0
@@ -237,8 +237,8 @@ def test_a_checkpoint_with_a_pickle_in_it(bomb, capsys):
                 load(file)
 
 
-def test_a_checkpoint_that_names_a_function(bomb):
-    """As its encoder. A class that is no module is refused, too, but has been imported by then."""
+def test_checkpoint_runs_no_function(bomb):
+    """The function is named as the encoder. A class that is not a module is refused only after its import."""
     for path, message in (("os.mkdir", "is not a class"), ("pathlib.Path", "must derive from torch.nn")):
         arguments = {"encoder_class": path, "encoder_kwargs": {"path": bomb.path}, "task_keys": ["energy"]}
         checkpoint = {"state_dict": {}, "hyper_parameters": arguments, "pytorch-lightning_version": "2.6.0"}
@@ -248,8 +248,8 @@ def test_a_checkpoint_that_names_a_function(bomb):
                 load("named.ckpt")
 
 
-def test_a_config_beside_a_checkpoint_is_a_config(tmp_path, monkeypatch, capsys):
-    """Said in SECURITY.md because it is easy to overlook: its class paths are imported."""
+def test_config_of_run_imports_class(tmp_path, monkeypatch, capsys):
+    """The class paths of a config are imported, as SECURITY.md warns."""
     monkeypatch.chdir(tmp_path)
     assert fit("--trainer.max_epochs=1") == 0
     config = Path("runs/fit/config.yaml")
@@ -258,7 +258,7 @@ def test_a_config_beside_a_checkpoint_is_a_config(tmp_path, monkeypatch, capsys)
     assert "no_such_package" in capsys.readouterr().err
 
 
-# For a process and those that it forks: writes down, and refuses, what would leave the machine.
+# Records and refuses all connections of a process and its forks to other machines.
 GUARD = """
 import sys
 
@@ -281,7 +281,7 @@ sys.addaudithook(guard)
 
 
 def reached(tmp_path, code):
-    """Run some code; return the exit status and the addresses that it asked for."""
+    """Run code, and return the exit status and the requested addresses."""
     log = tmp_path / "reached.txt"
     script = tmp_path / "script.py"
     script.write_text(GUARD.format(log=str(log)) + code)
@@ -306,13 +306,13 @@ def reached(tmp_path, code):
         "import os, socket\nif os.fork() == 0:\n    socket.create_connection(('192.0.2.1', 80))\nos.wait()",
     ],
 )
-def test_the_guard_sees(tmp_path, code):
+def test_guard_records_address(tmp_path, code):
     _, log = reached(tmp_path, code)
     assert "192.0.2.1" in log or "packages.invalid" in log
 
 
-def test_imports_reach_nothing(tmp_path):
-    """Of all modules of all packages, those included that need an optional part which is not here."""
+def test_imports_use_no_network(tmp_path):
+    """All modules of all packages are imported, including those whose optional libraries are missing."""
     code = """
 import importlib, pkgutil
 count = 0
@@ -336,8 +336,8 @@ print(count)
 
 
 @pytest.mark.slow
-def test_a_fit_reaches_nothing(tmp_path):
-    """With two workers that load, the test and the report; the report asks for nothing either."""
+def test_fit_uses_no_network(tmp_path):
+    """The run has two workers, a test and a report, which loads nothing from the network either."""
     arguments = ["fit", "--name", "fit", *QUICK, "--data.init_args.num_workers=2"]
     done, log = reached(tmp_path, f"from matsciml.cli import main\nsys.exit(main({arguments!r}))")
     assert (done.returncode, log) == (0, ""), done.stderr

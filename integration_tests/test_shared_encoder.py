@@ -1,4 +1,4 @@
-"""One encoder for several tasks: learned from noise and tuned for forces, or trained on two data sets."""
+"""One encoder is pretrained by denoising and tuned for forces, or trained on two data sets."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def make_trainer(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["EGNN", "SchNet"])
-def test_noise_is_found_and_what_was_learned_is_tuned_for_forces(name, make_trainer, tmp_path):
+def test_denoising_encoder_is_tuned_for_forces(name, make_trainer, tmp_path):
     data = make_data("emt", EDGES, GRAPHS, NOISE)
     torch.manual_seed(0)
     task = NodeDenoisingTask(**encoder(name), lr=5e-3, normalize_kwargs={"denoise_std": SCALE})
@@ -66,7 +66,7 @@ def test_noise_is_found_and_what_was_learned_is_tuned_for_forces(name, make_trai
     assert not torch.equal(next(tuned.encoder.parameters()), next(task.encoder.parameters()))
 
 
-def test_it_does_not_matter_where_among_the_transforms_the_noise_is_made():
+def test_position_of_noise_is_irrelevant():
     torch.manual_seed(0)
     task = NodeDenoisingTask(**encoder("EGNN")).double()
     found = []
@@ -82,7 +82,7 @@ def test_it_does_not_matter_where_among_the_transforms_the_noise_is_made():
 
 
 @pytest.mark.slow
-def test_two_data_sets_are_learned_at_once(make_trainer):
+def test_two_data_sets_train_together(make_trainer):
     torch.manual_seed(0)
     both = {"emt": make_data("emt"), "prototypes": make_data("prototypes")}
     train, val = {}, {}

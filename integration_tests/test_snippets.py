@@ -1,4 +1,4 @@
-"""Every Python snippet of the docs and READMEs runs, every example does, and every command shown parses."""
+"""Every Python snippet of the documents and every example runs, and every shown command is valid."""
 
 import re
 import runpy
@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def blocks(language):
-    """Return (document, text) of all fenced blocks in a language, those of one document joined."""
+    """Return the fenced blocks of each document in one language, joined, as test parameters."""
     found = {}
     for document in DOCUMENTS:
         parts = [
@@ -37,19 +37,19 @@ def own_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_snippets(code):
+def test_python_snippets_run(code):
     exec(compile(code, "<snippet>", "exec"), {"__name__": "snippet"})
 
 
 @pytest.mark.parametrize("script", [case(path, path.name) for path in sorted(ROOT.glob("examples/*.py"))])
-def test_examples(script, capsys):
+def test_examples_run(script, capsys):
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize("code", blocks("shell"))
-def test_commands_in_the_docs_have_options_that_exist(code, capsys):
-    """`matsciml fit ...` lines are parsed as far as printing the config; the others ran in other tests."""
+def test_commands_have_valid_options(code, capsys):
+    """Lines with `matsciml fit` are run with --print_config. Other tests run the other commands."""
     for line in code.splitlines():
         words = shlex.split(line.split("#")[0].split(">")[0])
         if words[:1] == ["mpirun"]:
@@ -65,7 +65,7 @@ def test_commands_in_the_docs_have_options_that_exist(code, capsys):
 
 
 @pytest.mark.parametrize("name", ["prototypes", "crystal_system"])
-def test_configs_on_the_embedded_data(name):
+def test_configs_train_on_embedded_data(name):
     config = ROOT / "examples/configs" / f"{name}.yaml"
     assert main(["fit", "--config", str(config), *QUICK]) == 0
     assert Path("runs/fit/report.html").is_file() or Path("runs", name, "report.html").is_file()
@@ -73,7 +73,7 @@ def test_configs_on_the_embedded_data(name):
 
 @needs_shared
 @pytest.mark.parametrize("name", ["lips", "materials_project"])
-def test_configs_on_real_data(name):
+def test_configs_train_on_real_data(name):
     assert main(["data", "import", str(SHARED / "data" / f"{name}.jsonl"), name]) == 0
     config = ROOT / "examples/configs" / f"{name}.yaml"
     assert main(["fit", "--config", str(config), "--data.init_args.train_path", name, *QUICK]) == 0

@@ -1,4 +1,4 @@
-"""Tasks on real encoders and data: molecular dynamics of the EMT model, schedules in a config."""
+"""Tasks with real encoders and data, in molecular dynamics and in configs with schedules."""
 
 import csv
 from pathlib import Path
@@ -16,7 +16,7 @@ from support import fit
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A task that has learned a little of the EMT data: enough for forces that hold atoms together."""
+    """Return a task that is trained just enough on the EMT data for forces that keep atoms together."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("trained"))
         quick = ["--trainer.max_epochs=2", "--trainer.enable_progress_bar=false"]
@@ -24,7 +24,7 @@ def trained(tmp_path_factory):
         return ForceRegressionTask.load_from_checkpoint(Path("runs/fit/checkpoints/last.ckpt"))
 
 
-def test_molecular_dynamics_conserves_the_energy(trained):
+def test_dynamics_conserve_energy(trained):
     sample = LMDBDataset(devset_path("emt"))[0]
     atoms = Atoms(
         sample["atomic_numbers"].numpy(),
@@ -47,12 +47,12 @@ def test_molecular_dynamics_conserves_the_energy(trained):
     dynamics.run(1000)
     assert len(totals) == 1001
     drift = np.polyfit(np.arange(len(totals)), totals, 1)[0] * 1000
-    assert abs(drift) < 1e-4  # eV an atom over the run
+    assert abs(drift) < 1e-4  # eV per atom over the run
     assert np.std(totals) < 0.02 * np.std(kinetic)
-    assert np.std(kinetic) > 1e-3  # the atoms did move
+    assert np.std(kinetic) > 1e-3  # the atoms have moved
 
 
-def test_schedules_are_written_in_a_config(tmp_path, monkeypatch):
+def test_config_contains_schedules(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("schedules.yaml").write_text(
         """
@@ -88,7 +88,7 @@ trainer:
     assert seen["force"] == pytest.approx([2.0] * 4 + [3.0] * 4)
 
 
-def test_the_archived_toolkits_way_of_making_a_task():
+def test_encoder_class_and_kwargs_make_task():
     task = ForceRegressionTask(
         encoder_class="mml_models.SchNet",
         encoder_kwargs={"hidden_dim": 8, "output_dim": 8, "num_conv": 1},

@@ -1,4 +1,4 @@
-"""The messages on the page about troubleshooting are those that the code raises or logs."""
+"""The messages in docs/troubleshooting.md are messages that the code raises or logs."""
 
 import ast
 import re
@@ -9,8 +9,8 @@ from support import ROOT
 PAGE = ROOT / "docs/troubleshooting.md"
 BLOCK = re.compile(r"^```text\n(.*?)^```", re.DOTALL | re.MULTILINE)
 MESSAGES = [" ".join(block.split()) for block in BLOCK.findall(PAGE.read_text(encoding="utf-8"))]
-FEWEST = 12  # letters of a string that count: shorter ones are in many messages
-SHARE = 0.5  # of a message; the rest are values, and the name of the exception
+FEWEST = 12  # minimum length of a string, because shorter strings occur in many messages
+SHARE = 0.5  # share of a message; the rest are values and the name of the exception
 
 
 def squeezed(text):
@@ -18,7 +18,7 @@ def squeezed(text):
 
 
 def strings():
-    """Yield every string of the packages, a placeholder as None."""
+    """Yield every string of the packages, with None for a placeholder."""
     for file in ROOT.glob("packages/*/src/**/*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
@@ -35,7 +35,7 @@ PATTERNS = [
 
 
 def share_in_source(message):
-    """Return how much of a message is the text of strings that match it, from 0 to 1."""
+    """Return the share of a message, from 0 to 1, that is covered by matching strings."""
     covered = set()
     for found in filter(None, (pattern.search(message) for pattern in PATTERNS)):
         for start, end in found.regs[1:]:
@@ -44,11 +44,11 @@ def share_in_source(message):
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message[:60])
-def test_message_is_in_the_source(message):
+def test_message_is_in_source(message):
     assert share_in_source(message) >= SHARE
 
 
-def test_page_has_messages_and_another_wording_is_noticed():
+def test_other_wording_is_noticed():
     assert len(MESSAGES) >= 20
     changed = [" ".join(message.replace("the", "a").split()[::-1]) for message in MESSAGES]
     assert max(map(share_in_source, changed)) < SHARE

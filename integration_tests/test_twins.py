@@ -1,4 +1,4 @@
-"""Files that several packages contain, because none of them may import another one of ours."""
+"""Files that several packages contain because these packages must not import each other."""
 
 import ast
 
@@ -24,5 +24,5 @@ def test_lightning_twins_are_equal():
 
 
 @pytest.mark.parametrize("name", ["LIGHTNINGS", "PACKAGE", "installed"])
-def test_diagnostics_finds_lightning_like_the_twins(name):
+def test_diagnostics_finds_lightning_like_twins(name):
     assert definitions("mml-diagnostics")[name] == definitions("mml-xpu")[name]

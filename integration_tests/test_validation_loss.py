@@ -1,4 +1,4 @@
-"""``val_loss`` means the same in every epoch, whatever becomes of the weights while training."""
+"""``val_loss`` has the same meaning in every epoch, even if the loss weights change during training."""
 
 import csv
 from pathlib import Path
@@ -48,7 +48,7 @@ def task(**weights: float) -> ForceRegressionTask:
 
 
 class Keep(pl.Callback):
-    """Keeps the weights of the model and the metrics of every validation."""
+    """Callback that records the weights of the model and the metrics of every validation."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[dict[str, torch.Tensor], dict[str, float]]] = []
@@ -76,7 +76,7 @@ SCHEDULE = LinearScalingSchedule("energy", 1.0, 1000.0, step_frequency="epoch")
         (lambda: UncertaintyWeighting(keys=["energy", "force"]), {}),
     ],
 )
-def test_val_loss_uses_final_weights_in_every_epoch(make, final, tmp_path):
+def test_val_loss_uses_final_weights(make, final, tmp_path):
     keep, module = Keep(), data()
     best = ModelCheckpoint(tmp_path / "best", monitor="val_loss")
     stop = EarlyStopping("val_loss", patience=3)
@@ -95,7 +95,7 @@ def test_val_loss_uses_final_weights_in_every_epoch(make, final, tmp_path):
 
 
 def test_data_set_without_batches_is_named(tmp_path, caplog):
-    """Validation reads one data set after the other, so that a limit cuts off the last ones."""
+    """Validation reads one data set after the other, so a limit of batches omits the last ones."""
     parts = {
         "emt": Subset(LMDBDataset(devset_path("emt"), transforms=TRANSFORMS), range(40)),
         "prototypes": Subset(LMDBDataset(devset_path("prototypes"), transforms=TRANSFORMS), range(8)),
@@ -121,7 +121,7 @@ def test_data_set_without_batches_is_named(tmp_path, caplog):
     assert "does not include" not in caplog.text
 
 
-def test_steps_are_logged_with_both_errors(tmp_path):
+def test_steps_log_both_errors(tmp_path):
     run = trainer(tmp_path, max_epochs=1, log_every_n_steps=2, logger=CSVLogger(tmp_path))
     run.fit(task(), data())
     with (Path(run.logger.log_dir) / "metrics.csv").open() as file:

