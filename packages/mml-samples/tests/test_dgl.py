@@ -14,7 +14,7 @@ def dgl():
 
 @pytest.fixture
 def graph(dgl):
-    """Two structures of two and three atoms."""
+    """Return a batch of two structures, of two and three atoms."""
     parts = []
     for num_atoms in (2, 3):
         ends = torch.arange(num_atoms)

@@ -2,7 +2,7 @@ import pytest
 from mml_samples import SYMBOLS, atomic_number
 
 
-def test_symbols_stand_at_their_atomic_numbers():
+def test_symbols_are_indexed_by_atomic_number():
     assert len(SYMBOLS) == len(set(SYMBOLS)) == 119
     known = {1: "H", 6: "C", 26: "Fe", 47: "Ag", 57: "La", 72: "Hf", 79: "Au", 92: "U", 118: "Og"}
     assert {number: SYMBOLS[number] for number in known} == known

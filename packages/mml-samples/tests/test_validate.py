@@ -8,7 +8,7 @@ EDGES = {"src_nodes": np.array([0, 1, 1]), "dst_nodes": np.array([1, 0, 1])}
 
 
 class Structure(list):
-    """Anything with a length, as a pymatgen structure has."""
+    """Object with a length, like a pymatgen structure."""
 
 
 @pytest.mark.parametrize(
