@@ -2,8 +2,8 @@
 
 Each node is a network namespace with its own host name and /etc/hosts. A virtual cable connects the nodes.
 Instead of ssh, the launchers use a script that enters the node. The traffic is invisible to the rest of the
-machine. This script requires root, iproute2 and util-linux. The launchers come from the folders that the tests
-of mml-distributed create (`packages/mml-distributed/tests/test_mpiexec.py`).
+machine. This script requires root, iproute2 and util-linux. The launchers come from the folders that the
+tests of mml-distributed create (`packages/mml-distributed/tests/test_mpiexec.py`).
 
     uv run python integration_tests/two_nodes.py [LAUNCHER ...]
 """
