@@ -72,7 +72,7 @@ def test_window_equals_one_batch(name, tmp_path):
             torch.testing.assert_close(step[key], value, rtol=1e-6, atol=1e-9, msg=key)
 
 
-def test_limited_epoch_and_changing_windows_are_exact(tmp_path):
+def test_changing_windows_are_exact(tmp_path):
     samples = cases.samples_of("masked")
     windows = GradientAccumulationScheduler({0: 2, 1: 3})
     options: dict[str, Any] = {"limit_train_batches": 3, "max_epochs": 2, "callbacks": [windows]}
@@ -84,7 +84,7 @@ def test_limited_epoch_and_changing_windows_are_exact(tmp_path):
             torch.testing.assert_close(step[key], value, rtol=1e-6, atol=1e-9, msg=key)
 
 
-def test_tasks_of_several_data_sets_have_windows_of_their_own(tmp_path):
+def test_tasks_have_own_windows(tmp_path):
     masked, plain = cases.samples_of("masked"), cases.samples_of("scalar")
 
     def run(sizes: tuple[int, int], **options: Any) -> list[dict[str, torch.Tensor]]:
@@ -103,7 +103,7 @@ def test_tasks_of_several_data_sets_have_windows_of_their_own(tmp_path):
         torch.testing.assert_close(found[key], value, rtol=1e-6, atol=1e-9, msg=key)
 
 
-def test_batches_are_read_ahead_only_while_they_accumulate(tmp_path):
+def test_plain_runs_do_not_read_ahead(tmp_path):
     class Seen(pl.Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
             windows.append(len(batch.get(WINDOW_KEY, ())))

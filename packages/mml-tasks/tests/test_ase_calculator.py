@@ -47,7 +47,7 @@ def make_atoms(seed: int = 0) -> Atoms:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_forces_and_stress_are_the_numerical_derivatives_that_ase_takes(seed):
+def test_forces_and_stress_equal_numerical_derivatives(seed):
     atoms = make_atoms(seed)
     atoms.calc = make_task(compute_stress=True).as_ase_calculator([graph_of_sample])
     forces, stress = atoms.get_forces(), atoms.get_stress()
@@ -57,7 +57,7 @@ def test_forces_and_stress_are_the_numerical_derivatives_that_ase_takes(seed):
     assert np.abs(stress).max() > 1e-5
 
 
-def test_energies_of_atoms_sum_to_the_energy():
+def test_atom_energies_sum_to_energy():
     atoms = make_atoms()
     task = make_task()
     atoms.calc = task.as_ase_calculator([graph_of_sample])
@@ -74,7 +74,7 @@ def test_energies_of_atoms_sum_to_the_energy():
         torch.set_default_dtype(torch.float32)
 
 
-def test_the_transforms_of_the_training_data_are_enough():
+def test_single_graph_gives_equal_results():
     """They make a sample, where encoders were trained on collated batches."""
     atoms = make_atoms()
     task = make_task(compute_stress=True)
@@ -99,14 +99,14 @@ def drift(timestep: float, steps: int) -> float:
     return max(seen) - min(seen)
 
 
-def test_the_error_of_the_energy_goes_with_the_square_of_the_time_step():
+def test_energy_error_is_quadratic_in_time_step():
     """Which it does for forces that are the derivative of an energy, and for no others."""
     coarse, fine = drift(2.0, 50), drift(1.0, 100)
     assert coarse / fine == pytest.approx(4.0, rel=0.25)
     assert fine < 1e-3
 
 
-def test_nothing_is_computed_twice(monkeypatch):
+def test_results_are_cached(monkeypatch):
     atoms = make_atoms()
     atoms.calc = make_task().as_ase_calculator([graph_of_sample])
     calls = []
@@ -122,7 +122,7 @@ def test_nothing_is_computed_twice(monkeypatch):
     assert len(calls) == 2
 
 
-def test_precision_is_the_tasks_and_torchs_default_is_left_alone():
+def test_default_dtype_is_restored():
     atoms = make_atoms()
     single = make_task().float().as_ase_calculator([graph_of_sample])
     double = make_task().as_ase_calculator([graph_of_sample])
@@ -132,14 +132,14 @@ def test_precision_is_the_tasks_and_torchs_default_is_left_alone():
     assert torch.get_default_dtype() == torch.float32
 
 
-def test_the_task_stays_in_its_mode():
+def test_task_keeps_mode():
     atoms, task = make_atoms(), make_task().train()
     task.as_ase_calculator([graph_of_sample]).get_potential_energy(atoms)
     assert task.training
     assert all(p.grad is None for p in task.parameters())
 
 
-def test_a_molecule_has_energy_and_forces_but_no_stress():
+def test_molecule_has_no_stress():
     atoms = Atoms("H2O", positions=[[0.0, 0, 0.1], [0.8, 0.5, 0], [-0.8, 0.5, 0]])
     atoms.calc = make_task(compute_stress=True).as_ase_calculator([graph_of_sample])
     assert atoms.get_forces().shape == (3, 3)
@@ -148,7 +148,7 @@ def test_a_molecule_has_energy_and_forces_but_no_stress():
     assert atoms.calc.task.compute_stress
 
 
-def test_direct_forces_without_an_energy():
+def test_direct_forces_need_no_energy():
     torch.manual_seed(0)
     task = GradFreeForceRegressionTask(ToyEncoder())
     atoms = make_atoms()
@@ -158,7 +158,7 @@ def test_direct_forces_without_an_energy():
         atoms.get_potential_energy()
 
 
-def test_what_a_task_does_not_predict_is_said():
+def test_missing_properties_are_refused():
     atoms = make_atoms()
     atoms.calc = make_task().as_ase_calculator([graph_of_sample])
     with pytest.raises(PropertyNotImplementedError, match=r"'stress'.*Create the task with compute_stress"):
@@ -179,17 +179,17 @@ def test_what_a_task_does_not_predict_is_said():
         (Atoms("H"), [], r"transforms \[\] did not create a 'graph'"),
     ],
 )
-def test_atoms_and_transforms_that_cannot_be(atoms, transforms, message):
+def test_invalid_atoms_are_refused(atoms, transforms, message):
     with pytest.raises(ValueError, match=message):
         make_task().as_ase_calculator(transforms).calculate(atoms)
 
 
-def test_a_transform_that_is_in_no_list_is_refused():
+def test_single_transform_is_refused():
     with pytest.raises(TypeError, match=r"transforms must be a list, got <function .*Pass \[transform\]"):
         make_task().as_ase_calculator(graph_of_sample)
 
 
-def test_numbers_of_other_units_are_converted():
+def test_units_are_converted():
     atoms, other, third = make_atoms(), make_atoms(), make_atoms()
     atoms.calc = make_task().as_ase_calculator([graph_of_sample])
     other.calc = make_task().as_ase_calculator([graph_of_sample], conversion_factor=units.Hartree)
@@ -202,7 +202,7 @@ def test_numbers_of_other_units_are_converted():
     np.testing.assert_allclose(third.get_forces(), forces)
 
 
-def test_names_that_are_not_there_are_refused():
+def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match=r"a calculator needs a task that predicts 'energy' .* predicts"):
         make_task().as_ase_calculator([graph_of_sample], output_map={"energy": "total", "forces": "f"})
     with pytest.raises(ValueError, match="unknown property 'dipoles', expected one of"):
@@ -211,7 +211,7 @@ def test_names_that_are_not_there_are_refused():
         make_task().as_ase_calculator([graph_of_sample], conversion_factor={"mass": 2.0})
 
 
-def test_a_module_of_several_tasks_is_refused():
+def test_multitask_module_is_refused():
     both = MultiTaskLitModule(("a", make_task()))
     with pytest.raises(TypeError, match="must be a single task, got a MultiTaskLitModule"):
         TaskCalculator(task_module=both, transforms=[graph_of_sample])

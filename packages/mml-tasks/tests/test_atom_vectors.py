@@ -23,7 +23,7 @@ def make_task(**options: Any) -> TwoVectors:
     return TwoVectors(ToyEncoder(), task_keys=["force", "spin"], **options)
 
 
-def test_each_vector_has_a_head_of_its_own():
+def test_vectors_have_own_heads():
     task = make_task(vector_cutoff=3.0, output_kwargs={"hidden_dim": 5})
     assert list(task.output_heads) == ["force", "spin"]
     for head in task.output_heads.values():
@@ -41,7 +41,7 @@ def test_each_vector_has_a_head_of_its_own():
     mirrored=st.booleans(),
     std=st.floats(0.1, 10),
 )
-def test_predictions_turn_with_the_structure_and_scale_with_the_normaliser(seed, axis, mirrored, std):
+def test_predictions_rotate_and_scale(seed, axis, mirrored, std):
     """Any rotation, exp of a skew matrix, and any improper one."""
     x, y, z = axis
     skew = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
@@ -57,7 +57,7 @@ def test_predictions_turn_with_the_structure_and_scale_with_the_normaliser(seed,
         torch.testing.assert_close(scaled.predict(turned)[key], factor * expected)
 
 
-def test_auto_takes_the_root_mean_square_whatever_the_mean():
+def test_auto_uses_root_mean_square():
     task = make_task(normalize_kwargs="auto")
     statistics = {"force": {"rms": 2.0, "mean": 0.1, "std": 1.9}, "spin": {"rms": [3.0, 4.0, 0.0]}}
     scales = task.scale_rules(task.task_keys).of_data(statistics)
@@ -67,7 +67,7 @@ def test_auto_takes_the_root_mean_square_whatever_the_mean():
 
 
 @pytest.mark.parametrize("mean", [0.5, [0.0, 0.0, -1e-3]])
-def test_a_mean_of_vectors_is_refused(mean):
+def test_mean_of_vectors_is_refused(mean):
     with pytest.raises(
         ValueError, match=r"spin_mean must be zero, got .* a mean vector would define a direction"
     ):
@@ -75,13 +75,13 @@ def test_a_mean_of_vectors_is_refused(mean):
     make_task(normalize_kwargs={"spin_mean": [0.0, 0.0, 0.0], "spin_std": 2.0})
 
 
-def test_a_scale_that_differs_by_direction_is_refused():
+def test_scale_by_direction_is_refused():
     with pytest.raises(ValueError, match=r"spin_std must be the same in every direction, got \[1.0, 2.0"):
         make_task(normalize_kwargs={"spin_std": [1.0, 2.0, 1.0]})
     make_task(normalize_kwargs={"spin_std": [2.0, 2.0, 2.0]})
 
 
-def test_where_vectors_come_from_is_in_the_checkpoint(tmp_path, data, make_trainer):
+def test_checkpoint_has_vector_source(tmp_path, data, make_trainer):
     torch.manual_seed(0)
     task = GradFreeForceRegressionTask(encoder_class=ToyEncoder, vector_source="components")
     trainer = make_trainer()
@@ -91,7 +91,7 @@ def test_where_vectors_come_from_is_in_the_checkpoint(tmp_path, data, make_train
     assert again.vector_source == again.output_heads["force"].source == "components"
 
 
-def test_half_precision_is_raised_and_other_precision_kept():
+def test_half_precision_becomes_float32():
     for given_dtype, expected in (
         (torch.bfloat16, torch.float32),
         (torch.float32, torch.float32),

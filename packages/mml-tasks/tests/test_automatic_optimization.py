@@ -1,7 +1,4 @@
-"""What Lightning does around a step works as it says: clipping, accumulation, precision, compiling, resuming.
-
-DDP is in test_two_ranks.py.
-"""
+"""Clipping, precision and resumption of Lightning's automatic optimization; test_two_ranks.py tests DDP."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -54,7 +51,7 @@ def test_gradients_are_clipped(data, make_trainer):
 
 
 @pytest.mark.parametrize("make", [force, scalar])
-def test_mixed_precision_trains_close_to_single(make, data, make_trainer):
+def test_mixed_precision_trains_closely(make, data, make_trainer):
     tasks = {precision: make() for precision in ("32-true", "bf16-mixed")}
     losses = {}
     for precision, task in tasks.items():
@@ -68,7 +65,7 @@ def test_mixed_precision_trains_close_to_single(make, data, make_trainer):
         assert parameter.dtype == torch.float32
 
 
-def test_outputs_and_metrics_of_mixed_precision_are_in_single(batch):
+def test_mixed_precision_outputs_are_float32(batch):
     for value in vars(batch["graph"]).values():
         if value.is_floating_point():
             value.data = value.data.float()
@@ -78,63 +75,7 @@ def test_outputs_and_metrics_of_mixed_precision_are_in_single(batch):
     assert torch.equal(result["targets"]["band_gap"], batch["targets"]["band_gap"])
 
 
-# Dynamo looks at the .grad of the strained positions, which are no leaf.
-looks_at_gradients = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-
-
-@looks_at_gradients
-@pytest.mark.parametrize(("make", "backend"), [(scalar, "eager"), (scalar, "aot_eager")])
-def test_a_compiled_encoder_trains_the_same(make, backend, data, make_trainer):
-    plain, compiled = make(lr=0.01), make(lr=0.01)
-    compiled.encoder.compile(backend=backend)
-    for task in (plain, compiled):
-        make_trainer(max_epochs=2).fit(task, data)
-    for (name, expected), found in zip(plain.named_parameters(), compiled.parameters(), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4, msg=name)
-
-
-@looks_at_gradients
-def test_compiled_encoder_predicts_forces(data, make_trainer):
-    plain, compiled = force(), force()
-    compiled.encoder.compile(backend="aot_eager")
-    batch = next(iter(data.loader()))
-    with torch.no_grad():
-        expected, found = plain(batch), compiled(batch)
-    for key, value in expected.items():
-        torch.testing.assert_close(found[key], value)
-
-
-@pytest.mark.parametrize("how", ["in place", "wrapped", "a part", "the task"])
-def test_force_training_refuses_compiled_parts(how, data, make_trainer):
-    task = force()
-    if how == "in place":
-        task.encoder.compile(backend="eager")
-    elif how == "wrapped":
-        task.encoder = torch.compile(task.encoder, backend="eager")
-    elif how == "a part":
-        next(task.encoder.children()).compile(backend="eager")
-    model = torch.compile(task, backend="eager") if how == "the task" else task
-    with pytest.raises(ValueError, match="is compiled, but a loss of forces needs second derivatives"):
-        make_trainer().fit(model, data)
-
-
-def test_checkpoint_of_compiled_encoder_has_original_names(data, make_trainer, tmp_path):
-    task = scalar()
-    task.encoder = torch.compile(task.encoder, backend="eager")
-    trainer = make_trainer()
-    trainer.fit(task, data)
-    trainer.save_checkpoint(tmp_path / "compiled.ckpt")
-    plain = type(task).load_from_checkpoint(tmp_path / "compiled.ckpt", encoder=scalar().encoder)
-    for name, value in plain.state_dict().items():
-        assert torch.equal(value, task.state_dict()[name]), name
-    again = scalar()
-    again.encoder = torch.compile(again.encoder, backend="eager")
-    make_trainer(max_epochs=2).fit(again, data, ckpt_path=tmp_path / "compiled.ckpt")
-    encoder = type(task).from_pretrained_encoder(tmp_path / "compiled.ckpt", encoder=scalar().encoder)
-    assert encoder.pretrained_report.complete
-
-
-def test_only_what_is_trainable_is_optimised(data, make_trainer):
+def test_frozen_parameters_are_not_optimized(data, make_trainer):
     task = force(lr=0.1)
     task.encoder.requires_grad_(False)
     before = {key: value.clone() for key, value in task.encoder.state_dict().items()}
@@ -192,9 +133,7 @@ class Kill(pl.Callback):
 @pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint need to be provided")
 @pytest.mark.parametrize("kind", ["force", "auto with references", "binary"])
 @pytest.mark.parametrize("step", range(1, 9))
-def test_a_run_that_was_killed_at_any_step_ends_with_the_same_weights(
-    kind, step, data, make_trainer, collate_samples, tmp_path
-):
+def test_killed_run_resumes_exactly(kind, step, data, make_trainer, collate_samples, tmp_path):
     """Nine steps in two epochs and a quarter, with a schedule, decay and missing labels; bit by bit."""
     for index in (1, 4, 5):
         for key in ("energy", "force"):
@@ -227,7 +166,7 @@ def test_a_run_that_was_killed_at_any_step_ends_with_the_same_weights(
         assert torch.equal(value, resumed[key]), key
 
 
-def test_a_checkpoint_holds_plain_types_only(data, make_trainer, tmp_path):
+def test_checkpoint_has_plain_types(data, make_trainer, tmp_path):
     """No class of ours or of anyone: a later version can read it without knowing today's."""
     task, trainer = force(loss_func="L1Loss"), make_trainer()
     trainer.fit(task, data)

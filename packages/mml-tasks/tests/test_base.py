@@ -22,7 +22,7 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* not empty")
-def test_a_run_that_was_interrupted_ends_with_the_same_weights(data, make_trainer, tmp_path):
+def test_interrupted_run_resumes_exactly(data, make_trainer, tmp_path):
     """The optimiser, the schedule and the normalizers go on as if nothing had happened, bit by bit."""
 
     def run(**options: Any) -> ForceRegressionTask:
@@ -47,7 +47,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(data, make_traine
     assert_same(parameters(whole), parameters(resumed))
 
 
-def test_checkpoints_hold_plain_data_and_rebuild_the_task(data, make_trainer, tmp_path):
+def test_checkpoint_rebuilds_task(data, make_trainer, tmp_path):
     options: dict[str, Any] = {
         "output_kwargs": {"hidden_dim": 16, "activation": nn.Tanh},
         "loss_func": nn.L1Loss,
@@ -70,7 +70,7 @@ def test_checkpoints_hold_plain_data_and_rebuild_the_task(data, make_trainer, tm
         assert torch.equal(value, loaded(batch)[key])
 
 
-def test_an_encoder_that_was_given_is_given_again(data, make_trainer, tmp_path):
+def test_encoder_instance_is_passed_again(data, make_trainer, tmp_path):
     trainer = make_trainer()
     trainer.fit(ForceRegressionTask(ToyEncoder(6), lr=0.5), data)
     trainer.save_checkpoint(tmp_path / "task.ckpt")
@@ -98,7 +98,7 @@ CONFIG: dict[str, Any] = {
 
 
 @jsonargparse_is_ahead_of_lightning
-def test_a_parser_makes_encoder_and_losses_from_class_paths():
+def test_parser_builds_encoder_and_losses():
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(pl.LightningModule, "model")
     model = parser.instantiate_classes(parser.parse_object({"model": CONFIG})).model
@@ -112,7 +112,7 @@ def test_a_parser_makes_encoder_and_losses_from_class_paths():
 
 @jsonargparse_is_ahead_of_lightning
 @pytest.mark.parametrize("loss", ["torch.nn.L1Loss", {"class_path": "torch.nn.L1Loss"}])
-def test_a_parser_takes_one_loss_for_all(loss):
+def test_parser_accepts_one_loss(loss):
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(ScalarRegressionTask, "model")
     config = {"encoder": CONFIG["init_args"]["encoder"], "task_keys": ["band_gap"], "loss_func": loss}
@@ -121,7 +121,7 @@ def test_a_parser_takes_one_loss_for_all(loss):
 
 
 @jsonargparse_is_ahead_of_lightning
-def test_a_checkpoint_of_lightning_cli_needs_no_encoder(data, tmp_path, monkeypatch):
+def test_cli_checkpoint_rebuilds_encoder(data, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["matsciml"])
     options = {"accelerator": "cpu", "logger": False, "max_epochs": 1, "enable_checkpointing": False}
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
@@ -142,7 +142,7 @@ def test_a_checkpoint_of_lightning_cli_needs_no_encoder(data, tmp_path, monkeypa
     assert_same(parameters(cli.model), parameters(loaded))
 
 
-def test_a_target_that_the_data_lacks_is_refused_at_setup(data, make_trainer):
+def test_setup_refuses_unknown_target(data, make_trainer):
     task = ScalarRegressionTask(ToyEncoder(), task_keys=["bandgap"])
     with pytest.raises(
         ValueError, match=r"'bandgap' is not in the data set, whose targets are \['band_gap', "
@@ -150,20 +150,20 @@ def test_a_target_that_the_data_lacks_is_refused_at_setup(data, make_trainer):
         make_trainer().fit(task, data)
 
 
-def test_without_a_data_module_it_is_refused_at_the_first_batch(data, make_trainer):
+def test_first_batch_refuses_unknown_target(data, make_trainer):
     task = ScalarRegressionTask(ToyEncoder(), task_keys=["bandgap"])
     with pytest.raises(ValueError, match=r"'bandgap' is not in the batch of sample 'toy/000000'"):
         make_trainer().fit(task, data.loader(), data.loader())
 
 
-def test_auto_without_statistics_is_refused_where_nothing_is_trained(data, make_trainer):
+def test_auto_requires_statistics_without_fit(data, make_trainer):
     task = ForceRegressionTask(ToyEncoder(), normalize_kwargs="auto")
     for method in ("validate", "predict"):
         with pytest.raises(ValueError, match="needs a data module with target_statistics"):
             getattr(make_trainer(), method)(task, data.loader())
 
 
-def test_auto_does_not_write_over_what_a_checkpoint_brought(data, make_trainer, tmp_path):
+def test_auto_keeps_statistics_of_checkpoint(data, make_trainer, tmp_path):
     task = ForceRegressionTask(ToyEncoder(), normalize_kwargs="auto")
     trainer = make_trainer()
     trainer.fit(task, data)
@@ -176,7 +176,7 @@ def test_auto_does_not_write_over_what_a_checkpoint_brought(data, make_trainer, 
     make_trainer().predict(loaded, data.loader())
 
 
-def test_a_constant_target_cannot_be_normalised(data, make_trainer):
+def test_constant_target_is_refused(data, make_trainer):
     for _, targets in data.samples:
         targets["band_gap"].fill_(2.0)
     task = ScalarRegressionTask(ToyEncoder(), task_keys=["band_gap"], normalize_kwargs="auto")
@@ -195,25 +195,25 @@ def test_a_constant_target_cannot_be_normalised(data, make_trainer):
         ({"encoder_class": "mml_tasks.testing.Toy"}, "got both"),
     ],
 )
-def test_bad_arguments_are_refused(options, message):
+def test_invalid_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ForceRegressionTask(ToyEncoder(), **options)
 
 
 @pytest.mark.parametrize("key", ["a.b", "values", "training"])
-def test_names_that_no_module_can_have_are_refused(key):
+def test_invalid_target_names_are_refused(key):
     with pytest.raises(ValueError, match=f"target '{key}' has an invalid name"):
         ScalarRegressionTask(ToyEncoder(), task_keys=[key])
 
 
-def test_weights_decay_and_frozen_ones_are_left_out():
+def test_optimizer_excludes_frozen_weights():
     task = ForceRegressionTask(ToyEncoder(), lr=0.3, weight_decay=0.2)
     task.encoder.requires_grad_(False)
     (group,) = task.configure_optimizers().param_groups
     assert (group["lr"], group["weight_decay"], len(group["params"])) == (0.3, 0.2, 4)
 
 
-def test_schedules_are_stepped_to_the_end_of_the_run(data, make_trainer):
+def test_schedule_ends_with_run(data, make_trainer):
     schedulers = {"CosineAnnealingLR": {"eta_min": 0.001}}
     task = ForceRegressionTask(ToyEncoder(), lr=0.01, scheduler_kwargs=schedulers)
     trainer = make_trainer(max_epochs=2)

@@ -11,7 +11,7 @@ from mml_tasks.batches import (
 from mml_tasks.testing import random_structure, toy_graph
 
 
-def test_sums_are_over_the_atoms_of_each_structure(batch):
+def test_sums_are_by_structure(batch):
     graph = batch["graph"]
     assert sum_by_structure(torch.ones(len(graph.pos), 2), graph).tolist() == [
         [2, 2],
@@ -22,7 +22,7 @@ def test_sums_are_over_the_atoms_of_each_structure(batch):
     ]
 
 
-def test_a_single_sample_becomes_a_batch_of_one_and_a_batch_stays(batch):
+def test_single_sample_becomes_batch(batch):
     graph = toy_graph(*random_structure(0, 3))
     del graph.batch
     graph.natoms = torch.tensor(3)
@@ -38,7 +38,7 @@ def test_a_single_sample_becomes_a_batch_of_one_and_a_batch_stays(batch):
     assert as_batch(batch) is batch
 
 
-def test_tensors_of_inference_mode_are_cloned_and_others_are_shared(batch):
+def test_private_copy_clones_inference_tensors(batch):
     with torch.inference_mode():
         batch["graph"].offsets = batch["graph"].offsets * 1
         batch["extra"] = torch.ones(3)
@@ -49,7 +49,7 @@ def test_tensors_of_inference_mode_are_cloned_and_others_are_shared(batch):
     assert copied["graph"].pos is batch["graph"].pos
 
 
-def test_a_missing_target_lists_the_known_ones(batch):
+def test_missing_target_lists_known_targets(batch):
     with pytest.raises(
         ValueError, match=r"'enrgy' is not in the batch of sample 'toy/000000', whose targets are"
     ):
@@ -58,20 +58,20 @@ def test_a_missing_target_lists_the_known_ones(batch):
         find_target({}, "energy")
 
 
-def test_one_number_a_structure_needs_no_second_dimension():
+def test_align_target_adds_dimension():
     output = torch.zeros(3, 1)
     assert align_target("energy", torch.arange(3), output).shape == (3, 1)
     assert align_target("energy", torch.arange(3), output).dtype == torch.float64
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (1, 3), (2,), (3, 1, 1)])
-def test_other_shapes_are_refused_and_never_broadcast(shape):
+def test_other_shapes_are_not_broadcast(shape):
     with pytest.raises(ValueError, match=r"'energy' has shape .* but the task predicts shape \[3, 1\]"):
         align_target("energy", torch.zeros(shape), torch.zeros(3, 1))
 
 
 @pytest.mark.parametrize("bad", [float("inf"), float("-inf")])
-def test_infinite_values_name_the_sample(batch, bad):
+def test_infinite_values_name_sample(batch, bad):
     batch["targets"]["energy"][3, 0] = bad
     with pytest.raises(
         ValueError, match=rf"'energy' is {bad} in sample 'toy/000003'\. Correct the label, or set it to NaN"
@@ -85,6 +85,6 @@ def test_infinite_values_name_the_sample(batch, bad):
         check_not_infinite("force", batch["targets"]["force"], batch)
 
 
-def test_nan_is_a_missing_label_and_no_error(batch):
+def test_nan_is_accepted(batch):
     batch["targets"]["energy"][3, 0] = float("nan")
     check_not_infinite("energy", batch["targets"]["energy"], batch)

@@ -7,7 +7,7 @@ from mml_tasks.testing import ToyEncoder
 from torch import nn
 
 
-def test_binary_labels_have_one_logit_and_its_cross_entropy(batch):
+def test_binary_loss_is_cross_entropy(batch):
     task = BinaryClassificationTask(ToyEncoder(), task_keys=["is_metal"]).double()
     result = task.validation_step(batch, 0)
     logits, labels = result["predictions"]["is_metal"], result["targets"]["is_metal"]
@@ -18,7 +18,7 @@ def test_binary_labels_have_one_logit_and_its_cross_entropy(batch):
     assert torch.equal(task.predicted_class(torch.tensor([[-0.1], [0.1], [7.0]])), torch.tensor([0, 1, 1]))
 
 
-def test_space_groups_count_from_one_and_class_indices_from_zero(batch):
+def test_space_groups_start_at_one(batch):
     task = CrystalSymmetryClassificationTask(
         ToyEncoder(), task_keys=["space_group", "crystal_system"]
     ).double()
@@ -33,7 +33,7 @@ def test_space_groups_count_from_one_and_class_indices_from_zero(batch):
 
 
 @pytest.mark.parametrize("task_class", [BinaryClassificationTask, CrystalSymmetryClassificationTask])
-def test_accuracy_is_counted_over_an_uneven_last_batch(task_class, data, make_trainer):
+def test_accuracy_is_exact_over_uneven_batches(task_class, data, make_trainer):
     task, trainer = task_class(ToyEncoder()), make_trainer()
     trainer.fit(task, data)
     metrics = trainer.validate(task, data, verbose=False)[0]
@@ -43,14 +43,14 @@ def test_accuracy_is_counted_over_an_uneven_last_batch(task_class, data, make_tr
         assert metrics[f"val_{key}_accuracy"] == pytest.approx(torch.cat(right).float().mean().item())
 
 
-def test_targets_are_inferred_from_the_classes(data):
+def test_targets_are_inferred_from_classes(data):
     statistics = data.target_statistics()
     assert BinaryClassificationTask(ToyEncoder()).infer_task_keys(statistics) == ["is_metal"]
     symmetry = CrystalSymmetryClassificationTask(ToyEncoder())
     assert symmetry.infer_task_keys(statistics) == ["space_group", "crystal_system"]
 
 
-def test_other_numbers_of_classes_are_said_and_kept(make_trainer, data, tmp_path):
+def test_checkpoint_keeps_num_classes(make_trainer, data, tmp_path):
     options: dict[str, Any] = {"task_keys": ["is_metal"], "num_classes": {"is_metal": 2}}
     task, trainer = CrystalSymmetryClassificationTask(encoder_class=ToyEncoder, **options), make_trainer()
     trainer.fit(task, data)
@@ -59,7 +59,7 @@ def test_other_numbers_of_classes_are_said_and_kept(make_trainer, data, tmp_path
     assert loaded.head_width("is_metal") == 2
 
 
-def test_an_unknown_number_of_classes_is_refused():
+def test_unknown_num_classes_is_refused():
     with pytest.raises(
         ValueError, match=r"number of classes of target 'colour' is unknown, .* Pass num_classes="
     ):
@@ -74,7 +74,7 @@ def test_an_unknown_number_of_classes_is_refused():
         ("crystal_system", 1.5, r"'crystal_system' is 1.5 in sample"),
     ],
 )
-def test_labels_that_are_no_class_are_refused(batch, key, label, message):
+def test_invalid_labels_are_refused(batch, key, label, message):
     task = CrystalSymmetryClassificationTask(ToyEncoder(), task_keys=[key])
     target = batch["targets"][key].to(torch.tensor(label).dtype)
     target[1, 0] = label
@@ -98,7 +98,7 @@ def test_labels_have_no_normalizer():
 
 
 @pytest.mark.parametrize("task_class", [BinaryClassificationTask, CrystalSymmetryClassificationTask])
-def test_missing_labels_are_neither_learned_nor_counted(task_class, data, make_trainer, collate_samples):
+def test_missing_labels_are_excluded(task_class, data, make_trainer, collate_samples):
     """Against the same samples with those left out that have no label."""
     key = "is_metal" if task_class is BinaryClassificationTask else "space_group"
     for index, (_, targets) in enumerate(data.samples):
@@ -118,7 +118,7 @@ def test_missing_labels_are_neither_learned_nor_counted(task_class, data, make_t
     assert (whole["targets"][key] == -100).nonzero().view(-1).tolist() == [0, 3, 9]
 
 
-def test_an_encoder_is_frozen_under_the_older_toolkits_name():
+def test_older_argument_freezes_encoder():
     task = CrystalSymmetryClassificationTask(ToyEncoder(), freeze_embedding=True)
     assert task.freeze_encoder
     assert not any(parameter.requires_grad for parameter in task.encoder.parameters())

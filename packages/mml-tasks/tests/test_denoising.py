@@ -30,7 +30,7 @@ def make_task(**options):
     return NodeDenoisingTask(ToyEncoder(16), **options)
 
 
-def test_the_encoder_sees_the_noisy_positions_wherever_they_are():
+def test_encoder_reads_noisy_positions():
     task = make_task().double()
     found = [
         task.predict(noisy_batch(where=where, dtype=torch.float64))["denoise"]
@@ -43,7 +43,7 @@ def test_the_encoder_sees_the_noisy_positions_wherever_they_are():
     assert not torch.allclose(task.predict(clean)["denoise"], found[0])
 
 
-def test_the_callers_batch_is_left_as_it_was():
+def test_batch_is_not_changed():
     batch = noisy_batch()
     before = batch["graph"].pos.clone()
     make_task().predict(batch)
@@ -51,7 +51,7 @@ def test_the_callers_batch_is_left_as_it_was():
     assert isinstance(batch["graph"], SimpleNamespace)
 
 
-def test_it_finds_the_noise(make_trainer):
+def test_task_learns_noise(make_trainer):
     task = make_task(lr=0.01, normalize_kwargs={"denoise_std": 0.05})
     batch = noisy_batch()
     loader = torch.utils.data.DataLoader([batch], batch_size=None)
@@ -60,7 +60,7 @@ def test_it_finds_the_noise(make_trainer):
     assert error < 0.5 * 0.05
 
 
-def test_wrong_arguments_and_batches_are_refused(make_trainer, data):
+def test_invalid_arguments_and_batches_are_refused(make_trainer, data):
     with pytest.raises(ValueError, match=r"must be \['denoise'\], got \['force'\]"):
         make_task(task_keys=["force"])
     with pytest.raises(ValueError, match=r"must be \['denoise'\], got \[\]"):

@@ -8,14 +8,14 @@ from mml_tasks.testing import ToyEncoder
 from torch import nn
 
 
-def test_an_encoder_is_given_or_made_from_its_class_or_its_path():
+def test_encoder_is_built_from_class_or_path():
     encoder = ToyEncoder()
     assert make_encoder(encoder, None, None) is encoder
     for encoder_class in (ToyEncoder, "mml_tasks.testing.ToyEncoder"):
         assert make_encoder(None, encoder_class, {"output_dim": 5}).output_dim == 5
 
 
-def test_one_and_only_one_of_encoder_and_class_is_needed():
+def test_encoder_and_class_exclude_each_other():
     with pytest.raises(ValueError, match="either encoder or encoder_class, got neither"):
         make_encoder(None, None, None)
     with pytest.raises(ValueError, match="either encoder or encoder_class, got both"):
@@ -24,7 +24,7 @@ def test_one_and_only_one_of_encoder_and_class_is_needed():
         make_encoder(ToyEncoder(), None, {"output_dim": 5})
 
 
-def test_what_is_no_encoder_is_refused():
+def test_invalid_encoders_are_refused():
     with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module, got function"):
         make_encoder(lambda batch: batch, None, None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="encoder Linear has no integer 'output_dim'"):
@@ -43,14 +43,14 @@ class Returns(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["point_embedding", "system_embedding"])
-def test_embeddings_of_another_shape_are_refused(batch, name):
+def test_invalid_shapes_are_refused(batch, name):
     with pytest.raises(
         ValueError, match=rf"{name} of encoder Returns has shape \[3, 4\], expected \[\d+, 4\]"
     ):
         embed(Returns(**{name: torch.zeros(3, 4)}), batch, name)
 
 
-def test_an_output_without_embeddings_is_refused(batch):
+def test_missing_embeddings_are_refused(batch):
     with pytest.raises(TypeError, match="returned a SimpleNamespace without 'point_embedding'"):
         embed(Returns(system_embedding=torch.zeros(5, 4)), batch, "point_embedding")
 
@@ -58,7 +58,7 @@ def test_an_output_without_embeddings_is_refused(batch):
 @pytest.mark.parametrize(
     "make", [ScalarRegressionTask, lambda e, **o: MultiTaskLitModule(("a", ScalarRegressionTask(e)), **o)]
 )
-def test_a_task_that_is_asked_to_log_embeddings_says_what_does(make):
+def test_log_embeddings_names_callback(make):
     make(ToyEncoder(), log_embeddings=False, log_embeddings_every_n_steps=5)
     with pytest.raises(ValueError, match=r"Add the callback TrainingHelperCallback\(update_freq=5\)"):
         make(ToyEncoder(), log_embeddings=True, log_embeddings_every_n_steps=5)

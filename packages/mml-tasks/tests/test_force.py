@@ -30,7 +30,7 @@ def three_structures(seed: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.
 
 @settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), step=st.integers(0, 26))
-def test_forces_are_the_finite_difference_of_the_energy(seed, step):
+def test_forces_equal_finite_differences(seed, step):
     """For periodic, oblique cells, in a batch; neighbours are searched anew for every displacement."""
     task, structures, h = make_task(seed, task_keys=["energy", "force"]), three_structures(seed), 1e-5
     forces = task(toy_batch([toy_graph(*structure) for structure in structures]))["force"].detach()
@@ -49,7 +49,7 @@ def test_forces_are_the_finite_difference_of_the_energy(seed, step):
 
 @settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), i=st.integers(0, 2), j=st.integers(0, 2))
-def test_stress_is_the_strain_derivative_per_volume_with_the_sign_of_ase(seed, i, j):
+def test_stress_equals_strain_derivative(seed, i, j):
     """sigma = dE/dstrain / V: positive where the energy grows as the crystal is stretched."""
     task, structures, h = make_task(seed, compute_stress=True), three_structures(seed), 1e-5
     stress = task(toy_batch([toy_graph(*structure) for structure in structures]))["stress"].detach()
@@ -68,7 +68,7 @@ def test_stress_is_the_strain_derivative_per_volume_with_the_sign_of_ase(seed, i
 
 @settings(max_examples=10)
 @given(seed=st.integers(0, 10_000))
-def test_a_supercell_has_twice_the_energy_and_the_same_forces_and_stress(seed):
+def test_supercell_doubles_energy_only(seed):
     task = make_task(seed, compute_stress=True)
     numbers, pos, cell = random_structure(seed)
     double = torch.diag(torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64)) @ cell
@@ -81,7 +81,7 @@ def test_a_supercell_has_twice_the_energy_and_the_same_forces_and_stress(seed):
     torch.testing.assert_close(large["stress"], small["stress"])
 
 
-def test_structures_of_a_batch_do_not_see_each_other():
+def test_batched_structures_are_independent():
     task, structures = make_task(compute_stress=True), three_structures(5)
     together = task(toy_batch([toy_graph(*structure) for structure in structures]))
     alone = [task(toy_batch([toy_graph(*structure)])) for structure in structures]
@@ -89,14 +89,14 @@ def test_structures_of_a_batch_do_not_see_each_other():
         torch.testing.assert_close(value, torch.cat([outputs[key] for outputs in alone]))
 
 
-def test_the_scale_multiplies_energy_and_forces_and_the_shift_is_per_atom(batch):
+def test_scale_and_shift_apply_to_outputs(batch):
     plain, scaled = make_task(normalize_kwargs=None), make_task()
     a, b, natoms = plain(batch), scaled(batch), batch["graph"].natoms.view(-1, 1)
     torch.testing.assert_close(b["energy"], 1.7 * a["energy"] - 3.0 * natoms, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(b["force"], 1.7 * a["force"], rtol=1e-6, atol=1e-6)
 
 
-def test_stress_is_the_same_in_whatever_units_its_loss_is_taken(batch):
+def test_stress_is_independent_of_loss_units(batch):
     a = make_task(compute_stress=True)
     b = make_task(compute_stress=True, normalize_kwargs=NORMALIZE | {"stress_std": 0.01})
     torch.testing.assert_close(a(batch)["stress"], b(batch)["stress"])
@@ -107,7 +107,7 @@ def test_stress_is_the_same_in_whatever_units_its_loss_is_taken(batch):
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_forces_exist_where_gradients_are_off(mode, batch):
+def test_forces_exist_without_gradients(mode, batch):
     task = make_task(compute_stress=True)
     expected = {key: value.detach() for key, value in task(batch).items()}
     with mode():
@@ -121,13 +121,13 @@ def test_forces_exist_where_gradients_are_off(mode, batch):
         torch.testing.assert_close(inside[key], outside[key].detach())
 
 
-def test_the_loss_of_the_forces_reaches_the_weights(batch):
+def test_force_loss_reaches_weights(batch):
     task = make_task(task_keys=["force"])
     task.training_step(batch, 0).backward()
     assert task.encoder.filter.weight.grad.abs().sum() > 0
 
 
-def test_the_callers_batch_is_left_as_it_was(batch):
+def test_batch_is_not_changed(batch):
     before = {name: value.clone() for name, value in vars(batch["graph"]).items()}
     tensors = dict(vars(batch["graph"]))
     make_task(compute_stress=True).training_step(batch, 0)
@@ -138,7 +138,7 @@ def test_the_callers_batch_is_left_as_it_was(batch):
         assert torch.equal(value, before[name])
 
 
-def test_a_graph_of_pyg_gives_the_same(batch):
+def test_pyg_graph_gives_equal_outputs(batch):
     data = pytest.importorskip("torch_geometric.data")
     graphs = [toy_graph(*structure) for structure in three_structures(3)]
     pyg = data.Batch.from_data_list(
@@ -157,7 +157,7 @@ def test_a_graph_of_pyg_gives_the_same(batch):
     assert not pyg.pos.requires_grad
 
 
-def test_half_precision_of_the_encoder_keeps_the_sum_in_single(batch):
+def test_half_precision_sums_in_float32(batch):
     task = ForceRegressionTask(ToyEncoder())
     for name, value in vars(batch["graph"]).items():
         if value.is_floating_point():
@@ -167,13 +167,13 @@ def test_half_precision_of_the_encoder_keeps_the_sum_in_single(batch):
     assert outputs["energy"].dtype == outputs["force"].dtype == torch.float32
 
 
-def test_targets_default_to_what_is_computed():
+def test_targets_default_to_outputs():
     assert make_task().task_keys == ["energy", "force"]
     assert make_task(compute_stress=True).task_keys == ["energy", "force", "stress"]
     assert list(make_task().output_heads) == ["energy"]
 
 
-def test_forces_are_computed_only_if_they_are_wanted(batch, monkeypatch):
+def test_forces_are_computed_on_request(batch, monkeypatch):
     task = make_task(task_keys=["energy"])
     assert set(task.predict(batch)) >= {"energy", "force"}
     result = task.validation_step(batch, 0)
@@ -199,19 +199,19 @@ def test_other_targets_are_refused(keys, message):
 
 
 @pytest.mark.parametrize("name", ["energy_std", "energy_per_atom_std", "force_std"])
-def test_the_scale_may_be_given_for_energy_or_forces(name):
+def test_scale_applies_to_energy_or_forces(name):
     task = make_task(normalize_kwargs={"energy_per_atom_mean": -1.0, name: 2.5})
     assert task.normalizers["energy"].std.item() == task.normalizers["force"].std.item() == 2.5
 
 
-def test_numbers_that_contradict_each_other_are_refused():
+def test_contradicting_scales_are_refused():
     with pytest.raises(ValueError, match=r"energy_std=2.0 and force_std=3.0 differ"):
         make_task(normalize_kwargs={"energy_std": 2.0, "force_std": 3.0})
     with pytest.raises(ValueError, match="force_mean must be zero"):
         make_task(normalize_kwargs={"force_mean": 0.1})
 
 
-def test_auto_scales_by_the_forces_and_shifts_by_the_energy_per_atom():
+def test_auto_uses_force_rms_and_energy_mean():
     task = make_task(normalize_kwargs="auto", compute_stress=True)
     statistics: dict[str, Any] = {
         "energy": {"mean": -30.0, "std": 9.0, "per_atom_mean": -3.0, "per_atom_std": 0.2},
@@ -244,12 +244,12 @@ def with_graph(batch: dict[str, Any], **changes: Any) -> dict[str, Any]:
         ({"offsets": None}, "no 'offsets', but the stress requires periodic structures"),
     ],
 )
-def test_graphs_without_what_is_needed_are_refused(batch, changes, message):
+def test_incomplete_graphs_are_refused(batch, changes, message):
     with pytest.raises(ValueError, match=message):
         make_task(compute_stress=True)(with_graph(batch, **changes))
 
 
-def test_a_cell_without_volume_is_refused_with_its_sample(batch, make_trainer, data):
+def test_zero_volume_names_sample(batch, make_trainer, data):
     data.samples[2][0].cell[0, 2] = data.samples[2][0].cell[0, 1]
     with pytest.raises(
         ValueError,
@@ -260,7 +260,7 @@ def test_a_cell_without_volume_is_refused_with_its_sample(batch, make_trainer, d
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("seed", range(20))
-def test_flat_cells_are_refused_whatever_rounding_leaves_of_their_volume(batch, seed, dtype):
+def test_nearly_flat_cells_are_refused(batch, seed, dtype):
     generator = torch.Generator().manual_seed(seed)
     cell = 5 * torch.randn(5, 3, 3, generator=generator, dtype=torch.float64)
     batch["graph"].cell = cell.to(dtype)
@@ -281,14 +281,14 @@ class Blind(ToyEncoder):
         return SimpleNamespace(point_embedding=points, system_embedding=None)
 
 
-def test_an_encoder_that_does_not_read_positions_is_refused(batch):
+def test_encoder_without_positions_is_refused(batch):
     with pytest.raises(ValueError, match="energy does not depend on 'pos' of the graph"):
         ForceRegressionTask(Blind()).double()(batch)
     with pytest.raises(ValueError, match="energy does not depend on 'pos' of the graph"):
         ForceRegressionTask(Blind()).double().requires_grad_(False)(batch)
 
 
-def test_a_structure_without_neighbours_has_no_forces():
+def test_isolated_structure_has_no_forces():
     numbers, pos = torch.tensor([3]), torch.zeros(1, 3, dtype=torch.float64)
     lonely = toy_graph(numbers, pos, 20 * torch.eye(3, dtype=torch.float64))
     outputs = make_task(compute_stress=True)(toy_batch([lonely]))
@@ -308,7 +308,7 @@ class Stored(ToyEncoder):
         return SimpleNamespace(point_embedding=points, system_embedding=None)
 
 
-def test_stored_distances_are_no_link_to_the_positions(batch):
+def test_stored_distances_are_refused(batch):
     graph = batch["graph"]
     source, target = graph.edge_index
     graph.distances = (graph.pos[target] + graph.offsets - graph.pos[source]).norm(dim=1)
@@ -316,7 +316,7 @@ def test_stored_distances_are_no_link_to_the_positions(batch):
         ForceRegressionTask(Stored()).double().training_step(batch, 0)
 
 
-def test_positions_that_were_detached_or_tracked_make_no_difference(batch):
+def test_tracked_positions_give_equal_forces(batch):
     task = make_task()
     expected = task(batch)["force"].detach()
     tracked = batch["graph"].pos.clone().requires_grad_() * 1.0
@@ -333,7 +333,7 @@ def test_positions_that_were_detached_or_tracked_make_no_difference(batch):
         None,
     ],
 )
-def test_node_energies_sum_to_the_energy(batch, numbers):
+def test_node_energies_sum_to_energy(batch, numbers):
     task = make_task(normalize_kwargs=numbers)
     nodes, index = task.node_energies(batch), batch["graph"].batch
     assert nodes.shape == (16, 1)
@@ -354,10 +354,10 @@ def test_node_energies_sum_to_the_energy(batch, numbers):
         ),
     ],
 )
-def test_numbers_of_components_that_break_the_derivative_are_refused(numbers, message):
+def test_scales_by_component_are_refused(numbers, message):
     with pytest.raises(ValueError, match=message):
         make_task(normalize_kwargs=numbers, compute_stress=True)
 
 
-def test_a_mean_force_of_zero_is_said_but_no_error():
+def test_zero_force_mean_is_accepted():
     make_task(normalize_kwargs={"force_mean": [0.0, 0.0, 0.0], "force_std": 2.0})

@@ -10,7 +10,7 @@ def make_task(**options):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_forces_turn_and_energies_do_not(seed):
+def test_rotation_turns_forces_only(seed):
     task = make_task(task_keys=["energy", "force"], normalize_kwargs={"force_std": 3.0}).double()
     numbers, pos, cell = random_structure(seed)
     turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0]
@@ -20,7 +20,7 @@ def test_forces_turn_and_energies_do_not(seed):
     torch.testing.assert_close(second["energy"], first["energy"])
 
 
-def test_energies_are_extensive_and_structures_of_a_batch_do_not_see_each_other():
+def test_batched_structures_are_independent():
     task = make_task(task_keys=["energy", "force"], normalize_kwargs={"energy_per_atom_mean": -2.0}).double()
     graphs = [toy_graph(*random_structure(seed, 2 + seed)) for seed in range(3)]
     together = task.predict(toy_batch(graphs))
@@ -32,7 +32,7 @@ def test_energies_are_extensive_and_structures_of_a_batch_do_not_see_each_other(
 
 
 @pytest.mark.parametrize("keys", [None, ["energy", "force"]])
-def test_it_learns(keys, data, make_trainer):
+def test_task_learns(keys, data, make_trainer):
     task = make_task(task_keys=keys, lr=0.01, normalize_kwargs="auto")
     for key in task.task_keys:
         assert key in ("energy", "force")
@@ -44,7 +44,7 @@ def test_it_learns(keys, data, make_trainer):
     assert trainer.callback_metrics["val_loss"].item() < 0.9 * first
 
 
-def test_auto_scales_each_target_by_itself(data, make_trainer):
+def test_auto_scales_targets_independently(data, make_trainer):
     task = make_task(task_keys=["energy", "force"], normalize_kwargs="auto")
     make_trainer(limit_train_batches=1).fit(task, data)
     statistics = data.target_statistics()
@@ -54,7 +54,7 @@ def test_auto_scales_each_target_by_itself(data, make_trainer):
     assert task.normalizers.of("energy").std.item() == pytest.approx(statistics["energy"]["per_atom_std"])
 
 
-def test_other_targets_and_a_mean_force_are_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ValueError, match="cannot learn 'stress', expected 'energy' or 'force'"):
         make_task(task_keys=["force", "stress"])
     with pytest.raises(ValueError, match=r"needs at least one target, got task_keys=\[\]"):
@@ -65,7 +65,7 @@ def test_other_targets_and_a_mean_force_are_refused():
         make_task(normalize_kwargs={"force_mean": [0.0, 0.0, 1.0]})
 
 
-def test_a_checkpoint_makes_it_again(data, make_trainer, tmp_path):
+def test_checkpoint_rebuilds_task(data, make_trainer, tmp_path):
     task, trainer = make_task(vector_cutoff=3.5), make_trainer()
     trainer.fit(task, data)
     trainer.save_checkpoint(tmp_path / "task.ckpt")

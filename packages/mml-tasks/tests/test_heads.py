@@ -4,7 +4,7 @@ from mml_tasks import OutputHead
 from torch import nn
 
 
-def test_it_has_the_layers_it_is_told_to():
+def test_head_has_requested_layers():
     head = OutputHead(8, 3, hidden_dim=16, num_hidden=2, activation="Tanh")
     widths = [
         (layer.in_features, layer.out_features) for layer in head.layers if isinstance(layer, nn.Linear)
@@ -23,18 +23,18 @@ def test_training_starts_near_zero():
 
 
 @pytest.mark.parametrize("activation", ["SiLU", "torch.nn.SiLU", nn.SiLU])
-def test_activations_are_names_paths_or_classes(activation):
+def test_activation_accepts_name_path_or_class(activation):
     assert isinstance(OutputHead(4, 1, activation=activation).layers[1], nn.SiLU)
 
 
-def test_bad_sizes_are_refused():
+def test_invalid_sizes_are_refused():
     with pytest.raises(ValueError, match="hidden_dim=0"):
         OutputHead(4, 1, hidden_dim=0)
     with pytest.raises(ValueError, match="num_hidden=-1"):
         OutputHead(4, 1, num_hidden=-1)
 
 
-def test_an_unknown_activation_is_refused():
+def test_unknown_activation_is_refused():
     with pytest.raises(
         ValueError, match=r"activation='SiLu' is not a class, because torch\.nn has no class 'SiLu'"
     ):

@@ -8,7 +8,7 @@ from mml_tasks.hyperparameters import class_path, import_class, plain
 from torch import nn
 
 
-def test_a_class_is_found_by_the_path_it_is_written_as():
+def test_class_path_round_trips():
     assert import_class(class_path(nn.HuberLoss), "loss_func", nn.Module) is nn.HuberLoss
     assert import_class("HuberLoss", "loss_func", nn.Module, default_module="torch.nn") is nn.HuberLoss
 
@@ -22,12 +22,12 @@ def test_a_class_is_found_by_the_path_it_is_written_as():
         ("collections.Counter", "must derive from torch.nn.modules.module.Module"),
     ],
 )
-def test_bad_paths_say_what_is_wrong(path, message):
+def test_invalid_paths_are_refused(path, message):
     with pytest.raises(ValueError, match=f"encoder_class='{path}' {message}"):
         import_class(path, "encoder_class", nn.Module)
 
 
-def test_classes_become_paths_and_the_rest_stays():
+def test_plain_replaces_classes():
     value: dict[str, Any] = {"a": (1, 2.0, None), "b": {"act": nn.SiLU}, "c": torch.ones(2).numpy().sum()}
     assert plain(value, "x") == {
         "a": [1, 2.0, None],
@@ -42,7 +42,7 @@ class Thing:
 
 
 @pytest.mark.parametrize("value", [Thing(), nn.Linear(1, 1), Fraction(1, 2)])
-def test_objects_are_refused_with_their_place(value):
+def test_objects_are_refused(value):
     with pytest.raises(
         TypeError, match=r"encoder_kwargs\['x'\]\[1\] is a .*, which cannot be saved in a checkpoint"
     ):

@@ -12,19 +12,19 @@ from torch import nn
 
 
 @pytest.mark.parametrize("loss", ["L1Loss", "torch.nn.L1Loss", nn.L1Loss, nn.L1Loss()])
-def test_one_loss_serves_all_targets(loss):
+def test_single_loss_covers_all_targets(loss):
     losses = make_losses(loss, ["energy", "force"], nn.MSELoss)
     assert all(isinstance(losses[key], nn.L1Loss) for key in ("energy", "force"))
 
 
-def test_a_dict_gives_losses_by_target_and_the_rest_has_the_default():
+def test_unnamed_targets_have_default_loss():
     losses = make_losses({"force": nn.HuberLoss(delta=0.1)}, ["energy", "force"], nn.MSELoss)
     assert isinstance(losses["energy"], nn.MSELoss)
     assert isinstance(losses["force"], nn.HuberLoss)
     assert losses["force"].delta == 0.1
 
 
-def test_a_loss_for_an_unknown_target_is_refused():
+def test_unknown_target_is_refused():
     with pytest.raises(
         ValueError, match=r"unknown targets \['forces'\], expected some of \['energy', 'force'\]"
     ):
@@ -32,14 +32,14 @@ def test_a_loss_for_an_unknown_target_is_refused():
 
 
 @pytest.mark.parametrize("loss", [3, torch.nn.functional.mse_loss, dict])
-def test_what_is_no_loss_is_refused(loss):
+def test_invalid_losses_are_refused(loss):
     with pytest.raises(
         TypeError, match=r"must be a torch\.nn\.Module, its class or its import path, got builtins"
     ):
         make_losses(loss, ["energy"], nn.MSELoss)
 
 
-def test_hyperparameters_hold_no_loss_instances():
+def test_hyperparameters_exclude_instances():
     assert without_modules(nn.L1Loss()) is None
     assert without_modules({"a": nn.L1Loss(), "b": "L1Loss"}) == {"b": "L1Loss"}
     assert without_modules("L1Loss") == "L1Loss"

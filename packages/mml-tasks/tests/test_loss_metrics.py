@@ -8,7 +8,7 @@ def terms(*pairs: tuple[float, float]) -> list[LossTerms]:
     return [LossTerms(torch.tensor(total), torch.tensor(weight)) for total, weight in pairs]
 
 
-def test_mean_is_over_all_labels():
+def test_mean_covers_all_labels():
     metric = MeanLoss(2)
     metric.update(terms((6.0, 2.0), (1.0, 1.0)), [1.0, 10.0])
     metric.update(terms((0.0, 4.0), (5.0, 1.0)), [1.0, 10.0])

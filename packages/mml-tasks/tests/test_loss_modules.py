@@ -25,7 +25,7 @@ def vectors(seed: int, rows: int, scale: float = 1.0) -> tuple[torch.Tensor, tor
 
 @settings(max_examples=20)
 @given(seed=seeds, rows=st.integers(1, 9))
-def test_the_norm_loss_is_the_mean_length_and_does_not_depend_on_the_axes(seed, rows):
+def test_norm_loss_is_mean_length(seed, rows):
     output, target = vectors(seed, rows)
     expected = np.linalg.norm((output - target).numpy(), axis=1).mean()
     assert L2NormLoss()(output, target).item() == pytest.approx(expected)
@@ -33,7 +33,7 @@ def test_the_norm_loss_is_the_mean_length_and_does_not_depend_on_the_axes(seed, 
     assert L2NormLoss()(output @ rotation, target @ rotation).item() == pytest.approx(expected)
 
 
-def test_the_norm_loss_has_a_gradient_at_zero():
+def test_norm_loss_gradient_is_finite_at_zero():
     output = torch.ones(2, 3, requires_grad=True)
     L2NormLoss()(output, torch.ones(2, 3)).backward()
     assert torch.equal(output.grad, torch.zeros(2, 3))
@@ -41,7 +41,7 @@ def test_the_norm_loss_has_a_gradient_at_zero():
 
 @settings(max_examples=20)
 @given(seed=seeds, structures=st.integers(1, 9))
-def test_losses_per_atom_divide_the_error_of_each_structure(seed, structures):
+def test_per_atom_losses_divide_errors(seed, structures):
     generator = torch.Generator().manual_seed(seed)
     output, target = torch.randn(2, structures, 1, generator=generator)
     natoms = torch.randint(1, 20, (structures,), generator=generator)
@@ -53,7 +53,7 @@ def test_losses_per_atom_divide_the_error_of_each_structure(seed, structures):
 
 
 @pytest.mark.parametrize("natoms", [None, torch.tensor([2])])
-def test_losses_per_atom_need_the_atoms_of_every_structure(natoms):
+def test_per_atom_losses_require_natoms(natoms):
     with pytest.raises(ValueError, match=r"AtomWeightedMSE needs natoms.* expected 3 numbers, got"):
         AtomWeightedMSE()(torch.zeros(3, 1), torch.zeros(3, 1), natoms)
 
@@ -63,7 +63,7 @@ def huber(error: float, delta: float) -> float:
 
 
 @given(seed=seeds, rows=st.integers(1, 8), delta=st.floats(0.01, 2.0))
-def test_the_conditional_huber_loss_is_that_of_mace(seed, rows, delta):
+def test_conditional_huber_equals_mace(seed, rows, delta):
     """By the definition, row by row: the regime is decided by the reference force in eV/angstrom."""
     output, target = vectors(seed, rows, 150.0)
     expected = []
@@ -74,7 +74,7 @@ def test_the_conditional_huber_loss_is_that_of_mace(seed, rows, delta):
     assert ConditionalHuberLoss(delta)(output, target).item() == pytest.approx(np.mean(expected), rel=1e-5)
 
 
-def test_thresholds_are_physical_and_belong_above():
+def test_thresholds_are_physical():
     loss = ConditionalHuberLoss(1.0)
     target = torch.tensor([[99.999, 0, 0], [100.0, 0, 0], [250.0, 0, 0], [300.0, 0, 0]])
     output = target / 10 + torch.tensor([[1000.0, 0, 0]])
@@ -92,7 +92,7 @@ def test_thresholds_are_physical_and_belong_above():
         ({"thresholds": [2.0, 1.0, 3.0]}, "thresholds must be positive and ascending"),
     ],
 )
-def test_bad_numbers_of_the_conditional_huber_loss_are_refused(arguments, message):
+def test_invalid_huber_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         ConditionalHuberLoss(**arguments)
 
@@ -103,7 +103,7 @@ def test_bad_numbers_of_the_conditional_huber_loss_are_refused(arguments, messag
     quantiles=st.lists(st.floats(0, 1), min_size=1, max_size=4, unique=True),
     use_norm=st.booleans(),
 )
-def test_quantile_weights_follow_from_sorting_the_batch(seed, rows, quantiles, use_norm):
+def test_quantile_weights_follow_order(seed, rows, quantiles, use_norm):
     output, target = vectors(seed, rows)
     weights = {quantile: float(index + 1) for index, quantile in enumerate(sorted(quantiles))}
     loss = BatchQuantileLoss(weights, "mse", use_norm=use_norm)
@@ -121,7 +121,7 @@ def test_quantile_weights_follow_from_sorting_the_batch(seed, rows, quantiles, u
     assert loss(output, target).item() == pytest.approx(np.mean(expected), rel=1e-6)
 
 
-def test_quantile_losses_take_names_and_functions():
+def test_quantile_loss_accepts_names_and_functions():
     output, target = vectors(0, 5)
     one = {0.0: 1.0}
     expected = nn.functional.huber_loss(output, target, delta=0.3)
@@ -135,7 +135,7 @@ def test_quantile_losses_take_names_and_functions():
         BatchQuantileLoss(one, nn.L1Loss())(output, target)
 
 
-def test_missing_labels_are_not_among_the_quantiles():
+def test_quantiles_exclude_missing_labels():
     loss = BatchQuantileLoss({0.0: 1.0, 0.5: 0.1}, "mse", use_norm=False)
     target = torch.tensor([1.0, 2.0, 3.0, 4.0, 1000.0])
     known = torch.tensor([True, True, True, True, False])
@@ -163,6 +163,6 @@ def test_missing_labels_are_not_among_the_quantiles():
         ),
     ],
 )
-def test_bad_arguments_of_the_quantile_loss_are_refused(arguments, message):
+def test_invalid_quantile_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         BatchQuantileLoss(**arguments)

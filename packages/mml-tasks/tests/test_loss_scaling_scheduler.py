@@ -111,7 +111,7 @@ def runs(draw) -> tuple[dict[str, Any], Any]:
 
 @many_runs
 @given(run=runs(), as_datamodule=st.booleans())
-def test_what_a_run_sees_is_value_at_its_fraction(tiny, make_trainer, run, as_datamodule):
+def test_weights_equal_value_at(tiny, make_trainer, run, as_datamodule):
     options, loaders = run
     module = tiny()
     trainer = make_trainer(callbacks=[LossScalingScheduler(BY_STEP, BY_EPOCH)], **options)
@@ -132,7 +132,7 @@ def test_what_a_run_sees_is_value_at_its_fraction(tiny, make_trainer, run, as_da
         st.fixed_dictionaries({"max_steps": st.integers(1, 30), "max_epochs": st.sampled_from([-1, 3])}),
     ),
 )
-def test_accumulation_that_changes_from_epoch_to_epoch(tiny, make_trainer, scheduling, batches, bound):
+def test_changing_accumulation_is_counted(tiny, make_trainer, scheduling, batches, bound):
     module = tiny()
     callbacks = [LossScalingScheduler(BY_STEP, BY_EPOCH), GradientAccumulationScheduler(scheduling)]
     make_trainer(callbacks=callbacks, **bound).fit(module, loader(batches))
@@ -142,7 +142,7 @@ def test_accumulation_that_changes_from_epoch_to_epoch(tiny, make_trainer, sched
 # ---------------------------------------------------------------- the faults of the archived toolkit
 
 
-def test_over_four_epochs_the_weights_are_these(tiny, make_trainer):
+def test_four_epochs_have_expected_weights(tiny, make_trainer):
     """There: 1, 1, 4, 7, and without a data module it crashed."""
     module = tiny()
     schedules = [LinearScalingSchedule("energy", 1.0, 10.0), LinearScalingSchedule("force", 3.0, end_value=0)]
@@ -151,7 +151,7 @@ def test_over_four_epochs_the_weights_are_these(tiny, make_trainer):
     assert [weights["force"] for _, weights in module.seen] == [3, 3, 2, 2, 1, 1, 0, 0]
 
 
-def test_max_steps_are_no_epochs(tiny, make_trainer):
+def test_max_steps_are_not_epochs(tiny, make_trainer):
     """There: a schedule by epoch had one epoch for each of max_steps."""
     module = tiny()
     scheduler = LossScalingScheduler(LinearScalingSchedule("energy", 1.0, 3.0, "epoch"))
@@ -160,7 +160,7 @@ def test_max_steps_are_no_epochs(tiny, make_trainer):
 
 
 @pytest.mark.parametrize(("limit", "count"), [(0.5, 4), (3, 3), (1.0, 8)])
-def test_limits_are_known(tiny, make_trainer, limit, count):
+def test_batch_limits_are_counted(tiny, make_trainer, limit, count):
     """There: a fraction as limit_train_batches was ignored."""
     module = tiny()
     scheduler = LossScalingScheduler(LinearScalingSchedule("energy", 0.0, count - 1, "step"))
@@ -168,7 +168,7 @@ def test_limits_are_known(tiny, make_trainer, limit, count):
     assert [weights["energy"] for _, weights in module.seen] == list(range(count))
 
 
-def test_a_run_of_one_step_has_the_initial_value(tiny, make_trainer):
+def test_single_step_has_initial_value(tiny, make_trainer):
     module = tiny()
     make_trainer(max_steps=1, callbacks=[LossScalingScheduler(BY_STEP, BY_EPOCH)]).fit(module, loader(3))
     assert module.seen == [(0, {"energy": 1.0, "force": 5.0})]
@@ -177,7 +177,7 @@ def test_a_run_of_one_step_has_the_initial_value(tiny, make_trainer):
 # ---------------------------------------------------------------- runs that end otherwise
 
 
-def test_early_stopping_changes_no_plan(tiny, make_trainer):
+def test_early_end_keeps_plan(tiny, make_trainer):
     class Stop(pl.Callback):
         def on_train_batch_end(self, trainer, *args: Any) -> None:
             trainer.should_stop = trainer.global_step == 5
@@ -190,7 +190,7 @@ def test_early_stopping_changes_no_plan(tiny, make_trainer):
     assert stopped.seen == whole.seen[:5]
 
 
-def test_lightnings_early_stopping(tiny, make_trainer):
+def test_early_stopping_keeps_plan(tiny, make_trainer):
     class Measured(tiny):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             self.log("val_loss", 1.0)
@@ -202,14 +202,14 @@ def test_lightnings_early_stopping(tiny, make_trainer):
 
 
 @pytest.mark.parametrize("bound", [{"max_epochs": 4}, {"max_epochs": None, "max_steps": 8}])
-def test_max_time_beside_another_bound_changes_no_plan(tiny, make_trainer, bound):
+def test_max_time_keeps_plan(tiny, make_trainer, bound):
     module = tiny()
     scheduler = LossScalingScheduler(BY_STEP, BY_EPOCH)
     make_trainer(max_time="00:01:00:00", callbacks=[scheduler], **bound).fit(module, loader(2))
     assert_planned(module)
 
 
-def test_more_epochs_after_the_end_go_on(tiny, make_trainer):
+def test_longer_run_continues(tiny, make_trainer):
     module = tiny()
     trainer = make_trainer(
         max_epochs=2, callbacks=[LossScalingScheduler(LinearScalingSchedule("force", 0, 3))]
@@ -220,7 +220,7 @@ def test_more_epochs_after_the_end_go_on(tiny, make_trainer):
     assert [weights["force"] for _, weights in module.seen] == [0, 3, 2, 3], "of two epochs, then of four"
 
 
-def test_a_total_of_ones_own_stays_at_its_end(tiny, make_trainer):
+def test_given_total_keeps_end_value(tiny, make_trainer):
     module = tiny()
     schedules = [LinearScalingSchedule("energy", 0, 2, "step"), LinearScalingSchedule("force", 0, 1, "epoch")]
     scheduler = LossScalingScheduler(*schedules, total_steps=3, total_epochs=2)
@@ -241,7 +241,7 @@ def test_a_total_of_ones_own_stays_at_its_end(tiny, make_trainer):
         {"max_epochs": None, "max_steps": 7, "limit_train_batches": 3},
     ],
 )
-def test_steps_of_data_without_a_length(tiny, make_trainer, options):
+def test_unsized_data_count_steps(tiny, make_trainer, options):
     module = tiny()
     make_trainer(callbacks=[LossScalingScheduler(BY_STEP)], **options).fit(module, DataLoader(Endless()))
     steps = per_step(module)
@@ -249,7 +249,7 @@ def test_steps_of_data_without_a_length(tiny, make_trainer, options):
         assert weights["energy"] == BY_STEP.value_at(part(step, len(steps)))
 
 
-def test_epochs_of_data_without_a_length(tiny, make_trainer):
+def test_unsized_data_count_epochs(tiny, make_trainer):
     module = tiny()
     make_trainer(max_epochs=3, callbacks=[LossScalingScheduler(BY_EPOCH)]).fit(module, DataLoader(Endless(4)))
     assert [weights["force"] for _, weights in module.seen] == [5.0] * 4 + [2.5] * 4 + [0.0] * 4
@@ -285,9 +285,7 @@ def test_epochs_of_data_without_a_length(tiny, make_trainer):
         ),
     ],
 )
-def test_a_run_without_an_end_is_refused_before_it_begins(
-    tiny, make_trainer, schedule, data, options, message
-):
+def test_endless_run_is_refused(tiny, make_trainer, schedule, data, options, message):
     module = tiny()
     train = loader(2) if data is None else DataLoader(data)
     with pytest.raises(ValueError, match=message):
@@ -295,7 +293,7 @@ def test_a_run_without_an_end_is_refused_before_it_begins(
     assert not module.seen
 
 
-def test_a_total_serves_a_run_without_an_end(tiny, make_trainer):
+def test_endless_run_accepts_total(tiny, make_trainer):
     module = tiny()
 
     class Stop(pl.Callback):
@@ -326,7 +324,7 @@ def by_hand(tiny, steps_per_batch: int):
     return ByHand()
 
 
-def test_under_manual_optimisation_a_batch_is_a_step(tiny, make_trainer):
+def test_manual_optimization_counts_batches(tiny, make_trainer):
     module = by_hand(tiny, steps_per_batch=3)
     scheduler = LossScalingScheduler(LinearScalingSchedule("energy", 0, 3, "step"), BY_EPOCH)
     make_trainer(max_epochs=2, callbacks=[scheduler]).fit(module, loader(2))
@@ -334,7 +332,7 @@ def test_under_manual_optimisation_a_batch_is_a_step(tiny, make_trainer):
     assert [weights["force"] for _, weights in module.seen] == [5] * 6 + [0] * 6
 
 
-def test_under_manual_optimisation_max_steps_say_nothing_of_batches(tiny, make_trainer):
+def test_manual_optimization_refuses_max_steps(tiny, make_trainer):
     with pytest.raises(ValueError, match="manual optimization may take any number of them per batch"):
         make_trainer(max_steps=6, callbacks=[LossScalingScheduler(BY_STEP)]).fit(by_hand(tiny, 3), loader(2))
     module = by_hand(tiny, 3)
@@ -369,7 +367,7 @@ class Kill(pl.Callback):
     when=st.sampled_from(["step", "epoch", "validation"]),
     data=st.data(),
 )
-def test_a_run_that_was_stopped_and_resumed_sees_the_same_weights(
+def test_resumed_run_has_same_weights(
     tiny, make_trainer, tmp_path_factory, bound, accumulate, batches, when, data
 ):
     """KilledError at any batch, and resumed from the last checkpoint there was, mid-epoch and at its end."""
@@ -405,7 +403,7 @@ def test_a_run_that_was_stopped_and_resumed_sees_the_same_weights(
     assert resumed == rest
 
 
-def test_nothing_of_it_is_in_the_checkpoint(tiny, make_trainer, tmp_path):
+def test_checkpoint_has_no_schedule(tiny, make_trainer, tmp_path):
     trainer = make_trainer(callbacks=[LossScalingScheduler(BY_STEP)])
     trainer.fit(tiny(), loader(2))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
@@ -426,7 +424,7 @@ def logged(folder: Any) -> dict[int, dict[str, float]]:
     return table
 
 
-def test_weights_are_logged_at_intervals_and_at_both_ends(tiny, make_trainer, tmp_path):
+def test_weights_are_logged_at_intervals(tiny, make_trainer, tmp_path):
     module = tiny()
     scheduler = LossScalingScheduler(BY_STEP, BY_EPOCH)
     options = {"logger": CSVLogger(tmp_path), "log_every_n_steps": 5, "accumulate_grad_batches": 2}
@@ -439,7 +437,7 @@ def test_weights_are_logged_at_intervals_and_at_both_ends(tiny, make_trainer, tm
 
 
 @pytest.mark.parametrize("options", [{"barebones": True}, {"logger": False}, {"log_every_n_steps": 0}])
-def test_without_a_logger_it_works_the_same(tiny, tmp_path, options):
+def test_missing_logger_changes_nothing(tiny, tmp_path, options):
     module = tiny()
     callbacks = [LossScalingScheduler(BY_STEP, BY_EPOCH)]
     if not options.get("barebones"):
@@ -450,7 +448,7 @@ def test_without_a_logger_it_works_the_same(tiny, tmp_path, options):
     assert_planned(module)
 
 
-def test_the_plan_is_told_and_every_change_at_debug(tiny, make_trainer, caplog):
+def test_plan_is_logged(tiny, make_trainer, caplog):
     def messages(level: str) -> list[str]:
         caplog.clear()
         scheduler = LossScalingScheduler(LinearScalingSchedule("force", 1.0, 3.0), log_level=level)
@@ -468,7 +466,7 @@ def test_the_plan_is_told_and_every_change_at_debug(tiny, make_trainer, caplog):
 # ---------------------------------------------------------------- what it is given
 
 
-def test_our_tasks_know_their_targets_only_after_their_setup(data, make_trainer):
+def test_inferred_targets_are_scheduled(data, make_trainer):
     task = ScalarRegressionTask(ToyEncoder())
     seen = []
 
@@ -506,12 +504,12 @@ def test_our_tasks_know_their_targets_only_after_their_setup(data, make_trainer)
         ([BY_STEP], {"log_level": "info"}, ValueError, "log_level must be one of .*'INFO'.*, got 'info'"),
     ],
 )
-def test_what_it_cannot_use_is_refused(schedules, options, error, message):
+def test_invalid_schedules_are_refused(schedules, options, error, message):
     with pytest.raises(error, match=message):
         LossScalingScheduler(*schedules, **options)
 
 
-def test_schedules_can_be_given_by_name():
+def test_schedules_are_built_by_name():
     both = LossScalingScheduler(BY_STEP, schedules=[BY_EPOCH])
     assert both.schedules == [BY_STEP, BY_EPOCH]
     assert both.keys == ["energy", "force"]
@@ -538,7 +536,7 @@ CONFIG = {
 
 
 @pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
-def test_a_parser_makes_it_from_class_paths():
+def test_parser_builds_callback():
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(pl.Trainer, "trainer")
     config = parser.parse_object({"trainer": {"callbacks": [CONFIG], "logger": False, "accelerator": "cpu"}})

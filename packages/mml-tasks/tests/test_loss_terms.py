@@ -27,7 +27,7 @@ def mean(terms: LossTerms) -> torch.Tensor:
     loss=st.sampled_from([*ELEMENTWISE, *ROWWISE, MeanSquare()]),
     share=st.floats(0, 1),
 )
-def test_missing_rows_count_as_if_they_were_not_there(seed, rows, loss, share):
+def test_missing_rows_are_excluded(seed, rows, loss, share):
     generator = torch.Generator().manual_seed(seed)
     output, target = torch.randn(2, rows, 3, generator=generator, dtype=torch.float64)
     missing = torch.rand(rows, generator=generator) < share
@@ -46,7 +46,7 @@ def test_missing_rows_count_as_if_they_were_not_there(seed, rows, loss, share):
 
 
 @given(seed=st.integers(0, 10_000), cut=st.integers(1, 8), loss=st.sampled_from([*ELEMENTWISE, *ROWWISE]))
-def test_sums_and_weights_of_parts_are_those_of_the_whole(seed, cut, loss):
+def test_parts_sum_to_whole(seed, cut, loss):
     generator = torch.Generator().manual_seed(seed)
     output, target = torch.randn(2, 9, 3, generator=generator, dtype=torch.float64)
     target[torch.rand(9, 3, generator=generator) < 0.3] = torch.nan
@@ -56,7 +56,7 @@ def test_sums_and_weights_of_parts_are_those_of_the_whole(seed, cut, loss):
     torch.testing.assert_close(parts[0].weight + parts[1].weight, whole.weight)
 
 
-def test_single_components_may_be_missing():
+def test_missing_components_are_excluded():
     output, target = torch.zeros(2, 3), torch.tensor([[1.0, torch.nan, 1.0], [2.0, 2.0, 2.0]])
     terms = loss_terms(nn.MSELoss(), output, target)
     assert (terms.total.item(), terms.weight.item()) == (14.0, 5.0)
@@ -70,7 +70,7 @@ def test_single_components_may_be_missing():
     smoothing=st.sampled_from([0.0, 0.2]),
     missing=st.integers(0, 4),
 )
-def test_cross_entropy_is_divided_by_the_class_weights_as_torch_does(seed, weighted, smoothing, missing):
+def test_cross_entropy_divides_by_class_weights(seed, weighted, smoothing, missing):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(6, 4, generator=generator)
     classes = torch.randint(0, 4, (6,), generator=generator)
@@ -82,34 +82,34 @@ def test_cross_entropy_is_divided_by_the_class_weights_as_torch_does(seed, weigh
     torch.testing.assert_close(mean(loss_terms(nn.CrossEntropyLoss(**options), logits, classes)), expected)
 
 
-def test_another_ignored_class_is_left_out_too():
+def test_ignored_class_is_excluded():
     logits, classes = torch.randn(5, 3), torch.tensor([0, 1, 2, IGNORED, 1])
     loss = nn.CrossEntropyLoss(ignore_index=1)
     torch.testing.assert_close(mean(loss_terms(loss, logits, classes)), loss(logits[[0, 2]], classes[[0, 2]]))
 
 
-def test_a_sum_stays_a_sum():
+def test_sum_reduction_stays_sum():
     output, target = torch.randn(2, 7, 3)
     loss = nn.L1Loss(reduction="sum")
     torch.testing.assert_close(mean(loss_terms(loss, output, target)), loss(output, target))
     assert loss.reduction == "sum"
 
 
-def test_half_precision_is_summed_in_single():
+def test_half_precision_sums_in_float32():
     output = torch.full((1000, 3), 64.0, dtype=torch.bfloat16)
     terms = loss_terms(nn.MSELoss(), output, torch.zeros_like(output))
     assert terms.total.dtype == torch.float32
     assert mean(terms).item() == 4096.0
 
 
-def test_the_module_is_left_as_it_was_even_where_it_fails():
+def test_failed_loss_restores_reduction():
     loss = nn.MSELoss()
     with pytest.raises(RuntimeError):
         loss_terms(loss, torch.zeros(2, 3), torch.zeros(2, 4))
     assert loss.reduction == "mean"
 
 
-def test_losses_per_atom_are_given_the_atoms():
+def test_per_atom_losses_receive_natoms():
     output, target, natoms = torch.zeros(2, 1), torch.tensor([[2.0], [torch.nan]]), torch.tensor([2, 5])
     terms = loss_terms(AtomWeightedL1(), output, target, natoms)
     assert (terms.total.item(), terms.weight.item()) == (1.0, 1.0)
@@ -122,12 +122,12 @@ class Columns(nn.Module):
         return (output - target).sum(0)
 
 
-def test_other_shapes_are_refused():
+def test_invalid_shapes_are_refused():
     with pytest.raises(ValueError, match=r"the loss has shape \[3\] for a target of shape \[5, 3\]"):
         loss_terms(Columns(), torch.zeros(5, 3), torch.zeros(5, 3))
 
 
-def test_labelled():
+def test_labeled_marks_labels():
     assert labeled(torch.tensor([1.0, torch.nan])).tolist() == [True, False]
     assert labeled(torch.tensor([3, IGNORED])).tolist() == [True, False]
     assert labeled(torch.tensor([True, False])).tolist() == [True, True]

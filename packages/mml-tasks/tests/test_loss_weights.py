@@ -29,7 +29,7 @@ class Plain(pl.LightningModule):
 
 
 @pytest.mark.parametrize("callback", [scheduler("energy"), SoftAdapt(), UncertaintyWeighting(["energy"])])
-def test_a_module_without_weights_is_refused(make_trainer, callback):
+def test_module_without_weights_is_refused(make_trainer, callback):
     with pytest.raises(TypeError, match=r"sets loss weights, but Plain has no dict task_loss_scaling"):
         make_trainer(callbacks=[callback]).fit(Plain(), DataLoader(torch.ones(2)))
 
@@ -42,7 +42,7 @@ def test_a_module_without_weights_is_refused(make_trainer, callback):
         UncertaintyWeighting(["energy", "forces"]),
     ],
 )
-def test_a_target_that_the_module_lacks_is_refused_at_setup(tiny, make_trainer, callback):
+def test_unknown_target_is_refused(tiny, make_trainer, callback):
     message = r"weights for \['forces'\], which are not targets of TinyModule, .* \['energy', 'force'\]"
     with pytest.raises(ValueError, match=message):
         callback.setup(make_trainer(), tiny(), "fit")
@@ -50,7 +50,7 @@ def test_a_target_that_the_module_lacks_is_refused_at_setup(tiny, make_trainer, 
         make_trainer(callbacks=[callback]).fit(tiny(), DataLoader(torch.ones(2)))
 
 
-def test_a_module_may_find_its_targets_in_its_own_setup(tiny, make_trainer):
+def test_inferred_targets_are_accepted(tiny, make_trainer):
     class Late(tiny):
         def __init__(self) -> None:
             super().__init__()
@@ -74,14 +74,14 @@ def test_a_module_may_find_its_targets_in_its_own_setup(tiny, make_trainer):
         [SoftAdapt(["energy", "force"]), UncertaintyWeighting(["energy"])],
     ],
 )
-def test_a_weight_has_one_master(tiny, make_trainer, others):
+def test_weight_has_one_callback(tiny, make_trainer, others):
     with pytest.raises(
         ValueError, match=r"both \w+ and \w+ set the loss weights of \['energy'.*\. Use one callback"
     ):
         make_trainer(callbacks=others).fit(tiny(), DataLoader(torch.ones(2)))
 
 
-def test_different_weights_may_have_different_masters(tiny, make_trainer):
+def test_weights_may_have_different_callbacks(tiny, make_trainer):
     module = tiny()
     make_trainer(max_epochs=2, callbacks=[scheduler("energy"), scheduler("force")]).fit(
         module, DataLoader(torch.ones(1))
@@ -90,7 +90,7 @@ def test_different_weights_may_have_different_masters(tiny, make_trainer):
 
 
 @pytest.mark.parametrize("method", ["validate", "predict"])
-def test_without_training_nothing_is_set_or_refused(make_trainer, method):
+def test_validation_changes_nothing(make_trainer, method):
     class Step(Plain):
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             pass

@@ -21,7 +21,7 @@ def log(caplog, monkeypatch):
 
 
 @given(lr=rates, first=sizes, second=sizes)
-def test_rules_multiply(lr, first, second):
+def test_rules_scale_rate(lr, first, second):
     for rule, power in (("sqrt", 0.5), ("linear", 1.0)):
         assert scale_lr_by_world_size(lr, first, rule) == pytest.approx(lr * first**power)
         twice = scale_lr_by_world_size(scale_lr_by_world_size(lr, first, rule), second, rule)
@@ -29,7 +29,7 @@ def test_rules_multiply(lr, first, second):
     assert scale_lr_by_world_size(lr, 1) == lr
 
 
-def test_without_ranks_the_world_is_one_and_that_is_said(caplog):
+def test_missing_ranks_count_as_one(caplog):
     with caplog.at_level(logging.INFO, "mml_tasks"):
         assert scale_lr_by_world_size(0.1) == 0.1
     assert "for 1 device(s), because torch.distributed is not initialized. Pass world_size" in caplog.text
@@ -45,12 +45,12 @@ def test_without_ranks_the_world_is_one_and_that_is_said(caplog):
         ((0.1, 2, "cubic"), "rule must be one of .*'sqrt', 'linear'.*, got 'cubic'"),
     ],
 )
-def test_what_cannot_be_is_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         scale_lr_by_world_size(*arguments)
 
 
-def test_a_task_scales_and_says_what_an_optimizer_step_sees(data, make_trainer, monkeypatch, log):
+def test_task_logs_effective_batch(data, make_trainer, monkeypatch, log):
     task = ScalarRegressionTask(ToyEncoder(), task_keys=["band_gap"], lr=0.01, lr_scaling="sqrt")
     trainer = make_trainer(accumulate_grad_batches=2)
     monkeypatch.setattr(type(trainer), "world_size", property(lambda trainer: 16))
@@ -71,7 +71,7 @@ class Batches:
         return iter(self.batches)
 
 
-def test_a_loader_without_a_batch_size(data, make_trainer, log):
+def test_unknown_batch_size_is_logged(data, make_trainer, log):
     task = ScalarRegressionTask(ToyEncoder(), task_keys=["band_gap"], lr_scaling="linear")
     trainer, batches = make_trainer(), list(data.loader())
     trainer.fit(task, Batches(batches), Batches(batches))
@@ -79,7 +79,7 @@ def test_a_loader_without_a_batch_size(data, make_trainer, log):
     assert "an unknown number of structures, because the loader has no batch_size" in log.text
 
 
-def test_a_scheduler_starts_from_the_scaled_rate(data, make_trainer, monkeypatch):
+def test_scheduler_starts_from_scaled_rate(data, make_trainer, monkeypatch):
     options = {"lr": 0.01, "lr_scaling": "linear", "scheduler_kwargs": {"OneCycleLR": {}}}
     task = ScalarRegressionTask(ToyEncoder(), task_keys=["band_gap"], **options)
     trainer = make_trainer()
@@ -88,7 +88,7 @@ def test_a_scheduler_starts_from_the_scaled_rate(data, make_trainer, monkeypatch
     assert trainer.optimizers[0].param_groups[0]["max_lr"] == pytest.approx(0.04)
 
 
-def test_an_unknown_rule_is_refused_when_the_task_is_made():
+def test_unknown_rule_is_refused():
     with pytest.raises(ValueError, match="lr_scaling must be one of"):
         ScalarRegressionTask(ToyEncoder(), lr_scaling="cubic")
     assert not torch.distributed.is_initialized()

@@ -4,7 +4,7 @@ import torch
 from mml_tasks.losses.metrics import classification_metrics, regression_metrics, update_regression
 
 
-def test_errors_are_exact_over_batches_of_any_size():
+def test_errors_are_exact_over_uneven_batches():
     generator = torch.Generator().manual_seed(0)
     metrics = regression_metrics("energy", extensive=True)
     rows = []
@@ -27,6 +27,6 @@ def test_errors_are_exact_over_batches_of_any_size():
     )
 
 
-def test_names():
+def test_metrics_are_named_after_target():
     assert set(regression_metrics("force", extensive=False)) == {"force_mae", "force_rmse"}
     assert set(classification_metrics("label")) == {"label_accuracy"}

@@ -1,6 +1,4 @@
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +11,6 @@ from mml_tasks import (
 )
 from mml_tasks.testing import ToyEncoder
 from pytorch_lightning.callbacks import ModelCheckpoint
-
-SCRIPT = Path(__file__).with_name("two_ranks_multitask.py")
-spec = importlib.util.spec_from_file_location("two_ranks_multitask", SCRIPT)
-assert spec is not None
-assert spec.loader is not None
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
-train_both = script.train_both
 
 MD, BULK = "md/ForceRegressionTask", "bulk/ScalarRegressionTask"
 
@@ -38,7 +28,7 @@ def first_batches(data: Any) -> dict[str, Any]:
     return {name: next(iter(loader)) for name, loader in data.loaders().items()}
 
 
-def test_the_loss_is_the_weighted_sum_of_the_tasks_losses(both):
+def test_loss_is_weighted_sum(both):
     module = make_module(task_scaling=[2.0, 0.5], task_keys={"bulk": ["band_gap"]})
     batch = first_batches(both)
     md, bulk = (module.tasks[name] for name in (MD, BULK))
@@ -50,7 +40,7 @@ def test_the_loss_is_the_weighted_sum_of_the_tasks_losses(both):
     torch.testing.assert_close(only, 0.5 * bulk.training_step(batch["bulk"], 0))
 
 
-def test_one_optimizer_has_every_parameter_once_and_the_tasks_rates(both, make_trainer):
+def test_optimizer_has_each_parameter_once(both, make_trainer):
     module = make_module(lr=0.03, scheduler_kwargs={"OneCycleLR": {}})
     assert module.tasks[MD].encoder is module.tasks[BULK].encoder is module.encoder
     make_trainer().fit(module, both)
@@ -63,7 +53,7 @@ def test_one_optimizer_has_every_parameter_once_and_the_tasks_rates(both, make_t
     }
 
 
-def test_each_task_logs_what_it_logs_alone(both, make_trainer):
+def test_tasks_log_as_if_alone(both, make_trainer):
     module, trainer = make_module(task_scaling={BULK: 3.0}), make_trainer()
     trainer.fit(module, both)
     logged = trainer.callback_metrics
@@ -86,7 +76,7 @@ def test_each_task_logs_what_it_logs_alone(both, make_trainer):
     assert found["val_loss"] == pytest.approx(total, rel=1e-5)
 
 
-def test_normalizers_take_the_statistics_of_their_own_data_set(both, make_trainer):
+def test_normalizers_use_own_statistics(both, make_trainer):
     module = make_module()
     make_trainer(limit_train_batches=1).fit(module, both)
     for name, key in ((MD, "energy"), (BULK, "band_gap")):
@@ -95,14 +85,14 @@ def test_normalizers_take_the_statistics_of_their_own_data_set(both, make_traine
         assert module.tasks[name].normalizers.of(key).mean.item() == pytest.approx(mean)
 
 
-def test_without_a_data_module_one_pass_over_the_own_loader_gives_the_numbers(both, make_trainer):
+def test_pass_reads_own_loader(both, make_trainer):
     module = make_module(task_keys={"bulk": {"ScalarRegressionTask": ["band_gap"]}})
     make_trainer(limit_train_batches=1).fit(module, both.loaders(), both.loaders())
     mean = both.parts["bulk"].target_statistics()["band_gap"]["mean"]
     assert module.tasks[BULK].normalizers.of("band_gap").mean.item() == pytest.approx(mean, rel=1e-5)
 
 
-def test_several_tasks_on_one_data_set_take_plain_batches(data, make_trainer):
+def test_single_data_set_accepts_plain_batches(data, make_trainer):
     encoder = ToyEncoder()
     module = MultiTaskLitModule(
         ("toy", ForceRegressionTask(encoder, lr=0.01)),
@@ -123,7 +113,7 @@ def test_several_tasks_on_one_data_set_take_plain_batches(data, make_trainer):
             torch.testing.assert_close(predicted[name][key], value)
 
 
-def test_loaders_in_a_list_are_in_the_order_of_the_data_sets(both, make_trainer):
+def test_listed_loaders_follow_data_sets(both, make_trainer):
     module, trainer = make_module(), make_trainer()
     trainer.fit(module, both)
     as_dict: dict[str, float] = {}
@@ -136,7 +126,7 @@ def test_loaders_in_a_list_are_in_the_order_of_the_data_sets(both, make_trainer)
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* not empty")
-def test_an_interrupted_run_ends_with_the_same_weights(both, make_trainer, tmp_path):
+def test_interrupted_run_resumes_exactly(both, make_trainer, tmp_path):
     def run(seed: int, **options: Any) -> MultiTaskLitModule:
         module = make_module(seed, scheduler_kwargs={"OneCycleLR": {}})
         every = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
@@ -148,43 +138,6 @@ def test_an_interrupted_run_ends_with_the_same_weights(both, make_trainer, tmp_p
     resumed = run(1, ckpt_path=tmp_path / "epoch=0.ckpt")
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
-
-
-def test_a_checkpoint_makes_the_module_again(both, make_trainer, tmp_path):
-    module, trainer = make_module(task_scaling=[1.0, 4.0], lr=0.03), make_trainer()
-    trainer.fit(module, both)
-    trainer.save_checkpoint(tmp_path / "both.ckpt")
-    loaded = MultiTaskLitModule.load_from_checkpoint(tmp_path / "both.ckpt")
-    assert loaded.task_loss_scaling == {MD: 1.0, BULK: 4.0}
-    assert loaded.encoder_opt_kwargs == {"lr": 0.03}
-    assert loaded.tasks[BULK].encoder is loaded.encoder
-    batch = first_batches(both)
-    for name, outputs in module.predict(batch).items():
-        for key in module.tasks[name].task_keys:
-            assert torch.equal(outputs[key], loaded.predict(batch)[name][key])
-    fine = ScalarRegressionTask.from_pretrained_encoder(tmp_path / "both.ckpt", task_keys=["density"])
-    assert torch.equal(fine.encoder.filter.weight, module.encoder.filter.weight)
-    other = MultiTaskLitModule(("md", ForceRegressionTask(ToyEncoder())))
-    with pytest.raises(ValueError, match=r"has the tasks \['bulk/.*', 'md/.*'\], but this module has \['md/"):
-        other.on_load_checkpoint(torch.load(tmp_path / "both.ckpt", weights_only=True))
-    trainer = make_trainer()
-    trainer.fit(ForceRegressionTask(ToyEncoder()), both.parts["md"])
-    trainer.save_checkpoint(tmp_path / "one.ckpt")
-    with pytest.raises(ValueError, match=r"not from a MultiTaskLitModule\. Load it with the class of"):
-        MultiTaskLitModule.load_from_checkpoint(tmp_path / "one.ckpt")
-    with pytest.raises(FileNotFoundError, match=r"checkpoint .*none\.ckpt does not exist"):
-        MultiTaskLitModule.load_from_checkpoint(tmp_path / "none.ckpt")
-
-
-def test_two_ranks_take_the_step_of_one_with_both_batches(on_two_ranks, tmp_path):
-    """Alone, the loader has batches of twice the size; in the mixed run, rank zero lacks one data set."""
-    on_two_ranks(SCRIPT, tmp_path)
-    expected = {"both": train_both(4), "mixed": script.train_mixed(None)}
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        for kind, state in expected.items():
-            for key, value in state.items():
-                torch.testing.assert_close(found[kind][key], value, rtol=1e-4, atol=1e-6, msg=f"{kind} {key}")
 
 
 class OtherEncoder(ToyEncoder):
@@ -250,14 +203,12 @@ class OtherEncoder(ToyEncoder):
         (lambda: make_module(task_keys={"md": {"X": []}}), ValueError, "unknown task 'X', expected one of"),
     ],
 )
-def test_what_cannot_be_trained_together_is_refused(
-    make: Callable[[], Any], error: type[Exception], message: str
-):
+def test_incompatible_tasks_are_refused(make: Callable[[], Any], error: type[Exception], message: str):
     with pytest.raises(error, match=message):
         make()
 
 
-def test_batches_and_data_of_no_known_data_set_are_refused(both, data, make_trainer):
+def test_unknown_data_sets_are_refused(both, data, make_trainer):
     module = make_module(task_keys={"bulk": ["band_gap"]})
     with pytest.raises(ValueError, match=r"\['other'\] are not among the data sets \['md', 'bulk'\]"):
         module.training_step({"other": first_batches(both)["md"]}, 0)

@@ -24,7 +24,7 @@ def scalar(**options: Any) -> ScalarRegressionTask:
 
 
 @given(given_weights=st.lists(weights, min_size=3, max_size=3), left_out=st.sets(st.sampled_from(NAMES)))
-def test_weights_are_given_in_order_or_by_name_and_are_one_where_none_is(given_weights, left_out):
+def test_weights_are_ordered_or_named(given_weights, left_out):
     by_name = dict(zip(NAMES, given_weights, strict=True))
     assert task_weights(given_weights, NAMES) == task_weights(by_name, NAMES) == by_name
     some = {name: value for name, value in by_name.items() if name not in left_out}
@@ -32,7 +32,7 @@ def test_weights_are_given_in_order_or_by_name_and_are_one_where_none_is(given_w
     assert list(task_weights(some, NAMES)) == NAMES
 
 
-def test_without_weights_all_are_one():
+def test_weights_default_to_one():
     assert task_weights(None, NAMES) == dict.fromkeys(NAMES, 1.0)
 
 
@@ -45,7 +45,7 @@ def test_without_weights_all_are_one():
         ([1.0, float("nan"), 1.0], "must be finite and not negative"),
     ],
 )
-def test_weights_that_cannot_be_are_refused(given_weights, message):
+def test_invalid_weights_are_refused(given_weights, message):
     with pytest.raises(ValueError, match=message):
         task_weights(given_weights, NAMES)
 
@@ -73,16 +73,16 @@ def test_weights_that_cannot_be_are_refused(given_weights, message):
         ),
     ],
 )
-def test_what_are_no_tasks_is_refused(tasks, error, message):
+def test_invalid_tasks_are_refused(tasks, error, message):
     with pytest.raises(error, match=message):
         check_tasks(tasks)
 
 
-def test_the_same_class_on_two_data_sets_and_two_classes_on_one_are_tasks():
+def test_distinct_tasks_are_accepted():
     check_tasks([("md", scalar()), ("bulk", scalar()), ("md", ForceRegressionTask(ToyEncoder()))])
 
 
-def test_options_are_those_of_adamw():
+def test_unknown_options_are_refused():
     check_options({"lr": 1.0, "betas": (0.9, 0.99), "amsgrad": True})
     with pytest.raises(
         ValueError, match=r"unknown arguments \['learning_rate', 'momentum'\], expected options .*'betas'"
@@ -94,7 +94,7 @@ class Other(ToyEncoder):
     """Of another class, with the same weights."""
 
 
-def test_an_encoder_that_is_alike_is_replaced_by_the_shared_one():
+def test_equal_encoder_is_shared():
     first, second = scalar(), scalar()
     share_encoder(second, first.encoder, first)
     assert second.encoder is first.encoder
@@ -112,7 +112,7 @@ def test_an_encoder_that_is_alike_is_replaced_by_the_shared_one():
         (scalar(freeze_encoder=True), "freeze_encoder must be the same for all tasks"),
     ],
 )
-def test_encoders_that_differ_are_refused_and_left(task, message):
+def test_different_encoders_are_refused(task, message):
     first, own = scalar(), task.encoder
     with pytest.raises(ValueError, match=message):
         share_encoder(task, first.encoder, first)
@@ -134,7 +134,7 @@ def make_map(**keys: Any) -> nn.ModuleDict:
     )
 
 
-def test_targets_go_to_the_task_that_is_named():
+def test_targets_reach_named_task():
     tasks: Any = make_map()
     set_task_keys(tasks, {"bulk": {"ScalarRegressionTask": ["band_gap"]}, "md": ["energy", "force"]})
     assert tasks["bulk"]["ScalarRegressionTask"].task_keys == ["band_gap"]
@@ -157,6 +157,6 @@ def test_targets_go_to_the_task_that_is_named():
         ),
     ],
 )
-def test_targets_of_no_task_and_other_targets_are_refused(keys, message):
+def test_invalid_targets_are_refused(keys, message):
     with pytest.raises(ValueError, match=message):
         set_task_keys(make_map(task_keys=["density"]), keys)

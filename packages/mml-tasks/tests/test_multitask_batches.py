@@ -5,12 +5,12 @@ ONE, TWO = {"graph": 1}, {"graph": 2}
 NAMES = ["md", "bulk"]
 
 
-def test_a_dict_of_batches_is_taken_apart():
+def test_joint_batch_is_split():
     assert batches_by_dataset({"md": ONE, "bulk": TWO}, NAMES) == {"md": ONE, "bulk": TWO}
     assert batches_by_dataset({"md": None, "bulk": TWO}, NAMES) == {"bulk": TWO}
 
 
-def test_one_batch_belongs_to_the_only_data_set_or_to_that_of_its_loader():
+def test_single_batch_is_assigned():
     assert batches_by_dataset(ONE, ["md"]) == {"md": ONE}
     assert batches_by_dataset(ONE, NAMES, {"bulk": [], "md": []}, 1) == {"md": ONE}
     assert batches_by_dataset(ONE, NAMES, [[], []], 1) == {"bulk": ONE}
@@ -27,6 +27,6 @@ def test_one_batch_belongs_to_the_only_data_set_or_to_that_of_its_loader():
         (ONE, [[]], "cannot determine which of the data sets"),
     ],
 )
-def test_what_cannot_be_told_is_refused(batch, loaders, message):
+def test_ambiguous_batches_are_refused(batch, loaders, message):
     with pytest.raises(ValueError, match=message):
         batches_by_dataset(batch, NAMES, loaders)

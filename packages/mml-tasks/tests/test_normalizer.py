@@ -13,7 +13,7 @@ moderate = st.floats(-1e3, 1e3)
 
 
 @given(mean=moderate, std=st.floats(1e-2, 1e3), per_atom=st.booleans(), values=st.lists(moderate, min_size=1))
-def test_norm_and_denorm_are_inverse(mean, std, per_atom, values):
+def test_denorm_inverts_norm(mean, std, per_atom, values):
     normalizer = Normalizer(mean, std, per_atom).double()
     natoms = torch.arange(1, len(values) + 1)
     for x in (torch.tensor(values).double().view(-1, 1), torch.tensor(values).double().view(-1, 1, 1)):
@@ -25,17 +25,17 @@ def test_norm_and_denorm_are_inverse(mean, std, per_atom, values):
         )
 
 
-def test_the_shift_per_atom_grows_with_the_structure():
+def test_per_atom_shift_grows_with_structure():
     normalizer = Normalizer(mean=-3.0, std=2.0, per_atom=True)
     energies = normalizer.denorm(torch.tensor([[1.0], [2.0]]), torch.tensor([1, 2]))
     assert energies.tolist() == [[-1.0], [-2.0]]
 
 
-def test_a_mean_per_structure_does_not_need_atoms():
+def test_structure_mean_needs_no_natoms():
     assert Normalizer(mean=1.0, std=4.0).norm(torch.tensor([[9.0]])).item() == 2.0
 
 
-def test_the_checkpoint_restores_all_numbers_and_the_flag():
+def test_state_dict_restores_normalizer():
     restored = Normalizer()
     restored.load_state_dict(Normalizer(-3.0, 2.0, per_atom=True).state_dict())
     x, natoms = torch.tensor([[5.0]]), torch.tensor([3])
@@ -49,7 +49,7 @@ def test_the_checkpoint_restores_all_numbers_and_the_flag():
     kind=st.sampled_from(["both", "mean", "std"]),
     seed=st.integers(0, 10_000),
 )
-def test_arrays_normalise_each_component(shape, kind, seed):
+def test_arrays_normalize_components(shape, kind, seed):
     generator = torch.Generator().manual_seed(seed)
     mean, std = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
     mean = mean if kind != "std" else torch.tensor(0.3)
@@ -69,7 +69,7 @@ def test_arrays_normalise_each_component(shape, kind, seed):
     sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4),
     seed=st.integers(0, 10_000),
 )
-def test_reference_energies_are_summed_over_each_structure(references, std, sizes, seed):
+def test_references_are_summed_by_structure(references, std, sizes, seed):
     generator = torch.Generator().manual_seed(seed)
     normalizer = Normalizer(std=std, references=references).double()
     kinds = torch.tensor(sorted(references))
@@ -90,7 +90,7 @@ def test_reference_energies_are_summed_over_each_structure(references, std, size
 @pytest.mark.parametrize(
     "options", [{"mean": -3.0}, {"mean": -3.0, "per_atom": True}, {"references": {1: -13.6, 8: -2.0}}]
 )
-def test_the_shares_of_the_atoms_sum_to_the_structure(options):
+def test_atom_shares_sum_to_structure(options):
     normalizer, natoms = Normalizer(std=1.7, **options).double(), torch.tensor([3, 1, 2])
     numbers, x = torch.tensor([1, 8, 1, 8, 8, 1]), torch.randn(6, 1, dtype=torch.float64)
     sums = torch.stack([part.sum(0) for part in x.split(natoms.tolist())])
@@ -99,7 +99,7 @@ def test_the_shares_of_the_atoms_sum_to_the_structure(options):
     torch.testing.assert_close(totals, normalizer.denorm(sums, natoms, numbers))
 
 
-def test_elements_without_a_reference_are_named():
+def test_unknown_elements_are_named():
     normalizer = Normalizer(references={1: -13.6})
     assert normalizer.unknown_elements(torch.tensor([1, 92, 26, 1])) == ["Fe", "U"]
     assert normalizer.unknown_elements(torch.tensor([0, 1, 300])) == ["atomic number 0", "atomic number 300"]
@@ -110,14 +110,14 @@ def test_elements_without_a_reference_are_named():
 
 
 @pytest.mark.parametrize("change", [nn.Module.half, nn.Module.float, nn.Module.double, nn.Module.bfloat16])
-def test_numbers_stay_in_float64(change):
+def test_statistics_stay_in_float64(change):
     normalizer = change(Normalizer(-3.2001, 0.7003, per_atom=True))
     assert normalizer.mean.dtype == normalizer.std.dtype == torch.float64
     assert normalizer.mean.item() == -3.2001
 
 
 @pytest.mark.parametrize("options", [{"references": {79: -5e5}}, {"mean": -5e5, "per_atom": True}])
-def test_large_energies_keep_their_small_differences(options):
+def test_large_energies_keep_small_differences(options):
     natoms = torch.tensor([100])
     numbers = torch.full((100,), 79)
     energy = torch.tensor([[-5e7 + 1e-3]], dtype=torch.float64)
@@ -129,7 +129,7 @@ def test_large_energies_keep_their_small_differences(options):
     assert found.item() + 5e7 == pytest.approx(1e-3, abs=1e-7)
 
 
-def test_numbers_stay_on_the_host_if_the_device_has_no_float64(monkeypatch):
+def test_statistics_stay_on_host_without_float64(monkeypatch):
     monkeypatch.setattr(
         "mml_tasks.normalization.normalizer.supports_float64", lambda device: device.type == "cpu"
     )
@@ -138,7 +138,7 @@ def test_numbers_stay_on_the_host_if_the_device_has_no_float64(monkeypatch):
     assert normalizer.norm(torch.ones(1, 1)).item() == 2.0
 
 
-def test_checkpoints_of_before_there_were_references_load():
+def test_older_checkpoints_load():
     state = Normalizer(-3.0, 2.0, per_atom=True).state_dict()
     del state["references"]
     restored = Normalizer()
@@ -146,7 +146,7 @@ def test_checkpoints_of_before_there_were_references_load():
     assert restored.norm(torch.tensor([[5.0]]), torch.tensor([3])).item() == 7.0
 
 
-def test_arrays_where_the_shift_is_a_sum_over_atoms_are_refused():
+def test_arrays_of_extensive_targets_are_refused():
     with pytest.raises(ValueError, match="a sum over atoms must have one mean and one standard deviation"):
         Normalizer([1.0, 2.0], 1.0, per_atom=True)
     with pytest.raises(ValueError, match="must be a number or an array, got 'x'"):
@@ -156,33 +156,33 @@ def test_arrays_where_the_shift_is_a_sum_over_atoms_are_refused():
 
 
 @pytest.mark.parametrize("std", [[1.0, 0.0, 1.0], [1.0, math.nan, 1.0]])
-def test_one_bad_component_is_refused(std):
+def test_invalid_component_is_refused(std):
     with pytest.raises(ValueError, match="finite and positive, got"):
         Normalizer([0.0] * 3, std)
 
 
-def test_a_shift_per_atom_without_atoms_is_refused():
+def test_per_atom_shift_requires_natoms():
     with pytest.raises(ValueError, match="Pass natoms"):
         Normalizer(1.0, 1.0, per_atom=True).norm(torch.ones(2, 1))
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, math.nan, math.inf])
-def test_a_standard_deviation_that_cannot_divide_is_refused(std):
+def test_invalid_std_is_refused(std):
     with pytest.raises(ValueError, match="finite and positive, got"):
         Normalizer(0.5, std)
 
 
-def test_a_mean_that_is_not_finite_is_refused():
+def test_infinite_mean_is_refused():
     with pytest.raises(ValueError, match="mean of a normalizer must be finite, got nan"):
         Normalizer(math.nan)
 
 
-def test_a_bad_number_names_its_target():
+def test_error_names_target():
     with pytest.raises(ValueError, match=r"target 'band_gap': .* got 0\.0"):
         Normalizers({"band_gap": Normalizer()}).set_scales({"band_gap": Scale(mean=1.0, std=0.0)})
 
 
-def test_what_has_no_normalizer_is_left_as_it_is():
+def test_other_targets_are_unchanged():
     x = torch.randn(3, 7)
     normalizers = Normalizers({"energy": Normalizer(1.0, 2.0)})
     assert normalizers.norm("label", x, None) is x

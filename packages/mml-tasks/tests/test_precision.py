@@ -34,7 +34,7 @@ def run(data: Any, make_trainer: Any, mean: float, precision: str) -> tuple[Any,
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
-def test_large_energies_train_as_shifted_ones_do(precision, data, make_trainer):
+def test_large_energies_train_like_shifted_ones(precision, data, make_trainer):
     _, shifted, small = run(data, make_trainer, -0.1, precision)
     all_electron(data)
     _, found, large = run(data, make_trainer, REFERENCE - 0.1, precision)
@@ -47,7 +47,7 @@ def test_large_energies_train_as_shifted_ones_do(precision, data, make_trainer):
         torch.testing.assert_close(energy - offset, without["predictions"]["energy"], rtol=0, atol=1e-6)
 
 
-def test_double_precision_reaches_graph_labels_and_forces(data, make_trainer):
+def test_double_precision_covers_graph_and_labels(data, make_trainer):
     seen: dict[str, torch.dtype] = {}
 
     class Look(pl.Callback):
@@ -61,7 +61,7 @@ def test_double_precision_reaches_graph_labels_and_forces(data, make_trainer):
     assert {seen[name] for name in ("pos", "cell", "offsets", "energy")} == {torch.float64}
 
 
-def test_double_precision_resumes_bit_by_bit(data, make_trainer, tmp_path):
+def test_double_precision_resumes_exactly(data, make_trainer, tmp_path):
     trainer = make_trainer(precision="64-true", max_epochs=1)
     trainer.fit(make_task(0.0), data)
     trainer.save_checkpoint(tmp_path / "one.ckpt")
@@ -79,13 +79,13 @@ def test_float16_weights_are_refused(data, make_trainer):
         make_trainer(precision="16-true").fit(make_task(0.0), data)
 
 
-def test_trainer_is_left_as_it_was(data, make_trainer):
+def test_fit_restores_trainer(data, make_trainer):
     trainer = make_trainer(precision="bf16-mixed")
     trainer.fit(make_task(0.0), data)
     assert "convert_input" not in vars(trainer.precision_plugin)
 
 
-def test_device_without_float64_trains_the_same(data, make_trainer, monkeypatch):
+def test_device_without_float64_trains_equally(data, make_trainer, monkeypatch):
     """The code that runs on such a device, here on the CPU: labels stay on the host as they are."""
     all_electron(data)
     _, expected, _ = run(data, make_trainer, REFERENCE, "32-true")
@@ -103,7 +103,7 @@ def test_device_without_float64_trains_the_same(data, make_trainer, monkeypatch)
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def test_tasks_that_share_a_data_set_keep_labels_apart(data, make_trainer, monkeypatch):
+def test_tasks_keep_labels_apart(data, make_trainer, monkeypatch):
     monkeypatch.setattr("mml_tasks.steps.supports_float64", lambda device: False)
     task = MultiTaskLitModule(
         ("md", make_task(-0.1)),

@@ -8,7 +8,7 @@ from mml_tasks.testing import ToyEncoder
 from torch import nn
 
 
-def test_predict_is_what_a_trainer_predicts_with_the_samples_names(data, make_trainer):
+def test_predict_equals_trainer(data, make_trainer):
     task = ForceRegressionTask(ToyEncoder(), normalize_kwargs={"energy_mean": 3.0, "force_std": 2.0})
     (expected, *_) = make_trainer().predict(task, data)
     found = task.predict(next(iter(data.loader())))
@@ -19,7 +19,7 @@ def test_predict_is_what_a_trainer_predicts_with_the_samples_names(data, make_tr
         assert not found[key].requires_grad
 
 
-def test_a_single_sample_is_predicted_as_a_batch_of_one(data):
+def test_single_sample_is_predicted(data):
     """Its graph does not say which structure an atom belongs to, and its name is no list."""
     task = ForceRegressionTask(ToyEncoder(), normalize_kwargs={"energy_mean": 3.0, "force_std": 2.0})
     batch = task.predict(next(iter(data.loader())))
@@ -33,14 +33,14 @@ def test_a_single_sample_is_predicted_as_a_batch_of_one(data):
     torch.testing.assert_close(found["force"], batch["force"][start : start + len(graph.pos)])
 
 
-def test_an_element_that_a_single_sample_has_and_training_had_not_is_named(data):
+def test_unknown_element_is_named(data):
     numbers = {"energy_reference": {"H": -1.0}, "force_std": 1.0}
     task = ForceRegressionTask(ToyEncoder(), normalize_kwargs=numbers)
     with pytest.raises(ValueError, match=r"batch of sample 'toy/000001'"):
         task.predict({"graph": data.samples[1][0], "sample_id": "toy/000001"})
 
 
-def test_the_mode_of_every_module_is_as_before(batch):
+def test_evaluation_mode_is_undone(batch):
     task = ScalarRegressionTask(ToyEncoder(), task_keys=["band_gap"], output_kwargs={}).double()
     task.encoder.mix.append(nn.Dropout(0.5))
     task.train()
@@ -54,7 +54,7 @@ def test_the_mode_of_every_module_is_as_before(batch):
     assert task.training
 
 
-def test_what_is_not_ready_to_predict_says_so(batch):
+def test_incomplete_task_is_refused(batch):
     with pytest.raises(ValueError, match="has no targets yet"):
         ScalarRegressionTask(ToyEncoder()).predict(batch)
     with pytest.raises(ValueError, match=r"normalizers of \['energy', 'force'\] have no statistics yet"):

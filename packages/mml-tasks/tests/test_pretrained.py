@@ -22,7 +22,7 @@ def assert_same_weights(one, other):
         assert torch.equal(value, theirs), name
 
 
-def test_the_encoder_is_made_and_filled_from_the_checkpoint(checkpoint, caplog):
+def test_checkpoint_builds_encoder(checkpoint, caplog):
     path, trained = checkpoint
     with caplog.at_level(logging.INFO, "mml_tasks"):
         task = ScalarRegressionTask.from_pretrained_encoder(path, task_keys=["band_gap"], lr=0.5)
@@ -35,7 +35,7 @@ def test_the_encoder_is_made_and_filled_from_the_checkpoint(checkpoint, caplog):
     assert f"encoder weights from {path}: {count} loaded" in caplog.text
 
 
-def test_what_was_loaded_learns_unless_it_is_frozen(checkpoint, data, make_trainer):
+def test_frozen_weights_do_not_change(checkpoint, data, make_trainer):
     path, trained = checkpoint
     for freeze in (False, True):
         task = ScalarRegressionTask.from_pretrained_encoder(
@@ -49,7 +49,7 @@ def test_what_was_loaded_learns_unless_it_is_frozen(checkpoint, data, make_train
         assert not torch.equal(task.output_heads["band_gap"].layers[0].weight, head)
 
 
-def test_an_encoder_that_was_given_as_an_instance(data, make_trainer, tmp_path):
+def test_encoder_instance_is_filled(data, make_trainer, tmp_path):
     trained, trainer = ForceRegressionTask(ToyEncoder(6)), make_trainer()
     trainer.fit(trained, data)
     trainer.save_checkpoint(tmp_path / "force.ckpt")
@@ -63,7 +63,7 @@ def test_an_encoder_that_was_given_as_an_instance(data, make_trainer, tmp_path):
     assert_same_weights(task.encoder, trained.encoder)
 
 
-def test_a_compiled_encoder_has_the_same_names(checkpoint, tmp_path):
+def test_compiled_encoder_has_original_names(checkpoint, tmp_path):
     path, trained = checkpoint
     stored = torch.load(path, weights_only=True)
     stored["state_dict"] = {
@@ -82,7 +82,7 @@ class Wider(ToyEncoder):
         self.more = torch.nn.Linear(2, 2)
 
 
-def test_weights_that_do_not_fit_are_named_and_left_where_that_is_asked_for(checkpoint, tmp_path, caplog):
+def test_mismatched_weights_are_named_or_kept(checkpoint, tmp_path, caplog):
     path, trained = checkpoint
     stored = torch.load(path, weights_only=True)
     stored["state_dict"]["encoder.old"] = torch.zeros(3)
@@ -109,7 +109,7 @@ def test_weights_that_do_not_fit_are_named_and_left_where_that_is_asked_for(chec
         assert torch.equal(value, expected), name
 
 
-def test_files_that_are_no_checkpoints_of_a_task(tmp_path, checkpoint):
+def test_invalid_files_are_refused(tmp_path, checkpoint):
     make = ScalarRegressionTask.from_pretrained_encoder
     with pytest.raises(FileNotFoundError, match=r"checkpoint .*none\.ckpt does not exist"):
         make(tmp_path / "none.ckpt")
@@ -131,6 +131,6 @@ def test_files_that_are_no_checkpoints_of_a_task(tmp_path, checkpoint):
         make(tmp_path / "nothing.ckpt", encoder=ToyEncoder(), strict=False)
 
 
-def test_a_report_reads_as_a_sentence():
+def test_report_lists_weights():
     assert str(EncoderReport(("a", "b"))) == "2 loaded"
     assert str(EncoderReport(("a",), missing=("b",))) == "1 loaded; missing in the checkpoint: b"

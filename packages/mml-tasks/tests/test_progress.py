@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 
 @given(st.dictionaries(st.integers(1, 8), st.integers(1, 6), max_size=3), st.integers(1, 6))
-def test_steps_and_epochs_by_counting(later, first):
+def test_plan_counts_steps_and_epochs(later, first):
     segments = [(0, first), *sorted(later.items())]
     lengths = EpochLengths(segments)
     step = 0
@@ -29,7 +29,7 @@ class Endless(IterableDataset):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_where_lightnings_own_estimate_is_wrong(tiny, make_trainer):
+def test_plan_corrects_estimate_of_lightning(tiny, make_trainer):
     """If these come right, our own count may go."""
     scheduler = LossScalingScheduler(CosineScalingSchedule("energy", 1.0, 2.0))
     accumulation = GradientAccumulationScheduler({0: 1, 1: 4})

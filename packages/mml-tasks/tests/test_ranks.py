@@ -4,7 +4,7 @@ import torch
 from mml_tasks.trainer.ranks import objects_of_all_ranks, rows_of_all_ranks, sum_over_ranks, world_size
 
 
-def test_one_rank_has_only_itself():
+def test_single_rank_returns_own_values():
     values = torch.arange(3.0)
     assert world_size() == 1
     assert sum_over_ranks(values) is values

@@ -88,7 +88,7 @@ def test_stretch_follows_the_longer_schedule(scheduler, finished, data, make_tra
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULES)
-def test_restart_begins_the_schedule_anew(scheduler, finished, data, make_trainer):
+def test_restart_begins_schedule_again(scheduler, finished, data, make_trainer):
     task = make_task(scheduler)
     task.resume_schedule = "restart"
     found = rates(data, make_trainer, task, 4, finished(scheduler))
@@ -118,7 +118,7 @@ def test_restarted_run_continues_after_an_interruption(finished, data, make_trai
     )
 
 
-def test_unchanged_run_continues_without_a_word(finished, data, make_trainer):
+def test_unchanged_run_logs_nothing(finished, data, make_trainer):
     path = finished(None)
     assert rates(data, make_trainer, make_task(None), 3, path) == [0.01] * 3
 
@@ -138,7 +138,7 @@ def test_other_optimizer_options_are_refused(options, name, finished, data, make
 
 
 @pytest.mark.parametrize("before", [None, "OneCycleLR"])
-def test_another_schedule_is_refused_or_begun_anew(before, finished, data, make_trainer):
+def test_other_schedule_is_refused_or_restarted(before, finished, data, make_trainer):
     path = finished(before)
     with pytest.raises(
         ValueError, match=r"has the schedulers \['CosineAnnealingLR'\], but the checkpoint has . different"
@@ -160,7 +160,7 @@ def test_restart_applies_other_options(finished, data, make_trainer):
     assert rates(data, make_trainer, task, 3, finished(None)) == [1e-4] * 3
 
 
-def test_schedule_that_is_too_short_is_refused_at_the_start(data, make_trainer):
+def test_short_schedule_is_refused(data, make_trainer):
     task = make_task(None, scheduler_kwargs={"OneCycleLR": {"total_steps": 5}})
     with pytest.raises(ValueError, match=r"OneCycleLR has total_steps=5, but the run has 12 steps"):
         make_trainer(max_epochs=4).fit(task, data)
@@ -173,7 +173,7 @@ def test_unknown_choice_is_refused(finished, data, make_trainer):
         rates(data, make_trainer, task, 3, finished(None))
 
 
-def test_several_tasks_are_resumed_alike(both, make_trainer, tmp_path):
+def test_multitask_module_resumes(both, make_trainer, tmp_path):
     def make(lr: float = 0.01) -> MultiTaskLitModule:
         tasks = [
             (name, ScalarRegressionTask(encoder_class=ToyEncoder, task_keys=["band_gap"], lr=lr))

@@ -3,7 +3,7 @@ import torch
 from mml_tasks.normalization.running_statistics import TargetStatistics
 
 
-def test_statistics_of_batches_are_those_of_their_targets(batch):
+def test_statistics_equal_those_of_all_targets(batch):
     batch["targets"]["band_gap"][1] = torch.nan
     statistics = TargetStatistics(["energy"])
     statistics.add(batch)
@@ -22,14 +22,14 @@ def test_statistics_of_batches_are_those_of_their_targets(batch):
     assert (found["band_gap"]["count"], found["band_gap"]["missing"]) == (4, 1)
 
 
-def test_a_target_without_labels_has_no_numbers(batch):
+def test_unlabeled_target_has_no_mean(batch):
     batch["targets"] = {"energy": torch.full((5, 1), torch.nan)}
     statistics = TargetStatistics(["energy"])
     statistics.add(batch)
     assert statistics.result("here") == {"energy": {"count": 0, "missing": 5, "source": "here"}}
 
 
-def test_bad_labels_and_elements_are_refused(batch):
+def test_invalid_labels_and_elements_are_refused(batch):
     statistics = TargetStatistics(["energy"])
     batch["graph"].atomic_numbers[0] = 200
     with pytest.raises(ValueError, match=r"from 1 to 118, got numbers from .* to 200"):

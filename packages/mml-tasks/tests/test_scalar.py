@@ -4,7 +4,7 @@ from mml_tasks import ScalarRegressionTask
 from mml_tasks.testing import ToyEncoder
 
 
-def test_several_targets_have_heads_and_scales_of_their_own(batch):
+def test_targets_have_own_heads_and_scales(batch):
     numbers = {"band_gap_mean": 1.0, "band_gap_std": 0.5, "density_mean": 5.0}
     options = {"task_keys": ["band_gap", "density"], "normalize_kwargs": numbers}
     task = ScalarRegressionTask(ToyEncoder(), output_kwargs={"last_layer_scale": 0.0}, **options).double()
@@ -14,7 +14,7 @@ def test_several_targets_have_heads_and_scales_of_their_own(batch):
     assert set(task.output_heads) == {"band_gap", "density"}
 
 
-def test_targets_are_inferred_from_the_data(data, make_trainer):
+def test_targets_are_inferred_from_data(data, make_trainer):
     task = ScalarRegressionTask(ToyEncoder(), normalize_kwargs="auto")
     make_trainer().fit(task, data)
     assert task.task_keys == ["energy", "band_gap", "density"]
@@ -22,7 +22,7 @@ def test_targets_are_inferred_from_the_data(data, make_trainer):
     torch.testing.assert_close(task.normalizers["density"].mean, expected.double())
 
 
-def test_inferred_targets_are_in_the_checkpoint(data, make_trainer, tmp_path):
+def test_checkpoint_has_inferred_targets(data, make_trainer, tmp_path):
     task = ScalarRegressionTask(encoder_class=ToyEncoder, normalize_kwargs="auto")
     trainer = make_trainer()
     trainer.fit(task, data)
@@ -34,7 +34,7 @@ def test_inferred_targets_are_in_the_checkpoint(data, make_trainer, tmp_path):
     assert make_trainer().predict(loaded, data.loader())[0]["predictions"]["density"].shape == (4, 1)
 
 
-def test_without_statistics_targets_must_be_named(data, make_trainer):
+def test_missing_statistics_require_task_keys(data, make_trainer):
     with pytest.raises(ValueError, match="has no task_keys, and no data module"):
         make_trainer().fit(ScalarRegressionTask(ToyEncoder()), data.loader(), data.loader())
 
@@ -47,7 +47,7 @@ def test_data_without_scalars_is_refused(data, make_trainer):
         make_trainer().fit(ScalarRegressionTask(ToyEncoder()), data)
 
 
-def test_a_total_has_no_mean_per_atom_here():
+def test_per_atom_mean_is_refused():
     with pytest.raises(ValueError, match=r"unknown names \['energy_per_atom_mean'\]"):
         ScalarRegressionTask(
             ToyEncoder(), task_keys=["energy"], normalize_kwargs={"energy_per_atom_mean": 1.0}

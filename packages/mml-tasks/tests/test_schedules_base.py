@@ -60,7 +60,7 @@ anything = two_ended() | by_points() | chained()
 
 
 @given(anything, st.integers(1, 60))
-def test_the_first_step_is_the_initial_value_and_the_last_the_end_value(schedule, total):
+def test_schedule_reaches_both_ends(schedule, total):
     schedule.set_grid(total)
     values = [schedule.step() for _ in range(total)]
     assert values[0] == schedule.initial_value
@@ -71,7 +71,7 @@ def test_the_first_step_is_the_initial_value_and_the_last_the_end_value(schedule
 
 
 @given(anything, st.integers(1, 60))
-def test_stepping_is_value_at_over_the_grid(schedule, total):
+def test_steps_equal_value_at(schedule, total):
     schedule.set_grid(total)
     assert len(schedule) == len(schedule.grid) == total
     assert [schedule.step() for _ in range(total)] == [schedule.value_at(f) for f in schedule.grid.tolist()]
@@ -80,13 +80,13 @@ def test_stepping_is_value_at_over_the_grid(schedule, total):
 
 
 @given(two_ended(), st.integers(2, 400))
-def test_from_one_value_to_another_it_never_turns_round(schedule, total):
+def test_schedule_is_monotonic(schedule, total):
     values = [schedule.value_at(fraction_of(i, total)) for i in range(total)]
     assert values == sorted(values, reverse=schedule.initial_value > schedule.end_value)
 
 
 @given(anything, st.floats(0, 1))
-def test_a_value_depends_on_nothing_but_the_fraction(schedule, fraction):
+def test_value_depends_on_fraction_only(schedule, fraction):
     value = schedule.value_at(fraction)
     assert math.isfinite(value)
     assert value >= 0
@@ -98,7 +98,7 @@ def test_a_value_depends_on_nothing_but_the_fraction(schedule, fraction):
 
 
 @given(anything)
-def test_its_repr_makes_it_again(schedule):
+def test_repr_rebuilds_schedule(schedule):
     again = eval(repr(schedule), dict(globals()))
     fractions = [0, 0.1, 0.5, 0.9, 1]
     assert [again.value_at(f) for f in fractions] == [schedule.value_at(f) for f in fractions]
@@ -106,7 +106,7 @@ def test_its_repr_makes_it_again(schedule):
 
 
 @given(st.integers(1, 1000), st.integers(0, 2000))
-def test_fractions_end_at_one_and_stay_there(total, index):
+def test_fractions_stay_at_one(total, index):
     fraction = fraction_of(index, total)
     assert 0 <= fraction <= 1
     if total > 1:
@@ -117,12 +117,12 @@ def test_fractions_end_at_one_and_stay_there(total, index):
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0000001, math.nan, math.inf])
-def test_fractions_outside_the_run_are_refused(fraction):
+def test_fractions_outside_run_are_refused(fraction):
     with pytest.raises(ValueError, match=r"the fraction of a run is from 0 to 1, got"):
         LinearScalingSchedule("energy", 1.0, 2.0).value_at(fraction)
 
 
-def test_without_a_grid_there_is_no_length():
+def test_length_requires_grid():
     schedule = LinearScalingSchedule("energy", 1.0, 2.0)
     assert schedule, "a schedule without a length is true all the same"
     for use in (len, lambda s: s.grid, lambda s: s.step()):
@@ -131,14 +131,14 @@ def test_without_a_grid_there_is_no_length():
 
 
 @pytest.mark.parametrize("total", [0, -1, 2.5, True, "4", None])
-def test_lengths_that_are_none_are_refused(total):
+def test_invalid_lengths_are_refused(total):
     with pytest.raises(ValueError, match="total_steps must be a positive whole number, got"):
         LinearScalingSchedule("energy", 1.0, 2.0).set_grid(total)
 
 
 @pytest.mark.parametrize("value", [-1.0, -1e-9, math.nan, math.inf, "1", None, True])
 @pytest.mark.parametrize("name", ["initial_value", "end_value"])
-def test_weights_that_are_none_are_refused(name, value):
+def test_invalid_weights_are_refused(name, value):
     if (name, value) == ("end_value", None):
         return  # means: constant
     values = {"initial_value": 1.0, "end_value": 1.0, name: value}
@@ -146,24 +146,24 @@ def test_weights_that_are_none_are_refused(name, value):
         LinearScalingSchedule("energy", **values)
 
 
-def test_the_error_of_a_negative_weight_says_what_to_do():
+def test_negative_weight_error_names_remedy():
     with pytest.raises(ValueError, match=r"got -2.0. To leave a target out, use 0"):
         CosineScalingSchedule("energy", -2.0, 1.0)
 
 
 @pytest.mark.parametrize("frequency", ["batch", "", None, "Step", 1])
-def test_other_frequencies_are_refused(frequency):
+def test_unknown_frequencies_are_refused(frequency):
     with pytest.raises(ValueError, match=f"step_frequency must be 'step' or 'epoch', got {frequency!r}"):
         CosineScalingSchedule("energy", 1.0, 2.0, frequency)
 
 
 @pytest.mark.parametrize("key", ["", None, 3])
-def test_a_key_is_a_name(key):
+def test_invalid_keys_are_refused(key):
     with pytest.raises(ValueError, match=f"key must be the name of a target, got {key!r}"):
         LinearScalingSchedule(key, 1.0)
 
 
-def test_a_schedule_of_ones_own_needs_one_method():
+def test_custom_schedule_needs_one_method():
     class Square(BaseScalingSchedule):
         def __init__(self, key):
             super().__init__(key, 0.0, 4.0, "epoch")
@@ -178,7 +178,7 @@ def test_a_schedule_of_ones_own_needs_one_method():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_it_can_be_drawn():
+def test_plot_draws_schedule():
     pyplot = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
     pyplot.switch_backend("agg")
     schedule = CosineScalingSchedule("energy", 1.0, 3.0)
@@ -191,7 +191,7 @@ def test_it_can_be_drawn():
     pyplot.close(ax.figure)
 
 
-def test_drawing_without_matplotlib_says_how_to_get_it(monkeypatch):
+def test_missing_matplotlib_names_install_command(monkeypatch):
     real = builtins.__import__
 
     def without(name, *args, **kwargs):

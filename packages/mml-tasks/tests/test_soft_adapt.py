@@ -27,7 +27,7 @@ options = st.fixed_dictionaries(
 
 
 @given(pairs, options)
-def test_weights_are_the_papers(pairs, options):
+def test_weights_equal_formula(pairs, options):
     now, before = torch.tensor(pairs, dtype=torch.float64).T
     rates = now - before
     if options["normalized"]:
@@ -41,7 +41,7 @@ def test_weights_are_the_papers(pairs, options):
 
 
 @given(pairs, st.floats(0.01, 5), st.floats(1e-3, 1e3), st.booleans())
-def test_normalized_rates_forget_the_scale(pairs, beta, scale, loss_weighted):
+def test_normalized_rates_ignore_scale(pairs, beta, scale, loss_weighted):
     now, before = zip(*pairs, strict=True)
     weights = soft_adapt_weights(now, before, beta, loss_weighted=loss_weighted)
     scaled = [[scale * loss for loss in side] for side in (now, before)]
@@ -49,7 +49,7 @@ def test_normalized_rates_forget_the_scale(pairs, beta, scale, loss_weighted):
 
 
 @given(pairs, st.floats(0.1, 3), st.booleans())
-def test_what_falls_least_weighs_most(pairs, beta, normalized):
+def test_slowest_target_weighs_most(pairs, beta, normalized):
     now, before = zip(*pairs, strict=True)
     rates = [a - b for a, b in pairs]
     for sign in (1, -1):
@@ -58,7 +58,7 @@ def test_what_falls_least_weighs_most(pairs, beta, normalized):
         assert weights[best] == max(weights)
 
 
-def test_examples():
+def test_weights_equal_examples():
     assert soft_adapt_weights([1.0, 1.0], [2.0, 2.0]) == [0.5, 0.5]
     rising, falling = soft_adapt_weights([2.0, 1.0], [1.0, 2.0], beta=1.0)
     assert rising / falling == pytest.approx(math.e), "rates of 1/2 and -1/2"
@@ -96,7 +96,7 @@ def expected_weights(rows, batches_per_window: int, **options: Any) -> list[list
 
 @runs
 @given(every=st.integers(1, 4), accumulate=st.integers(1, 3), normalized=st.booleans())
-def test_weights_follow_the_means_of_the_losses(tiny, make_trainer, every, accumulate, normalized):
+def test_weights_follow_mean_losses(tiny, make_trainer, every, accumulate, normalized):
     module, record = tiny(), Losses()
     adapt = SoftAdapt(beta=2.0, every_n_steps=every, normalized=normalized)
     batches = 12 * accumulate
@@ -115,7 +115,7 @@ class KilledError(Exception):
 
 @runs
 @given(kill=st.integers(1, 23), every=st.integers(1, 5), saved=st.integers(1, 3))
-def test_it_goes_on_as_if_it_had_not_been_stopped(tiny, make_trainer, tmp_path_factory, kill, every, saved):
+def test_resume_restores_averages(tiny, make_trainer, tmp_path_factory, kill, every, saved):
     folder = tmp_path_factory.mktemp("run")
 
     class Kill(pl.Callback):
@@ -144,7 +144,7 @@ def test_it_goes_on_as_if_it_had_not_been_stopped(tiny, make_trainer, tmp_path_f
     assert torch.equal(resumed.numbers, whole.numbers)
 
 
-def test_a_target_that_is_missing_has_no_part(tiny, make_trainer):
+def test_missing_target_is_ignored(tiny, make_trainer):
     """Its mean is over the batches that have it, and weights wait until every target was seen."""
 
     class Sparse(tiny):
@@ -173,7 +173,7 @@ def test_a_target_that_is_missing_has_no_part(tiny, make_trainer):
     assert weights[8] == pytest.approx(after_third, rel=1e-5)
 
 
-def test_losses_that_are_none_are_said_and_left_out(tiny, make_trainer, caplog):
+def test_invalid_losses_are_skipped_with_warning(tiny, make_trainer, caplog):
     class Bad(tiny):
         def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
             loss = super().training_step(batch, batch_idx)
@@ -191,7 +191,7 @@ def test_losses_that_are_none_are_said_and_left_out(tiny, make_trainer, caplog):
     assert message.startswith("step 6: SoftAdapt keeps its weights, because the losses are {'energy': ")
 
 
-def test_with_our_tasks_and_a_total(data, make_trainer):
+def test_callback_weights_tasks(data, make_trainer):
     task = ForceRegressionTask(ToyEncoder(), normalize_kwargs="auto", lr=0.05)
     adapt = SoftAdapt(every_n_steps=1, beta=5.0, total=11.0)
     make_trainer(max_epochs=3, callbacks=[adapt]).fit(task, data)
@@ -200,7 +200,7 @@ def test_with_our_tasks_and_a_total(data, make_trainer):
     assert energy != pytest.approx(force)
 
 
-def test_a_new_run_starts_anew(tiny, make_trainer):
+def test_new_run_resets_weights(tiny, make_trainer):
     adapt = SoftAdapt(every_n_steps=1, beta=5.0)
     first, second = tiny(), tiny()
     make_trainer(callbacks=[adapt]).fit(first, DataLoader(torch.ones(5)))
@@ -215,7 +215,7 @@ def test_a_new_run_starts_anew(tiny, make_trainer):
     assert first.seen[10][1] != {"energy": 1.0, "force": 1.0}, "more epochs of one trainer go on"
 
 
-def test_it_is_logged(tiny, make_trainer, tmp_path):
+def test_weights_are_logged(tiny, make_trainer, tmp_path):
     logger = pl.loggers.CSVLogger(tmp_path)
     adapt = SoftAdapt(every_n_steps=2, beta=5.0)
     module = tiny()
@@ -242,17 +242,17 @@ def test_it_is_logged(tiny, make_trainer, tmp_path):
         ({"total": math.inf}, "total must be finite and positive, got inf"),
     ],
 )
-def test_bad_options_are_refused(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         SoftAdapt(**options)
 
 
-def test_one_target_needs_no_weights(tiny, make_trainer):
+def test_single_target_is_refused(tiny, make_trainer):
     with pytest.raises(ValueError, match=r"balances at least two targets, got \['energy'\]. Remove"):
         make_trainer(callbacks=[SoftAdapt()]).fit(tiny(["energy"]), DataLoader(torch.ones(2)))
 
 
-def test_a_module_must_say_its_losses(tiny, make_trainer):
+def test_module_without_losses_is_refused(tiny, make_trainer):
     module = tiny()
     del module.last_losses
     with pytest.raises(
@@ -261,7 +261,7 @@ def test_a_module_must_say_its_losses(tiny, make_trainer):
         make_trainer(callbacks=[SoftAdapt()]).fit(module, DataLoader(torch.ones(2)))
 
 
-def test_other_targets_than_the_checkpoints_are_refused(tiny, make_trainer, tmp_path):
+def test_checkpoint_of_other_targets_is_refused(tiny, make_trainer, tmp_path):
     trainer = make_trainer(callbacks=[SoftAdapt()])
     trainer.fit(tiny(), DataLoader(torch.ones(2)))
     trainer.save_checkpoint(tmp_path / "a.ckpt")

@@ -20,7 +20,7 @@ def loss(task: ForceRegressionTask, batch: dict[str, Any]) -> float:
     return task.training_step(batch, 0).item()
 
 
-def test_the_loss_is_the_normalised_error_per_atom_plus_that_of_the_components(batch):
+def test_loss_is_sum_of_normalized_errors(batch):
     task = make_task().double()
     outputs, targets, natoms = task(batch), batch["targets"], batch["graph"].natoms.view(-1, 1)
     energy = ((outputs["energy"] - targets["energy"]) / natoms / 1.7).square().mean()
@@ -28,7 +28,7 @@ def test_the_loss_is_the_normalised_error_per_atom_plus_that_of_the_components(b
     assert loss(task, batch) == pytest.approx((energy + force).item(), rel=1e-6)
 
 
-def test_other_losses_see_the_same_values(batch):
+def test_other_losses_receive_same_values(batch):
     task = make_task(loss_func={"energy": "HuberLoss", "force": nn.L1Loss()}).double()
     outputs, targets, natoms = task(batch), batch["targets"], batch["graph"].natoms.view(-1, 1)
     energy = nn.functional.huber_loss(outputs["energy"] / natoms / 1.7, targets["energy"] / natoms / 1.7)
@@ -36,7 +36,7 @@ def test_other_losses_see_the_same_values(batch):
     assert loss(task, batch) == pytest.approx((energy + force).item(), rel=1e-6)
 
 
-def test_doubling_a_weight_doubles_its_term_only(batch):
+def test_doubled_weight_doubles_own_term(batch):
     base, parts = make_task().double(), {}
     for key in ("energy", "force"):
         parts[key] = loss(make_task(task_loss_scaling={"energy": 0, "force": 0} | {key: 1}).double(), batch)
@@ -45,13 +45,13 @@ def test_doubling_a_weight_doubles_its_term_only(batch):
     assert loss(doubled, batch) == pytest.approx(parts["energy"] + 2 * parts["force"])
 
 
-def test_losses_that_divide_by_the_atoms_are_given_totals(batch):
+def test_per_atom_losses_receive_totals(batch):
     expected = loss(make_task().double(), batch)
     for name in ("AtomWeightedMSE", "mml_tasks.AtomWeightedMSE", AtomWeightedMSE()):
         assert loss(make_task(loss_func={"energy": name}).double(), batch) == pytest.approx(expected)
 
 
-def test_thresholds_of_a_loss_are_in_physical_units(batch):
+def test_loss_thresholds_are_physical(batch):
     lengths = batch["targets"]["force"].norm(dim=1)
     middle = lengths.median().item() + 1e-6
     task = make_task(task_keys=["force"], loss_func=ConditionalHuberLoss(0.2, [middle], [1.0, 0.1])).double()
@@ -61,7 +61,7 @@ def test_thresholds_of_a_loss_are_in_physical_units(batch):
     assert loss(task, batch) == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_the_weights_are_live_and_checked_at_every_step(batch):
+def test_changed_weights_are_checked(batch):
     task = make_task(task_loss_scaling={"energy": 0.0}).double()
     before = loss(task, batch)
     task.task_loss_scaling["force"] = 10.0
@@ -71,7 +71,7 @@ def test_the_weights_are_live_and_checked_at_every_step(batch):
         loss(task, batch)
 
 
-def test_a_loss_that_is_no_number_is_refused(batch):
+def test_invalid_loss_shape_is_refused(batch):
     with pytest.raises(
         ValueError, match=r"loss of target 'force' has reduction=\"none\", but its result must be a scalar"
     ):
@@ -85,7 +85,7 @@ class Difference(nn.Module):
         return output - target
 
 
-def test_logged_errors_are_physical_unweighted_and_exact_over_an_uneven_epoch(data, make_trainer):
+def test_logged_errors_are_physical_and_exact(data, make_trainer):
     task = make_task(task_loss_scaling={"force": 100.0}, compute_stress=True)
     metrics = make_trainer().test(task, data, verbose=False)[0]
     rows: dict[str, list[np.ndarray]] = {}
@@ -113,9 +113,7 @@ def test_logged_errors_are_physical_unweighted_and_exact_over_an_uneven_epoch(da
     assert metrics == pytest.approx(expected, rel=1e-5)
 
 
-def test_training_logs_the_mean_over_structures_and_atoms_whatever_the_batches(
-    data, make_trainer, collate_samples
-):
+def test_train_loss_covers_all_labels(data, make_trainer, collate_samples):
     task, trainer = make_task(lr=0.0, task_loss_scaling={"force": 10.0}), make_trainer()
     trainer.fit(task, data.loader(), data.loader())
     whole = collate_samples(data.samples)
@@ -130,7 +128,7 @@ def test_training_logs_the_mean_over_structures_and_atoms_whatever_the_batches(
     assert logged["train_loss"] == pytest.approx(loss(task, whole), rel=1e-5)
 
 
-def test_evaluation_returns_physical_units_and_names(batch):
+def test_evaluation_returns_physical_units(batch):
     task = make_task().double()
     result = task.test_step(batch, 0)
     assert set(result) == {"predictions", "targets", "natoms", "sample_id"}
@@ -159,7 +157,7 @@ def test_other_precisions_train(precision, data, make_trainer):
     assert torch.isfinite(trainer.callback_metrics["train_loss"])
 
 
-def test_infinite_values_stop_the_run(data, make_trainer):
+def test_infinite_labels_are_refused(data, make_trainer):
     data.samples[5][1]["force"][1, 2] = math.inf
     with pytest.raises(ValueError, match="'force' is inf in sample 'toy/000001'"):
         make_trainer().fit(make_task(), data)
@@ -168,9 +166,7 @@ def test_infinite_values_stop_the_run(data, make_trainer):
 # ---------------------------------------------------------------- missing labels
 
 
-def test_missing_labels_are_neither_in_losses_nor_in_errors_and_are_counted(
-    data, make_trainer, collate_samples
-):
+def test_missing_labels_are_excluded_and_counted(data, make_trainer, collate_samples):
     """Against the same samples with those left out that lack the label."""
     for index in (0, 1, 2, 3, 7):  # the whole first batch
         data.samples[index][1]["energy"].fill_(math.nan)
@@ -195,7 +191,7 @@ def test_missing_labels_are_neither_in_losses_nor_in_errors_and_are_counted(
     assert logged["val_loss"] == pytest.approx(energy + (known / 1.7).square().mean().item(), rel=1e-5)
 
 
-def test_a_batch_without_labels_adds_nothing_and_has_no_gradient(batch):
+def test_unlabeled_batch_has_no_gradient(batch):
     batch["targets"]["energy"].fill_(math.nan)
     batch["targets"]["force"].fill_(math.nan)
     task = make_task().double()
@@ -207,13 +203,13 @@ def test_a_batch_without_labels_adds_nothing_and_has_no_gradient(batch):
         assert torch.equal(parameter.grad, torch.zeros_like(parameter))
 
 
-def test_nothing_is_logged_where_nothing_is_missing(data, make_trainer):
+def test_complete_labels_log_no_count(data, make_trainer):
     trainer = make_trainer()
     trainer.fit(make_task(), data)
     assert not [name for name in trainer.callback_metrics if "missing" in name]
 
 
-def test_a_target_without_any_label_is_refused(data, make_trainer):
+def test_unlabeled_target_is_refused(data, make_trainer):
     for _, targets in data.samples:
         targets["force"].fill_(math.nan)
     with pytest.raises(ValueError, match=r"'force' has no label in any of the 33 rows of this train epoch"):
@@ -225,7 +221,7 @@ def test_a_target_without_any_label_is_refused(data, make_trainer):
         make_trainer().fit(make_task(), data)
 
 
-def test_a_short_trial_may_see_no_label(data, make_trainer, caplog):
+def test_limited_epoch_accepts_unlabeled_target(data, make_trainer, caplog):
     for _, targets in data.samples[:4]:
         targets["energy"].fill_(math.nan)
     make_trainer(limit_train_batches=1).fit(make_task(), data.loader(), data.loader())
@@ -233,7 +229,7 @@ def test_a_short_trial_may_see_no_label(data, make_trainer, caplog):
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 1000.0])
-def test_weights_are_in_the_losses_and_nowhere_else(weight, data, make_trainer):
+def test_weights_apply_to_losses_only(weight, data, make_trainer):
     """Metrics, predictions and targets are the same whatever the weights and the scales."""
     results, reports = [], []
     for kwargs in ({}, {"task_loss_scaling": {"force": weight, "energy": 7.0}}):
@@ -248,7 +244,7 @@ def test_weights_are_in_the_losses_and_nowhere_else(weight, data, make_trainer):
             assert torch.equal(value, reports[1][kind][key])
 
 
-def test_a_weight_may_be_a_tensor_that_is_learned(batch):
+def test_weight_may_be_learned(batch):
     task = make_task().double()
     weight = torch.tensor(2.0, requires_grad=True)
     task.task_loss_scaling["force"] = weight  # type: ignore[assignment]
@@ -257,14 +253,14 @@ def test_a_weight_may_be_a_tensor_that_is_learned(batch):
     assert weight.grad.item() > 0
 
 
-def test_unknown_weights_are_refused_at_the_next_step(batch):
+def test_unknown_weights_are_refused(batch):
     task = make_task().double()
     task.task_loss_scaling["forces"] = 1.0
     with pytest.raises(ValueError, match=r"unknown target 'forces', expected one of \['energy', 'force'\]"):
         loss(task, batch)
 
 
-def test_a_missing_weight_is_one(batch):
+def test_weights_default_to_one(batch):
     task = make_task().double()
     expected = loss(task, batch)
     task.task_loss_scaling.clear()

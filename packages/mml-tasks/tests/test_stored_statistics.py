@@ -10,7 +10,7 @@ from mml_tasks.normalization.stored_statistics import (
 )
 
 
-def test_names_are_sorted_by_target():
+def test_names_are_grouped_by_target():
     scales = scales_from_kwargs(
         {"energy_per_atom_mean": -3.0, "energy_per_atom_std": 0.5, "stress_std": 0.1},
         ["energy", "force", "stress"],
@@ -19,22 +19,22 @@ def test_names_are_sorted_by_target():
     assert scales == {"energy": Scale(-3.0, 0.5, True), "stress": Scale(None, 0.1, False)}
 
 
-def test_a_target_that_is_called_per_atom_is_a_target_of_its_own():
+def test_per_atom_in_target_name_is_kept():
     scales = scales_from_kwargs({"energy_per_atom_mean": 1.0}, ["energy_per_atom"])
     assert scales == {"energy_per_atom": Scale(mean=1.0)}
 
 
-def test_unknown_names_list_the_known_ones():
+def test_unknown_names_list_known_names():
     with pytest.raises(ValueError, match=r"unknown names \['enrgy_mean'\], expected some of .*'energy_mean'"):
         scales_from_kwargs({"enrgy_mean": 1.0}, ["energy"])
 
 
-def test_a_mean_per_atom_is_for_extensive_targets():
+def test_per_atom_mean_requires_extensive_target():
     with pytest.raises(ValueError, match="unknown names"):
         scales_from_kwargs({"band_gap_per_atom_mean": 1.0}, ["band_gap"])
 
 
-def test_two_means_of_one_target_are_refused():
+def test_two_means_are_refused():
     with pytest.raises(ValueError, match="energy_mean both in total and per atom"):
         scales_from_kwargs({"energy_mean": 1.0, "energy_per_atom_mean": 1.0}, ["energy"], ["energy"])
 
@@ -61,12 +61,12 @@ def test_two_means_of_one_target_are_refused():
         ),
     ],
 )
-def test_bad_values_are_refused(kwargs, message):
+def test_invalid_values_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         scales_from_kwargs(kwargs, ["energy", "force"], ["energy"])
 
 
-def test_arrays_and_reference_energies_are_plain_numbers():
+def test_arrays_become_plain_numbers():
     scales = scales_from_kwargs(
         {
             "energy_reference": {"Al": -3, 8: np.float32(-4.5), "29": -1.0},
@@ -92,12 +92,12 @@ def test_arrays_and_reference_energies_are_plain_numbers():
         ({"max_samples": True}, "positive integer"),
     ],
 )
-def test_options_have_the_values_that_they_can_have(value, message):
+def test_invalid_options_are_refused(value, message):
     with pytest.raises(ValueError, match=message):
         NormalizeOptions.of(value)
 
 
-def test_options_are_taken_from_among_the_numbers():
+def test_options_are_separated():
     assert NormalizeOptions.of({"auto": True, "force_std": 2.0, "max_samples": 5}) == NormalizeOptions(
         {"force_std": 2.0}, auto=True, max_samples=5
     )
@@ -105,7 +105,7 @@ def test_options_are_taken_from_among_the_numbers():
     assert not NormalizeOptions.of(None).auto
 
 
-def test_given_numbers_take_the_place_of_those_of_the_data():
+def test_given_statistics_replace_others():
     data = Scale(-3.0, 0.5, True, source="data", count=7)
     assert data.updated(Scale()) == data
     assert data.updated(Scale(std=2.0)) == Scale(-3.0, 2.0, True, source="normalize_kwargs and data", count=7)
@@ -113,7 +113,7 @@ def test_given_numbers_take_the_place_of_those_of_the_data():
     assert data.updated(Scale(references={1: -13.6})).mean is None
 
 
-def test_statistics_give_totals_or_numbers_per_atom():
+def test_scale_is_total_or_per_atom():
     statistics = {"mean": 1.0, "std": 2.0, "per_atom_mean": 3.0, "per_atom_std": 4.0, "count": 9}
     said = {"source": "the data module's target_statistics()", "count": 9}
     assert scale_from_statistics("energy", statistics) == Scale(1.0, 2.0, False, **said)
@@ -122,7 +122,7 @@ def test_statistics_give_totals_or_numbers_per_atom():
     assert scale_from_statistics("moment", arrays) == Scale([1.0, 2.0], [3.0, 4.0], source="a file")
 
 
-def test_statistics_give_reference_energies_and_what_they_leave():
+def test_scale_has_references_and_residual():
     statistics = {"per_atom_mean": 3.0, "per_atom_std": 4.0, "reference_energies": {"H": -1.0}}
     scale = scale_from_statistics("energy", statistics, per_atom=True, references=True)
     assert (scale.mean, scale.std, scale.references) == (None, 4.0, {1: -1.0})
@@ -130,17 +130,17 @@ def test_statistics_give_reference_energies_and_what_they_leave():
     assert scale_from_statistics("energy", statistics, per_atom=True, references=True).std == 0.1
 
 
-def test_a_target_that_is_missing_everywhere_is_refused():
+def test_unlabeled_target_is_refused():
     with pytest.raises(ValueError, match="'gap' is missing in every sample of the training data"):
         scale_from_statistics("gap", {"count": 0, "missing": 12})
 
 
-def test_statistics_without_a_number_are_refused():
+def test_incomplete_statistics_are_refused():
     with pytest.raises(ValueError, match="'mean' of target 'label', but the data module provides only"):
         scale_from_statistics("label", {"classes": [0, 1]})
 
 
-def test_the_rms_is_over_all_components():
+def test_rms_covers_all_components():
     assert rms_from_statistics({"rms": 2.0}) == 2.0
     assert rms_from_statistics({"rms": [[3.0, 4.0], [0.0, 0.0]]}) == 2.5
     assert rms_from_statistics({}) is None

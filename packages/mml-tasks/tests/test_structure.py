@@ -24,17 +24,17 @@ def outputs(readout: str) -> tuple[torch.Tensor, torch.Tensor]:
     return small, large
 
 
-def test_the_mean_of_the_atoms_makes_outputs_intensive_whatever_the_encoder():
+def test_mean_readout_is_intensive():
     small, large = outputs("mean")
     torch.testing.assert_close(small, large)
 
 
-def test_the_system_readout_is_what_the_encoder_says():
+def test_system_readout_is_system_embedding():
     small, large = outputs("system")
     assert (small - large).abs() > 1e-4
 
 
-def test_the_sum_of_the_atoms_gives_a_supercell_twice_the_embedding():
+def test_sum_readout_is_extensive():
     torch.manual_seed(0)
     task = ScalarRegressionTask(
         ToyEncoder(), task_keys=["band_gap"], readout="sum", output_kwargs={"num_hidden": 0}
@@ -47,13 +47,13 @@ def test_the_sum_of_the_atoms_gives_a_supercell_twice_the_embedding():
 
 
 @pytest.mark.parametrize("kind", ["sum", "mean"])
-def test_embedding_reduction_type_is_the_older_name_of_the_readout(kind):
+def test_older_argument_sets_readout(kind):
     task = ScalarRegressionTask(ToyEncoder(), embedding_reduction_type=kind)
     assert task.readout == kind
     assert ScalarRegressionTask(ToyEncoder(), readout=kind, embedding_reduction_type=kind).readout == kind
 
 
-def test_another_readout_is_refused():
+def test_unknown_readout_is_refused():
     with pytest.raises(ValueError, match=r"readout must be one of \['mean', 'sum', 'system'\], got 'max'"):
         ScalarRegressionTask(ToyEncoder(), readout="max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"readout='system' and embedding_reduction_type='sum' contradict"):

@@ -38,7 +38,7 @@ def numbers(task: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------- from the data
 
 
-def test_without_stored_statistics_one_pass_gives_the_same_numbers(data, make_trainer):
+def test_pass_equals_stored_statistics(data, make_trainer):
     stored, module, loaders = scalar("auto"), scalar("auto"), scalar("auto")
     make_trainer().fit(stored, data)
     make_trainer().fit(module, without_statistics(data))
@@ -55,7 +55,7 @@ def test_without_stored_statistics_one_pass_gives_the_same_numbers(data, make_tr
         assert numbers(stored)[key]["source"] == "the data module's target_statistics()"
 
 
-def test_the_pass_does_not_change_the_run(data, make_trainer):
+def test_pass_does_not_change_run(data, make_trainer):
     def weights(normalize_kwargs: Any) -> dict[str, torch.Tensor]:
         task = scalar(normalize_kwargs)
         loader = torch.utils.data.DataLoader(
@@ -73,7 +73,7 @@ def test_the_pass_does_not_change_the_run(data, make_trainer):
         assert torch.equal(value, passed[key]), key
 
 
-def test_numbers_that_are_given_take_the_place_of_those_of_the_data(data, make_trainer):
+def test_given_statistics_replace_those_of_data(data, make_trainer):
     task = scalar({"auto": True, "density_std": 4.0})
     make_trainer().fit(task, data)
     found = numbers(task)
@@ -87,7 +87,7 @@ def test_numbers_that_are_given_take_the_place_of_those_of_the_data(data, make_t
     assert numbers(task)["energy"]["per_atom"]
 
 
-def test_the_pass_is_bounded(data, make_trainer, caplog):
+def test_pass_is_bounded(data, make_trainer, caplog):
     caplog.set_level(logging.INFO, "mml_tasks")
     task = scalar({"auto": True, "max_samples": 3})
     make_trainer().fit(task, data.loader(), data.loader())
@@ -95,7 +95,7 @@ def test_the_pass_is_bounded(data, make_trainer, caplog):
     assert "which stopped at max_samples=3" in caplog.text
 
 
-def test_statistics_of_components_normalise_each(data, make_trainer):
+def test_component_statistics_normalize_components(data, make_trainer):
     forces = torch.cat([targets["force"] for _, targets in data.samples])
     task = force({"stress_std": [[1.0, 2.0, 2.0], [2.0, 1.0, 2.0], [2.0, 2.0, 1.0]]}, compute_stress=True)
     batch = next(iter(data.loader()))
@@ -109,7 +109,7 @@ def test_statistics_of_components_normalise_each(data, make_trainer):
     make_trainer(max_epochs=1).fit(task, data)
 
 
-def test_arrays_of_another_shape_are_refused(data):
+def test_invalid_shapes_are_refused(data):
     task = scalar({"band_gap_mean": [1.0, 2.0]})
     with pytest.raises(
         ValueError,
@@ -138,7 +138,7 @@ def chemistry(data: Any) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("normalize_kwargs", [{"auto": True, "energy_reference": "auto"}])
-def test_reference_energies_are_found_and_are_the_shift(data, make_trainer, normalize_kwargs):
+def test_fitted_references_are_shift(data, make_trainer, normalize_kwargs):
     references = chemistry(data)
     task = force(normalize_kwargs, output_kwargs={"last_layer_scale": 0.0}, lr=0.0)
     make_trainer().fit(task, data)
@@ -153,7 +153,7 @@ def test_reference_energies_are_found_and_are_the_shift(data, make_trainer, norm
     torch.testing.assert_close(nodes, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_references_alone_leave_the_scale_at_one(data, make_trainer):
+def test_references_keep_unit_scale(data, make_trainer):
     chemistry(data)
     task = force({"energy_reference": "auto"})
     make_trainer().fit(task, data)
@@ -161,7 +161,7 @@ def test_references_alone_leave_the_scale_at_one(data, make_trainer):
     assert set(numbers(task)["energy"]["references"]) == {"Li", "P", "S"}
 
 
-def test_stored_references_are_taken_without_a_pass(data, make_trainer, caplog):
+def test_stored_references_need_no_pass(data, make_trainer, caplog):
     chemistry(data)
     caplog.set_level(logging.INFO, "mml_tasks")
     statistics = data.target_statistics()
@@ -174,7 +174,7 @@ def test_stored_references_are_taken_without_a_pass(data, make_trainer, caplog):
 
 
 @pytest.mark.parametrize("how", ["predict", "call", "validate", "node_energies"])
-def test_elements_that_were_never_seen_are_an_error_that_names_them(data, make_trainer, how):
+def test_unseen_elements_are_named(data, make_trainer, how):
     chemistry(data)
     task = force({"energy_reference": "auto"})
     make_trainer().fit(task, data)
@@ -191,7 +191,7 @@ def test_elements_that_were_never_seen_are_an_error_that_names_them(data, make_t
         call()
 
 
-def test_references_may_be_given(data, make_trainer):
+def test_given_references_are_shift(data, make_trainer):
     task = force({"energy_reference": {"Li": -1.9, 15: -5.4, "16": -4.1}, "energy_std": 2.0})
     chemistry(data)
     make_trainer().fit(task, data)
@@ -199,7 +199,7 @@ def test_references_may_be_given(data, make_trainer):
     assert numbers(task)["energy"]["references"] == pytest.approx({"Li": -1.9, "P": -5.4, "S": -4.1})
 
 
-def test_references_of_a_target_without_totals_are_refused(data, make_trainer):
+def test_references_require_totals(data, make_trainer):
     for _, targets in data.samples:
         del targets["energy"]
     task = force({"energy_reference": "auto"}, task_keys=["force"])
@@ -222,7 +222,7 @@ def saved(data, make_trainer, tmp_path) -> Any:
     return paths
 
 
-def test_a_checkpoint_says_where_its_numbers_came_from_in_plain_types(data, saved):
+def test_checkpoint_has_sources(data, saved):
     stored = torch.load(saved["auto"], weights_only=True)["normalization"]
     assert stored["energy"]["count"] is None
     assert stored["force"]["source"] == "the data module's target_statistics()"
@@ -238,7 +238,7 @@ def test_a_checkpoint_says_where_its_numbers_came_from_in_plain_types(data, save
     }
 
 
-def test_arrays_and_references_come_back_from_a_checkpoint(data, make_trainer, tmp_path):
+def test_checkpoint_restores_arrays_and_references(data, make_trainer, tmp_path):
     chemistry(data)
     options = {"energy_reference": {"Li": -1.0, "P": -2.0, "S": -3.0}, "stress_std": np.full((3, 3), 0.1)}
     task = ForceRegressionTask(encoder_class=ToyEncoder, normalize_kwargs=options, compute_stress=True)
@@ -258,7 +258,7 @@ def test_arrays_and_references_come_back_from_a_checkpoint(data, make_trainer, t
         blank(batch)
 
 
-def test_provenance_survives_loading_and_saving_again(data, make_trainer, saved, tmp_path):
+def test_sources_survive_second_checkpoint(data, make_trainer, saved, tmp_path):
     loaded = ForceRegressionTask.load_from_checkpoint(saved["auto"], encoder=ToyEncoder())
     trainer = make_trainer()
     trainer.fit(loaded, data)
@@ -269,7 +269,7 @@ def test_provenance_survives_loading_and_saving_again(data, make_trainer, saved,
     assert again == first
 
 
-def test_resuming_with_other_numbers_is_refused_with_both(data, make_trainer, saved):
+def test_resume_refuses_other_statistics(data, make_trainer, saved):
     other = scalar(NUMBERS | {"density_mean": 7.0})
     with pytest.raises(
         ValueError, match=r"density mean is 5\.0 in the checkpoint and 7\.0 now.*\"override\": true"
@@ -278,14 +278,14 @@ def test_resuming_with_other_numbers_is_refused_with_both(data, make_trainer, sa
     make_trainer(max_epochs=2).fit(scalar(), data, ckpt_path=saved["given"])
 
 
-def test_override_takes_the_given_numbers(data, make_trainer, saved, caplog):
+def test_override_replaces_statistics(data, make_trainer, saved, caplog):
     other = scalar(NUMBERS | {"density_mean": 7.0, "override": True})
     make_trainer(max_epochs=2).fit(other, data, ckpt_path=saved["given"])
     assert numbers(other)["density"]["mean"] == 7.0
     assert "density mean is 5.0 in the checkpoint and 7.0 now" in caplog.text
 
 
-def test_loading_with_other_numbers_is_refused_too(saved):
+def test_load_refuses_other_statistics(saved):
     options: dict[str, Any] = {"encoder": ToyEncoder(), "normalize_kwargs": NUMBERS | {"density_std": 2.0}}
     with pytest.raises(ValueError, match=r"density std is 1\.0 in the checkpoint and 2\.0 now"):
         ScalarRegressionTask.load_from_checkpoint(saved["given"], **options)
@@ -294,14 +294,14 @@ def test_loading_with_other_numbers_is_refused_too(saved):
     assert numbers(loaded)["density"]["std"] == 2.0
 
 
-def test_who_says_nothing_gets_the_numbers_of_the_checkpoint(data, make_trainer, saved):
+def test_statistics_default_to_checkpoint(data, make_trainer, saved):
     task = scalar(None)
     make_trainer(max_epochs=2).fit(task, data, ckpt_path=saved["given"])
     assert numbers(task) == numbers(scalar())
 
 
 @pytest.mark.parametrize("module", [lambda data: data, without_statistics])
-def test_resuming_on_other_data_is_refused_with_both_numbers(data, make_trainer, saved, module):
+def test_resume_refuses_other_data(data, make_trainer, saved, module):
     task = force("auto")
     kept = torch.load(saved["auto"], weights_only=True)["normalization"]
     if module is without_statistics:
@@ -319,7 +319,7 @@ def test_resuming_on_other_data_is_refused_with_both_numbers(data, make_trainer,
     assert numbers(task)["force"]["std"] == pytest.approx(100 * kept["force"]["std"], rel=1e-5)
 
 
-def test_fine_tuning_on_other_data_keeps_the_numbers_and_says_so(data, make_trainer, saved, caplog):
+def test_fine_tuning_keeps_statistics(data, make_trainer, saved, caplog):
     for _, targets in data.samples:
         targets["force"] *= 100
     loaded = ForceRegressionTask.load_from_checkpoint(saved["auto"], encoder=ToyEncoder())
@@ -330,7 +330,7 @@ def test_fine_tuning_on_other_data_keeps_the_numbers_and_says_so(data, make_trai
     assert "force std is" in caplog.text
 
 
-def test_a_task_that_resumed_once_may_start_anew(data, make_trainer, saved):
+def test_resumed_task_may_start_again(data, make_trainer, saved):
     task = force("auto")
     make_trainer(max_epochs=2).fit(task, data, ckpt_path=saved["auto"])
     for _, targets in data.samples:
@@ -338,7 +338,7 @@ def test_a_task_that_resumed_once_may_start_anew(data, make_trainer, saved):
     make_trainer().fit(task, data)
 
 
-def test_changes_are_described_one_by_one():
+def test_changes_are_listed():
     now = {"a": {"mean": [1.0, 2.0], "std": 1.0, "per_atom": False, "references": {"H": 1.0}}}
     assert changed_numbers(now, now) == []
     rounded = {"a": now["a"] | {"mean": [1.0, 2.0 + 1e-7]}}

@@ -33,7 +33,7 @@ def make_scope(datasets=("md", "bulk"), statistics=None):
     return TaskScope(module, "bulk/Task", "bulk", tuple(datasets))
 
 
-def test_what_a_task_logs_has_its_name_and_stays_off_the_progress_bar():
+def test_logged_names_have_prefix():
     scope = make_scope()
     scope.log("val_loss", 1.0, prog_bar=True, on_epoch=True)
     value, options = scope.module.logged["bulk/Task/val_loss"]
@@ -41,12 +41,12 @@ def test_what_a_task_logs_has_its_name_and_stays_off_the_progress_bar():
     assert options == {"prog_bar": False, "add_dataloader_idx": False, "on_epoch": True}
 
 
-def test_the_own_loader_is_found_by_name():
+def test_loader_is_found_by_name():
     assert make_scope().loader_of({"md": 1, "bulk": 2}) == 2
     assert make_scope().loader_of([3]) == [3]
 
 
-def test_statistics_are_those_of_the_data_set():
+def test_scope_selects_statistics():
     own = {"energy": {"mean": 1.0}}
     assert make_scope(statistics={"md": {}, "bulk": own}).statistics() is own
     assert make_scope(["bulk"], own).statistics() is own

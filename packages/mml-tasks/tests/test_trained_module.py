@@ -9,7 +9,7 @@ def make_modules() -> list[ForceRegressionTask | MultiTaskLitModule]:
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_trainer_is_left_as_it_was(index, data, make_trainer):
+def test_fit_restores_trainer(index, data, make_trainer):
     module = make_modules()[index]
     trainer = make_trainer(accumulate_grad_batches=2)
     trainer.fit(module, data)
@@ -17,7 +17,7 @@ def test_trainer_is_left_as_it_was(index, data, make_trainer):
     assert "dataloader" not in vars(trainer.fit_loop._data_source)
 
 
-def test_names_in_checkpoints_are_those_of_the_normalizers(data):
+def test_state_dict_keeps_normalizer_names(data):
     task = ForceRegressionTask(ToyEncoder(), normalize_kwargs={"energy_mean": 2.0, "force_std": 3.0})
     state = task.state_dict()
     assert state["normalizers.energy.mean"].item() == 2.0

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mml_tasks.normalization.training_data import TrainingData
+from mml_tasks.normalization.training_data import TrainingData, check_labels, inferred_keys
 from mml_tasks.task_scope import TaskScope
 
 
@@ -45,3 +45,22 @@ def test_several_loaders_are_refused():
 def test_loader_without_a_fit_is_refused():
     with pytest.raises(ValueError, match=r"needs a data module .* statistics of \['gap'\]"):
         TrainingData(make_trainer("loader", fn="predict")).loader(["gap"])
+
+
+STATISTICS = {"energy": {"count": 3}, "gap": {"count": 0, "missing": 3}}
+
+
+def test_keys_are_inferred_from_statistics():
+    assert inferred_keys("Task", list, STATISTICS) == ["energy", "gap"]
+    with pytest.raises(ValueError, match=r"Task has no task_keys, and no data module provides target_stat"):
+        inferred_keys("Task", list, None)
+    with pytest.raises(ValueError, match=r"Task cannot learn any of the targets \['energy', 'gap'\]"):
+        inferred_keys("Task", lambda statistics: [], STATISTICS)
+
+
+def test_missing_targets_and_labels_are_refused():
+    check_labels(["energy"], STATISTICS)
+    with pytest.raises(ValueError, match="'force' is not in the data set"):
+        check_labels(["energy", "force"], STATISTICS)
+    with pytest.raises(ValueError, match="'gap' is missing in every sample of the training data"):
+        check_labels(["gap"], STATISTICS)

@@ -6,7 +6,7 @@ from mml_tasks.normalization.training_pass import statistics_of_batches
 from torch.utils.data import DataLoader
 
 
-def test_the_pass_says_what_it_read(data, caplog):
+def test_pass_logs_source(data, caplog):
     caplog.set_level(logging.INFO, "mml_tasks")
     found = statistics_of_batches(data.loader(), 100)
     assert found["density"]["count"] == 10
@@ -15,14 +15,14 @@ def test_the_pass_says_what_it_read(data, caplog):
     assert "statistics of targets from a pass over 10 structures of the training data, in " in caplog.text
 
 
-def test_it_is_bounded_and_says_so(data, caplog):
+def test_pass_stops_at_max_samples(data, caplog):
     caplog.set_level(logging.INFO, "mml_tasks")
     found = statistics_of_batches(data.loader(), 5)
     assert found["density"]["count"] == 8  # batches of four
     assert "8 structures of the training data, which stopped at max_samples=5" in caplog.text
 
 
-def test_a_stream_without_end_is_read_as_far_as_allowed(batch):
+def test_endless_loader_is_bounded(batch):
     def forever():
         while True:
             yield batch
@@ -30,7 +30,7 @@ def test_a_stream_without_end_is_read_as_far_as_allowed(batch):
     assert statistics_of_batches(forever(), 20)["density"]["count"] == 20
 
 
-def test_random_numbers_go_on_as_if_nothing_had_been_read(data, collate_samples):
+def test_random_state_is_restored(data, collate_samples):
     loader = DataLoader(data.samples, batch_size=3, shuffle=True, collate_fn=collate_samples)
     torch.manual_seed(3)
     expected = torch.rand(4)
@@ -39,14 +39,14 @@ def test_random_numbers_go_on_as_if_nothing_had_been_read(data, collate_samples)
     assert torch.equal(torch.rand(4), expected)
 
 
-def test_references_that_the_data_do_not_determine_are_said(batch, caplog):
+def test_undetermined_references_are_warned_about(batch, caplog):
     batch["graph"].atomic_numbers = torch.tensor([3, 16] * 8)
     batch["graph"].natoms = torch.tensor([4, 4, 4, 2, 2])
     statistics_of_batches([batch], 10, ["energy"])
     assert "determine only 1 of the 2 reference energies of 'energy' (Li, S)" in caplog.text
 
 
-def test_what_cannot_be_read_is_refused(batch):
+def test_invalid_batches_are_refused(batch):
     with pytest.raises(ValueError, match="requires batches that are dicts, got list"):
         statistics_of_batches([[batch]], 10)  # type: ignore[list-item]
     with pytest.raises(ValueError, match="needs training data, but the loader has no batches"):

@@ -45,7 +45,7 @@ def ranks(tmp_path_factory, on_two_ranks) -> list[dict[str, Any]]:
         *[pytest.param("sharded", name, marks=torch_shards_right) for name in cases.SHARDED],
     ],
 )
-def test_loss_and_gradient_are_those_of_one_rank(ranks, how, name):
+def test_loss_and_gradient_equal_one_rank(ranks, how, name):
     task = cases.make_task(name)
     loss = task.training_step(cases.collate(cases.samples_of(name)), 0)
     loss.backward()
@@ -60,7 +60,7 @@ def test_loss_and_gradient_are_those_of_one_rank(ranks, how, name):
 
 
 @pytest.mark.parametrize("name", cases.ACCUMULATED)
-def test_accumulated_gradients_are_those_of_one_batch(ranks, name):
+def test_accumulated_gradients_equal_one_batch(ranks, name):
     task = cases.make_task(name)
     task.training_step(cases.collate(cases.samples_of(name)), 0).backward()
     for key, parameter in task.named_parameters():
@@ -70,7 +70,7 @@ def test_accumulated_gradients_are_those_of_one_batch(ranks, name):
 
 
 @pytest.mark.parametrize("name", list(cases.FITS))
-def test_a_run_logs_and_learns_the_same(ranks, name, tmp_path):
+def test_run_equals_one_rank(ranks, name, tmp_path):
     task = cases.make_task(name)
     loader = DataLoader(cases.samples_of(name), batch_size=8, collate_fn=cases.collate)
     trainer = pl.Trainer(**cases.TRAINER, devices=1, default_root_dir=tmp_path)
@@ -88,7 +88,7 @@ def test_a_run_logs_and_learns_the_same(ranks, name, tmp_path):
             torch.testing.assert_close(first[key], value, rtol=1e-5, atol=1e-6)
 
 
-def test_statistics_are_the_same_on_every_rank_and_whoever_reads(ranks):
+def test_statistics_agree_across_ranks(ranks):
     loader = DataLoader(cases.samples_of("masked"), batch_size=8, collate_fn=cases.collate)
     expected = statistics_of_batches(loader, 100, ["energy"])
     for how in ("whole", "sharded"):
@@ -103,7 +103,7 @@ def test_statistics_are_the_same_on_every_rank_and_whoever_reads(ranks):
 
 @torch_shards_right
 @pytest.mark.parametrize("name", [name for name in cases.SHARDED_FITS if name != "force"])
-def test_a_sharded_run_logs_and_learns_the_same_and_its_checkpoint_is_any_tasks(ranks, name, tmp_path):
+def test_sharded_run_equals_one_rank(ranks, name, tmp_path):
     task = cases.make_task(name)
     loader = DataLoader(cases.samples_of(name), batch_size=8, collate_fn=cases.collate)
     trainer = pl.Trainer(**cases.TRAINER, devices=1, default_root_dir=tmp_path)
@@ -121,12 +121,12 @@ def test_a_sharded_run_logs_and_learns_the_same_and_its_checkpoint_is_any_tasks(
         assert torch.equal(ranks[0]["sharded_fit"][name]["state"][key], value), key
 
 
-def test_derived_forces_of_a_sharded_model_are_refused(ranks):
+def test_sharded_force_task_is_refused(ranks):
     for rank in ranks:
         assert "parameters sharded by FSDP do not have" in rank["sharded_fit"]["force"]["error"]
 
 
-def test_the_rate_is_scaled_for_the_ranks_that_there_are(ranks):
+def test_rate_is_scaled_by_ranks(ranks):
     for rank in ranks:
         scaled = rank["scaled_rate"]
         assert scaled["lr"] == pytest.approx(0.01 * 2**0.5)
@@ -134,6 +134,6 @@ def test_the_rate_is_scaled_for_the_ranks_that_there_are(ranks):
         assert scaled["effective_batch_size"] == 2 * 2 * 2
 
 
-def test_an_error_of_one_rank_is_an_error_of_all(ranks):
+def test_error_reaches_all_ranks(ranks):
     for rank in ranks:
         assert "target 'energy' is inf in sample 'toy/000001'" in rank["error"]

@@ -21,7 +21,7 @@ KEYS = ["energy", "force"]
 @given(
     st.lists(st.floats(0.01, 100), min_size=3, max_size=3), st.lists(st.floats(-3, 3), min_size=3, max_size=3)
 )
-def test_the_sum_is_the_papers(losses, log_variances):
+def test_loss_equals_formula(losses, log_variances):
     loss = UncertaintyLoss(["a", "b", "c"], classification_keys=["b"]).double()
     with torch.no_grad():
         loss.log_variances.copy_(torch.tensor(log_variances))
@@ -37,7 +37,7 @@ def test_the_sum_is_the_papers(losses, log_variances):
 
 
 @given(st.floats(0.01, 100), st.floats(0.01, 100))
-def test_at_the_minimum_the_variance_is_the_mean_squared_error(error, entropy):
+def test_minimum_is_mean_squared_error(error, entropy):
     loss = UncertaintyLoss(["energy", "label"], ["label"]).double()
     with torch.no_grad():
         loss.log_variances.copy_(torch.tensor([math.log(error), math.log(2 * entropy)]))
@@ -45,7 +45,7 @@ def test_at_the_minimum_the_variance_is_the_mean_squared_error(error, entropy):
     assert loss.log_variances.grad.abs().max() < 1e-6
 
 
-def test_missing_targets_and_others():
+def test_missing_targets_are_ignored():
     loss = UncertaintyLoss(KEYS)
     total = loss({"energy": torch.tensor(4.0), "stress": torch.tensor(10.0)})
     assert total.item() == 12.0, "half the energy's, and the stress's as it is"
@@ -62,7 +62,7 @@ def test_missing_targets_and_others():
         ((["a"], [], math.nan), "initial_log_variance must be finite, got nan"),
     ],
 )
-def test_bad_arguments_are_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     for made in (UncertaintyLoss, UncertaintyWeighting):
         with pytest.raises(ValueError, match=message):
             made(*arguments)
@@ -72,7 +72,7 @@ def test_bad_arguments_are_refused(arguments, message):
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_it_is_the_same_as_written_bare(tiny, make_trainer, accumulate):
+def test_training_equals_plain_loop(tiny, make_trainer, accumulate):
     module = tiny()
     module.task_loss_scaling["force"] = 3.0
     weighting = UncertaintyWeighting(KEYS)
@@ -96,7 +96,7 @@ def test_it_is_the_same_as_written_bare(tiny, make_trainer, accumulate):
     assert module.loss_weighting is None, "given back when the fit is over"
 
 
-def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_by_bit(tiny, make_trainer, tmp_path):
+def test_stopped_run_resumes_exactly(tiny, make_trainer, tmp_path):
     def run(ckpt_path: Any = None, **options: Any):
         module, weighting = tiny(), UncertaintyWeighting(KEYS)
         checkpoint = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
@@ -119,7 +119,7 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_by_bit(tiny, make_tr
         assert torch.equal(again[1], log_variances)
 
 
-def test_with_our_tasks(data, make_trainer, tmp_path):
+def test_callback_weights_tasks(data, make_trainer, tmp_path):
     task = ForceRegressionTask(ToyEncoder(), normalize_kwargs="auto", lr=0.05, weight_decay=0.1)
     weighting = UncertaintyWeighting(KEYS)
     logger = pl.loggers.CSVLogger(tmp_path)
@@ -139,7 +139,7 @@ def test_with_our_tasks(data, make_trainer, tmp_path):
 # ---------------------------------------------------------------- what it cannot use
 
 
-def test_an_optimizer_without_the_parameters_is_refused(tiny, make_trainer):
+def test_incomplete_optimizer_is_refused(tiny, make_trainer):
     class Own(tiny):
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD([self.numbers], 0.1)
@@ -150,7 +150,7 @@ def test_an_optimizer_without_the_parameters_is_refused(tiny, make_trainer):
         make_trainer(callbacks=[UncertaintyWeighting(KEYS)]).fit(Own(), DataLoader(torch.ones(2)))
 
 
-def test_a_module_must_have_a_place_for_it(tiny, make_trainer):
+def test_module_without_loss_weighting_is_refused(tiny, make_trainer):
     module = tiny()
     del module.loss_weighting
     with pytest.raises(
@@ -159,7 +159,7 @@ def test_a_module_must_have_a_place_for_it(tiny, make_trainer):
         make_trainer(callbacks=[UncertaintyWeighting(KEYS)]).fit(module, DataLoader(torch.ones(2)))
 
 
-def test_a_module_that_has_its_own_is_refused(tiny, make_trainer):
+def test_second_loss_weighting_is_refused(tiny, make_trainer):
     module = tiny()
     module.loss_weighting = UncertaintyLoss(KEYS)
     with pytest.raises(ValueError, match="TinyModule already has a loss_weighting"):
@@ -168,7 +168,7 @@ def test_a_module_that_has_its_own_is_refused(tiny, make_trainer):
     assert (module.loss_weighting.log_variances != 0).all(), "it learns all the same"
 
 
-def test_other_targets_than_the_checkpoints_are_refused(tiny, make_trainer, tmp_path):
+def test_checkpoint_of_other_targets_is_refused(tiny, make_trainer, tmp_path):
     trainer = make_trainer(callbacks=[UncertaintyWeighting(KEYS)])
     trainer.fit(tiny(), DataLoader(torch.ones(2)))
     trainer.save_checkpoint(tmp_path / "a.ckpt")

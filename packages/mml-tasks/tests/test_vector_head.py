@@ -43,7 +43,7 @@ def outputs(encoder, head, seed, turn=None):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("kind", [ToyEncoder, VectorEncoder])
-def test_vectors_turn_with_the_structure(seed, kind):
+def test_vectors_rotate_with_structure(seed, kind):
     torch.manual_seed(seed)
     encoder = kind().double()
     head = VectorHead(encoder, encoder.output_dim).double()
@@ -55,21 +55,21 @@ def test_vectors_turn_with_the_structure(seed, kind):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_vectors_along_edges_add_up_to_zero(seed):
+def test_edge_vectors_sum_to_zero(seed):
     torch.manual_seed(seed)
     encoder = ToyEncoder().double()
     head = VectorHead(encoder, encoder.output_dim, "edges").double()
     torch.testing.assert_close(outputs(encoder, head, seed).sum(0), torch.zeros(3, dtype=torch.float64))
 
 
-def test_components_do_not_turn():
+def test_components_are_invariant():
     torch.manual_seed(0)
     encoder = ToyEncoder().double()
     head = VectorHead(encoder, encoder.output_dim, "components").double()
     torch.testing.assert_close(outputs(encoder, head, 0, rotation(1)), outputs(encoder, head, 0))
 
 
-def test_edges_end_smoothly_at_the_cutoff():
+def test_edges_vanish_at_cutoff():
     torch.manual_seed(0)
     encoder = ToyEncoder(cutoff=3.0).double()
     head = VectorHead(encoder, encoder.output_dim).double()
@@ -99,12 +99,12 @@ class NoCutoff(nn.Module):
         (NoCutoff(), {"cutoff": -1.0}, "has cutoff=-1.0"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_made_is_refused(encoder, options, message):
+def test_invalid_heads_are_refused(encoder, options, message):
     with pytest.raises(ValueError, match=message):
         VectorHead(encoder, 8, **options)
 
 
-def test_what_cannot_be_computed_is_refused(batch):
+def test_invalid_inputs_are_refused(batch):
     head = VectorHead(ToyEncoder(), 8)
     del batch["graph"].edge_index
     with pytest.raises(ValueError, match="no 'pos' or no 'edge_index'"):

@@ -28,7 +28,7 @@ def make_task():
     return ScalarRegressionTask(ToyEncoder(), normalize_kwargs="auto", lr=0.02)
 
 
-def test_training_ends_with_the_average_of_the_weights(data, make_trainer):
+def test_training_ends_with_averaged_weights(data, make_trainer):
     task, record = make_task(), Weights()
     trainer = make_trainer(max_epochs=2, callbacks=[record, callbacks.EMAWeightAveraging(decay=DECAY)])
     trainer.fit(task, data)
@@ -43,7 +43,7 @@ def test_training_ends_with_the_average_of_the_weights(data, make_trainer):
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
-def test_a_checkpoint_has_both_and_a_run_goes_on_bit_by_bit(data, make_trainer, tmp_path):
+def test_checkpoint_resumes_exactly(data, make_trainer, tmp_path):
     runs = []
 
     def run(epochs, ckpt_path=None):
@@ -74,7 +74,7 @@ def test_a_checkpoint_has_both_and_a_run_goes_on_bit_by_bit(data, make_trainer, 
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
-def test_validation_uses_the_average(data, make_trainer):
+def test_validation_uses_averaged_weights(data, make_trainer):
     task = make_task()
     trainer = make_trainer(max_epochs=2, callbacks=[callbacks.EMAWeightAveraging(decay=DECAY)])
     trainer.fit(task, data)

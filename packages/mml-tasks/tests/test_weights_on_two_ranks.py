@@ -18,13 +18,13 @@ def ranks(tmp_path_factory, on_two_ranks) -> list[dict[str, Any]]:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
-def test_a_schedule_knows_how_many_steps_are_left_to_a_rank(ranks):
+def test_schedule_counts_steps_of_rank(ranks):
     """The archived toolkit took the loader's length before it was distributed."""
     for found in ranks:
         assert found["scheduler"] == [[step, step // 4] for step in range(8)]
 
 
-def test_all_ranks_have_the_weights_of_the_mean_losses(ranks):
+def test_ranks_have_weights_of_mean_losses(ranks):
     first, second = (torch.tensor(found["losses"]) for found in ranks)
     assert not torch.equal(first, second), "the data of the ranks differ"
     means = ((first + second) / 2).view(4, 3, 2).mean(1).tolist()
@@ -43,7 +43,7 @@ def test_adaptive_weights_resume_on_all_ranks(ranks):
         assert found == pytest.approx(whole, rel=1e-5)
 
 
-def test_all_ranks_learn_the_same_uncertainties(ranks):
+def test_ranks_learn_same_uncertainties(ranks):
     assert ranks[0]["log variances"] == ranks[1]["log variances"]
     assert ranks[0]["numbers"] == ranks[1]["numbers"]
     assert all(value != 0 for value in ranks[0]["log variances"])

@@ -11,20 +11,20 @@ def linear(initial, end, key="energy", frequency="step"):
     return LinearScalingSchedule(key, initial, end, frequency)
 
 
-def test_each_has_its_part_of_the_run():
+def test_schedules_divide_run():
     chain = SequentialScalingSchedule([linear(0, 10), linear(4, 2)], [0.5])
     chain.set_grid(9)
     assert [chain.step() for _ in range(9)] == [0, 2.5, 5, 7.5, 4, 3.5, 3, 2.5, 2]
     assert (chain.key, chain.step_frequency) == ("energy", "step")
 
 
-def test_chains_can_be_chained():
+def test_chains_can_be_nested():
     inner = SequentialScalingSchedule([linear(1, 2), CosineScalingSchedule("energy", 2, 4)], [0.5])
     outer = SequentialScalingSchedule([inner, linear(4, 0)], [0.8])
     assert [outer.value_at(f) for f in (0, 0.2, 0.4, 0.6, 0.8, 1)] == pytest.approx([1, 1.5, 2, 3, 4, 0])
 
 
-def test_one_is_that_one():
+def test_single_schedule_is_unchanged():
     alone = linear(1, 5)
     chain = SequentialScalingSchedule([alone], [])
     for fraction in (0, 0.1, 0.5, 1):
@@ -55,12 +55,12 @@ def test_one_is_that_one():
         ([linear(0, 1), linear(0, 1), linear(0, 1)], [0.5, 0.5], "must be ascending fractions"),
     ],
 )
-def test_chains_that_do_not_hold_are_refused(schedules, milestones, message):
+def test_invalid_chains_are_refused(schedules, milestones, message):
     with pytest.raises(ValueError, match=message):
         SequentialScalingSchedule(schedules, milestones)
 
 
-def test_a_chain_of_steps_keeps_its_milestones_in_its_part():
+def test_milestones_are_relative_to_part():
     chain = SequentialScalingSchedule(
         [linear(0, 1), StepScalingSchedule("energy", 5, [0.5], [9], "step")], [0.5]
     )

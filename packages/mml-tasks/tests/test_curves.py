@@ -18,25 +18,25 @@ def stepped(schedule, total):
     return [schedule.step() for _ in range(total)]
 
 
-def test_linear():
+def test_linear_equals_formula():
     assert stepped(LinearScalingSchedule("energy", 1.0, 10.0), 4) == [1.0, 4.0, 7.0, 10.0]
     assert stepped(LinearScalingSchedule("energy", 10.0, 0), 5) == [10.0, 7.5, 5.0, 2.5, 0.0]
     assert stepped(LinearScalingSchedule("energy", 3.0), 3) == [3.0, 3.0, 3.0]
     assert LinearScalingSchedule("energy", 3.0).step_frequency == "epoch"
 
 
-def test_exponential():
+def test_exponential_equals_formula():
     assert stepped(ExponentialScalingSchedule("energy", 1.0, 1000.0), 4) == pytest.approx([1, 10, 100, 1000])
 
 
-def test_cosine():
+def test_cosine_equals_formula():
     half = math.sqrt(0.5) / 2
     values = [2, 2 + 4 * (0.5 - half), 4, 2 + 4 * (0.5 + half), 6]
     assert stepped(CosineScalingSchedule("energy", 2.0, 6.0), 5) == pytest.approx(values)
 
 
 @given(inside, inside, st.floats(1e-12, 1e-2))
-def test_a_sigmoid_is_the_stretched_curve_of_the_archived_toolkit(fraction, center, curvature):
+def test_sigmoid_stretches_older_curve(fraction, center, curvature):
     """There: (end * c**center + initial * c**t) / (c**center + c**t), which misses both ends."""
 
     def older(t):
@@ -47,7 +47,7 @@ def test_a_sigmoid_is_the_stretched_curve_of_the_archived_toolkit(fraction, cent
     assert schedule.value_at(fraction) == pytest.approx(stretched, rel=1e-9)
 
 
-def test_what_its_docstring_says_of_curvature():
+def test_sigmoid_curvature_matches_docstring():
     for curvature, width in ((5e-7, 0.30), (1e-30, 0.06)):
         sigmoid = SigmoidScalingSchedule("energy", 0.0, 1.0, 0.5, curvature)
         assert sigmoid.value_at(0.5 - width / 2) == pytest.approx(0.1, abs=0.015)
@@ -57,7 +57,7 @@ def test_what_its_docstring_says_of_curvature():
         assert straight.value_at(0.3) == pytest.approx(0.3, rel=1e-4)
 
 
-def test_where_a_sigmoid_turns_over():
+def test_sigmoid_has_inflection_at_center():
     early = SigmoidScalingSchedule("energy", 0.0, 1.0, 0.2, 1e-30)
     assert early.value_at(0.2) == pytest.approx(0.5, abs=1e-5)
     assert early.step_frequency == "step"
@@ -65,7 +65,7 @@ def test_where_a_sigmoid_turns_over():
 
 @pytest.mark.parametrize("name", ["center_frac", "curvature"])
 @pytest.mark.parametrize("number", [0.0, 1.0, -0.5, 1.5, math.nan, math.inf])
-def test_sigmoids_that_are_none_are_refused(name, number):
+def test_invalid_sigmoids_are_refused(name, number):
     arguments = {"center_frac": 0.5, "curvature": 1e-3, name: number}
     with pytest.raises(
         ValueError, match=f"SigmoidScalingSchedule of 'energy': {name} must be between 0 and 1"
@@ -74,6 +74,6 @@ def test_sigmoids_that_are_none_are_refused(name, number):
 
 
 @pytest.mark.parametrize("ends", [(0.0, 1.0), (1.0, 0.0)])
-def test_no_factor_leads_to_zero(ends):
+def test_exponential_refuses_zero(ends):
     with pytest.raises(ValueError, match=r"initial_value and end_value must be positive, got"):
         ExponentialScalingSchedule("energy", *ends)

@@ -15,19 +15,19 @@ def stepped(schedule, total):
     return [schedule.step() for _ in range(total)]
 
 
-def test_a_step_takes_effect_with_the_first_step_that_is_as_far():
+def test_step_takes_effect_at_milestone():
     schedule = StepScalingSchedule("energy", 1.0, [0.3, 0.6], [5.0, 2.0])
     assert stepped(schedule, 11) == [1.0] * 3 + [5.0] * 3 + [2.0] * 5
     assert stepped(StepScalingSchedule("energy", 1.0, [1.0], [5.0]), 3) == [1.0, 1.0, 5.0]
 
 
-def test_pieces_join():
+def test_pieces_are_continuous():
     schedule = PiecewiseScalingSchedule("energy", [0, 0.2, 1], [0, 10, 2])
     assert stepped(schedule, 11) == pytest.approx([0, 5, 10, 9, 8, 7, 6, 5, 4, 3, 2])
 
 
 @given(inside, st.data())
-def test_pieces_are_numpys_interpolation(points, data):
+def test_pieces_equal_numpy_interpolation(points, data):
     fractions = [0.0, *points, 1.0]
     values = data.draw(st.lists(weights, min_size=len(fractions), max_size=len(fractions)))
     schedule = PiecewiseScalingSchedule("energy", fractions, values)
@@ -37,7 +37,7 @@ def test_pieces_are_numpys_interpolation(points, data):
 
 
 @given(inside, st.data())
-def test_steps_are_the_last_milestone_that_was_passed(points, data):
+def test_steps_use_last_milestone(points, data):
     values = data.draw(st.lists(weights, min_size=len(points), max_size=len(points)))
     schedule = StepScalingSchedule("energy", 7.0, points, values)
     fraction = data.draw(st.floats(0, 1) | st.sampled_from([0.0, 1.0, *points]))
@@ -46,7 +46,7 @@ def test_steps_are_the_last_milestone_that_was_passed(points, data):
 
 
 @pytest.mark.parametrize("milestones", [[0.5, 0.5], [0.6, 0.5], [0.0], [1.5], [-0.1], [10, 20], [math.nan]])
-def test_milestones_that_are_none_are_refused(milestones):
+def test_invalid_milestones_are_refused(milestones):
     with pytest.raises(
         ValueError,
         match=r"'energy': milestones must be ascending fractions of the run in \(0, 1\], got .* Divide",
@@ -54,7 +54,7 @@ def test_milestones_that_are_none_are_refused(milestones):
         StepScalingSchedule("energy", 1.0, milestones, [1.0] * len(milestones))
 
 
-def test_each_milestone_has_a_value():
+def test_milestones_without_values_are_refused():
     with pytest.raises(ValueError, match="needs one value for each of the 2 milestones, got 1 values"):
         StepScalingSchedule("energy", 1.0, [0.2, 0.4], [3.0])
     with pytest.raises(ValueError, match=r"of 'energy': values\[1\] must be finite and not negative, got -3"):
@@ -62,12 +62,12 @@ def test_each_milestone_has_a_value():
 
 
 @pytest.mark.parametrize("fractions", [[], [0], [0, 0.5], [0.1, 1], [0, 10]])
-def test_pieces_cover_the_run(fractions):
+def test_incomplete_pieces_are_refused(fractions):
     with pytest.raises(ValueError, match="fractions must start with 0 and end with 1"):
         PiecewiseScalingSchedule("energy", fractions, [1.0] * len(fractions))
 
 
-def test_pieces_ascend_and_have_values():
+def test_unsorted_pieces_are_refused():
     with pytest.raises(ValueError, match=r"ascending fractions of the run in \(0, 1\), got \[0.5, 0.4\]"):
         PiecewiseScalingSchedule("energy", [0, 0.5, 0.4, 1], [1.0] * 4)
     with pytest.raises(ValueError, match="needs one value for each of the 2 fractions, got 3 values"):
