@@ -44,7 +44,7 @@ class DatasetStatistics:
 
     def __init__(self) -> None:
         self._count = 0
-        self._natoms = Moments()
+        self._num_atoms = Moments()
         self._elements = np.zeros(len(SYMBOLS), dtype=np.int64)
         self._targets: dict[str, _Target] = {}
         self._waiting: list[tuple[np.ndarray, Mapping[str, Any]]] = []
@@ -78,7 +78,7 @@ class DatasetStatistics:
         self._empty()
         other._empty()
         self._count += other._count
-        self._natoms.merge(other._natoms)
+        self._num_atoms.merge(other._num_atoms)
         self._elements += other._elements
         for name, target in other._targets.items():
             self._targets.setdefault(name, _Target(name)).merge(target)
@@ -86,10 +86,10 @@ class DatasetStatistics:
     def result(self) -> dict[str, Any]:
         """Return the statistics of all samples so far, as JSON-serializable values."""
         self._empty()
-        natoms = self._natoms.result()
+        num_atoms = self._num_atoms.result()
         return {
             "count": self._count,
-            "natoms": {key: natoms[key] for key in ("min", "mean", "max") if key in natoms},
+            "natoms": {key: num_atoms[key] for key in ("min", "mean", "max") if key in num_atoms},
             "elements": {
                 SYMBOLS[number]: int(self._elements[number]) for number in np.flatnonzero(self._elements)
             },
@@ -101,16 +101,16 @@ class DatasetStatistics:
         if not self._waiting:
             return
         block, self._waiting = self._waiting, []
-        natoms = np.array([numbers.size for numbers, _ in block])
-        composition = count_elements(np.concatenate([numbers for numbers, _ in block]), natoms)
+        num_atoms = np.array([numbers.size for numbers, _ in block])
+        composition = count_elements(np.concatenate([numbers for numbers, _ in block]), num_atoms)
         self._count += len(block)
-        self._natoms.add(natoms)
+        self._num_atoms.add(num_atoms)
         self._elements += composition.sum(axis=0)
         for name, target in self._targets.items():
             rows = [row for row, (_, targets) in enumerate(block) if name in targets]
             if rows:
                 values = [np.asarray(block[row][1][name]) for row in rows]
-                target.add(values, natoms[rows], composition[rows])
+                target.add(values, num_atoms[rows], composition[rows])
 
 
 class _Target:
@@ -130,7 +130,7 @@ class _Target:
     def is_label(self) -> bool:
         return self.is_classification or not (self.is_regression or self.has_fractions)
 
-    def add(self, values: Sequence[np.ndarray], natoms: np.ndarray, composition: np.ndarray) -> None:
+    def add(self, values: Sequence[np.ndarray], num_atoms: np.ndarray, composition: np.ndarray) -> None:
         """Add the target values of several structures, with their numbers of atoms and their compositions."""
         flat = values[0].ravel() if len(values) == 1 else np.concatenate([value.ravel() for value in values])
         self.has_fractions = self.has_fractions or flat.dtype.kind == "f"
@@ -148,7 +148,7 @@ class _Target:
             value.size == 1 and value.ndim <= 1 for value in values
         )
         if self.one_a_structure:
-            self.per_atom.add(flat[known] / natoms[known])
+            self.per_atom.add(flat[known] / num_atoms[known])
             if self.fit is not None:
                 self.fit.add(composition[known], flat[known])
 
