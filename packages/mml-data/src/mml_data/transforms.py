@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from mml_samples import Sample
 
-__all__ = ["Transform", "apply_transforms"]
+__all__ = ["Transform", "apply_transforms", "with_message"]
 
 Transform = Callable[[Sample], Sample]
 """Callable from dict to dict that a data set applies to a sample when it is read."""
@@ -30,13 +30,14 @@ def apply_transforms(sample: Sample, transforms: Iterable[Transform]) -> Sample:
         except Exception as error:
             if str(sample_id) in str(error):
                 raise
-            raise _like(error, f"{sample_id}: {name}: {error}") from error
+            raise with_message(error, f"{sample_id}: {name}: {error}") from error
         if not isinstance(sample, dict):
             raise TypeError(f"{sample_id}: transform {name} must return a dict, got {type(sample).__name__}")
     return sample
 
 
-def _like(error: Exception, message: str) -> Exception:
+def with_message(error: Exception, message: str) -> Exception:
+    """Return an exception of the same type with another message, or a RuntimeError if that is impossible."""
     try:
         same = type(error)(message)
     except Exception:

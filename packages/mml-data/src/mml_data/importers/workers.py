@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -24,6 +26,8 @@ _stop: Any = None
 def _set_up(done: Any, stop: Any) -> None:
     global _done, _stop
     _done, _stop = done, stop
+    # Ctrl-C reaches all processes. The parent sets `stop`, and each worker then commits its structures.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_exit_with_parent, daemon=True).start()
 
 
@@ -51,8 +55,20 @@ def _call(work: Callable[[], Value]) -> Value:
     return work()
 
 
+@contextmanager
+def _lost_process_explained() -> Iterator[None]:
+    """Raise a RuntimeError with remedies if a process of the pool ended unexpectedly."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker process ended unexpectedly; if it was killed because memory ran out, use fewer jobs; "
+            "if it failed to start in your script, call this function under `if __name__ == '__main__':`"
+        ) from error
+
+
 class Workers:
-    """Context manager for `jobs` worker processes, or for work in this process.
+    """Context manager that runs work in `jobs` processes.
 
     Parameters
     ----------
@@ -104,18 +120,24 @@ class Workers:
         """
         if self._pool is None:
             return self._write_here(writers)
-        try:
+        with _lost_process_explained():
             return self._wait([self._pool.submit(_write, writer) for writer in writers])
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a worker process ended unexpectedly; if it was killed because memory ran out, use fewer "
-                "jobs; if it failed to start in your script, call this function under `if __name__ == "
-                "'__main__':`"
-            ) from error
 
-    def summarize(self, works: Sequence[Callable[[], Value]]) -> Iterable[Value]:
-        """Call functions and yield their results in order."""
-        return (work() for work in works) if self._pool is None else self._pool.map(_call, works)
+    def summarize(self, works: Sequence[Callable[[], Value]]) -> Iterator[Value]:
+        """Call functions and yield their results in order.
+
+        Raises
+        ------
+        Exception
+            If a function fails.
+        RuntimeError
+            If a process ended unexpectedly.
+        """
+        if self._pool is None:
+            yield from map(_call, works)
+            return
+        with _lost_process_explained():
+            yield from self._pool.map(_call, works)
 
     def _write_here(self, writers: Sequence[PartWriter]) -> list[int]:
         done = 0
@@ -138,6 +160,6 @@ class Workers:
                 reported = self._done.value
                 self.report(reported)
         errors = [error for future in futures if (error := future.exception()) is not None]
-        for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
-            raise error
+        if errors:
+            raise min(errors, key=lambda error: isinstance(error, Stopped))
         return [future.result() for future in futures]

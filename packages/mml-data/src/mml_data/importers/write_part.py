@@ -25,7 +25,7 @@ class Stopped(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class PartWriter:
-    """Callable that writes a part of a source into a shard. Called again, it continues after an interruption.
+    """Callable that writes a part of a source into a shard. After an interruption, another call continues.
 
     Attributes
     ----------

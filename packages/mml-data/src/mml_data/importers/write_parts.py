@@ -16,6 +16,7 @@ from mml_data.store.assemble import Splits, assemble, count_records, shard_name,
 from mml_data.store.codec import check_compression
 from mml_data.store.manifest import Manifest
 from mml_data.store.publish import PartialDirectory
+from mml_data.transforms import with_message
 
 __all__ = ["ERRORS_FILE", "Progress", "write_parts"]
 
@@ -83,7 +84,7 @@ def write_parts(
         plan = {"source": facts, "parts": len(parts), "compression": compression, "on_error": on_error}
         directory.create(resume=resume)
         locked.append(directory)
-        _follow_plan(directory.path, plan, resume)
+        _follow_plan(directory.path, plan)
         return directory.path, parts, found, facts
 
     def publish() -> None:
@@ -123,7 +124,7 @@ def write_parts(
             directory.release(keep=bool(kept))
         if kept and isinstance(error, ValueError | OSError | RuntimeError):
             remedy = f"{kept:,} structures are kept; pass resume=True (--resume) to continue after them"
-            raise type(error)(f"{error}; {remedy}") from error
+            raise with_message(error, f"{error}; {remedy}") from error
         raise
     for directory in locked:
         directory.release()
@@ -163,21 +164,22 @@ def _assemble(ranks: Ranks, workers: Workers, place: Path, **options: Any) -> Ma
     return ranks.first(lambda: manifest)
 
 
-def _follow_plan(directory: Path, plan: dict[str, object], resume: bool) -> None:
-    """Write the plan of the import, or check that an interrupted import had the same plan."""
+def _follow_plan(directory: Path, plan: dict[str, object]) -> None:
+    """Write the plan of the import. If an interrupted import left its plan, check that it is the same."""
     file = directory / _PLAN_FILE
     text = json.dumps(plan, indent=1)
-    if file.exists():
-        begun, now = json.loads(file.read_text(encoding="utf-8")), json.loads(text)
-        different = [
-            f"{key} was {begun.get(key)} and is now {now[key]}" for key in now if begun.get(key) != now[key]
-        ]
-        if resume and different:
-            raise ValueError(
-                f"the interrupted import cannot be continued, because {' and '.join(different)}; "
-                "use the same source and options, or start again without resume (--resume)"
-            )
-    file.write_text(text, encoding="utf-8")
+    if not file.exists():
+        file.write_text(text, encoding="utf-8")
+        return
+    begun, now = json.loads(file.read_text(encoding="utf-8")), json.loads(text)
+    different = [
+        f"{key} was {begun.get(key)} and is now {now[key]}" for key in now if begun.get(key) != now[key]
+    ]
+    if different:
+        raise ValueError(
+            f"the interrupted import cannot be continued, because {' and '.join(different)}; "
+            "use the same source and options, or start again without resume (--resume)"
+        )
 
 
 def _committed(directory: Path) -> int:

@@ -40,7 +40,7 @@ def check_collate(option: str, transforms: Sequence[Transform]) -> None:
         raise ValueError(
             "collate='fused' requires that the last two transforms are PeriodicPropertiesTransform and "
             f"PointCloudToGraphTransform, got {last}. Change the transforms of the data module, or pass "
-            "collate='auto'"
+            "collate='auto'."
         )
 
 

@@ -81,9 +81,10 @@ class MatSciMLDataModule(ResumableDataModule):
     collate
         How to create a batch. ``"plain"`` applies all transforms to each sample and joins the samples with
         `mml_graphs.collate_samples`. ``"fused"`` applies the last two transforms to all samples of a batch
-        together with `mml_graphs.GraphCollate`, which gives the same batch in less time. They must be exactly
-        of the classes ``PeriodicPropertiesTransform`` and ``PointCloudToGraphTransform``, because a subclass
-        may behave differently. ``"auto"`` uses ``"fused"`` if the transforms allow it, otherwise ``"plain"``.
+        together with `mml_graphs.GraphCollate`, which gives the same batch in less time. These two transforms
+        must be exactly of the classes ``PeriodicPropertiesTransform`` and ``PointCloudToGraphTransform``,
+        because a subclass may behave differently. ``"auto"`` uses ``"fused"`` if the transforms allow it,
+        otherwise ``"plain"``.
 
     Raises
     ------
