@@ -13,19 +13,22 @@ from ase.db import connect  # noqa: E402
 
 def make_atoms(index, *, results=True):
     rng = np.random.default_rng(index)
-    natoms = int(rng.integers(1, 6))
+    num_atoms = int(rng.integers(1, 6))
     atoms = ase.Atoms(
-        rng.choice(["Fe", "O", "Li"], natoms),
-        positions=rng.normal(size=(natoms, 3)),
+        rng.choice(["Fe", "O", "Li"], num_atoms),
+        positions=rng.normal(size=(num_atoms, 3)),
         cell=np.diag(rng.uniform(4, 6, 3)) + 0.1 * rng.normal(size=(3, 3)),
         pbc=[True, True, index % 2 == 0],
     )
     atoms.info["formation"] = float(rng.normal())
     atoms.info["name"] = f"made-{index}"
-    atoms.set_array("softness", rng.normal(size=natoms))
+    atoms.set_array("softness", rng.normal(size=num_atoms))
     if results:
         atoms.calc = SinglePointCalculator(
-            atoms, energy=float(rng.normal()), forces=rng.normal(size=(natoms, 3)), stress=rng.normal(size=6)
+            atoms,
+            energy=float(rng.normal()),
+            forces=rng.normal(size=(num_atoms, 3)),
+            stress=rng.normal(size=6),
         )
     return atoms
 
@@ -62,7 +65,7 @@ def write_file(path):
 
 
 @pytest.mark.parametrize("name", ["a.extxyz", "a.xyz", "a.traj", "a.db", "a.aselmdb"])
-def test_every_value_comes_back(tmp_path, name):
+def test_import_keeps_every_value(tmp_path, name):
     source = write_file(tmp_path / name)
     manifest = import_source(source, tmp_path / "out", targets=["energy", "force", "stress", "formation"])
     dataset = LMDBDataset(tmp_path / "out")
@@ -85,7 +88,7 @@ def test_every_value_comes_back(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "kind"), [("a.extxyz", ExtendedXYZ), ("a.db", AseDatabase), ("a.aselmdb", AseDatabase)]
 )
-def test_parts_are_all_of_it_in_order(tmp_path, name, kind):
+def test_parts_cover_file_in_order(tmp_path, name, kind):
     source = kind(write_file(tmp_path / name))
     wanted = [place for part in source.parts(1) for place, _ in part.read()]
     assert len(wanted) == len(FRAMES)
@@ -97,7 +100,7 @@ def test_parts_are_all_of_it_in_order(tmp_path, name, kind):
         assert [place for place, _ in parts[0].read(1)] == everything[1:]
 
 
-def test_frames_without_results_have_missing_targets(tmp_path):
+def test_frames_without_results_miss_targets(tmp_path):
     frames = [make_atoms(0), make_atoms(1, results=False), make_atoms(2)]
     ase_io.write(tmp_path / "a.extxyz", frames)
     import_source(tmp_path / "a.extxyz", tmp_path / "out", splits=(1, 0, 0))
@@ -131,7 +134,7 @@ def test_molecules_have_no_cell(tmp_path):
         (lambda lines: [*lines, "gibberish"], "frame 6"),
     ],
 )
-def test_a_damaged_frame_is_named_and_the_others_can_be_had(tmp_path, damage, place):
+def test_damaged_frame_raises_or_is_skipped(tmp_path, damage, place):
     path = tmp_path / "a.extxyz"
     frames = [make_atoms(index) for index in (3, 4, 6, 8, 9)]
     ase_io.write(path, frames)
@@ -144,7 +147,7 @@ def test_a_damaged_frame_is_named_and_the_others_can_be_had(tmp_path, damage, pl
     assert place in (tmp_path / "out" / "errors.jsonl").read_text()
 
 
-def test_the_order_of_stress_is_that_of_ase():
+def test_stress_order_equals_ase():
     atoms = FRAMES[0]
     np.testing.assert_array_equal(stress_matrix(atoms.get_stress()), atoms.get_stress(voigt=False))
     np.testing.assert_array_equal(stress_matrix(np.eye(3)), np.eye(3))

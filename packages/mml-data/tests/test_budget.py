@@ -16,7 +16,7 @@ def sampler(atoms, max_atoms=60, edges=None, max_edges=None, **options):
 
 
 @given(counts, st.integers(40, 90), st.integers(1, 4), st.booleans(), st.integers(0, 2), st.booleans())
-def test_ranks_read_everything_once_within_the_budgets(atoms, budget, ranks, shuffle, epoch, with_edges):
+def test_ranks_read_everything_once_within_budgets(atoms, budget, ranks, shuffle, epoch, with_edges):
     edges = [3 * size + 1 for size in atoms]
     extra = {"edges": edges, "max_edges": 130} if with_edges else {}
     shares = []
@@ -40,7 +40,7 @@ def test_ranks_read_everything_once_within_the_budgets(atoms, budget, ranks, shu
 
 
 @given(counts, st.integers(0, 20))
-def test_all_epochs_have_as_many_batches_in_another_order(atoms, seed):
+def test_epochs_change_order_not_count(atoms, seed):
     one = sampler(atoms, seed=seed)
     orders = []
     for epoch in range(3):
@@ -54,7 +54,7 @@ def test_all_epochs_have_as_many_batches_in_another_order(atoms, seed):
         assert orders[0] != orders[1]
 
 
-def test_without_shuffling_the_order_is_that_of_the_data():
+def test_unshuffled_batches_keep_order():
     batches = list(sampler([10, 20, 30, 10, 40, 5, 60], shuffle=False))
     assert batches == [[0, 1, 2], [3, 4, 5], [6]]
 
@@ -68,13 +68,13 @@ def test_ranks_finish_together():
 
 
 @pytest.mark.parametrize("budget", [64, 128, 256, 512])
-def test_batches_of_the_prototypes_are_full(budget):
-    natoms = LMDBDataset(devset_path("prototypes"), split="train").sizes()
+def test_prototype_batches_are_full(budget):
+    num_atoms = LMDBDataset(devset_path("prototypes"), split="train").sizes()
     filled = []
     for epoch in range(3):
-        one = sampler(natoms, budget, seed=2)
+        one = sampler(num_atoms, budget, seed=2)
         one.set_epoch(epoch)
-        filled += [natoms[batch].sum() / budget for batch in one]
+        filled += [num_atoms[batch].sum() / budget for batch in one]
     assert np.mean(filled) >= 0.92
 
 
@@ -82,7 +82,7 @@ def test_packing_is_best_fit():
     assert pack(np.array([[6], [5], [4], [5]]), np.array([10]), np.arange(4)) == [[0, 2], [1, 3]]
 
 
-def test_bad_arguments():
+def test_invalid_budgets_raise():
     with pytest.raises(ValueError, match="sample 2 has the size 70, which exceeds max_atoms=60; increase"):
         sampler([10, 20, 70])
     with pytest.raises(ValueError, match="no budget is given; pass max_atoms or max_edges"):
@@ -93,7 +93,7 @@ def test_bad_arguments():
         MatSciMLDataModule("emt", max_edges=-5)
 
 
-def test_the_data_module_fills_batches(stored):
+def test_data_module_fills_batches(stored):
     data = MatSciMLDataModule(train_path=stored, max_atoms=12, seed=1)
     batches = list(data.train_dataloader())
     assert all(int(batch["natoms"].sum()) <= 12 for batch in batches)
@@ -105,7 +105,7 @@ def test_the_data_module_fills_batches(stored):
     assert len(list(data.predict_dataloader())) == 1
 
 
-def test_sizes_that_are_not_recorded(stored):
+def test_unrecorded_sizes_raise(stored):
     with pytest.raises(
         ValueError, match=r"does not record 'nedges' of its samples.* store them with precompute\(\)"
     ):

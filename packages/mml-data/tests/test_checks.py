@@ -6,7 +6,7 @@ from mml_data.store.checks import check_storable
 WATER = {"atomic_numbers": np.array([1, 8]), "pos": np.zeros((2, 3)), "sample_id": "w"}
 
 
-def test_arrays_and_tensors_can_be_stored():
+def test_arrays_and_tensors_are_storable():
     assert check_storable(WATER) == 2
     assert check_storable({key: torch.from_numpy(WATER[key]) for key in ("atomic_numbers", "pos")}) == 2
 

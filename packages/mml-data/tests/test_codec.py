@@ -5,16 +5,16 @@ from mml_data.store.codec import COMPRESSIONS, check_compression, compressor, de
 
 
 @given(st.binary(max_size=200), st.sampled_from(COMPRESSIONS))
-def test_round_trip(data, name):
+def test_decompression_inverts_compression(data, name):
     assert decompressor(name)(compressor(name)(data)) == data
     assert decompressor(name)(memoryview(compressor(name)(data))) == data
 
 
-def test_what_repeats_becomes_smaller():
+def test_zstd_shrinks_repetition():
     assert len(compressor("zstd")(bytes(10_000))) < 100
 
 
-def test_damaged_data_are_a_value_error():
+def test_damaged_data_raise():
     with pytest.raises(ValueError, match="the record cannot be decompressed"):
         decompressor("zstd")(b"not compressed")
     whole = compressor("zstd")(b"abc" * 100)
@@ -22,7 +22,7 @@ def test_damaged_data_are_a_value_error():
         decompressor("zstd")(whole[:-3])
 
 
-def test_a_missing_library_says_how_to_get_it(monkeypatch):
+def test_missing_library_names_install_command(monkeypatch):
     monkeypatch.setattr("mml_data.store.codec.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'mml-data\[zstd\]'"):
         check_compression("zstd")

@@ -59,6 +59,6 @@ def test_fused_requires_graph_transforms(stored, transforms, found):
         MatSciMLDataModule(train_path=stored, transforms=transforms, collate="fused")
 
 
-def test_unknown_option_is_refused():
+def test_unknown_option_raises():
     with pytest.raises(ValueError, match="collate must be 'auto', 'fused' or 'plain', got 'fast'"):
         check_collate("fast", [])

@@ -17,7 +17,7 @@ pytestmark = [
 
 
 class Model(LightningModule):
-    """Does nothing but note which samples came."""
+    """Model that records the samples of its batches."""
 
     def __init__(self):
         super().__init__()
@@ -45,7 +45,7 @@ def trainer(**options):
     return Trainer(accelerator="cpu", **quiet, **options)
 
 
-def test_batches(stored):
+def test_loaders_batch_samples(stored):
     data = MatSciMLDataModule(train_path=stored, batch_size=5)
     batches = list(data.train_dataloader())
     assert [len(batch["sample_id"]) for batch in batches] == [5, 5, 2]
@@ -57,7 +57,7 @@ def test_batches(stored):
     assert in_order == ["toy/000004", "toy/000006", "toy/000008"]
 
 
-def test_validate_test_and_predict_see_their_parts(stored):
+def test_evaluation_reads_its_part(stored):
     for run, expected in (("validate", [4, 6, 8]), ("test", [10, 12]), ("predict", [10, 12])):
         model = Model()
         getattr(trainer(), run)(model, datamodule=MatSciMLDataModule(train_path=stored, batch_size=2))
@@ -70,8 +70,8 @@ def test_validate_test_and_predict_see_their_parts(stored):
     "options", [{"batch_size": 2}, {"batch_size": 2, "num_workers": 1}, {"max_atoms": 9}]
 )
 @pytest.mark.parametrize("run", ["validate", "test", "predict"])
-def test_loaders_can_be_given_by_themselves(stored, run, options):
-    """Lightning makes those that it predicts from anew, with a batch sampler that remembers indices."""
+def test_trainer_accepts_bare_loaders(stored, run, options):
+    """Lightning re-creates the loader for prediction, with a batch sampler that records indices."""
     data = MatSciMLDataModule(train_path=stored, **options)
     model = Model()
     getattr(trainer(), run)(model, data.val_dataloader())
@@ -79,11 +79,11 @@ def test_loaders_can_be_given_by_themselves(stored, run, options):
 
 
 @pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")
-def test_a_fit_needs_no_validation_part(unsplit):
+def test_fit_needs_no_validation_part(unsplit):
     trainer(max_epochs=1).fit(Model(), datamodule=MatSciMLDataModule(train_path=unsplit))
 
 
-def test_workers_read_and_live_on_and_leave_torch_alone(stored):
+def test_workers_persist_and_keep_random_state(stored):
     data = MatSciMLDataModule(train_path=stored, batch_size=4, num_workers=2)
     alone = MatSciMLDataModule(train_path=stored, batch_size=4)
     torch.manual_seed(0)
@@ -99,7 +99,7 @@ def test_workers_read_and_live_on_and_leave_torch_alone(stored):
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_transforms_are_applied_on_read(stored, unsplit):
+def test_transforms_apply_on_read(stored, unsplit):
     data = MatSciMLDataModule(
         train_path=stored, transforms=[lambda sample: {**sample, "tag": torch.tensor(3.0)}]
     )
@@ -114,7 +114,7 @@ def test_transforms_are_applied_on_read(stored, unsplit):
     assert next(iter(data.val_dataloader()))["tag"].shape == (10, 1)
 
 
-def test_classes_and_instances(stored, unsplit):
+def test_data_module_accepts_classes_and_objects(stored, unsplit):
     of_class = MatSciMLDataModule(LMDBDataset, train_path=stored, val_split=unsplit)
     assert {name: len(part) for name, part in of_class.parts.items()} == {
         "train": 12, "val": 10, "test": 2, "predict": 2,
@@ -123,7 +123,7 @@ def test_classes_and_instances(stored, unsplit):
     assert len(MatSciMLDataModule(train_path=stored, dset_kwargs={"split": "test"}).parts["train"]) == 2
 
 
-def test_embedded_data_sets():
+def test_from_devset_opens_embedded_data():
     data = MatSciMLDataModule.from_devset("emt", batch_size=4)
     assert {"train", "val", "test"} <= set(data.parts)
     assert data.describe()["name"] == "emt"
@@ -132,7 +132,7 @@ def test_embedded_data_sets():
         MatSciMLDataModule("lips").setup()
 
 
-def test_statistics_of_the_recorded_split_are_those_of_a_pass_over_it(stored, splits):
+def test_recorded_statistics_equal_computed_ones(stored, splits):
     recorded = MatSciMLDataModule(train_path=stored).target_statistics()
     computed = MatSciMLDataModule(LMDBDataset(stored, indices=splits["train"])).target_statistics()
     assert recorded == LMDBDataset(stored).manifest.statistics["train"]["targets"]
@@ -144,7 +144,7 @@ def test_statistics_of_the_recorded_split_are_those_of_a_pass_over_it(stored, sp
         assert recorded[target] == pytest.approx(computed[target], rel=1e-9)
 
 
-def test_statistics_of_a_random_split_are_those_of_its_training_part(stored, samples):
+def test_statistics_cover_random_training_part(stored, samples):
     data = MatSciMLDataModule(train_path=stored, val_split=0.5, seed=3)
     train = [int(sample["sample_id"][4:]) for sample in data.parts["train"]]
     energy = [samples[index]["targets"]["energy"] for index in train]
@@ -153,7 +153,7 @@ def test_statistics_of_a_random_split_are_those_of_its_training_part(stored, sam
     assert MatSciMLDataModule(train_path=stored).target_statistics()["energy"]["count"] == 12
 
 
-def test_describe(stored):
+def test_describe_summarizes_data(stored):
     described = MatSciMLDataModule(train_path=stored, seed=5).describe()
     assert described["name"] == "toy"
     assert described["path"] == str(stored)
@@ -161,24 +161,6 @@ def test_describe(stored):
     assert described["seed"] == 5
     assert described["source"] == {"origin": "made up", "license": "MIT"}
     assert described["elements"] == LMDBDataset(stored).manifest.statistics["all"]["elements"]
-
-
-def test_the_seed_is_lightnings_or_zero_and_is_kept_by_checkpoints(stored, monkeypatch):
-    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
-    assert MatSciMLDataModule(train_path=stored).seed == 0
-    monkeypatch.setenv("PL_GLOBAL_SEED", "17")
-    data = MatSciMLDataModule(train_path=stored, val_split=0.5)
-    assert data.seed == data.train_dataloader().sampler.seed == 17
-    val = data.parts["val"].indices.tolist()
-    monkeypatch.setenv("PL_GLOBAL_SEED", "18")
-    later = MatSciMLDataModule(train_path=stored, val_split=0.5)
-    assert later.parts["val"].indices.tolist() != val
-    later.load_state_dict(data.state_dict())
-    assert later.parts["val"].indices.tolist() == val
-    with pytest.raises(
-        ValueError, match=r"written with seed=17 of the data module, got seed=4, .* pass seed=17, or no seed"
-    ):
-        MatSciMLDataModule(train_path=stored, seed=4).load_state_dict(data.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -207,12 +189,12 @@ def test_the_seed_is_lightnings_or_zero_and_is_kept_by_checkpoints(stored, monke
         ({"train_path": "x", "seed": -1}, ValueError, "seed must be at least 0, got -1"),
     ],
 )
-def test_bad_arguments(arguments, error, message):
+def test_invalid_arguments_raise(arguments, error, message):
     with pytest.raises(error, match=message):
         MatSciMLDataModule(**arguments)
 
 
-def test_bad_data(tmp_path, unsplit, stored):
+def test_missing_data_raise(tmp_path, unsplit, stored):
     with pytest.raises(FileNotFoundError, match=r"data set .*none' does not exist"):
         MatSciMLDataModule(train_path=tmp_path / "none").setup()
     with pytest.raises(FileNotFoundError, match=r"data set .*none' does not exist"):
@@ -222,7 +204,7 @@ def test_bad_data(tmp_path, unsplit, stored):
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
-def test_a_stage_without_samples(unsplit, stage):
+def test_stage_without_samples_raises(unsplit, stage):
     with pytest.raises(
         ValueError, match=rf"no samples to {stage}, because data set 'plain' has no split .*pass .*_split"
     ):
@@ -259,7 +241,7 @@ def cli(monkeypatch):
     return run
 
 
-def test_a_yaml_gives_transforms_and_splits(stored, tmp_path, cli):
+def test_yaml_sets_transforms_and_splits(stored, tmp_path, cli):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"data": yaml.safe_load(CONFIG.format(path=stored))}))
     data = cli("--config", str(config), "--data.batch_size=4")
@@ -272,7 +254,7 @@ def test_a_yaml_gives_transforms_and_splits(stored, tmp_path, cli):
     assert next(iter(data.train_dataloader()))["graph"].num_graphs == 4
 
 
-def test_the_command_line_names_an_embedded_data_set_or_a_class(stored, cli):
+def test_command_line_accepts_names_and_classes(stored, cli):
     assert cli("--data.dataset=emt").dataset == "emt"
     assert len(cli("--data.dataset=mml_data.LMDBDataset", f"--data.train_path={stored}").parts["train"]) == 12
     instance = {"class_path": "mml_data.LMDBDataset", "init_args": {"path": str(stored), "split": "val"}}

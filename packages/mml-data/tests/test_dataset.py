@@ -19,7 +19,7 @@ def shift(sample):
     return {**sample, "pos": sample["pos"] + 1}
 
 
-def test_a_sample_is_what_was_written(stored, samples):
+def test_samples_equal_written_ones(stored, samples):
     dataset = LMDBDataset(stored)
     assert len(dataset) == 20
     for index in range(20):
@@ -47,7 +47,7 @@ def test_a_sample_is_what_was_written(stored, samples):
     charge=st.none() | st.integers(-9, 9) | st.floats() | st.text() | st.booleans(),
     feature=hnp.arrays(st.sampled_from(["f2", "f8", "i1", "u2", "bool"]), hnp.array_shapes(min_side=0)),
 )  # fmt: skip
-def test_any_sample_comes_back(tmp_path_factory, pos, charge, feature):
+def test_storage_keeps_any_sample(tmp_path_factory, pos, charge, feature):
     path = tmp_path_factory.mktemp("any") / "any"
     sample = {
         "atomic_numbers": np.ones(len(pos), "i2"),
@@ -72,7 +72,7 @@ def test_any_sample_comes_back(tmp_path_factory, pos, charge, feature):
         )
 
 
-def test_floats_follow_the_default_dtype_of_torch(stored):
+def test_floats_follow_default_dtype(stored):
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -82,14 +82,14 @@ def test_floats_follow_the_default_dtype_of_torch(stored):
     assert targets["energy"].dtype == targets["force"].dtype == torch.float64
 
 
-def test_a_sample_may_be_changed_without_changing_the_next_read(stored):
+def test_changing_sample_keeps_data_set(stored):
     dataset = LMDBDataset(stored)
     dataset[0]["pos"].zero_()
     dataset[0]["targets"]["force"].zero_()
     assert dataset[0]["pos"].abs().min() > 0
 
 
-def test_splits_and_indices(stored, samples, splits):
+def test_splits_and_indices_select_samples(stored, samples, splits):
     for name, indices in splits.items():
         dataset = LMDBDataset(stored, split=name)
         assert len(dataset) == len(indices)
@@ -112,7 +112,7 @@ def test_splits_and_indices(stored, samples, splits):
         LMDBDataset(stored, indices=[0.5])
 
 
-def test_it_survives_pickling_also_when_it_was_read(stored):
+def test_pickling_keeps_data_set(stored):
     for dataset in (LMDBDataset(stored, split="val"), LMDBDataset(stored, [shift], indices=[4, 6])):
         before = dataset[1]
         again = pickle.loads(pickle.dumps(dataset))
@@ -123,7 +123,7 @@ def test_it_survives_pickling_also_when_it_was_read(stored):
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_forked_children_read_while_the_parent_does(stored):
+def test_forked_children_read_beside_parent(stored):
     dataset = LMDBDataset(stored)
     expected = [dataset[index]["sample_id"] for index in range(20)]
     children = []
@@ -157,7 +157,7 @@ def test_loader_workers_read_open_dataset(stored, method):
     assert len(list(records)) == 7
 
 
-def test_a_new_process_reads_what_it_was_sent_and_imports_no_more_than_it_must(stored):
+def test_unpickling_imports_few_libraries(stored):
     dataset = LMDBDataset(stored, split="val")
     dataset[0]
     code = (
@@ -173,14 +173,14 @@ def test_a_new_process_reads_what_it_was_sent_and_imports_no_more_than_it_must(s
     assert done.stdout.decode().splitlines() == ["['toy/000004', 'toy/000006', 'toy/000008']", "[]"]
 
 
-def test_two_readers_of_one_path_live_together(stored):
+def test_readers_share_one_path(stored):
     train, val = LMDBDataset(stored, split="train"), LMDBDataset(stored, split="val")
     assert (train[0]["sample_id"], val[0]["sample_id"]) == ("toy/000001", "toy/000004")
     del train
     assert val[1]["sample_id"] == "toy/000006"
 
 
-def test_stored_ids_are_kept(tmp_path, samples):
+def test_data_set_keeps_stored_ids(tmp_path, samples):
     with LMDBWriter(tmp_path / "x") as writer:
         writer.add({**samples[0], "sample_id": "mp-149"})
     assert LMDBDataset(tmp_path / "x")[0]["sample_id"] == "mp-149"
@@ -192,7 +192,7 @@ def copy(stored, tmp_path):
     return tmp_path / "toy"
 
 
-def test_verify_finds_what_was_changed(copy, samples):
+def test_verify_finds_changes(copy, samples):
     LMDBDataset(copy).verify()
     shard = copy / "shard-00001.lmdb"
     content = shard.read_bytes()
@@ -212,7 +212,7 @@ def test_verify_finds_what_was_changed(copy, samples):
         LMDBDataset(copy)[19]
 
 
-def test_a_bad_record_names_shard_and_key(copy, samples):
+def test_damaged_record_raises(copy, samples):
     shard = copy / "shard-00001.lmdb"
     content = shard.read_bytes()
     assert content.count(b"target_types") >= 8
@@ -224,13 +224,13 @@ def test_a_bad_record_names_shard_and_key(copy, samples):
     assert LMDBDataset(copy)[7]["sample_id"] == "toy/000007"
 
 
-def test_transforms_are_applied_in_order(stored):
+def test_transforms_apply_in_order(stored):
     plain = LMDBDataset(stored)[0]["pos"]
     dataset = LMDBDataset(stored, transforms=[shift, lambda sample: {**sample, "pos": sample["pos"] * 2}])
     torch.testing.assert_close(dataset[0]["pos"], (plain + 1) * 2)
 
 
-def test_a_missing_path_says_how_to_make_one(tmp_path):
+def test_missing_path_names_import_command(tmp_path):
     with pytest.raises(
         FileNotFoundError,
         match=r"data set '.*nowhere' does not exist; create it with `matsciml data import SO",
@@ -238,5 +238,5 @@ def test_a_missing_path_says_how_to_make_one(tmp_path):
         LMDBDataset(tmp_path / "nowhere")
 
 
-def test_the_repr_says_what_it_reads(stored):
+def test_repr_names_path_and_split(stored):
     assert repr(LMDBDataset(stored, split="val")) == f"LMDBDataset({str(stored)!r}, split='val')"

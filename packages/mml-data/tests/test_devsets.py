@@ -1,4 +1,4 @@
-"""The embedded data sets: what they promise, and that their labels are right."""
+"""Test the documented properties of the embedded data sets, and recompute their labels."""
 
 import shutil
 import sys
@@ -55,7 +55,7 @@ def every_nth(dataset, count):
 
 
 def groups(dataset, key):
-    """Of each split, the set of values that its samples have under extra."""
+    """Return the set of values under ``extra`` for each split."""
     return {
         split: {dataset[int(i)]["extra"][key] for i in dataset.split_indices(split)}
         for split in dataset.splits
@@ -73,25 +73,25 @@ def to_atoms(sample):
 
 
 class TestDevsetPath:
-    def test_is_a_data_set_for_every_name(self, devset):
+    def test_every_name_has_data_set(self, devset):
         devset.verify()
         assert devset.name in DEVSETS
         assert devset[0]["sample_id"] == f"{devset.name}/000000"
 
-    def test_an_unknown_name_lists_the_known_ones(self):
+    def test_unknown_name_lists_known_ones(self):
         with pytest.raises(
             ValueError, match=r"'lips' is not an embedded data set; .* are 'emt', 'prototypes'"
         ):
             devset_path("lips")
 
-    def test_descriptions_say_the_right_number(self, devset):
+    def test_descriptions_count_samples(self, devset):
         assert DEVSETS[devset.name].startswith(f"{len(devset):,} ")
 
-    def test_together_they_are_under_four_megabytes(self):
+    def test_files_fit_into_four_megabytes(self):
         files = [file for name in DEVSETS for file in devset_path(name).iterdir()]
         assert sum(file.stat().st_size for file in files) < 4e6
 
-    def test_can_be_read_where_nothing_can_be_written(self, tmp_path):
+    def test_read_only_copy_verifies(self, tmp_path):
         path = shutil.copytree(devset_path("prototypes"), tmp_path / "installed")
         before = {file.name: file.read_bytes() for file in path.iterdir()}
         for file in [*path.iterdir(), path]:
@@ -104,12 +104,12 @@ class TestDevsetPath:
 
 
 class TestBoth:
-    def test_every_sample_is_in_one_split(self, devset):
+    def test_splits_partition_samples(self, devset):
         indices = np.concatenate([devset.split_indices(split) for split in ("train", "val", "test")])
         assert sorted(indices) == list(range(len(devset)))
         assert set(devset.splits) == {"train", "val", "test"}
 
-    def test_structures_are_small_periodic_and_not_repeated(self, devset):
+    def test_structures_are_small_periodic_and_unique(self, devset):
         seen = set()
         for sample in (devset[i] for i in range(len(devset))):
             assert 2 <= len(sample["atomic_numbers"]) <= 64
@@ -123,13 +123,13 @@ class TestBoth:
             types = sample["target_types"]
             assert sorted(types["regression"] + types["classification"]) == sorted(sample["targets"])
 
-    def test_manifest_says_where_it_comes_from(self, devset):
+    def test_manifest_names_origin(self, devset):
         source = devset.manifest.source
         assert source["origin"] == f"tools/devsets/{devset.name}.py"
         assert ("toy potential" if devset.name == "emt" else "not measured") in source["notes"]
 
     @SPGLIB_WARNS
-    def test_a_part_comes_out_of_the_script_the_same(self, devset, script):
+    def test_script_reproduces_samples(self, devset, script):
         module = script(devset.name)
         if devset.name == "emt":
             remade = [module.make_sample(("Cu",), 5), module.make_sample(("Pd", "Ag", "Pt"), 23)]
@@ -154,12 +154,12 @@ class TestBoth:
 
 
 class TestEMT:
-    def test_is_large_enough(self, emt):
+    def test_data_set_is_large_enough(self, emt):
         assert len(emt) >= 1000
         assert emt.splits["test"] / len(emt) == pytest.approx(0.15, abs=0.03)
         assert emt.splits["val"] / len(emt) == pytest.approx(0.10, abs=0.03)
 
-    def test_families_are_what_the_structures_are_made_of(self, emt):
+    def test_families_name_elements(self, emt):
         from mml_samples import SYMBOLS
 
         for i in range(len(emt)):
@@ -167,7 +167,7 @@ class TestEMT:
             elements = {SYMBOLS[number] for number in sample["atomic_numbers"].tolist()}
             assert elements == set(sample["extra"]["family"].split("-"))
 
-    def test_no_family_is_in_two_splits(self, emt):
+    def test_splits_share_no_family(self, emt):
         families = {
             split: {frozenset(f.split("-")) for f in found} for split, found in groups(emt, "family").items()
         }
@@ -175,7 +175,7 @@ class TestEMT:
         assert not families["train"] & families["test"]
         assert not families["val"] & families["test"]
 
-    def test_every_element_but_no_pair_that_is_held_out_was_seen_in_training(self, emt):
+    def test_training_split_sees_elements_not_pairs(self, emt):
         families = {
             split: [set(f.split("-")) for f in found] for split, found in groups(emt, "family").items()
         }
@@ -185,12 +185,12 @@ class TestEMT:
             for pair in (family for family in families[split] if len(family) == 2):
                 assert not any(pair <= family for family in families["train"])
 
-    def test_all_elements_and_prototypes_are_there(self, emt):
+    def test_splits_cover_elements_and_prototypes(self, emt):
         assert set(emt.manifest.statistics["train"]["elements"]) == {"Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au"}
         for split, found in groups(emt, "prototype").items():
             assert found == {"fcc", "bcc", "L1_2", "L1_0", "B2"}, split
 
-    def test_there_is_something_to_learn(self, emt):
+    def test_labels_vary(self, emt):
         largest = [float(emt[i]["targets"]["force"].abs().max()) for i in range(len(emt))]
         assert np.mean(np.array(largest) > 0.05) > 0.85
         for split in emt.splits:
@@ -198,7 +198,7 @@ class TestEMT:
             assert targets["energy"]["per_atom_std"] > 0.1
             assert targets["force"]["std"] > 0.5
 
-    def test_labels_are_those_of_the_calculator(self, emt):
+    def test_labels_equal_calculator(self, emt):
         for sample in every_nth(emt, 12):
             atoms = to_atoms(sample)
             from ase.calculators.emt import EMT
@@ -209,21 +209,21 @@ class TestEMT:
             np.testing.assert_allclose(targets["force"], atoms.get_forces(), atol=2e-5)
             np.testing.assert_allclose(targets["stress"], atoms.get_stress(voigt=False)[None], atol=2e-7)
 
-    def test_labels_hold_in_a_supercell(self, emt):
-        """Small cells see their own images: the calculator must count every one of them."""
+    def test_labels_equal_supercell(self, emt):
+        """Atoms of small cells interact with their own images. The calculator must count all of them."""
         smallest = sorted(every_nth(emt, 60), key=lambda sample: len(sample["pos"]))[:4]
         for sample in smallest:
             atoms = to_atoms(sample) * (3, 3, 3)
             from ase.calculators.emt import EMT
 
             atoms.calc = EMT()
-            natoms = len(sample["pos"])
+            num_atoms = len(sample["pos"])
             assert float(sample["targets"]["energy"]) * 27 == pytest.approx(
                 atoms.get_potential_energy(), abs=1e-4
             )
-            np.testing.assert_allclose(sample["targets"]["force"], atoms.get_forces()[:natoms], atol=2e-5)
+            np.testing.assert_allclose(sample["targets"]["force"], atoms.get_forces()[:num_atoms], atol=2e-5)
 
-    def test_force_and_stress_are_derivatives_of_the_energy(self, emt):
+    def test_force_and_stress_equal_energy_derivatives(self, emt):
         def energy(atoms):
             from ase.calculators.emt import EMT
 
@@ -253,16 +253,16 @@ class TestEMT:
 
 
 class TestPrototypes:
-    def test_is_large_enough(self, prototypes):
+    def test_data_set_is_large_enough(self, prototypes):
         assert len(prototypes) >= 500
 
-    def test_no_prototype_is_in_two_splits(self, prototypes):
+    def test_splits_share_no_prototype(self, prototypes):
         found = groups(prototypes, "prototype")
         assert not found["train"] & found["val"]
         assert not found["train"] & found["test"]
         assert not found["val"] & found["test"]
 
-    def test_crystal_systems_are_named_and_all_in_training(self, prototypes):
+    def test_training_split_has_all_crystal_systems(self, prototypes):
         names = prototypes.manifest.source["classes"]["crystal_system"]
         assert len(names) == 7
         assert prototypes.manifest.statistics["train"]["targets"]["crystal_system"]["classes"] == list(
@@ -270,7 +270,7 @@ class TestPrototypes:
         )
 
     @SPGLIB_WARNS
-    def test_labels_are_those_of_pymatgen(self, prototypes):
+    def test_labels_equal_pymatgen(self, prototypes):
         core = pytest.importorskip("pymatgen.core", reason="pymatgen-core recomputes the labels")
         symmetry = pytest.importorskip("pymatgen.symmetry.analyzer")
         names = prototypes.manifest.source["classes"]["crystal_system"]
@@ -292,7 +292,7 @@ class TestPrototypes:
 
 
 class TestCheck:
-    def test_tells_a_changed_data_set(self, script, tmp_path, stored):
+    def test_differences_find_changes(self, script, tmp_path, stored):
         build = script("devset_build")
         copy = shutil.copytree(stored, tmp_path / "copy")
         assert build.differences(copy, stored) == []

@@ -19,7 +19,7 @@ def add_note(sample):
     return {**sample, "note": "x"}
 
 
-def test_fingerprints():
+def test_fingerprint_depends_on_settings():
     transforms = [PeriodicPropertiesTransform(6.0, adaptive_cutoff=True), add_note]
     assert fingerprint(transforms) == fingerprint(
         [PeriodicPropertiesTransform(6.0, adaptive_cutoff=True), add_note]

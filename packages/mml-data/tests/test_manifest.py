@@ -19,13 +19,13 @@ def make(**changes):
     return Manifest(**fields | changes)
 
 
-def test_round_trip(tmp_path):
+def test_reading_inverts_writing(tmp_path):
     make().write(tmp_path)
     assert Manifest.read(tmp_path) == make()
     assert [file.name for file in tmp_path.iterdir()] == ["manifest.json"]
 
 
-def test_it_is_a_file_that_others_can_read(tmp_path):
+def test_manifest_is_plain_json(tmp_path):
     make().write(tmp_path)
     content = json.loads((tmp_path / "manifest.json").read_text())
     assert content["format"] == "mml-lmdb"
@@ -33,7 +33,7 @@ def test_it_is_a_file_that_others_can_read(tmp_path):
     assert content["shards"] == [{"file": "shard-00000.lmdb", "count": 3, "sha256": "ab"}]
 
 
-def test_numbers_that_json_does_not_have_are_not_written(tmp_path):
+def test_nan_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         make(statistics={"all": {"mean": float("nan")}}).write(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -49,7 +49,7 @@ def test_numbers_that_json_does_not_have_are_not_written(tmp_path):
         ("1", "import it again"),
     ],
 )
-def test_other_versions(tmp_path, version, remedy):
+def test_other_versions_raise(tmp_path, version, remedy):
     make().write(tmp_path)
     file = tmp_path / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"version": version}))
@@ -73,13 +73,13 @@ def test_other_versions(tmp_path, version, remedy):
         ),
     ],
 )
-def test_damaged_manifests(tmp_path, text, message):
+def test_damaged_manifest_raises(tmp_path, text, message):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match=message):
         Manifest.read(tmp_path)
 
 
-def test_what_is_no_data_set(tmp_path):
+def test_missing_manifest_raises(tmp_path):
     with pytest.raises(
         ValueError,
         match=r"is not a data set, because it has no manifest\.json; create a data set with `matsciml",

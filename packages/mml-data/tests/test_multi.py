@@ -24,7 +24,7 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def test_samples_know_their_data_set_and_batches_are_by_data_set(stored, unsplit):
+def test_samples_and_batches_name_data_set(stored, unsplit):
     both = MultiDataset({"a": LMDBDataset(stored, split="train"), "b": LMDBDataset(unsplit)})
     assert (len(both), both.names) == (22, ("a", "b"))
     assert (both[0]["dataset"], both[11]["dataset"], both[12]["dataset"], both[-1]["dataset"]) == (
@@ -42,7 +42,7 @@ def test_samples_know_their_data_set_and_batches_are_by_data_set(stored, unsplit
         both[22]
 
 
-def test_names(stored, unsplit):
+def test_data_sets_have_unique_names(stored, unsplit):
     assert MultiDataset([MaterialsProjectDataset(stored), LMDBDataset(unsplit)]).names == (
         "MaterialsProjectDataset",
         "plain",
@@ -54,7 +54,7 @@ def test_names(stored, unsplit):
 
 
 @pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader`", "ignore:Total length of `list`")
-def test_an_epoch_sees_everything_once_and_resumes(stored, unsplit, tmp_path):
+def test_epoch_reads_everything_once_and_resumes(stored, unsplit, tmp_path):
     def data():
         both = {"a": LMDBDataset(stored, split="train"), "b": LMDBDataset(unsplit)}
         return MultiDataModule(batch_size=4, train_dataset=both, seed=2)
@@ -81,7 +81,7 @@ def test_an_epoch_sees_everything_once_and_resumes(stored, unsplit, tmp_path):
     assert rest.seen == whole.seen[4:]
 
 
-def test_statistics_are_by_data_set(stored, unsplit):
+def test_statistics_are_per_data_set(stored, unsplit):
     subset = LMDBDataset(stored, indices=[0, 1, 2])
     data = MultiDataModule(
         train_dataset={"a": LMDBDataset(stored, split="val"), "b": LMDBDataset(unsplit), "c": subset}
@@ -93,7 +93,7 @@ def test_statistics_are_by_data_set(stored, unsplit):
     assert found["c"]["energy"]["mean"] == pytest.approx(np.mean(energy))
 
 
-def test_parts_that_are_not_there(stored):
+def test_missing_parts_raise(stored):
     data = MultiDataModule(val_dataset=[LMDBDataset(stored)], batch_size=8)
     assert [len(batch["toy"]["sample_id"]) for batch in data.val_dataloader()] == [8, 8, 4]
     with pytest.raises(ValueError, match="no data set to test; pass test_dataset"):

@@ -45,12 +45,12 @@ def assert_same(left, right):
 
 
 @given(batches)
-def test_a_packed_batch_is_the_batch(batch):
+def test_unpacking_inverts_packing(batch):
     assert_same(batch, unpacked(PackedBatch.of(batch)))
     assert unpacked(batch) is batch
 
 
-def test_shared_memory_stays_shared_and_all_is_one_block():
+def test_unpacked_tensors_share_one_block():
     whole = torch.arange(10.0)
     batch = PackedBatch.of({"whole": whole, "part": whole[3:5], "other": torch.ones(3)}).unpack()
     batch["whole"][3] = -1
@@ -59,19 +59,19 @@ def test_shared_memory_stays_shared_and_all_is_one_block():
     assert whole[3] == 3
 
 
-def test_tensors_that_need_gradients_are_not_taken_apart():
+def test_packing_keeps_gradients():
     weight = torch.ones(2, requires_grad=True)
     batch = unpacked(PackedBatch.of({"weight": weight}))
     assert batch["weight"].requires_grad
 
 
-def test_this_process_does_not_pack():
+def test_main_process_does_not_pack():
     assert PackingCollate(list)([1]) == [1]
 
 
 @pytest.mark.parametrize("backend", ["pyg", "dgl"])
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_workers_give_the_batches_that_this_process_gives(stored, backend):
+def test_worker_batches_equal_main_process(stored, backend):
     if backend == "dgl":
         from mml_graphs.libraries.import_dgl import import_dgl
 
@@ -101,6 +101,6 @@ def test_workers_give_the_batches_that_this_process_gives(stored, backend):
             assert len(blocks) == 1
 
 
-def test_a_plain_loader_may_use_it():
+def test_plain_loader_packs():
     loader = DataLoader(range(4), batch_size=2, collate_fn=PackingCollate(torch.tensor))
     assert [batch.tolist() for batch in loader] == [[0, 1], [2, 3]]

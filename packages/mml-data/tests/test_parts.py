@@ -32,7 +32,7 @@ def test_recorded_splits_are_used(stored, splits):
     assert made.recorded == "train"
 
 
-def test_fractions_come_out_of_the_training_part(stored, splits):
+def test_fractions_reduce_training_part(stored, splits):
     made = make(LMDBDataset(stored), val=0.25)
     assert sorted(ids(made, "train") + ids(made, "val")) == sorted(splits["train"])
     assert len(made.parts["val"]) == 3
@@ -43,7 +43,7 @@ def test_fractions_come_out_of_the_training_part(stored, splits):
     assert ids(make(LMDBDataset(stored), val=0.25, seed=1), "val") != ids(made, "val")
 
 
-def test_a_data_set_without_splits(unsplit):
+def test_data_set_without_splits_is_training_part(unsplit):
     whole = make(LMDBDataset(unsplit))
     assert list(whole.parts) == ["train"]
     assert whole.recorded == "all"
@@ -52,7 +52,7 @@ def test_a_data_set_without_splits(unsplit):
     assert sorted(index for name in made.parts for index in ids(made, name)) == list(range(10))
 
 
-def test_without_a_recorded_training_split_it_is_what_is_left(tmp_path, samples):
+def test_training_part_is_remainder(tmp_path, samples):
     with LMDBWriter(tmp_path / "x") as writer:
         for sample in samples[:5]:
             writer.add(sample)
@@ -62,21 +62,21 @@ def test_without_a_recorded_training_split_it_is_what_is_left(tmp_path, samples)
     assert made.recorded is None
 
 
-def test_another_data_set_as_a_part(stored, unsplit):
+def test_path_gives_part(stored, unsplit):
     made = make(LMDBDataset(stored), val=unsplit, test=str(unsplit))
     assert made.parts["val"][3]["sample_id"] == "plain/000003"
     assert len(made.parts["test"]) == 10
     assert made.recorded == "train"
 
 
-def test_a_data_set_that_is_a_part_already_is_not_split_as_recorded(stored, splits):
+def test_selected_split_ignores_recorded_splits(stored, splits):
     made = make(LMDBDataset(stored, split="val"))
     assert ids(made, "train") == splits["val"]
     assert list(made.parts) == ["train"]
     assert made.recorded is None
 
 
-def test_any_data_set_with_a_length(stored):
+def test_parts_need_length(stored):
     made = make(Squares(10), val=0.2, transforms=[lambda sample: {**sample, "x": sample["x"] + 1}])
     assert sorted(sample["x"] for part in made.parts.values() for sample in part) == [
         i**2 + 1 for i in range(10)
@@ -88,7 +88,7 @@ def test_any_data_set_with_a_length(stored):
         make(Dataset())
 
 
-def test_a_part_reads_what_is_stored_without_transforms(stored):
+def test_stored_skips_transforms(stored):
     part = Part(
         LMDBDataset(stored, [lambda sample: {**sample, "x": 1}]),
         np.array([4]),
@@ -120,16 +120,16 @@ def test_a_part_reads_what_is_stored_without_transforms(stored):
         ({"val_split": [1]}, TypeError, "val_split must be a fraction or a path, got list"),
     ],
 )
-def test_bad_options(options, error, message):
+def test_invalid_options_raise(options, error, message):
     with pytest.raises(error, match=message):
         check_split_options(options)
 
 
-def test_good_options():
+def test_valid_options_pass():
     check_split_options({"val_split": 0.0, "test_split": 0, "pred_split": None, "more": "path"})
 
 
-def test_splits_that_hold_everything_leave_nothing(tmp_path, samples):
+def test_splits_without_remainder_raise(tmp_path, samples):
     with LMDBWriter(tmp_path / "x") as writer:
         writer.add(samples[0])
         writer.set_splits({"val": [0]})

@@ -33,7 +33,7 @@ plain = st.recursive(
 
 
 @given(plain, st.integers(0, 5))
-def test_plain_data_come_back(value, protocol):
+def test_loading_keeps_plain_data(value, protocol):
     assert load_pickle(pickle.dumps(value, protocol)) == value
 
 
@@ -45,7 +45,7 @@ def test_plain_data_come_back(value, protocol):
     st.integers(0, 5),
     st.booleans(),
 )
-def test_arrays_and_their_scalars_come_back(array, protocol, fortran):
+def test_loading_keeps_arrays(array, protocol, fortran):
     array = np.asfortranarray(array) if fortran else array
     data = pickle.dumps({"array": array, "scalars": list(array.ravel())}, protocol)
     loaded = load_pickle(data)
@@ -56,7 +56,7 @@ def test_arrays_and_their_scalars_come_back(array, protocol, fortran):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.bool, torch.bfloat16])
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_tensors_and_views_of_them_come_back(dtype, protocol):
+def test_loading_keeps_tensors(dtype, protocol):
     whole = torch.arange(24).to(dtype)
     for tensor in (whole, whole.view(4, 6).T, whole[3:9:2], torch.empty(0, 3, dtype=dtype), whole[5]):
         loaded = load_pickle(pickle.dumps({"t": tensor, "dtype": dtype, "size": tensor.shape}, protocol))
@@ -64,7 +64,7 @@ def test_tensors_and_views_of_them_come_back(dtype, protocol):
         assert (loaded["dtype"], loaded["size"]) == (dtype, tensor.shape)
 
 
-def test_objects_of_known_libraries_become_records():
+def test_known_objects_become_records():
     pymatgen = pytest.importorskip("pymatgen.core")
     structure = pymatgen.Structure(pymatgen.Lattice.cubic(3.0), ["Fe", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     record = load_pickle(pickle.dumps(structure))
@@ -75,7 +75,7 @@ def test_objects_of_known_libraries_become_records():
 
 
 def renamed(module, name):
-    """A pickle of an object whose class is said to be of another module."""
+    """Pickle an object as if its class were in another module."""
     return pickle.dumps(Thing(7), 2).replace(f"{__name__}\nThing".encode(), f"{module}\n{name}".encode())
 
 
@@ -84,13 +84,13 @@ class Thing:
         self.number = number
 
 
-def test_what_is_inert_needs_no_library_and_runs_nothing():
+def test_inert_classes_need_no_library():
     record = load_pickle(renamed("emmet.core.nowhere", "SymmetryData"))
     assert (type(record).__name__, fields(record)) == ("SymmetryData", {"number": 7})
 
 
 class Malicious:
-    """An object whose unpickling calls a function."""
+    """Object that calls a function when it is unpickled."""
 
     def __init__(self, function, *args):
         self.call = function, args
@@ -150,7 +150,7 @@ def attacks(path):
 
 
 @pytest.mark.parametrize("name", [name for name, _ in attacks("x")])
-def test_nothing_of_a_malicious_pickle_runs(tmp_path, name):
+def test_malicious_pickle_runs_nothing(tmp_path, name):
     touched = tmp_path / "touched"
     data = dict(attacks(touched))[name]
     with pytest.raises(
@@ -160,15 +160,15 @@ def test_nothing_of_a_malicious_pickle_runs(tmp_path, name):
     assert not touched.exists()
 
 
-def test_the_refused_class_is_named():
+def test_error_names_refused_class():
     with pytest.raises(
         UnsafePickleError, match=r"refers to posix\.system, .* was not executed; .*trust_pickle=True"
     ):
         load_pickle(pickle.dumps(Malicious(os.system, "true")))
 
 
-def test_a_pickle_cannot_change_what_others_get():
-    """BUILD with a state for slots sets attributes, also of functions and classes."""
+def test_pickle_cannot_change_functions():
+    """The opcode BUILD with a state for slots sets attributes, even those of functions and classes."""
     function = b"\x8c\x0ctorch._utils\x8c\x12_rebuild_tensor_v2\x93"
     poison = b"\x80\x04" + function + b"N}\x8c\x0c__defaults__\x8c\x01x\x85s\x86b."
     load_pickle(poison)
@@ -179,7 +179,7 @@ def test_a_pickle_cannot_change_what_others_get():
         load_pickle(b"\x80\x04\x8c\x05numpy\x8c\x07ndarray\x93N}\x8c\x01a\x8c\x01x\x85s\x86b.")
 
 
-def test_a_tensor_beyond_its_storage_is_refused():
+def test_tensor_beyond_storage_raises():
     tensor = torch.arange(4.0)
     storage = pickle.loads(pickle.dumps(Malicious(torch.storage._load_from_bytes, storage_bytes(tensor))))
     for size, stride, offset in (((5,), (1,), 0), ((2,), (4,), 0), ((1,), (1,), 4), ((2,), (-1,), 3)):
@@ -200,13 +200,13 @@ def storage_bytes(tensor):
     return buffer.getvalue()
 
 
-def test_trust_runs_it(tmp_path):
+def test_trust_runs_pickle(tmp_path):
     load_pickle(pickle.dumps(Malicious(os.mkdir, str(tmp_path / "made"))), trust=True)
     assert (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"not a pickle", pickle.dumps([1, 2, 3])[:-3]])
-def test_damaged_pickles(data):
+def test_damaged_pickle_raises(data):
     with pytest.raises(ValueError, match="is not a readable pickle"):
         load_pickle(data)
 

@@ -1,4 +1,4 @@
-"""Labels keep every digit from the file to the batch."""
+"""Test that labels keep every digit from the file to the batch, across the modules of the package."""
 
 import json
 
@@ -11,23 +11,27 @@ from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 from mml_graphs.transforms import FrameAveraging, ScaleRegressionTargets
 
 MILLI = 1e-3
+
+
 NEIGHBORS = PeriodicPropertiesTransform(5.0, adaptive_cutoff=True)
+
+
 GRAPH = PointCloudToGraphTransform("pyg")
 
 
 def gold(index):
-    """A crystal of gold, all-electron: -5e5 eV an atom, one meV apart."""
-    natoms = 1 + index % 4
-    lines = [f"Au {2.9 * atom} 0.0 0.0 {0.1 * index + MILLI * atom} 0.0 -0.3" for atom in range(natoms)]
-    cell = f"{2.9 * natoms} 0 0 0 2.9 0 0 0 2.9"
-    energy = -5e5 * natoms + MILLI * index
+    """Return a gold crystal as extended XYZ, and its all-electron energy of about -5e5 eV/atom."""
+    num_atoms = 1 + index % 4
+    lines = [f"Au {2.9 * atom} 0.0 0.0 {0.1 * index + MILLI * atom} 0.0 -0.3" for atom in range(num_atoms)]
+    cell = f"{2.9 * num_atoms} 0 0 0 2.9 0 0 0 2.9"
+    energy = -5e5 * num_atoms + MILLI * index
     stress = " ".join(map(repr, (np.eye(3) * (0.1 + index * 1e-9)).ravel().tolist()))
     head = f'Lattice="{cell}" Properties=species:S:1:pos:R:3:forces:R:3 energy={energy!r} stress="{stress}"'
-    return f"{natoms}\n{head}\n" + "\n".join(lines) + "\n", energy
+    return f"{num_atoms}\n{head}\n" + "\n".join(lines) + "\n", energy
 
 
 def water(index):
-    """A water molecule, all-electron: -2,080 eV."""
+    """Return a water molecule as a JSON line, and its all-electron energy of about -2,080 eV."""
     energy = -2080.123456789 + MILLI * index
     structure = {
         "atomic_numbers": [8, 1, 1],
@@ -39,7 +43,7 @@ def water(index):
 
 @pytest.fixture(scope="module", params=["extxyz", "jsonl"])
 def imported(request, tmp_path_factory):
-    """A data set, and the energies of its samples as they stand in the file."""
+    """Path of an imported data set, and the energies in the source file."""
     path = tmp_path_factory.mktemp(request.param)
     texts, energies = zip(*map(gold if request.param == "extxyz" else water, range(40)), strict=True)
     source = path / f"in.{request.param}"
@@ -57,7 +61,7 @@ def default_dtype(request):
 
 
 def batched_energies(loader, pick=lambda batch: batch):
-    """Read a loader, and return energies by sample, after a look at every label."""
+    """Return the energies of a loader's samples by index, and check the dtypes of all labels."""
     found = {}
     for batch in loader:
         batch = pick(batch)
@@ -71,7 +75,7 @@ def batched_energies(loader, pick=lambda batch: batch):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("transforms", [(), (NEIGHBORS, GRAPH), (NEIGHBORS,)], ids=["none", "fused", "plain"])
-def test_energies_reach_the_batch_exactly(imported, transforms, num_workers):
+def test_batches_keep_energies(imported, transforms, num_workers):
     path, energies = imported
     data = MatSciMLDataModule(
         train_path=path, transforms=list(transforms), batch_size=8, num_workers=num_workers
@@ -83,7 +87,7 @@ def test_energies_reach_the_batch_exactly(imported, transforms, num_workers):
     assert found == dict(enumerate(energies.tolist()))
 
 
-def test_the_default_dtype_does_not_matter(imported, default_dtype):
+def test_default_dtype_keeps_energies(imported, default_dtype):
     path, energies = imported
     data = MatSciMLDataModule(train_path=path, transforms=[NEIGHBORS, GRAPH], batch_size=8)
     found = batched_energies(data.train_dataloader())
@@ -91,14 +95,14 @@ def test_the_default_dtype_does_not_matter(imported, default_dtype):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_several_data_sets_keep_their_digits(imported, num_workers):
+def test_multi_data_module_keeps_energies(imported, num_workers):
     path, energies = imported
     data = MultiDataModule(8, num_workers, {"one": LMDBDataset(path, [NEIGHBORS, GRAPH])})
     found = batched_energies(data.train_dataloader(), lambda batch: batch["one"])
     assert found == dict(enumerate(energies.tolist()))
 
 
-def test_arrays_of_the_structure_keep_their_digits(imported):
+def test_data_set_keeps_arrays(imported):
     path, _ = imported
     sample = LMDBDataset(path)[7]
     assert sample["targets"]["force"].dtype == torch.float64
@@ -106,16 +110,7 @@ def test_arrays_of_the_structure_keep_their_digits(imported):
         assert sample["targets"]["stress"][0, 0, 0].item() == 0.1 + 7e-9
 
 
-def test_stress_of_a_float32_source_is_stored_in_float64(tmp_path):
-    from mml_data.importers.targets import TargetKinds, target_kind
-
-    values = {"stress": np.eye(3, dtype=np.float32), "force": np.ones((2, 3), np.float32)}
-    kinds = TargetKinds({name: target_kind(value, 2) for name, value in values.items()})
-    stored = kinds.convert(values, 2)
-    assert (stored["stress"].dtype, stored["force"].dtype) == (np.float64, np.float32)
-
-
-def test_stored_transforms_keep_their_digits(imported, tmp_path):
+def test_precompute_keeps_energies(imported, tmp_path):
     path, energies = imported
     dataset = LMDBDataset(path).precompute(
         [ScaleRegressionTargets(values={"energy": 2.0}), NEIGHBORS], tmp_path / "out"
@@ -125,7 +120,7 @@ def test_stored_transforms_keep_their_digits(imported, tmp_path):
     ]
 
 
-def test_other_splits_have_exact_statistics(imported):
+def test_split_dataset_keeps_exact_statistics(imported):
     path, energies = imported
     manifest = split_dataset(path, {"train": 0.5, "val": 0.25, "test": 0.25}, seed=3)
     dataset = LMDBDataset(path, split="train")
@@ -137,7 +132,7 @@ def test_other_splits_have_exact_statistics(imported):
     assert 1e-5 < about["per_atom_residual_std"] < 3e-2
 
 
-def test_turned_labels_are_turned_in_float64(imported):
+def test_rotation_keeps_forces_in_float64(imported):
     path, _ = imported
     sample = LMDBDataset(path)[5]
     turned = FrameAveraging("DA", seed=1)(sample)["targets"]["force"]
@@ -146,7 +141,7 @@ def test_turned_labels_are_turned_in_float64(imported):
 
 
 class Plain(torch.utils.data.Dataset):
-    """A data set of a user, with energies as Python gives them and forces in float32."""
+    """Data set of a user, with energies as Python floats and forces in float32."""
 
     def __len__(self):
         return 6
@@ -160,6 +155,6 @@ class Plain(torch.utils.data.Dataset):
         }
 
 
-def test_python_floats_of_a_users_data_set_keep_their_digits():
+def test_batches_keep_python_floats():
     found = batched_energies(MatSciMLDataModule(Plain(), batch_size=4).train_dataloader())
     assert found == {index: -5e5 + MILLI * index for index in range(6)}

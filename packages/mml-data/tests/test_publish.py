@@ -13,7 +13,7 @@ def publish(destination, content, *, overwrite=True):
     return directory
 
 
-def test_it_takes_the_place_in_one_step(tmp_path):
+def test_publish_replaces_destination(tmp_path):
     for content in ("first", "second"):
         directory = publish(tmp_path / "toy", content)
         assert content not in [path.read_text() for path in tmp_path.glob("toy/*")]
@@ -23,7 +23,7 @@ def test_it_takes_the_place_in_one_step(tmp_path):
         assert (tmp_path / "toy" / "manifest.json").read_text() == content
 
 
-def test_an_empty_directory_may_be_the_destination(tmp_path):
+def test_empty_directory_is_replaced(tmp_path):
     (tmp_path / "toy").mkdir()
     directory = publish(tmp_path / "toy", "x", overwrite=False)
     directory.publish()
@@ -31,7 +31,7 @@ def test_an_empty_directory_may_be_the_destination(tmp_path):
     assert names(tmp_path / "toy") == ["manifest.json"]
 
 
-def test_other_things_are_never_replaced(tmp_path):
+def test_other_files_are_never_replaced(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(FileExistsError, match="file' is a file"):
         PartialDirectory(tmp_path / "file", overwrite=True)
@@ -45,7 +45,7 @@ def test_other_things_are_never_replaced(tmp_path):
         PartialDirectory(tmp_path / "home", overwrite=True)
 
 
-def test_what_came_meanwhile_is_not_replaced(tmp_path):
+def test_new_files_are_not_replaced(tmp_path):
     directory = publish(tmp_path / "toy", "mine")
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "thesis.tex").write_text("x")
@@ -55,7 +55,7 @@ def test_what_came_meanwhile_is_not_replaced(tmp_path):
     assert names(tmp_path) == ["toy"]
 
 
-def test_only_one_writes_at_a_time(tmp_path):
+def test_second_writer_raises(tmp_path):
     first = publish(tmp_path / "toy", "x")
     second = PartialDirectory(tmp_path / "toy", overwrite=True)
     with pytest.raises(BlockingIOError, match="another process is writing to"):
@@ -68,7 +68,7 @@ def test_only_one_writes_at_a_time(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_a_writer_killed_between_the_renames_loses_nothing(tmp_path):
+def test_interrupted_renames_lose_nothing(tmp_path):
     directory = publish(tmp_path / "toy", "old")
     directory.publish()
     directory.release()

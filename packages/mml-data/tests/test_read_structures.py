@@ -21,7 +21,7 @@ def write(path, lines):
     return path
 
 
-def test_structures_are_those_of_a_data_set_without_its_labels(tmp_path):
+def test_structures_equal_imported_ones(tmp_path):
     path = write(tmp_path / "some.jsonl", [line(n) for n in range(3)])
     found = list(read_structures(path))
     import_source(path, tmp_path / "made", splits=(1, 0, 0))
@@ -45,7 +45,7 @@ def test_structures_are_those_of_a_data_set_without_its_labels(tmp_path):
         ({"cell": [[1, 0, 0], [1, 0, 0], [0, 0, 1]]}, r"some\.jsonl:2: 'cell' has zero volume"),
     ],
 )
-def test_a_structure_that_cannot_be_read_is_named(tmp_path, bad, said):
+def test_invalid_structure_raises(tmp_path, bad, said):
     path = write(tmp_path / "some.jsonl", [line(0), line(1, **bad)])
     read = read_structures(path)
     next(read)
@@ -53,7 +53,7 @@ def test_a_structure_that_cannot_be_read_is_named(tmp_path, bad, said):
         next(read)
 
 
-def test_what_is_not_there_or_no_structure(tmp_path):
+def test_missing_or_unsupported_file_raises(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist; pass an existing file"):
         list(read_structures(tmp_path / "none.cif"))
     (tmp_path / "notes.txt").write_text("nothing")

@@ -49,14 +49,14 @@ def assert_same(left, right):
 
 
 @given(samples)
-def test_round_trip(sample):
+def test_decoding_inverts_encoding(sample):
     record = encode_record(sample)
     assert_same(sample, decode_record(record))
     assert record == encode_record(sample)
 
 
 @given(st.lists(arrays, min_size=1, max_size=4))
-def test_arrays_are_aligned_writable_views_of_one_buffer(given_arrays):
+def test_arrays_share_one_writable_buffer(given_arrays):
     decoded = decode_record(encode_record({"pad": "x", "arrays": given_arrays}))["arrays"]
     for array in decoded:
         assert array.flags.aligned
@@ -66,13 +66,13 @@ def test_arrays_are_aligned_writable_views_of_one_buffer(given_arrays):
         assert array.base is decoded[0].base
 
 
-def test_decoding_does_not_write_through_to_the_record():
+def test_changing_arrays_keeps_record():
     record = encode_record({"pos": np.ones((2, 3))})
     decode_record(record)["pos"][:] = 7
     np.testing.assert_array_equal(decode_record(record)["pos"], np.ones((2, 3)))
 
 
-def test_tensors_scalars_and_tuples_become_arrays_numbers_and_lists():
+def test_encoding_converts_types():
     sample = {
         "a": torch.arange(3).requires_grad_(False),
         "b": np.float32(0.5),
@@ -86,7 +86,7 @@ def test_tensors_scalars_and_tuples_become_arrays_numbers_and_lists():
     assert decoded["d"].shape == ()
 
 
-def test_strided_views_are_stored_by_value():
+def test_encoding_copies_strided_views():
     array = np.arange(24.0).reshape(2, 3, 4)
     decoded = decode_record(encode_record({"t": array.T, "s": array[:, ::2], "f": np.asfortranarray(array)}))
     np.testing.assert_array_equal(decoded["t"], array.T)
@@ -106,12 +106,12 @@ def test_strided_views_are_stored_by_value():
         ({1: 2}, r"targets\.x must be strings, got 1"),
     ],
 )
-def test_what_cannot_be_stored_is_named(value, message):
+def test_unsupported_value_raises(value, message):
     with pytest.raises(TypeError, match=message):
         encode_record({"targets": {"x": value}})
 
 
-def test_integers_beyond_64_bits_and_broken_text_are_refused():
+def test_large_integers_and_broken_text_raise():
     with pytest.raises(ValueError, match="a must fit into 64 bits, got 9223372036854775808"):
         encode_record({"a": 2**63})
     with pytest.raises(ValueError, match="not valid Unicode"):
@@ -129,6 +129,6 @@ def test_integers_beyond_64_bits_and_broken_text_are_refused():
         (9).to_bytes(4, "little") + b"\xc7\x07\x02" + b"\x00" * 20,
     ],
 )
-def test_other_bytes_are_no_record(record):
+def test_invalid_record_raises(record):
     with pytest.raises(ValueError, match="the record is invalid"):
         decode_record(record)

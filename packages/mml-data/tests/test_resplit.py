@@ -18,7 +18,7 @@ def copied(tmp_path, samples, splits):
     return tmp_path / "toy"
 
 
-def test_a_random_split_takes_the_place_of_the_recorded_one(copied):
+def test_random_split_replaces_recorded_one(copied):
     old = LMDBDataset(copied, split="train")
     before = [old.stored(index)["sample_id"] for index in range(len(old))]
     manifest = split_dataset(copied, {"train": 0.5, "val": 0.25, "test": 0.25}, seed=7)
@@ -53,7 +53,7 @@ def test_groups_stay_together(copied, by):
 
 
 @given(st.lists(st.integers(0, 12), min_size=30, max_size=120), st.integers(0, 99))
-def test_grouped_splits_are_disjoint_complete_and_near_their_shares(groups, seed):
+def test_grouped_splits_partition_near_shares(groups, seed):
     shares = {"train": 0.8, "val": 0.1, "test": 0.1}
     try:
         splits = grouped_split([str(group) for group in groups], shares, seed)
@@ -68,7 +68,7 @@ def test_grouped_splits_are_disjoint_complete_and_near_their_shares(groups, seed
         assert abs(len(indices) - shares[name] * len(groups)) <= 2 * largest
 
 
-def test_a_damaged_shard_is_found_and_nothing_changes(copied):
+def test_damaged_shard_raises_and_changes_nothing(copied):
     shard = next(iter(sorted(copied.glob("shard-*"))))
     data = shard.read_bytes()
     position = data.rindex(b"run-0")
@@ -80,7 +80,7 @@ def test_a_damaged_shard_is_found_and_nothing_changes(copied):
     assert len(LMDBDataset(copied, split="train")) == 12
 
 
-def test_two_at_a_time(copied):
+def test_second_split_raises(copied):
     held = subprocess.Popen(
         [sys.executable, "-c", "import fcntl, os, sys\nfd = os.open(sys.argv[1], os.O_RDONLY)\n"
          "fcntl.flock(fd, fcntl.LOCK_EX)\nprint(1, flush=True)\nsys.stdin.read()", str(copied)],
@@ -103,12 +103,12 @@ def test_two_at_a_time(copied):
         ({"train": 0.99, "val": 0.01}, "split 'val' would be empty, because 20 samples"),
     ],
 )
-def test_bad_shares(copied, shares, message):
+def test_invalid_shares_raise(copied, shares, message):
     with pytest.raises(ValueError, match=message):
         split_dataset(copied, shares)
 
 
-def test_bad_groups(copied):
+def test_invalid_groups_raise(copied):
     with pytest.raises(
         ValueError,
         match=r"toy/000000' has no key 'extra\.batch' to group by; pass an existing key, or one of comp",

@@ -14,7 +14,7 @@ from mml_data.loading.sampler import EpochSampler, epoch_order
     shuffle=st.booleans(),
     epoch=st.integers(0, 3),
 )
-def test_ranks_read_everything_once_in_as_many_batches(size, ranks, batch_size, shuffle, epoch):
+def test_ranks_read_everything_once(size, ranks, batch_size, shuffle, epoch):
     shares = []
     for rank in range(ranks):
         sampler = EpochSampler(
@@ -31,7 +31,7 @@ def test_ranks_read_everything_once_in_as_many_batches(size, ranks, batch_size, 
     assert len(read) == size + repeats_needed
 
 
-def test_the_order_is_a_function_of_seed_and_epoch_alone():
+def test_seed_and_epoch_determine_order():
     np.testing.assert_array_equal(epoch_order(50, 1, 2), epoch_order(50, 1, 2))
     orders = {tuple(epoch_order(50, seed, epoch)) for seed in range(3) for epoch in range(3)}
     assert len(orders) == 9
@@ -41,12 +41,12 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone():
     assert list(sampler) == list(sampler) == epoch_order(50, 1, 2).tolist()
 
 
-def test_without_shuffling_the_order_is_that_of_the_data():
+def test_unshuffled_sampler_keeps_order():
     assert list(EpochSampler(range(7), 4, shuffle=False)) == list(range(7))
     assert list(EpochSampler(range(7), 4, shuffle=False, num_replicas=2, rank=1)) == [1, 3, 5]
 
 
-def test_bad_arguments():
+def test_invalid_arguments_raise():
     with pytest.raises(ValueError, match="the data set has no samples"):
         EpochSampler(range(0), 1)
     with pytest.raises(ValueError, match="seed must be at least 0, got -1"):

@@ -20,7 +20,7 @@ pytestmark = [
 
 
 def draw(sample):
-    """A transform of a user, which draws from every global generator."""
+    """User-defined transform that draws from every global generator."""
     drawn = torch.tensor([[float(torch.rand(())), np.random.rand(), random.random()]])  # noqa: NPY002
     return {**sample, "targets": {**sample["targets"], "drawn": drawn}}
 
@@ -42,7 +42,7 @@ def module(stored, kind, num_workers, persistent=None):
 
 
 def noise(batches):
-    """Return name of a sample to what was drawn for it, for each batch."""
+    """Return a dict from sample name to drawn numbers for each batch."""
     found = []
     for batch in batches:
         parts = batch.values() if "targets" not in batch else [batch]
@@ -65,7 +65,7 @@ def epochs(data, count=3):
 
 
 @pytest.mark.parametrize("kind", ["plain", "fused", "budget", "several"])
-def test_what_is_drawn_depends_on_epoch_and_sample_only(stored, kind):
+def test_epoch_and_sample_determine_noise(stored, kind):
     whole = epochs(module(stored, kind, 0))
     assert epochs(module(stored, kind, 1)) == whole
     assert epochs(module(stored, kind, 2, persistent=False)) == whole
@@ -82,7 +82,7 @@ def test_what_is_drawn_depends_on_epoch_and_sample_only(stored, kind):
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 @pytest.mark.parametrize("kind", ["fused", "budget", "several"])
-def test_a_loader_resumed_at_any_batch_draws_the_same(stored, kind, num_workers):
+def test_resumed_loader_draws_same_noise(stored, kind, num_workers):
     whole = epochs(module(stored, kind, 0), 2)[1]
     for consumed in range(len(whole) + 1):
         loader = module(stored, kind, num_workers).train_dataloader()
@@ -91,7 +91,7 @@ def test_a_loader_resumed_at_any_batch_draws_the_same(stored, kind, num_workers)
 
 
 @pytest.mark.parametrize("kind", ["plain", "several"])
-def test_evaluation_draws_the_same_in_every_epoch(stored, kind):
+def test_evaluation_repeats_noise(stored, kind):
     runs = []
     for num_workers in (0, 2):
         loader = module(stored, kind, num_workers).val_dataloader()
@@ -103,13 +103,13 @@ def test_evaluation_draws_the_same_in_every_epoch(stored, kind):
     assert len(set(rows)) == len(rows)
 
 
-def test_prediction_draws_as_the_test_does(stored):
+def test_prediction_noise_equals_test_noise(stored):
     data = module(stored, "plain", 0)
     data.setup("test")
     assert noise(data.predict_dataloader()) == noise(data.test_dataloader())
 
 
-def test_another_seed_draws_anew(stored):
+def test_other_seed_changes_noise(stored):
     one, other = (
         MatSciMLDataModule(train_path=stored, transforms=[draw, NoisyPositions()], batch_size=12, seed=seed)
         for seed in (1, 2)
@@ -123,7 +123,7 @@ def states():
 
 
 @pytest.mark.parametrize("kind", ["plain", "fused", "budget", "several"])
-def test_reading_leaves_the_global_generators_alone(stored, kind):
+def test_reading_keeps_global_generators(stored, kind):
     np.random.standard_normal()  # noqa: NPY002 - it keeps a second number back, which is part of the state
     before = states()
     data = module(stored, kind, 0)
@@ -137,7 +137,7 @@ def fails(sample):
     raise ValueError("no")
 
 
-def test_a_transform_that_fails_leaves_them_alone(stored):
+def test_failing_transform_keeps_global_generators(stored):
     before = states()
     with pytest.raises(ValueError, match="no"):
         next(iter(MatSciMLDataModule(train_path=stored, transforms=[fails]).train_dataloader()))
@@ -145,7 +145,7 @@ def test_a_transform_that_fails_leaves_them_alone(stored):
 
 
 class Restless(COMShift):
-    """Draws, unlike the class that it is made of."""
+    """Transform that draws random numbers, unlike its base class."""
 
     def __call__(self, sample):
         return draw(super().__call__(sample))
@@ -159,7 +159,7 @@ class Own(torch.utils.data.Dataset):
         return {"index": index}
 
 
-def test_only_what_may_draw_is_seeded(stored):
+def test_may_draw_detects_random_transforms(stored):
     plain = LMDBDataset(stored)
     assert not may_draw(plain)
     assert not may_draw(
@@ -179,12 +179,12 @@ def test_only_what_may_draw_is_seeded(stored):
     assert not may_draw(torch.utils.data.Subset(plain, [0]))
 
 
-def test_a_data_set_gets_plain_indices():
+def test_data_set_gets_plain_indices():
     samples = SeededSamples(Own(), 0)
     assert [type(sample["index"]) for sample in samples[[EpochIndex(1, 3), EpochIndex(0, 3)]]] == [int, int]
 
 
-def test_stored_noise_does_not_depend_on_jobs(stored, tmp_path):
+def test_jobs_keep_stored_noise(stored, tmp_path):
     dataset = LMDBDataset(stored)
     before = states()
     one = dataset.precompute([NoisyPositions()], tmp_path / "one")
@@ -199,7 +199,7 @@ def test_stored_noise_does_not_depend_on_jobs(stored, tmp_path):
 
 
 class ReadAhead(CombinedLoader):
-    """Hands batches out when `ahead` more have been read."""
+    """Loader that reads `ahead` batches before it yields one."""
 
     ahead = 2
 
@@ -221,7 +221,7 @@ class ReadAhead(CombinedLoader):
 
 
 class Network(LightningModule):
-    """Its weight depends on all noise and on the dropout, in order."""
+    """Model whose weight depends on all noise and its order."""
 
     def __init__(self):
         super().__init__()
@@ -256,9 +256,7 @@ def fit(data, path, save_at=0, ckpt_path=None):
 
 @pytest.mark.parametrize("kind", ["fused", "several"])
 @pytest.mark.parametrize(("num_workers", "ahead"), [(0, 1), (0, 3), (2, 2)])
-def test_a_fit_that_reads_ahead_resumes_at_the_next_batch(
-    stored, tmp_path, monkeypatch, kind, num_workers, ahead
-):
+def test_resume_with_read_ahead(stored, tmp_path, monkeypatch, kind, num_workers, ahead):
     kind_of_module = type(module(stored, kind, 0))
     loader = kind_of_module.train_dataloader
     monkeypatch.setattr(ReadAhead, "ahead", ahead)

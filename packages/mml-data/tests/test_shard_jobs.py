@@ -5,7 +5,7 @@ import pytest
 from mml_data import LMDBDataset, LMDBWriter, finish_dataset, write_shard
 
 
-def test_shards_in_any_order_make_the_data_set_that_a_writer_makes(tmp_path, samples, splits):
+def test_unordered_shards_equal_writer(tmp_path, samples, splits):
     for number in (2, 0, 1):
         count = write_shard(tmp_path / "toy", number, samples[8 * number : 8 * number + 8])
         assert count == (8, 8, 4)[number]
@@ -20,7 +20,7 @@ def test_shards_in_any_order_make_the_data_set_that_a_writer_makes(tmp_path, sam
     LMDBDataset(tmp_path / "toy").verify()
 
 
-def test_a_shard_is_gone_on_with(tmp_path, samples):
+def test_interrupted_shard_continues(tmp_path, samples):
     def failing():
         yield from samples[:5]
         raise RuntimeError("the node is gone")
@@ -34,7 +34,7 @@ def test_a_shard_is_gone_on_with(tmp_path, samples):
     assert [LMDBDataset(tmp_path / "toy").stored(i)["targets"]["energy"] for i in range(20)] == energies
 
 
-def test_misuse(tmp_path, samples):
+def test_invalid_shards_raise(tmp_path, samples):
     with pytest.raises(FileNotFoundError, match=r"directory .* does not exist; write shards"):
         finish_dataset(tmp_path / "none")
     with pytest.raises(ValueError, match=r"sample 1 of shard 3: pos of the sample has shape"):

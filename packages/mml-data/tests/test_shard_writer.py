@@ -14,7 +14,7 @@ def records(path):
     st.lists(st.lists(st.binary(min_size=1, max_size=50), max_size=9), min_size=1, max_size=4),
     st.integers(1, 5),
 )
-def test_what_several_writers_add_is_there_in_order(tmp_path_factory, runs, batch_size):
+def test_later_writers_append(tmp_path_factory, runs, batch_size):
     path = tmp_path_factory.mktemp("shard") / "shard-00000.lmdb"
     done = []
     for run in runs:
@@ -27,7 +27,7 @@ def test_what_several_writers_add_is_there_in_order(tmp_path_factory, runs, batc
     assert records(path) == done
 
 
-def test_what_is_not_committed_is_lost_and_nothing_else(tmp_path):
+def test_abandon_loses_uncommitted_records_only(tmp_path):
     path = tmp_path / "shard-00000.lmdb"
     writer = ShardWriter(path, batch_size=4)
     for number in range(10):
@@ -39,7 +39,7 @@ def test_what_is_not_committed_is_lost_and_nothing_else(tmp_path):
     again.abandon()
 
 
-def test_large_records_are_committed_early(tmp_path):
+def test_large_records_commit_early(tmp_path):
     writer = ShardWriter(tmp_path / "shard-00000.lmdb", batch_size=1000)
     for _ in range(5):
         writer.add(bytes(5 << 20))
@@ -47,7 +47,7 @@ def test_large_records_are_committed_early(tmp_path):
     assert ShardWriter(tmp_path / "shard-00000.lmdb").count == 4
 
 
-def test_a_file_that_is_no_shard_of_ours(tmp_path):
+def test_foreign_file_raises(tmp_path):
     path = tmp_path / "shard-00000.lmdb"
     environment = lmdb.open(str(path), subdir=False, lock=False)
     with environment.begin(write=True) as transaction:

@@ -32,7 +32,7 @@ def path(tmp_path):
     return write(tmp_path / "shard-00000.lmdb", RECORDS)
 
 
-def test_records_are_kept_in_the_order_of_their_numbers(tmp_path):
+def test_records_keep_order(tmp_path):
     shard = open_shard(write(tmp_path / "many.lmdb", [str(index).encode() for index in range(300)]))
     assert [record.tobytes() for _, record in shard.records()] == [
         str(index).encode() for index in range(300)
@@ -40,12 +40,12 @@ def test_records_are_kept_in_the_order_of_their_numbers(tmp_path):
     assert shard.get(259) == b"259"
 
 
-def test_a_process_opens_a_file_once_under_whatever_name(path, tmp_path):
+def test_process_opens_file_once(path, tmp_path):
     (tmp_path / "link.lmdb").symlink_to(path)
     assert open_shard(path) is open_shard(tmp_path / "link.lmdb")
 
 
-def test_a_file_that_was_replaced_is_opened_anew(path, tmp_path):
+def test_replaced_file_is_reopened(path, tmp_path):
     old = open_shard(path)
     write(tmp_path / "new.lmdb", [b"new"]).rename(path)
     assert open_shard(path).get(0) == b"new"
@@ -53,7 +53,7 @@ def test_a_file_that_was_replaced_is_opened_anew(path, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_a_forked_child_opens_its_own(path):
+def test_forked_child_reopens_file(path):
     shard = open_shard(path)
     child = os.fork()
     if child == 0:
@@ -63,7 +63,7 @@ def test_a_forked_child_opens_its_own(path):
     assert shard.get(3) == RECORDS[3]
 
 
-def test_check(path):
+def test_check_finds_wrong_count_and_checksum(path):
     check_shard(path, len(RECORDS), checksum(RECORDS))
     with pytest.raises(
         ValueError, match=f"must have 3 records according to the manifest, got {len(RECORDS)}"
@@ -73,11 +73,11 @@ def test_check(path):
         check_shard(path, len(RECORDS), checksum(RECORDS[::-1]))
 
 
-def test_the_checksum_knows_where_a_record_ends():
+def test_checksum_depends_on_record_ends():
     assert checksum([b"ab", b"c"]) != checksum([b"a", b"bc"])
 
 
-def test_a_key_that_is_not_the_next_number_is_found(tmp_path):
+def test_gap_in_keys_raises(tmp_path):
     path = tmp_path / "gap.lmdb"
     with (
         lmdb.open(str(path), subdir=False, lock=False) as environment,
@@ -91,7 +91,7 @@ def test_a_key_that_is_not_the_next_number_is_found(tmp_path):
         open_shard(path).get(1)
 
 
-def test_every_flipped_bit_of_a_record_is_found(path):
+def test_flipped_bit_raises(path):
     content = path.read_bytes()
     for index in (10, 30, 50):
         flipped = bytearray(RECORDS[index])
@@ -103,7 +103,7 @@ def test_every_flipped_bit_of_a_record_is_found(path):
 
 
 @pytest.mark.parametrize("byte", [10, 12, 16, 20])
-def test_damaged_pages_are_an_error_and_not_the_end_of_the_process(path, byte):
+def test_damaged_pages_raise(path, byte):
     content = bytearray(path.read_bytes())
     for page in range(2, len(content) // 4096):
         content[page * 4096 + byte] ^= 0xFF
@@ -112,7 +112,7 @@ def test_damaged_pages_are_an_error_and_not_the_end_of_the_process(path, byte):
         check_shard(path, len(RECORDS), checksum(RECORDS))
 
 
-def test_files_that_are_cut_missing_or_something_else(path, tmp_path):
+def test_damaged_or_missing_file_raises(path, tmp_path):
     cut = tmp_path / "cut.lmdb"
     cut.write_bytes(path.read_bytes()[: 3 * 4096])
     with pytest.raises(ValueError, match=r"cut\.lmdb' is damaged: expected at least \d+ bytes, got 12288"):
@@ -128,7 +128,7 @@ def test_files_that_are_cut_missing_or_something_else(path, tmp_path):
             read(tmp_path / "none.lmdb")
 
 
-def test_a_shard_is_readable_in_a_read_only_directory(path, tmp_path):
+def test_read_only_shard_opens(path, tmp_path):
     directory = tmp_path / "fixed"
     directory.mkdir()
     shutil.copy(path, directory / "a.lmdb")

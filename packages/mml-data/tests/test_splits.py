@@ -11,7 +11,7 @@ from mml_data.store.splits import check_splits, random_split, read_numbers, writ
     test=st.floats(0.1, 0.4),
     seed=st.integers(0, 2**31),
 )
-def test_random_parts_are_disjoint_and_complete(size, val, test, seed):
+def test_random_split_partitions_indices(size, val, test, seed):
     indices = np.arange(size) * 3 + 1
     parts = random_split(indices, {"val": val, "test": test}, seed)
     assert list(parts) == ["train", "val", "test"]
@@ -23,7 +23,7 @@ def test_random_parts_are_disjoint_and_complete(size, val, test, seed):
     np.testing.assert_array_equal(random_split(indices, {"val": val}, seed)["val"], parts["val"])
 
 
-def test_another_seed_is_another_split():
+def test_other_seed_changes_split():
     assert len({tuple(random_split(np.arange(50), {"val": 0.5}, seed)["val"]) for seed in range(5)}) == 5
 
 
@@ -38,12 +38,12 @@ def test_another_seed_is_another_split():
         ({"val": 0.99}, "split 'train' would be empty, because 10 samples"),
     ],
 )
-def test_bad_fractions(fractions, message):
+def test_invalid_fractions_raise(fractions, message):
     with pytest.raises(ValueError, match=message):
         random_split(np.arange(10), fractions, 0)
 
 
-def test_recorded_splits_round_trip(tmp_path):
+def test_reading_inverts_writing(tmp_path):
     indices = np.array([5, 3, 2**40])
     entry = write_split(tmp_path, "train", indices)
     assert (entry.file, entry.count) == ("split-train.npy", 3)
@@ -80,12 +80,12 @@ def test_recorded_splits_round_trip(tmp_path):
         ({"all": [0]}, ValueError, "invalid name 'all' of a split"),
     ],
 )
-def test_bad_splits(splits, error, message):
+def test_invalid_splits_raise(splits, error, message):
     with pytest.raises(error, match=message):
         check_splits(splits)
 
 
-def test_good_splits_keep_their_order():
+def test_valid_splits_keep_order():
     checked = check_splits({"train": range(3), "val": np.array([9, 4], dtype=np.uint8)})
     assert {name: (part.dtype.name, part.tolist()) for name, part in checked.items()} == {
         "train": ("int64", [0, 1, 2]),

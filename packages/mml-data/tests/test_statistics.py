@@ -15,18 +15,18 @@ def statistics(samples):
     return collected.result()
 
 
-def test_against_numpy(samples):
+def test_statistics_equal_numpy(samples):
     result = statistics(samples)
-    natoms = np.array([len(sample["pos"]) for sample in samples])
+    num_atoms = np.array([len(sample["pos"]) for sample in samples])
     energy = np.array([sample["targets"]["energy"] for sample in samples])
     force = np.concatenate([sample["targets"]["force"] for sample in samples]).astype(float)
     assert result["count"] == 20
     assert result["natoms"] == {
-        "min": natoms.min(),
-        "mean": pytest.approx(natoms.mean()),
-        "max": natoms.max(),
+        "min": num_atoms.min(),
+        "mean": pytest.approx(num_atoms.mean()),
+        "max": num_atoms.max(),
     }
-    assert sum(result["elements"].values()) == natoms.sum()
+    assert sum(result["elements"].values()) == num_atoms.sum()
     assert result["elements"].get("Fe", 0) == sum(
         (sample["atomic_numbers"] == 26).sum() for sample in samples
     )
@@ -41,8 +41,8 @@ def test_against_numpy(samples):
         "min": energy.min(),
         "max": energy.max(),
         "count": 20,
-        "per_atom_mean": pytest.approx((energy / natoms).mean()),
-        "per_atom_std": pytest.approx((energy / natoms).std()),
+        "per_atom_mean": pytest.approx((energy / num_atoms).mean()),
+        "per_atom_std": pytest.approx((energy / num_atoms).std()),
     }
     assert targets["force"]["count"] == force.size
     assert targets["force"]["rms"] == pytest.approx(np.sqrt((force**2).mean()))
@@ -50,11 +50,11 @@ def test_against_numpy(samples):
     assert targets["system"] == {"classes": [0, 1, 2], "class_counts": [7, 7, 6], "count": 20}
 
 
-def one(natoms=1, **targets):
-    return {"atomic_numbers": np.ones(natoms, int), "targets": targets}
+def one(num_atoms=1, **targets):
+    return {"atomic_numbers": np.ones(num_atoms, int), "targets": targets}
 
 
-def test_booleans_integers_and_whole_numbers_among_floats():
+def test_target_types_determine_statistics():
     targets = statistics(
         [one(stable=True, gap=0, label=torch.tensor(5)), one(stable=False, gap=0.5, label=5)]
     )["targets"]
@@ -65,7 +65,7 @@ def test_booleans_integers_and_whole_numbers_among_floats():
     assert statistics([regression])["targets"]["steps"]["mean"] == 3.0
 
 
-def test_labels_that_are_missing_in_some_structures_are_classes_still():
+def test_missing_labels_stay_classes():
     types = {"target_types": {"classification": ["magnetic"]}}
     samples = [{**one(magnetic=value), **types} for value in (1, float("nan"), 0, 1)]
     assert statistics(samples)["targets"]["magnetic"] == {
@@ -77,7 +77,7 @@ def test_labels_that_are_missing_in_some_structures_are_classes_still():
     }
 
 
-def test_missing_values_are_counted_and_left_out():
+def test_missing_values_are_counted():
     targets = statistics([one(gap=float("nan")), one(gap=2.0), one()])["targets"]
     assert (targets["gap"]["mean"], targets["gap"]["count"], targets["gap"]["missing"]) == (2.0, 1, 1)
     assert statistics([one(gap=float("nan"))])["targets"]["gap"] == {
@@ -87,10 +87,10 @@ def test_missing_values_are_counted_and_left_out():
     }
 
 
-def test_structures_with_missing_components_are_counted_once():
-    forces = [np.full((natoms, 3), float(natoms)) for natoms in (1, 2, 3, 4)]
+def test_missing_components_count_structure_once():
+    forces = [np.full((num_atoms, 3), float(num_atoms)) for num_atoms in (1, 2, 3, 4)]
     forces[1][0, 2] = forces[3][:] = np.nan
-    samples = [one(natoms=len(force), force=force) for force in forces]
+    samples = [one(num_atoms=len(force), force=force) for force in forces]
     first, second = DatasetStatistics(), DatasetStatistics()
     for sample in samples[:2]:
         first.add(sample)
@@ -102,19 +102,19 @@ def test_structures_with_missing_components_are_counted_once():
         assert (force["count"], force["missing"], force["missing_structures"]) == (17, 13, 2)
 
 
-def test_a_target_with_a_row_for_each_atom_has_no_value_per_atom():
+def test_per_atom_target_has_no_per_atom_mean():
     targets = statistics([one(charge=np.zeros(1)), one(2, charge=np.zeros(2))])["targets"]
     assert "per_atom_mean" not in targets["charge"]
 
 
-def test_samples_without_atoms_are_named():
+def test_sample_without_atoms_raises():
     with pytest.raises(ValueError, match="mine/3 has no 'atomic_numbers', which statistics need"):
         statistics([{"sample_id": "mine/3", "pos": 1}])
 
 
 @settings(max_examples=20)
 @given(st.lists(st.integers(0, 39), max_size=4), st.integers(0, 5))
-def test_statistics_of_parts_merge_to_those_of_all(cuts, seed):
+def test_merged_statistics_equal_whole(cuts, seed):
     rng = np.random.default_rng(seed)
     everything = [
         {

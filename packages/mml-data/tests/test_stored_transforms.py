@@ -30,7 +30,7 @@ def add_note(sample):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_it_gives_what_the_transforms_give(tmp_path, jobs):
+def test_precomputed_samples_equal_transformed_ones(tmp_path, jobs):
     source = LMDBDataset(devset_path("emt"), indices=range(40))
     transforms = [PeriodicPropertiesTransform(4.0), DistancesTransform()]
     stored = source.precompute(transforms, tmp_path / "edges", jobs=jobs)
@@ -49,7 +49,7 @@ def test_it_gives_what_the_transforms_give(tmp_path, jobs):
     assert stored.manifest.schema["targets.energy"]["units"] == "eV"
 
 
-def test_transforms_of_the_data_set_itself_are_stored(tmp_path, stored):
+def test_precompute_stores_own_transforms(tmp_path, stored):
     dataset = LMDBDataset(stored, [Shift(), InPlace()])
     made = dataset.precompute([add_note], tmp_path / "out")
     for left, right in zip(dataset, made, strict=True):
@@ -57,7 +57,7 @@ def test_transforms_of_the_data_set_itself_are_stored(tmp_path, stored):
         assert left["targets"]["energy"] == right["targets"]["energy"]
 
 
-def test_what_transforms_leave_alone_keeps_its_digits(tmp_path, stored):
+def test_unchanged_values_keep_digits(tmp_path, stored):
     made = LMDBDataset(stored).precompute([Shift(), InPlace()], tmp_path / "out")
     for left, right in zip(range(20), range(20), strict=True):
         before, after = LMDBDataset(stored).stored(left), made.stored(right)
@@ -71,7 +71,7 @@ def test_what_transforms_leave_alone_keeps_its_digits(tmp_path, stored):
     ]
 
 
-def test_splits_and_statistics_are_carried_over(tmp_path, stored, splits):
+def test_precompute_keeps_splits_and_statistics(tmp_path, stored, splits):
     made = LMDBDataset(stored).precompute([add_note], tmp_path / "out")
     assert {name: made.split_indices(name).tolist() for name in made.splits} == splits
     assert made.manifest.statistics["train"]["count"] == 12
@@ -81,7 +81,7 @@ def test_splits_and_statistics_are_carried_over(tmp_path, stored, splits):
     assert part[0]["sample_id"] == "toy/000001"
 
 
-def test_the_same_is_used_again_and_anything_else_is_refused(tmp_path, stored, monkeypatch):
+def test_stale_data_set_raises(tmp_path, stored, monkeypatch):
     dataset, path = LMDBDataset(stored), tmp_path / "out"
     dataset.precompute([Shift(1.0)], path)
     made = (path / "manifest.json").stat().st_ino
@@ -107,7 +107,7 @@ def test_the_same_is_used_again_and_anything_else_is_refused(tmp_path, stored, m
     assert float(dataset.precompute([Shift(2.0)], path, overwrite=True)[0]["pos"][0, 0]) != 0
 
 
-def test_own_transforms_count(tmp_path, stored):
+def test_fingerprint_includes_own_transforms(tmp_path, stored):
     dataset = LMDBDataset(stored, transforms=[Shift(1.0)])
     made = dataset.precompute([Shift(2.0)], tmp_path / "out")
     np.testing.assert_allclose(made.stored(3)["pos"], LMDBDataset(stored).stored(3)["pos"] + 3.0)
@@ -115,7 +115,7 @@ def test_own_transforms_count(tmp_path, stored):
         LMDBDataset(stored).precompute([Shift(2.0)], tmp_path / "out")
 
 
-def test_graphs_and_failing_transforms_are_refused_with_the_sample(tmp_path, stored):
+def test_graphs_and_failing_transforms_raise(tmp_path, stored):
     graph = [PeriodicPropertiesTransform(3.0), PointCloudToGraphTransform("pyg")]
     with pytest.raises(
         ValueError, match=r"toy/000000: .*a graph cannot be stored; apply PointCloudToGraphTransform"
@@ -127,14 +127,14 @@ def test_graphs_and_failing_transforms_are_refused_with_the_sample(tmp_path, sto
 
 
 def edges(batch):
-    """Return the edges of a batch with their vectors, in an order of their own: that of a source is free."""
+    """Return the edges of a batch and their distances, sorted, because the order of edges is not fixed."""
     graph = batch["graph"]
     rows = torch.cat([graph.edge_index.T, graph.images.long()], dim=1).tolist()
     distances = (graph.distances * 1e4).round().tolist()
     return sorted((*row, distance) for row, distance in zip(rows, distances, strict=True))
 
 
-def test_precomputed_edges_train_like_those_found_on_reading(tmp_path, stored):
+def test_precomputed_edges_equal_lazy_edges(tmp_path, stored):
     neighbors, graph = PeriodicPropertiesTransform(3.0), PointCloudToGraphTransform("pyg")
     made = LMDBDataset(stored).precompute([neighbors], tmp_path / "edges")
     batch = next(iter(MatSciMLDataModule(made, batch_size=4, transforms=[graph], seed=3).train_dataloader()))
@@ -153,7 +153,7 @@ def test_precomputed_edges_train_like_those_found_on_reading(tmp_path, stored):
     assert len(counts) < 12
 
 
-def test_batches_of_the_loader_are_those_of_the_transforms(stored):
+def test_fused_batches_equal_transformed_samples(stored):
     transforms = [Shift(0.5), PeriodicPropertiesTransform(4.0), PointCloudToGraphTransform("pyg")]
     data = MatSciMLDataModule(train_path=stored, batch_size=6, transforms=transforms, seed=5)
     loader = data.train_dataloader()
@@ -167,7 +167,7 @@ def test_batches_of_the_loader_are_those_of_the_transforms(stored):
         torch.testing.assert_close(batch["targets"], wanted["targets"])
 
 
-def test_a_sample_whose_cell_is_flat_is_named_by_the_loader(tmp_path):
+def test_flat_cell_raises_in_loader(tmp_path):
     with LMDBWriter(tmp_path / "flat") as writer:
         for _ in range(3):
             writer.add(

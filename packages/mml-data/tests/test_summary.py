@@ -12,7 +12,7 @@ from mml_data.store.summary import edge_count, summarize_shard
 
 @pytest.fixture
 def shard(tmp_path, samples):
-    """The samples from the sixth on, as the second shard of a data set would hold them."""
+    """Shard of the samples from the sixth on, like the second shard of a data set."""
     writer = ShardWriter(tmp_path / "shard-00001.lmdb")
     for sample in samples[5:]:
         writer.add(encode_record(sample))
@@ -27,7 +27,7 @@ def statistics(samples):
     return collected.result()
 
 
-def test_it_counts_what_is_in_the_shard(shard, samples):
+def test_summary_counts_shard(shard, samples):
     splits = {
         "train": write_split(shard.parent, "train", np.array([0, 19, 4, 7, 5])),
         "val": write_split(shard.parent, "val", np.array([1, 6])),
@@ -51,7 +51,7 @@ def test_it_counts_what_is_in_the_shard(shard, samples):
         assert found["targets"]["force"]["rms"] == pytest.approx(wanted["targets"]["force"]["rms"])
 
 
-def test_a_damaged_record_is_named(tmp_path, samples):
+def test_damaged_record_raises(tmp_path, samples):
     writer = ShardWriter(tmp_path / "shard-00000.lmdb")
     writer.add(encode_record(samples[0]))
     writer.add(b"no record")
@@ -60,7 +60,7 @@ def test_a_damaged_record_is_named(tmp_path, samples):
         summarize_shard(writer.path)
 
 
-def test_edges_are_counted_where_there_are_some():
+def test_edge_count_needs_edges():
     assert edge_count({"src_nodes": np.zeros(7)}) == 7
     assert edge_count({"distances": np.zeros((3,))}) == 3
     assert edge_count({"pos": np.zeros((3, 3))}) is None

@@ -19,12 +19,12 @@ from mml_data.importers.targets import Label, TargetKind, TargetKinds, find_kind
         ([True, False], TargetKind("a list of labels")),
     ],
 )
-def test_kinds(value, kind):
+def test_values_have_kinds(value, kind):
     assert target_kind(value, num_atoms=2) == kind
 
 
 @pytest.mark.parametrize("value", ["0.5", {}, [[1], [1, 2]], ["a"], [None, 1.0], [10**30], np.array(None)])
-def test_what_is_no_target(value):
+def test_invalid_target_raises(value):
     with pytest.raises(ValueError, match="must be a number"):
         target_kind(value)
 
@@ -33,7 +33,7 @@ def kinds(**values):
     return {name: target_kind(value, num_atoms=2) for name, value in values.items()}
 
 
-def test_values_are_converted_and_types_follow():
+def test_convert_sets_dtypes_and_types():
     all_kinds = TargetKinds(kinds(gap=1.0, metal=True, site=[True, True], force=[[0.0] * 3] * 2))
     converted = all_kinds.convert({"force": [[1, 2, 3]], "site": [True, False], "metal": False, "gap": 2}, 1)
     assert list(converted) == ["gap", "metal", "site", "force"]
@@ -51,7 +51,7 @@ def test_values_are_converted_and_types_follow():
     )
 
 
-def test_what_is_missing_is_nan_in_the_shape_of_the_others():
+def test_missing_target_becomes_nan():
     some = TargetKinds(kinds(gap=1.0, metal=True, force=[[0.0] * 3] * 2, stress=np.eye(3)), may_lack=True)
     converted = some.convert({"gap": float("nan")}, 5)
     assert np.isnan(converted["gap"])
@@ -63,7 +63,7 @@ def test_what_is_missing_is_nan_in_the_shape_of_the_others():
         TargetKinds(kinds(site=[True, True]), may_lack=True).convert({}, 2)
 
 
-def test_unknown_target_is_refused_or_ignored():
+def test_unknown_target_raises_or_is_ignored():
     with pytest.raises(
         ValueError, match=r"target 'b' is not a target of the first structure; add it there .*--targets"
     ):
@@ -72,7 +72,7 @@ def test_unknown_target_is_refused_or_ignored():
 
 
 def test_remedy_fits_options():
-    """If the user has named the target, naming the others does not help."""
+    """The remedy does not suggest naming targets if the user has named the target."""
     with pytest.raises(
         ValueError, match=r"the first structure has it; write null .* name only other targets"
     ):
@@ -83,7 +83,7 @@ def test_remedy_fits_options():
         TargetKinds(kinds(a=1.0, b=1.0), others=True).convert({"a": 1.0}, 1)
 
 
-def test_kinds_are_found_where_they_are_first_known():
+def test_find_kinds_reads_until_known():
     structures = [
         ("x:1", ValueError("bad")),
         ("x:2", {"atomic_numbers": [1], "targets": {"a": None, "b": 1.0}}),
@@ -98,3 +98,10 @@ def test_kinds_are_found_where_they_are_first_known():
         find_kinds(structures[:1], origin="x")
     with pytest.raises(ValueError, match="x:2: 'targets' must be an object, got list"):
         find_kinds([("x:2", {"targets": [1]})], origin="x")
+
+
+def test_float32_stress_becomes_float64():
+    values = {"stress": np.eye(3, dtype=np.float32), "force": np.ones((2, 3), np.float32)}
+    kinds = TargetKinds({name: target_kind(value, 2) for name, value in values.items()})
+    stored = kinds.convert(values, 2)
+    assert (stored["stress"].dtype, stored["force"].dtype) == (np.float64, np.float32)

@@ -8,7 +8,7 @@ from mml_data.tensor_type import is_tensor
 HEAVY = "torch", "pytorch_lightning", "torch_geometric", "torchmetrics", "mml_graphs", "ase", "pymatgen"
 
 
-def test_tensors_are_recognized():
+def test_is_tensor_recognizes_tensors():
     assert is_tensor(torch.zeros(1))
     assert is_tensor(torch.nn.Parameter(torch.zeros(1)))
     assert not is_tensor(np.zeros(1))
@@ -16,7 +16,7 @@ def test_tensors_are_recognized():
 
 
 def test_import_loads_no_heavy_library(tmp_path):
-    """The workers of an import import the same modules, so they start fast."""
+    """The worker processes of an import load these modules, so they must start fast."""
     source = tmp_path / "in.jsonl"
     source.write_text('{"atomic_numbers": [1], "positions": [[0, 0, 0]], "targets": {"energy": 1.0}}\n' * 4)
     code = (

@@ -24,7 +24,7 @@ SAMPLE = {
 
 
 @pytest.mark.parametrize("default", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-def test_dtypes(default):
+def test_floats_follow_default_dtype(default):
     before = torch.get_default_dtype()
     torch.set_default_dtype(default)
     try:
@@ -55,12 +55,12 @@ def test_dtypes(default):
     assert sample["empty"].shape == (0, 3)
 
 
-def test_tensors_may_be_changed_and_records_stay():
+def test_changing_tensor_keeps_record():
     record = encode_record(SAMPLE)
     read_tensors(record)["pos"].mul_(7)
     assert torch.equal(read_tensors(record)["pos"], torch.ones(2, 3, dtype=torch.float64))
 
 
-def test_numbers_that_are_too_large_become_infinite():
+def test_large_numbers_become_infinite():
     sample = read_tensors(encode_record({"feature": np.array([1e300, -1e300, 1.0])}))
     assert sample["feature"].tolist() == [float("inf"), float("-inf"), 1.0]

@@ -17,19 +17,19 @@ class Raise:
 SAMPLE = {"sample_id": "toy/000007", "x": 3}
 
 
-def test_in_order():
+def test_transforms_apply_in_order():
     assert apply_transforms(SAMPLE, [double, lambda sample: {**sample, "x": sample["x"] + 1}])["x"] == 7
     assert apply_transforms(SAMPLE, []) is SAMPLE
 
 
 @pytest.mark.parametrize("kind", [ValueError, TypeError, ZeroDivisionError, RuntimeError, ImportError])
-def test_an_error_keeps_its_type_and_names_sample_and_transform(kind):
+def test_error_keeps_type_and_names_sample(kind):
     with pytest.raises(kind, match=r"^toy/000007: Raise: no volume$") as info:
         apply_transforms(SAMPLE, [double, Raise(kind("no volume"))])
     assert str(info.value.__cause__) == "no volume"
 
 
-def test_an_error_that_names_the_sample_is_left_alone():
+def test_error_with_sample_stays():
     error = ValueError("sample toy/000007 has no volume")
     with pytest.raises(ValueError, match=r"^sample toy/000007 has no volume$") as info:
         apply_transforms(SAMPLE, [Raise(error)])
@@ -47,17 +47,17 @@ class Mute(Exception):  # noqa: N818
 
 
 @pytest.mark.parametrize("error", [Strange(1, 2), Mute(), UnicodeDecodeError("utf-8", b"", 0, 1, "why")])
-def test_an_error_that_cannot_be_made_again_becomes_a_runtime_error(error):
+def test_unusual_error_becomes_runtime_error(error):
     with pytest.raises(RuntimeError, match=r"^toy/000007: Raise: ") as info:
         apply_transforms(SAMPLE, [Raise(error)])
     assert info.value.__cause__ is error
 
 
-def test_a_transform_returns_a_dict():
+def test_transform_must_return_dict():
     with pytest.raises(TypeError, match=r"toy/000007: .*lambda.* must return a dict, got NoneType"):
         apply_transforms(SAMPLE, [lambda sample: None])
 
 
-def test_samples_without_a_name():
+def test_error_names_missing_sample_id():
     with pytest.raises(ValueError, match=r"^a sample without sample_id: Raise: x"):
         apply_transforms({}, [Raise(ValueError("x"))])

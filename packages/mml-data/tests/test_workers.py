@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from mml_data.convert import import_source
+from mml_data.importers.workers import Workers
+from mml_data.store.assemble import count_records, shards_in
 
 IMPORT = """
 import sys
@@ -35,7 +38,7 @@ def is_running(group):
 
 
 def test_workers_end_with_parent(tmp_path):
-    """A worker that lived on would write to the shard that a resumed import continues."""
+    """A remaining worker would write to the shard that a resumed import continues."""
     command = [
         sys.executable,
         "-c",
@@ -58,7 +61,34 @@ def test_workers_end_with_parent(tmp_path):
             os.killpg(parent.pid, signal.SIGKILL)
 
 
-def test_killed_worker_is_an_error(tmp_path):
+def test_interrupted_workers_commit_structures(tmp_path):
+    """Ctrl-C sends the signal to the parent and to the workers."""
+    source, path = write_lines(tmp_path / "in.jsonl", 50_000), tmp_path / "out"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", IMPORT, str(source), str(path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True,
+    )  # fmt: skip
+    parent.stdout.readline()
+    os.killpg(parent.pid, signal.SIGINT)
+    _, errors = parent.communicate(timeout=60)
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+    assert "Process Spawn" not in errors
+    assert sum(count_records(shards_in(tmp_path / ".out.partial"))) > 0
+
+
+def test_summarize_keeps_order():
+    with Workers(1, print) as workers:
+        assert list(workers.summarize([partial(pow, 2, 3), partial(pow, 3, 2)])) == [8, 9]
+
+
+def test_lost_worker_raises_in_summarize():
+    with Workers(2, print) as workers:
+        assert list(workers.summarize([partial(pow, 2, 3), partial(pow, 3, 2)])) == [8, 9]
+        with pytest.raises(RuntimeError, match="a worker process ended unexpectedly"):
+            list(workers.summarize([partial(os._exit, 1)]))
+
+
+def test_killed_worker_raises(tmp_path):
     def kill_one(done):
         for child in multiprocessing.active_children()[:1]:
             child.kill()
@@ -69,7 +99,7 @@ def test_killed_worker_is_an_error(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_script_without_guard_is_told(tmp_path):
+def test_script_without_guard_raises(tmp_path):
     write_lines(tmp_path / "in.jsonl", 10)
     (tmp_path / "script.py").write_text(NO_GUARD)
     command = [sys.executable, "script.py"]

@@ -35,7 +35,7 @@ def write(path, samples, splits=None, **options):
         writer.set_splits(splits or {})
 
 
-def test_the_same_samples_give_the_same_files(tmp_path, samples, splits):
+def test_equal_samples_give_equal_files(tmp_path, samples, splits):
     options = {"name": "toy", "source": {"command": "x"}, "shard_size": 7, "batch_size": 3}
     write(tmp_path / "a", samples, splits, **options)
     time.sleep(0.01)
@@ -50,7 +50,7 @@ def test_the_same_samples_give_the_same_files(tmp_path, samples, splits):
     assert names(tmp_path) == ["a", "b"]
 
 
-def test_the_manifest_says_what_there_is(stored, samples, splits):
+def test_manifest_describes_data_set(stored, samples, splits):
     manifest = Manifest.read(stored)
     assert (manifest.name, manifest.num_samples) == ("toy", 20)
     assert [(shard.file, shard.count) for shard in manifest.shards] == [
@@ -84,7 +84,7 @@ def test_the_manifest_says_what_there_is(stored, samples, splits):
         assert manifest.statistics[name]["count"] == energy["count"] == len(indices)
 
 
-def test_the_map_grows_with_what_is_written(tmp_path):
+def test_map_grows(tmp_path):
     big = [{**COPPER, "noise": np.random.default_rng(seed).bytes(700_000)} for seed in range(12)]
     write(tmp_path / "big", big, batch_size=5)
     dataset = LMDBDataset(tmp_path / "big")
@@ -92,7 +92,7 @@ def test_the_map_grows_with_what_is_written(tmp_path):
     dataset.verify()
 
 
-def test_an_exception_leaves_nothing_and_keeps_what_was_there(tmp_path, samples):
+def test_exception_keeps_previous_data_set(tmp_path, samples):
     write(tmp_path / "kept", samples[:3])
     for path, overwrite in ((tmp_path / "new", False), (tmp_path / "kept", True)):
         with pytest.raises(ValueError, match="sample 1 cannot be stored"):
@@ -102,7 +102,7 @@ def test_an_exception_leaves_nothing_and_keeps_what_was_there(tmp_path, samples)
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_a_killed_writer_leaves_no_data_set_and_is_no_hindrance(tmp_path, samples):
+def test_killed_writer_leaves_no_data_set(tmp_path, samples):
     path = tmp_path / "toy"
     write(path, samples[:3])
     for overwrite, pause in ((True, 0.0), (True, 0.02), (True, 0.1)):
@@ -133,7 +133,7 @@ def test_a_killed_writer_leaves_no_data_set_and_is_no_hindrance(tmp_path, sample
     assert len(LMDBDataset(path)) == 5
 
 
-def test_a_data_set_is_replaced_only_if_asked(tmp_path, samples):
+def test_overwrite_replaces_data_set(tmp_path, samples):
     write(tmp_path / "toy", samples[:3])
     with pytest.raises(FileExistsError, match=r"toy' is already a data set; .* pass overwrite=True"):
         LMDBWriter(tmp_path / "toy")
@@ -145,7 +145,7 @@ def test_a_data_set_is_replaced_only_if_asked(tmp_path, samples):
     torch.testing.assert_close(old[0]["pos"], torch.from_numpy(samples[0]["pos"]))
 
 
-def test_what_cannot_be_stored_names_the_sample(tmp_path, samples):
+def test_unstorable_sample_raises(tmp_path, samples):
     with LMDBWriter(tmp_path / "toy") as writer:
         writer.add(samples[0])
         bad = {**samples[1], "pos": np.full_like(samples[1]["pos"], np.nan)}
@@ -161,13 +161,13 @@ def test_what_cannot_be_stored_names_the_sample(tmp_path, samples):
     assert len(writer) == len(LMDBDataset(tmp_path / "toy")) == 2
 
 
-def test_no_samples_are_no_data_set(tmp_path):
+def test_writer_without_samples_raises(tmp_path):
     with pytest.raises(ValueError, match=r"the data set has no samples; .*empty' is not written"):
         write(tmp_path / "empty", [])
     assert names(tmp_path) == []
 
 
-def test_splits_beyond_the_last_sample_are_found_at_the_end(tmp_path):
+def test_split_beyond_last_sample_raises(tmp_path):
     with pytest.raises(ValueError, match="split 'val' has the index 1, but the data set has 1 samples"):
         write(tmp_path / "toy", [COPPER], {"train": [0], "val": [1]})
     assert names(tmp_path) == []
@@ -187,12 +187,12 @@ with LMDBWriter(path, resume=True, shard_size=40, batch_size=batch_size) as writ
 
 
 def numbered(index):
-    """A sample that can be told from all others, of about 5 kB."""
+    """Return a unique sample of about 5 kB."""
     rng = np.random.default_rng(index)
-    natoms = int(rng.integers(1, 100))
+    num_atoms = int(rng.integers(1, 100))
     return {
-        "atomic_numbers": rng.integers(1, 90, natoms),
-        "pos": rng.normal(size=(natoms, 3)),
+        "atomic_numbers": rng.integers(1, 90, num_atoms),
+        "pos": rng.normal(size=(num_atoms, 3)),
         "targets": {"energy": float(index)},
         "noise": rng.bytes(3000),
     }
@@ -201,7 +201,7 @@ def numbered(index):
 @pytest.mark.slow
 @settings(max_examples=6)
 @given(st.lists(st.floats(0, 0.25), min_size=1, max_size=4), st.sampled_from([1, 7, 64]))
-def test_a_writer_that_is_killed_at_any_moment_is_gone_on_with(tmp_path_factory, pauses, batch_size):
+def test_resume_continues_killed_writer(tmp_path_factory, pauses, batch_size):
     path = tmp_path_factory.mktemp("killed") / "toy"
     module = path.parent / "test_writer_samples.py"
     module.write_text(
@@ -249,7 +249,7 @@ def interrupted(samples):
     raise KeyboardInterrupt
 
 
-def test_an_exception_keeps_what_was_added_for_one_who_resumes(tmp_path, samples):
+def test_resume_keeps_added_samples(tmp_path, samples):
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "toy", interrupted(samples[:7]), resume=True, shard_size=4)
     assert not (tmp_path / "toy").exists()
@@ -267,7 +267,7 @@ def test_an_exception_keeps_what_was_added_for_one_who_resumes(tmp_path, samples
     assert names(tmp_path) == ["toy", "whole"]
 
 
-def test_a_shard_that_was_made_but_not_begun_is_gone_on_with(tmp_path, samples):
+def test_resume_continues_empty_shard(tmp_path, samples):
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "toy", interrupted(samples[:4]), resume=True, shard_size=4)
     (tmp_path / ".toy.partial" / "shard-00001.lmdb").touch()
@@ -278,7 +278,7 @@ def test_a_shard_that_was_made_but_not_begun_is_gone_on_with(tmp_path, samples):
     assert [shard.count for shard in LMDBDataset(tmp_path / "toy").manifest.shards] == [4, 2]
 
 
-def test_a_writer_that_does_not_resume_starts_anew(tmp_path, samples):
+def test_writer_without_resume_starts_anew(tmp_path, samples):
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "toy", interrupted(samples[:1]), resume=True)
     write(tmp_path / "toy", samples[5:7])
@@ -297,8 +297,8 @@ with LMDBWriter(sys.argv[1], resume=True, batch_size=10) as writer:
 """
 
 
-def test_a_disk_that_is_full_loses_nothing(tmp_path):
-    """The system refuses to write beyond a limit for files, as it refuses on a full disk."""
+def test_full_disk_keeps_committed_records(tmp_path):
+    """A limit on file sizes has the same effect as a full disk."""
     (tmp_path / "test_writer_samples.py").write_text("import numpy as np\n" + inspect.getsource(numbered))
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path / "toy")],
@@ -319,7 +319,7 @@ def test_a_disk_that_is_full_loses_nothing(tmp_path):
     assert LMDBDataset(tmp_path / "toy")[kept - 1]["noise"] == numbered(kept - 1)["noise"]
 
 
-def test_a_directory_that_cannot_be_written_to(tmp_path):
+def test_read_only_directory_raises(tmp_path):
     where = tmp_path / "closed" / "toy"
     where.parent.mkdir(mode=0o500)
     if os.geteuid() == 0:
@@ -328,7 +328,7 @@ def test_a_directory_that_cannot_be_written_to(tmp_path):
         write(where, [COPPER])
 
 
-def test_compressed_records_come_back(tmp_path, samples):
+def test_compression_keeps_samples(tmp_path, samples):
     write(tmp_path / "plain", samples, name="toy")
     write(tmp_path / "small", samples, name="toy", compression="zstd")
     plain, small = LMDBDataset(tmp_path / "plain"), LMDBDataset(tmp_path / "small")
@@ -343,12 +343,12 @@ def test_compressed_records_come_back(tmp_path, samples):
         LMDBWriter(tmp_path / "other", compression="gzip")
 
 
-def test_the_manifest_knows_the_sizes(tmp_path, samples, splits):
+def test_manifest_records_sizes(tmp_path, samples, splits):
     write(tmp_path / "toy", samples, splits, shard_size=8)
-    natoms = [len(sample["pos"]) for sample in samples]
-    assert LMDBDataset(tmp_path / "toy").sizes().tolist() == natoms
+    num_atoms = [len(sample["pos"]) for sample in samples]
+    assert LMDBDataset(tmp_path / "toy").sizes().tolist() == num_atoms
     val = LMDBDataset(tmp_path / "toy", split="val")
-    assert val.sizes("natoms").tolist() == [natoms[index] for index in splits["val"]]
+    assert val.sizes("natoms").tolist() == [num_atoms[index] for index in splits["val"]]
     with pytest.raises(ValueError, match="does not record 'nedges' of its samples, only: 'natoms'"):
         val.sizes("nedges")
     edges = [{**sample, "src_nodes": np.zeros(index, int)} for index, sample in enumerate(samples)]
@@ -360,7 +360,7 @@ def test_the_manifest_knows_the_sizes(tmp_path, samples, splits):
         LMDBDataset(tmp_path / "edges").verify()
 
 
-def test_misuse(tmp_path):
+def test_misuse_raises(tmp_path):
     writer = LMDBWriter(tmp_path / "toy")
     with pytest.raises(RuntimeError, match="inside the `with` block"):
         writer.add(COPPER)
@@ -374,7 +374,7 @@ def test_misuse(tmp_path):
         LMDBWriter(tmp_path / "other", source={"origin": object()})
 
 
-def test_units_and_names_go_into_the_manifest(tmp_path):
+def test_manifest_contains_units_and_name(tmp_path):
     sample = {**COPPER, "targets": {"band_gap": 0.5}}
     write(tmp_path / "x", [sample], name="gaps", units={"targets.band_gap": "eV"})
     manifest = json.loads((tmp_path / "x" / "manifest.json").read_text())
