@@ -12,6 +12,7 @@ from support import ROOT, mpiexec
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 def test_two_xpu_ranks_equal_double_batch(tmp_path):
     """A fit with `Trainer(accelerator="xpu", strategy="ddp_with_xpu")`, with CPUs in place of the GPUs."""
     script = HERE / "xpu_ranks.py"
@@ -35,6 +36,7 @@ def test_two_xpu_ranks_equal_double_batch(tmp_path):
     assert [value.item() for value in state.values()] == first["parameters"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mpi_train.py", "xpu_ddp_mpi.py"])
 def test_examples_run_on_two_ranks(name, tmp_path):
     status, output = mpiexec(2, ROOT / "examples" / name, folder=tmp_path)

@@ -8,6 +8,7 @@ import shlex
 import socket
 from pathlib import Path
 
+import pytest
 from support import ROOT, launch
 
 HERE = Path(__file__).parent
@@ -29,6 +30,7 @@ def test_documented_command_ends(tmp_path):
     assert (tmp_path / "runs").is_dir()
 
 
+@pytest.mark.slow
 def test_torchrun_ends(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -43,6 +45,7 @@ def test_torchrun_ends(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_tasks_and_callbacks_end(tmp_path):
     output = run(f"mpirun -n 2 python {HERE / 'rank_matrix.py'} {tmp_path} {DEADLINE_OF_A_FIT}", tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
