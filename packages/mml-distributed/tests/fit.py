@@ -1,7 +1,6 @@
-"""Run by every rank: a fit by DDP, and a record of what each rank saw and got."""
+"""DDP fit on every rank, which records its batches, gradients and parameters."""
 
 import json
-import sys
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ BATCH, SAMPLES, EPOCHS, RATE = 2, 16, 2, 0.05
 
 
 class Line(pl.LightningModule):
-    """y = 2 x + 1 by least squares."""
+    """Least-squares fit of y = 2 x + 1."""
 
     def __init__(self):
         super().__init__()
@@ -65,7 +64,3 @@ def main(folder):
         "address": trainer.strategy.cluster_environment.main_address,
     }
     Path(folder, f"{trainer.global_rank}.json").write_text(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

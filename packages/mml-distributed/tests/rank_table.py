@@ -1,4 +1,4 @@
-"""Run by every rank: write down what the launcher said. Imports no torch and no Lightning."""
+"""Write the place of every rank according to its launcher. The script imports neither torch nor Lightning."""
 
 import json
 import os
@@ -25,7 +25,7 @@ if "mpi" in more:
     from mpi4py import MPI  # noqa: F401  (it starts MPI)
 place = rendezvous(launch, os.environ)
 if how == "late":
-    time.sleep(2 * launch.rank)
+    time.sleep(launch.rank)
 elif how != "succeed":
     if launch.rank == 1:
         if how == "raise":

@@ -1,7 +1,6 @@
-"""Run by every rank: a fit whose parameters are in parts on the ranks, with our environment as a plugin."""
+"""Fit with parameters that are sharded over the ranks, and MPIEnvironment as a plugin of the Trainer."""
 
 import json
-import sys
 import warnings
 from pathlib import Path
 
@@ -56,7 +55,3 @@ def main(folder):
     whole = torch.cat([parameter.full_tensor().flatten() for parameter in model.parameters()])
     result = {"parameters": whole.tolist(), "parts": model.parts}
     Path(folder, f"{environment.global_rank()}.json").write_text(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

