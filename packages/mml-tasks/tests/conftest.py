@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 
 def make_samples(count: int, dtype: torch.dtype = torch.float32) -> list[tuple[Any, dict[str, torch.Tensor]]]:
-    """Structures of 2 to 5 atoms with random targets; the graph and the targets of each."""
+    """Return graph and targets of structures of 2 to 5 atoms, with random targets."""
     generator = torch.Generator().manual_seed(7)
     samples = []
     for seed in range(count):
@@ -39,7 +39,7 @@ def collate(samples: Sequence[tuple[Any, dict[str, torch.Tensor]]]) -> dict[str,
 
 
 class ToyData(pl.LightningDataModule):
-    """Samples in batches of four, so that the last of ten is smaller, and the contract's statistics."""
+    """Samples in batches of four, the last of which may be smaller, with statistics of the targets."""
 
     def __init__(self, samples: Sequence[Any]) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class ToyData(pl.LightningDataModule):
 
     train_dataloader = val_dataloader = test_dataloader = predict_dataloader = loader
 
-    def unlabelled(self) -> DataLoader:
+    def unlabeled(self) -> DataLoader:
         return DataLoader([(graph, {}) for graph, _ in self.samples], batch_size=4, collate_fn=collate)
 
     def target_statistics(self) -> dict[str, dict[str, Any]]:
@@ -74,7 +74,7 @@ class ToyData(pl.LightningDataModule):
 
 
 class TwoDataSets(pl.LightningDataModule):
-    """Ten samples under the name md, seven others under bulk, with statistics of each."""
+    """Data sets "md" with ten samples and "bulk" with seven others, with statistics of each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def both() -> TwoDataSets:
 
 @pytest.fixture
 def batch() -> dict[str, Any]:
-    """Five structures in float64."""
+    """Return a batch of five structures in float64."""
     return collate(make_samples(5, torch.float64))
 
 
@@ -131,7 +131,7 @@ def make_trainer(tmp_path: Any) -> Callable[..., pl.Trainer]:
 
 @pytest.fixture(scope="session")
 def on_two_ranks() -> Callable[[Path, Path], None]:
-    """Run a script as two processes that talk through gloo on the loopback device."""
+    """Run a script as two processes that communicate through gloo on the loopback device."""
 
     def run(script: Path, folder: Path) -> None:
         with socket.socket() as free:
@@ -160,7 +160,7 @@ def on_two_ranks() -> Callable[[Path, Path], None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Lightning 2.6 meets torch 2.15 and a machine of few cores; neither is about the tests.
+    # These warnings concern Lightning 2.6 with torch 2.15, and machines with few cores.
     for item in items:
         if "mml-tasks" in str(item.path):
             for text in (".*LeafSpec.*deprecated.*", ".*does not have many workers.*"):
@@ -168,7 +168,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class TinyModule(pl.LightningModule):
-    """Learns targets by one number each, weighs them as any module may, and notes the weights it saw."""
+    """Module with one parameter for each target, which records the loss weights of each batch."""
 
     def __init__(self, keys: Sequence[str] = ("energy", "force")) -> None:
         super().__init__()
@@ -177,9 +177,9 @@ class TinyModule(pl.LightningModule):
         self.loss_weighting = None
         self.numbers = torch.nn.Parameter(torch.arange(len(keys)) * 2.0 + 1.0)
         self.seen: list[tuple[int, dict[str, float]]] = []
-        """Optimizer steps taken so far, and the weights, of each batch."""
+        """Number of optimizer steps before each batch, and its weights."""
         self.epochs: list[int] = []
-        """How many epochs had begun at each batch."""
+        """Number of epochs that had begun at each batch."""
         self.begun = 0
 
     def on_train_epoch_start(self) -> None:

@@ -31,7 +31,7 @@ TRAINER: dict[str, Any] = {
 
 
 class MeanOfRows(nn.Module):
-    """A loss of which the task only knows that it is a mean over rows."""
+    """Loss without a reduction, which the task evaluates as a mean over rows."""
 
     def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return (output - target).cosh().log().mean()
@@ -80,7 +80,7 @@ CASES = {
 SHARDED = ("scalar", "masked scalar", "binary", "direct forces")
 
 SHARDED_FITS = ("masked scalar", "direct forces", "force")
-"""The last is refused: torch has no second derivatives of parameters that are sharded."""
+"""The last one is refused, because torch has no second derivatives of sharded parameters."""
 
 ACCUMULATED = ("masked", "sum", "masked symmetry")
 
@@ -103,7 +103,7 @@ def make_task(name: str) -> pl.LightningModule:
 
 
 def samples_of(name: str) -> list[Any]:
-    """Eight structures of 1 to 5 atoms; without some labels where the case says so."""
+    """Return eight structures of 1 to 5 atoms; some cases have missing labels."""
     generator = torch.Generator().manual_seed(3)
     samples = []
     for seed in range(8):

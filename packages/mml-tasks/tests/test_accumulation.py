@@ -1,4 +1,4 @@
-"""Gradients that are accumulated over uneven batches are those of one batch with all their structures."""
+"""Gradients accumulated over uneven batches equal those of one batch with all structures."""
 
 import importlib.util
 from pathlib import Path
@@ -27,7 +27,7 @@ TRAINER = {**cases.TRAINER, "max_epochs": 1, "limit_val_batches": 0}
 
 
 class Gradients(pl.Callback):
-    """Keeps the gradient that every optimizer step uses."""
+    """Records the gradient of every optimizer step."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, torch.Tensor]] = []

@@ -22,7 +22,7 @@ NUMBERS = {"energy_per_atom_mean": -1.5, "force_std": 20.0}
 
 
 def graph_of_sample(sample: dict[str, Any]) -> dict[str, Any]:
-    """What the transforms of mml-graphs do; a molecule gets a cell that no image reaches across."""
+    """Build a graph as the transforms of mml-graphs do. A molecule has a cell without neighboring images."""
     cell = sample.get("cell", 50 * torch.eye(3, dtype=sample["pos"].dtype)[None])
     dtype = torch.get_default_dtype()
     graph = toy_graph(sample["atomic_numbers"], sample["pos"].to(dtype), cell[0].to(dtype))
@@ -30,7 +30,7 @@ def graph_of_sample(sample: dict[str, Any]) -> dict[str, Any]:
 
 
 def single_graph(sample: dict[str, Any]) -> dict[str, Any]:
-    """The graph of a sample that nobody collated: atoms belong to no structure of a batch."""
+    """Build the graph of a sample without a structure index."""
     graph = graph_of_sample(sample)["graph"]
     del graph.batch
     return {**sample, "graph": graph}
@@ -75,7 +75,7 @@ def test_atom_energies_sum_to_energy():
 
 
 def test_single_graph_gives_equal_results():
-    """They make a sample, where encoders were trained on collated batches."""
+    """Transforms create a sample, but encoders were trained on batches."""
     atoms = make_atoms()
     task = make_task(compute_stress=True)
     found = [
@@ -87,7 +87,7 @@ def test_single_graph_gives_equal_results():
 
 
 def drift(timestep: float, steps: int) -> float:
-    """How far the total energy strays in a run, eV an atom."""
+    """Return the deviation of the total energy in a run, in eV/atom."""
     atoms = make_atoms(1)
     atoms.calc = make_task().as_ase_calculator([graph_of_sample])
     speed = np.sqrt(50 * units.kB / atoms.get_masses())[:, None]
@@ -100,7 +100,7 @@ def drift(timestep: float, steps: int) -> float:
 
 
 def test_energy_error_is_quadratic_in_time_step():
-    """Which it does for forces that are the derivative of an energy, and for no others."""
+    """This holds only for forces that are the derivative of an energy."""
     coarse, fine = drift(2.0, 50), drift(1.0, 100)
     assert coarse / fine == pytest.approx(4.0, rel=0.25)
     assert fine < 1e-3

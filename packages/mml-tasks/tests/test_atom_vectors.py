@@ -11,7 +11,7 @@ from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
 
 
 class TwoVectors(AtomVectorTask):
-    """Learns any number of vectors of atoms."""
+    """Task that learns any number of vectors of atoms."""
 
     def __init__(self, encoder: Any = None, **kwargs: Any) -> None:
         super().__init__(encoder, **kwargs)
@@ -42,7 +42,7 @@ def test_vectors_have_own_heads():
     std=st.floats(0.1, 10),
 )
 def test_predictions_rotate_and_scale(seed, axis, mirrored, std):
-    """Any rotation, exp of a skew matrix, and any improper one."""
+    """Vectors follow rotations, which are exponentials of skew matrices, and improper rotations."""
     x, y, z = axis
     skew = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
     turn = torch.linalg.matrix_exp(3 * skew) * (-1 if mirrored else 1)

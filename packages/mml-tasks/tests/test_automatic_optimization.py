@@ -24,7 +24,7 @@ def scalar(**options: Any) -> ScalarRegressionTask:
 
 
 class Gradients(pl.Callback):
-    """Keeps the gradient that every optimizer step used, as one vector."""
+    """Records the gradient of every optimizer step as one vector."""
 
     def __init__(self) -> None:
         self.seen: list[torch.Tensor] = []
@@ -90,7 +90,7 @@ def test_frozen_parameters_are_not_optimized(data, make_trainer):
 
 
 class Loader:
-    """Batches in an order that epoch and position decide, which goes on where a checkpoint left it."""
+    """Loader whose order depends on the epoch, and which continues at the position of a checkpoint."""
 
     def __init__(self, samples: list[Any], collate: Any, batch_size: int = 3) -> None:
         self.samples, self.collate, self.batch_size = samples, collate, batch_size
@@ -120,7 +120,7 @@ class KilledError(Exception):
 
 
 class Kill(pl.Callback):
-    """Ends the run in the middle of an optimizer step."""
+    """Ends the run within an optimizer step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -134,7 +134,7 @@ class Kill(pl.Callback):
 @pytest.mark.parametrize("kind", ["force", "auto with references", "binary"])
 @pytest.mark.parametrize("step", range(1, 9))
 def test_killed_run_resumes_exactly(kind, step, data, make_trainer, collate_samples, tmp_path):
-    """Nine steps in two epochs and a quarter, with a schedule, decay and missing labels; bit by bit."""
+    """The run has nine steps in 2.25 epochs, a schedule, weight decay and missing labels."""
     for index in (1, 4, 5):
         for key in ("energy", "force"):
             data.samples[index][1][key].fill_(torch.nan)
@@ -167,7 +167,7 @@ def test_killed_run_resumes_exactly(kind, step, data, make_trainer, collate_samp
 
 
 def test_checkpoint_has_plain_types(data, make_trainer, tmp_path):
-    """No class of ours or of anyone: a later version can read it without knowing today's."""
+    """A later version can read the checkpoint without the classes of this one."""
     task, trainer = force(loss_func="L1Loss"), make_trainer()
     trainer.fit(task, data)
     trainer.save_checkpoint(tmp_path / "task.ckpt")

@@ -23,7 +23,7 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* not empty")
 def test_interrupted_run_resumes_exactly(data, make_trainer, tmp_path):
-    """The optimiser, the schedule and the normalizers go on as if nothing had happened, bit by bit."""
+    """Optimizer, schedule and normalizers continue exactly."""
 
     def run(**options: Any) -> ForceRegressionTask:
         torch.manual_seed(options.pop("seed"))

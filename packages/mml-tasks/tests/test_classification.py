@@ -99,7 +99,7 @@ def test_labels_have_no_normalizer():
 
 @pytest.mark.parametrize("task_class", [BinaryClassificationTask, CrystalSymmetryClassificationTask])
 def test_missing_labels_are_excluded(task_class, data, make_trainer, collate_samples):
-    """Against the same samples with those left out that have no label."""
+    """The result equals that of the samples with labels."""
     key = "is_metal" if task_class is BinaryClassificationTask else "space_group"
     for index, (_, targets) in enumerate(data.samples):
         targets[key] = targets[key].float()

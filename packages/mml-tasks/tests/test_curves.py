@@ -37,7 +37,7 @@ def test_cosine_equals_formula():
 
 @given(inside, inside, st.floats(1e-12, 1e-2))
 def test_sigmoid_stretches_older_curve(fraction, center, curvature):
-    """There: (end * c**center + initial * c**t) / (c**center + c**t), which misses both ends."""
+    """The older curve, (end * c**center + initial * c**t) / (c**center + c**t), misses both ends."""
 
     def older(t):
         return (5.0 * curvature**center + 1.0 * curvature**t) / (curvature**center + curvature**t)

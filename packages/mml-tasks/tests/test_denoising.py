@@ -7,7 +7,7 @@ from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
 
 
 def noisy_batch(count=8, scale=0.05, where="graph", dtype=torch.float32):
-    """Crystals and their noisy positions, as the transform NoisyPositions leaves them."""
+    """Crystals with noisy positions, as the transform NoisyPositions adds them."""
     graphs, noise = [], []
     generator = torch.Generator().manual_seed(0)
     for seed in range(count):

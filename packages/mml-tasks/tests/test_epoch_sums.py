@@ -1,4 +1,4 @@
-"""The training loss of an epoch that was interrupted is that of the whole epoch."""
+"""The training loss of an interrupted epoch covers the whole epoch."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 
 class Resumable(DataLoader):
-    """A loader in order, which continues after the batches that a checkpoint has seen."""
+    """Ordered loader that continues after the batches that a checkpoint has seen."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

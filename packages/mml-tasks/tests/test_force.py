@@ -14,7 +14,7 @@ NORMALIZE = {"energy_per_atom_mean": -3.0, "energy_per_atom_std": 1.7}
 
 
 def make_task(seed: int = 0, **kwargs: Any) -> ForceRegressionTask:
-    """A task in float64 whose energies are of the order of eV."""
+    """Return a task in float64 with energies of the order of eV."""
     torch.manual_seed(seed)
     options = {"normalize_kwargs": NORMALIZE, "output_kwargs": {"last_layer_scale": 3.0}} | kwargs
     return ForceRegressionTask(ToyEncoder(), **options).double()
@@ -31,7 +31,7 @@ def three_structures(seed: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.
 @settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), step=st.integers(0, 26))
 def test_forces_equal_finite_differences(seed, step):
-    """For periodic, oblique cells, in a batch; neighbours are searched anew for every displacement."""
+    """The cells are periodic and oblique. Neighbors are searched again for every displacement."""
     task, structures, h = make_task(seed, task_keys=["energy", "force"]), three_structures(seed), 1e-5
     forces = task(toy_batch([toy_graph(*structure) for structure in structures]))["force"].detach()
     row, axis = divmod(step, 3)
@@ -50,7 +50,7 @@ def test_forces_equal_finite_differences(seed, step):
 @settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), i=st.integers(0, 2), j=st.integers(0, 2))
 def test_stress_equals_strain_derivative(seed, i, j):
-    """sigma = dE/dstrain / V: positive where the energy grows as the crystal is stretched."""
+    """The stress dE/dstrain / V is positive if the energy grows when the crystal is stretched."""
     task, structures, h = make_task(seed, compute_stress=True), three_structures(seed), 1e-5
     stress = task(toy_batch([toy_graph(*structure) for structure in structures]))["stress"].detach()
     strain = torch.zeros(3, 3, dtype=torch.float64)
@@ -274,7 +274,7 @@ def test_nearly_flat_cells_are_refused(batch, seed, dtype):
 
 
 class Blind(ToyEncoder):
-    """Reads elements only."""
+    """Encoder that reads elements only."""
 
     def forward(self, batch):
         points = self.elements(batch["graph"].atomic_numbers)
@@ -298,7 +298,7 @@ def test_isolated_structure_has_no_forces():
 
 
 class Stored(ToyEncoder):
-    """Reads distances that somebody stored, and not positions."""
+    """Encoder that reads stored distances instead of positions."""
 
     def forward(self, batch):
         graph = batch["graph"]

@@ -8,7 +8,7 @@ from mml_tasks.testing import ToyEncoder
 
 
 class OtherTrainer:
-    """Stands for the trainer of the other package, which need not be installed."""
+    """Trainer of the other package, which need not be installed."""
 
 
 OtherTrainer.__module__ = "lightning.pytorch.trainer.trainer"

@@ -64,7 +64,7 @@ def huber(error: float, delta: float) -> float:
 
 @given(seed=seeds, rows=st.integers(1, 8), delta=st.floats(0.01, 2.0))
 def test_conditional_huber_equals_mace(seed, rows, delta):
-    """By the definition, row by row: the regime is decided by the reference force in eV/angstrom."""
+    """The expected loss is computed row by row. The reference force in eV/angstrom selects the regime."""
     output, target = vectors(seed, rows, 150.0)
     expected = []
     for predicted, reference in zip(output.tolist(), target.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""The weights that real runs see, against what the run turned out to be."""
+"""Weights in real runs, compared with the actual length of the run."""
 
 import logging
 from typing import Any
@@ -39,7 +39,7 @@ def loader(samples: int, batch_size: int = 1) -> DataLoader:
 
 
 class Endless(IterableDataset):
-    """Data without a length."""
+    """Data set without a length."""
 
     def __init__(self, samples: int = 10**9) -> None:
         self.samples = samples
@@ -58,7 +58,7 @@ class Data(pl.LightningDataModule):
 
 
 def per_step(module) -> dict[int, dict[str, float]]:
-    """The weights of each optimizer step, which must be the same for all batches that it accumulates."""
+    """Return the weights of each optimizer step, which must be equal for all accumulated batches."""
     steps: dict[int, dict[str, float]] = {}
     for step, weights in module.seen:
         assert steps.setdefault(step, weights) == weights
@@ -70,7 +70,7 @@ def part(index: int, total: int) -> float:
 
 
 def assert_planned(module) -> None:
-    """The run was planned as it went: first step, last step and every one between."""
+    """Assert that the weights of all steps match the actual run."""
     steps = per_step(module)
     assert list(steps) == list(range(len(steps)))
     for step, weights in steps.items():
@@ -81,7 +81,7 @@ def assert_planned(module) -> None:
 
 @st.composite
 def runs(draw) -> tuple[dict[str, Any], Any]:
-    """Options of a trainer, and loaders."""
+    """Pairs of trainer options and loaders."""
     sizes = draw(st.lists(st.integers(1, 12), min_size=1, max_size=2))
     batch_size = draw(st.integers(1, 3))
     loaders: Any = loader(sizes[0], batch_size)
@@ -143,7 +143,7 @@ def test_changing_accumulation_is_counted(tiny, make_trainer, scheduling, batche
 
 
 def test_four_epochs_have_expected_weights(tiny, make_trainer):
-    """There: 1, 1, 4, 7, and without a data module it crashed."""
+    """The older toolkit had the weights 1, 1, 4, 7, and needed a data module."""
     module = tiny()
     schedules = [LinearScalingSchedule("energy", 1.0, 10.0), LinearScalingSchedule("force", 3.0, end_value=0)]
     make_trainer(max_epochs=4, callbacks=[LossScalingScheduler(*schedules)]).fit(module, loader(2))
@@ -152,7 +152,7 @@ def test_four_epochs_have_expected_weights(tiny, make_trainer):
 
 
 def test_max_steps_are_not_epochs(tiny, make_trainer):
-    """There: a schedule by epoch had one epoch for each of max_steps."""
+    """The older toolkit used ``max_steps`` as the number of epochs."""
     module = tiny()
     scheduler = LossScalingScheduler(LinearScalingSchedule("energy", 1.0, 3.0, "epoch"))
     make_trainer(max_epochs=None, max_steps=6, callbacks=[scheduler]).fit(module, loader(2))
@@ -161,7 +161,7 @@ def test_max_steps_are_not_epochs(tiny, make_trainer):
 
 @pytest.mark.parametrize(("limit", "count"), [(0.5, 4), (3, 3), (1.0, 8)])
 def test_batch_limits_are_counted(tiny, make_trainer, limit, count):
-    """There: a fraction as limit_train_batches was ignored."""
+    """The older toolkit ignored a fraction as ``limit_train_batches``."""
     module = tiny()
     scheduler = LossScalingScheduler(LinearScalingSchedule("energy", 0.0, count - 1, "step"))
     make_trainer(limit_train_batches=limit, callbacks=[scheduler]).fit(module, loader(8))
@@ -305,7 +305,7 @@ def test_endless_run_accepts_total(tiny, make_trainer):
     assert [weights["energy"] for _, weights in module.seen] == [0, 1, 2, 2, 2]
 
 
-# ---------------------------------------------------------------- manual optimisation
+# ---------------------------------------------------------------- manual optimization
 
 
 def by_hand(tiny, steps_per_batch: int):
@@ -370,7 +370,7 @@ class Kill(pl.Callback):
 def test_resumed_run_has_same_weights(
     tiny, make_trainer, tmp_path_factory, bound, accumulate, batches, when, data
 ):
-    """KilledError at any batch, and resumed from the last checkpoint there was, mid-epoch and at its end."""
+    """The run is killed at any batch and resumed from the last checkpoint, within an epoch or at its end."""
     folder = tmp_path_factory.mktemp("run")
     options = {**bound, "accumulate_grad_batches": accumulate, "enable_checkpointing": True}
     saving = {
@@ -414,7 +414,7 @@ def test_checkpoint_has_no_schedule(tiny, make_trainer, tmp_path):
 
 
 def logged(folder: Any) -> dict[int, dict[str, float]]:
-    """What a CSVLogger wrote, by step."""
+    """Return the metrics of a CSVLogger by step."""
     (path,) = folder.glob("**/metrics.csv")
     names, *rows = [line.split(",") for line in path.read_text().splitlines()]
     table: dict[int, dict[str, float]] = {}

@@ -15,7 +15,7 @@ def scheduler(*keys: str) -> LossScalingScheduler:
 
 
 class Plain(pl.LightningModule):
-    """A module that knows nothing of weights."""
+    """Module without loss weights."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ sizes = st.integers(1, 4096)
 
 @pytest.fixture
 def log(caplog, monkeypatch):
-    """What Lightning logs, which it keeps from pytest, and which `matsciml fit` makes quieter."""
+    """Capture the log of Lightning, which does not propagate to pytest."""
     monkeypatch.setattr(logging.getLogger("pytorch_lightning"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="pytorch_lightning.utilities.rank_zero"):
         yield caplog
@@ -62,7 +62,7 @@ def test_task_logs_effective_batch(data, make_trainer, monkeypatch, log):
 
 
 class Batches:
-    """An iterable that has no batch_size."""
+    """Iterable without ``batch_size``."""
 
     def __init__(self, batches):
         self.batches = batches

@@ -141,7 +141,7 @@ def test_interrupted_run_resumes_exactly(both, make_trainer, tmp_path):
 
 
 class OtherEncoder(ToyEncoder):
-    """Of another class."""
+    """Encoder of another class."""
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ train_both = script.train_both
 
 
 def test_two_ranks_equal_one(on_two_ranks, tmp_path):
-    """Alone, the loader has batches of twice the size; in the mixed run, rank zero lacks one data set."""
+    """A single rank has batches of twice the size. In the mixed run, rank zero lacks one data set."""
     on_two_ranks(SCRIPT, tmp_path)
     expected = {"both": train_both(4), "mixed": script.train_mixed(None)}
     for rank in range(2):

@@ -91,7 +91,7 @@ def test_unknown_options_are_refused():
 
 
 class Other(ToyEncoder):
-    """Of another class, with the same weights."""
+    """Encoder of another class with the same weights."""
 
 
 def test_equal_encoder_is_shared():

@@ -1,4 +1,4 @@
-"""Labels keep float64 until references or means are subtracted, whatever the trainer's precision is."""
+"""Labels stay in float64 until references or means are subtracted, at every precision of the trainer."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from mml_tasks.testing import ToyEncoder
 from mml_tasks.trainer.precision import HostLabels
 
 REFERENCE = -5e5
-"""Energy per atom in eV, as all-electron codes give it for heavy elements."""
+"""Energy per atom in eV, typical of all-electron codes and heavy elements."""
 
 
 def all_electron(data: Any) -> None:
@@ -86,7 +86,7 @@ def test_fit_restores_trainer(data, make_trainer):
 
 
 def test_device_without_float64_trains_equally(data, make_trainer, monkeypatch):
-    """The code that runs on such a device, here on the CPU: labels stay on the host as they are."""
+    """Labels stay on the host. The test runs this code path on the CPU."""
     all_electron(data)
     _, expected, _ = run(data, make_trainer, REFERENCE, "32-true")
     monkeypatch.setattr("mml_tasks.steps.supports_float64", lambda device: False)

@@ -20,7 +20,7 @@ def test_predict_equals_trainer(data, make_trainer):
 
 
 def test_single_sample_is_predicted(data):
-    """Its graph does not say which structure an atom belongs to, and its name is no list."""
+    """The graph has no structure index, and the name is not a list."""
     task = ForceRegressionTask(ToyEncoder(), normalize_kwargs={"energy_mean": 3.0, "force_std": 2.0})
     batch = task.predict(next(iter(data.loader())))
     graph = copy.copy(data.samples[1][0])

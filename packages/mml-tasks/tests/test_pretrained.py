@@ -8,7 +8,7 @@ from mml_tasks.testing import ToyEncoder
 
 @pytest.fixture
 def checkpoint(data, make_trainer, tmp_path):
-    """Of a task of forces whose encoder was given by its class."""
+    """Return the checkpoint of a force task that was created with ``encoder_class``."""
     torch.manual_seed(0)
     task = ForceRegressionTask(encoder_class=ToyEncoder, encoder_kwargs={"output_dim": 6}, lr=0.01)
     trainer = make_trainer()
@@ -75,7 +75,7 @@ def test_compiled_encoder_has_original_names(checkpoint, tmp_path):
 
 
 class Wider(ToyEncoder):
-    """Has one more layer than the checkpoint's."""
+    """Encoder with one layer more than that of the checkpoint."""
 
     def __init__(self, output_dim: int = 6) -> None:
         super().__init__(output_dim)

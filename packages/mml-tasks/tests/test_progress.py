@@ -1,4 +1,4 @@
-"""Epoch lengths against counting; plans of real trainers are tested in test_loss_scaling_scheduler."""
+"""Epoch lengths equal counted batches; test_loss_scaling_scheduler.py tests plans of real trainers."""
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,7 @@ class Endless(IterableDataset):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_plan_corrects_estimate_of_lightning(tiny, make_trainer):
-    """If these come right, our own count may go."""
+    """Once Lightning's estimates are right, `TrainingPlan` need not count."""
     scheduler = LossScalingScheduler(CosineScalingSchedule("energy", 1.0, 2.0))
     accumulation = GradientAccumulationScheduler({0: 1, 1: 4})
     trainer = make_trainer(max_epochs=3, callbacks=[scheduler, accumulation])

@@ -1,4 +1,4 @@
-"""With one rank; with two, see test_two_ranks.py."""
+"""Reductions on a single rank; test_two_ranks.py tests two ranks."""
 
 import torch
 from mml_tasks.trainer.ranks import objects_of_all_ranks, rows_of_all_ranks, sum_over_ranks, world_size

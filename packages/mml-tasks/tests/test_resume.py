@@ -1,4 +1,4 @@
-"""A resumed run does what it was configured to do, or refuses."""
+"""A resumed run follows its configuration, or raises an error."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def make_task(scheduler: str | None = "OneCycleLR", **options: Any) -> ScalarReg
 
 
 class Rates:
-    """Learning rates of every step, by a callback."""
+    """Records the learning rate of every step."""
 
     def __init__(self) -> None:
         seen = self.seen = []

@@ -27,7 +27,7 @@ milestones = st.lists(inner, max_size=5, unique=True).map(sorted)
 
 @st.composite
 def two_ended(draw):
-    """A schedule that goes from one value to another without turning round."""
+    """Return a monotonic schedule between two values."""
     kind = draw(st.sampled_from(["linear", "cosine", "sigmoid", "exponential"]))
     if kind == "exponential":
         return ExponentialScalingSchedule("energy", draw(positive), draw(positive), "step")

@@ -72,7 +72,7 @@ def test_weights_equal_examples():
 
 
 class Losses(pl.Callback):
-    """The losses of every batch."""
+    """Losses of every batch."""
 
     def __init__(self) -> None:
         self.rows: list[list[float | None]] = []
@@ -83,7 +83,7 @@ class Losses(pl.Callback):
 
 
 def expected_weights(rows, batches_per_window: int, **options: Any) -> list[list[float]]:
-    """The weights after each whole window of batches, of which the first two have equal ones."""
+    """Return the weights of each window of batches; the first two windows have equal weights."""
     means = [
         torch.tensor(rows[i : i + batches_per_window]).mean(0).tolist()
         for i in range(0, len(rows) - batches_per_window + 1, batches_per_window)
@@ -145,7 +145,7 @@ def test_resume_restores_averages(tiny, make_trainer, tmp_path_factory, kill, ev
 
 
 def test_missing_target_is_ignored(tiny, make_trainer):
-    """Its mean is over the batches that have it, and weights wait until every target was seen."""
+    """Means cover the batches with the target. Weights change once every target has been seen."""
 
     class Sparse(tiny):
         def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:

@@ -140,7 +140,7 @@ def test_evaluation_returns_physical_units(batch):
 
 
 def test_prediction_needs_no_targets(data, make_trainer):
-    batches = make_trainer().predict(make_task(), data.unlabelled())
+    batches = make_trainer().predict(make_task(), data.unlabeled())
     assert [len(batch["predictions"]["energy"]) for batch in batches] == [4, 4, 2]
     assert set(batches[0]) == {"predictions", "natoms", "sample_id"}
     assert batches[0]["sample_id"][0] == "toy/000000"
@@ -167,7 +167,7 @@ def test_infinite_labels_are_refused(data, make_trainer):
 
 
 def test_missing_labels_are_excluded_and_counted(data, make_trainer, collate_samples):
-    """Against the same samples with those left out that lack the label."""
+    """The result equals that of the samples with labels."""
     for index in (0, 1, 2, 3, 7):  # the whole first batch
         data.samples[index][1]["energy"].fill_(math.nan)
     data.samples[9][1]["force"][0, 1] = math.nan
@@ -230,7 +230,7 @@ def test_limited_epoch_accepts_unlabeled_target(data, make_trainer, caplog):
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 1000.0])
 def test_weights_apply_to_losses_only(weight, data, make_trainer):
-    """Metrics, predictions and targets are the same whatever the weights and the scales."""
+    """Metrics, predictions and targets do not depend on weights and scales."""
     results, reports = [], []
     for kwargs in ({}, {"task_loss_scaling": {"force": weight, "energy": 7.0}}):
         task, trainer = make_task(**kwargs), make_trainer()

@@ -5,7 +5,7 @@ from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
 
 
 class Summing(ToyEncoder):
-    """A toy encoder whose system embedding grows with the structure."""
+    """Toy encoder whose system embedding grows with the structure."""
 
     def forward(self, batch):
         embeddings = super().forward(batch)
@@ -14,7 +14,7 @@ class Summing(ToyEncoder):
 
 
 def outputs(readout: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Those of a cell and of its supercell."""
+    """Return the outputs of a cell and of its supercell."""
     torch.manual_seed(0)
     task = ScalarRegressionTask(Summing(), task_keys=["band_gap"], readout=readout).double()  # type: ignore[arg-type]
     numbers, pos, cell = random_structure(4)

@@ -212,7 +212,7 @@ def test_references_require_totals(data, make_trainer):
 
 @pytest.fixture
 def saved(data, make_trainer, tmp_path) -> Any:
-    """The checkpoints of two runs: one with given numbers, one with those of the data."""
+    """Checkpoints of two runs, with given statistics and with those of the data."""
     paths = {}
     for name, task in (("given", scalar()), ("auto", force("auto"))):
         trainer = make_trainer()

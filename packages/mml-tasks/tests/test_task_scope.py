@@ -3,7 +3,7 @@ from mml_tasks.task_scope import TaskScope
 
 
 class Recorder:
-    """Stands for the module of several tasks."""
+    """Module of several tasks, which records logged values."""
 
     trainer = None
 

@@ -1,4 +1,4 @@
-"""One rank with a batch of eight, and two real ones with three and five structures, are the same."""
+"""One rank with a batch of eight structures equals two processes with three and five structures."""
 
 import importlib.util
 from pathlib import Path

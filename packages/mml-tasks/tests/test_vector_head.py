@@ -14,7 +14,7 @@ class Embeddings(NamedTuple):
 
 
 class VectorEncoder(ToyEncoder):
-    """Has two vectors for each atom: sums over its edges."""
+    """Encoder with two vectors for each atom, which are sums over its edges."""
 
     vector_dim = 2
 

@@ -1,4 +1,4 @@
-"""EMA of weights through Lightning's own callback."""
+"""Averages of weights with the callback of Lightning."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ DECAY = 0.8
 
 
 class Weights(callbacks.Callback):
-    """Keeps the raw weights after each optimizer step."""
+    """Records the raw weights after each optimizer step."""
 
     def __init__(self):
         self.seen = []
@@ -23,7 +23,7 @@ class Weights(callbacks.Callback):
 
 
 def make_task():
-    """Heads and numbers come from the data: nothing is complete before the task is set up."""
+    """Return a task whose heads and statistics come from the data, so that `setup` completes it."""
     torch.manual_seed(0)
     return ScalarRegressionTask(ToyEncoder(), normalize_kwargs="auto", lr=0.02)
 

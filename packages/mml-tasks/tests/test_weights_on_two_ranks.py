@@ -1,4 +1,4 @@
-"""Two processes with gloo on the loopback interface: what schedules and adaptive weights are there."""
+"""Schedules and adaptive weights in two processes that communicate through gloo."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def ranks(tmp_path_factory, on_two_ranks) -> list[dict[str, Any]]:
 
 
 def test_schedule_counts_steps_of_rank(ranks):
-    """The archived toolkit took the loader's length before it was distributed."""
+    """The older toolkit used the length of the loader before it was divided among ranks."""
     for found in ranks:
         assert found["scheduler"] == [[step, step // 4] for step in range(8)]
 
@@ -37,7 +37,7 @@ def test_ranks_have_weights_of_mean_losses(ranks):
 
 
 def test_adaptive_weights_resume_on_all_ranks(ranks):
-    """The checkpoint was written after the first epoch, and within an average of three steps."""
+    """The checkpoint was written after the first epoch, within a window of three steps."""
     assert ranks[0]["adapt resumed"] == ranks[1]["adapt resumed"]
     for found, whole in zip(ranks[0]["adapt resumed"], ranks[0]["adapt"][4:], strict=True):
         assert found == pytest.approx(whole, rel=1e-5)

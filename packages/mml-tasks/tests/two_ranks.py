@@ -1,4 +1,4 @@
-"""Run as one of two ranks (LOCAL_RANK): trains uneven parts of eight structures, and writes what it got.
+"""Train uneven parts of eight structures on one of two ranks (LOCAL_RANK), and write the results.
 
 LOCAL_RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=... python two_ranks.py FOLDER
 """
@@ -33,7 +33,7 @@ PARTS = (slice(0, 3), slice(3, 8))
 
 
 class Step(nn.Module):
-    """What Lightning's DDP strategy does: the training step is the forward of the wrapped module."""
+    """Wrapper whose forward is the training step, as in Lightning's DDP strategy."""
 
     def __init__(self, task: pl.LightningModule) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def shard(task: pl.LightningModule, mesh: Any) -> None:
 
 
 def sharded_loss_and_gradients(name: str, rank: int) -> dict[str, Any]:
-    """As the strategy for sharded models does: its part of the parameters on each rank, by fully_shard."""
+    """Take a step with sharded parameters, as the strategy for sharded models does."""
     task = cases.make_task(name)
     shard(task, init_device_mesh("cpu", (2,)))
     loss = task.training_step(cases.collate(cases.samples_of(name)[PARTS[rank]]), 0)
@@ -81,7 +81,7 @@ def sharded_loss_and_gradients(name: str, rank: int) -> dict[str, Any]:
 
 
 def sharded_fit(name: str, rank: int, folder: Path) -> dict[str, Any]:
-    """Train with Lightning's strategy for sharded models, and write a checkpoint that is one file.
+    """Train with Lightning's strategy for sharded models, and write a checkpoint in one file.
 
     `FSDPStrategy` takes GPUs only; `ModelParallelStrategy` also runs on a CPU.
     """
@@ -111,13 +111,13 @@ def sharded_fit(name: str, rank: int, folder: Path) -> dict[str, Any]:
 
 
 def _configure_model(task: Any) -> None:
-    """What Lightning asks a module whenever it sets it up; as the documentation of tasks says."""
+    """Shard the module, as the documentation of tasks describes."""
     if task.device_mesh is not None and not isinstance(task.encoder, FSDPModule):
         shard(task, task.device_mesh["data_parallel"])
 
 
 def scaled_rate(rank: int, folder: Path) -> dict[str, float]:
-    """Train with a rate that is scaled for two ranks; each has batches of two, and accumulates two."""
+    """Train with a rate that is scaled for two ranks, with batches of two and two accumulated batches."""
     torch.manual_seed(0)
     task = ScalarRegressionTask(ToyEncoder(), task_keys=["band_gap"], lr=0.01, lr_scaling="sqrt")
     loader = DataLoader(cases.samples_of("scalar")[4 * rank :][:4], batch_size=2, collate_fn=cases.collate)
@@ -131,7 +131,7 @@ def scaled_rate(rank: int, folder: Path) -> dict[str, float]:
 
 
 class Gradients(pl.Callback):
-    """Keeps the gradient of the only optimizer step."""
+    """Records the gradient of the only optimizer step."""
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         found = pl_module.named_parameters()

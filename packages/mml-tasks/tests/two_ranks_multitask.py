@@ -1,6 +1,6 @@
-"""Trains two tasks on two data sets; as a script, on one of two ranks. Started by test_multitask.py.
+"""Train two tasks on two data sets; as a script, on one of two ranks. test_multitask_absent.py runs it.
 
-Not by forking: a process with the threads of a computation behind it may not go on after that.
+A forked process could not continue after its parent has used threads of torch.
 """
 
 import os
@@ -19,15 +19,15 @@ from conftest import collate, make_samples
 
 
 def mixed(samples: Any) -> dict[str, Any]:
-    """Collate pairs of data set and sample, as they come: a batch may lack a data set."""
+    """Collate pairs of data set and sample in their order, so that a batch may lack a data set."""
     names = dict.fromkeys(name for name, _ in samples)
     return {name: collate([sample for other, sample in samples if other == name]) for name in names}
 
 
 def train_mixed(rank: int | None) -> dict[str, torch.Tensor]:
-    """Train on samples of two data sets in one order; rank zero has samples of the first one only.
+    """Train on samples of two data sets, and return weights and metrics of the last epoch.
 
-    Returns the weights and the metrics of the last epoch.
+    Rank zero has samples of the first data set only.
     """
     samples = make_samples(17)
     md, bulk = ([(name, s) for s in part] for name, part in (("md", samples[:6]), ("bulk", samples[10:12])))

@@ -1,4 +1,4 @@
-"""Runs on one of two ranks; writes what it saw. Started by test_weights_on_two_ranks.py."""
+"""Run on one of two ranks, and write the observed weights. test_weights_on_two_ranks.py runs it."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ warnings.filterwarnings("ignore")
 
 
 class Losses(pl.Callback):
-    """The losses of every batch."""
+    """Losses of every batch."""
 
     def __init__(self) -> None:
         self.rows: list[list[float]] = []
