@@ -27,7 +27,7 @@ NESTED = """Parser key "encoder":
         (TREE.format(problem=NESTED), ["key model.encoder", "mml_models.EGNN", "did you mean 'hidden_dim'?"]),
         (
             TREE.format(problem="Parser key \"lr\":\n          Expected a <class 'float'>. Got value: abc"),
-            ["model.lr", "Expected a float. Got value: abc"],
+            ["model.lr", "expected a float. Got value: abc"],
         ),
         (
             TREE.format(problem="module 'mml_tasks' has no attribute 'Force'"),
@@ -35,7 +35,7 @@ NESTED = """Parser key "encoder":
         ),
         (
             "Parser key \"trainer.max_epochs\":\n  Expected a <class 'int'>\n  Given value: two",
-            ["trainer.max_epochs", "Expected an int, got two"],
+            ["trainer.max_epochs", "expected an int, got two"],
         ),
         (
             "Does not validate against any of the Union subtypes\n"

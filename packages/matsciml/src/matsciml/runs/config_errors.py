@@ -48,7 +48,7 @@ def raise_readable(command: str) -> Iterator[None]:
 
 
 def explain(report: str) -> str:
-    """Summarize a report of jsonargparse in one sentence.
+    """Summarize a report of jsonargparse as a single sentence.
 
     Parameters
     ----------
@@ -80,6 +80,7 @@ def explain(report: str) -> str:
         reason = f"{reason}, got {given[1]}"
     reason = re.sub(r"<class '([^']+)'>", r"\1", reason).rstrip(".")
     reason = re.sub(r"^Expected a (?=[aeiou])", "Expected an ", reason)
+    reason = re.sub(r"^Expected", "expected", reason)
     owner = f" ({classes[-1]})" if classes else ""
     return f"config key {place}{owner}: {reason}" if place else reason
 

@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 def save_whole(trainer: Trainer, path: Path, weights_only: bool = False) -> None:
-    """Save a checkpoint on all ranks without ever leaving an incomplete one at the path.
+    """Save a checkpoint on all ranks, so that the path never contains an incomplete one.
 
-    This holds even if the process is killed.
+    A process that is killed during the write leaves the previous checkpoint.
 
     Parameters
     ----------
