@@ -139,7 +139,7 @@ def random_split(indices: np.ndarray, fractions: Mapping[str, float], seed: int)
     for name, part in parts.items():
         if part.size == 0:
             raise ValueError(
-                f"split {name!r} would be empty, because the number of samples ({len(indices)}) is too small for "
-                f"the fractions {dict(fractions)}; use other fractions"
+                f"split {name!r} would be empty, because {len(indices)} samples are too few for the "
+                f"fractions {dict(fractions)}; use other fractions"
             )
     return parts
