@@ -44,12 +44,19 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def lightning(request):
+def lightning(request, monkeypatch):
+    """Return a Lightning and its classes of mml-xpu, with automatic selection disabled.
+
+    Another test in this process may have enabled it, for example by importing matsciml.
+    """
     from importlib import import_module
     from types import SimpleNamespace
 
     classes = import_module(f"mml_xpu.for_{request.param}")
     pl = import_module("lightning.pytorch" if request.param == "lightning" else request.param)
+    connectors = import_module(f"{pl.__name__}.trainer.connectors.accelerator_connector")
+    monkeypatch.setattr("mml_xpu.selection._enabled", False)
+    monkeypatch.setattr(classes.trainer_module, "_AcceleratorConnector", connectors._AcceleratorConnector)
     cpu_as_xpu = type("CPUAsXPU", (_module.CPUDevices, classes.XPUAccelerator), {})
     return SimpleNamespace(
         pl=pl,
