@@ -86,9 +86,11 @@ def bare_step(encoder: nn.Module, head: nn.Module, batch: Batch) -> Tensor:
     natoms = graph.natoms.view(-1, 1)
     energy = nodes.new_zeros(len(natoms), 1).index_add(0, graph.batch, nodes)
     (gradient,) = torch.autograd.grad(energy.sum(), graph.pos, create_graph=True)
-    target = (batch["targets"]["energy"] + 4.3 * natoms) / 0.7
+    # Labels are in float64 until they are shifted and scaled.
+    target = ((batch["targets"]["energy"] + 4.3 * natoms) / 0.7).to(energy.dtype)
+    forces = (batch["targets"]["force"] / 0.7).to(gradient.dtype)
     energy_loss = nn.functional.mse_loss(energy / natoms, target / natoms)
-    return energy_loss + nn.functional.mse_loss(-gradient, batch["targets"]["force"] / 0.7)
+    return energy_loss + nn.functional.mse_loss(-gradient, forces)
 
 
 def time_in_turn(steps: Mapping[str, Callable[[], Tensor]], repeats: int) -> dict[str, list[float]]:
