@@ -210,7 +210,7 @@ def test_resume_continues_killed_writer(tmp_path_factory, pauses, batch_size):
     before = 0
     for pause in pauses:
         child = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(path), "100000", str(batch_size)],
+            [sys.executable, "-B", "-c", KILLED, str(path), "100000", str(batch_size)],
             cwd=path.parent,
             env={**os.environ, "PYTHONPATH": str(path.parent)},
             stdout=subprocess.PIPE,
