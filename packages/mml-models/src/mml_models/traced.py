@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,31 +71,8 @@ def forbid_second_derivatives(values: Tensor) -> Tensor:
         In the backward pass, if the values were computed under `torch.compile` and the backward pass must
         be differentiated itself.
     """
-    return _once_differentiable(values) if torch.compiler.is_compiling() else values
+    if not torch.compiler.is_compiling():
+        return values
+    from mml_models.once_differentiable import once_differentiable  # imports Dynamo, which takes a second
 
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _once_differentiable(values: Tensor) -> Tensor:
-    result: Tensor = _OnceDifferentiable.apply(values)
-    return result
-
-
-class _OnceDifferentiable(Function):
-    """Identity whose backward pass raises a RuntimeError if it must be differentiated itself.
-
-    `once_differentiable` would raise only if the incoming gradient has a graph.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "The compiled encoder has no second derivatives (compiled_second_derivatives is False in its "
-                "class), and training on forces needs them. Train the encoder without torch.compile, and "
-                "compile it for inference."
-            )
-        return grad
+    return once_differentiable(values)
