@@ -65,7 +65,7 @@ def test_resume_continues_after_error(tmp_path, jobs, write_lines):
     good = source.read_text()
     source.write_text(good[:-40] + "\n")  # the last line is cut off
     with pytest.raises(
-        ValueError, match=rf"in\.jsonl:{count}: the line is not valid JSON.*; [\d,]+ structures are kept"
+        ValueError, match=rf"in\.jsonl:{count}: the line is not valid JSON.*; kept [\d,]+ structure\(s\)"
     ):
         import_source(source, tmp_path / "out", jobs=jobs)
     assert not (tmp_path / "out").exists()
@@ -227,6 +227,6 @@ class BrokenText:
 
 def test_error_of_any_type_names_kept_structures(tmp_path):
     with pytest.raises(
-        RuntimeError, match=r"can't decode byte 0xff .*; 1,024 structures are kept; pass resume"
+        RuntimeError, match=r"can't decode byte 0xff .*; kept 1,024 structure\(s\); pass resume"
     ):
         write_parts(BrokenText(), tmp_path / "out", kinds=None, splits=lambda count: {}, about={})

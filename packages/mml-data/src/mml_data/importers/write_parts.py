@@ -123,7 +123,7 @@ def write_parts(
         for directory in locked:
             directory.release(keep=bool(kept))
         if kept and isinstance(error, ValueError | OSError | RuntimeError):
-            remedy = f"{kept:,} structures are kept; pass resume=True (--resume) to continue after them"
+            remedy = f"kept {kept:,} structure(s); pass resume=True (--resume) to continue after them"
             raise with_message(error, f"{error}; {remedy}") from error
         raise
     for directory in locked:
