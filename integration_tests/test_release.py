@@ -24,20 +24,22 @@ versions = st.from_regex(
 def test_tag_names_package_and_version(package, version):
     assert parse_target(f"{package}-v{version}", {**VERSIONS, package: version}) == (package, version, True)
     assert parse_target(package, {**VERSIONS, package: version}) == (package, version, False)
-    with pytest.raises(ReleaseError, match=rf"has version 99\.0: tag {package}-v99\.0, or run `uv version"):
+    with pytest.raises(
+        ReleaseError, match=rf"has version 99\.0. Use the tag {package}-v99\.0, or run `uv version"
+    ):
         parse_target(f"{package}-v{version}", {**VERSIONS, package: "99.0"})
 
 
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("mml-graph", "'mml-graph' is neither a package nor the tag of one"),
-        ("v0.1.0", "the packages are matsciml, mml-data"),
+        ("mml-graph", "'mml-graph' is neither a package nor a tag"),
+        ("v0.1.0", "The packages are matsciml, mml-data"),
         ("mml_graphs-v0.1.0", "'mml_graphs-v0.1.0' is neither"),
         ("mml-graphs-0.1.0", "neither"),
         ("mml-graphs-v", r"'' is not a version \(PEP 440\)"),
         ("mml-graphs-vnext", "'next' is not a version"),
-        ("mml-graphs-v0.01.0", "write the version as '0.1.0'"),
+        ("mml-graphs-v0.01.0", "Write it as '0.1.0'"),
         ("", "neither"),
     ],
 )
@@ -194,10 +196,11 @@ def test_installed_files_equal_wheel(tmp_path, dry_run):
 
 
 def git_status():
-    """Return the output of git status, with ignored files and without bytecode."""
+    """Return the output of git status with ignored files, but without those that other tests write meanwhile."""
     command = ["git", "status", "--porcelain", "--ignored", "--untracked-files=all"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return [line for line in done.stdout.splitlines() if "__pycache__" not in line]
+    others = ("__pycache__", ".hypothesis", ".pytest_cache")
+    return [line for line in done.stdout.splitlines() if not any(name in line for name in others)]
 
 
 def run(*arguments):
