@@ -196,7 +196,7 @@ def test_installed_files_equal_wheel(tmp_path, dry_run):
 
 
 def git_status():
-    """Return the output of git status with ignored files, but without those that other tests write meanwhile."""
+    """Return the output of git status, with ignored files except those that other tests may write."""
     command = ["git", "status", "--porcelain", "--ignored", "--untracked-files=all"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     others = ("__pycache__", ".hypothesis", ".pytest_cache")
