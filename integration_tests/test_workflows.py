@@ -22,7 +22,7 @@ def refusal(*steps):
 
 
 def known_steps():
-    return set(refusal("no-such-step").partition("there are: ")[2].split())
+    return set(refusal("no-such-step").partition("Known steps: ")[2].split())
 
 
 def steps_that_ci_runs():
@@ -57,7 +57,7 @@ def test_ci_runs_oldest_and_newest_python():
 
 
 def test_package_steps_cover_all_packages():
-    listed = refusal("alone:no-such-package").partition("there are: ")[2].split()
+    listed = refusal("alone:no-such-package").partition("Known packages: ")[2].split()
     assert sorted(listed) == sorted(PROJECTS)
     wants = siblings(PROJECTS)
     assert all(wants[name] <= set(listed[:i]) for i, name in enumerate(listed)), release_order(wants)
@@ -66,13 +66,13 @@ def test_package_steps_cover_all_packages():
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ("lints", "no step lints"),
-        ("say", "no step say"),
-        ("", "no step ;"),
-        ("alone:", "no package ;"),
-        ("alone:mml-", "no package mml-;"),
-        ("lint:mml-xpu", "the step lint is not one of a package: say lint"),
-        ("--list", "no step --list"),
+        ("lints", "unknown step 'lints'"),
+        ("say", "unknown step 'say'"),
+        ("", "unknown step ''"),
+        ("alone:", "unknown package ''"),
+        ("alone:mml-", "unknown package 'mml-'"),
+        ("lint:mml-xpu", "step 'lint' does not take a package. Use 'lint'"),
+        ("--list", "unknown step '--list'"),
     ],
 )
 def test_unknown_step_is_refused(step, message):

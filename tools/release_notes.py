@@ -1,4 +1,4 @@
-"""What a release is called, and its notes: from the changelog, or from the fragments that it is made of."""
+"""Parse release targets, and extract release notes from the changelog or from its fragments."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from packaging.version import InvalidVersion, Version
 
 
 class ReleaseError(Exception):
-    """A reason why this cannot be released; the message says what to do."""
+    """Reason why a package cannot be released. The message contains the remedy."""
 
 
 class Release(NamedTuple):
-    """What is released."""
+    """The package and version to release."""
 
     package: str
     version: str
-    tagged: bool  # is it asked for by its tag, so that the changelog must be ready?
+    tagged: bool  # whether the target was a tag, which requires a complete changelog
 
 
 def parse_target(target: str, versions: Mapping[str, str]) -> Release:
-    """Return what a package's name or a tag asks for.
+    """Return the release that a package's name or a tag stands for.
 
     Parameters
     ----------
@@ -40,32 +40,32 @@ def parse_target(target: str, versions: Mapping[str, str]) -> Release:
     Raises
     ------
     ReleaseError
-        Where there is no such package, or the tree has another version of it.
+        If the package does not exist, or the tree has another version of it.
     """
     if target in versions:
         return Release(target, versions[target], tagged=False)
     package, separator, version = target.rpartition("-v")
     if not separator or package not in versions:
         raise ReleaseError(
-            f"{target!r} is neither a package nor the tag of one (mml-graphs-v0.2.0): the packages are "
-            f"{', '.join(sorted(versions))}"
+            f"{target!r} is neither a package nor a tag such as mml-graphs-v0.2.0. The packages are "
+            f"{', '.join(sorted(versions))}."
         )
     try:
         normal = str(Version(version))
     except InvalidVersion:
         raise ReleaseError(f"tag {target}: {version!r} is not a version (PEP 440)") from None
     if normal != version:
-        raise ReleaseError(f"tag {target}: write the version as {normal!r}")
+        raise ReleaseError(f"tag {target}: version {version!r} is not normalized. Write it as {normal!r}.")
     if version != versions[package]:
         raise ReleaseError(
-            f"tag {target}, but packages/{package}/pyproject.toml has version {versions[package]}: tag "
-            f"{package}-v{versions[package]}, or run `uv version --package {package} {version}` first"
+            f"tag {target}, but packages/{package}/pyproject.toml has version {versions[package]}. Use the "
+            f"tag {package}-v{versions[package]}, or run `uv version --package {package} {version}`."
         )
     return Release(package, version, tagged=True)
 
 
 def cut_notes(changelog: str, version: str) -> str | None:
-    """Return what a changelog says about a version, without the heading; None where it says nothing."""
+    """Return the section of a version in a changelog, without its heading, or None if it is missing."""
     section = re.search(
         rf"^## {re.escape(version)} \([^\n]*\)\n(.*?)(?=^## |\Z)", changelog, re.DOTALL | re.MULTILINE
     )
@@ -73,22 +73,22 @@ def cut_notes(changelog: str, version: str) -> str | None:
 
 
 def release_notes(root: Path, release: Release) -> str:
-    """Return the notes of a release; nothing under `root` is changed.
+    """Return the notes of a release without changing any file under `root`.
 
-    A tag's are those in the changelog. Without a tag they are made, in a copy, from the fragments; where
-    there are none, they are those of the version in the changelog.
+    For a tag, they come from the changelog. Without a tag, they are built from a copy of the fragments. If the
+    package has no fragments, they come from the section of the changelog for the version.
 
     Parameters
     ----------
     root
         The root of the workspace.
     release
-        What is released.
+        The package and version.
 
     Raises
     ------
     ReleaseError
-        Where a tag was made before the changelog was, a fragment's name is wrong, or there is nothing to say.
+        If a tag precedes the changelog, the name of a fragment is invalid, or the notes are empty.
     """
     package = root / "packages" / release.package
     fragments = sorted(path.name for path in (package / "changelog.d").glob("[!.]*"))
@@ -97,21 +97,21 @@ def release_notes(root: Path, release: Release) -> str:
     if release.tagged and (written is None or fragments):
         raise ReleaseError(
             f"{where}/CHANGELOG.md has {'no' if written is None else 'a'} section for {release.version}, and "
-            f"changelog.d has {', '.join(fragments) or 'no fragment'}: run `uv run towncrier build --config "
-            f"pyproject.toml --dir {where} --version {release.version}`, commit, and tag that commit"
+            f"changelog.d has {', '.join(fragments) or 'no fragment'}. Run `uv run towncrier build --config "
+            f"pyproject.toml --dir {where} --version {release.version}`, commit, and tag that commit."
         )
     if fragments:
         return _from_fragments(root, release)
     if written is None:
         raise ReleaseError(
-            f"{where}/changelog.d has no fragment, and CHANGELOG.md no section for {release.version}: "
-            "say what users notice in a file such as changelog.d/8.added.md"
+            f"{where}/changelog.d has no fragment, and CHANGELOG.md no section for {release.version}. "
+            "Describe the change for users in a file such as changelog.d/8.added.md."
         )
     return written
 
 
 def _from_fragments(root: Path, release: Release) -> str:
-    """Build the changelog in a copy, and cut the notes out of it."""
+    """Build the changelog in a copy, and extract the notes."""
     package = root / "packages" / release.package
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "package"
@@ -133,12 +133,12 @@ def _from_fragments(root: Path, release: Release) -> str:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ReleaseError(
-                f"packages/{release.package}/changelog.d: towncrier says: {done.stderr.strip()}"
+                f"packages/{release.package}/changelog.d: towncrier failed: {done.stderr.strip()}"
             )
         made = cut_notes((copy / "CHANGELOG.md").read_text(encoding="utf-8"), release.version)
     if made is None:
         raise ReleaseError(
-            "the root's pyproject.toml makes towncrier write headings that are not '## VERSION (DATE)': "
-            "the notes cannot be cut from its changelog"
+            "towncrier must write headings of the form '## VERSION (DATE)' to extract the notes. "
+            "Fix its title_format in the pyproject.toml of the workspace."
         )
     return made

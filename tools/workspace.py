@@ -1,4 +1,4 @@
-"""The packages of this workspace: what they ask for of each other, and what a change can break."""
+"""The packages of this workspace: their mutual requirements, and the packages that a change can break."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-# What every package is made with.
+# Files that all packages are built or tested with.
 COMMON = ("pyproject.toml", "uv.lock", "LICENSE", "tools/", ".ci/", ".github/")
 
 
 def read_projects(root: Path) -> dict[str, dict[str, Any]]:
-    """Return the parsed `pyproject.toml` of each package of a tree, by the package's name."""
+    """Return the parsed `pyproject.toml` of each package in a tree, by the name of the package."""
     found = (tomllib.loads(p.read_text(encoding="utf-8")) for p in root.glob("packages/*/pyproject.toml"))
     return {project["project"]["name"]: project for project in found}
 
 
 def siblings(projects: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str]]:
-    """Return what each package asks for of the others, by itself, in an extra or in its tests.
+    """Return the siblings that each package requires, including those of its extras and tests.
 
     Parameters
     ----------
@@ -46,26 +46,26 @@ def siblings(projects: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str]]:
 
 
 def release_order(wants: Mapping[str, set[str]]) -> list[str]:
-    """Return the packages, each after all that it asks for, else by name.
+    """Return the packages in an order in which each follows all of its requirements, otherwise by name.
 
     Raises
     ------
     ValueError
-        Where packages ask for each other in a circle.
+        If packages require each other in a circle.
     """
     order: list[str] = []
     while len(order) < len(wants):
         ready = sorted(name for name in wants if name not in order and wants[name] <= set(order))
         if not ready:
             raise ValueError(
-                f"these packages ask for each other in a circle: {sorted(wants.keys() - set(order))}"
+                f"these packages require each other in a circle: {sorted(wants.keys() - set(order))}"
             )
         order += ready
     return order
 
 
 def reached(package: str, wants: Mapping[str, set[str]]) -> set[str]:
-    """Return the packages that one asks for, or that one of those does; without itself."""
+    """Return the direct and indirect requirements of a package, without the package."""
     found: set[str] = set()
     for name in reversed(release_order(wants)):
         if name == package or name in found:
@@ -74,14 +74,14 @@ def reached(package: str, wants: Mapping[str, set[str]]) -> set[str]:
 
 
 def affected(paths: Iterable[str], wants: Mapping[str, set[str]]) -> list[str]:
-    """Return the packages that a change of some files can break, in the order of release.
+    """Return the packages that a change of some files can break, in release order.
 
     Parameters
     ----------
     paths
         The changed files, relative to the root, with `/` between folders.
     wants
-        What each package asks for of the others, see `siblings`.
+        The siblings that each package requires, see `siblings`.
     """
     paths = list(paths)
     if any(
@@ -91,7 +91,7 @@ def affected(paths: Iterable[str], wants: Mapping[str, set[str]]) -> list[str]:
     ):
         return release_order(wants)
     folders = {parts[1] for path in paths if (parts := path.split("/"))[0] == "packages" and len(parts) > 2}
-    # The folder of a package that has gone names none; uv.lock has changed with it.
+    # The folder of a removed package matches none, but uv.lock has changed as well.
     hit = folders & wants.keys()
     for name in release_order(wants):
         if wants[name] & hit:

@@ -1,4 +1,4 @@
-"""What the scripts that make the embedded data sets have in common: writing, checking, the command line."""
+"""Common parts of the scripts that create the embedded data sets: writing, checking and the command line."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mml_data.store.manifest import MANIFEST_FILE
 from mml_data.store.writer import LMDBWriter
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "packages" / "mml-data" / "src" / "mml_data" / "_devsets"
-#: Sums over the data set and least squares, in the manifest, may differ in the last bits between processors.
+#: Sums over the data set and least squares in the manifest may differ in the last bits between processors.
 STATISTICS_TOLERANCE = 1e-9
 
 Sample = dict[str, Any]
 
 
 def reduced_formula(symbols: Sequence[str]) -> str:
-    """Elements in alphabetic order with their smallest whole numbers, as in ``AlNi3``."""
+    """Elements in alphabetical order with their smallest whole numbers, as in ``AlNi3``."""
     counts = Counter(symbols)
     divisor = math.gcd(*counts.values())
     return "".join(f"{s}{n if (n := counts[s] // divisor) > 1 else ''}" for s in sorted(counts))
@@ -35,7 +35,7 @@ def write(
     source: Mapping[str, Any],
     units: Mapping[str, str],
 ) -> None:
-    """Write samples, each given with the name of its split, as the data set at `path`."""
+    """Write samples, each paired with the name of its split, as the data set at `path`."""
     splits: dict[str, list[int]] = {"train": [], "val": [], "test": []}
     with LMDBWriter(path, name=name, source=source, units=units, overwrite=True) as writer:
         for split, sample in samples:
@@ -45,12 +45,12 @@ def write(
 
 
 def differences(made: Path, embedded: Path) -> list[str]:
-    """Say in what two data sets differ, file by file; nothing where they are the same, byte for byte."""
+    """Return the differences between two data sets, file by file; empty if all bytes are equal."""
     if not embedded.is_dir():
-        return [f"there is no data set at {embedded}"]
+        return [f"{embedded} has no data set"]
     names = [sorted(file.name for file in path.iterdir()) for path in (made, embedded)]
     if names[0] != names[1]:
-        return [f"made {names[0]}, embedded {names[1]}"]
+        return [f"created {names[0]}, embedded {names[1]}"]
     return [f"{name} differs" for name in names[0] if not _same(made / name, embedded / name)]
 
 
@@ -77,13 +77,15 @@ def main(
     source: Mapping[str, Any],
     units: Mapping[str, str] | None = None,
 ) -> int:
-    """Command line of a script: write the data set, or with ``--check`` compare it with the embedded one."""
-    parser = argparse.ArgumentParser(description=f"Make the embedded data set {name!r}.")
+    """Run a script's command line: write the data set, or compare it with the embedded one (``--check``)."""
+    parser = argparse.ArgumentParser(description=f"Create the embedded data set {name!r}.")
     parser.add_argument(
-        "--out", type=Path, default=EMBEDDED / name, help="directory to write (default: the package's)"
+        "--out", type=Path, default=EMBEDDED / name, help="directory to write (default: that of the package)"
     )
     parser.add_argument(
-        "--check", action="store_true", help="write nothing: exit 1 if it would come out different"
+        "--check",
+        action="store_true",
+        help="write nothing, and exit with 1 if the result differs from the embedded data set",
     )
     arguments = parser.parse_args()
     if not arguments.check:
@@ -97,5 +99,5 @@ def main(
         found = differences(made, arguments.out)
     for line in found:
         print(f"{name}: {line}")
-    print(f"{arguments.out}: {'does NOT come out' if found else 'comes out'} the same")
+    print(f"{arguments.out}: {'NOT reproduced' if found else 'reproduced'}")
     return 1 if found else 0

@@ -1,15 +1,14 @@
-"""Make the embedded data set ``emt``: metals and alloys with energy, forces and stress of a toy potential.
+"""Create the embedded data set ``emt``: metals and alloys with energy, forces and stress of a toy potential.
 
-fcc, bcc, L1_2, L1_0 and B2 crystals of Al, Ni, Cu, Pd, Ag, Pt, Au and their binary and ternary alloys,
-as they stand and as strained, rattled and vacancy-bearing supercells of 2 to 64 atoms, labelled by the
-effective-medium theory (EMT) calculator of ASE. The split is by family, that is, by the set of elements
-of a structure.
+It contains fcc, bcc, L1_2, L1_0 and B2 crystals of Al, Ni, Cu, Pd, Ag, Pt, Au and their binary and ternary
+alloys. They are undistorted, or strained and rattled supercells of 2 to 64 atoms, some with vacancies. ASE's
+calculator for effective-medium theory (EMT) computes the labels. The split is by family: all structures with
+the same set of elements are in the same split.
 
     uv run --no-sync python tools/devsets/emt.py [--out DIR] [--check]
 
-The same bytes come out every time: each structure has a random generator of its own, positions and cells
-are rounded to float32 before the calculator sees them, and the labels are rounded far above the last
-bit.
+The result is the same every time, byte for byte: each structure has a separate random generator, positions
+and cells are rounded to float32 before the calculation, and labels are rounded far above the last bit.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.data import atomic_numbers
-from devset_build import main, reduced_formula  # type: ignore[import-not-found]  # beside this script
+from devset_build import main, reduced_formula  # type: ignore[import-not-found]  # in this folder
 
 Sample = dict[str, Any]
 Family = tuple[str, ...]
@@ -40,7 +39,7 @@ LATTICE_PARAMETER = {
     "Pt": {"fcc": 3.9218, "bcc": 3.1223},
     "Au": {"fcc": 4.0562, "bcc": 3.2251},
 }
-#: Binaries whose two elements never meet in a training structure, neither alone nor in a ternary
+#: Binaries whose two elements never occur together in a training structure, not even in a ternary
 HELD_OUT_PAIRS = {
     "test": ["Cu-Au", "Ni-Pd", "Al-Pt", "Ag-Pt"],
     "val": ["Al-Au", "Cu-Pd", "Ni-Ag"],
@@ -50,7 +49,7 @@ TERNARIES = {
     "test": ["Cu-Ag-Au", "Al-Ni-Pd", "Ni-Pd-Pt"],
     "val": ["Al-Cu-Pd", "Pd-Ag-Pt"],
 }
-#: Structures of a family, by the number of its elements
+#: Number of structures of a family, by its number of elements
 COUNT = {1: 42, 2: 45, 3: 24}
 
 #: Fractional coordinates of the conventional cells; the first site of fcc is the corner of L1_2 ...
@@ -58,7 +57,7 @@ BASIS = {
     "fcc": np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
     "bcc": np.array([[0, 0, 0], [0.5, 0.5, 0.5]]),
 }
-#: ... and this says on which of two sublattices a site of the conventional cell lies.
+#: ... and the sublattice, 0 or 1, of each site of the conventional cell.
 SUBLATTICES = {
     "L1_2": ("fcc", (0, 1, 1, 1)),
     "L1_0": ("fcc", (0, 1, 1, 0)),
@@ -76,7 +75,7 @@ CLOSEST = 0.78  # shortest distance of two atoms over that in their fcc crystals
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the k-th structure of a family is made of."""
+    """The parameters of the k-th structure of a family."""
 
     prototype: str
     strained: bool
@@ -99,12 +98,12 @@ def families() -> Iterator[tuple[Family, str]]:
 
 
 def prototypes(family: Family) -> list[str]:
-    """Names of the crystals that a family is built from; fcc and bcc are random solutions in an alloy."""
+    """Names of the prototype crystals of a family. In an alloy, fcc and bcc are random solutions."""
     return ["fcc", "bcc"] if len(family) == 1 else ["fcc", "L1_2", "L1_0", "bcc", "B2"]
 
 
 def recipe(family: Family, k: int, rng: np.random.Generator) -> Recipe:
-    """One undistorted crystal of each prototype first, then distorted ones, most of them rattled."""
+    """First one undistorted crystal of each prototype, then distorted ones, most of them rattled."""
     names = prototypes(family)
     if k < len(names):
         return Recipe(names[k], strained=False, rattled=False, vacancy=False)
@@ -117,20 +116,20 @@ def recipe(family: Family, k: int, rng: np.random.Generator) -> Recipe:
     )
 
 
-def decorate(prototype: str, family: Family, n_cells: int, rng: np.random.Generator) -> list[str]:
-    """Put the elements of the family on the sites of ``n_cells`` conventional cells, each at least once."""
+def decorate(prototype: str, family: Family, num_cells: int, rng: np.random.Generator) -> list[str]:
+    """Put each element of the family at least once on the sites of ``num_cells`` conventional cells."""
     if len(family) == 1:
         n_sites = len(BASIS[prototype])
-        return list(family) * (n_sites * n_cells)
+        return list(family) * (n_sites * num_cells)
     while True:
         if prototype in SUBLATTICES:
-            # Two elements: one to a sublattice. Three: one sublattice is shared at random.
+            # With two elements, each has a sublattice. With three, two share a sublattice at random.
             shuffled = [family[i] for i in rng.permutation(len(family))]
             owners = [shuffled[:1], shuffled[1:]]
-            sites = [owners[s] for s in SUBLATTICES[prototype][1]] * n_cells
+            sites = [owners[s] for s in SUBLATTICES[prototype][1]] * num_cells
             symbols = [str(owner[rng.integers(len(owner))]) for owner in sites]
         else:
-            n_sites = len(BASIS[prototype]) * n_cells
+            n_sites = len(BASIS[prototype]) * num_cells
             odds = rng.dirichlet([2.0] * len(family))
             symbols = [family[i] for i in rng.choice(len(family), size=n_sites, p=odds)]
         if set(symbols) == set(family):
@@ -138,7 +137,7 @@ def decorate(prototype: str, family: Family, n_cells: int, rng: np.random.Genera
 
 
 def strain(rng: np.random.Generator) -> np.ndarray:
-    """Symmetric strain [3, 3] within +-5 %: isotropic, orthorhombic, shear or all of it."""
+    """Symmetric strain [3, 3] within +-5 %: isotropic, orthorhombic, shear or all of them."""
     mode = rng.integers(4)
     eps = np.zeros((3, 3))
     if mode == 0:
@@ -152,15 +151,15 @@ def strain(rng: np.random.Generator) -> np.ndarray:
 
 
 def round_lengths(values: np.ndarray) -> np.ndarray:
-    """Round to 1e-5 angstrom, then to the float32 that is stored; given back as float64."""
+    """Round to 1e-5 angstrom, then to the stored float32, and return float64."""
     return (np.round(values, 5) + 0.0).astype(np.float32).astype(np.float64)
 
 
 def make_structure(family: Family, plan: Recipe, rng: np.random.Generator) -> Atoms:
-    """Crystal of 2 to 64 atoms, positions and cell exact in float32, no two atoms too close."""
+    """Crystal of 2 to 64 atoms, with positions and cell exact in float32 and no two atoms too close."""
     lattice = SUBLATTICES[plan.prototype][0] if plan.prototype in SUBLATTICES else plan.prototype
     basis = BASIS[lattice]
-    # Less than eight sites decorated at random are often an ordered crystal again.
+    # With fewer than eight sites, a random decoration is often an ordered crystal.
     disordered = len(family) > 1 and plan.prototype not in SUBLATTICES
     smallest = 8 if plan.vacancy or disordered else max(len(family), 2)
     fitting = [r for r in REPEATS if smallest <= len(basis) * np.prod(r) <= 64]
@@ -190,12 +189,12 @@ def _choose(
 
 
 def _rows_times(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    # Written out instead of a matrix product: BLAS libraries differ in the last bit.
+    # Written out instead of a matrix product, because BLAS libraries differ in the last bit.
     return rows[:, :1] * matrix[0] + rows[:, 1:2] * matrix[1] + rows[:, 2:] * matrix[2]
 
 
 def closest_approach(atoms: Atoms) -> float:
-    """Smallest distance of two atoms or images over that in the fcc crystals of the two, averaged."""
+    """Smallest ratio of a distance of two atoms or images to the distance in their fcc crystals, averaged."""
     images = np.array(list(np.ndindex(3, 3, 3)), dtype=float) - 1.0
     vectors = _rows_times(images, np.asarray(atoms.cell))
     between = atoms.positions[None, :, None] - atoms.positions[:, None, None] + vectors
@@ -211,13 +210,13 @@ def label(atoms: Atoms) -> dict[str, Any]:
     atoms.calc = EMT()
     return {
         "energy": round(float(atoms.get_potential_energy()), 6) + 0.0,
-        "force": (np.round(atoms.get_forces(), 5) + 0.0).astype(np.float32),  # + 0.0: no minus zero
+        "force": (np.round(atoms.get_forces(), 5) + 0.0).astype(np.float32),  # + 0.0 removes minus zeros
         "stress": (np.round(atoms.get_stress(voigt=False), 7) + 0.0).astype(np.float32)[None],
     }
 
 
 def make_sample(family: Family, k: int) -> Sample:
-    """Make the k-th sample of a family; it depends on these two and on SEED only."""
+    """Create the k-th sample of a family. It depends only on these two values and on SEED."""
     rng = np.random.default_rng([SEED, *(atomic_numbers[s] for s in family), k])
     plan = recipe(family, k, rng)
     atoms = make_structure(family, plan, rng)
@@ -244,7 +243,7 @@ def samples() -> Iterator[tuple[str, Sample]]:
 
 
 def source() -> dict[str, str]:
-    """Where the data come from, for the manifest."""
+    """Origin of the data, for the manifest."""
     return {
         "origin": "tools/devsets/emt.py",
         "license": "MIT",

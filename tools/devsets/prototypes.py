@@ -1,9 +1,9 @@
-"""Make the embedded data set ``prototypes``: hypothetical crystals, labelled by geometry.
+"""Create the embedded data set ``prototypes``: hypothetical crystals, labeled by geometry.
 
-Every AFLOW prototype structure that pymatgen ships, of up to 64 atoms, is taken as it stands and with up
-to three other decorations: each element replaced by one of its own kind (a halogen by a halogen ...),
-the cell scaled by the covalent radii. Labels are the space group number and crystal system (spglib),
-density and volume per atom. All decorations of a prototype are in the same split.
+It contains every AFLOW prototype structure in pymatgen with up to 64 atoms, as published and with up to three
+other decorations. A decoration replaces each element by another of the same kind (a halogen by a halogen, for
+example) and scales the cell by the covalent radii. The labels are space group number and crystal system (from
+spglib), density and volume per atom. All decorations of a prototype are in the same split.
 
     uv run --no-sync python tools/devsets/prototypes.py [--out DIR] [--check]
 """
@@ -23,18 +23,18 @@ import spglib
 from ase import Atoms
 from ase.data import atomic_masses, covalent_radii
 from ase.units import kg
-from devset_build import main, reduced_formula  # type: ignore[import-not-found]  # beside this script
+from devset_build import main, reduced_formula  # type: ignore[import-not-found]  # in this folder
 from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
 
 Sample = dict[str, Any]
 
 SEED = 2026
 MAX_ATOMS = 64
-DECORATIONS = 4  # of a prototype, the published one included
+DECORATIONS = 4  # per prototype, including the published structure
 ATTEMPTS = 40
 CLOSEST = 0.65  # shortest distance of two atoms over the sum of their covalent radii
 LARGEST = 100.0  # volume per atom of a new decoration, angstrom^3
-#: symprec of spglib, angstrom: all of them must give the space group that the prototype's name says
+#: symprec of spglib, angstrom. All of them must result in the space group in the prototype's name.
 TOLERANCES = (0.001, 0.01, 0.05)
 HELD_OUT = {"test": 0.14, "val": 0.10}  # fractions of the prototypes of each crystal system
 
@@ -43,7 +43,7 @@ CRYSTAL_SYSTEMS = ["triclinic", "monoclinic", "orthorhombic", "tetragonal", "tri
 #: Last space group of each crystal system but cubic (International Tables for Crystallography, volume A)
 LAST_GROUPS = [2, 15, 74, 142, 167, 194]
 
-#: An element is replaced by another one of the same line only.
+#: An element is replaced only by another one of the same group.
 KINDS = [
     "Li Na K Rb Cs", "Be Mg Ca Sr Ba", "Sc Y La Ce Pr Nd Sm Gd Tb Dy Ho Er Tm Lu", "Th Pa U Np Pu",
     "Ti Zr Hf", "V Nb Ta", "Cr Mo W", "Mn Fe Co Ni", "Re Ru Rh Pd Os Ir Pt", "Cu Ag Au", "Zn Cd Hg",
@@ -63,7 +63,7 @@ class Prototype:
 
 @cache
 def prototypes() -> list[Prototype]:
-    """Sound structures of up to 64 atoms, in the order of their labels.
+    """Return the valid structures of up to 64 atoms, in the order of their labels.
 
     A cell of one atom is doubled along its third vector.
     """
@@ -87,7 +87,7 @@ def prototypes() -> list[Prototype]:
 
 
 def cartesian(fractional: Any, cell: Any) -> Any:
-    """Positions in angstrom, by sums in an order of our own.
+    """Positions in angstrom, summed in a fixed order.
 
     Many coordinates lie halfway between two multiples of 1e-5 angstrom. A matrix product differs in the last
     bit between processors, and `as_stored` would then round them to different sides.
@@ -97,15 +97,15 @@ def cartesian(fractional: Any, cell: Any) -> Any:
 
 
 def as_stored(atoms: Atoms) -> Atoms:
-    """Round lengths to 1e-5 angstrom and to float32, the precision that the labels are computed in."""
+    """Round lengths to 1e-5 angstrom and to float32, the precision of the structures that get labels."""
     rounded = atoms.copy()
-    rounded.set_cell((np.round(atoms.cell, 5) + 0.0).astype(np.float32))  # + 0.0: no minus zero
+    rounded.set_cell((np.round(atoms.cell, 5) + 0.0).astype(np.float32))  # + 0.0 removes minus zeros
     rounded.positions = (np.round(atoms.positions, 5) + 0.0).astype(np.float32)
     return rounded
 
 
 def is_sound(atoms: Atoms, number: int) -> bool:
-    """Whether atoms keep their distance and spglib finds this space group, at each tolerance."""
+    """Return whether atoms keep their distance and spglib finds this space group at each tolerance."""
     if closest_approach(atoms) < CLOSEST:
         return False
     cell = (atoms.cell.tolist(), atoms.get_scaled_positions().tolist(), atoms.numbers.tolist())
@@ -114,9 +114,9 @@ def is_sound(atoms: Atoms, number: int) -> bool:
 
 
 def decorations(prototype: Prototype, index: int) -> Iterator[Atoms]:
-    """Yield the published structure, then others with other elements on its sites.
+    """Yield the published structure, then variants with other elements on its sites.
 
-    The cell is scaled so that its volume goes with the sum of the cubes of the covalent radii.
+    The cell is scaled so that its volume is proportional to the sum of the cubes of the covalent radii.
     """
     rng = np.random.default_rng([SEED, index])
     original = sorted(set(prototype.atoms.symbols))
@@ -146,7 +146,7 @@ def decorations(prototype: Prototype, index: int) -> Iterator[Atoms]:
 
 
 def _another(symbol: str, rng: np.random.Generator) -> str:
-    kind = KIND_OF.get(symbol, [symbol])  # hydrogen stays
+    kind = KIND_OF.get(symbol, [symbol])  # hydrogen is not replaced
     return kind[rng.integers(len(kind))]
 
 
@@ -167,7 +167,7 @@ def crystal_system(space_group: int) -> int:
 
 
 def splits() -> dict[str, str]:
-    """Split of each prototype label: every crystal system is shared out, in an order drawn at random."""
+    """Split of each prototype label. Every crystal system is distributed over the splits at random."""
     rng = np.random.default_rng(SEED)
     systems: dict[int, list[str]] = {}
     for prototype in prototypes():
@@ -215,7 +215,7 @@ def samples() -> Iterator[tuple[str, Sample]]:
 
 
 def source() -> dict[str, Any]:
-    """Where the data come from, for the manifest."""
+    """Origin of the data, for the manifest."""
     symprecs = ", ".join(map(str, TOLERANCES))
     programs = {name: version(name) for name in ("pymatgen", "spglib", "ase")}
     return {
