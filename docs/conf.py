@@ -1,6 +1,6 @@
-"""Sphinx configuration, and two things of our own: the table of the older toolkit's names, and a check.
+"""Sphinx configuration, with a directive for the table of the older toolkit's names and a check.
 
-Every public name of our packages must be in the reference: the build fails where one is not.
+The check fails the build if the reference lacks a public name of the packages.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ html_title = "matsciml"
 exclude_patterns = ["_build", "encoders-results.md"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3  # links to a section of another page, as in page.md#section
-# The tutorials run when the docs are built; an error in a cell, or a word on stderr, fails the build.
+# The tutorials run when the docs are built. An error in a cell or any output on stderr fails the build.
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_execution_timeout = 900
 nb_merge_streams = True
 nb_output_stderr = "remove-warn"
-os.environ["OMP_NUM_THREADS"] = "1"  # on a busy machine, threads wait for each other
-os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm would like to draw widgets in notebooks
+os.environ["OMP_NUM_THREADS"] = "1"  # on a busy machine, threads would wait for each other
+os.environ["PYTHONWARNINGS"] = (
+    "ignore:IProgress not found"  # tqdm warns if it cannot draw widgets in notebooks
+)
 autodoc_typehints = "none"
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"
@@ -53,17 +55,17 @@ NAMES = Path(__file__).parent.parent / "packages" / "matsciml" / "public_names.t
 
 
 class OldNames(SphinxDirective):
-    """The names that the older toolkit documented, each with what it is here."""
+    """Directive for the table of names that the older toolkit documented, with their current equivalents."""
 
     def run(self) -> list[nodes.Node]:
-        """Return the table, made of the frozen names and of those that are not here."""
+        """Return the table of the available and the unavailable names."""
         rows = {(module, name): f"{{py:obj}}`{_origin(module, name)}`" for module, name in _names()}
         for module, names in MISSING_NAMES.items():
             for name, instead in names.items():
                 rows[module, name] = f"not available; {instead}"
         lines = []
         for module in sorted({module for module, _ in rows}):
-            lines += ["", f"`{module}`", "", "| name | what it is |", "|---|---|"]
+            lines += ["", f"`{module}`", "", "| name | equivalent |", "|---|---|"]
             lines += [
                 f"| `{name}` | {rows[key]} |" for key in sorted(rows) if (name := key[1]) and key[0] == module
             ]
@@ -81,14 +83,14 @@ def _names() -> list[tuple[str, str]]:
 
 
 def _origin(module: str, name: str) -> str:
-    """Return where our packages have it: at their top, if it is public there."""
+    """Return the path of an object: the top level of its package if it is public, otherwise its module."""
     value = getattr(importlib.import_module(module), name)
     top = f"{value.__module__.partition('.')[0]}.{value.__name__}"
     return top if top in PUBLIC else f"{value.__module__}.{value.__name__}"
 
 
 def load_lazy_names() -> None:
-    """Put names that are imported on first use where autodoc sees them."""
+    """Load the names that are imported on first use, so that autodoc finds them."""
     for path in PUBLIC:
         package, _, name = path.rpartition(".")
         module = importlib.import_module(package)
@@ -96,7 +98,7 @@ def load_lazy_names() -> None:
 
 
 def check_reference(app: Sphinx, error: Exception | None) -> None:
-    """Fail where the reference lacks a public name."""
+    """Fail if the reference lacks a public name."""
     if error is None and app.builder.name == "html":
         described = {name for name, *_ in app.env.get_domain("py").get_objects()}
         if missing := sorted(PUBLIC - described):
@@ -104,7 +106,7 @@ def check_reference(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register what is ours."""
+    """Register the directive and the check."""
     load_lazy_names()
     app.add_directive("old-names", OldNames)
     app.connect("build-finished", check_reference)

@@ -1,4 +1,4 @@
-"""Molecular dynamics with ASE, from the checkpoint of a run: a short one is made first.
+"""Run molecular dynamics with ASE from the checkpoint of a short training run.
 
 uv run python examples/ase_md.py
 """
@@ -30,7 +30,7 @@ def main() -> None:
     calculator.task.double()  # single precision limits how well energy is conserved
     atoms = bulk("Cu", cubic=True) * (2, 2, 2)
     atoms.calc = calculator
-    momenta = np.random.default_rng(0).normal(size=(len(atoms), 3))  # of 300 K
+    momenta = np.random.default_rng(0).normal(size=(len(atoms), 3))  # momenta at 300 K
     atoms.set_momenta(momenta * np.sqrt(atoms.get_masses() * units.kB * 300)[:, None])
     before = atoms.get_total_energy()
     VelocityVerlet(atoms, timestep=2 * units.fs).run(20)

@@ -1,4 +1,4 @@
-"""Learn the crystal system of crystals.
+"""Train a classifier of crystal systems.
 
 uv run python examples/classification.py
 """

@@ -1,4 +1,4 @@
-"""An encoder of one's own: any function of elements, edges and their vectors.
+"""Write and train a custom encoder: any function of elements, edges and edge vectors.
 
 uv run python examples/custom_encoder.py
 """
@@ -15,7 +15,7 @@ from mml_tasks import ForceRegressionTask
 
 
 class Pairs(torch.nn.Module):
-    """Each atom is the sum of a learned function of its neighbours' elements and distances."""
+    """Encoder that sums, for each atom, a learned function of its neighbors' elements and distances."""
 
     def __init__(self, width: int, cutoff: float) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Pairs(torch.nn.Module):
         edge_vectors: torch.Tensor,
         batch: torch.Tensor,
     ) -> torch.Tensor:
-        """Return [N, width]; the envelope takes every edge smoothly to zero at the cutoff."""
+        """Return [N, width]. The envelope takes the message of every edge smoothly to zero at the cutoff."""
         source, destination = edge_index
         length = edge_vectors.norm(dim=1, keepdim=True)
         envelope = (1 - (length / self.cutoff).clamp(max=1) ** 2) ** 3
@@ -40,11 +40,11 @@ class Pairs(torch.nn.Module):
 
 
 def main() -> None:
-    """Check that it is invariant, smooth and so on, and train it for a few steps."""
+    """Run the test suite for encoders (invariance, smoothness and more), and train for a few steps."""
     pl.seed_everything(0, verbose=False)
     encoder = GenericEncoder(Pairs(32, cutoff=4.0), output_dim=32, cutoff=4.0)
     check_encoder(encoder)
-    print("the encoder passes the suite")
+    print("the encoder passes the test suite")
     data = MatSciMLDataModule.from_devset(
         "emt",
         batch_size=16,

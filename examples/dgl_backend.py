@@ -1,8 +1,8 @@
-"""Train on graphs of DGL: the transform says so, and encoder and task are those of PyG's graphs.
+"""Train on DGL graphs. Only the transform names the backend; encoder and task are the same as for PyG.
 
     uv run python examples/dgl_backend.py
 
-DGL is not maintained any more, and has wheels up to Python 3.11: pip install 'matsciml[dgl]'.
+DGL is no longer maintained and has wheels up to Python 3.11. Install it with: pip install 'matsciml[dgl]'
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mml_tasks import ForceRegressionTask
 def main() -> None:
     """Train for a few steps and print the validation error."""
     if find_spec("dgl") is None:
-        print("DGL is not installed: pip install 'matsciml[dgl]', with Python 3.11")
+        print("DGL is not installed. With Python 3.11, run: pip install 'matsciml[dgl]'")
         return
     pl.seed_everything(0, verbose=False)
     data = MatSciMLDataModule.from_devset(

@@ -1,4 +1,4 @@
-"""Loss weights that change while training: forces first, energies at the end, and a schedule of one's own.
+"""Change loss weights during training: forces first, energies at the end, and a custom schedule.
 
 uv run python examples/loss_schedules.py
 """
@@ -16,7 +16,7 @@ from mml_tasks import BaseScalingSchedule, ForceRegressionTask, LinearScalingSch
 
 
 class Waves(BaseScalingSchedule):
-    """A weight that swings between its two ends, `periods` times and a half."""
+    """Weight that oscillates between its two ends for `periods` + 1/2 periods."""
 
     def __init__(self, key: str, initial_value: float, end_value: float, periods: int = 1) -> None:
         super().__init__(key, initial_value, end_value, step_frequency="step")
@@ -32,7 +32,7 @@ class Show(pl.Callback):
     """Prints the weights of some steps."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Print before the step."""
+        """Print the weights before the step."""
         if batch_idx % 4 == 0 or batch_idx == 12:
             weights = ", ".join(f"{name} {value:.2f}" for name, value in pl_module.task_loss_scaling.items())
             print(f"step {trainer.global_step:2d}: {weights}")

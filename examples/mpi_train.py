@@ -1,4 +1,4 @@
-"""Train on CPUs in several processes that an MPI launcher started, on one or several nodes.
+"""Train on CPUs in several processes started by an MPI launcher, on one or several nodes.
 
     uv run mpiexec -n 2 python examples/mpi_train.py
     mpirun -n 16 -ppn 4 -map-by socket -f hosts.txt python examples/mpi_train.py
@@ -18,8 +18,8 @@ from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 from mml_models import EGNN
 from mml_tasks import ScalarRegressionTask
 
-BATCH_SIZE = 8  # of each process: n of them make a batch of 8 n
-LEARNING_RATE = 3e-3  # of one process: the task multiplies it by the square root of their number
+BATCH_SIZE = 8  # per process: n processes have a global batch of 8 n
+LEARNING_RATE = 3e-3  # for one process: the task multiplies it by the square root of the number of processes
 
 
 def main() -> None:

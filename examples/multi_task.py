@@ -1,4 +1,4 @@
-"""Two data sets and two tasks on one encoder: forces of alloys, and the crystal system of crystals.
+"""Train one encoder on two data sets and two tasks: forces of alloys and crystal systems of crystals.
 
 uv run python examples/multi_task.py
 """
@@ -21,7 +21,7 @@ def both(split: str) -> MultiDataset:
 
 
 def main() -> None:
-    """Train for a few steps and print what was logged of each task."""
+    """Train for a few steps, and print the logged values of each task."""
     pl.seed_everything(0, verbose=False)
     data = MultiDataModule(batch_size=16, train_dataset=both("train"), val_dataset=both("val"))
     encoder = SchNet(hidden_dim=32, output_dim=32, num_conv=2, cutoff=4.0)
@@ -33,7 +33,7 @@ def main() -> None:
     trainer = pl.Trainer(
         max_epochs=1,
         limit_train_batches=20,
-        limit_val_batches=14,  # the first 12 are of the alloys
+        limit_val_batches=14,  # the first 12 batches contain alloys
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

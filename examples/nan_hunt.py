@@ -1,8 +1,8 @@
-"""A NaN in the target of one structure of a data set: found, named, and gone through again.
+"""Find the structure whose target is NaN, and replay its training step.
 
     uv run python examples/nan_hunt.py
 
-Half a minute on two cores.
+This takes half a minute on two cores.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from mml_models import SchNet
 
 
 class Spoil:
-    """Stands for an error in a data set: takes the energy of one structure away."""
+    """Transform that simulates an error in a data set: it replaces the energy of one structure by NaN."""
 
     def __init__(self, sample_id: str) -> None:
         self.sample_id = sample_id
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
-        """Return the sample, its energy a NaN where it is the one."""
+        """Return the sample, with a NaN energy if it is the chosen structure."""
         if sample["sample_id"] == self.sample_id:
             sample["targets"] = {**sample["targets"], "energy": torch.tensor(torch.nan)}
         return sample
 
 
 class EnergyModel(pl.LightningModule):
-    """A model of one's own, with a plain loss: the tasks of mml-tasks take a NaN for a missing label."""
+    """Model with a plain loss. The tasks of mml-tasks would treat a NaN as a missing label."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,12 +46,12 @@ class EnergyModel(pl.LightningModule):
         return torch.nn.functional.mse_loss(energy, batch["targets"]["energy"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam."""
+        """Return an Adam optimizer."""
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
 def main() -> None:
-    """Train past the bad structure, say which it is, and look at its step again."""
+    """Train past the faulty structure, print its name, and replay its step."""
     pl.seed_everything(0, verbose=False)
     transforms = [
         PeriodicPropertiesTransform(4.0, adaptive_cutoff=True),
@@ -76,15 +76,18 @@ def main() -> None:
     data.setup("fit")
     trainer.fit(model, data.train_dataloader())
     (finding,) = [f for f in check.findings if f.severity == "error"]
-    print(f"At fault: {finding.where}, first at step {finding.first_step}.")
+    print(f"Faulty: {finding.where}, first in step {finding.first_step}.")
     print(f"{finding.message} {finding.advice}")
-    print(f"Weights afterwards are finite: {all(bool(p.isfinite().all()) for p in model.parameters())}.")
+    print(
+        f"All weights are finite after the run: {all(bool(p.isfinite().all()) for p in model.parameters())}."
+    )
 
     file = next(folder.glob("step-*.pt"))
     again = EnergyModel()
-    step = replay(file, again, weights_only=False)  # the batch holds a graph; the file is ours
+    step = replay(file, again, weights_only=False)  # the batch contains a graph, and we created the file
     print(
-        f"Again: step {step.step}, loss {step.losses[0]}, gradients of {len(step.bad_gradients)} parameters."
+        f"Replay: step {step.step}, loss {step.losses[0]}, "
+        f" {len(step.bad_gradients)} parameters with bad gradients."
     )
     print(diagnose(again, step.batches[0], steps=10))
 

@@ -1,4 +1,4 @@
-"""From a file of structures to a trained model: extended XYZ in, a data set on disk, predictions out.
+"""Import an extended XYZ file as a data set, train a model on it, and predict.
 
 uv run python examples/own_data.py
 """
@@ -34,7 +34,7 @@ def write_some(path: Path) -> None:
 
 
 def main() -> None:
-    """Import the file, train on it, and print the errors on the test part."""
+    """Import the file, train on the data set, and print the errors on the test split."""
     pl.seed_everything(0, verbose=False)
     with tempfile.TemporaryDirectory() as folder:
         file, dataset = Path(folder, "alloys.extxyz"), Path(folder, "alloys")

@@ -1,4 +1,4 @@
-"""Learn numbers of crystals, their density and volume per atom, and predict one of them.
+"""Learn the density and the volume per atom of crystals, and predict one of them.
 
 uv run python examples/property_regression.py
 """
@@ -24,7 +24,7 @@ def main() -> None:
         ],
     )
     task = ScalarRegressionTask(
-        # Neither number grows with the cell: a structure is the mean of its atoms.
+        # Both targets are intensive: the embedding of a structure is the mean of its atoms.
         SchNet(hidden_dim=32, output_dim=32, num_conv=2, cutoff=5.0, reduction="mean"),
         task_keys=["density", "volume_per_atom"],
         normalize_kwargs="auto",

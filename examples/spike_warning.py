@@ -1,8 +1,9 @@
-"""A run whose loss spikes, warned of before it does, and a healthy twin with a smaller learning rate.
+"""Predict a loss spike before it occurs, and compare with a healthy run with a smaller learning rate.
 
-Full-batch training of a small network with Adam: the gradients fall faster than Adam's v can, and v then
-shrinks by itself until the step is unstable. Run it with ``python examples/spike_warning.py``; it takes some
-seconds.
+    uv run python examples/spike_warning.py
+
+A small network is trained with Adam on the full batch. The gradients decay faster than Adam's average of
+their squares, v. Then v shrinks until the step becomes unstable. This takes some seconds.
 """
 
 import tempfile
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Regression(LightningModule):
-    """Fits tanh of a random direction in 8 dimensions, and keeps the loss of each step."""
+    """Model that fits tanh of a random direction in 8 dimensions, and stores the loss of each step."""
 
     def __init__(self, lr: float) -> None:
         super().__init__()
@@ -30,7 +31,7 @@ class Regression(LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam as it comes, but for the learning rate."""
+        """Return an Adam optimizer with the default settings except the learning rate."""
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
 
@@ -66,13 +67,13 @@ def first_spike(losses: list[float]) -> int | None:
 
 
 def main() -> None:
-    """Run both and say what was seen."""
+    """Train both models, and print the spikes and warnings."""
     for name, lr in (("spikes", 0.02), ("healthy", 0.001)):
         callback, losses = train(lr)
         warnings = [f for f in callback.findings if f.severity == "warning"]
         print(f"{name}: learning rate {lr}, first spike at step {first_spike(losses)}")
         for finding in warnings:
-            print(f"  warned at step {finding.first_step}: {finding.message}\n  {finding.advice}")
+            print(f"warning in step {finding.first_step}: {finding.message}\n  {finding.advice}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Train without the command line: the same pieces, put together by hand.
+"""Train in Python instead of on the command line, with the same components.
 
     uv run python examples/train_in_python.py
 
-Half a minute on two cores.
+This takes half a minute on two cores.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mml_tasks import ForceRegressionTask
 
 
 def main() -> None:
-    """Train on the embedded data set for a few steps and print the validation errors."""
+    """Train on the embedded data set for a few steps, and print the validation errors."""
     pl.seed_everything(0, verbose=False)
     data = MatSciMLDataModule.from_devset(
         "emt",

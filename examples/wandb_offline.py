@@ -1,4 +1,4 @@
-"""Log to Weights & Biases without a network: `wandb sync` sends the folder later.
+"""Log to Weights & Biases without a network. `wandb sync` uploads the folder later.
 
 uv run python examples/wandb_offline.py
 """
@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import WandbLogger
 
 
 def main() -> None:
-    """Train for a few steps and say where the run is."""
+    """Train for a few steps, and print the folder of the run."""
     pl.seed_everything(0, verbose=False)
     data = MatSciMLDataModule.from_devset(
         "emt",
@@ -53,7 +53,9 @@ def main() -> None:
         trainer.fit(task, datamodule=data)
         logger.experiment.finish()
         (run,) = Path(folder).glob("wandb/offline-run-*/*.wandb")
-        print(f"{run.name} holds {run.stat().st_size / 1000:.0f} kB: wandb sync {run.parent.name}")
+        print(
+            f"{run.name} has {run.stat().st_size / 1000:.0f} kB. Upload it with: wandb sync {run.parent.name}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Train on the Intel GPUs of several nodes, one process for each, started by an MPI launcher.
+"""Train on the Intel GPUs of several nodes, with one process per GPU, started by an MPI launcher.
 
     mpirun -n 12 -ppn 6 python examples/xpu_ddp_mpi.py
     uv run mpiexec -n 2 python examples/xpu_ddp_mpi.py
 
-The second line is for a machine without Intel GPUs: it trains on CPUs, with the MPICH of this workspace.
-Without a launcher it trains in one process, and says how to start more.
+The second line is for a machine without Intel GPUs. It trains on CPUs with the MPICH of this workspace.
+Without a launcher, it trains in one process and prints how to start more.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from mml_models import EGNN
 from mml_tasks import ForceRegressionTask
 from mml_xpu import XPUAccelerator
 
-BATCH_SIZE = 16  # of each process
-LEARNING_RATE = 3e-3  # of one process: the task multiplies it by the square root of their number
+BATCH_SIZE = 16  # per process
+LEARNING_RATE = 3e-3  # for one process: the task multiplies it by the square root of the number of processes
 
 
 def place() -> dict[str, Any]:
-    """Return where the Trainer trains: a process takes the GPU of its rank on the node."""
+    """Return the Trainer's arguments for devices. Each process uses the GPU of its local rank."""
     accelerator = "xpu" if XPUAccelerator.is_available() else "cpu"
     if not MPIEnvironment.detect():
-        print("no MPI launcher, so one process; for several: mpirun -n 2 python examples/xpu_ddp_mpi.py")
+        print("no MPI launcher: using one process. To use two: mpirun -n 2 python examples/xpu_ddp_mpi.py")
         strategy = "single_xpu" if accelerator == "xpu" else "auto"
         return {"accelerator": accelerator, "strategy": strategy, "devices": 1}
     strategy = "ddp_with_xpu" if accelerator == "xpu" else "ddp_with_mpi"
@@ -35,7 +35,7 @@ def place() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train on the embedded data set for a few steps; rank zero prints the validation errors of all ranks."""
+    """Train on the embedded data set for a few steps. Rank zero prints the validation errors of all ranks."""
     pl.seed_everything(0, verbose=False)
     data = MatSciMLDataModule.from_devset(
         "emt",

@@ -2,7 +2,7 @@
 
     uv run python examples/xpu_example.py
 
-Under a minute on two cores.
+This takes less than a minute on two cores.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mml_tasks import ForceRegressionTask
 
 
 def main() -> None:
-    """Train on the embedded data set for a few steps and print where that was, and the validation errors."""
+    """Train on the embedded data set for a few steps, and print the device and the validation errors."""
     pl.seed_everything(0, verbose=False)
     data = MatSciMLDataModule.from_devset(
         "emt",

@@ -23,7 +23,7 @@ FIRST = next(iter(NODES))
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "mml-distributed-launchers")
 DEADLINE_SECONDS = 120
 AGENT = """#!/bin/sh
-# What launchers take for ssh: [options] host command...
+# Stands in for ssh: [options] host command...
 while [ "${1#-}" != "$1" ]; do case "$1" in -o|-p|-l) shift 2 ;; *) shift ;; esac; done
 host=$1; shift
 exec ip netns exec "$host" unshare --uts sh -c 'hostname "$0"; exec sh -c "$1"' "$host" "$*"
@@ -156,14 +156,14 @@ def main() -> int:
             if not (
                 CACHE / f"{wheel}-{sys.version_info.major}.{sys.version_info.minor}" / "complete"
             ).exists():
-                print(f"skipped: {wheel}, which the tests of mml-distributed have not installed")
+                print(f"skipped: {wheel} is not installed (run the tests of mml-distributed first)")
                 continue
             for placement in PLACEMENTS:
                 for mpi4py in (False, True):
                     wrong = run(wheel, placement, mpi4py)
                     status |= bool(wrong)
                     with_mpi4py = "with mpi4py" if mpi4py else "without mpi4py"
-                    print(f"{wheel}, {placement}, {with_mpi4py}: {wrong or 'as it should be'}", flush=True)
+                    print(f"{wheel}, {placement}, {with_mpi4py}: {wrong or 'passed'}", flush=True)
     finally:
         remove()
     return status
