@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 HIERARCHY = "ZE_FLAT_DEVICE_HIERARCHY"
 MASK = "ZE_AFFINITY_MASK"
@@ -56,7 +56,7 @@ def read_cards(drm: Path = DRM) -> list[Card]:
                 continue
             model = int((device / "device").read_text(encoding="ascii"), 16)
         except (OSError, ValueError) as error:
-            log.debug("%s is not read: %s", folder, error)
+            logger.debug("%s is not read: %s", folder, error)
             continue
         tiles = len(list(device.glob("tile[0-9]*")))
         if not tiles and 0x0BD0 <= model <= 0x0BDB:
