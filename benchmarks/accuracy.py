@@ -1,14 +1,14 @@
-"""What each encoder learns and what that costs: the same training of all, on three data sets.
+"""Accuracy and cost of each encoder after the same training, on three data sets.
 
-Energies and forces of the two that have them (`emt`, which is embedded, and the LiPS trajectory of ../shared,
-where it is there), the density of `prototypes`. Every encoder of mml-models that can be made here gets the
-same width, number of layers, cutoff, batches, optimizer, learning rates and number of epochs, with 2 threads;
-nothing is tuned to any of them. The error is the mean absolute one on the test part after the last epoch, the
-cost the median time of a training step. An encoder whose first steps foretell more than ten minutes
-on a data set is not trained on it, and named. Beside the JSON file, the tables (.md) and the picture (.svg)
-are written, after each training anew. With `--keep`, what the file holds of such a machine and of the same
-versions stays and only the rest is trained: a run that was ended goes on, and encoders that need an
-environment of their own add theirs. Without it everything is trained, as it must be when an encoder changed.
+The targets are the energies and forces of `emt` (embedded) and of the LiPS trajectory (if ../shared/data
+contains it), and the density of `prototypes`. Every available encoder of mml-models gets the same width,
+number of layers, cutoff, batches, optimizer, learning rates and number of epochs, and 2 threads. No encoder
+is tuned. The error is the mean absolute error on the test split after the last epoch. The cost is the median
+time of a training step. If the first steps of an encoder predict more than ten minutes for a data set, it is
+not trained on that data set, and its name is printed. After each training, the JSON file, the tables (.md)
+and the picture (.svg) are rewritten. `--keep` keeps the results in the file from the same kind of machine and
+the same versions, and trains only the rest. Use it to continue an interrupted run, or to add encoders that
+require a separate environment. Without it, everything is trained, which is required after an encoder changed.
 
     uv run python benchmarks/accuracy.py [--quick] [--only DATA] [--json FILE [--keep]]
 """
@@ -42,13 +42,13 @@ WIDTH = 32
 LAYERS = 2
 CUTOFF = 5.0  # angstrom
 RATE = 3e-3
-PATIENCE = 600  # seconds that the training of an encoder on a data set may take
+PATIENCE = 600  # longest training of an encoder on one data set, in seconds
 LIPS = Path(__file__).resolve().parents[2] / "shared" / "data" / "lips.jsonl"
 
 
 @dataclass(frozen=True)
 class Training:
-    """A data set, how long it is trained on, and the metric that is compared."""
+    """A data set, the length of its training, and the compared metric."""
 
     batch_size: int
     epochs: int
@@ -65,7 +65,7 @@ TRAININGS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a training."""
+    """The result of a training."""
 
     parameters: int
     step: Timing
@@ -76,7 +76,7 @@ Results = dict[str, dict[str, Outcome]]
 
 
 class TooSlowError(Exception):
-    """The first steps of a training foretell that it takes longer than `PATIENCE`."""
+    """The first steps of a training predict that it takes longer than `PATIENCE`."""
 
 
 class Frames(Dataset[dict[str, Any]]):
@@ -105,7 +105,7 @@ class Frames(Dataset[dict[str, Any]]):
 
 
 class Clock(pl.Callback):
-    """Takes the time of each training step, without that of making its batch; ends what takes too long."""
+    """Measures training steps without the creation of batches, and stops a training that takes too long."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -116,23 +116,23 @@ class Clock(pl.Callback):
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Stop, and after ten steps foretell the whole."""
+        """Record the step, and predict the total time after ten steps."""
         self.seconds.append(time.perf_counter() - self._started)
         if len(self.seconds) == 10:
             step = statistics.median(self.seconds)
             if step * trainer.estimated_stepping_batches > PATIENCE:
-                raise TooSlowError(f"{step:.1f} s a step")
+                raise TooSlowError(f"{step:.1f} s per step")
 
 
 def make_encoders() -> dict[str, nn.Module]:
-    """Make every encoder of mml-models that can be made here and needs no function of the user's."""
+    """Create every available encoder of mml-models that needs no function from the user."""
     sizes: dict[str, Any] = {"hidden_dim": WIDTH, "output_dim": WIDTH, "num_conv": LAYERS, "cutoff": CUTOFF}
     made = {}
     for info in mml_models.list_encoders():
         if info.name == "GenericEncoder":
             continue
         if not info.is_installed:
-            print(f"{info.name} is left out: {info.install}")
+            print(f"skipped {info.name}: {info.install}")
             continue
         kind = getattr(mml_models, info.name)
         known = inspect.signature(kind).parameters
@@ -157,7 +157,7 @@ def make_data(name: str) -> MatSciMLDataModule:
 
 
 def train(encoder: nn.Module, name: str, epochs: int, steps: int | None) -> Outcome:
-    """Train an encoder on a data set; `steps` bounds the steps of an epoch and of the test."""
+    """Train an encoder on a data set; `steps` limits the steps of an epoch and of the test."""
     pl.seed_everything(0, verbose=False)
     options: dict[str, Any] = {
         "normalize_kwargs": "auto",
@@ -195,7 +195,7 @@ def train(encoder: nn.Module, name: str, epochs: int, steps: int | None) -> Outc
 
 
 def read_results(path: Path, about: dict[str, str]) -> Results:
-    """Return the outcomes that a file holds of the same machine and the same versions."""
+    """Return the results in a file that come from the same machine and the same versions."""
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if found.get("about") != about:
         return {}
@@ -209,11 +209,11 @@ def read_results(path: Path, about: dict[str, str]) -> Results:
 
 
 def table(name: str, outcomes: dict[str, Outcome], about: dict[str, str], quick: bool) -> str:
-    """Return a data set's outcomes as Markdown."""
+    """Return the results of a data set as Markdown."""
     training = TRAININGS[name]
     length = f"{training.epochs} epochs"
     if quick:
-        length = "five steps, a trial of the command that says nothing of the encoders,"
+        length = "five steps to try the command (no measure of the encoders),"
     shown = [key for key in next(iter(outcomes.values())).errors if key != "energy_mae"]
     lines = [
         f"**{name}**: {length} in batches of {training.batch_size}; {about['machine']}, "
@@ -229,7 +229,7 @@ def table(name: str, outcomes: dict[str, Outcome], about: dict[str, str], quick:
 
 
 def write_results(path: Path, results: Results, about: dict[str, str], quick: bool) -> None:
-    """Write the numbers to `path`, and tables and picture beside them."""
+    """Write the numbers to `path`, and the tables and the picture next to it."""
     results = {name: results[name] for name in TRAININGS if name in results}
     plain = {name: {key: asdict(value) for key, value in found.items()} for name, found in results.items()}
     write_json(path, about, plain)
@@ -245,7 +245,7 @@ def write_results(path: Path, results: Results, about: dict[str, str], quick: bo
 
 
 def main() -> int:
-    """Train all, print the tables, and write them, the numbers and the picture."""
+    """Train all encoders, print the tables, and write the numbers, the tables and the picture."""
     options = parse_arguments(__doc__, tuple(TRAININGS), keeps=True)
     torch.set_num_threads(THREADS)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -255,7 +255,7 @@ def main() -> int:
     names = [options.only] if options.only else list(TRAININGS)
     if not LIPS.is_file() and "lips" in names:
         names.remove("lips")
-        print(f"{LIPS} is not there: left out")
+        print(f"skipped the LiPS trajectory: {LIPS} does not exist")
     about["training"] = "five steps" if options.quick else "whole"
     results: Results = read_results(options.json, about) if options.json and options.keep else {}
     for name in names:
@@ -268,7 +268,7 @@ def main() -> int:
             try:
                 outcomes[encoder_name] = train(encoder, name, epochs, steps)
             except TooSlowError as error:
-                print(f"{name}: {encoder_name} is left out: {error}", flush=True)
+                print(f"{name}: skipped {encoder_name}: {error}", flush=True)
                 continue
             print(f"{name}: {encoder_name} in {time.perf_counter() - started:.0f} s", flush=True)
             results[name] = outcomes

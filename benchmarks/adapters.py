@@ -1,9 +1,10 @@
-"""What an adapter's training step costs beside that of the model that it is around.
+"""Cost of a training step with an adapter, compared with the bare model that it wraps.
 
-Four LiPS frames (83 atoms each, edges up to 5 angstrom), energies and forces, so that gradients run through
-the model twice, float32, AdamW. An adapter and its bare model have a process each, in the environment of the
-library, and take turns. Compared are the seconds of processor time, which other processes on the machine
-disturb less than those on the clock. Environments are made by `tools/peers mace-torch matgl nequip`.
+The batch has four LiPS frames (83 atoms each, edges up to 5 angstrom). The loss uses energies and forces, so
+gradients pass through the model twice. Precision is float32, the optimizer AdamW. An adapter and its bare
+model run in separate processes, in the environment of the library, and take turns. The benchmark compares
+processor time, which other processes on the machine disturb less than wall time. Create the environments with
+`tools/peers mace-torch matgl nequip`.
 
     uv run python benchmarks/adapters.py [--quick] [--only ADAPTER] [--json FILE]
 """
@@ -51,13 +52,13 @@ def first_frames(batch: Batch, count: int) -> Batch:
 
 
 def compare(name: str, python: str | Path, path: Path, repeats: int) -> tuple[list[float], list[float]]:
-    """Return the seconds of processor time of the adapter's steps and of the bare model's, in turn."""
+    """Return the processor seconds per step of the adapter and of the bare model, measured in turns."""
     runners = [start("adapters", python, kind, path) for kind in (name, f"bare-{name}")]
     try:
         for repeat in range(3 + repeats):
             for runner in runners:
                 seconds = runner.ask()["cpu"]
-                if repeat >= 3:  # the first ones warm up
+                if repeat >= 3:  # warm-up
                     runner.seconds.append(seconds)
     finally:
         for runner in runners:
@@ -66,7 +67,7 @@ def compare(name: str, python: str | Path, path: Path, repeats: int) -> tuple[li
 
 
 def main() -> int:
-    """Measure, print the table, and say with the exit status whether every limit holds."""
+    """Measure, print the table, and return 1 if a limit is not met."""
     options = parse_arguments(__doc__, tuple(name for name, _ in PAIRS))
     torch.set_num_threads(THREADS)
     about = describe_machine("torch", "mml-models")
@@ -88,7 +89,7 @@ def main() -> int:
                 continue
             python = PEERS / environment / "bin" / "python" if environment else sys.executable
             if environment and not Path(python).exists():
-                print(f"| {name} | not there: tools/peers {environment} | | |")
+                print(f"| {name} | not installed: run tools/peers {environment} | | |")
                 continue
             ours, theirs = compare(name, python, path, 7 if options.quick else 21)
             ratio = statistics.median(ours) / statistics.median(theirs)
@@ -99,7 +100,7 @@ def main() -> int:
                 flush=True,
             )
             results |= {name: timings[0], f"{name}: bare": timings[1], f"{name}: ratio": ratio}
-    print(f"\nlimit: ratio at most {LIMIT}: {'holds' if good else 'DOES NOT HOLD'}")
+    print(f"\nlimit: ratio at most {LIMIT}: {'met' if good else 'NOT MET'}")
     write_json(options.json, about, results)
     return 0 if good else 1
 

@@ -1,13 +1,13 @@
-"""What mml-data reads and writes a second, beside other stores, by section.
+"""Samples that mml-data reads and writes per second, compared with other stores, by section.
 
-`read`: random reads of LiPS-sized samples into tensors, each store in a process of its own, taking turns; and
-the sizes on disk. HDF5 runs where `tools/peers h5py` has made its environment.
-`open`: seconds and resident memory to open a data set, of a thousand records and of ten million.
-`loader`: batches a second of a DataLoader that makes graphs, with one worker and with two, and the memory of
-a reader over epochs.
-`write`: writing frames with two processes, beside bare LMDB writes of the same bytes; and importing files.
-`jobs`: importing 10,000 frames with one process and with two, including the start of the processes.
-`budget`: how full batches of the embedded prototypes are.
+`read`: random reads of LiPS-sized samples into tensors, and sizes on disk. Each store runs in a separate
+process, and the stores take turns. HDF5 runs if `tools/peers h5py` has created its environment.
+`open`: seconds and resident memory to open a data set of a thousand and of ten million records.
+`loader`: batches per second of a DataLoader that creates graphs, with one and with two workers, and the
+memory of a reader over several epochs.
+`write`: frames written by two processes, compared with plain LMDB writes of the same bytes, and file imports.
+`jobs`: import of 10,000 frames with one and with two processes, including the start of the processes.
+`budget`: average fill of the batches of the embedded prototypes.
 
     uv run python benchmarks/data.py [--quick] [--json FILE] [--only SECTION]
 """
@@ -41,7 +41,7 @@ Checks = dict[str, bool]
 
 
 def main() -> int:
-    """Measure the sections, and say with the exit status whether every limit holds."""
+    """Measure the sections, and return 1 if a limit is not met."""
     options = parse_arguments(__doc__, list(SECTIONS))
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
@@ -60,13 +60,13 @@ def main() -> int:
                 }
     print()
     for text, holds in checks.items():
-        print(f"{text}: {'holds' if holds else 'DOES NOT HOLD'}")
+        print(f"{text}: {'met' if holds else 'NOT MET'}")
     write_json(options.json, about, results | {"limits": checks})
     return 0 if all(checks.values()) else 1
 
 
 def save_frames(folder: Path) -> Path:
-    """Save 200 frames as the older toolkit's LiPS holds them (float32), real ones where they are there."""
+    """Save 200 frames as in the older toolkit's LiPS data (float32), real frames if available."""
     file = SHARED / "data" / "lips.jsonl"
     if file.is_file():
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -86,19 +86,19 @@ def save_frames(folder: Path) -> Path:
             "energy": rng.normal(size=200),
             "numbers": rng.choice(np.array([3, 15, 16], "u1"), (200, 83)),
         }
-        print("the shared LiPS frames are not there: random ones of the same size")
+        print("the shared LiPS frames are not available: using random frames of the same size")
     np.savez(folder / "frames.npz", **frames)  # type: ignore[arg-type]
     return folder / "frames.npz"
 
 
 def measure_read(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
-    """Print and return samples a second and bytes a sample of every store."""
+    """Print and return the samples per second and bytes per sample of every store."""
     count, rounds = (2_000, 3) if quick else (20_000, 7)
     python = dict.fromkeys(STORES, sys.executable)
     python["HDF5"] = str(PEERS / "h5py" / "bin" / "python")
     if not Path(python["HDF5"]).exists():
         del python["HDF5"]
-        print("HDF5: not made: run tools/peers h5py")
+        print("HDF5: not installed: run tools/peers h5py")
 
     def run(action: str, name: str, seed: int) -> dict[str, float]:
         command = [python[name], "-W", "ignore", str(HERE / "data_stores.py"), action, name]
@@ -114,7 +114,7 @@ def measure_read(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[s
         for name in list(python)[seed % 2 :: 1] + list(python)[: seed % 2]:
             rates[name].append(run("read", name, seed)["rate"])
     timings = {name: Timing.of(each) for name, each in rates.items()}
-    print(f"{'store':28} {'samples/s: median (range)':34} {'bytes/sample':>12}  ours is")
+    print(f"{'store':28} {'samples/s: median (range)':34} {'bytes/sample':>12}  ratio")
     for name, timing in timings.items():
         ratio = timings["mml-data"].median / timing.median
         print(f"{name:28} {timing.show(digits=0):34} {sizes[name]:12.0f}  {ratio:.2f} x")
@@ -143,7 +143,7 @@ print(json.dumps({"seconds": seconds, "bytes": resident() - before}))
 
 
 def measure_open(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
-    """Print and return what opening costs, up to the first sample."""
+    """Print and return the cost of opening a data set, up to the first sample."""
     rounds = 3 if quick else 7
     counts = (1_000, 1_000_000 if quick else 10_000_000)
     results: dict[str, Any] = {}
@@ -161,13 +161,13 @@ def measure_open(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[s
         results |= {f"seconds, {count} records": seconds, f"bytes, {count} records": memory}
         print(f"{count:12,} {seconds.show(1e3, 1):24} {memory.show(1e-6, 1)}")
         shutil.rmtree(path)
-    checks["the largest opens in under 50 ms"] = seconds.median < 0.05
-    checks["the largest takes under 20 MB"] = memory.median < 20e6
+    checks["the largest data set opens in under 50 ms"] = seconds.median < 0.05
+    checks["the largest data set takes under 20 MB"] = memory.median < 20e6
     return results
 
 
 def many_records(path: Path, count: int) -> Path:
-    """Write one small record `count` times, without looking at each: a data set to be opened."""
+    """Write one small record `count` times without validation, as a data set to open."""
     from mml_data import Manifest
     from mml_data.store.manifest import FileEntry
     from mml_data.store.records import encode_record
@@ -190,7 +190,7 @@ def many_records(path: Path, count: int) -> Path:
 
 
 def measure_loader(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
-    """Print and return batches a second with workers, and how the memory of a reader grows."""
+    """Print and return the batches per second with workers, and the growth of a reader's memory."""
     from mml_data import LMDBDataset, MatSciMLDataModule
     from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
 
@@ -204,7 +204,7 @@ def measure_loader(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict
                 train_path=path, batch_size=16, num_workers=workers, transforms=list(transforms)
             )
             iterator = iter(data.train_dataloader())
-            for _ in range(8):  # workers are started, and have read ahead
+            for _ in range(8):  # starts the workers and fills their prefetch queues
                 next(iterator)
             start, number = time.perf_counter(), 0
             for _ in iterator:
@@ -213,11 +213,11 @@ def measure_loader(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict
     timings = {workers: Timing.of(found) for workers, found in rates.items()}
     for workers, timing in timings.items():
         print(
-            f"{workers} workers: {timing.show(digits=1)} batches of 16 frames a second, edges to 5 angstrom"
+            f"{workers} workers: {timing.show(digits=1)} batches of 16 frames per second, cutoff 5 angstrom"
         )
     ratio = timings[2].median / timings[1].median
-    print(f"two workers over one: {ratio:.2f}")
-    checks["two workers deliver at least 1.6 times one's batches"] = ratio >= 1.6
+    print(f"two workers compared with one: {ratio:.2f}")
+    checks["two workers deliver at least 1.6 times the batches of one"] = ratio >= 1.6
     memory = []
     dataset = LMDBDataset(path)
     for _ in range(10):
@@ -225,13 +225,13 @@ def measure_loader(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict
             dataset[index]
         memory.append(private_memory())
     growth = (memory[-1] - memory[1]) / 1e6
-    print(f"a reader's own memory from the 2nd to the 10th epoch: {growth:+.2f} MB")
-    checks["a reader's memory stays flat (2 MB) over 10 epochs"] = growth < 2
+    print(f"growth of a reader's private memory from the 2nd to the 10th epoch: {growth:+.2f} MB")
+    checks["a reader's memory grows by less than 2 MB over 10 epochs"] = growth < 2
     return {f"{workers} workers": timing for workers, timing in timings.items()} | {"growth in MB": growth}
 
 
 def private_memory() -> int:
-    """Return the bytes of this process that are no mapped file."""
+    """Return the bytes of this process that are not memory-mapped files."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
@@ -264,20 +264,20 @@ def as_samples(npz: Path, count: int) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class FramesPart:
-    """Frames that are in memory, as a part of a source."""
+    """Part of a source, with frames in memory."""
 
     npz: Path
     count: int
 
     def read(self, start: int = 0) -> Iterator[tuple[str, Any]]:
-        """Yield them."""
+        """Yield the frames."""
         for index, sample in enumerate(as_samples(self.npz, self.count)):
             if index >= start:
                 yield str(index), sample
 
 
 class FramesSource:
-    """`count` frames that are in memory."""
+    """Source of `count` frames in memory."""
 
     may_lack = True
     units: Mapping[str, str] = {}
@@ -286,16 +286,16 @@ class FramesSource:
         self.npz, self.count = npz, count
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is."""
+        """Return the description of the source."""
         return {"origin": "frames"}
 
     def parts(self, count: int) -> list[Part]:
-        """Divide them."""
+        """Divide the frames into parts."""
         return [FramesPart(self.npz, self.count // count)] * count
 
 
 def bare_write(path: str, npz: Path, count: int) -> None:
-    """Put encoded records into an LMDB, as bare as it goes."""
+    """Write encoded records to an LMDB, without any other work."""
     import lmdb
     from mml_data.store.records import encode_record
 
@@ -312,7 +312,7 @@ def bare_write(path: str, npz: Path, count: int) -> None:
 
 
 def measure_write(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
-    """Print and return frames a second of two processes, without the time that they take to start."""
+    """Print and return the frames per second of two processes, without their start-up time."""
     from mml_data.importers.write_parts import write_parts
 
     count, rounds = (10_000, 3) if quick else (100_000, 5)
@@ -338,10 +338,10 @@ def measure_write(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[
         ours.append(count / (seconds[1] - seconds[0]))
     timings = {"mml-data": Timing.of(ours), "bare LMDB": Timing.of(bare)}
     for name, timing in timings.items():
-        print(f"{name:12} {timing.show(digits=0)} frames a second, two processes, {count:,} frames")
+        print(f"{name:12} {timing.show(digits=0)} frames per second, two processes, {count:,} frames")
     ratio = timings["mml-data"].median / timings["bare LMDB"].median
-    print(f"ours over bare: {ratio:.2f}; with checksums, statistics, schema and sizes in the manifest")
-    checks["at least 0.7 times bare LMDB writes of two processes"] = ratio >= 0.7
+    print(f"ratio of mml-data, which also writes checksums, statistics and schema: {ratio:.2f}")
+    checks["at least 0.7 times the frames per second of bare LMDB writes by two processes"] = ratio >= 0.7
     return timings | import_files(folder, npz, 400 if quick else 4_000)
 
 
@@ -376,7 +376,7 @@ def measure_jobs(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[s
 
 
 def as_line(frame: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a frame as an object of a JSON lines file."""
+    """Return a frame as an object for a JSON lines file."""
     return {
         "atomic_numbers": frame["atomic_numbers"].tolist(),
         "positions": frame["pos"].tolist(),
@@ -389,7 +389,7 @@ def as_line(frame: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def import_files(folder: Path, npz: Path, count: int) -> dict[str, Any]:
-    """Print and return frames a second of an import of files, in this process."""
+    """Print and return the frames per second of file imports in this process."""
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import write
@@ -414,26 +414,26 @@ def import_files(folder: Path, npz: Path, count: int) -> dict[str, Any]:
         import_source(folder / name, folder / "imported", overwrite=True)
         rate = count / (time.perf_counter() - start)
         results[f"import of {name[2:]}, frames/s"] = rate
-        print(f"import of {name[2:]:7} {rate:8.0f} frames a second, one process, once")
+        print(f"import of {name[2:]:7} {rate:8.0f} frames per second, one process, one run")
     return results
 
 
 def measure_budget(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
-    """Print and return how full batches of the prototypes are, on average over three epochs."""
+    """Print and return the fill of the batches of the prototypes, averaged over three epochs."""
     from mml_data import LMDBDataset, devset_path
     from mml_data.loading.budget import BudgetSampler
 
-    natoms = LMDBDataset(devset_path("prototypes"), split="train").sizes()
+    num_atoms = LMDBDataset(devset_path("prototypes"), split="train").sizes()
     results: dict[str, Any] = {}
     for budget in (64, 128, 256, 512):
-        sampler = BudgetSampler(range(len(natoms)), {"max_atoms": natoms}, {"max_atoms": budget})
+        sampler = BudgetSampler(range(len(num_atoms)), {"max_atoms": num_atoms}, {"max_atoms": budget})
         filled = []
         for epoch in range(3):
             sampler.set_epoch(epoch)
-            filled += [natoms[batch].sum() / budget for batch in sampler]
+            filled += [num_atoms[batch].sum() / budget for batch in sampler]
         results[f"max_atoms={budget}"] = float(np.mean(filled))
-        print(f"max_atoms={budget}: {len(sampler)} batches, filled {np.mean(filled):.1%} on average")
-    checks["batches are filled 92 % on average"] = min(results.values()) >= 0.92
+        print(f"max_atoms={budget}: {len(sampler)} batches, {np.mean(filled):.1%} full on average")
+    checks["batches are at least 92 % full on average"] = min(results.values()) >= 0.92
     return results
 
 

@@ -1,7 +1,7 @@
-"""The stores that `benchmarks/data.py` compares: each writes frames, and reads them at random as tensors.
+"""The stores that `benchmarks/data.py` compares. Each writes frames and reads random frames as tensors.
 
-A process of its own for each, which may run in an environment of its own: it imports nothing of the workspace
-but what it measures.
+Each store runs in a separate process, possibly in a separate environment. This file therefore imports nothing
+from the workspace except the measured package.
 
     python data_stores.py write|read NAME FOLDER NPZ COUNT SEED
 """
@@ -25,20 +25,20 @@ Get = Callable[[int], Any]
 
 
 def frames(npz: Path, count: int) -> Iterator[Frame]:
-    """Yield `count` frames, those of the file over and over: pos, force [83, 3], cell, energy, numbers."""
+    """Yield `count` frames, repeating those in the file: pos and force [83, 3], cell, energy, numbers."""
     arrays = dict(np.load(npz))
     for index in range(count):
         yield {name: values[index % len(values)] for name, values in arrays.items()}
 
 
 def as_tensors(frame: Frame) -> dict[str, Any]:
-    """Return what the older toolkit pickles."""
+    """Return the dictionary that the older toolkit pickles."""
     tensors: dict[str, Any] = {name: torch.from_numpy(np.array(value)) for name, value in frame.items()}
     return tensors | {"energy": np.float64(frame["energy"]), "numbers": tensors["numbers"].long()}
 
 
 class Ours:
-    """mml-data: through the data set, with everything that it checks."""
+    """mml-data: a data set, with all of its checks."""
 
     def write(self, folder: Path, given: Iterator[Frame]) -> None:
         """Write the frames."""
@@ -58,14 +58,14 @@ class Ours:
                 )
 
     def open(self, folder: Path, count: int) -> Get:
-        """Return what reads one."""
+        """Return a function that reads one frame."""
         from mml_data import LMDBDataset
 
         return LMDBDataset(folder / "ours").__getitem__
 
 
 class Pickled:
-    """LMDB with pickled dicts of tensors, as the older toolkit's."""
+    """LMDB with pickled dictionaries of tensors, as in the older toolkit."""
 
     def write(self, folder: Path, given: Iterator[Frame]) -> None:
         """Write the frames."""
@@ -79,7 +79,7 @@ class Pickled:
         environment.close()
 
     def open(self, folder: Path, count: int) -> Get:
-        """Return what reads one."""
+        """Return a function that reads one frame."""
         import lmdb
 
         path = str(folder / "data.lmdb")
@@ -93,7 +93,7 @@ class Pickled:
 
 
 class AseLmdb:
-    """ASE's database in LMDB (ase-db-backends), to tensors."""
+    """ASE's LMDB database (ase-db-backends), converted to tensors."""
 
     def write(self, folder: Path, given: Iterator[Frame]) -> None:
         """Write the frames."""
@@ -110,7 +110,7 @@ class AseLmdb:
                 database.write(atoms)
 
     def open(self, folder: Path, count: int) -> Get:
-        """Return what reads one."""
+        """Return a function that reads one frame."""
         from ase.db import connect
 
         database = connect(str(folder / "data.aselmdb"), type="aselmdb", readonly=True)
@@ -129,7 +129,7 @@ class AseLmdb:
 
 
 class OnDisk:
-    """PyG's OnDiskDataset on SQLite; `schema` stores tensors as such, else `Data` is pickled."""
+    """PyG's OnDiskDataset on SQLite; with `schema` it stores tensors, otherwise it pickles `Data`."""
 
     def __init__(self, schema: bool) -> None:
         self.schema = schema
@@ -164,12 +164,12 @@ class OnDisk:
         dataset.close()
 
     def open(self, folder: Path, count: int) -> Get:
-        """Return what reads one."""
+        """Return a function that reads one frame."""
         return self._open(folder).get
 
 
 class Hdf5:
-    """HDF5 with a group for each frame."""
+    """HDF5 with one group per frame."""
 
     def write(self, folder: Path, given: Iterator[Frame]) -> None:
         """Write the frames."""
@@ -182,7 +182,7 @@ class Hdf5:
                     group[name] = value
 
     def open(self, folder: Path, count: int) -> Get:
-        """Return what reads one."""
+        """Return a function that reads one frame."""
         import h5py
 
         file = h5py.File(folder / "data.h5", "r")
@@ -195,7 +195,7 @@ class Hdf5:
 
 
 class Memmap:
-    """One file of raw values in a fixed order and offsets beside it, copied to torch: no keys, no checks."""
+    """One file of raw values in a fixed order, plus offsets, copied to torch, without keys and checks."""
 
     def write(self, folder: Path, given: Iterator[Frame]) -> None:
         """Write the frames."""
@@ -212,22 +212,24 @@ class Memmap:
         np.save(folder / "ends.npy", ends)
 
     def open(self, folder: Path, count: int) -> Get:
-        """Return what reads one."""
+        """Return a function that reads one frame."""
         data = np.memmap(folder / "data.bin", mode="r", dtype=np.uint8)
         ends = np.load(folder / "ends.npy").tolist()
         three, double, whole = np.dtype("<f4"), np.dtype("<f8"), np.dtype("<i8")
 
         def get(index: int) -> Any:
             buffer = bytearray(data[ends[index] : ends[index + 1]])
-            natoms = (len(buffer) - 48) // 32  # 8 energy, 8 numbers, 40 cell with padding, 12 and 12 an atom
-            at = 8 + 8 * natoms
-            rows = 12 * natoms + (-12 * natoms) % 8
+            num_atoms = (
+                len(buffer) - 48
+            ) // 32  # 8 energy, 8 numbers, 40 cell with padding, 12 + 12 per atom
+            at = 8 + 8 * num_atoms
+            rows = 12 * num_atoms + (-12 * num_atoms) % 8
             return {
                 "energy": torch.from_numpy(np.ndarray((), double, buffer)),
-                "numbers": torch.from_numpy(np.ndarray((natoms,), whole, buffer, 8)),
+                "numbers": torch.from_numpy(np.ndarray((num_atoms,), whole, buffer, 8)),
                 "cell": torch.from_numpy(np.ndarray((3, 3), three, buffer, at)),
-                "pos": torch.from_numpy(np.ndarray((natoms, 3), three, buffer, at + 40)),
-                "force": torch.from_numpy(np.ndarray((natoms, 3), three, buffer, at + 40 + rows)),
+                "pos": torch.from_numpy(np.ndarray((num_atoms, 3), three, buffer, at + 40)),
+                "force": torch.from_numpy(np.ndarray((num_atoms, 3), three, buffer, at + 40 + rows)),
             }
 
         return get
@@ -245,7 +247,7 @@ STORES: dict[str, Any] = {
 
 
 def read(get: Get, count: int, seed: int, seconds: float = 1.0) -> float:
-    """Read samples at random for about a second, and return how many a second."""
+    """Read random samples for about a second, and return the number per second."""
     order = np.random.default_rng(seed).integers(0, count, 1_000_000).tolist()
     for index in order[:50]:
         get(index)
@@ -260,7 +262,7 @@ def read(get: Get, count: int, seed: int, seconds: float = 1.0) -> float:
 
 
 def main() -> None:
-    """Do what the command line says, and print one line of JSON."""
+    """Run the command line, and print one line of JSON."""
     action, name, folder, npz, count, seed = sys.argv[1:]
     torch.set_num_threads(1)
     store, path = STORES[name], Path(folder)

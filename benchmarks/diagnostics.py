@@ -1,15 +1,15 @@
-"""What the callbacks of mml-diagnostics cost: the step of `matsciml fit`, batch 16, with and without each.
+"""Cost of the callbacks of mml-diagnostics in the training step of `matsciml fit` with batches of 16.
 
-The model and the data are those of the default configuration, on one thread. In one fit for each callback
-(and one for the three headline ones together) the callback is awake and asleep in turn, 50 steps each, so
-that what it does every 50 steps is in it; a number is the median over pairs of neighbours. What is counted
-is the CPU time of the process, which other programs on the machine disturb little. Beside it stands the CPU
-time spent in the callback's own methods, which is known more precisely, but leaves out what it does to
-others, such as memory that is held longer.
+The model and the data are those of the default configuration, on one thread. Each callback is measured in a
+separate fit, and another fit measures the three headline callbacks together. In a fit, the callbacks are
+enabled and disabled in turn for 50 steps each, so that the work they do every 50 steps is included. Each
+number is the median over pairs of adjacent periods. The unit is CPU time of the process, which other programs
+on the machine disturb little. The table also shows the CPU time spent in the callback's methods. It is more
+precise, but excludes effects on other code, such as memory that is freed later.
 
-Synchronisations of host and device are counted with the profiler on steps at which the callback has nothing
-to report; on the CPU they are merely counted. The autocorrelation of 1e5 elements over 200 steps is timed
-by itself.
+The profiler counts the synchronizations of host and device in steps in which the callback has nothing to
+report. This also works on a CPU, where they cost nothing. The autocorrelation of 1e5 elements over 200 steps
+is timed separately.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from pytorch_lightning import Callback, Trainer
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
-PERIOD = 50  # steps; a period holds all that a callback does
-QUIET_STEPS = range(61, 66)  # no callback reports at these
+PERIOD = 50  # steps; a period includes all regular work of a callback
+QUIET_STEPS = range(61, 66)  # no callback reports in these steps
 WAITS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal")
 HEADLINE = (GradientCheckCallback, TrainingHelperCallback, ModelAutocorrelation)
 ALONE = (*HEADLINE, LossSpikeDetection, ThroughputCallback, MonitorGradients, UnusedParametersCallback)
@@ -60,7 +60,7 @@ Make = Callable[[], list[Callback]]
 
 
 class Sleeper(Callback):
-    """Calls callbacks on every other period of steps, and takes the CPU time of periods and of the calls."""
+    """Enables callbacks in every other period of steps, and records the CPU time of periods and calls."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self.callbacks = callbacks
@@ -69,22 +69,22 @@ class Sleeper(Callback):
         self._start = 0.0
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
-        """Set up, as do the next two."""
+        """Forward the call, as the next two methods do."""
         for callback in self.callbacks:
             callback.setup(*args, **kwargs)
 
     def on_fit_start(self, *args: Any) -> None:
-        """Call all."""
+        """Forward the call."""
         for callback in self.callbacks:
             callback.on_fit_start(*args)
 
     def on_train_start(self, *args: Any) -> None:
-        """Call all."""
+        """Forward the call."""
         for callback in self.callbacks:
             callback.on_train_start(*args)
 
     def pass_on(self, hook: str, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Call one hook where the callbacks are awake, which is on odd periods."""
+        """Call one hook in the periods with callbacks, which have odd numbers."""
         start = time.process_time()
         if hook == OF_A_BATCH[0] and trainer.global_step % PERIOD == 0:
             self.periods.append(start - self._start)
@@ -101,14 +101,14 @@ for hook in OF_A_BATCH:
 
 
 class Waits(Callback):
-    """Counts what makes the host wait, on the quiet steps."""
+    """Counts the operations that make the host wait in the quiet steps."""
 
     def __init__(self) -> None:
         self.count = 0
         self._profile: Any = None
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
-        """Start at the first of the quiet steps, stop after the last."""
+        """Start at the first quiet step, and stop after the last."""
         if trainer.global_step == QUIET_STEPS.start:
             self._profile = profile(activities=[ProfilerActivity.CPU])
             self._profile.__enter__()
@@ -153,9 +153,9 @@ def train(batches: Sequence[Any], callbacks: Sequence[Callback], steps: int) -> 
 
 
 def time_step(batches: Sequence[Any], make: Make, pairs: int) -> tuple[list[float], list[float], float]:
-    """Return CPU seconds of a step with callbacks and without, of each pair, and those of their methods.
+    """Return the CPU seconds per step with and without callbacks for each pair, and those in their methods.
 
-    The first two periods, in which everything is warmed up, are left out.
+    The first two periods are left out as warm-up.
     """
     sleeper = Sleeper(make())
     train(batches, [sleeper], 2 * PERIOD * (pairs + 1) + 1)
@@ -164,14 +164,14 @@ def time_step(batches: Sequence[Any], make: Make, pairs: int) -> tuple[list[floa
 
 
 def count_waits(batches: Sequence[Any], make: Make) -> float:
-    """Return how often the host waits in a quiet step."""
+    """Return the average number of host waits in a quiet step."""
     waits = Waits()
     train(batches, [*make(), waits], QUIET_STEPS.stop + 1)
     return waits.count / len(QUIET_STEPS)
 
 
 def make_all(classes: Sequence[type[Callback]]) -> list[Callback]:
-    """Return one of each, with default settings."""
+    """Return one callback of each class, with default settings."""
     return [cls() for cls in classes]
 
 
@@ -193,7 +193,7 @@ def main() -> None:
     bare_waits = count_waits(batches, partial(make_all, ()))
     print(
         f"{'one step, batch 16':26} {'bare, ms':>22} {'cost, %':>20} {'in its methods, %':>18} "
-        f"{'limit, %':>9} {'waits a step':>13}"
+        f"{'limit, %':>9} {'waits per step':>13}"
     )
     for name, make in cases.items():
         awake, asleep, inside = time_step(batches, make, 3 if arguments.quick else 10)

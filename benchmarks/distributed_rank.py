@@ -1,4 +1,4 @@
-"""A rank of benchmarks/distributed.py: the rendezvous, sums, or steps of a fit; its numbers on one line."""
+"""One rank of benchmarks/distributed.py: rendezvous, all-reduces or a fit. It prints one line of numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BATCH, WIDTH, LAYERS = 64, 512, 4
 
 
 def meet() -> dict[str, Any]:
-    """Read the launch, find the place and meet there; importing torch and Lightning is not counted."""
+    """Read the launch and do the rendezvous, without counting the imports of torch and Lightning."""
     import mml_distributed
     import torch
 
@@ -33,7 +33,7 @@ def meet() -> dict[str, Any]:
 
 
 def reduce() -> dict[str, Any]:
-    """Meet and sum tensors of several sizes; the time of each."""
+    """Do the rendezvous and all-reduce tensors of several sizes, and return the time of each."""
     import torch
     from mml_distributed.check import SIZES
     from mml_distributed.check import reduce as reduce_size
@@ -43,12 +43,12 @@ def reduce() -> dict[str, Any]:
 
 
 def fit(strategy: str, ranks: int, steps: int) -> dict[str, Any]:
-    """Train a small network; return samples a second and CPU seconds a step of one rank, later steps only."""
+    """Train a small network; return the samples per second and CPU seconds per step of one rank."""
     import pytorch_lightning as pl
     import torch
 
     if strategy == "ddp_with_mpi":
-        import mml_distributed  # noqa: F401  (it registers the strategy)
+        import mml_distributed  # noqa: F401  (registers the strategy)
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     warm_up = steps // 5
@@ -100,5 +100,5 @@ if __name__ == "__main__":
         if what == "fit"
         else {"meet": meet, "reduce": reduce}[what]()
     )
-    # One write: lines of several ranks would mix.
+    # A single write, so that lines of several ranks do not mix.
     os.write(1, f"RESULT {json.dumps(numbers)}\n".encode())

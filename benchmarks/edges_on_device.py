@@ -1,9 +1,10 @@
-"""What the edges of a batch cost on the device, beside the compiled search on the CPU, one by one.
+"""Cost of finding the edges of a batch on a device, compared with the compiled search on the CPU, one by one.
 
-Batches of real structures are from ../shared/data where that is beside the repository, else from the embedded
-data sets; larger cells are disordered cubic lattices, 0.1 atoms per cubic angstrom; the cutoff is 6 angstrom.
-Each case runs in a process of its own, on one thread, which also tells its peak memory beyond its imports.
-Printed are the medians with their range, the ratio to `find_edges`, and the peak as a multiple of the result.
+Batches of real structures come from ../shared/data if that folder is available, otherwise from the embedded
+data sets. Larger cells are disordered cubic lattices with 0.1 atoms per cubic angstrom. The cutoff is 6
+angstrom. Each case runs in a separate process on one thread, which also measures its peak memory beyond its
+imports. The table shows medians with their range, the ratio to `find_edges`, and the peak as a multiple of
+the size of the result.
 
     uv run python benchmarks/edges_on_device.py [--quick] [--json FILE] [--device cpu|cuda|xpu]
 """
@@ -38,7 +39,7 @@ Structure = tuple[NDArray[np.float64], NDArray[np.float64], tuple[bool, bool, bo
 
 
 def structures(case: str) -> list[Structure]:
-    """Return positions, cell and pbc of the structures of a case."""
+    """Return the positions, cell and pbc of the structures of a case."""
     if case in SIDES:
         side = SIDES[case]
         sites = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -77,7 +78,7 @@ def tensors(
 
 
 def repeat(action: Callable[[], Any], repeats: int) -> list[float]:
-    """Time an action after one run that is not counted."""
+    """Time an action after one warm-up run."""
     action()
     seconds = []
     for _ in range(repeats):
@@ -106,7 +107,7 @@ def measure(case: str, device: str, repeats: int) -> dict[str, Any]:
     before = peak_memory(device)
 
     def on_device() -> int:
-        # Reading a value waits until the device is done.
+        # Reading a value waits until the device has finished.
         return len(periodic_edges_batch(*arguments, CUTOFF).src.cpu())
 
     edges = periodic_edges_batch(*arguments, CUTOFF)

@@ -1,8 +1,8 @@
-"""What it costs to make a graph of a structure, beside the bare search and beside other libraries.
+"""Cost of converting a structure to a graph, compared with the bare search and with other libraries.
 
-Every library runs in a process of its own, on one thread, with the same structures in memory, and they take
-turns, round by round. Those in environments of their own are made by `tools/peers`; those that are not there
-are named. The tables are Markdown.
+Every library runs in a separate process on one thread, with the same structures in memory. The libraries take
+turns, round by round. `tools/peers` creates the environments of libraries that need a separate one. Missing
+libraries are listed. The tables are Markdown.
 
     uv run python benchmarks/graphs.py [--quick] [--json FILE] [--only sets|scaling|memory|adaptive]
 """
@@ -35,13 +35,13 @@ PEERS = {
     "orb": "orb-models",
     "schnetpack": "schnetpack",
 }
-QUICK = ("matgl", "orb-models")  # the two that were fastest, so that a quick run is quick
-ALLOWANCE = 150e-6  # seconds that a graph may cost beyond twice the bare search
-LIMIT = "over 2 x the faster bare search + 0.15 ms"
+QUICK = ("matgl", "orb-models")  # the two fastest peers, to keep a quick run short
+ALLOWANCE = 150e-6  # seconds that a graph may take in addition to twice the bare search
+LIMIT = "compared with 2 x the faster bare search + 0.15 ms"
 BATCH = {"small": 32, "middling": 16}
-# Factors that are asked for: over the loops, over the best peer one at a time, over the best peer's batches.
+# Required speedups: over the loops, over the best peer one at a time, over the best peer's batches.
 WANTED = {"small": (12.0, 1.5, 3.0), "middling": (40.0, 1.5, 1.7)}
-# Those not named here go up to 10^5 atoms; these take gigabytes or minutes before.
+# Largest cells of contenders that take gigabytes or minutes below 10^5 atoms.
 LARGEST = {
     "loops": 1_000,
     "fairchem-core": 1_000,
@@ -50,19 +50,19 @@ LARGEST = {
     "orb-models": 10_000,
     "schnetpack": 10_000,
 }
-ATOMS_A_TURN = 2_000  # of small cells there are several, so that a turn is longer than waking up for it
+ATOMS_A_TURN = 2_000  # a turn has several small cells, so that it takes longer than waking up the process
 MEMORY_RATIO, EXPONENT, GROWTH = 3.0, 1.1, 3.0
 
 
 def fastest(series: dict[Entry, Series], names: Iterable[str]) -> tuple[str, float]:
-    """Return label and median of the fastest entry of these contenders."""
+    """Return the label and the median of the fastest entry of these contenders."""
     medians = {entry.label: s.timing.median for entry, s in series.items() if entry.child.name in names}
     label = min(medians, key=lambda key: medians[key], default="no peer is installed")
     return label, medians.get(label, float("nan"))
 
 
 def limits(series: dict[Entry, Series]) -> NDArray[np.float64]:
-    """Return for each structure twice its faster bare search plus the allowance, seconds."""
+    """Return the allowed seconds per structure: twice its faster bare search plus the allowance."""
     searches = [s.each for entry, s in series.items() if entry.child.name == "bare"]
     return 2 * np.min(searches, axis=0) + ALLOWANCE
 
@@ -79,7 +79,7 @@ def measure_set(report: Report, team: Team, group: str, title: str, rounds: int)
     many, failed_many = take_turns(batching, "collate", group, rounds, BATCH[group])
     failed |= failed_one | failed_many
 
-    print(f"\n### {title}\n\n{np.mean(edges[ours]):.1f} edges a structure within {CUTOFF:g} angstrom.\n")
+    print(f"\n### {title}\n\n{np.mean(edges[ours]):.1f} edges per structure within {CUTOFF:g} angstrom.\n")
     rows = []
     for entry in team.entries:
         if entry in failed:
@@ -103,10 +103,10 @@ def measure_set(report: Report, team: Team, group: str, title: str, rounds: int)
     rows += [(name, reason, "", "", "", "") for name, reason in team.absent.items()]
     head = (
         "library: way",
-        "ms a structure",
-        "times ours",
-        f"ms a batch of {BATCH[group]}",
-        "times ours",
+        "ms per structure",
+        "ratio to mml-graphs",
+        f"ms per batch of {BATCH[group]}",
+        "ratio to mml-graphs",
         "edges",
     )
     print_table(head, rows)
@@ -114,21 +114,21 @@ def measure_set(report: Report, team: Team, group: str, title: str, rounds: int)
     loops, single, batched = WANTED[group]
     allowed = limits(one)
     for entry in (e for e in one if e.child.name == "ours"):
-        own, name = one[entry], f"{title}, ours from {entry.method}"
-        within = f"within it: {np.mean(own.each <= allowed):.0%} of the structures"
+        own, name = one[entry], f"{title}, mml-graphs from {entry.method}"
+        within = f"met by {np.mean(own.each <= allowed):.0%} of the structures"
         report.at_most(f"{name}: {LIMIT}", own.each.mean() / allowed.mean(), 1.0, within)
         label, median = fastest(one, ("loops",))
-        report.at_least(f"{name}: over {label}", median / own.timing.median, loops)
+        report.at_least(f"{name}: speedup over {label}", median / own.timing.median, loops)
         label, median = fastest(one, PEERS.values())
         ratio = median / own.timing.median
-        report.at_least(f"{name}: over the best peer, one at a time", ratio, single, label)
+        report.at_least(f"{name}: speedup over the best peer, one at a time", ratio, single, label)
         label, median = fastest(many, PEERS.values())
         ratio = median / many[entry].timing.median if entry in many else float("nan")
-        report.at_least(f"{name}: over the best peer, in batches", ratio, batched, label)
+        report.at_least(f"{name}: speedup over the best peer, in batches", ratio, batched, label)
 
 
 def measure_scaling(report: Report, team: Team, sizes: list[int], rounds: int, peers_up_to: int) -> None:
-    """Compare all contenders on cells of many sizes, and fit the exponent of ours."""
+    """Compare all contenders on cells of many sizes, and fit the exponent of mml-graphs."""
     found: dict[int, dict[Entry, Series]] = {}
     for size in sizes:
         taking_part = [
@@ -138,7 +138,7 @@ def measure_scaling(report: Report, team: Team, sizes: list[int], rounds: int, p
         ]
         found[size], _ = take_turns(taking_part, "convert", f"cell-{size}", rounds)
     print(
-        f"\n### One cell of N atoms ({DENSITY:g} a cubic angstrom, {CLOSEST:g} angstrom apart or more), ms\n"
+        f"\n### Cells of N atoms ({DENSITY:g} per cubic angstrom, {CLOSEST:g} angstrom apart or more), ms\n"
     )
     rows = []
     for entry in team.entries:
@@ -155,18 +155,18 @@ def measure_scaling(report: Report, team: Team, sizes: list[int], rounds: int, p
     ours = next(entry for entry in team.entries if entry.child.name == "ours")
     for size in sizes:
         share = found[size][ours].each.mean() / limits(found[size]).mean()
-        report.at_most(f"cell of {size:,}, ours: {LIMIT}", share, 1.0)
+        report.at_most(f"cell of {size:,}, mml-graphs: {LIMIT}", share, 1.0)
     large = [size for size in sizes if size >= 1_000]
     seconds = [found[size][ours].timing.median for size in large]
     report.at_most(f"exponent of time, N from 1,000 to {large[-1]:,}", exponent(large, seconds), EXPONENT)
 
 
 def measure_memory(report: Report, structures: Path, sizes: list[int]) -> None:
-    """Measure peak memory of one conversion in a fresh process for each size."""
+    """Measure the peak memory of one conversion in a new process for each size."""
     if not Path("/proc/self/clear_refs").exists():
-        print("\n### Peak memory\n\nNot measured: only Linux tells the high-water mark of the resident set.")
+        print("\n### Peak memory\n\nNot measured: only Linux reports the peak of the resident set.")
         return
-    print("\n### Peak memory of one conversion, beyond what was resident before (growth of VmHWM)\n")
+    print("\n### Peak memory of one conversion, beyond the resident memory before it (growth of VmHWM)\n")
     rows, peaks = [], []
     for size in sizes:
         arguments = [str(structures), f"cell-{size}", "cell-100"]
@@ -177,13 +177,13 @@ def measure_memory(report: Report, structures: Path, sizes: list[int]) -> None:
         rows.append((f"{size:,}", f"{answer['peak'] / 1e6:.1f}", f"{answer['returned'] / 1e6:.1f}"))
         report.results[f"memory, cell of {size}"] = answer
         ratio = answer["peak"] / answer["returned"]
-        report.at_most(f"cell of {size:,}: peak memory over returned arrays", ratio, MEMORY_RATIO)
+        report.at_most(f"cell of {size:,}: ratio of peak memory to returned arrays", ratio, MEMORY_RATIO)
     print_table(("atoms", "peak, MB", "returned arrays, MB"), rows)
     report.at_most(f"exponent of memory, N from 1,000 to {sizes[-1]:,}", exponent(sizes, peaks), EXPONENT)
 
 
 def measure_adaptive(report: Report, team: Team, sizes: list[int], rounds: int) -> None:
-    """Compare a cutoff that has to grow to 40 angstrom with one search at that radius."""
+    """Compare a cutoff that must grow to 40 angstrom with one search at that radius."""
     print("\n### A cutoff that grows from 6 to 40 angstrom, ms\n")
     rows = []
     for size in sizes:
@@ -196,17 +196,17 @@ def measure_adaptive(report: Report, team: Team, sizes: list[int], rounds: int) 
         rows.append((name, *(milliseconds(timings[m]) for m in ("grown", "fixed", "bare"))))
         report.results |= {f"adaptive, {name}, {method}": timing for method, timing in timings.items()}
         ratio = timings["grown"].median / timings["fixed"].median
-        report.at_most(f"{name}, 40 angstrom apart: adaptive over one search at 40", ratio, GROWTH)
+        report.at_most(f"{name}, 40 angstrom apart: ratio of adaptive to one search at 40", ratio, GROWTH)
     print_table(("cell", "grown", "fixed at 40", "bare search at 40"), rows)
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
-    """Return the slope of a straight line through the logarithms."""
+    """Return the slope of a straight line fitted to the logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0]) if len(sizes) > 1 else float("nan")
 
 
 def main() -> int:
-    """Measure, print the tables, and say with the exit status whether all that was asked for holds."""
+    """Measure, print the tables, and return 1 if a requirement is not met."""
     options = parse_arguments(__doc__, PARTS)
     quick = options.quick
     about = describe_machine("mml-graphs", "torch", "torch-geometric", "pymatgen-core", "vesin", "numpy")
@@ -227,7 +227,7 @@ def main() -> int:
         if "sets" in parts or "scaling" in parts:
             peers = {module: peer for module, peer in PEERS.items() if not quick or peer in QUICK}
             with Team(HERE | peers, structures) as team:
-                team.absent |= {name: "not in a quick run" for m, name in PEERS.items() if m not in peers}
+                team.absent |= {name: "left out with --quick" for m, name in PEERS.items() if m not in peers}
                 about |= team.describe()
                 if "sets" in parts:
                     for group, (title, _) in sets.items():

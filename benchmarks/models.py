@@ -1,10 +1,10 @@
-"""What a training step of each encoder costs, beside the same architecture in other libraries.
+"""Cost of a training step of each encoder, compared with the same architecture in other libraries.
 
-A batch of 16 LiPS frames (83 atoms each, edges up to 5 angstrom), energies and forces, so that gradients run
-through the encoder twice, float32, AdamW, 64 channels, 3 layers, 20 radial functions. Every encoder has a
-process of its own with 2 threads; they take turns, step by step. Memory is what the process grew by while it
-trained. Peers in environments of their own are made by `tools/peers schnetpack matgl`; those that are not
-there are named.
+The batch has 16 LiPS frames (83 atoms each, edges up to 5 angstrom). The loss uses energies and forces, so
+gradients pass through the encoder twice. Precision is float32, the optimizer AdamW, with 64 channels, 3
+layers and 20 radial functions. Every encoder runs in a separate process with 2 threads, and the processes
+take turns, step by step. Memory is the growth of the process during training. Create the environments of the
+peers with `tools/peers schnetpack matgl`. Missing peers are listed.
 
     uv run python benchmarks/models.py [--quick] [--json FILE]
 """
@@ -41,7 +41,7 @@ CONTENDERS = (
     ("ours", HERE, "TensorNet"),
     ("matgl", "matgl", "TensorNet"),
 )
-# Of which, to which, at most.
+# Encoder, reference, largest ratio.
 TIMES = (
     ("ours SchNet", "schnetpack SchNet", 0.6),
     ("ours SchNet", "pyg SchNet", 0.7),
@@ -54,30 +54,30 @@ MEMORY = (("ours SchNet", "schnetpack SchNet", 0.6),)
 
 @dataclass
 class Runner:
-    """An encoder's process and what it answered."""
+    """The process of an encoder and its answers."""
 
     process: subprocess.Popen[str]
     about: dict[str, Any]
     seconds: list[float]
 
     def ask(self) -> dict[str, Any]:
-        """Have one step taken."""
+        """Start one step."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
-        """Read one line; RuntimeError where the process ended instead."""
+        """Read one line, or raise a RuntimeError if the process ended instead."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError("it ended without an answer")
+            raise RuntimeError("the process ended without an answer")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def finish(self) -> dict[str, Any]:
-        """End its input and return its last answer."""
+        """Close its input, and return its last answer."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         return self.answer()
@@ -99,7 +99,7 @@ def plain_batch() -> Batch:
 
 
 def start(module: str, python: str | Path, encoder: str, path: Path) -> Runner:
-    """Start a process and wait until it is ready."""
+    """Start a process, and wait until it is ready."""
     environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     environment |= {"PYTHONPATH": str(ROOT / "benchmarks"), "CUDA_VISIBLE_DEVICES": ""}
     environment |= {"OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS)}
@@ -118,31 +118,31 @@ def start(module: str, python: str | Path, encoder: str, path: Path) -> Runner:
 
 
 def start_all(path: Path) -> dict[str, Runner]:
-    """Start those whose environments are there, and name the others."""
+    """Start the encoders whose environments exist, and print the others."""
     runners = {}
     for module, environment, encoder in CONTENDERS:
         python = PEERS / environment / "bin" / "python" if environment else sys.executable
         if environment and not Path(python).exists():
-            print(f"{module} is not there: tools/peers {environment}")
+            print(f"{module} is not installed: run tools/peers {environment}")
             continue
         runners[f"{module} {encoder}"] = start(module, python, encoder, path)
     return runners
 
 
 def judge(what: str, values: dict[str, float], wanted: tuple[tuple[str, str, float], ...]) -> bool:
-    """Print each ratio beside what is asked; False where one is above."""
+    """Print each ratio with its limit, and return whether all limits are met."""
     good = True
     for ours, theirs, limit in wanted:
         if ours in values and theirs in values:
             ratio = values[ours] / values[theirs]
             good &= ratio <= limit
-            verdict = "holds" if ratio <= limit else "DOES NOT HOLD"
-            print(f"{what} of {ours} / {theirs}: {ratio:.2f}, asked at most {limit:g}: {verdict}")
+            verdict = "met" if ratio <= limit else "NOT MET"
+            print(f"{what} of {ours} / {theirs}: {ratio:.2f}, limit {limit:g}: {verdict}")
     return good
 
 
 def main() -> int:
-    """Measure, and say with the exit status whether every limit holds."""
+    """Measure, and return 1 if a limit is not met."""
     options = parse_arguments(__doc__)
     torch.set_num_threads(THREADS)
     about = describe_machine("torch", "mml-models")
@@ -159,7 +159,7 @@ def main() -> int:
             for repeat in range(2 + (7 if options.quick else 31)):
                 for runner in runners.values():
                     seconds = runner.ask()["seconds"]
-                    if repeat >= 2:  # the first ones warm up
+                    if repeat >= 2:  # warm-up
                         runner.seconds.append(seconds)
             memory = {name: float(runner.finish()["bytes"]) for name, runner in runners.items()}
         finally:

@@ -1,11 +1,11 @@
-"""How many loss spikes ModelAutocorrelation warns of, and how often it warns in vain.
+"""Share of loss spikes that ModelAutocorrelation predicts, and number of its false alarms.
 
-Small networks are fitted with Adam at several learning rates, values of beta2 and seeds, to all samples at
-once or to mini-batches; some of these runs spike, most do not. None of them was looked at when the criterion
-and its two thresholds were chosen: that was done on other seeds. A spike is a loss ten times the median of
-the 50 steps before it; the first of a run counts as warned of where a warning came 5 to 100 steps ahead. A
-run without any spike that was warned of is a false alarm. Every run is seeded: the numbers are the same on
-every machine, up to rounding in torch.
+Small networks are fitted with Adam at several learning rates, values of beta2 and seeds, on all samples at
+once or on mini-batches. Some of these runs have a spike, most do not. The criterion and its two thresholds
+were chosen on other seeds, without any of these runs. A spike is a loss of ten times the median of the 50
+steps before it. The first spike of a run counts as predicted if a warning came 5 to 100 steps before it. A
+warning in a run without a spike is a false alarm. Every run is seeded, so the numbers are the same on every
+machine, up to rounding in torch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIMENSIONS = 16
 
 
 class Attention(nn.Module):
-    """One block of a transformer over four tokens."""
+    """One block of a transformer on four tokens."""
 
     def __init__(self, dim: int = 16) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Convolution(nn.Module):
 
 
 def make_layers(sizes: list[int], activation: Callable[[], nn.Module]) -> nn.Module:
-    """Return linear layers with an activation between each two."""
+    """Return linear layers with an activation between them."""
     layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(pair[0], pair[1]), activation())]
     return nn.Sequential(*layers[:-1])
 
@@ -74,7 +74,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 @dataclass(frozen=True)
 class Batches:
-    """What is fitted to: all samples (size 0) or mini-batches of so many, labels with noise or without."""
+    """Training data: all samples (size 0) or mini-batches of this size, labels with or without noise."""
 
     size: int = 0
     noise: float = 0.0
@@ -83,7 +83,7 @@ class Batches:
         return f"batches of {self.size}, noise {self.noise:g}" if self.size else "all samples"
 
     def draw(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches without end."""
+        """Yield batches endlessly."""
         generator = torch.Generator().manual_seed(seed)
         count = 256 if self.size else 64
         x = torch.randn(count, DIMENSIONS, generator=generator)
@@ -96,14 +96,14 @@ class Batches:
 
 @dataclass(frozen=True)
 class Run:
-    """Losses by step, and the steps that were warned at."""
+    """Losses of all steps, and the steps with a warning."""
 
     losses: list[float]
     warned: list[int]
 
     @property
     def spikes(self) -> list[int]:
-        """Steps of spikes, those within 50 steps of one before left out."""
+        """Steps of spikes, without those within 50 steps after another spike."""
         found: list[int] = []
         for step in range(50, len(self.losses)):
             usual = statistics.median(self.losses[step - 50 : step])
@@ -119,7 +119,7 @@ class Run:
 
 
 def fit(make: Callable[[], nn.Module], lr: float, beta2: float, batches: Batches, seed: int) -> Run:
-    """Train one network as the callback with ``analyze_every_n_steps=10`` would see it."""
+    """Train one network as the callback with ``analyze_every_n_steps=10`` would observe it."""
     torch.manual_seed(seed)
     network = make()
     optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=(0.9, beta2))

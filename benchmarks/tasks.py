@@ -1,10 +1,10 @@
-"""What mml-tasks costs in a training step, by section.
+"""Cost of mml-tasks in a training step, by section.
 
-`scheduler`: microseconds of the processor that `LossScalingScheduler` takes of a step, for schedules by step
-and by epoch: the mean over the steps of a run without a logger, and with one that writes every 50 steps.
+`scheduler`: processor time per step of `LossScalingScheduler` in microseconds, for schedules by step and by
+epoch. It is the mean over the steps of a run, without a logger and with a logger that writes every 50 steps.
 
-`training_step`: `ForceRegressionTask.training_step` and its backward pass on a batch of 16 LiPS frames, and
-the same computation written bare in torch (tasks_step.py).
+`training_step`: `ForceRegressionTask.training_step` and its backward pass on a batch of 16 LiPS frames,
+compared with the same computation in plain torch (tasks_step.py).
 
     uv run python benchmarks/tasks.py [--quick] [--json FILE]
 """
@@ -38,7 +38,7 @@ SCHEDULER_LIMIT = 20.0
 
 
 class Weighed(pl.LightningModule):
-    """The least that has weights."""
+    """A minimal module with loss weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Weighed(pl.LightningModule):
         self.number = torch.nn.Parameter(torch.ones(()))
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        """Return the weighed sum of nothing much."""
+        """Return a weighted sum of trivial losses."""
         return sum(self.task_loss_scaling.values()) * self.number.square()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -55,19 +55,19 @@ class Weighed(pl.LightningModule):
 
 
 class TimedScheduler(LossScalingScheduler):
-    """Adds up the processor's seconds that it takes before each step."""
+    """Records the processor time that it takes before each step."""
 
     seconds = 0.0
 
     def on_train_batch_start(self, *args: Any) -> None:
-        """Set the weights, between two looks at the clock."""
+        """Set the weights, and record the time."""
         start = time.thread_time()
         super().on_train_batch_start(*args)
         self.seconds += time.thread_time() - start
 
 
 def scheduler_microseconds(schedules: int, logs: bool, steps: int) -> float:
-    """Train for some steps; return what the scheduler took of each, on average."""
+    """Train for some steps, and return the average time of the scheduler per step."""
     scheduler = TimedScheduler(
         *[
             SigmoidScalingSchedule("energy", 1.0, 10.0, center_frac=0.5),
@@ -91,11 +91,11 @@ def scheduler_microseconds(schedules: int, logs: bool, steps: int) -> float:
 
 
 def measure_scheduler(quick: bool) -> tuple[dict[str, Any], bool]:
-    """Print and return microseconds a step, and whether the limit holds."""
+    """Print and return the microseconds per step, and whether the limit is met."""
     steps, repeats = (400, 3) if quick else (2000, 7)
     results: dict[str, Any] = {}
     good = True
-    print(f"{'microseconds a step of LossScalingScheduler':46} median (range) of runs")
+    print(f"{'microseconds per step of LossScalingScheduler':46} median (range) of runs")
     for schedules in (1, 4):
         for logs in (False, True):
             name = f"schedules: {schedules}, {'a CSV logger' if logs else 'no logger'}"
@@ -103,7 +103,7 @@ def measure_scheduler(quick: bool) -> tuple[dict[str, Any], bool]:
             results[name] = timing
             good &= timing.median <= SCHEDULER_LIMIT
             print(f"{name:46} {timing.show()}")
-    print(f"limit: at most {SCHEDULER_LIMIT:g} microseconds: {'holds' if good else 'DOES NOT HOLD'}")
+    print(f"limit: at most {SCHEDULER_LIMIT:g} microseconds: {'met' if good else 'NOT MET'}")
     return results, good
 
 
@@ -111,11 +111,11 @@ SECTIONS: dict[str, Callable[[bool], tuple[dict[str, Any], bool]]] = {
     "scheduler": measure_scheduler,
     "training_step": measure_training_step,
 }
-"""Each prints a table, and returns its numbers and whether its limits hold; given is whether to be quick."""
+"""Functions that take `quick`, print a table, and return the numbers and whether all limits are met."""
 
 
 def main() -> int:
-    """Measure every section, and say with the exit status whether every limit holds."""
+    """Measure every section, and return 1 if a limit is not met."""
     options = parse_arguments(__doc__)
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)

@@ -1,9 +1,9 @@
-"""The section `training_step` of tasks.py: the step of `ForceRegressionTask` beside the same bare in torch.
+"""The section `training_step` of tasks.py: `ForceRegressionTask` compared with the same step in plain torch.
 
-Both embed a batch of 16 LiPS frames (83 atoms each, cutoff 5 angstrom) with the same encoder and head, sum
-the energy, differentiate it to forces, take the mean squared errors, and go backward. They run in turn. Then
-the synchronisations of host and device are counted with the profiler, in the step as Lightning calls it and
-in the bare computation: the difference is the task's own.
+Both compute embeddings of a batch of 16 LiPS frames (83 atoms each, cutoff 5 angstrom) with the same encoder
+and head, sum the energy, differentiate it to get forces, compute the mean squared errors, and run the
+backward pass. They run in turn. The profiler then counts the synchronizations of host and device in the step
+as Lightning calls it and in the plain computation. The difference is caused by the task.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ LIMIT = 1.05
 FRAMES = 16
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "lips.jsonl"
 WAITS = ("aten::_local_scalar_dense", "aten::item", "aten::nonzero", "aten::is_nonzero", "aten::equal")
-"""What makes the host wait for a device to learn a value or a size; on the CPU it is merely counted."""
+"""Operations that make the host wait for a value or a size. On a CPU they are only counted."""
 
 
 def lips_batch() -> Batch:
-    """Return the first frames of the LiPS trajectory; a stand-in of the same size where it is not there."""
+    """Return the first frames of the LiPS trajectory, or random frames of the same size if it is missing."""
     neighbors, graph = PeriodicPropertiesTransform(5.0), PointCloudToGraphTransform("pyg")
     samples = []
     for record in _records():
@@ -57,9 +57,9 @@ def _records() -> list[Mapping[str, Any]]:
     if SHARED.is_file():
         with SHARED.open(encoding="utf-8") as lines:
             return [json.loads(next(lines)) for _ in range(FRAMES)]
-    print("../shared/data/lips.jsonl is not there: random structures of the same size")
+    print("../shared/data/lips.jsonl does not exist: using random structures of the same size")
     generator = torch.Generator().manual_seed(0)
-    side = (83 / 0.046) ** (1 / 3)  # angstrom; the density of atoms of LiPS
+    side = (83 / 0.046) ** (1 / 3)  # angstrom; gives the number density of LiPS
     return [
         {
             "atomic_numbers": torch.randint(3, 17, (83,), generator=generator).tolist(),
@@ -72,41 +72,41 @@ def _records() -> list[Mapping[str, Any]]:
 
 
 def make_task(encoder: nn.Module) -> ForceRegressionTask:
-    """Return the task that is measured."""
+    """Return the measured task."""
     return ForceRegressionTask(
         encoder, normalize_kwargs={"energy_per_atom_mean": -4.3, "force_std": 0.7}, lr=1e-3
     )
 
 
 def bare_step(encoder: nn.Module, head: nn.Module, batch: Batch) -> Tensor:
-    """Compute the loss of the task without it."""
+    """Compute the loss without the task."""
     graph = batch["graph"].clone()
     graph.pos = graph.pos.detach().requires_grad_()
     nodes = head(encoder({**batch, "graph": graph}).point_embedding)
-    natoms = graph.natoms.view(-1, 1)
-    energy = nodes.new_zeros(len(natoms), 1).index_add(0, graph.batch, nodes)
+    num_atoms = graph.natoms.view(-1, 1)
+    energy = nodes.new_zeros(len(num_atoms), 1).index_add(0, graph.batch, nodes)
     (gradient,) = torch.autograd.grad(energy.sum(), graph.pos, create_graph=True)
-    # Labels are in float64 until they are shifted and scaled.
-    target = ((batch["targets"]["energy"] + 4.3 * natoms) / 0.7).to(energy.dtype)
+    # Labels stay in float64 until they are shifted and scaled.
+    target = ((batch["targets"]["energy"] + 4.3 * num_atoms) / 0.7).to(energy.dtype)
     forces = (batch["targets"]["force"] / 0.7).to(gradient.dtype)
-    energy_loss = nn.functional.mse_loss(energy / natoms, target / natoms)
+    energy_loss = nn.functional.mse_loss(energy / num_atoms, target / num_atoms)
     return energy_loss + nn.functional.mse_loss(-gradient, forces)
 
 
 def time_in_turn(steps: Mapping[str, Callable[[], Tensor]], repeats: int) -> dict[str, list[float]]:
-    """Run each step with its backward pass in turn, and return their seconds."""
+    """Run each step with its backward pass in turn, and return the seconds."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(repeats + 2):
         for name, step in steps.items():
             started = time.perf_counter()
             step().backward()
-            if repeat >= 2:  # the first ones warm up
+            if repeat >= 2:  # warm-up
                 seconds[name].append(time.perf_counter() - started)
     return seconds
 
 
 def waits_of(step: Callable[[], Tensor]) -> Counter[str]:
-    """Count the operations of a step and its backward pass for which the host waits for the device."""
+    """Count the operations in a step and its backward pass in which the host waits for the device."""
     step().backward()
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         step().backward()
@@ -116,7 +116,7 @@ def waits_of(step: Callable[[], Tensor]) -> Counter[str]:
 
 
 def lightning_step(task: ForceRegressionTask, batch: Batch) -> Counter[str]:
-    """Count the waits of the training step and its backward pass inside a run of Lightning, with logging."""
+    """Count the waits in the training step and its backward pass in a Lightning run with logging."""
     counted: list[Counter[str]] = []
     original = task.training_step
 
@@ -143,7 +143,7 @@ def lightning_step(task: ForceRegressionTask, batch: Batch) -> Counter[str]:
 
 
 def measure_training_step(quick: bool) -> tuple[dict[str, Any], bool]:
-    """Print and return milliseconds a step and waits for the device, and whether the limits hold."""
+    """Print and return milliseconds per step and waits for the device, and whether the limits are met."""
     batch = lips_batch()
     edges = batch["graph"].edge_index.shape[1]
     print(f"{FRAMES} structures, {len(batch['atomic_numbers'])} atoms, {edges} edges; SchNet")
@@ -170,7 +170,7 @@ def measure_training_step(quick: bool) -> tuple[dict[str, Any], bool]:
         results |= {f"step {threads}": step, f"bare {threads}": bare, f"ratio {threads}": ratio}
         print(f"{threads:<8} {step.show(1e3):28} {bare.show(1e3):28} {ratio:.3f}")
     torch.set_num_threads(before)
-    print("waits for the device in a step, forward and backward:")
+    print("waits for the device per step, forward and backward:")
     for name, counted in (("ToyEncoder", ToyEncoder(16, cutoff=5.0)), ("SchNet", encoder)):
         task = make_task(counted)
         bare_waits = waits_of(partial(bare_step, task.encoder, task.output_heads["energy"], batch))
@@ -178,8 +178,6 @@ def measure_training_step(quick: bool) -> tuple[dict[str, Any], bool]:
         own = step_waits - bare_waits
         good &= not own
         results |= {f"waits {name}": dict(step_waits), f"waits {name} bare": dict(bare_waits)}
-        print(
-            f"{name:10} bare {dict(bare_waits)}, with Lightning's logging {dict(step_waits)}: own {dict(own)}"
-        )
-    print(f"limit: at most {LIMIT} times bare, no waits of its own: {'holds' if good else 'DOES NOT HOLD'}")
+        print(f"{name:10} bare {dict(bare_waits)}, logged step {dict(step_waits)}, difference {dict(own)}")
+    print(f"limits: at most {LIMIT} times bare, no waits caused by the task: {'met' if good else 'NOT MET'}")
     return results, good

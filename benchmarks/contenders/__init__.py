@@ -1,1 +1,1 @@
-"""What `graphs.py` compares: a module for each library, all with the same face, each in its own process."""
+"""The contenders of `graphs.py`: one module per library with a common interface, in separate processes."""

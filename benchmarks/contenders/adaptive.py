@@ -1,4 +1,4 @@
-"""A cutoff that grows to 40 angstrom, beside one search at that radius."""
+"""A cutoff that grows to 40 angstrom, compared with one search at that radius."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contenders.face import CUTOFF, Crystal, Method
 from contenders.ours import as_arrays
 
 PACKAGES = ("mml-graphs", "pymatgen-core")
-REACHED = 40.0  # angstrom, what `lonely_atom` needs, in steps of 0.5
+REACHED = 40.0  # angstrom; the cutoff that `lonely_atom` needs, in steps of 0.5
 
 
 def bare(crystal: Crystal) -> Any:
@@ -22,7 +22,7 @@ def bare(crystal: Crystal) -> Any:
 
 
 def methods() -> dict[str, Method]:
-    """Return the grown cutoff, the fixed one, and the bare search."""
+    """Return the methods: grown cutoff, fixed cutoff and bare search."""
 
     def count(sample: dict[str, Any]) -> int:
         if sample["cutoff_radius"] != REACHED:

@@ -1,4 +1,4 @@
-"""The compiled searches alone, on ready arrays: what no library that uses them can beat on one structure."""
+"""The compiled searches on prepared arrays: a lower bound for libraries that use them on one structure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PERIODIC = np.ones(3, dtype=np.int64)
 
 
 def search_pymatgen(crystal: Crystal) -> Any:
-    """Search with pymatgen; pairs of an atom with itself are among what it returns."""
+    """Search with pymatgen. The result includes pairs of an atom with itself."""
     _, positions, cell = crystal
     return find_points_in_spheres(positions, positions, CUTOFF, PERIODIC, cell)
 
@@ -28,7 +28,7 @@ def search_vesin(crystal: Crystal) -> Any:
 
 
 def methods() -> dict[str, Method]:
-    """Return both searches."""
+    """Return the methods of both searches."""
     return {
         "find_points_in_spheres": Method(
             lambda crystal: crystal, search_pymatgen, lambda made: int(np.count_nonzero(made[3] > 1e-8))

@@ -1,4 +1,4 @@
-"""The parent's side of a contender: start its process, ask it, keep its answers."""
+"""The parent's side of a contender: starts its process, sends commands and reads the answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONE_THREAD = (
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
-# Settings for other machines that slow today's numpy down.
+# Settings meant for other machines, which slow down current numpy.
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONPATH", "VIRTUAL_ENV")
 
 
@@ -32,18 +32,18 @@ def environment() -> dict[str, str]:
 
 
 class Child:
-    """A contender in a process of its own.
+    """A contender in a separate process.
 
     Parameters
     ----------
     module
         Module in this folder.
     name
-        What tables call it.
+        Label in tables.
     python
-        Interpreter of the environment that has the library; None is this one.
+        Interpreter of the environment of the library. None is the current interpreter.
     structures
-        The file that `contenders.face.save` wrote.
+        File written by `contenders.face.save`.
     """
 
     def __init__(self, module: str, name: str, python: Path | None, structures: Path) -> None:
@@ -77,24 +77,24 @@ class Child:
         Raises
         ------
         RuntimeError
-            If the process ended instead; with the last line that it wrote.
+            If the process ended instead. The message is the last line that it wrote.
         """
         answer = self._read()
         self.about, self.methods = answer["about"], answer["methods"]
 
     def ask(self, do: str, group: str, method: str, **more: Any) -> list[Any]:
-        """Run one command and return its list of edges or of seconds.
+        """Run one command, and return its list of edge counts or seconds.
 
         Raises
         ------
         RuntimeError
-            If the library failed; with its message.
+            If the library failed. The message is the library's.
         """
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps({"do": do, "group": group, "method": method, **more}) + "\n")
         except OSError as error:
-            raise RuntimeError("its process has ended") from error
+            raise RuntimeError("the process of this contender has ended") from error
         answer = self._read()
         if "error" in answer:
             raise RuntimeError(answer["error"])

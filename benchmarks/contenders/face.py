@@ -1,4 +1,4 @@
-"""The face that every contender has, and the structures that all of them read."""
+"""The interface of all contenders, and the structures that they read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-CUTOFF = 6.0  # angstrom, the same for everyone
+CUTOFF = 6.0  # angstrom, the same for all contenders
 
 
 class Crystal(NamedTuple):
@@ -33,18 +33,18 @@ class Crystal(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """One way from a structure to a graph.
+    """One way to convert a structure to a graph.
 
     Attributes
     ----------
     prepare
-        From a crystal to the object that this library's users hold in memory; not timed.
+        Converts a crystal to the object that users of the library keep in memory. Not timed.
     convert
-        From that object to a graph.
+        Converts that object to a graph.
     count_edges
-        Number of directed edges of what `convert` returns.
+        Returns the number of directed edges in the result of `convert`.
     collate
-        From a list of the objects to a batch, as this library batches; None where there is no such thing.
+        Converts a list of the objects to a batch, as the library does. None if the library has no batches.
     """
 
     prepare: Callable[[Crystal], Any]
@@ -61,11 +61,11 @@ def save(path: Path, groups: dict[str, list[Crystal]]) -> None:
         arrays[f"{name}/numbers"] = np.concatenate([crystal.numbers for crystal in crystals])
         arrays[f"{name}/positions"] = np.concatenate([crystal.positions for crystal in crystals])
         arrays[f"{name}/cells"] = np.stack([crystal.cell for crystal in crystals])
-    np.savez(path, **arrays)  # type: ignore[arg-type] # its stub takes the names for its own options
+    np.savez(path, **arrays)  # type: ignore[arg-type] # the stub mistakes the names for options
 
 
 def load(path: Path) -> dict[str, list[Crystal]]:
-    """Read what `save` wrote; every crystal owns its arrays."""
+    """Read a file written by `save`. Every crystal owns its arrays."""
     groups: dict[str, list[Crystal]] = {}
     with np.load(path) as file:
         for name in sorted({key.split("/")[0] for key in file}):

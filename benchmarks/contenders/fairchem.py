@@ -1,4 +1,4 @@
-"""fairchem-core: `AtomicData.from_ase` with its two searches, and its graphs made from a ready batch."""
+"""fairchem-core: `AtomicData.from_ase` with its two searches, and graphs generated from a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fairchem.core.graph.compute import generate_graph
 from contenders.face import CUTOFF, Method, to_ase
 
 PACKAGES = ("fairchem-core", "torch", "pymatgen-core", "nvalchemi-toolkit-ops", "ase")
-ALL = 10_000  # it wants a limit to the neighbours of an atom
+ALL = 10_000  # the library requires a maximum number of neighbors per atom
 
 
 def convert(atoms: Any, search: str) -> Any:
@@ -27,7 +27,7 @@ def collate(items: list[Any], search: str) -> Any:
 
 
 def on_the_fly(items: list[Any]) -> Any:
-    """Batch without edges, then find those of the whole batch, as its models do by default."""
+    """Batch without edges, then find the edges of the whole batch, as the models do by default."""
     batch = atomicdata_list_to_batch([AtomicData.from_ase(item, radius=CUTOFF) for item in items])
     for key, value in generate_graph(batch, CUTOFF, ALL, False, 2, batch.pbc).items():
         setattr(batch, key, value)
@@ -35,7 +35,7 @@ def on_the_fly(items: list[Any]) -> Any:
 
 
 def methods() -> dict[str, Method]:
-    """Return the three ways."""
+    """Return the three methods."""
 
     def count(data: Any) -> int:
         return int(data.edge_index.shape[1])

@@ -1,4 +1,4 @@
-"""pymatgen's neighbour objects and Python loops over them: what the archived toolkit did."""
+"""pymatgen's neighbor objects and Python loops over them, as in the archived toolkit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("pymatgen-core", "torch", "torch-geometric")
 
 
 def convert(structure: Any) -> Data:
-    """Go through the neighbours one by one, then compute offsets and distances."""
+    """Loop over the neighbors, then compute offsets and distances."""
     src, dst, images = [], [], []
     for index, neighbors in enumerate(structure.get_all_neighbors(CUTOFF)):
         for neighbor in neighbors:
@@ -41,7 +41,7 @@ def convert(structure: Any) -> Data:
 
 
 def methods() -> dict[str, Method]:
-    """Return the one method."""
+    """Return the method."""
     return {
         "get_all_neighbors + loops": Method(
             to_pymatgen, convert, lambda graph: int(graph.edge_index.shape[1])

@@ -15,14 +15,14 @@ PACKAGES = ("mace-torch", "torch", "matscipy", "ase")
 
 
 def prepare(crystal: Crystal) -> Any:
-    """Return its `Configuration`, which its data sets hold in memory."""
+    """Return a `Configuration`, which MACE's data sets keep in memory."""
     return config_from_atoms(to_ase(crystal))
 
 
 def methods() -> dict[str, Method]:
-    """Return the one method."""
+    """Return the method."""
     table = AtomicNumberTable(list(range(1, 119)))
-    collater = Collater([None], [None])  # what its DataLoader passes by default
+    collater = Collater([None], [None])  # the arguments that its DataLoader passes by default
 
     def convert(config: Any) -> Any:
         return AtomicData.from_config(config, z_table=table, cutoff=CUTOFF)

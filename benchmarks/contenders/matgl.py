@@ -16,9 +16,9 @@ PACKAGES = ("matgl", "torch", "torch-geometric", "pymatgen-core")
 
 
 def methods() -> dict[str, Method]:
-    """Return the two converters, for the elements that its universal models know and a few more."""
+    """Return the two converters for the elements of the universal models and a few more."""
     result = {}
-    # DEFAULT_ELEMENTS leaves these out; the converter takes any tuple of symbols.
+    # DEFAULT_ELEMENTS does not include these. The converter takes any tuple of symbols.
     elements = (*DEFAULT_ELEMENTS, "Po", "At", "Rn", "Fr", "Ra")
     for converter, prepare in (
         (Structure2Graph(elements, CUTOFF), to_pymatgen),

@@ -1,9 +1,9 @@
-"""Peak memory of one conversion by mml-graphs, in a process that has done nothing else.
+"""Peak memory of one conversion by mml-graphs, in a process that has not done anything else.
 
     python -P -m contenders.memory STRUCTURES.npz GROUP WARM-UP-GROUP     (with `benchmarks` on PYTHONPATH)
 
-Prints as JSON, in bytes: how far the resident set's high-water mark rose above what was resident before, and
-how much memory the returned tensors hold, each storage counted once.
+Prints JSON, in bytes: the growth of the peak resident set over the resident set before, and the memory of the
+returned tensors, counting each storage once.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from contenders.ours import methods
 
 
 def resident(field: str) -> int:
-    """Return `VmRSS` or `VmHWM` of this process, bytes; only Linux tells."""
+    """Return `VmRSS` or `VmHWM` of this process in bytes. Linux only."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 def returned(value: Any, seen: dict[int, int]) -> dict[int, int]:
-    """Collect the bytes of all tensor storages in nested dicts and PyG graphs, by address."""
+    """Collect the bytes of all tensor storages in nested dictionaries and PyG graphs, by address."""
     if isinstance(value, torch.Tensor):
         storage = value.untyped_storage()
         seen[storage.data_ptr()] = storage.nbytes()
@@ -50,7 +50,7 @@ def main() -> None:
     inputs = returned({key: torch.as_tensor(value) for key, value in item.items()}, {})
     del groups
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak of the resident set
     before = resident("VmRSS")
     result = method.convert(item)
     peak = resident("VmHWM") - before

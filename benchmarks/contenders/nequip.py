@@ -1,4 +1,4 @@
-"""nequip: `from_ase` and its neighbour list transform, batched by what its loader collates with."""
+"""nequip: `from_ase` and its neighbor list transform, batched by the collate function of its data loader."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PACKAGES = ("nequip", "torch", "matscipy", "vesin", "ase")
 
 
 def methods() -> dict[str, Method]:
-    """Return its default backend, matscipy, and vesin, which it takes where that is installed."""
-    torch.set_default_dtype(torch.float64)  # as its trainer does
+    """Return the default backend, matscipy, and vesin, the default if it is installed."""
+    torch.set_default_dtype(torch.float64)  # as in nequip's trainer
     result = {}
     for backend in ("matscipy", "vesin"):
 

@@ -1,4 +1,4 @@
-"""orb-models: the adapter of its force fields, which batches by itself."""
+"""orb-models: the adapter of its force fields, which also creates batches."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ PACKAGES = ("orb-models", "torch", "nvalchemi-toolkit-ops", "scipy", "ase")
 
 
 def methods() -> dict[str, Method]:
-    """Return its default search, and the one that it calls slightly faster for one structure on a CPU."""
+    """Return the default search, and the search documented as slightly faster for one structure on a CPU."""
     result = {}
-    for search, most in (("knn_alchemi", -1), ("knn_scipy", 300)):  # -1: all; scipy's needs a number
+    for search, most in (
+        ("knn_alchemi", -1),
+        ("knn_scipy", 300),
+    ):  # -1 keeps all neighbors; the scipy search needs a number
         adapter = ForcefieldAtomsAdapter(radius=CUTOFF, max_num_neighbors=most)
         result[f"from_ase_atoms, {search}"] = Method(
             to_ase,

@@ -1,4 +1,4 @@
-"""mml-graphs as it stands in this tree: transform by transform, and a batch at a time."""
+"""mml-graphs in the version of this tree, one transform at a time and in batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform, 
 
 from contenders.face import CUTOFF, Crystal, Method, to_pymatgen
 
-if TYPE_CHECKING:  # older versions of mml-graphs run without it
+if TYPE_CHECKING:  # older versions of mml-graphs do not have it
     from mml_samples import Batch, Sample
 
 PACKAGES = ("mml-graphs", "torch", "torch-geometric", "pymatgen-core", "vesin", "numpy")
@@ -21,12 +21,12 @@ def as_arrays(crystal: Crystal) -> Sample:
 
 
 def as_structure(crystal: Crystal) -> Sample:
-    """Return a sample that holds a pymatgen structure."""
+    """Return a sample with a pymatgen structure."""
     return {"structure": to_pymatgen(crystal)}
 
 
 def methods() -> dict[str, Method]:
-    """Return the transforms on both kinds of sample."""
+    """Return the transforms for both kinds of samples."""
     neighbors = PeriodicPropertiesTransform(CUTOFF, adaptive_cutoff=True)
     graph = PointCloudToGraphTransform("pyg")
 

@@ -1,4 +1,4 @@
-"""Tables in Markdown, and the list of what was asked for and what came out."""
+"""Tables in Markdown, and the list of requirements with the measured values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from harness import Timing
 
 
 def milliseconds(timing: Timing) -> str:
-    """Return `median (low - high)` in ms, with three digits that mean something."""
+    """Return `median (low - high)` in ms, with three significant digits."""
     return timing.show(1e3, 3 if timing.median < 0.01 else 1)
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table in Markdown, the first column to the left, the others to the right."""
+    """Print a table in Markdown, with the first column left-aligned and the others right-aligned."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
@@ -27,25 +27,25 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 @dataclass
 class Report:
-    """What `--json` writes, and what was asked for.
+    """The results for `--json`, and the requirements.
 
     Attributes
     ----------
     results
         Numbers by name.
     asked
-        Rows of what, target, measured, and whether it holds.
+        Rows of requirement, target, measured value and verdict.
     """
 
     results: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, str, str, str]] = field(default_factory=list)
 
     def at_most(self, what: str, value: float, limit: float, note: str = "") -> None:
-        """Add a ratio that is to stay below a limit."""
+        """Add a ratio with an upper limit."""
         self._add(what, f"at most {limit:g}", value, bool(value <= limit), note)
 
     def at_least(self, what: str, value: float, limit: float, note: str = "") -> None:
-        """Add a ratio that is to reach a limit."""
+        """Add a ratio with a lower limit."""
         self._add(what, f"at least {limit:g}", value, bool(value >= limit), note)
 
     def _add(self, what: str, target: str, value: float, good: bool, note: str) -> None:
@@ -56,5 +56,5 @@ class Report:
 
     def print_asked(self) -> None:
         """Print the rows."""
-        print("\n### What was asked for\n")
+        print("\n### Requirements\n")
         print_table(("what", "target", "measured", "holds"), self.asked)

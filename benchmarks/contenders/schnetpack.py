@@ -1,4 +1,4 @@
-"""schnetpack: its converter of ASE structures, which batches by its loader's collate function."""
+"""schnetpack: its converter of ASE structures, batched by the collate function of its data loader."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = ("schnetpack", "torch", "matscipy", "vesin", "ase")
 
 
 def methods() -> dict[str, Method]:
-    """Return the converter with its two compiled searches; ASE's, its third, is far slower."""
+    """Return the converter with its two compiled searches. Its third search, ASE's, is much slower."""
     result = {}
     for search in (MatScipyNeighborList, VesinNeighborList):
         converter = AtomsConverter(neighbor_list=search(cutoff=CUTOFF))

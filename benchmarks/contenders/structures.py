@@ -1,4 +1,4 @@
-"""The structures that everyone is given: real ones where they are there, and cells of any size."""
+"""The structures of all contenders: real structures if available, and cells of any size."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from contenders.face import Crystal
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-DENSITY = 0.05  # atoms per cubic angstrom, that of an oxide or a sulfide
+DENSITY = 0.05  # atoms per cubic angstrom, typical of an oxide or a sulfide
 CLOSEST = 2.0  # angstrom
 
 
 def small_and_middling(n_small: int, n_middling: int) -> dict[str, tuple[str, list[Crystal]]]:
-    """Return Materials Project cells and LiPS frames, else embedded ones; each with what they are."""
+    """Return groups of Materials Project and LiPS structures, or of embedded ones, with descriptions."""
     files = SHARED / "materials_project.jsonl", SHARED / "lips.jsonl"
     if all(file.exists() for file in files):
         small, middling = (_from_lines(f, n) for f, n in zip(files, (n_small, n_middling), strict=True))
@@ -31,25 +31,25 @@ def small_and_middling(n_small: int, n_middling: int) -> dict[str, tuple[str, li
     }
 
 
-def random_cell(n_atoms: int, seed: int = 0) -> Crystal:
-    """Return a cell of atoms at random, none closer than `CLOSEST` to another.
+def random_cell(num_atoms: int, seed: int = 0) -> Crystal:
+    """Return a cell of random atoms, none closer than `CLOSEST` to another.
 
-    The sites of a cubic grid, each moved within a ball that keeps it away from its neighbours.
+    The atoms start on the sites of a cubic grid, and each is displaced within a ball that ensures this.
     """
-    generator = np.random.default_rng([n_atoms, seed])
+    generator = np.random.default_rng([num_atoms, seed])
     spacing = DENSITY ** (-1 / 3)
-    sizes = _three_factors(n_atoms)
+    sizes = _three_factors(num_atoms)
     grid = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), axis=-1).reshape(-1, 3)
-    direction = generator.normal(size=(n_atoms, 3))
+    direction = generator.normal(size=(num_atoms, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    length = (spacing - CLOSEST) / 2 * generator.random((n_atoms, 1)) ** (1 / 3)
+    length = (spacing - CLOSEST) / 2 * generator.random((num_atoms, 1)) ** (1 / 3)
     positions = (grid + 0.5) * spacing + direction * length
-    numbers = generator.choice([3, 8, 15, 16, 26], size=n_atoms)
+    numbers = generator.choice([3, 8, 15, 16, 26], size=num_atoms)
     return Crystal(numbers, positions, np.diag(np.array(sizes) * spacing))
 
 
 def lonely_atom(n_others: int) -> Crystal:
-    """Return a cell that has an atom 39.8 angstrom away from all others, or from its own images."""
+    """Return a cell with an atom 39.8 angstrom away from all others, or from its periodic images."""
     if not n_others:
         return Crystal(np.array([54]), np.zeros((1, 3)), np.eye(3) * 39.8)
     cluster = random_cell(n_others)
@@ -60,7 +60,7 @@ def lonely_atom(n_others: int) -> Crystal:
 
 
 def _three_factors(number: int) -> tuple[int, int, int]:
-    """Return three integers of that product, as equal as they can be."""
+    """Return three integers with this product, as equal as possible."""
     first = max(f for f in range(1, round(number ** (1 / 3)) + 1) if number % f == 0)
     rest = number // first
     second = max(f for f in range(1, math.isqrt(rest) + 1) if rest % f == 0)

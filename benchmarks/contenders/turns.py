@@ -1,4 +1,4 @@
-"""All contenders over the same structures, in turns: a machine that slows down does so for all."""
+"""All contenders run on the same structures in turns, so that a slow phase of the machine affects all."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ PEERS = Path(os.environ.get("MML_PEERS", Path(__file__).resolve().parents[2] / "
 
 
 class Entry(NamedTuple):
-    """One way of one contender."""
+    """One method of one contender."""
 
     child: Child
     method: str
 
     @property
     def label(self) -> str:
-        """Name and way, for tables."""
+        """Label in tables: contender and method."""
         return f"{self.child.name}: {self.method}"
 
 
 class Series(NamedTuple):
-    """Seconds [R, S] of R rounds over S structures or batches."""
+    """Seconds [R, S] of R rounds on S structures or batches."""
 
     seconds: NDArray[np.float64]
 
     @property
     def timing(self) -> Timing:
-        """The mean over the structures, summarised over the rounds."""
+        """The mean over the structures, summarized over the rounds."""
         return Timing.of(self.seconds.mean(axis=1).tolist())
 
     @property
     def each(self) -> NDArray[np.float64]:
-        """[S], the median of each structure over the rounds."""
+        """The median of each structure over the rounds, [S]."""
         return np.median(self.seconds, axis=0)
 
 
 class Team:
-    """Contenders that run side by side; a context manager that ends them.
+    """Contenders that run side by side. This context manager ends their processes on exit.
 
     Parameters
     ----------
     names
-        Module in this folder, and the peer whose environment it runs in; an empty string is this one.
+        Modules in this folder, each with the peer whose environment it uses, or "" for this environment.
     structures
-        File of structures.
+        File with the structures.
 
     Attributes
     ----------
     children
-        Those that run.
+        The running contenders.
     absent
-        Why the others do not, by name.
+        The reasons why others do not run, by name.
     """
 
     def __init__(self, names: Mapping[str, str], structures: Path) -> None:
@@ -77,7 +77,7 @@ class Team:
             try:
                 child.wait_ready()
             except RuntimeError as error:
-                self.absent[child.name] = f"does not start: {error}"
+                self.absent[child.name] = f"failed to start: {error}"
                 self.children.remove(child)
         return self
 
@@ -87,11 +87,11 @@ class Team:
 
     @property
     def entries(self) -> list[Entry]:
-        """All ways of all that run."""
+        """All methods of all running contenders."""
         return [Entry(child, method) for child in self.children for method in child.methods]
 
     def describe(self) -> dict[str, str]:
-        """Return and print the versions of each, and who is absent."""
+        """Return and print the versions of each contender, and the reasons for missing ones."""
         about = {
             child.name: ", ".join(f"{package} {version}" for package, version in child.about.items())
             for child in self.children
@@ -104,32 +104,32 @@ class Team:
 def _why_absent(peer: str) -> str:
     reason = PEERS / f"{peer}.failed"
     if reason.exists():
-        return f"cannot be installed: {reason.read_text(encoding='utf-8').strip()}"
+        return f"installation failed: {reason.read_text(encoding='utf-8').strip()}"
     return f"not installed: run tools/peers {peer}"
 
 
 def take_turns(
     entries: Sequence[Entry], do: str, group: str, rounds: int, size: int = 1
 ) -> tuple[dict[Entry, Series], dict[Entry, str]]:
-    """Run all entries over a group of structures, round by round, after a round that is not counted.
+    """Run all entries on a group of structures, round by round, after a warm-up round.
 
     Parameters
     ----------
     entries
-        Who takes part.
+        The entries to run.
     do
         `"convert"`, or `"collate"` for batches of `size`.
     group
         Name of the group.
     rounds
-        How often.
+        Number of rounds.
     size
-        Structures in a batch.
+        Number of structures per batch.
 
     Returns
     -------
     series, failed
-        The seconds of those that went through, and the messages of those that did not.
+        The seconds of the successful entries, and the messages of the failed ones.
     """
     seconds: dict[Entry, list[list[float]]] = {entry: [] for entry in entries}
     failed: dict[Entry, str] = {}
@@ -144,7 +144,7 @@ def take_turns(
 
 
 def count_edges(entries: Iterable[Entry], group: str) -> tuple[dict[Entry, list[int]], dict[Entry, str]]:
-    """Return how many edges each entry finds in each structure, and the messages of those that fail."""
+    """Return the number of edges that each entry finds in each structure, and the messages of failures."""
     edges, failed = {}, {}
     for entry in entries:
         try:

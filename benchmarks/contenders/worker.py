@@ -1,9 +1,8 @@
-"""The process that a contender runs in: reads one command a line, answers with one line of JSON.
+"""The process of a contender: reads one command per line, and answers each with one line of JSON.
 
     python -P -m contenders.worker NAME STRUCTURES.npz      (with `benchmarks` on PYTHONPATH)
 
-Libraries print and log what they like: the protocol has the standard output for itself, theirs goes to the
-standard error.
+The standard output is reserved for this protocol. All other output of libraries goes to the standard error.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def main() -> None:
             if key not in prepared:
                 prepared[key] = [method.prepare(crystal) for crystal in groups[command["group"]]]
                 gc.collect()
-                gc.freeze()  # the garbage collector need not walk through libraries and inputs
+                gc.freeze()  # keeps the garbage collector from scanning libraries and inputs
             items = prepared[key]
             if command["do"] == "count":
                 answer: dict[str, Any] = {
@@ -69,7 +68,7 @@ def main() -> None:
 
 
 def timed(function: Any, argument: Any) -> float:
-    """Return the seconds that one call takes; what it returns is freed after the clock has stopped."""
+    """Return the seconds of one call. Its result is freed after the clock has stopped."""
     start = perf_counter()
     result = function(argument)
     end = perf_counter()

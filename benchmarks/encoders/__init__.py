@@ -1,1 +1,1 @@
-"""Encoders of this workspace and of other libraries, each in a process of its own, for `models.py`."""
+"""Encoders of this workspace and of other libraries for `models.py`, each in a separate process."""

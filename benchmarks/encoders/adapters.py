@@ -1,4 +1,4 @@
-"""The adapters of mml-models with a linear head, and the models that they are around."""
+"""The adapters of mml-models with a linear head, and the bare models that they wrap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from encoders.face import CUTOFF, Batch, Contender
 
-if find_spec("mml_models") is None:  # in the environments of the libraries
+if find_spec("mml_models") is None:  # in the environments of the other libraries
     sys.path.append(str(Path(__file__).resolve().parents[2] / "packages" / "mml-models" / "src"))
 
 PACKAGES = ("torch",)
@@ -61,7 +61,7 @@ def _adapter(name: str, batch: Batch) -> Contender:
 
 
 def _dimenet(batch: Batch) -> Contender:
-    """PyG's model, its forward written out so that it takes edges; chains of edges are found once."""
+    """PyG's model with its forward method written out to take edges, which finds chains of edges once."""
     from mml_models.adapters.triplets import find_triplets
     from mml_models.layers.edges import Edges
     from torch_geometric.nn.models import DimeNetPlusPlus
@@ -72,37 +72,37 @@ def _dimenet(batch: Batch) -> Contender:
     model = DimeNetPlusPlus(
         64, 1, 2, basis_emb_size=8, out_emb_channels=256, num_radial=6, cutoff=CUTOFF, **options
     )
-    centre, neighbour = batch.edges
-    vectors = batch.positions[neighbour] + batch.offsets - batch.positions[centre]
-    second, first = find_triplets(Edges(centre, neighbour, vectors, vectors.norm(dim=1)))
+    center, neighbor = batch.edges
+    vectors = batch.positions[neighbor] + batch.offsets - batch.positions[center]
+    second, first = find_triplets(Edges(center, neighbor, vectors, vectors.norm(dim=1)))
 
     def energies(positions: Tensor) -> Tensor:
-        vectors = positions[neighbour] + batch.offsets - positions[centre]
+        vectors = positions[neighbor] + batch.offsets - positions[center]
         distances = vectors.norm(dim=1)
         along, after = vectors[second], vectors[first]
         angles = torch.atan2(torch.linalg.cross(along, after).norm(dim=1), (along * after).sum(dim=1))
         radial, spherical = model.rbf(distances), model.sbf(distances, angles, first)
-        messages = model.emb(batch.numbers, radial, centre, neighbour)
-        nodes = model.output_blocks[0](messages, radial, centre, len(positions))
+        messages = model.emb(batch.numbers, radial, center, neighbor)
+        nodes = model.output_blocks[0](messages, radial, center, len(positions))
         for interaction, output in zip(model.interaction_blocks, model.output_blocks[1:], strict=True):
             messages = interaction(messages, radial, spherical, first, second)
-            nodes = nodes + output(messages, radial, centre, len(positions))
+            nodes = nodes + output(messages, radial, center, len(positions))
         return _per_structure(nodes.squeeze(-1), batch)
 
     return Contender(model, energies)
 
 
 def _visnet(batch: Batch) -> Contender:
-    """PyG's model with the edges of the batch in the place of its radius graph."""
+    """PyG's model with the edges of the batch instead of its radius graph."""
     from torch_geometric.nn.models import ViSNet
 
     model = ViSNet(hidden_channels=64, num_layers=2, cutoff=CUTOFF)
-    centre, neighbour = batch.edges
+    center, neighbor = batch.edges
     atoms = torch.arange(len(batch.numbers))
     index = torch.cat((batch.edges.flip(0), atoms.expand(2, -1)), dim=1)
 
     def distances(positions: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        vectors = positions[neighbour] + batch.offsets - positions[centre]
+        vectors = positions[neighbor] + batch.offsets - positions[center]
         zero = positions.new_zeros(len(atoms), 3)
         lengths = torch.cat((vectors.norm(dim=1), zero[:, 0]))
         return index, lengths, torch.cat((vectors, zero))
@@ -157,12 +157,12 @@ def _matgl(name: str, batch: Batch) -> Contender:
 def _nequip(name: str, batch: Batch) -> Contender:
     adapted = _adapter(name, batch).module[0]  # type: ignore[index]
     model, kinds = adapted.model.requires_grad_(True), adapted.elements(batch.numbers)
-    centre, neighbour = batch.edges
+    center, neighbor = batch.edges
 
     def energies(positions: Tensor) -> Tensor:
         data = {
             "pos": positions,
-            "edge_vectors": positions[neighbour] + batch.offsets - positions[centre],
+            "edge_vectors": positions[neighbor] + batch.offsets - positions[center],
             "edge_index": batch.edges,
             "atom_types": kinds,
             "batch": batch.structure,

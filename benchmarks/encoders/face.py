@@ -1,4 +1,4 @@
-"""The batch that every encoder gets, and the training step that every one is put through."""
+"""The batch of all encoders, and their training step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAYERS = 3
 RADIAL = 20
 
 Energies = Callable[[Tensor], Tensor]
-"""From positions [N, 3] to energies [B]."""
+"""Maps positions [N, 3] to energies [B]."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Batch:
     positions, force
         [N, 3] float32.
     edges
-        [2, E] int64: centre and neighbour, sorted by centre.
+        [2, E] int64: center and neighbor, sorted by center.
     offsets
-        [E, 3] float32, of the neighbour.
+        [E, 3] float32, added to the position of the neighbor.
     structure
         [N] int64.
     energy
@@ -53,21 +53,21 @@ class Batch:
 
     @classmethod
     def load(cls, path: Path) -> Batch:
-        """Read what `save` wrote."""
+        """Read a file written by `save`."""
         with np.load(path) as arrays:
             return cls(**{name: torch.from_numpy(arrays[name]) for name in arrays})
 
 
 @dataclass(frozen=True)
 class Contender:
-    """An encoder with a head, and the energies that they give."""
+    """An encoder with a head that returns energies."""
 
     module: nn.Module
     energies: Energies
 
 
 def training_step(contender: Contender, batch: Batch) -> Callable[[], float]:
-    """Return a function that takes one step of AdamW on energies and forces, and gives the loss."""
+    """Return a function that takes one AdamW step on energies and forces, and returns the loss."""
     optimizer = torch.optim.AdamW(contender.module.parameters(), lr=1e-4)
 
     def step() -> float:

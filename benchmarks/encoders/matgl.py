@@ -1,4 +1,4 @@
-"""TensorNet of matgl up to its atom vectors, with the linear head that ours has."""
+"""TensorNet of matgl up to its atom vectors, with the linear head of mml-models."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def _tensornet(batch: Batch) -> Contender:
     encoder = TensorNet(
         units=WIDTH, nblocks=LAYERS, num_rbf=RADIAL, cutoff=CUTOFF, is_intensive=False, use_warp=False
     )
-    del encoder.final_layer  # its own head, of four layers
+    del encoder.final_layer  # matgl's head, which has four layers
     head = nn.Linear(WIDTH, 1)
     count = int(batch.structure.max()) + 1
 
     def energies(positions: Tensor) -> Tensor:
-        # Atom types are places in a table of elements; any will do for the time that a step takes.
+        # Atom types are indices into a table of elements. The time of a step does not depend on them.
         graph = SimpleNamespace(
             node_type=batch.numbers - 1, pos=positions, edge_index=batch.edges, pbc_offshift=batch.offsets
         )

@@ -1,4 +1,4 @@
-"""PyG's SchNet on the edges of the batch, given through its `interaction_graph` hook."""
+"""PyG's SchNet on the edges of the batch, passed through its `interaction_graph` hook."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PACKAGES = ("torch-geometric", "torch")
 
 
 def _schnet(batch: Batch) -> Contender:
-    centre, neighbour = batch.edges
+    center, neighbor = batch.edges
 
     def edges(positions: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-        vectors = positions[neighbour] + batch.offsets - positions[centre]
+        vectors = positions[neighbor] + batch.offsets - positions[center]
         return batch.edges.flip(0), vectors.norm(dim=1)
 
     model = SchNet(WIDTH, WIDTH, LAYERS, RADIAL, CUTOFF, interaction_graph=edges)

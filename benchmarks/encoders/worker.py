@@ -1,7 +1,7 @@
 """The process of one encoder: `python -P -m encoders.worker MODULE NAME BATCH.npz THREADS`.
 
-Answers with one line of JSON: first what it is, then, for each line it reads, the seconds of a step, on the
-clock and of the processor. When its input ends it says its peak memory.
+It answers with lines of JSON: first its description, then, for each line that it reads, the wall time and the
+processor time of a step in seconds. At the end of the input it prints its peak memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from encoders.face import Batch, training_step
 def main() -> None:
     """Serve until the standard input ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print goes elsewhere
+    os.dup2(2, 1)  # keeps the output of libraries out of the answers
     warnings.simplefilter("ignore")
     module_name, name, path, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
