@@ -75,8 +75,8 @@ def cut_notes(changelog: str, version: str) -> str | None:
 def release_notes(root: Path, release: Release) -> str:
     """Return the notes of a release without changing any file under `root`.
 
-    For a tag, they come from the changelog. Without a tag, they are built from a copy of the fragments. If the
-    package has no fragments, they come from the section of the changelog for the version.
+    For a tag, they come from the changelog. Without a tag, they are built from a copy of the fragments, or
+    from the section of the changelog for the version if the package has no fragments.
 
     Parameters
     ----------
