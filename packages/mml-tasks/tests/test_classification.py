@@ -61,9 +61,9 @@ def test_checkpoint_keeps_num_classes(make_trainer, data, tmp_path):
 
 def test_unknown_num_classes_is_refused():
     with pytest.raises(
-        ValueError, match=r"number of classes of target 'colour' is unknown, .* Pass num_classes="
+        ValueError, match=r"number of classes of target 'color' is unknown, .* Pass num_classes="
     ):
-        CrystalSymmetryClassificationTask(ToyEncoder(), task_keys=["colour"])
+        CrystalSymmetryClassificationTask(ToyEncoder(), task_keys=["color"])
 
 
 @pytest.mark.parametrize(
