@@ -308,4 +308,4 @@ class TestCheck:
         shard.write_bytes(shard.read_bytes()[:-1] + b"\xff")
         assert build.differences(copy, stored) == ["shard-00001.lmdb differs"]
         shard.unlink()
-        assert "made ['manifest.json'" in build.differences(copy, stored)[0]
+        assert "created ['manifest.json'" in build.differences(copy, stored)[0]
