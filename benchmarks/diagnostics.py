@@ -8,8 +8,8 @@ on the machine disturb little. The table also shows the CPU time spent in the ca
 precise, but excludes effects on other code, such as memory that is freed later.
 
 The profiler counts the synchronizations of host and device in steps in which the callback has nothing to
-report. This also works on a CPU, where they cost nothing. The autocorrelation of 1e5 elements over 200 steps
-is timed separately.
+report. A CPU run only counts them; there they cost nothing. The autocorrelation of 1e5 elements over 200
+steps is timed separately.
 """
 
 from __future__ import annotations

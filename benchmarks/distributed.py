@@ -83,10 +83,10 @@ def print_model(step: float, gradient_bytes: int, seconds: list[float]) -> None:
         f"\nMODEL, not a measurement: a step of {step * 1e3:.2f} ms, {gradient_bytes / 1e6:.1f} MB of "
         f"gradients, a ring of links with {link.latency * 1e6:.0f} us and {link.bandwidth / 1e9:.2f} GB/s"
     )
-    print(f"{'ranks':>6} {'all-reduce, ms':>9}  weak scaling: all-reduce after the step, during the step")
+    print(f"{'ranks':>6} {'all-reduce, ms':>15}  weak scaling: all-reduce after the step, during the step")
     for ranks in RANKS:
         _, wait, low, high = predict(step, gradient_bytes, link, ranks)
-        print(f"{ranks:6} {wait * 1e3:9.2f}  {low:.2f}, {high:.2f}")
+        print(f"{ranks:6} {wait * 1e3:15.2f}  {low:.2f}, {high:.2f}")
 
 
 def main() -> int:

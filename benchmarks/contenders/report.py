@@ -1,4 +1,4 @@
-"""Tables in Markdown, and the list of requirements with the measured values."""
+"""Tables in Markdown, and the list of targets with the measured values."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 @dataclass
 class Report:
-    """The results for `--json`, and the requirements.
+    """The results for `--json`, and the targets.
 
     Attributes
     ----------
     results
         Numbers by name.
     asked
-        Rows of requirement, target, measured value and verdict.
+        Rows of quantity, target, measured value and verdict.
     """
 
     results: dict[str, Any] = field(default_factory=dict)
@@ -56,5 +56,5 @@ class Report:
 
     def print_asked(self) -> None:
         """Print the rows."""
-        print("\n### Requirements\n")
+        print("\n### Targets\n")
         print_table(("what", "target", "measured", "holds"), self.asked)
