@@ -87,7 +87,7 @@ def main() -> None:
     step = replay(file, again, weights_only=False)  # the batch contains a graph, and we created the file
     print(
         f"Replay: step {step.step}, loss {step.losses[0]}, "
-        f" {len(step.bad_gradients)} parameters with bad gradients."
+        f"{len(step.bad_gradients)} parameters with bad gradients."
     )
     print(diagnose(again, step.batches[0], steps=10))
 
