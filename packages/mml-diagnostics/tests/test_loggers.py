@@ -171,7 +171,7 @@ def test_spectra_reach_all_loggers(make_trainer, make_task, samples, make_loader
     board, table = TensorBoardLogger(tmp_path, name="board"), CSVLogger(tmp_path, name="csv")
     callback = ModelAutocorrelation(analyze_every_n_steps=20)
     trainer = make_trainer(callback, max_epochs=11, logger=[table, board, wandb], log_every_n_steps=1)
-    trainer.fit(make_task(), make_loader(samples))  # 44 steps, analysed at 20 and 40
+    trainer.fit(make_task(), make_loader(samples))  # 44 steps, analyzed at 20 and 40
     wandb.experiment.finish()
     assert not callback.switched_off
     time = float(callback.spectra["updates"].correlation_time)
