@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matsciml.report.metrics import Classification, Regression
 from matsciml.units import SCALE, UNITS
 
-BLUE, ORANGE, GREY = "#2563a8", "#d9730d", "#8a8f98"
+BLUE, ORANGE, GRAY = "#2563a8", "#d9730d", "#8a8f98"
 STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#b5bac1",
@@ -99,7 +99,7 @@ def parity(quantity: Regression) -> str:
         margin = 0.04 * (high - low) or 1.0
         limits = (low - margin, high + margin)
         size, alpha = (14, 0.75) if target.size < 1000 else (5, 0.35)
-        left.axline((0, 0), slope=1, color=GREY, linewidth=1)
+        left.axline((0, 0), slope=1, color=GRAY, linewidth=1)
         left.scatter(
             target, predicted, s=size, alpha=alpha, color=BLUE, linewidths=0, rasterized=target.size > 1500
         )
@@ -111,7 +111,7 @@ def parity(quantity: Regression) -> str:
         residual, trivial = predicted - target, factor * quantity.baseline - target
         reach = float(np.quantile(np.abs(np.concatenate([residual, trivial])), 0.98)) or 1.0
         bins = np.linspace(-reach, reach, 61)
-        right.hist(np.clip(trivial, -reach, reach), bins, color=GREY, alpha=0.45, label="trivial baseline")
+        right.hist(np.clip(trivial, -reach, reach), bins, color=GRAY, alpha=0.45, label="trivial baseline")
         right.hist(np.clip(residual, -reach, reach), bins, color=BLUE, alpha=0.8, label="model")
         right.set(title="Residuals: prediction - label", xlabel=f"difference{suffix}", ylabel="count")
         right.legend(loc="upper right")
