@@ -12,6 +12,7 @@ import importlib.util
 import os
 import platform
 import sys
+import warnings
 from functools import cache
 from types import ModuleType
 
@@ -39,7 +40,10 @@ def import_dgl() -> ModuleType:
     chosen = os.environ.get("DGLBACKEND")
     os.environ["DGLBACKEND"] = chosen or "pytorch"
     try:
-        return optional_module("dgl", requirement, purpose)
+        with warnings.catch_warnings():
+            # Python warns of DGL's docstrings when it compiles them, once after each installation.
+            warnings.filterwarnings("ignore", message="invalid escape sequence")
+            return optional_module("dgl", requirement, purpose)
     finally:
         if chosen is None:
             del os.environ["DGLBACKEND"]
