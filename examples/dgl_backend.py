@@ -2,7 +2,9 @@
 
     uv run python examples/dgl_backend.py
 
-DGL is no longer maintained and has wheels up to Python 3.11. Install it with: pip install 'matsciml[dgl]'
+DGL is no longer maintained. It has no wheels for Python 3.12 and later. To install it:
+
+    pip install 'matsciml[dgl]'
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class BatchView:
 
 
 def name_sample(sample_ids: Sequence[str] | None, index: int) -> str:
-    """Return ``"sample '<id>'"``, or ``"structure <index> of the batch"`` if there is no id."""
+    """Return ``"sample '<id>'"``, or ``"structure <index> of the batch"`` if the sample has no id."""
     if sample_ids is not None and index < len(sample_ids):
         return f"sample {sample_ids[index]!r}"
     return f"structure {index} of the batch"

@@ -3,7 +3,7 @@
 `pytorch_lightning` and `lightning` (as `lightning.pytorch`) have separate class hierarchies and separate
 registries, so this package has classes for each of them, in `for_pytorch_lightning.py` and
 `for_lightning.py`. Importing one of these two modules registers its classes. No other module of this package
-checks what is installed.
+checks which Lightnings are installed.
 """
 
 from __future__ import annotations
