@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_tasks import ForceRegressionTask
-from mml_tasks.tasks.force import _check_volumes
+from mml_tasks.tasks.force import has_periodic_volume
 from mml_tasks.testing import ToyEncoder, random_structure, toy_batch, toy_graph
 
 NORMALIZE = {"energy_per_atom_mean": -3.0, "energy_per_atom_std": 1.7}
@@ -240,8 +240,8 @@ def with_graph(batch: dict[str, Any], **changes: Any) -> dict[str, Any]:
             {"pos": torch.ones(15, 3, dtype=torch.int64)},
             "must have a floating-point dtype, got torch.int64",
         ),
-        ({"cell": None}, "no 'cell', but the stress requires periodic structures"),
-        ({"offsets": None}, "no 'offsets', but the stress requires periodic structures"),
+        ({"cell": None}, "no 'cell', which the stress requires"),
+        ({"offsets": None}, "no 'offsets', which the stress requires"),
     ],
 )
 def test_incomplete_graphs_are_refused(batch, changes, message):
@@ -249,28 +249,49 @@ def test_incomplete_graphs_are_refused(batch, changes, message):
         make_task(compute_stress=True)(with_graph(batch, **changes))
 
 
-def test_zero_volume_names_sample(batch, make_trainer, data):
+def test_stress_label_without_volume_names_sample(make_trainer, data):
     data.samples[2][0].cell[0, 2] = data.samples[2][0].cell[0, 1]
     with pytest.raises(
         ValueError,
-        match=r"sample 'toy/000002' has a cell of volume .*, but the stress requires a cell with a volume",
+        match=r"sample 'toy/000002' has a label of the stress, but no stress, because .* Set the label to NaN",
     ):
         make_trainer().fit(ForceRegressionTask(ToyEncoder(), compute_stress=True), data)
 
 
+@pytest.mark.parametrize("loss", ["MSELoss", "L1Loss", "HuberLoss", "L2NormLoss"])
+def test_structures_without_volume_have_no_stress(batch, loss):
+    """Their stress is NaN, and the loss and its gradient are those of the other structures."""
+    torch.manual_seed(0)
+    task = ForceRegressionTask(ToyEncoder(), compute_stress=True, loss_func=loss).double()
+    batch["graph"].pbc = torch.ones(5, 3, dtype=torch.bool)
+    whole = task(batch)
+    found = []
+    for pbc in (True, False):
+        task.zero_grad()
+        batch["targets"]["stress"][3] = torch.nan
+        batch["graph"].pbc[3] = pbc
+        batch["graph"].cell[3, 2] = torch.where(torch.tensor(pbc), batch["graph"].cell[3, 2], 0.0)
+        task.training_step(batch, 0).backward()
+        found.append([parameter.grad.clone() for parameter in task.parameters()])
+    outputs = task(batch)
+    assert outputs["stress"][3].isnan().all()
+    others = [0, 1, 2, 4]
+    torch.testing.assert_close(outputs["stress"][others], whole["stress"][others])
+    torch.testing.assert_close(outputs["force"], whole["force"])
+    for with_volume, without in zip(*found, strict=True):
+        torch.testing.assert_close(without, with_volume)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("seed", range(20))
-def test_nearly_flat_cells_are_refused(batch, seed, dtype):
+def test_nearly_flat_cells_have_no_volume(batch, seed, dtype):
     generator = torch.Generator().manual_seed(seed)
     cell = 5 * torch.randn(5, 3, 3, generator=generator, dtype=torch.float64)
     batch["graph"].cell = cell.to(dtype)
-    _check_volumes(batch)  # skewed as they come, but with a volume
+    assert has_periodic_volume(batch["graph"]).all()  # skewed as they come, but with a volume
     cell[3, 2] = 0.3 * cell[3, 0] - 1.7 * cell[3, 1]
     batch["graph"].cell = cell.to(dtype)
-    with pytest.raises(
-        ValueError, match=r"has a cell of volume .*, but the stress requires a cell with a volume"
-    ):
-        _check_volumes(batch)
+    assert has_periodic_volume(batch["graph"]).tolist() == [True, True, True, False, True]
 
 
 class Blind(ToyEncoder):

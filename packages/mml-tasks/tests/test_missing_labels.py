@@ -8,22 +8,27 @@ from mml_tasks.losses.missing_labels import LabelCounts, MissingLabels
 NAN = torch.nan
 
 
-def test_counts_are_by_target():
+def test_counts_are_by_structure():
     missing = LabelCounts()
-    missing.add("energy", torch.tensor([[1.0], [NAN]]))
-    missing.add("energy", torch.tensor([[NAN]]))
-    missing.add("force", torch.tensor([[1.0, NAN, NAN], [1.0, 2.0, 3.0]]))  # one atom, not two numbers
-    missing.add("gap", torch.tensor([NAN, 1.0]))
-    missing.add("label", torch.tensor([0, 1, 2]))
-    keys, cpu = ["energy", "force", "gap", "label", "other"], torch.device("cpu")
+    natoms = torch.tensor([2, 1, 3])
+    missing.add("energy", torch.tensor([[1.0], [NAN], [2.0]]), natoms)
+    missing.add("energy", torch.tensor([[NAN]]), torch.tensor([4]))
+    force = torch.zeros(6, 3)
+    force[0, 1:], force[3:] = NAN, NAN  # two components of the first structure, all of the third
+    missing.add("force", force, natoms)
+    missing.add("gap", torch.tensor([NAN, 1.0, 1.0]), natoms)
+    missing.add("label", torch.tensor([0, 1, 2]), natoms)
+    missing.add("spectrum", torch.tensor([[1.0, NAN], [1.0, 1.0], [NAN, NAN]]), natoms)
+    keys, cpu = ["energy", "force", "gap", "label", "spectrum", "other"], torch.device("cpu")
     assert missing.take(keys, cpu) == {
-        "energy": (2, 3),
-        "force": (1, 2),
-        "gap": (1, 2),
-        "label": (0, 3),
-        "other": (0, 0),
+        "energy": (2, 4, 2),
+        "force": (2, 3, 7),
+        "gap": (1, 3, 2),
+        "label": (0, 3, 3),
+        "spectrum": (2, 3, 3),
+        "other": (0, 0, 0),
     }
-    assert missing.take(["energy"], cpu) == {"energy": (0, 0)}
+    assert missing.take(["energy"], cpu) == {"energy": (0, 0, 0)}
 
 
 class Task:
@@ -44,8 +49,8 @@ def counted(first: int, rows: list[float]) -> MissingLabels:
     labels = MissingLabels()
     labels.begin_batch(first)
     for stage in ("train", "val"):
-        labels.add(stage, "energy", torch.tensor(rows))
-        labels.add(stage, "gap", torch.tensor([1.0]))
+        labels.add(stage, "energy", torch.tensor(rows), torch.ones(len(rows), dtype=torch.int64))
+        labels.add(stage, "gap", torch.tensor([1.0]), torch.tensor([1]))
     labels.train.add_sums(labels.train.of_batch(["energy", "gap"]))
     return labels
 
@@ -66,7 +71,7 @@ def test_sanity_check_is_not_reported():
 
 
 def test_unlabeled_target_is_refused_after_whole_epoch():
-    with pytest.raises(ValueError, match=r"target 'energy' has no label in any of the 2 rows of this train"):
+    with pytest.raises(ValueError, match=r"target 'energy' has no label in any of the 2 structures of this"):
         counted(0, [NAN, NAN]).report(Task(), ["energy", "gap"], "train")
 
 
@@ -74,4 +79,4 @@ def test_unlabeled_target_is_refused_after_whole_epoch():
 def test_unlabeled_target_is_warned_about_otherwise(first, limit, stage, caplog):
     with caplog.at_level(logging.WARNING, "mml_tasks"):
         counted(first, [NAN]).report(Task(limit=limit), ["energy", "gap"], stage)
-    assert f"target 'energy' has no label in any of the 1 rows of this {stage} epoch" in caplog.text
+    assert f"target 'energy' has no label in any of the 1 structures of this {stage} epoch" in caplog.text

@@ -141,15 +141,15 @@ class TaskCalculator(Calculator):
             If there are no atoms, a periodic direction has no lattice vector, or the transforms did not
             create a graph.
         PropertyNotImplementedError
-            If the stress is requested for a cell without volume.
+            If the stress is requested for atoms without a periodic volume.
         """
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
-        has_volume = atoms.cell.rank == 3
+        has_volume = atoms.cell.rank == 3 and bool(atoms.pbc.any())
         if "stress" in properties and not has_volume:
             raise PropertyNotImplementedError(
-                "the stress requires three lattice vectors, but the cell of these atoms has "
-                f"{atoms.cell.rank}"
+                "the stress requires periodic atoms with three lattice vectors, but these atoms have pbc="
+                f"{atoms.pbc.tolist()} and {atoms.cell.rank} lattice vectors"
             )
         with _default_dtype(self._dtype()), _without_stress(self.task, not has_volume):
             sample = self._sample(atoms)

@@ -260,7 +260,7 @@ class TaskSteps(TrainedModule):
             if key in self.normalizers and self.normalizers.of(key).has_references:
                 self.normalization.check_elements(batch, labels=target)
             if not self.trainer.sanity_checking:
-                self.missing_labels.add(stage, key, target)
+                self.missing_labels.add(stage, key, target, atom_counts(graph_of(batch)))
 
     def prepare_batch(self, batch: Batch) -> Batch:
         """Return a batch on the host in the form in which it is moved to the device.

@@ -94,6 +94,9 @@ def loss_terms(
         If the result of the loss is neither one number nor one number per element or row.
     """
     known = labeled(target)
+    if output.shape == known.shape:
+        # A prediction that is undefined, such as the stress of a molecule, is masked with its missing label.
+        output = torch.where(known | ~torch.isnan(output), output, torch.zeros_like(output))
     if isinstance(loss, TargetLoss):
         filled = _fill(target, output, known)
         elements = loss.elements(output, filled, known=known, natoms=natoms, physical=physical)

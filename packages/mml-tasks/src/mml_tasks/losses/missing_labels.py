@@ -9,13 +9,18 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from mml_tasks.losses.loss_terms import labeled
 from mml_tasks.trainer.ranks import sum_over_ranks
 
 logger = logging.getLogger(__name__)
 
 
+NUMBERS = 3
+"""Numbers that are counted for each target."""
+
+
 class LabelCounts:
-    """Counts of one stage: rows of a target (structures or atoms) without a label, and all rows.
+    """Counts of one stage: structures that lack a part of a label, all structures, and known components.
 
     In training, the counts of each batch are summed over ranks together with the other sums of the step. They
     cannot be summed at the end of a training epoch: there, the progress bar of rank zero computes metrics,
@@ -26,18 +31,35 @@ class LabelCounts:
         self._counts: dict[str, list[int]] = {}
         self._summed: Tensor | None = None
 
-    def add(self, key: str, target: Tensor) -> None:
-        """Count the rows of a batch on the host; a row is missing if any of its components is NaN."""
-        counts = self._counts.setdefault(key, [0, 0])
-        if target.is_floating_point():
-            counts[0] += int(
-                torch.isnan(target).flatten(1).any(1).sum() if target.dim() > 1 else torch.isnan(target).sum()
-            )
-        counts[1] += target.shape[0]
+    def add(self, key: str, target: Tensor, natoms: Tensor) -> None:
+        """Count the structures of a batch on the host; a label is missing if any of its components is NaN.
+
+        Parameters
+        ----------
+        key
+            Name of the target.
+        target
+            Labels of the batch, one row per structure or per atom.
+        natoms
+            Number of atoms of each structure, [B].
+        """
+        counts = self._counts.setdefault(key, [0] * NUMBERS)
+        structures = natoms.shape[0]
+        counts[1] += structures
+        known = labeled(target)
+        counts[2] += int(known.sum())
+        rows = known.flatten(1).all(1) if known.dim() > 1 else known
+        if rows.all():
+            return
+        incomplete = (~rows).nonzero().view(-1)
+        if rows.shape[0] != structures:
+            owner = torch.arange(structures).repeat_interleave(natoms.cpu(), output_size=rows.shape[0])
+            incomplete = owner[incomplete]
+        counts[0] += incomplete.unique().shape[0]
 
     def of_batch(self, keys: Sequence[str]) -> Tensor:
-        """Return the counts that are not yet summed over ranks, [2 * len(keys)], and reset them."""
-        counts = [number for key in keys for number in self._counts.pop(key, (0, 0))]
+        """Return the counts that are not yet summed over ranks, [3 * len(keys)], and reset them."""
+        counts = [number for key in keys for number in self._counts.pop(key, (0,) * NUMBERS)]
         return torch.tensor(counts, dtype=torch.float64)
 
     def add_sums(self, sums: Tensor) -> None:
@@ -52,14 +74,15 @@ class LabelCounts:
         """Reset all counts."""
         self._counts, self._summed = {}, None
 
-    def take_sums(self, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Return (missing, rows) of each target from the sums, and reset all counts."""
-        numbers = [0] * (2 * len(keys)) if self._summed is None else self._summed.tolist()
+    def take_sums(self, keys: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+        """Return the three sums of each target, and reset all counts."""
+        numbers = [0.0] * (NUMBERS * len(keys)) if self._summed is None else self._summed.tolist()
         self.reset()
-        return {key: (round(numbers[2 * i]), round(numbers[2 * i + 1])) for i, key in enumerate(keys)}
+        parts = [[round(number) for number in numbers[i::NUMBERS]] for i in range(NUMBERS)]
+        return dict(zip(keys, zip(*parts, strict=True), strict=True))
 
-    def take(self, keys: Sequence[str], device: torch.device) -> dict[str, tuple[int, int]]:
-        """Return (missing, rows) of each target over all ranks, and reset them; every rank must call this."""
+    def take(self, keys: Sequence[str], device: torch.device) -> dict[str, tuple[int, int, int]]:
+        """Return the counts of each target over all ranks, and reset them; every rank must call this."""
         counts = self.of_batch(keys).to(torch.int64)
         self.add_sums(sum_over_ranks(counts.to(device)))
         return self.take_sums(keys)
@@ -82,12 +105,12 @@ class MissingLabels:
         """Note the index of a training batch. A run may continue within an epoch, after its first batch."""
         self._from_first_batch |= batch_idx == 0
 
-    def add(self, stage: str, key: str, target: Tensor) -> None:
-        """Count the rows of a batch on the host."""
-        self._of(stage).add(key, target)
+    def add(self, stage: str, key: str, target: Tensor, natoms: Tensor) -> None:
+        """Count the structures of a batch on the host, see `LabelCounts.add`."""
+        self._of(stage).add(key, target, natoms)
 
     def report(self, task: pl.LightningModule, keys: Sequence[str], stage: str) -> None:
-        """Log the number of missing labels of an epoch as ``<stage>_<key>_missing``, and reset the counts.
+        """Log the structures that lack a part of a label as ``<stage>_<key>_missing``, and reset the counts.
 
         Parameters
         ----------
@@ -110,15 +133,15 @@ class MissingLabels:
         if task.trainer.sanity_checking or not keys:
             return
         counts = self.train.take_sums(keys) if stage == "train" else self._of(stage).take(keys, task.device)
-        for key, (missing, rows) in counts.items():
+        for key, (missing, structures, labels) in counts.items():
             if not missing:
                 continue
             task.log(f"{stage}_{key}_missing", float(missing))
-            if missing < rows:
+            if labels:
                 continue
             message = (
-                f"target {key!r} has no label in any of the {rows} rows of this {stage} epoch. Remove it "
-                "from task_keys, or add labels"
+                f"target {key!r} has no label in any of the {structures} structures of this {stage} epoch. "
+                "Remove it from task_keys, or add labels"
             )
             if complete:
                 raise ValueError(message)

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from mml_tasks.base import BaseTaskModule
-from mml_tasks.batches import private_copy, sample_of_row, sum_by_structure
+from mml_tasks.batches import find_target, private_copy, sample_of_row, sum_by_structure
 from mml_tasks.encoder import embed
+from mml_tasks.losses.loss_terms import labeled
 from mml_tasks.normalization.scale_rules import EnergyRules
 from mml_tasks.trainer.compiled import compiled_part
 
@@ -42,7 +43,8 @@ class ForceRegressionTask(BaseTaskModule):
     encoder
         See `BaseTaskModule`. The encoder must compute edge vectors from ``graph.pos`` and ``graph.offsets``.
     compute_stress
-        Whether to predict ``stress`` [B, 3, 3]. Every structure then needs a cell.
+        Whether to predict ``stress`` [B, 3, 3]. It is NaN, which means missing, for structures without a
+        periodic volume: molecules, and slabs and wires whose cell has fewer than three lattice vectors.
     **kwargs
         See `BaseTaskModule`. ``task_keys`` defaults to energy and force, and to stress as well if
         ``compute_stress`` is True. ``normalize_kwargs`` accepts one shift, one scale and ``stress_std``. The
@@ -102,10 +104,10 @@ class ForceRegressionTask(BaseTaskModule):
             )
 
     def check_batch(self, batch: Batch) -> None:
-        """Check targets, and check that every cell has a volume if stress is predicted."""
+        """Check targets, and check that structures without a volume have no stress label."""
         super().check_batch(batch)
-        if self.compute_stress:
-            _check_volumes(batch)
+        if "stress" in (self.task_keys or []) and not self.trainer.predicting:
+            _check_stress_labels(batch)
 
     def node_energies(self, batch: Batch) -> Tensor:
         """Return each atom's share of the energy, [N, 1] in eV; the shares of a structure sum to its energy.
@@ -147,7 +149,10 @@ class ForceRegressionTask(BaseTaskModule):
             outputs = {"energy": energy, "force": -gradients[0]}
             if self.compute_stress:
                 scale = self.normalizers.of("energy").std / self.normalizers.of("stress").std
-                outputs["stress"] = gradients[1] / _volumes(graph).view(-1, 1, 1) * scale
+                has_volume = has_periodic_volume(graph).view(-1, 1, 1)
+                # Not divided by zero, because the gradient of the unused quotient would be NaN.
+                volumes = torch.where(has_volume, _volumes(graph).view(-1, 1, 1), 1.0)
+                outputs["stress"] = torch.where(has_volume, gradients[1] / volumes * scale, torch.nan)
         return outputs if differentiable else {key: value.detach() for key, value in outputs.items()}
 
     def _node_energies(self, batch: Batch) -> Tensor:
@@ -161,19 +166,30 @@ def _volumes(graph: Graph) -> Tensor:
     return torch.linalg.det(graph.cell.detach().view(-1, 3, 3)).abs()
 
 
-def _check_volumes(batch: Batch) -> None:
-    graph = graph_of(batch)
-    if getattr(graph, "cell", None) is None:
-        return  # `_track_strain` raises the error
+def has_periodic_volume(graph: Graph) -> Tensor:
+    """Return which structures have a stress, [B] bool: those that are periodic and whose cell has a volume."""
     volumes = _volumes(graph)
     box = graph.cell.detach().view(-1, 3, 3).norm(dim=-1).prod(dim=-1)
     # In float32, rounding leaves a flat cell a volume of about 1e-7 of the box with the same edge lengths.
-    bad = ~(torch.isfinite(volumes) & (volumes > 1e-5 * box))
+    found = torch.isfinite(volumes) & (volumes > 1e-5 * box)
+    pbc = getattr(graph, "pbc", None)
+    return found if pbc is None else found & pbc.view(-1, 3).any(dim=1)
+
+
+def _check_stress_labels(batch: Batch) -> None:
+    graph = graph_of(batch)
+    if getattr(graph, "cell", None) is None:
+        return  # `_track_strain` raises the error
+    labels = find_target(batch, "stress")
+    has_volume = has_periodic_volume(graph)
+    if labels.shape[0] != has_volume.shape[0]:
+        return  # `align_target` raises the error
+    bad = labeled(labels).flatten(1).any(1) & ~has_volume.to(labels.device)
     if bad.any():
         row = int(bad.nonzero()[0])
         raise ValueError(
-            f"{sample_of_row(volumes, row, batch)} has a cell of volume {volumes[row].item():g}, but the "
-            "stress requires a cell with a volume. Leave the sample out, or set compute_stress=False"
+            f"{sample_of_row(labels, row, batch)} has a label of the stress, but no stress, because its "
+            f"periodic cell has no volume ({_volumes(graph)[row].item():g} angstrom^3). Set the label to NaN"
         )
 
 
@@ -196,8 +212,8 @@ def _track_strain(graph: Graph) -> Tensor:
     for name in ("cell", "offsets"):
         if getattr(graph, name, None) is None:
             raise ValueError(
-                f"the graph of the batch has no {name!r}, but the stress requires periodic structures. Use "
-                "periodic structures, or set compute_stress=False"
+                f"the graph of the batch has no {name!r}, which the stress requires. Create graphs with "
+                "PeriodicPropertiesTransform, or set compute_stress=False"
             )
     index = structure_index(graph)
     strain = graph.pos.new_zeros(atom_counts(graph).shape[0], 3, 3, requires_grad=True)

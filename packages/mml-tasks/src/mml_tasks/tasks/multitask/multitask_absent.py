@@ -11,6 +11,7 @@ import torch
 from mml_tasks.losses.loss_modules import TargetLoss
 from mml_tasks.losses.loss_terms import LossTerms, join_combine
 from mml_tasks.losses.metrics import MaskedMean
+from mml_tasks.losses.missing_labels import NUMBERS
 from mml_tasks.steps import TaskSteps
 from mml_tasks.trainer.ranks import world_size
 
@@ -25,8 +26,9 @@ def join_step(task: TaskSteps) -> None:
         loss = task.losses[key]
         if isinstance(loss, TargetLoss):
             loss.join(task.device)
-    # Per target: the weight, the number of missing labels and the number of rows.
-    task.missing_labels.train.add_sums(join_combine(3 * len(keys), task.device)[len(keys) :])
+    # Per target: the weight, and the numbers of `LabelCounts`.
+    numbers = join_combine((1 + NUMBERS) * len(keys), task.device)
+    task.missing_labels.train.add_sums(numbers[len(keys) :])
     _log_nothing(task, "train")
 
 
