@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import reduce
 from math import gcd
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from mml_samples import SYMBOLS, sample_name
 
-__all__ = ["composition", "elements", "grouping", "prototype"]
+__all__ = ["SampleValue", "composition", "elements", "grouping", "prototype"]
 
 Group = Callable[[Mapping[str, object]], str]
 
@@ -74,6 +75,42 @@ def prototype(sample: Mapping[str, object]) -> str:
 GROUPINGS: dict[str, Group] = {"composition": composition, "elements": elements, "prototype": prototype}
 
 
+@dataclass(frozen=True)
+class SampleValue:
+    """Callable that returns a value of a sample as text.
+
+    Attributes
+    ----------
+    key
+        Key of the value. Nested keys are separated by dots.
+    """
+
+    key: str
+
+    def __call__(self, sample: Mapping[str, object]) -> str:
+        """Return the value.
+
+        Raises
+        ------
+        ValueError
+            If the sample does not have the key, or if its value is an array of several numbers.
+        """
+        found: Any = sample
+        for key in self.key.split("."):
+            if not isinstance(found, Mapping) or key not in found:
+                known = ", ".join((*GROUPINGS, *_keys(sample)))
+                raise ValueError(
+                    f"{sample_name(sample)} has no key {self.key!r} to group by; use one of {known}"
+                )
+            found = found[key]
+        if isinstance(found, np.ndarray) and found.size != 1:
+            raise ValueError(
+                f"{self.key!r} of {sample_name(sample)} must be a single value, got an array of shape "
+                f"{list(found.shape)}; group by another key"
+            )
+        return str(found.item() if isinstance(found, np.ndarray) else found)
+
+
 def grouping(by: str | Group) -> Group:
     """Return the function that maps a sample to the name of its group.
 
@@ -85,27 +122,18 @@ def grouping(by: str | Group) -> Group:
     """
     if not isinstance(by, str):
         return by
-    if by in GROUPINGS:
-        return GROUPINGS[by]
+    return GROUPINGS.get(by, SampleValue(by))
 
-    def value(sample: Mapping[str, object]) -> str:
-        found: Any = sample
-        for key in by.split("."):
-            if not isinstance(found, Mapping) or key not in found:
-                known = ", ".join(GROUPINGS)
-                raise ValueError(
-                    f"{sample_name(sample)} has no key {by!r} to group by; pass an existing key, or one of "
-                    f"{known}"
-                )
-            found = found[key]
-        if isinstance(found, np.ndarray) and found.size != 1:
-            raise ValueError(
-                f"{by!r} of {sample_name(sample)} must be a single value, got an array of shape "
-                f"{list(found.shape)}; group by another key"
-            )
-        return str(found.item() if isinstance(found, np.ndarray) else found)
 
-    return value
+def _keys(sample: Mapping[str, object], prefix: str = "") -> list[str]:
+    """Return the keys of single values, with dots between nested keys."""
+    found: list[str] = []
+    for key, value in sample.items():
+        if isinstance(value, Mapping):
+            found += _keys(value, f"{prefix}{key}.")
+        elif not isinstance(value, np.ndarray | list):
+            found.append(prefix + key)
+    return found
 
 
 def _counts(sample: Mapping[str, object]) -> Counter[str]:

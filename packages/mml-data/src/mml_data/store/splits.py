@@ -98,8 +98,10 @@ def read_numbers(directory: Path, entry: FileEntry, *, check: bool = False) -> n
     return indices
 
 
-def random_split(indices: np.ndarray, fractions: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Split `indices` at random into a training part and one part for each fraction.
+def random_split(
+    indices: np.ndarray, fractions: Mapping[str, float], seed: int, *, rest: str = "train"
+) -> dict[str, np.ndarray]:
+    """Split `indices` at random into one part for each fraction and a part with the rest.
 
     Parameters
     ----------
@@ -110,11 +112,13 @@ def random_split(indices: np.ndarray, fractions: Mapping[str, float], seed: int)
         sum.
     seed
         Seed of the permutation. The same arguments always give the same parts.
+    rest
+        Name of the part with the rest.
 
     Returns
     -------
     dict
-        Name of a part to its sorted indices. A part has ``round(fraction * n)`` indices. ``"train"`` has all
+        Name of a part to its sorted indices. A part has ``round(fraction * n)`` indices. `rest` has all
         indices that are not in another part.
 
     Raises
@@ -135,7 +139,7 @@ def random_split(indices: np.ndarray, fractions: Mapping[str, float], seed: int)
         size = round(fraction * len(indices))
         parts[name] = np.sort(np.asarray(indices)[order[start : start + size]])
         start += size
-    parts = {"train": np.sort(np.asarray(indices)[order[start:]]), **parts}
+    parts = {rest: np.sort(np.asarray(indices)[order[start:]]), **parts}
     for name, part in parts.items():
         if part.size == 0:
             raise ValueError(

@@ -1,0 +1,149 @@
+"""Decide which samples of a data set stay together in a split."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from mml_data.grouping import Group, grouping
+
+__all__ = ["BLOCKS", "Groups", "find_groups"]
+
+Value = TypeVar("Value")
+ForEach = Callable[[Callable[[Mapping[str, object]], Value]], Iterable[Value]]
+"""Function that calls a function with each sample and returns the results in order."""
+
+BLOCKS = 20
+"""Number of blocks of consecutive samples with ``"block"``."""
+
+_IDS = (
+    *("mp_id", "mp-id", "mpid", "material_id", "mat_id", "jid", "sid", "system_id"),
+    *("trajectory", "trajectory_id", "traj_id", "original_mp_id", "provenance.original_mp_id"),
+)
+"""Keys under ``extra`` that name the material or trajectory of a frame."""
+
+_COLLECTIONS = (".db", ".aselmdb", ".lmdb", ".parquet")
+"""Suffixes of files that contain unrelated structures, so that the file is not a group."""
+
+_SIMILAR = 0.9
+"""Share of structures with the same atoms as the previous structure from which a file is a trajectory."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of the samples of a data set.
+
+    Attributes
+    ----------
+    names
+        Name of the group of each sample. None if each sample is a group of its own.
+    by
+        Criterion, for the manifest: ``"frame"``, ``"block"``, or the name or key of `grouping`.
+    note
+        Sentence for the user, or an empty string.
+    """
+
+    names: list[str] | None
+    by: str
+    note: str = ""
+
+
+class _Origin(NamedTuple):
+    """Values of a sample from which its default group follows."""
+
+    source: str | None
+    key: str
+    id: str | None
+    atoms: bytes
+
+
+def find_groups(by: str | Group | None, count: int, each: ForEach[Any]) -> Groups:
+    """Find the groups of samples that stay in the same split.
+
+    By default, these are the frames with the same identifier of a material or trajectory (for example
+    ``extra.mp_id``), if an identifier occurs several times. Otherwise, these are the frames of the same file
+    (``extra.source``), if there are several files. Files of databases are not groups.
+
+    Parameters
+    ----------
+    by
+        ``"frame"`` for single samples, ``"source"`` for the files, ``"block"`` for 20 blocks of consecutive
+        samples, any criterion of `mml_data.grouping.grouping`, or None for the default.
+    count
+        Number of samples.
+    each
+        Function that calls a function with each sample and returns the results in order.
+
+    Raises
+    ------
+    ValueError
+        If a sample does not have the key.
+    """
+    if by == "frame":
+        return Groups(None, "frame")
+    if by == "block":
+        return Groups([str(index * BLOCKS // count) for index in range(count)], "block")
+    if by is not None:
+        named = by if isinstance(by, str) else getattr(by, "__name__", "custom")
+        return Groups(list(each(grouping("extra.source" if by == "source" else by))), named)
+    return _default(list(each(_origin)))
+
+
+def _default(origins: list[_Origin]) -> Groups:
+    ids = Counter(origin.id for origin in origins if origin.id is not None)
+    if len(ids) > 1 and max(ids.values()) > 1:
+        key = next(origin.key for origin in origins if origin.id is not None)
+        names = [
+            f"{index}" if origin.id is origin.source is None else f"{origin.id or origin.source}"
+            for index, origin in enumerate(origins)
+        ]
+        return Groups(names, key, _sentence(key, len(ids)))
+    files = Counter(origin.source for origin in origins if origin.source is not None)
+    if len(files) > 1 and max(files.values()) > 1:
+        names = [
+            f"{index}" if origin.source is None else origin.source for index, origin in enumerate(origins)
+        ]
+        return Groups(names, "extra.source", _sentence("extra.source", len(files)))
+    repeated = sum(left.atoms == right.atoms for left, right in zip(origins, origins[1:], strict=False))
+    if len(files) == 1 and len(origins) > 2 and repeated >= _SIMILAR * (len(origins) - 1):
+        return Groups(
+            None,
+            "frame",
+            "consecutive structures have the same atoms, as in a trajectory, and similar frames in two splits "
+            "make a model look better than it is; --split-by block keeps blocks of consecutive frames "
+            "together, and --train, --valid and --test take a file for each split",
+        )
+    return Groups(None, "frame")
+
+
+def _sentence(key: str, count: int) -> str:
+    return (
+        f"frames with the same {key} ({count:,} values) are in the same split; --split-by frame splits single "
+        "frames"
+    )
+
+
+def _origin(sample: Mapping[str, object]) -> _Origin:
+    extra = sample.get("extra")
+    extra = extra if isinstance(extra, Mapping) else {}
+    source = extra.get("source")
+    source = None if source is None or str(source).lower().endswith(_COLLECTIONS) else str(source)
+    key, found = _identifier(extra, sample.get("sample_id"))
+    return _Origin(source, key, found, np.asarray(sample["atomic_numbers"]).tobytes())
+
+
+def _identifier(extra: Mapping[str, Any], sample_id: object) -> tuple[str, str | None]:
+    """Return the key and the text of the identifier of a material or trajectory."""
+    for key in _IDS:
+        value: Any = extra
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return f"extra.{key}", str(value)
+    # Frames of the Materials Project have names such as mp-1234-0-5, of which mp-1234 is the material.
+    words = str(sample_id).split("-")
+    if len(words) > 2 and words[0] in ("mp", "mvc") and words[1].isdigit():
+        return "sample_id", f"{words[0]}-{words[1]}"
+    return "", None
