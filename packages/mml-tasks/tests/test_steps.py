@@ -212,7 +212,7 @@ def test_complete_labels_log_no_count(data, make_trainer):
 def test_unlabeled_target_is_refused(data, make_trainer):
     for _, targets in data.samples:
         targets["force"].fill_(math.nan)
-    with pytest.raises(ValueError, match=r"'force' has no label in any of the 33 rows of this train epoch"):
+    with pytest.raises(ValueError, match=r"'force' has no label in any of the 10 structures of this train"):
         make_trainer().fit(make_task(), data.loader(), data.loader())
     statistics = data.target_statistics()
     statistics["force"] = {"count": 0, "missing": 99}
@@ -225,7 +225,7 @@ def test_limited_epoch_accepts_unlabeled_target(data, make_trainer, caplog):
     for _, targets in data.samples[:4]:
         targets["energy"].fill_(math.nan)
     make_trainer(limit_train_batches=1).fit(make_task(), data.loader(), data.loader())
-    assert "'energy' has no label in any of the 4 rows of this train epoch" in caplog.text
+    assert "'energy' has no label in any of the 4 structures of this train epoch" in caplog.text
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 1000.0])

@@ -8,15 +8,15 @@ from typing import TypeAlias, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from torchmetrics import Metric
 
 from mml_tasks.losses.loss_terms import LossTerms
+from mml_tasks.losses.metrics import SumMetric
 
 Weight: TypeAlias = float | Tensor
 """Loss weight of a target; a tensor if it is learned."""
 
 
-class MeanLoss(Metric):
+class MeanLoss(SumMetric):
     """Weighted sum over targets of the mean loss of each target, over the labels of an epoch and all ranks.
 
     Parameters
@@ -31,8 +31,8 @@ class MeanLoss(Metric):
 
     def __init__(self, targets: int) -> None:
         super().__init__()
-        self.add_state("totals", torch.zeros(targets), dist_reduce_fx="sum")
-        self.add_state("weights_seen", torch.zeros(targets), dist_reduce_fx="sum")
+        self.add_sum("totals", [targets])
+        self.add_sum("weights_seen", [targets])
 
     def update(self, terms: Sequence[LossTerms], weights: Sequence[Weight], first: int = 0) -> None:
         """Add the terms of a batch, each times its weight; ``first`` is the index of the first target."""

@@ -167,7 +167,7 @@ def _volumes(graph: Graph) -> Tensor:
 
 
 def has_periodic_volume(graph: Graph) -> Tensor:
-    """Return which structures have a stress, [B] bool: those that are periodic and whose cell has a volume."""
+    """Return which structures have a stress, [B] bool: periodic structures whose cell has a volume."""
     volumes = _volumes(graph)
     box = graph.cell.detach().view(-1, 3, 3).norm(dim=-1).prod(dim=-1)
     # In float32, rounding leaves a flat cell a volume of about 1e-7 of the box with the same edge lengths.
