@@ -1,0 +1,956 @@
+/* Neighbor search for batches of periodic structures.
+ *
+ * An edge connects atom i to an image of atom j. It exists if
+ *
+ *     d = |r_j + n A - r_i| <= cutoff,
+ *
+ * where the rows of A are the lattice vectors and the image n is a vector of integers, which is zero along
+ * directions that are not periodic. An atom has no edge to itself in image zero. Lengths are in angstrom.
+ *
+ * 1. Frame. The periodic lattice vectors are replaced by the shortest vectors of the same lattice (Minkowski's
+ *    reduction; Nguyen and Stehle, ACM Trans. Algorithms 5, 46 (2009)), the other ones by unit normals. All atoms
+ *    are moved into this cell. A skewed cell or atoms far outside the cell therefore cost nothing.
+ * 2. Linked cells (Quentrec and Brot, J. Comput. Phys. 13, 430 (1973)). Large structures are divided into bins
+ *    that are at least as wide as the cutoff. Small structures are a single bin.
+ * 3. Ghosts. For each bin, all images of atoms within reach of the bin's atoms are listed, ordered by atom and
+ *    image. An image of atom j with fractional coordinates f_j + n is within reach if it is between
+ *    min f - cutoff / h and max f + cutoff / h along each direction, where f are the coordinates of the bin's atoms
+ *    and h is the distance between opposite faces of the cell.
+ * 4. Distances from each atom of the bin to all ghosts, in float32, whose error is bounded. Pairs so close to the
+ *    cutoff that the error could matter are decided by the formula of `edge_length` in float64. Since the ghosts are
+ *    ordered, the edges of an atom are found in their final order. In a single bin, only ghosts of atoms j >= i are
+ *    considered, and each edge is written in both directions.
+ *
+ * The edges are first recorded by destination and image (16 bytes each). When their number is known, the caller
+ * allocates the arrays, and `write_edges` computes their contents. No result depends on the number of threads.
+ */
+
+#include "search.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "threads.h"
+
+#define MARGIN 1e-6       /* pairs this near the cutoff are decided by `edge_length`, also without rounding errors */
+#define SAME_PLACE 1e-4   /* atoms that are at most this far apart are an error */
+#define FLATTEST 1e-6     /* volume over the product of the three lengths, up to which a cell has no volume */
+#define SHORTEST 1e-3     /* shorter vectors are no lattice vectors */
+#define TIE 1e-9          /* the reduction ignores vectors that are shorter only due to rounding */
+#define FARTHEST 8388608. /* 2^23, number of cells: differences of two images are whole numbers in float32 */
+#define ONE_BIN 160       /* structures with fewer atoms are a single bin (measured) */
+#define SHARED 4096       /* structures with at least this many atoms are searched by all threads together */
+#define LANES 256         /* distances that are computed at once */
+
+typedef struct {
+    int32_t dst, image[3];
+} Record;
+
+/* Numbers of one structure that the search needs. Frame: see step 1 above. */
+typedef struct {
+    int64_t num_atoms;
+    const double *positions; /* [N][3], as given */
+    double cell[9];          /* as given, completed by unit normals */
+    double cutoff, margin;
+    int periodic;                  /* number of periodic directions, which are the first ones of the frame */
+    int is_changed;                /* whether the frame has other periodic vectors than the cell */
+    double frame[9], inverse[9];   /* rows are vectors; columns of `inverse` give fractional coordinates */
+    int64_t to_cell[9];            /* periodic vectors of the frame in units of the cell's */
+    double reach[3];               /* cutoff / h along each direction of the frame */
+    int bins[3];
+} Frame;
+
+/* Memory of one thread, reused from structure to structure. */
+typedef struct {
+    Record *records; /* found by this thread */
+    size_t num_records, max_records;
+
+    /* Atoms of a structure. */
+    size_t max_atoms;
+    double *fractions, *places; /* [N][3] each, inside the frame */
+    int32_t *shifts;            /* [N][3], images that were subtracted, in units of the cell's vectors */
+    int32_t *order, *bin_of;    /* [N], atoms sorted by bin, bin of each atom */
+    int64_t *cursors;           /* [N], where the next edge of each atom is written */
+    size_t max_bins;
+    int32_t *bin_starts; /* [bins + 1] */
+
+    /* Atoms near a bin, and their ghosts. */
+    size_t max_near, max_ghosts;
+    int32_t *near, *sorted, *first_ghost;
+    float *x, *y, *z;
+    int32_t *atom, *image; /* [G], [G][3] */
+    Problem problem;
+} Workspace;
+
+struct Search {
+    Structures structures;
+    int num_threads;
+    int64_t max_edges;
+    int64_t *first_edges; /* [M + 1], prefix sum of the number of edges of each atom */
+    size_t *first_records; /* [M], index of the first record of each atom, among those of its thread */
+    int32_t *num_records;  /* [M] */
+    int32_t *threads;      /* [M], thread that recorded the edges of each atom */
+    uint8_t *is_half;      /* [B], whether each record means two edges */
+    Problem *problems;     /* [B] */
+    Workspace *workspaces; /* [num_threads] */
+    Counter total;         /* edges found so far */
+};
+
+/* ---------------------------------------------------------------- vectors */
+
+static double dot(const double *a, const double *b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+
+static void cross(const double *a, const double *b, double *out) {
+    out[0] = a[1] * b[2] - a[2] * b[1];
+    out[1] = a[2] * b[0] - a[0] * b[2];
+    out[2] = a[0] * b[1] - a[1] * b[0];
+}
+
+static void unit_normal(const double *a, const double *b, double *out) {
+    cross(a, b, out);
+    double length = sqrt(dot(out, out));
+    for (int c = 0; c < 3; c++) out[c] /= length;
+}
+
+/* Round down, and up. Faster than floor(), which is a function call on older processors. |x| < 2^62 */
+static int64_t round_down(double x) {
+    int64_t whole = (int64_t)x;
+    return whole - ((double)whole > x);
+}
+
+static int64_t round_up(double x) {
+    int64_t whole = (int64_t)x;
+    return whole + ((double)whole < x);
+}
+
+/* Invert a matrix by its adjugate: the columns of the inverse are (b x c, c x a, a x b) / a.(b x c). Returns 0 if the
+ * rows span no volume. */
+static int invert(const double *m, double *inverse) {
+    double columns[3][3], lengths = 1.0, shortest = DBL_MAX;
+    for (int row = 0; row < 3; row++) {
+        cross(m + 3 * ((row + 1) % 3), m + 3 * ((row + 2) % 3), columns[row]);
+        double length = sqrt(dot(m + 3 * row, m + 3 * row));
+        lengths *= length;
+        if (!(length >= shortest)) shortest = length;
+    }
+    double volume = dot(m, columns[0]);
+    if (!(shortest >= SHORTEST) || !(fabs(volume) > FLATTEST * lengths) || !(fabs(volume) < DBL_MAX)) return 0;
+    for (int row = 0; row < 3; row++)
+        for (int column = 0; column < 3; column++) inverse[3 * row + column] = columns[column][row] / volume;
+    return 1;
+}
+
+/* Replace the vectors of the directions that are not periodic by unit normals to the periodic ones. */
+static void add_normals(double *m, const uint8_t *pbc) {
+    int num_periodic = !!pbc[0] + !!pbc[1] + !!pbc[2];
+    if (num_periodic == 0) {
+        for (int c = 0; c < 9; c++) m[c] = c % 4 == 0;
+    } else if (num_periodic == 1) {
+        int one = pbc[0] ? 0 : pbc[1] ? 1 : 2;
+        double *a = m + 3 * one, *b = m + 3 * ((one + 1) % 3), *c = m + 3 * ((one + 2) % 3);
+        int smallest = 0;
+        for (int axis = 1; axis < 3; axis++)
+            if (fabs(a[axis]) < fabs(a[smallest])) smallest = axis;
+        double unit[3] = {0.0, 0.0, 0.0};
+        unit[smallest] = 1.0;
+        unit_normal(a, unit, b);
+        unit_normal(a, b, c);
+    } else if (num_periodic == 2) {
+        int other = !pbc[0] ? 0 : !pbc[1] ? 1 : 2;
+        unit_normal(m + 3 * ((other + 1) % 3), m + 3 * ((other + 2) % 3), m + 3 * other);
+    }
+}
+
+/* Complete a cell like `mml_graphs.neighbors.lattice.complete_cell`. Returns 0 if it has no volume. */
+static int complete_cell(const double *given, const uint8_t *pbc, double *cell, double *inverse) {
+    memcpy(cell, given, 9 * sizeof(double));
+    if (invert(cell, inverse)) return 1;
+    if (pbc[0] && pbc[1] && pbc[2]) return 0;
+    add_normals(cell, pbc);
+    return invert(cell, inverse);
+}
+
+/* The length of an edge, by the formula that decides which pairs are within the cutoff. It is written out component by
+ * component, so that an edge and its reverse round to exactly the same length. `offset` is n A. */
+static double edge_length(const double *one, const double *two, const double *cell, const int32_t *n, double *offset) {
+    double square = 0.0;
+    for (int c = 0; c < 3; c++) {
+        offset[c] = n[0] * cell[c] + n[1] * cell[3 + c] + n[2] * cell[6 + c];
+        double component = two[c] - one[c] + offset[c];
+        square += component * component;
+    }
+    return sqrt(square);
+}
+
+/* ---------------------------------------------------------------- 1. frame */
+
+/* Shorten the `count` vectors [count][3] by adding multiples of each other, until no vector can be shortened. `times`
+ * receives the new vectors in units of the old ones. Returns 0 if nothing changed. */
+static int reduce(double (*vectors)[3], int64_t (*times)[3], int count) {
+    int is_changed = 0;
+    for (int step = 0; step < 1000; step++) {
+        int order[3] = {0, 1, 2};
+        double squares[3];
+        for (int k = 0; k < count; k++) squares[k] = dot(vectors[k], vectors[k]);
+        for (int k = 1; k < count; k++)
+            for (int l = k; l > 0 && squares[order[l]] < squares[order[l - 1]]; l--) {
+                int other = order[l];
+                order[l] = order[l - 1];
+                order[l - 1] = other;
+            }
+        static const int pairs[3][2] = {{1, 0}, {2, 0}, {2, 1}};
+        int target = -1;
+        double add[3] = {0.0, 0.0, 0.0}; /* multiple of each vector that is added to the target */
+        for (int p = 0; p < (count == 3 ? 3 : count - 1) && target < 0; p++) {
+            int lengthy = order[pairs[p][0]], brief = order[pairs[p][1]];
+            double ratio = dot(vectors[lengthy], vectors[brief]) / squares[brief];
+            if (fabs(ratio) > 0.5 + TIE) {
+                target = lengthy;
+                add[brief] = -nearbyint(ratio);
+            }
+        }
+        for (int signs = 0; signs < 4 && count == 3 && target < 0; signs++) {
+            double i = signs & 2 ? -1.0 : 1.0, j = signs & 1 ? -1.0 : 1.0, diagonal[3];
+            for (int c = 0; c < 3; c++)
+                diagonal[c] = i * vectors[order[0]][c] + j * vectors[order[1]][c] + vectors[order[2]][c];
+            if (dot(diagonal, diagonal) < squares[order[2]] * (1.0 - TIE)) {
+                target = order[2];
+                add[order[0]] = i;
+                add[order[1]] = j;
+            }
+        }
+        if (target < 0) break;
+        is_changed = 1;
+        for (int k = 0; k < count; k++)
+            if (k != target)
+                for (int c = 0; c < 3; c++) {
+                    vectors[target][c] += add[k] * vectors[k][c];
+                    if (fabs(add[k]) > FARTHEST || llabs(times[target][c]) > (int64_t)FARTHEST) return -1;
+                    times[target][c] += (int64_t)add[k] * times[k][c];
+                }
+    }
+    return is_changed;
+}
+
+static Status make_frame(Frame *f, const double *positions, int64_t num_atoms, const double *given, const uint8_t *pbc,
+                         double cutoff, double *value) {
+    if (!(cutoff > 0.0 && cutoff <= DBL_MAX)) return NOT_FINITE;
+    for (int c = 0; c < 9; c++)
+        if (!(fabs(given[c]) <= DBL_MAX)) return NOT_FINITE;
+    double largest = 0.0;
+    for (int64_t c = 0; c < 3 * num_atoms; c++) {
+        double size = fabs(positions[c]);
+        if (!(size <= DBL_MAX)) return NOT_FINITE;
+        if (size > largest) largest = size;
+    }
+    double unused[9];
+    if (!complete_cell(given, pbc, f->cell, unused)) return NO_VOLUME;
+
+    double vectors[3][3];
+    int64_t times[3][3] = {{0}};
+    int count = 0;
+    for (int axis = 0; axis < 3; axis++)
+        if (pbc[axis]) {
+            memcpy(vectors[count], f->cell + 3 * axis, sizeof vectors[count]);
+            times[count][axis] = 1;
+            count++;
+        }
+    f->num_atoms = num_atoms;
+    f->positions = positions;
+    f->periodic = count;
+    f->is_changed = reduce(vectors, times, count);
+    *value = FARTHEST;
+    if (f->is_changed < 0) return TOO_DISTANT;
+    memset(f->frame, 0, sizeof f->frame);
+    memcpy(f->frame, vectors, count * sizeof vectors[0]);
+    memcpy(f->to_cell, times, sizeof times);
+    const uint8_t first[3] = {count > 0, count > 1, count > 2};
+    if (count < 3) add_normals(f->frame, first);
+    if (!invert(f->frame, f->inverse)) return NO_VOLUME;
+
+    /* Rounding errors of coordinates, of lattice translations, and of their sums. */
+    double sizes = 0.0;
+    for (int k = 0; k < count; k++)
+        for (int axis = 0; axis < 3; axis++)
+            sizes += fabs((double)times[k][axis]) * sqrt(dot(f->cell + 3 * axis, f->cell + 3 * axis));
+    f->cutoff = cutoff;
+    f->margin = MARGIN + 32.0 * DBL_EPSILON * (largest + cutoff + 2.0 * sizes);
+
+    /* The number of edges, from the volume (area, length) of the lattice. */
+    double within = 1.0, images = 1.0, normal[3];
+    if (count == 1) within = 2.0 * cutoff / sqrt(dot(f->frame, f->frame));
+    if (count == 2) {
+        cross(f->frame, f->frame + 3, normal);
+        within = 3.141592653589793 * cutoff * cutoff / sqrt(dot(normal, normal));
+    }
+    if (count == 3) {
+        cross(f->frame, f->frame + 3, normal);
+        within = 4.18879020478639 * cutoff * cutoff * cutoff / fabs(dot(normal, f->frame + 6));
+    }
+    *value = (double)num_atoms * (double)num_atoms * within;
+    for (int axis = 0; axis < 3; axis++) {
+        double h = 1.0 / sqrt(f->inverse[axis] * f->inverse[axis] + f->inverse[3 + axis] * f->inverse[3 + axis] +
+                              f->inverse[6 + axis] * f->inverse[6 + axis]);
+        f->reach[axis] = (cutoff + 2.0 * f->margin) / h + 1e-12;
+        f->bins[axis] = 1;
+        if (axis < count) images *= 2.0 * f->reach[axis] + 1.0;
+    }
+    return images < 4e9 ? FOUND : TOO_MANY;
+}
+
+/* ---------------------------------------------------------------- memory */
+
+/* Change the size of the array to which the pointer at `address` points. Returns 0 if there is no memory. */
+static int grow(void *address, size_t count, size_t size) {
+    void *array;
+    memcpy(&array, address, sizeof array); /* the pointer's type differs from call to call */
+    array = realloc(array, count > 0 ? count * size : 1);
+    if (!array) return 0;
+    memcpy(address, &array, sizeof array);
+    return 1;
+}
+
+static int reserve_atoms(Workspace *w, size_t count) {
+    if (count <= w->max_atoms) return 1;
+    w->max_atoms = 0;
+    if (!(grow(&w->fractions, 3 * count, sizeof(double)) && grow(&w->places, 3 * count, sizeof(double)) &&
+          grow(&w->shifts, 3 * count, sizeof(int32_t)) && grow(&w->order, count, sizeof(int32_t)) &&
+          grow(&w->bin_of, count, sizeof(int32_t)) && grow(&w->cursors, count, sizeof(int64_t))))
+        return 0;
+    w->max_atoms = count;
+    return 1;
+}
+
+static int reserve_near(Workspace *w, size_t count) {
+    if (count <= w->max_near) return 1;
+    w->max_near = 0;
+    count += count / 2;
+    if (!(grow(&w->near, count, sizeof(int32_t)) && grow(&w->sorted, count, sizeof(int32_t)) &&
+          grow(&w->first_ghost, count + 1, sizeof(int32_t))))
+        return 0;
+    w->max_near = count;
+    return 1;
+}
+
+static int reserve_ghosts(Workspace *w, size_t count) {
+    if (count <= w->max_ghosts) return 1;
+    w->max_ghosts = 0;
+    count = count + count / 2 + 256;
+    if (!(grow(&w->x, count, sizeof(float)) && grow(&w->y, count, sizeof(float)) &&
+          grow(&w->z, count, sizeof(float)) && grow(&w->atom, count, sizeof(int32_t)) &&
+          grow(&w->image, 3 * count, sizeof(int32_t))))
+        return 0;
+    w->max_ghosts = count;
+    return 1;
+}
+
+static int reserve_records(Workspace *w, size_t more) {
+    size_t count = w->num_records + more;
+    if (count <= w->max_records) return 1;
+    count = count + count / 2 + 256;
+    if (!grow(&w->records, count, sizeof(Record))) return 0;
+    w->max_records = count;
+    return 1;
+}
+
+static void free_workspace(Workspace *w) {
+    void *arrays[] = {w->records, w->fractions, w->places,      w->shifts, w->order, w->bin_of, w->cursors, w->bin_starts,
+                      w->near,    w->sorted,    w->first_ghost, w->x,      w->y,     w->z,      w->atom,    w->image};
+    for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) free(arrays[k]);
+}
+
+/* ---------------------------------------------------------------- 2. bins */
+
+/* Move atoms into the frame. */
+static Status wrap_atoms(const Frame *f, Workspace *w, int64_t *atom, double *value) {
+    for (int64_t i = 0; i < f->num_atoms; i++) {
+        const double *r = f->positions + 3 * i;
+        double *fraction = w->fractions + 3 * i, *place = w->places + 3 * i;
+        int64_t shift[3] = {0, 0, 0}, given[3] = {0, 0, 0};
+        for (int axis = 0; axis < 3; axis++) {
+            double g = r[0] * f->inverse[axis] + r[1] * f->inverse[3 + axis] + r[2] * f->inverse[6 + axis];
+            if (axis < f->periodic) {
+                if (!(fabs(g) < FARTHEST)) {
+                    *atom = i;
+                    *value = fabs(g);
+                    return TOO_DISTANT;
+                }
+                shift[axis] = round_down(g);
+                g -= (double)shift[axis];
+            }
+            fraction[axis] = g;
+        }
+        for (int c = 0; c < 3; c++) {
+            place[c] = r[c] - ((double)shift[0] * f->frame[c] + (double)shift[1] * f->frame[3 + c] +
+                               (double)shift[2] * f->frame[6 + c]);
+            for (int k = 0; k < f->periodic; k++) given[c] += shift[k] * f->to_cell[3 * k + c];
+            if (llabs(given[c]) > (int64_t)FARTHEST) {
+                *atom = i;
+                *value = (double)llabs(given[c]);
+                return TOO_DISTANT;
+            }
+            w->shifts[3 * i + c] = (int32_t)given[c];
+        }
+    }
+    return FOUND;
+}
+
+/* Choose the bins and sort the atoms by bin. */
+static Status fill_bins(Frame *f, Workspace *w) {
+    int64_t n = f->num_atoms;
+    double first[3] = {0.0, 0.0, 0.0}, width[3], most = 1.0, bins[3];
+    for (int axis = 0; axis < 3; axis++) {
+        double length = 1.0;
+        if (axis >= f->periodic) { /* between the outermost atoms */
+            double last = first[axis] = w->fractions[axis];
+            for (int64_t i = 1; i < n; i++) {
+                double g = w->fractions[3 * i + axis];
+                if (g < first[axis]) first[axis] = g;
+                if (g > last) last = g;
+            }
+            length = last - first[axis];
+        }
+        width[axis] = length;
+        bins[axis] = n < ONE_BIN ? 1.0 : fmax(1.0, floor(length / f->reach[axis]));
+        most *= bins[axis];
+    }
+    while (most > (double)n) { /* in sparse structures, empty bins would outnumber the atoms */
+        int widest = bins[0] >= bins[1] ? (bins[0] >= bins[2] ? 0 : 2) : (bins[1] >= bins[2] ? 1 : 2);
+        most /= bins[widest];
+        bins[widest] = fmax(1.0, floor(bins[widest] * fmax(0.5, (double)n / (most * bins[widest]))));
+        most *= bins[widest];
+        if (most > (double)n && bins[widest] > 1.0) {
+            most /= bins[widest];
+            bins[widest] -= 1.0;
+            most *= bins[widest];
+        }
+    }
+    size_t num_bins = 1;
+    for (int axis = 0; axis < 3; axis++) {
+        f->bins[axis] = (int)bins[axis];
+        num_bins *= (size_t)f->bins[axis];
+    }
+    if (num_bins + 1 > w->max_bins) {
+        w->max_bins = 0;
+        if (!grow(&w->bin_starts, num_bins + 1, sizeof(int32_t))) return NO_MEMORY;
+        w->max_bins = num_bins + 1;
+    }
+    memset(w->bin_starts, 0, (num_bins + 1) * sizeof(int32_t));
+    if (num_bins == 1) {
+        for (int64_t i = 0; i < n; i++) w->order[i] = (int32_t)i;
+        w->bin_starts[1] = (int32_t)n;
+        return FOUND;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int32_t bin = 0;
+        for (int axis = 0; axis < 3; axis++) {
+            double along = width[axis] > 0.0 ? (w->fractions[3 * i + axis] - first[axis]) / width[axis] : 0.0;
+            int32_t b = (int32_t)(along * f->bins[axis]);
+            if (b >= f->bins[axis]) b = f->bins[axis] - 1;
+            bin = bin * f->bins[axis] + b;
+        }
+        w->bin_of[i] = bin;
+        w->bin_starts[bin + 1]++;
+    }
+    for (size_t b = 0; b < num_bins; b++) w->bin_starts[b + 1] += w->bin_starts[b];
+    for (int64_t i = n - 1; i >= 0; i--) { /* from the end, so that `bin_starts` shrink to the start of each bin */
+        int32_t bin = w->bin_of[i];
+        w->order[--w->bin_starts[bin + 1]] = (int32_t)i;
+    }
+    memmove(w->bin_starts, w->bin_starts + 1, num_bins * sizeof(int32_t));
+    w->bin_starts[num_bins] = (int32_t)n;
+    return FOUND;
+}
+
+/* Sort whole numbers below `limit` by their digits, the lowest digit first. */
+static void sort_atoms(int32_t *numbers, int32_t *other, int32_t count, int64_t limit) {
+    int bits = 1;
+    while (limit >> bits) bits++;
+    int passes = (bits + 7) / 8, width = (bits + passes - 1) / passes;
+    for (int pass = 0; pass < passes; pass++) {
+        int32_t starts[257] = {0}, mask = (1 << width) - 1;
+        for (int32_t k = 0; k < count; k++) starts[((numbers[k] >> (pass * width)) & mask) + 1]++;
+        for (int32_t digit = 0; digit < mask; digit++) starts[digit + 1] += starts[digit];
+        for (int32_t k = 0; k < count; k++) other[starts[(numbers[k] >> (pass * width)) & mask]++] = numbers[k];
+        int32_t *swap = numbers;
+        numbers = other;
+        other = swap;
+    }
+    if (passes % 2) memcpy(other, numbers, (size_t)count * sizeof(int32_t)); /* `other` is what was given */
+}
+
+/* Collect the atoms of a bin and of the bins around it, each once and in order. */
+static int32_t find_near(const Frame *f, const Workspace *shared, Workspace *w, int64_t bin) {
+    int64_t center[3] = {bin / ((int64_t)f->bins[1] * f->bins[2]), bin / f->bins[2] % f->bins[1], bin % f->bins[2]};
+    int64_t around[3][3];
+    int num_around[3];
+    for (int axis = 0; axis < 3; axis++) {
+        int64_t bins = f->bins[axis];
+        num_around[axis] = 0;
+        for (int64_t b = center[axis] - 1; b <= center[axis] + 1; b++) {
+            int is_outside = b < 0 || b >= bins;
+            if (is_outside && (axis >= f->periodic || bins < 3)) continue; /* with two bins, both are listed */
+            around[axis][num_around[axis]++] = (b + bins) % bins;
+        }
+    }
+    int32_t count = 0, num_runs = 0;
+    for (int a = 0; a < num_around[0]; a++)
+        for (int b = 0; b < num_around[1]; b++)
+            for (int c = 0; c < num_around[2]; c++) {
+                int64_t other = (around[0][a] * f->bins[1] + around[1][b]) * f->bins[2] + around[2][c];
+                int32_t start = shared->bin_starts[other], length = shared->bin_starts[other + 1] - start;
+                if (!length) continue;
+                if (!reserve_near(w, (size_t)count + (size_t)length)) return -1;
+                memcpy(w->near + count, shared->order + start, (size_t)length * sizeof(int32_t));
+                count += length;
+                num_runs++;
+            }
+    if (num_runs > 1) sort_atoms(w->near, w->sorted, count, f->num_atoms);
+    return count;
+}
+
+/* ---------------------------------------------------------------- 3. ghosts */
+
+static int is_before(const int32_t *one, const int32_t *two) {
+    for (int axis = 0; axis < 2; axis++)
+        if (one[axis] != two[axis]) return one[axis] < two[axis];
+    return one[2] < two[2];
+}
+
+/* Sort the ghosts of one atom by their images. Only necessary if the frame differs from the cell. */
+static void sort_images(Workspace *w, int64_t first, int64_t end) {
+    for (int64_t k = first + 1; k < end; k++) {
+        float x = w->x[k], y = w->y[k], z = w->z[k];
+        int32_t image[3] = {w->image[3 * k], w->image[3 * k + 1], w->image[3 * k + 2]};
+        int64_t l = k;
+        for (; l > first && is_before(image, w->image + 3 * (l - 1)); l--) {
+            w->x[l] = w->x[l - 1], w->y[l] = w->y[l - 1], w->z[l] = w->z[l - 1];
+            memcpy(w->image + 3 * l, w->image + 3 * (l - 1), 3 * sizeof(int32_t));
+        }
+        w->x[l] = x, w->y[l] = y, w->z[l] = z;
+        memcpy(w->image + 3 * l, image, sizeof image);
+    }
+}
+
+/* List the images of the near atoms within reach of the box, relative to `origin`. Returns their number, -1 if there
+ * is no memory, -2 if there are more than `limit`. */
+static int64_t make_ghosts(const Frame *f, const Workspace *shared, Workspace *w, int32_t num_near, const double *low,
+                           const double *high, const double *origin, int64_t limit) {
+    int64_t count = 0;
+    for (int32_t k = 0; k < num_near; k++) {
+        int32_t j = w->near[k];
+        const double *g = shared->fractions + 3 * (int64_t)j, *r = shared->places + 3 * (int64_t)j;
+        const int32_t *shift = shared->shifts + 3 * (int64_t)j;
+        int64_t from[3], to[3];
+        double number = 1.0;
+        w->first_ghost[k] = (int32_t)count;
+        for (int axis = 0; axis < 3; axis++) {
+            double a = low[axis] - f->reach[axis] - g[axis], b = high[axis] + f->reach[axis] - g[axis];
+            if (axis < f->periodic) {
+                from[axis] = round_up(a);
+                to[axis] = round_down(b);
+            } else {
+                from[axis] = 0;
+                to[axis] = a <= 0.0 && b >= 0.0 ? 0 : -1;
+            }
+            if (to[axis] < from[axis]) {
+                number = 0.0;
+                break;
+            }
+            number *= (double)(to[axis] - from[axis] + 1);
+        }
+        if (number == 0.0) continue;
+        if ((double)count + number > (double)limit) return -2;
+        if (!reserve_ghosts(w, (size_t)count + (size_t)number)) return -1;
+        int64_t first = count;
+        for (int64_t n0 = from[0]; n0 <= to[0]; n0++)
+            for (int64_t n1 = from[1]; n1 <= to[1]; n1++) {
+                double base[3];
+                for (int c = 0; c < 3; c++)
+                    base[c] = r[c] - origin[c] + ((double)n0 * f->frame[c] + (double)n1 * f->frame[3 + c]);
+                for (int64_t n2 = from[2]; n2 <= to[2]; n2++) {
+                    w->x[count] = (float)(base[0] + (double)n2 * f->frame[6]);
+                    w->y[count] = (float)(base[1] + (double)n2 * f->frame[7]);
+                    w->z[count] = (float)(base[2] + (double)n2 * f->frame[8]);
+                    w->atom[count] = j;
+                    for (int c = 0; c < 3; c++)
+                        w->image[3 * count + c] = (int32_t)(n0 * f->to_cell[c] + n1 * f->to_cell[3 + c] +
+                                                            n2 * f->to_cell[6 + c] - shift[c]);
+                    count++;
+                }
+            }
+        if (f->is_changed) sort_images(w, first, count);
+    }
+    w->first_ghost[num_near] = (int32_t)count;
+    return count;
+}
+
+/* ---------------------------------------------------------------- 4. distances */
+
+/* Record the edges of the atoms of one bin. `first_atom` is the structure's first atom within the batch. */
+static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Workspace *w, int thread, int64_t bin,
+                         int64_t first_atom) {
+    const int32_t *atoms = shared->order + shared->bin_starts[bin];
+    int32_t num_atoms = shared->bin_starts[bin + 1] - shared->bin_starts[bin];
+    if (!num_atoms) return FOUND;
+    int is_half = f->bins[0] == 1 && f->bins[1] == 1 && f->bins[2] == 1;
+
+    double low[3] = {DBL_MAX, DBL_MAX, DBL_MAX}, high[3] = {-DBL_MAX, -DBL_MAX, -DBL_MAX};
+    for (int32_t k = 0; k < num_atoms; k++)
+        for (int axis = 0; axis < 3; axis++) {
+            double g = shared->fractions[3 * (int64_t)atoms[k] + axis];
+            if (g < low[axis]) low[axis] = g;
+            if (g > high[axis]) high[axis] = g;
+        }
+    double origin[3];
+    for (int c = 0; c < 3; c++) {
+        origin[c] = 0.0;
+        for (int axis = 0; axis < 3; axis++) origin[c] += 0.5 * (low[axis] + high[axis]) * f->frame[3 * axis + c];
+    }
+    int32_t num_near = find_near(f, shared, w, bin);
+    if (num_near < 0 || !reserve_near(w, (size_t)num_near + 1)) return NO_MEMORY;
+    int64_t limit = s->max_edges < INT32_MAX / 4 ? s->max_edges + f->num_atoms : INT32_MAX / 4;
+    int64_t num_ghosts = make_ghosts(f, shared, w, num_near, low, high, origin, limit);
+    if (num_ghosts == -1) return NO_MEMORY;
+    if (num_ghosts == -2) return TOO_MANY;
+
+    /* Error of distances in float32: the coordinates and their differences are rounded. */
+    float extent = 0.0f;
+    for (int64_t k = 0; k < num_ghosts; k++) {
+        extent = fmaxf(extent, fmaxf(fabsf(w->x[k]), fmaxf(fabsf(w->y[k]), fabsf(w->z[k]))));
+    }
+    double error = 1e-6 * ((double)extent + f->cutoff) + f->margin;
+    double outer = f->cutoff + error, inner = fmax(f->cutoff - error, 0.0), closest = SAME_PLACE + error;
+    float most = (float)fmin(outer * outer * (1.0 + 1e-6), FLT_MAX);
+    float least = (float)fmin(inner * inner * (1.0 - 1e-6), FLT_MAX);
+    float nearest = (float)fmin(closest * closest * (1.0 + 1e-6), FLT_MAX);
+
+    int64_t edges = 0, before = add_to(&s->total, 0);
+    for (int32_t a = 0; a < num_atoms; a++) {
+        int32_t i = atoms[a];
+        const double *r = shared->places + 3 * (int64_t)i;
+        const int32_t *shift = shared->shifts + 3 * (int64_t)i;
+        float x = (float)(r[0] - origin[0]), y = (float)(r[1] - origin[1]), z = (float)(r[2] - origin[2]);
+        size_t first_record = w->num_records;
+        for (int64_t start = is_half ? w->first_ghost[i] : 0; start < num_ghosts; start += LANES) {
+            int count = num_ghosts - start < LANES ? (int)(num_ghosts - start) : LANES, num_hits = 0;
+            float squares[LANES];
+            int32_t hits[LANES];
+            const float *xs = w->x + start, *ys = w->y + start, *zs = w->z + start;
+            for (int k = 0; k < count; k++) {
+                float dx = xs[k] - x, dy = ys[k] - y, dz = zs[k] - z;
+                squares[k] = dx * dx + dy * dy + dz * dz;
+            }
+            for (int k = 0; k < count; k++) {
+                hits[num_hits] = k;
+                num_hits += !(squares[k] > most); /* NaN is a hit, too, and is decided below */
+            }
+            if (!reserve_records(w, (size_t)num_hits)) return NO_MEMORY;
+            Record *records = w->records + w->num_records;
+            for (int h = 0; h < num_hits; h++) {
+                int64_t ghost = start + hits[h];
+                float square = squares[hits[h]];
+                const int32_t *n = w->image + 3 * ghost;
+                int32_t j = w->atom[ghost];
+                Record found = {j, {n[0] + shift[0], n[1] + shift[1], n[2] + shift[2]}};
+                if (!(square < least) || square < nearest) {
+                    if (i == j && !(found.image[0] | found.image[1] | found.image[2])) continue;
+                    double offset[3], length = edge_length(f->positions + 3 * (int64_t)i, f->positions + 3 * (int64_t)j,
+                                                           f->cell, found.image, offset);
+                    if (!(length <= f->cutoff)) continue;
+                    if (length <= SAME_PLACE) {
+                        Problem *p = &w->problem;
+                        if (p->status != COINCIDENT || i < p->src || (i == p->src && j < p->dst))
+                            *p = (Problem){COINCIDENT, 0, i, j, length};
+                        continue;
+                    }
+                }
+                *records++ = found;
+                edges++;
+                if (is_half && j != i) {
+                    s->first_edges[first_atom + j + 1]++;
+                    edges++;
+                }
+            }
+            w->num_records = (size_t)(records - w->records);
+        }
+        int64_t atom = first_atom + i;
+        s->first_records[atom] = first_record;
+        s->num_records[atom] = (int32_t)(w->num_records - first_record);
+        s->threads[atom] = thread;
+        s->first_edges[atom + 1] += s->num_records[atom];
+        if (before + edges > s->max_edges) return TOO_MANY;
+    }
+    return add_to(&s->total, edges) > s->max_edges ? TOO_MANY : FOUND;
+}
+
+/* ---------------------------------------------------------------- the whole search */
+
+/* Record the problem of a structure. */
+static void fail(Search *s, int64_t structure, Problem problem) {
+    problem.structure = structure;
+    s->problems[structure] = problem;
+}
+
+/* Steps 1 and 2. Returns 0 after a problem. */
+static int prepare(Search *s, Workspace *w, int64_t structure, Frame *f) {
+    const Structures *in = &s->structures;
+    int64_t start = in->starts[structure], count = in->starts[structure + 1] - start, atom = 0;
+    double value = 0.0;
+    Status status = make_frame(f, in->positions + 3 * start, count, in->cells + 9 * structure, in->pbc + 3 * structure,
+                               in->cutoffs[structure], &value);
+    double estimate = value;
+    if (status == FOUND) status = reserve_atoms(w, (size_t)count) ? FOUND : NO_MEMORY;
+    if (status == FOUND) status = wrap_atoms(f, w, &atom, &value);
+    if (status == FOUND) status = fill_bins(f, w);
+    w->problem = (Problem){status, 0, atom, 0, status == TOO_DISTANT ? value : estimate};
+    if (status != FOUND) fail(s, structure, w->problem);
+    w->problem.value = estimate;
+    return status == FOUND;
+}
+
+typedef struct {
+    Search *search;
+    const int64_t *members; /* structures, or NULL */
+    const Frame *frame;     /* of the structure that all threads search together, or NULL */
+    int64_t structure, chunk;
+    const Output *output;
+    int is_failed[MAX_THREADS];
+} Job;
+
+static int64_t num_bins(const Frame *f) { return (int64_t)f->bins[0] * f->bins[1] * f->bins[2]; }
+
+static void search_structure(void *context, int64_t task, int thread) {
+    Job *job = context;
+    Search *s = job->search;
+    Workspace *w = s->workspaces + thread;
+    int64_t structure = job->members ? job->members[task] : task;
+    Frame frame;
+    if (s->structures.starts[structure] == s->structures.starts[structure + 1]) return;
+    if (!prepare(s, w, structure, &frame)) return;
+    s->is_half[structure] = num_bins(&frame) == 1;
+    for (int64_t bin = 0; bin < num_bins(&frame); bin++) {
+        Status status = search_bin(s, &frame, w, w, thread, bin, s->structures.starts[structure]);
+        if (status != FOUND) {
+            w->problem.status = status;
+            break;
+        }
+    }
+    if (w->problem.status != FOUND) fail(s, structure, w->problem);
+}
+
+static void search_bins(void *context, int64_t task, int thread) {
+    Job *job = context;
+    Search *s = job->search;
+    Workspace *w = s->workspaces + thread;
+    int64_t end = (task + 1) * job->chunk;
+    if (end > num_bins(job->frame)) end = num_bins(job->frame);
+    for (int64_t bin = task * job->chunk; bin < end && !job->is_failed[thread]; bin++) {
+        Status status =
+            search_bin(s, job->frame, s->workspaces, w, thread, bin, s->structures.starts[job->structure]);
+        if (status != FOUND) {
+            w->problem.status = status;
+            job->is_failed[thread] = 1;
+        }
+    }
+}
+
+/* Search a large structure with all threads. */
+static void search_together(Search *s, int64_t structure) {
+    Frame frame;
+    if (!prepare(s, s->workspaces, structure, &frame)) return;
+    s->is_half[structure] = num_bins(&frame) == 1;
+    Job job = {.search = s, .frame = &frame, .structure = structure};
+    job.chunk = num_bins(&frame) / (16 * s->num_threads) + 1;
+    for (int t = 1; t < s->num_threads; t++) s->workspaces[t].problem = s->workspaces[0].problem;
+    run_parallel(search_bins, &job, (num_bins(&frame) + job.chunk - 1) / job.chunk, s->num_threads);
+    Problem first = {FOUND, 0, 0, 0, 0.0};
+    for (int t = 0; t < s->num_threads; t++) {
+        Problem other = s->workspaces[t].problem;
+        if (other.status == FOUND) continue;
+        int is_first = first.status == FOUND || other.status > first.status;
+        if (other.status == COINCIDENT && first.status == COINCIDENT)
+            is_first = other.src < first.src || (other.src == first.src && other.dst < first.dst);
+        if (is_first) first = other;
+    }
+    if (first.status != FOUND) fail(s, structure, first);
+}
+
+Search *search_edges(const Structures *structures, int num_threads, int64_t max_edges, Problem *problem) {
+    int64_t num_structures = structures->num_structures, num_atoms = structures->starts[num_structures];
+    *problem = (Problem){NO_MEMORY, 0, 0, 0, 0.0};
+    Search *s = calloc(1, sizeof *s);
+    if (!s) return NULL;
+    s->structures = *structures;
+    s->max_edges = max_edges;
+    s->num_threads = num_threads < 1 ? 1 : num_threads > MAX_THREADS ? MAX_THREADS : num_threads;
+    s->first_edges = calloc((size_t)num_atoms + 1, sizeof *s->first_edges);
+    s->first_records = malloc(((size_t)num_atoms + 1) * sizeof *s->first_records);
+    s->num_records = calloc((size_t)num_atoms + 1, sizeof *s->num_records);
+    s->threads = calloc((size_t)num_atoms + 1, sizeof *s->threads);
+    s->is_half = calloc((size_t)num_structures + 1, sizeof *s->is_half);
+    s->problems = calloc((size_t)num_structures + 1, sizeof *s->problems);
+    s->workspaces = calloc((size_t)s->num_threads, sizeof *s->workspaces);
+    int64_t *members = malloc(((size_t)num_structures + 1) * sizeof *members);
+    if (!(s->first_edges && s->first_records && s->num_records && s->threads && s->is_half && s->problems &&
+          s->workspaces && members)) {
+        free(members);
+        free_search(s);
+        return NULL;
+    }
+    int64_t num_small = 0;
+    for (int64_t k = 0; k < num_structures; k++) {
+        int64_t count = structures->starts[k + 1] - structures->starts[k];
+        if (s->num_threads > 1 && count >= SHARED)
+            search_together(s, k);
+        else
+            members[num_small++] = k;
+    }
+    Job job = {.search = s, .members = members};
+    run_parallel(search_structure, &job, num_small, s->num_threads);
+    free(members);
+
+    *problem = (Problem){FOUND, 0, 0, 0, 0.0};
+    for (int64_t k = 0; k < num_structures && problem->status == FOUND; k++) *problem = s->problems[k];
+    if (problem->status == FOUND) {
+        for (int64_t i = 0; i < num_atoms; i++) s->first_edges[i + 1] += s->first_edges[i];
+        return s;
+    }
+    free_search(s);
+    return NULL;
+}
+
+int64_t count_edges(const Search *s) { return s->first_edges[s->structures.starts[s->structures.num_structures]]; }
+
+void write_counts(const Search *s, int64_t *num_edges, int64_t *degrees) {
+    const int64_t *starts = s->structures.starts, num_structures = s->structures.num_structures;
+    if (num_edges)
+        for (int64_t k = 0; k < num_structures; k++)
+            num_edges[k] = s->first_edges[starts[k + 1]] - s->first_edges[starts[k]];
+    if (degrees)
+        for (int64_t i = 0; i < starts[num_structures]; i++) degrees[i] = s->first_edges[i + 1] - s->first_edges[i];
+}
+
+/* ---------------------------------------------------------------- output */
+
+static void write_vector(void *array, int is_double, int64_t edge, double x, double y, double z) {
+    if (is_double) {
+        double *row = (double *)array + 3 * edge;
+        row[0] = x, row[1] = y, row[2] = z;
+    } else {
+        float *row = (float *)array + 3 * edge;
+        row[0] = (float)x, row[1] = (float)y, row[2] = (float)z;
+    }
+}
+
+/* Write one edge, or with `sign` -1 its reverse, for which all vectors have the opposite sign. */
+static void write_edge(const Output *out, int64_t edge, int64_t src, int64_t dst, double sign, const int32_t *n,
+                       const double *offset, const double *unit, double length) {
+    out->src[edge] = src;
+    out->dst[edge] = dst;
+    int is_double = out->is_double;
+    /* Adding zero turns -0.0 into 0.0. */
+    if (out->images) write_vector(out->images, is_double, edge, sign * n[0] + 0.0, sign * n[1] + 0.0, sign * n[2] + 0.0);
+    if (out->offsets)
+        write_vector(out->offsets, is_double, edge, sign * offset[0] + 0.0, sign * offset[1] + 0.0,
+                     sign * offset[2] + 0.0);
+    if (out->unit_offsets)
+        write_vector(out->unit_offsets, is_double, edge, sign * unit[0] + 0.0, sign * unit[1] + 0.0,
+                     sign * unit[2] + 0.0);
+    if (out->distances) {
+        if (is_double)
+            ((double *)out->distances)[edge] = length;
+        else
+            ((float *)out->distances)[edge] = (float)length;
+    }
+}
+
+/* Write the edges of the atoms from `first` to `end` of a structure. */
+static void write_atoms(const Search *s, const Output *out, int64_t structure, int64_t first, int64_t end,
+                        int64_t *cursors) {
+    int64_t start = s->structures.starts[structure];
+    const double *positions = s->structures.positions;
+    double cell[9], inverse[9];
+    complete_cell(s->structures.cells + 9 * structure, s->structures.pbc + 3 * structure, cell, inverse);
+    int is_half = s->is_half[structure];
+    if (is_half)
+        for (int64_t i = first; i < end; i++) cursors[i - start] = s->first_edges[i];
+    for (int64_t i = first; i < end; i++) {
+        const Record *records = s->workspaces[s->threads[i]].records;
+        if (!s->num_records[i]) continue;
+        records += s->first_records[i];
+        const double *one = positions + 3 * i;
+        int64_t edge = is_half ? cursors[i - start] : s->first_edges[i];
+        int32_t num_records = s->num_records[i];
+        for (int32_t k = 0; k < num_records;) {
+            int32_t group = k; /* records of the same destination; the images of their reverses are in reverse order */
+            int64_t j = start + records[k].dst, reverse = -1;
+            if (is_half && j != i) {
+                while (group < num_records && records[group].dst == records[k].dst) group++;
+                reverse = cursors[j - start] + (group - k);
+                cursors[j - start] = reverse;
+            } else {
+                group = k + 1;
+            }
+            const double *two = positions + 3 * j;
+            for (; k < group; k++) {
+                const int32_t *n = records[k].image;
+                double offset[3], unit[3] = {0.0, 0.0, 0.0}, length = edge_length(one, two, cell, n, offset);
+                if (out->unit_offsets) /* r_j A^-1 - r_i A^-1 + n */
+                    for (int c = 0; c < 3; c++)
+                        unit[c] = (two[0] - one[0]) * inverse[c] + (two[1] - one[1]) * inverse[3 + c] +
+                                  (two[2] - one[2]) * inverse[6 + c] + n[c];
+                write_edge(out, edge++, i, j, 1.0, n, offset, unit, length);
+                if (reverse >= 0) write_edge(out, --reverse, j, i, -1.0, n, offset, unit, length);
+            }
+        }
+    }
+}
+
+static void write_structure(void *context, int64_t task, int thread) {
+    Job *job = context;
+    const Search *s = job->search;
+    int64_t start = s->structures.starts[task], end = s->structures.starts[task + 1];
+    if (s->num_threads > 1 && end - start >= SHARED && !s->is_half[task]) return; /* written by `write_chunk` */
+    Workspace *w = s->workspaces + thread;
+    if (s->is_half[task] && !reserve_atoms(w, (size_t)(end - start))) {
+        job->is_failed[thread] = 1;
+        return;
+    }
+    write_atoms(s, job->output, task, start, end, w->cursors);
+}
+
+static void write_chunk(void *context, int64_t task, int thread) {
+    (void)thread;
+    Job *job = context;
+    const Search *s = job->search;
+    int64_t first = s->structures.starts[job->structure] + task * job->chunk, end = first + job->chunk;
+    if (end > s->structures.starts[job->structure + 1]) end = s->structures.starts[job->structure + 1];
+    write_atoms(s, job->output, job->structure, first, end, NULL);
+}
+
+int write_edges(const Search *search, const Output *output, int num_threads) {
+    Job job = {.search = (Search *)search, .output = output, .chunk = 512};
+    if (num_threads > search->num_threads) num_threads = search->num_threads;
+    run_parallel(write_structure, &job, search->structures.num_structures, num_threads);
+    for (int t = 0; t < num_threads; t++)
+        if (job.is_failed[t]) return 0;
+    for (int64_t k = 0; k < search->structures.num_structures; k++) {
+        int64_t count = search->structures.starts[k + 1] - search->structures.starts[k];
+        if (search->num_threads > 1 && count >= SHARED && !search->is_half[k]) {
+            job.structure = k;
+            run_parallel(write_chunk, &job, (count + job.chunk - 1) / job.chunk, num_threads);
+        }
+    }
+    return 1;
+}
+
+void free_search(Search *s) {
+    if (!s) return;
+    for (int t = 0; s->workspaces && t < s->num_threads; t++) free_workspace(s->workspaces + t);
+    void *arrays[] = {s->first_edges, s->first_records, s->num_records, s->threads, s->is_half, s->problems, s->workspaces};
+    for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) free(arrays[k]);
+    free(s);
+}
