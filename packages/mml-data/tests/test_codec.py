@@ -2,24 +2,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mml_data.store.codec import COMPRESSIONS, check_compression, compressor, decompressor
+from mml_data.store.packs import Record
 
 
 @given(st.binary(max_size=200), st.sampled_from(COMPRESSIONS))
 def test_decompression_inverts_compression(data, name):
-    assert decompressor(name)(compressor(name)(data)) == data
-    assert decompressor(name)(memoryview(compressor(name)(data))) == data
+    record = Record(b"layout", data)
+    layout, body = compressor(name)(record)
+    assert decompressor(name)(Record(layout, body)) == record
+    assert decompressor(name)(Record(layout, memoryview(body))) == record
 
 
 def test_zstd_shrinks_repetition():
-    assert len(compressor("zstd")(bytes(10_000))) < 100
+    assert len(compressor("zstd")(Record(b"", bytes(10_000))).body) < 100
 
 
 def test_damaged_data_raise():
     with pytest.raises(ValueError, match="the record cannot be decompressed"):
-        decompressor("zstd")(b"not compressed")
-    whole = compressor("zstd")(b"abc" * 100)
+        decompressor("zstd")(Record(b"", b"not compressed"))
+    layout, whole = compressor("zstd")(Record(b"", b"abc" * 100))
     with pytest.raises(ValueError, match="the record cannot be decompressed"):
-        decompressor("zstd")(whole[:-3])
+        decompressor("zstd")(Record(layout, whole[:-3]))
 
 
 def test_missing_library_names_install_command(monkeypatch):

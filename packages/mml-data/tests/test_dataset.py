@@ -214,9 +214,11 @@ def test_verify_finds_changes(copy, samples):
 
 def test_damaged_record_raises(copy, samples):
     shard = copy / "shard-00001.lmdb"
-    content = shard.read_bytes()
-    assert content.count(b"target_types") >= 8
-    shard.write_bytes(content.replace(b"\xa3pos", b"\xc1pos"))
+    content = bytearray(shard.read_bytes())
+    body = bytes(open_shard(shard).get(3).body)
+    start = content.index(body)
+    content[start : start + 4] = b"\xff" * 4  # the length of a section of the record
+    shard.write_bytes(content)
     with pytest.raises(
         ValueError, match=r"^sample 11, record 3 of '.*shard-00001\.lmdb': the record is invalid"
     ):

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from mml_data.store.packs import Record
 from mml_data.store.records import ARRAY_DTYPES, decode_record, encode_record
 
 arrays = st.sampled_from(ARRAY_DTYPES).flatmap(
@@ -118,15 +119,22 @@ def test_large_integers_and_broken_text_raise():
         encode_record({"a": "\ud800"})
 
 
+VALID = encode_record({"pos": np.zeros(4)})
+
+
 @pytest.mark.parametrize(
     "record",
     [
-        b"",
-        b"\x01",
-        b"\xff\xff\xff\xff",
-        encode_record({"pos": np.zeros(4)})[:-1],
-        (1).to_bytes(4, "little") + msgpack.packb(3),
-        (9).to_bytes(4, "little") + b"\xc7\x07\x02" + b"\x00" * 20,
+        Record(b"\x80", b""),
+        Record(b"\x80", b"\x01"),
+        Record(b"\x80", b"\xff\xff\xff\xff"),
+        Record(b"", VALID.body),
+        Record(msgpack.packb(3), VALID.body),
+        Record(msgpack.packb({"pos": ["float64", -8, 4]}), VALID.body),
+        Record(msgpack.packb({"pos": ["float65", 0, 4]}), VALID.body),
+        VALID._replace(body=VALID.body[:-1]),
+        Record(msgpack.packb({"a": 0}), (9).to_bytes(4, "little") + b"\xc7\x07\x02" + b"\x00" * 20),
+        Record(msgpack.packb({"a": 1}), (2).to_bytes(4, "little") + msgpack.packb([7]) + b"\x00" * 8),
     ],
 )
 def test_invalid_record_raises(record):

@@ -5,39 +5,45 @@ import shutil
 
 import lmdb
 import pytest
-from mml_data.store.shards import Shard, check_shard, open_shard, record_key, update_checksum
+from mml_data.store.packs import Record, pack_records
+from mml_data.store.shards import Shard, check_shard, open_shard, pack_key, update_checksum
 
-RECORDS = [bytes([index]) * (index * 7) for index in range(1, 60)]
+RECORDS = [Record(b"layout", bytes([index]) * (index * 7)) for index in range(1, 60)]
+PACKS = [pack_records(RECORDS[start : start + 8]) for start in range(0, len(RECORDS), 8)]
 
 
-def checksum(records):
+def checksum(packs):
     sha256 = hashlib.sha256()
-    for record in records:
-        update_checksum(sha256, record)
+    for pack in packs:
+        update_checksum(sha256, pack)
     return sha256.hexdigest()
 
 
-def write(path, records):
+def write(path, packs):
     with (
         lmdb.open(str(path), subdir=False, lock=False) as environment,
         environment.begin(write=True) as transaction,
     ):
-        for index, record in enumerate(records):
-            transaction.put(record_key(index), record)
+        for index, pack in enumerate(packs):
+            transaction.put(pack_key(index), pack)
     return path
 
 
 @pytest.fixture
 def path(tmp_path):
-    return write(tmp_path / "shard-00000.lmdb", RECORDS)
+    return write(tmp_path / "shard-00000.lmdb", PACKS)
 
 
 def test_records_keep_order(tmp_path):
-    shard = open_shard(write(tmp_path / "many.lmdb", [str(index).encode() for index in range(300)]))
-    assert [record.tobytes() for _, record in shard.records()] == [
-        str(index).encode() for index in range(300)
-    ]
-    assert shard.get(259) == b"259"
+    records = [Record(b"", str(index).encode()) for index in range(300)]
+    packs = [pack_records(records[start : start + 7]) for start in range(0, 300, 7)]
+    shard = open_shard(write(tmp_path / "many.lmdb", packs))
+    assert shard.count == 300
+    assert list(shard.records()) == records
+    assert [shard.get(index) for index in range(300)] == records
+    for index in (300, 301, 1000):
+        with pytest.raises(ValueError, match="the record is missing"):
+            shard.get(index)
 
 
 def test_process_opens_file_once(path, tmp_path):
@@ -47,8 +53,8 @@ def test_process_opens_file_once(path, tmp_path):
 
 def test_replaced_file_is_reopened(path, tmp_path):
     old = open_shard(path)
-    write(tmp_path / "new.lmdb", [b"new"]).rename(path)
-    assert open_shard(path).get(0) == b"new"
+    write(tmp_path / "new.lmdb", [pack_records([Record(b"", b"new")])]).rename(path)
+    assert open_shard(path).get(0).body == b"new"
     assert old.get(0) == RECORDS[0]
 
 
@@ -64,13 +70,13 @@ def test_forked_child_reopens_file(path):
 
 
 def test_check_finds_wrong_count_and_checksum(path):
-    check_shard(path, len(RECORDS), checksum(RECORDS))
+    check_shard(path, len(RECORDS), checksum(PACKS))
     with pytest.raises(
         ValueError, match=f"must have 3 records according to the manifest, got {len(RECORDS)}"
     ):
-        check_shard(path, 3, checksum(RECORDS))
+        check_shard(path, 3, checksum(PACKS))
     with pytest.raises(ValueError, match="does not match its checksum in the manifest"):
-        check_shard(path, len(RECORDS), checksum(RECORDS[::-1]))
+        check_shard(path, len(RECORDS), checksum(PACKS[::-1]))
 
 
 def test_checksum_depends_on_record_ends():
@@ -83,23 +89,34 @@ def test_gap_in_keys_raises(tmp_path):
         lmdb.open(str(path), subdir=False, lock=False) as environment,
         environment.begin(write=True) as transaction,
     ):
-        transaction.put(record_key(0), b"a")
-        transaction.put(record_key(2), b"b")
-    with pytest.raises(ValueError, match="key 1 is 0000000000000002"):
-        check_shard(path, 2, checksum([b"a", b"b"]))
-    with pytest.raises(ValueError, match="the record is missing"):
-        open_shard(path).get(1)
+        transaction.put(pack_key(0), PACKS[0])
+        transaction.put(pack_key(2), PACKS[1])
+    with pytest.raises(ValueError, match="one of its 2 packs is missing"):
+        check_shard(path, 16, checksum(PACKS[:2]))
+    with (
+        lmdb.open(str(path), subdir=False, lock=False) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        transaction.put(b"0000000 ", PACKS[2])
+        transaction.put(pack_key(1), PACKS[1])
+        transaction.delete(pack_key(0))
+        transaction.put(pack_key(0), PACKS[0])
+        transaction.delete(pack_key(2))
+        transaction.put(pack_key(2), PACKS[2])
+    with pytest.raises(ValueError, match="one of its 4 packs is missing"):
+        open_shard(path)
 
 
 def test_flipped_bit_raises(path):
     content = path.read_bytes()
     for index in (10, 30, 50):
-        flipped = bytearray(RECORDS[index])
+        body = RECORDS[index].body
+        flipped = bytearray(body)
         flipped[random.Random(index).randrange(len(flipped))] ^= 1 << (index % 8)
         # In every place, as pages that are no longer used may hold it too.
-        path.write_bytes(content.replace(RECORDS[index], bytes(flipped)))
+        path.write_bytes(content.replace(body, bytes(flipped)))
         with pytest.raises(ValueError, match=r"shard-00000\.lmdb' does not match its checksum"):
-            check_shard(path, len(RECORDS), checksum(RECORDS))
+            check_shard(path, len(RECORDS), checksum(PACKS))
 
 
 @pytest.mark.parametrize("byte", [10, 12, 16, 20])
@@ -109,7 +126,7 @@ def test_damaged_pages_raise(path, byte):
         content[page * 4096 + byte] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"^shard '.*shard-00000\.lmdb' .*$"):
-        check_shard(path, len(RECORDS), checksum(RECORDS))
+        check_shard(path, len(RECORDS), checksum(PACKS))
 
 
 def test_damaged_or_missing_file_raises(path, tmp_path):

@@ -2,6 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from mml_data.store.packs import Record, pack_records
 from mml_data.store.records import encode_record
 from mml_data.store.shard_writer import ShardWriter
 from mml_data.store.shards import update_checksum
@@ -34,8 +35,7 @@ def test_summary_counts_shard(shard, samples):
     }
     summary = summarize_shard(shard, splits=splits, start=5, units={"targets.energy": "meV"})
     checksum = hashlib.sha256()
-    for sample in samples[5:]:
-        update_checksum(checksum, encode_record(sample))
+    update_checksum(checksum, pack_records([encode_record(sample) for sample in samples[5:]]))
     assert (summary.entry.count, summary.entry.sha256) == (15, checksum.hexdigest())
     assert summary.num_atoms.tolist() == [len(sample["pos"]) for sample in samples[5:]]
     assert summary.num_edges is None
@@ -54,7 +54,7 @@ def test_summary_counts_shard(shard, samples):
 def test_damaged_record_raises(tmp_path, samples):
     writer = ShardWriter(tmp_path / "shard-00000.lmdb")
     writer.add(encode_record(samples[0]))
-    writer.add(b"no record")
+    writer.add(Record(b"", b"not a record"))
     writer.close()
     with pytest.raises(ValueError, match=r"record 1 of '.*shard-00000\.lmdb' is damaged"):
         summarize_shard(writer.path)

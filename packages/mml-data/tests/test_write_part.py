@@ -27,7 +27,7 @@ KINDS = TargetKinds({"energy": target_kind(1.0)})
 
 def energies(writer):
     records = open_shard(writer.shard).records()
-    return [decode_record(record)["targets"]["energy"] for _, record in records]
+    return [decode_record(record)["targets"]["energy"] for record in records]
 
 
 def ignore(count):

@@ -18,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_data import LMDBDataset, LMDBWriter, Manifest
+from mml_data.store.packs import pack_records
 from mml_data.store.records import encode_record
 from mml_data.store.shards import update_checksum
 
@@ -59,8 +60,7 @@ def test_manifest_describes_data_set(stored, samples, splits):
         ("shard-00002.lmdb", 4),
     ]
     expected = hashlib.sha256()
-    for sample in samples[16:]:
-        update_checksum(expected, encode_record(sample))
+    update_checksum(expected, pack_records([encode_record(sample) for sample in samples[16:]]))
     assert manifest.shards[2].sha256 == expected.hexdigest()
     assert {name: entry.count for name, entry in manifest.splits.items()} == {
         "train": 12,
@@ -313,7 +313,7 @@ def test_full_disk_keeps_committed_records(tmp_path):
     assert re.search(r"OSError: cannot write to '.*shard-00000\.lmdb': .*; \d+ records were written", message)
     with LMDBWriter(tmp_path / "toy", resume=True) as writer:
         kept = len(writer)
-        assert kept >= 100
+        assert kept >= 50
         assert kept % 10 == 0
     LMDBDataset(tmp_path / "toy").verify()
     assert LMDBDataset(tmp_path / "toy")[kept - 1]["noise"] == numbered(kept - 1)["noise"]

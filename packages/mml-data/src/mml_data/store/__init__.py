@@ -5,6 +5,7 @@ __all__ = [
     "checks",
     "codec",
     "manifest",
+    "packs",
     "publish",
     "records",
     "shard_jobs",

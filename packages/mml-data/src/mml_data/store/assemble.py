@@ -36,9 +36,7 @@ def count_records(shards: Iterable[Path]) -> list[int]:
     LMDB creates the file first and writes its header afterwards. A writer that is killed in between leaves an
     empty file.
     """
-    return [
-        int(open_shard(path).environment.stat()["entries"]) if path.stat().st_size else 0 for path in shards
-    ]
+    return [open_shard(path).count if path.stat().st_size else 0 for path in shards]
 
 
 def _one_by_one(jobs: Sequence[Callable[[], ShardSummary]]) -> Iterable[ShardSummary]:

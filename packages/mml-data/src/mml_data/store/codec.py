@@ -1,14 +1,15 @@
-"""Compress records, optionally."""
+"""Compress the bodies of records, optionally."""
 
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+
+from mml_data.store.packs import Record
 
 __all__ = ["COMPRESSIONS", "check_compression", "compressor", "decompressor"]
 
-Codec = Callable[[Any], Any]
-"""Function from bytes to bytes."""
+Codec = Callable[[Record], Record]
+"""Function that changes the body of a record."""
 
 COMPRESSIONS = (None, "zstd")
 _LEVEL = 3
@@ -37,10 +38,11 @@ def compressor(name: str | None) -> Codec:
     """Return a function that compresses a record. It is shared within a process, and is not thread-safe."""
     check_compression(name)
     if name is None:
-        return bytes
+        return _same
     import zstandard
 
-    return zstandard.ZstdCompressor(level=_LEVEL).compress
+    compress = zstandard.ZstdCompressor(level=_LEVEL).compress
+    return lambda record: Record(record.layout, compress(record.body))
 
 
 @cache
@@ -53,14 +55,14 @@ def decompressor(name: str | None) -> Codec:
 
     decompress = zstandard.ZstdDecompressor().decompress
 
-    def read(record: Any) -> Any:
+    def read(record: Record) -> Record:
         try:
-            return decompress(record)
+            return Record(record.layout, decompress(record.body))
         except zstandard.ZstdError as error:
             raise ValueError(f"the record cannot be decompressed: {error}") from error
 
     return read
 
 
-def _same(record: Any) -> Any:
+def _same(record: Record) -> Record:
     return record

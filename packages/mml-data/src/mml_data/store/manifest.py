@@ -10,7 +10,7 @@ from mml_data.devsets import DEVSETS
 __all__ = ["FORMAT", "MANIFEST_FILE", "VERSION", "FileEntry", "Manifest"]
 
 FORMAT = "mml-lmdb"
-VERSION = 2
+VERSION = 3
 MANIFEST_FILE = "manifest.json"
 
 

@@ -1,62 +1,94 @@
-"""Encode a sample as bytes and decode it, without pickle.
-
-A record consists of four sections and padding, in this order::
-
-    <u4 length of the layout> <u4 length of the rest> layout rest padding arrays
+"""Encode a sample as a layout and a body, and decode it, without pickle.
 
 The layout, in msgpack, describes the position of every value. It is the same for all samples with the same
-keys and shapes. It maps each key to one of: an array ``[dtype, offset, *shape]``; the index of an item of the
-rest; a nested map; or a list ``["", item, ...]``. The rest is a msgpack list of all values that contain no
-array: numbers, text, and lists and dicts without arrays. The arrays are raw little-endian values, each
-aligned to eight bytes of the record.
+keys and shapes, and is stored once for many records (see `mml_data.store.packs`). It maps each key to one of:
+an array ``[dtype, offset, *shape]``; a number ``["float", offset]``; the index of an item of the rest; a
+constant ``["constant", value]``; a nested map; or a list ``["", item, ...]``.
 
-Decoding copies the record once, from the memory map into memory that the caller owns. Every array is a view
-of this copy. It is aligned and writable, so a transform may change it in place and torch may share it. Parsed
-layouts are cached.
+The body consists of three sections and padding, in this order::
+
+    <u4 length of the rest> rest padding arrays
+
+The rest is a msgpack list of all other values that contain no array: integers, text, and lists and dicts
+without arrays. It is absent if there are none. The arrays are raw little-endian values, each aligned to eight
+bytes of the body. Numbers, as float64, precede them.
+
+Decoding copies the body once, from the memory map into memory that the caller owns. Every array is a view of
+this copy. It is aligned and writable, so a transform may change it in place and torch may share it. Layouts
+are cached, both parsed ones and those of encoded samples.
 """
 
 import struct
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgpack
 import numpy as np
 from mml_samples import Sample
 
+from mml_data.store.layouts import (
+    ALIGNMENT,
+    CONSTANT,
+    DTYPES,
+    FLOAT,
+    HEADER,
+    LIST,
+    NUMBER,
+    Layout,
+    open_record,
+)
+from mml_data.store.packs import Record
 from mml_data.tensor_type import is_tensor
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ARRAY_DTYPES", "Layout", "decode_record", "decode_sample", "encode_record", "open_record"]
+__all__ = ["ARRAY_DTYPES", "decode_record", "decode_sample", "encode_record"]
 
-ARRAY_DTYPES = (
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64",
-)  # fmt: skip
+ARRAY_DTYPES = tuple(DTYPES)
 """Names of the dtypes that an array in a record may have."""
 
-_DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ARRAY_DTYPES}
-_NAMES = {dtype: name for name, little in _DTYPES.items() for dtype in (little, little.newbyteorder(">"))}
-_HEADER = struct.Struct("<II")
-_ALIGNMENT = 8
-_PADDING = [bytes(-length % _ALIGNMENT) for length in range(_ALIGNMENT)]
-_LIST = ""
+_NAMES = {dtype: name for name, little in DTYPES.items() for dtype in (little, little.newbyteorder(">"))}
+_LITTLE = frozenset(DTYPES.values())
+_PADDING = [bytes(-length % ALIGNMENT) for length in range(ALIGNMENT)]
+_CONSTANT_KEY = "target_types"  # the same in all samples of a data set
 _REMEMBERED = 4096
 
-Key = str | int
-"""Key in a dict, or index in a list."""
 
-Container = dict[str, None] | list[None]
-"""Template of a dict or list."""
+def decode_sample(record: Record) -> Sample:
+    """Decode the record of a sample. Arrays are numpy views of one copy of the body.
 
-Item: TypeAlias = "_Plain | int | list[object] | dict[str, Item]"
-"""Entry of the layout under construction: index in the rest, array, list, or nested dict."""
+    Raises
+    ------
+    ValueError
+        If the record is invalid.
+    """
+    return cast("Sample", decode_record(record))
 
 
-def encode_record(sample: Mapping[str, object]) -> bytes:
-    """Encode a sample as bytes.
+def decode_record(record: Record) -> dict[str, Any]:
+    """Decode a record into nested dicts and lists. Arrays are numpy views of one copy of the body.
+
+    Raises
+    ------
+    ValueError
+        If the record is invalid.
+    """
+    return open_record(record, _as_arrays)
+
+
+def _as_arrays(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> dict[str, Any]:
+    sample, made = layout.build(rest)
+    for node, key, offset in layout.numbers:
+        (made[node][key],) = FLOAT.unpack_from(buffer, start + offset)
+    for node, key, dtype, offset, shape in layout.views:
+        made[node][key] = np.ndarray(shape, dtype, buffer, start + offset)
+    return sample
+
+
+def encode_record(sample: Mapping[str, object]) -> Record:
+    """Encode a sample.
 
     Parameters
     ----------
@@ -67,7 +99,7 @@ def encode_record(sample: Mapping[str, object]) -> bytes:
 
     Returns
     -------
-    bytes
+    Record
         Encoded record. The same sample always gives the same bytes.
 
     Raises
@@ -77,233 +109,191 @@ def encode_record(sample: Mapping[str, object]) -> bytes:
     ValueError
         If an integer does not fit into 64 bits, or if text is not valid unicode.
     """
-    encoder = _Encoder()
-    layout = encoder.node(sample)
+    values = _Values()
+    signature = values.entries(sample, "")
+    known = _layouts.get(signature)
     try:
-        packed, rest = msgpack.packb(layout), msgpack.packb(encoder.rest)
+        if known is None:
+            if len(_layouts) >= _REMEMBERED:
+                _layouts.clear()
+            known = _layouts[signature] = _pack_layout(signature)
+        rest = msgpack.packb(values.rest) if values.rest else b""
     except UnicodeEncodeError as error:
         raise ValueError(f"the text {error.object!r} is not valid Unicode and cannot be stored") from error
-    end = _HEADER.size + len(packed) + len(rest)
-    header = _HEADER.pack(len(packed), len(rest))
-    return b"".join([header, packed, rest, _PADDING[end % _ALIGNMENT], *encoder.arrays])
+    packed, paddings, floats = known
+    pieces: list[Any] = [
+        HEADER.pack(len(rest)),
+        rest,
+        _PADDING[(HEADER.size + len(rest)) % ALIGNMENT],
+        floats.pack(*values.numbers),
+    ]
+    for array, padding in zip(values.arrays, paddings, strict=True):
+        pieces.append(array)
+        pieces.append(padding)
+    return Record(packed, b"".join(pieces))
 
 
-def decode_sample(record: bytes | bytearray | memoryview) -> Sample:
-    """Decode the record of a sample. Arrays are numpy views of one copy of `record`.
+_Signature: TypeAlias = tuple[Any, ...]
+_PLAIN, _ARRAY = 0, 1
+_SIMPLE = frozenset({type(None), str, bytes, bool, float})
 
-    Raises
-    ------
-    ValueError
-        If the bytes are not a valid record.
-    """
-    return cast("Sample", decode_record(record))
+# Signature of a sample to its packed layout, the padding after each array, and the packer of its numbers.
+_layouts: dict[_Signature, tuple[bytes, list[bytes], struct.Struct]] = {}
 
 
-def decode_record(record: bytes | bytearray | memoryview) -> dict[str, Any]:
-    """Decode a record into nested dicts and lists. Arrays are numpy views of one copy of `record`.
+class _Values:
+    """Values of a sample, in the order of its signature.
 
-    Raises
-    ------
-    ValueError
-        If the bytes are not a valid record.
-    """
-    return open_record(record, lambda layout, buffer, start, rest: layout.arrays(buffer, start, rest))
-
-
-class Array(NamedTuple):
-    """Position of an array: number of its dict or list, key, dtype, byte offset in the arrays, and shape."""
-
-    node: int
-    key: Key
-    dtype: np.dtype[np.generic]
-    offset: int
-    shape: tuple[int, ...]
-
-
-class Layout:
-    """Parsed layout of a record, from which the sample is built.
-
-    Attributes
-    ----------
-    nodes
-        Dicts and lists within the sample: number of the parent, key in the parent, and a template to copy.
-        The sample itself has the number 0.
-    values
-        Values that are not arrays: number of their dict or list, key in it, and index in the rest.
-    views
-        Positions of the arrays.
-    size
-        Total size of the arrays in bytes, including padding between them.
-    cache
-        Conversion plans of `mml_data.store.tensors`, by default dtype.
-    """
-
-    def __init__(self, layout: object) -> None:
-        if not isinstance(layout, dict):
-            raise ValueError(f"the layout must be a map, got {type(layout).__name__}")
-        self._template: dict[str, None] = dict.fromkeys(layout)
-        self.nodes: list[tuple[int, Key, Container]] = []
-        self.values: list[tuple[int, Key, int]] = []
-        self.views: list[Array] = []
-        self.size = 0
-        self.cache: dict[Any, Any] = {}
-        self._read(layout.items(), 0)
-
-    def _read(self, items: Any, node: int) -> None:
-        for key, item in items:
-            if isinstance(item, int):
-                self.values.append((node, key, item))
-            elif isinstance(item, dict):
-                self.nodes.append((node, key, dict.fromkeys(item)))
-                self._read(item.items(), len(self.nodes))
-            elif item[0] == _LIST:
-                self.nodes.append((node, key, [None] * (len(item) - 1)))
-                self._read(enumerate(item[1:]), len(self.nodes))
-            else:
-                name, offset, *shape = item
-                array = Array(node, key, _DTYPES[name], offset, tuple(shape))
-                if min(offset, *shape, 0) < 0:
-                    raise ValueError(f"array {key!r} has the offset {offset} and the shape {shape}")
-                self.size = max(self.size, offset + prod(shape) * array.dtype.itemsize)
-                self.views.append(array)
-
-    def build(self, rest: list[Any]) -> tuple[dict[str, Any], list[Any]]:
-        """Build the sample without its arrays, and return it with a list of its dicts and lists by number."""
-        sample = self._template.copy()
-        made: list[Any] = [sample]
-        for parent, key, template in self.nodes:
-            made[parent][key] = node = template.copy()
-            made.append(node)
-        for number, key, index in self.values:
-            made[number][key] = rest[index]
-        return sample, made
-
-    def arrays(self, buffer: bytearray, start: int, rest: list[Any]) -> dict[str, Any]:
-        """Return the sample with arrays that are views of `buffer`. The arrays begin at offset `start`."""
-        sample, made = self.build(rest)
-        for node, key, dtype, offset, shape in self.views:
-            made[node][key] = np.ndarray(shape, dtype, buffer, start + offset)
-        return sample
-
-
-def open_record(
-    record: bytes | bytearray | memoryview,
-    read: Callable[[Layout, bytearray, int, list[Any]], dict[str, Any]],
-) -> dict[str, Any]:
-    """Copy a record and call ``read(layout, copy, start of the arrays, rest)``.
-
-    Raises
-    ------
-    ValueError
-        If the bytes are not a valid record.
-    """
-    buffer = bytearray(record)
-    try:
-        layout_size, rest_size = _HEADER.unpack_from(buffer)
-        middle = _HEADER.size + layout_size
-        end = middle + rest_size
-        if end > len(buffer):
-            raise ValueError(f"expected at least {end} bytes, got {len(buffer)}")
-        layout = _layout(bytes(memoryview(buffer)[_HEADER.size : middle]))
-        start = end + -end % _ALIGNMENT
-        if start + layout.size > len(buffer) and layout.size:
-            raise ValueError(f"expected {start + layout.size} bytes, got {len(buffer)}")
-        return read(layout, buffer, start, msgpack.unpackb(memoryview(buffer)[middle:end]))
-    except (struct.error, IndexError, KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
-        raise ValueError(f"the record is invalid: {error}") from error
-
-
-@lru_cache(_REMEMBERED)
-def _layout(packed: bytes) -> Layout:
-    return Layout(msgpack.unpackb(packed))
-
-
-class _Plain(NamedTuple):
-    """Value without arrays, as passed to msgpack."""
-
-    value: object
-
-
-class _Encoder:
-    """Encoder that separates a sample into its layout, the rest and its arrays.
+    The signature is a nested tuple of keys and descriptions of their values: `_PLAIN` for an item of the
+    rest, ``(_ARRAY, dtype, shape)``, or a tuple whose first item is `LIST`, `NUMBER`, `CONSTANT` or
+    ``dict``.
 
     Attributes
     ----------
     arrays
-        Raw bytes of the arrays and their padding.
+        C-contiguous little-endian arrays.
+    numbers
+        Numbers that are stored as float64.
     rest
         Values that contain no array.
     """
 
     def __init__(self) -> None:
-        self.arrays: list[bytes] = []
+        self.arrays: list[np.ndarray] = []
+        self.numbers: list[float] = []
         self.rest: list[object] = []
-        self._size = 0
 
-    def node(self, sample: Mapping[str, object]) -> dict[str, Item]:
-        """Return the layout of a sample, and collect its arrays and its rest."""
-        return self._items(self._values(sample, ""))
+    def entries(self, given: Mapping[str, object], key: str) -> _Signature:
+        """Return the signature of a dict whose values are stored one by one."""
+        signature: list[Any] = [dict]
+        for name, value in given.items():
+            kind = type(value)
+            if kind is np.ndarray:
+                signature += (name, self._array(cast("np.ndarray", value), key, name))
+            elif kind is float and type(name) is str:
+                signature += (name, (NUMBER,))
+                self.numbers.append(cast("float", value))
+            else:
+                self._other(signature, name, value, key)
+        return tuple(signature)
 
-    def _values(self, given: Mapping[str, object], key: str) -> dict[str, Item]:
-        for name in given:
-            if not isinstance(name, str):
-                raise TypeError(f"keys of {key or 'the sample'} must be strings, got {name!r}")
-        prefix = f"{key}." if key else ""
-        return {name: self._value(value, prefix + name) for name, value in given.items()}
+    def _other(self, signature: list[Any], name: object, value: object, key: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"keys of {key or 'the sample'} must be strings, got {name!r}")
+        path = f"{key}.{name}" if key else name
+        value = _plain(value, path)
+        signature.append(name)
+        if not key and name == _CONSTANT_KEY and not _has_arrays(value):
+            signature.append((CONSTANT, msgpack.packb(value)))
+        elif not key and name == "targets" and isinstance(value, dict):
+            signature.append(self.entries(value, path))
+        else:
+            signature.append(self._item(value, path))
 
-    def _items(self, values: Mapping[str, Item]) -> dict[str, Item]:
-        return {name: self._item(value) for name, value in values.items()}
-
-    def _item(self, value: Item) -> Item:
-        if not isinstance(value, _Plain):
-            return value
-        self.rest.append(value.value)
-        return len(self.rest) - 1
-
-    def _value(self, value: object, key: str) -> Item:
-        """Return `_Plain` for a value without arrays, otherwise the item of the layout for the value."""
+    def _item(self, value: Any, path: str) -> Any:
         if isinstance(value, np.ndarray):
-            return self._array(value, key)
-        if value is None or isinstance(value, (str, bytes, bool, float)):
-            return _Plain(value)
-        if is_tensor(value):
-            return self._array(_tensor_to_numpy(value, key), key)
-        if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, (bool, float, bytes, str)):
-            return _Plain(value)
-        if isinstance(value, int):
-            if not -(2**63) <= value < 2**63:
-                raise ValueError(f"{key} must fit into 64 bits, got {value}")
-            return _Plain(value)
-        if isinstance(value, Mapping):
-            values = self._values(value, key)
-            plain = {name: item.value for name, item in values.items() if isinstance(item, _Plain)}
-            if len(plain) == len(values):
-                return _Plain(plain)
-            return self._items(values)
-        if isinstance(value, (list, tuple)):
-            listed = [self._value(item, f"{key}[{i}]") for i, item in enumerate(value)]
-            plain_items = [item.value for item in listed if isinstance(item, _Plain)]
-            if len(plain_items) == len(listed):
-                return _Plain(plain_items)
-            return [_LIST, *map(self._item, listed)]
-        raise TypeError(
-            f"{key} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored; "
-            "use arrays, tensors, numbers, strings, and dicts and lists of these"
-        )
+            return self._array(value, path, "")
+        if not _has_arrays(value):
+            self.rest.append(value)
+            return _PLAIN
+        if isinstance(value, dict):
+            return self.entries(value, path)
+        return (LIST, *(self._item(item, f"{path}[{i}]") for i, item in enumerate(value)))
 
-    def _array(self, array: np.ndarray, key: str) -> list[object]:
-        name = _NAMES.get(array.dtype)
-        if name is None:
+    def _array(self, array: np.ndarray, key: str, name: str) -> _Signature:
+        dtype = array.dtype
+        if dtype in _LITTLE and array.flags.c_contiguous:
+            self.arrays.append(array)
+            return _ARRAY, dtype, array.shape
+        if dtype not in _NAMES:
+            path = f"{key}.{name}" if key and name else key or name
             raise TypeError(
-                f"{key} is an array of {array.dtype}, which cannot be stored; use {', '.join(ARRAY_DTYPES)}"
+                f"{path} is an array of {dtype}, which cannot be stored; use {', '.join(ARRAY_DTYPES)}"
             )
-        data = array.astype(_DTYPES[name], copy=False).tobytes()
-        padding = _PADDING[len(data) % _ALIGNMENT]
-        self.arrays += (data, padding)
-        offset, self._size = self._size, self._size + len(data) + len(padding)
-        return [name, offset, *array.shape]
+        dtype = dtype.newbyteorder("<")
+        self.arrays.append(np.ascontiguousarray(array, dtype).reshape(array.shape))
+        return _ARRAY, dtype, array.shape
+
+
+def _pack_layout(signature: _Signature) -> tuple[bytes, list[bytes], struct.Struct]:
+    """Return the packed layout of a signature, the padding after each array, and the packer of numbers."""
+    paddings: list[bytes] = []
+    num_floats = _count_numbers(signature)
+    size = num_floats * FLOAT.size
+    num_rest = num_numbers = 0
+
+    def item(entry: Any) -> Any:
+        nonlocal size, num_rest, num_numbers
+        if entry == _PLAIN:
+            num_rest += 1
+            return num_rest - 1
+        match entry[0]:
+            case _ if entry[0] is dict:
+                return {name: item(value) for name, value in zip(entry[1::2], entry[2::2], strict=True)}
+            case "":
+                return [LIST, *map(item, entry[1:])]
+            case "float":
+                num_numbers += 1
+                return [NUMBER, (num_numbers - 1) * FLOAT.size]
+            case "constant":
+                return [CONSTANT, msgpack.unpackb(entry[1])]
+        _, dtype, shape = entry
+        offset, length = size, prod(shape) * dtype.itemsize
+        paddings.append(_PADDING[length % ALIGNMENT])
+        size += length + len(paddings[-1])
+        return [_NAMES[dtype], offset, *shape]
+
+    return msgpack.packb(item(signature)), paddings, struct.Struct(f"<{num_floats}d")
+
+
+def _count_numbers(entry: Any) -> int:
+    if entry == (NUMBER,):
+        return 1
+    return sum(map(_count_numbers, entry)) if isinstance(entry, tuple) else 0
+
+
+def _has_arrays(value: object) -> bool:
+    kind = type(value)
+    if kind is dict:
+        value = cast("dict[str, object]", value).values()
+    elif kind is not list:
+        return kind is np.ndarray
+    return any(type(item) not in _SIMPLE and _has_arrays(item) for item in cast("list[object]", value))
+
+
+def _plain(value: Any, key: str) -> Any:
+    """Return a value with tensors as arrays, tuples as lists, mappings as dicts and scalars of Python."""
+    kind = type(value)
+    if kind in _SIMPLE or kind is np.ndarray:
+        return value
+    if kind is dict or isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                raise TypeError(f"keys of {key} must be strings, got {name!r}")
+        return {
+            name: item if type(item) in _SIMPLE else _plain(item, f"{key}.{name}")
+            for name, item in value.items()
+        }
+    if kind is list or kind is tuple or isinstance(value, (list, tuple)):
+        return [
+            item if type(item) in _SIMPLE else _plain(item, f"{key}[{i}]") for i, item in enumerate(value)
+        ]
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise ValueError(f"{key} must fit into 64 bits, got {value}")
+        return value
+    if isinstance(value, (str, bytes, float)):  # includes NumPy's subclasses
+        return value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.generic):
+        return _plain(value.item(), key)
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if is_tensor(value):
+        return _tensor_to_numpy(value, key)
+    raise TypeError(
+        f"{key} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored; "
+        "use arrays, tensors, numbers, strings, and dicts and lists of these"
+    )
 
 
 def _tensor_to_numpy(tensor: "torch.Tensor", key: str) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Read records from the shards of a data set, which each process opens once, on first use.
 
+A shard is an LMDB file. Its values are packs of records (see `mml_data.store.packs`), numbered from 0. All
+packs but the last have the same number of records.
+
 LMDB allows a process to open a file only once, and an open environment must not be used in a forked child
 process. All readers of a process therefore share the environments of this module. A child process that finds
 an environment of its parent opens its own.
@@ -11,29 +14,37 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from threading import RLock
+from threading import RLock, local
 from typing import Any
 from weakref import WeakValueDictionary
 
 import lmdb
 
-__all__ = ["KEY_BYTES", "Shard", "check_shard", "open_shard", "record_key", "update_checksum"]
+from mml_data.store.packs import Record, count_records, unpack_record, unpack_records
+
+__all__ = ["KEY_BYTES", "Shard", "check_shard", "open_shard", "pack_key", "update_checksum"]
 
 KEY_BYTES = 8
+
+_CHECK = """
+import pathlib, sys
+from mml_data.store.shards import Shard
+Shard(pathlib.Path(sys.argv[1])).check(int(sys.argv[2]), sys.argv[3])
+"""
 
 _opened: "WeakValueDictionary[tuple[int, int], Shard]" = WeakValueDictionary()
 _lock = RLock()
 
 
-def record_key(index: int) -> bytes:
-    """Return the key of record `index` of a shard. It is big-endian, so that LMDB sorts records by index."""
+def pack_key(index: int) -> bytes:
+    """Return the key of pack `index` of a shard. It is big-endian, so that LMDB sorts packs by index."""
     return index.to_bytes(KEY_BYTES, "big")
 
 
-def update_checksum(checksum: Any, record: bytes | memoryview) -> None:
-    """Update the checksum of a shard with the length of a record (8 bytes, little-endian) and its bytes."""
-    checksum.update(len(record).to_bytes(8, "little"))
-    checksum.update(record)
+def update_checksum(checksum: Any, pack: bytes | memoryview) -> None:
+    """Update the checksum of a shard with the length of a pack (8 bytes, little-endian) and its bytes."""
+    checksum.update(len(pack).to_bytes(8, "little"))
+    checksum.update(pack)
 
 
 def _missing(path: Path) -> str:
@@ -42,6 +53,11 @@ def _missing(path: Path) -> str:
 
 class Shard:
     """Open LMDB file, read-only. Use `open_shard` to create it.
+
+    Attributes
+    ----------
+    count
+        Number of records.
 
     Raises
     ------
@@ -72,12 +88,38 @@ class Shard:
                 f"shard {str(path)!r} is damaged: expected at least {size} bytes, got {path.stat().st_size}; "
                 "import the data set again"
             )
+        self._threads = local()
+        try:
+            self.count, self._pack_size = self._count()
+        except (lmdb.Error, ValueError) as error:
+            self.environment.close()
+            raise ValueError(f"shard {str(path)!r} is damaged: {error}; import the data set again") from error
+
+    def _count(self) -> tuple[int, int]:
+        """Return the number of records, and the number of records in each pack but the last."""
+        packs = int(self.environment.stat()["entries"])
+        if not packs:
+            return 0, 1
+        transaction = self._transaction()
+        ends = [transaction.get(pack_key(index)) for index in (0, packs - 1)]
+        if None in ends:
+            raise ValueError(f"one of its {packs} packs is missing")
+        first, last = map(count_records, ends)
+        return (packs - 1) * first + last, first
+
+    def _transaction(self) -> Any:
+        """Return the read transaction of this thread. It stays open, because the shard does not change."""
+        try:
+            return self._threads.transaction
+        except AttributeError:
+            transaction = self._threads.transaction = self.environment.begin(buffers=True)
+            return transaction
 
     def is_ours(self) -> bool:
         """Return whether this process opened the shard, and not the process that it was forked from."""
         return self._process == os.getpid()
 
-    def get(self, index: int) -> bytes:
+    def get(self, index: int) -> Record:
         """Return record `index`.
 
         Raises
@@ -85,20 +127,29 @@ class Shard:
         ValueError
             If the record is missing or cannot be read. The message does not name the record.
         """
+        number, position = divmod(index, self._pack_size)
         try:
-            with self.environment.begin() as transaction:
-                record = transaction.get(record_key(index))
+            pack = self._transaction().get(pack_key(number))
         except lmdb.Error as error:
             raise ValueError(f"the record cannot be read ({error}); import the data set again") from error
-        if record is None:
+        if pack is None:
             raise ValueError("the record is missing; import the data set again")
-        return record
+        try:
+            layout, body = unpack_record(pack, position)
+        except IndexError as error:
+            raise ValueError("the record is missing; import the data set again") from error
+        return Record(layout, bytes(body))  # a view would crash the process after the file is closed
 
-    def records(self) -> Iterator[tuple[bytes, memoryview]]:
-        """Yield every key and its record, in order. A record is valid only until the next iteration."""
+    def records(self) -> Iterator[Record]:
+        """Yield the records in order. A body is valid only until the next iteration."""
+        for _, pack in self.packs():
+            yield from unpack_records(pack)
+
+    def packs(self) -> Iterator[tuple[bytes, memoryview]]:
+        """Yield every key and its pack, in order. A pack is valid only until the next iteration."""
         with self.environment.begin(buffers=True) as transaction, transaction.cursor() as cursor:
-            for key, record in cursor:
-                yield bytes(key), record
+            for key, pack in cursor:
+                yield bytes(key), pack
 
     def check(self, count: int, sha256: str) -> None:
         """Check the number of records, their keys and their checksum.
@@ -110,14 +161,14 @@ class Shard:
         """
         checksum, found = hashlib.sha256(), 0
         try:
-            for key, record in self.records():
-                if key != record_key(found):
+            for number, (key, pack) in enumerate(self.packs()):
+                if key != pack_key(number):
                     raise ValueError(
-                        f"shard {str(self.path)!r} is damaged: key {found} is {key.hex()}; "
+                        f"shard {str(self.path)!r} is damaged: key {number} is {key.hex()}; "
                         "import the data set again"
                     )
-                update_checksum(checksum, record)
-                found += 1
+                update_checksum(checksum, pack)
+                found += count_records(pack)
         except lmdb.Error as error:
             raise ValueError(
                 f"shard {str(self.path)!r} is damaged after record {found}: {error}; import the data set "
@@ -164,8 +215,7 @@ def check_shard(path: Path, count: int, sha256: str) -> None:
     """
     if not path.is_file():
         raise FileNotFoundError(_missing(path))
-    # Run this file alone, without the package: this avoids importing torch and takes less time.
-    command = [sys.executable, "-P", __file__, str(path), str(count), sha256]
+    command = [sys.executable, "-P", "-c", _CHECK, str(path), str(count), sha256]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode < 0:
         raise ValueError(
@@ -173,7 +223,3 @@ def check_shard(path: Path, count: int, sha256: str) -> None:
         )
     if done.returncode:
         raise ValueError(done.stderr.strip().rpartition("ValueError: ")[2])
-
-
-if __name__ == "__main__":
-    Shard(Path(sys.argv[1])).check(int(sys.argv[2]), sys.argv[3])

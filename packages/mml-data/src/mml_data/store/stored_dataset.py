@@ -11,6 +11,7 @@ from mml_samples import Sample
 
 from mml_data.store.codec import decompressor
 from mml_data.store.manifest import Manifest
+from mml_data.store.packs import Record
 from mml_data.store.records import decode_sample
 from mml_data.store.shards import Shard, check_shard, open_shard
 from mml_data.store.splits import read_numbers
@@ -129,7 +130,7 @@ class StoredDataset:
         """
         return self._read(index, decode_sample)
 
-    def _read(self, index: int, decode: Callable[[bytes], Sample]) -> Sample:
+    def _read(self, index: int, decode: Callable[[Record], Sample]) -> Sample:
         try:
             position = range(len(self))[index]
         except IndexError:

@@ -1,17 +1,19 @@
 """Summarize a shard for the manifest in one pass over its records."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mml_data.store.codec import decompressor
 from mml_data.store.manifest import FileEntry
+from mml_data.store.packs import Record, unpack_records
 from mml_data.store.records import decode_record
 from mml_data.store.schema import SchemaBuilder
-from mml_data.store.shards import open_shard, update_checksum
+from mml_data.store.shards import Shard, open_shard, update_checksum
 from mml_data.store.splits import read_numbers
 from mml_data.store.statistics import DatasetStatistics
 
@@ -69,7 +71,7 @@ def summarize_shard(
         If a record is damaged. The message names the record.
     """
     shard = open_shard(path)
-    count = int(shard.environment.stat()["entries"])
+    count = shard.count
     indices = [read_numbers(path.parent, entry) for entry in (splits or {}).values()]
     member = _membership(indices, start, count)
     names = [*(splits or {}), None]
@@ -77,8 +79,7 @@ def summarize_shard(
     checksum, schema, read = hashlib.sha256(), SchemaBuilder(units), decompressor(compression)
     num_atoms = np.zeros(count, dtype=np.int64)
     num_edges: list[int | None] = []
-    for index, (_, record) in enumerate(shard.records()):
-        update_checksum(checksum, record)
+    for index, record in enumerate(_records(shard, checksum)):
         try:
             sample = decode_record(read(record))
             num_atoms[index] = len(sample["atomic_numbers"])
@@ -98,6 +99,13 @@ def summarize_shard(
         num_atoms,
         None if None in num_edges else np.array(num_edges, dtype=np.int64),
     )
+
+
+def _records(shard: Shard, checksum: Any) -> Iterator[Record]:
+    """Yield the records of a shard, and update its checksum."""
+    for _, pack in shard.packs():
+        update_checksum(checksum, pack)
+        yield from unpack_records(pack)
 
 
 def _membership(splits: Sequence[np.ndarray], start: int, count: int) -> np.ndarray:

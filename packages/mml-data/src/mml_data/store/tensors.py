@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from mml_samples import GEOMETRY_KEYS, Sample
 
-from mml_data.store.records import Key, Layout, open_record
+from mml_data.store.layouts import Key, Layout, open_record
+from mml_data.store.packs import Record
 
 __all__ = ["read_tensors"]
 
@@ -21,8 +22,8 @@ _INT64: DType = np.dtype(np.int64)
 _FLOAT64: DType = np.dtype(np.float64)
 
 
-def read_tensors(record: bytes | bytearray | memoryview) -> Sample:
-    """Decode a record into tensors. Tensors whose dtype does not change are views of one copy of the record.
+def read_tensors(record: Record) -> Sample:
+    """Decode a record into tensors. Tensors whose dtype does not change are views of one copy of its body.
 
     Integers become int64. Floats under ``targets`` become float64, independent of torch's default dtype.
     Other floats become the default dtype, except positions and lattices, which keep the dtype in which they
@@ -31,7 +32,7 @@ def read_tensors(record: bytes | bytearray | memoryview) -> Sample:
     Raises
     ------
     ValueError
-        If the bytes are not a valid record.
+        If the record is invalid.
     """
     return cast("Sample", open_record(record, _tensors))
 
@@ -39,7 +40,7 @@ def read_tensors(record: bytes | bytearray | memoryview) -> Sample:
 def _tensors(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> dict[str, Any]:
     default = torch.get_default_dtype()
     plan = layout.cache.get(default) or layout.cache.setdefault(default, _plan(layout, default))
-    views, narrowed, numbers = plan
+    views, narrowed, values, numbers = plan
     sample, made = layout.build(rest)
     from_numpy, new = torch.from_numpy, np.ndarray
     for node, key, dtype, offset, shape, wanted in views:
@@ -50,27 +51,27 @@ def _tensors(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> 
             for node, key, dtype, offset, shape, wanted in narrowed:
                 array = new(shape, dtype, buffer, start + offset)
                 made[node][key] = from_numpy(array.astype(wanted))
-    for node, key, index in numbers:
+    for node, key, offset, is_target in numbers:
+        array = new((), _FLOAT64, buffer, start + offset)
+        made[node][key] = from_numpy(array) if is_target else array.item()
+    for node, key, index in values:
         value = rest[index]
-        if isinstance(value, float):
-            made[node][key] = from_numpy(np.array(value, _FLOAT64))
-        elif isinstance(value, bool):
-            made[node][key] = torch.tensor(value)
-        elif isinstance(value, int):
-            made[node][key] = torch.from_numpy(np.array(value, _INT64))
+        if isinstance(value, int) and not isinstance(value, bool):
+            made[node][key] = from_numpy(np.array(value, _INT64))
         else:
             made[node][key] = _numbers_to_torch(value)
     return sample
 
 
-def _plan(layout: Layout, default: torch.dtype) -> tuple[list[Any], list[Any], list[Any]]:
-    """Plan the conversion of each array, and find the values under ``targets`` that are not arrays.
+def _plan(layout: Layout, default: torch.dtype) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    """Plan the conversion of each array and number.
 
     Returns
     -------
     tuple
         Arrays with the dtype to convert to (None to keep the stored one), arrays that are converted to a
-        smaller dtype, and values under ``targets`` that are not arrays.
+        smaller dtype, values of the rest under ``targets``, and numbers with whether they are under
+        ``targets``.
     """
     targets = _nodes_of_targets(layout)
     views = []
@@ -78,11 +79,12 @@ def _plan(layout: Layout, default: torch.dtype) -> tuple[list[Any], list[Any], l
         is_target = view.node in targets or (view.node == 0 and view.key == "targets")
         wanted = _dtype(view.key, view.dtype, default, is_target=is_target)
         views.append((*view, None if wanted == view.dtype else wanted))
-    numbers = [
+    values = [
         value for value in layout.values if value[0] in targets or (value[0] == 0 and value[1] == "targets")
     ]
+    numbers = [(*number, number[0] in targets) for number in layout.numbers]
     narrowed = [view for view in views if view[5] is not None and view[5].itemsize < view[2].itemsize]
-    return [view for view in views if view not in narrowed], narrowed, numbers
+    return [view for view in views if view not in narrowed], narrowed, values, numbers
 
 
 def _dtype(key: Key, stored: DType, default: torch.dtype, *, is_target: bool) -> DType:

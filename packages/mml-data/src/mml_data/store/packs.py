@@ -1,0 +1,110 @@
+"""Pack records into one value of an LMDB, with each layout stored once.
+
+LMDB stores a value of more than about 2 kB in pages of its own, of 4 kB each. Packing several records into
+one value fills these pages. A pack consists of three sections::
+
+    <u4 number of records> <u4 number of layouts>
+    table: <u4 start> <u4 end> of each layout, then <u4 start> <u4 end> <u4 layout> of each record
+    layouts and bodies of the records
+
+Offsets count from the beginning of the pack.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+__all__ = ["Record", "count_records", "pack_records", "pack_size", "unpack_record", "unpack_records"]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+_MOST_RECORDS = 64
+_MOST_BYTES = 1 << 20
+_HEADER = struct.Struct("<II")
+_LAYOUT = struct.Struct("<II")
+_BODY = struct.Struct("<III")
+
+
+class Record(NamedTuple):
+    """Encoded sample (see `mml_data.store.records`).
+
+    Attributes
+    ----------
+    layout
+        Description of the values in the body. Many records have the same layout.
+    body
+        Values of the sample.
+    """
+
+    layout: bytes
+    body: Buffer
+
+
+def pack_size(first: Record) -> int:
+    """Return the number of records to pack, from the first record of a shard: a power of two up to 64."""
+    size = _MOST_RECORDS
+    while size > 1 and size * len(first.body) > _MOST_BYTES:
+        size //= 2
+    return size
+
+
+def pack_records(records: Sequence[Record]) -> bytes:
+    """Pack records. `unpack_records` is the inverse."""
+    numbers: dict[bytes, int] = {}
+    for layout, _ in records:
+        numbers.setdefault(layout, len(numbers))
+    start = _HEADER.size + len(numbers) * _LAYOUT.size + len(records) * _BODY.size
+    table = [_HEADER.pack(len(records), len(numbers))]
+    table += [_LAYOUT.pack(start, start := start + len(layout)) for layout in numbers]
+    table += [_BODY.pack(start, start := start + len(body), numbers[layout]) for layout, body in records]
+    return b"".join([*table, *numbers, *(body for _, body in records)])
+
+
+def unpack_record(pack: Buffer, index: int) -> Record:
+    """Return record `index` of a pack. Its body is a view of the pack.
+
+    Raises
+    ------
+    IndexError
+        If the pack has no such record.
+    ValueError
+        If the pack is invalid.
+    """
+    view = memoryview(pack)
+    try:
+        count, num_layouts = _HEADER.unpack_from(view)
+        if index >= count:
+            raise IndexError(f"record {index} of {count}")
+        table = _HEADER.size + num_layouts * _LAYOUT.size
+        start, end, layout = _BODY.unpack_from(view, table + index * _BODY.size)
+        first, last = _LAYOUT.unpack_from(view, _HEADER.size + layout * _LAYOUT.size)
+    except struct.error as error:
+        raise ValueError(f"the pack is invalid: {error}") from error
+    return Record(bytes(view[first:last]), view[start:end])
+
+
+def unpack_records(pack: Buffer) -> Iterator[Record]:
+    """Yield the records of a pack. Their bodies are views of the pack.
+
+    Raises
+    ------
+    ValueError
+        If the pack is invalid.
+    """
+    for index in range(count_records(pack)):
+        yield unpack_record(pack, index)
+
+
+def count_records(pack: Buffer) -> int:
+    """Return the number of records in a pack.
+
+    Raises
+    ------
+    ValueError
+        If the pack is invalid.
+    """
+    try:
+        count, _ = _HEADER.unpack_from(pack)
+    except struct.error as error:
+        raise ValueError(f"the pack is invalid: {error}") from error
+    return int(count)
