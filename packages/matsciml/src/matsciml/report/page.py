@@ -94,6 +94,12 @@ def _data_facts(about: dict[str, Any]) -> dict[str, Any]:
 
 def _row(name: str, errors: dict[str, Any]) -> dict[str, str]:
     """Format one quantity for the table."""
+    count = f"{errors['count']:,}"
+    if errors.get("missing"):
+        count += f"; missing in {errors['missing']:,} structures"
+    if not errors["count"]:
+        row = dict.fromkeys(("detail", "baseline", "baseline_name", "verdict"), "")
+        return row | {"name": name.replace("_", " "), "model": "no labels", "count": count}
     if "accuracy" in errors:
         gain = errors["accuracy"] - errors["baseline_accuracy"]
         return {
@@ -101,9 +107,9 @@ def _row(name: str, errors: dict[str, Any]) -> dict[str, str]:
             "model": f"{errors['accuracy']:.1%} correct",
             "detail": f"{errors['balanced_accuracy']:.1%} balanced over classes",
             "baseline": f"{errors['baseline_accuracy']:.1%} correct",
-            "baseline_name": "most frequent class",
+            "baseline_name": f"most frequent class, {errors.get('baseline_name', errors['baseline'])}",
             "verdict": f"{gain:+.1%} compared with always predicting the most frequent class",
-            "count": f"{errors['count']:,}",
+            "count": count,
         }
     factor, unit = SCALE.get(errors["unit"], (1.0, errors["unit"]))
     ratio = errors["mae"] / errors["baseline_mae"] if errors["baseline_mae"] else float("nan")
@@ -114,5 +120,5 @@ def _row(name: str, errors: dict[str, Any]) -> dict[str, str]:
         "baseline": f"MAE {factor * errors['baseline_mae']:.4g} {unit}",
         "baseline_name": "zero" if errors["baseline"] == 0 else "training mean",
         "verdict": f"{ratio:.0%} of the baseline's error",
-        "count": f"{errors['count']:,}",
+        "count": count,
     }

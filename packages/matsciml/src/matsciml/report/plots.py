@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,7 +40,9 @@ Curve = list[tuple[float, float]]
 
 
 def read_metrics(path: Path) -> dict[str, Curve]:
-    """Return every logged series of a metrics.csv as a list of (step, value) points.
+    """Return the finite values of every logged series of a metrics.csv as a list of (step, value) points.
+
+    The value is NaN, for example, in a step without labels.
 
     Parameters
     ----------
@@ -52,7 +55,7 @@ def read_metrics(path: Path) -> dict[str, Curve]:
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             for key, value in row.items():
-                if value and key not in ("step", "epoch"):
+                if value and key not in ("step", "epoch") and math.isfinite(float(value)):
                     series.setdefault(key, []).append((float(row["step"]), float(value)))
     return series
 
@@ -129,9 +132,10 @@ def confusion(quantity: Classification) -> str:
         figure = Figure(figsize=(5.2, 4.4), layout="constrained")
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        names = [quantity.name_of(int(label)) for label in classes]
         if len(classes) <= 12:
-            axes.set_xticks(range(len(classes)), [str(c) for c in classes])
-            axes.set_yticks(range(len(classes)), [str(c) for c in classes])
+            axes.set_xticks(range(len(classes)), names)
+            axes.set_yticks(range(len(classes)), names)
             for (i, j), count in np.ndenumerate(counts):
                 if count:
                     color = "white" if shares[i, j] > 0.55 else "#30343b"
@@ -157,5 +161,6 @@ def _svg(figure: Figure) -> str:
 
 
 def figures(quantities: Iterable[Regression | Classification]) -> dict[str, str]:
-    """Return a mapping from the name of each quantity to its figure."""
-    return {q.name: parity(q) if isinstance(q, Regression) else confusion(q) for q in quantities}
+    """Return a mapping from the name of each quantity that has labels to its figure."""
+    labeled = [q for q in quantities if q.target.size]
+    return {q.name: parity(q) if isinstance(q, Regression) else confusion(q) for q in labeled}

@@ -14,6 +14,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from matsciml.report.metrics import Classification, Quantity, Regression
 from matsciml.units import UNITS
 
+MISSING_CLASS = -100
+"""Class index of a missing label in the targets that classification tasks return."""
+
 
 class PredictionCollector(Callback):
     """Callback that collects the outputs of every test batch on the CPU.
@@ -24,10 +27,12 @@ class PredictionCollector(Callback):
 
     def __init__(self) -> None:
         self.batches: list[dict[str, Any]] = []
+        self.first_labels: dict[str, int] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Clear the outputs of an earlier evaluation."""
+        """Clear the outputs of an earlier evaluation, and read the first label of each class target."""
         self.batches = []
+        self.first_labels = first_labels(pl_module)
 
     def on_test_batch_end(
         self,
@@ -60,31 +65,18 @@ class PredictionCollector(Callback):
         """
         if not self.batches:
             return []
-        num_atoms = np.concatenate([_array(b["natoms"]).reshape(-1) for b in self.batches])
+        num_atoms = np.concatenate([_array(b["natoms"]).reshape(-1) for b in self.batches]).astype(np.int64)
         quantities: list[Quantity] = []
-        for key in self.batches[0]["predictions"]:
+        for key in self.batches[0]["targets"]:
             predicted = np.concatenate([_array(b["predictions"][key]) for b in self.batches])
             labels = [b["targets"][key] for b in self.batches]
             target = np.concatenate([_array(label) for label in labels])
             known = statistics.get(key, {})
-            if not labels[0].is_floating_point():
-                quantities.append(_classification(key, predicted, target, known))
-            elif key == "energy":
-                per_atom = num_atoms.astype(np.float64)
-                baseline = float(known.get("per_atom_mean", 0.0))
-                quantities.append(
-                    Regression(
-                        "energy_per_atom",
-                        UNITS["energy_per_atom"],
-                        predicted.reshape(-1) / per_atom,
-                        target.reshape(-1) / per_atom,
-                        baseline,
-                    )
-                )
+            if labels[0].is_floating_point():
+                quantities.append(_regression(key, predicted, target, num_atoms, known))
             else:
-                baseline = 0.0 if key == "force" else float(np.mean(known.get("mean", 0.0)))
                 quantities.append(
-                    Regression(key, UNITS.get(key, ""), predicted.reshape(-1), target.reshape(-1), baseline)
+                    _classification(key, predicted, target, self.first_labels.get(key, 0), known)
                 )
         return quantities
 
@@ -140,6 +132,13 @@ class PredictionWriter(Callback):
             self._partial.unlink(missing_ok=True)
 
 
+def first_labels(module: object) -> dict[str, int]:
+    """Return the label of class 0 for each target of a classification task; other modules have none."""
+    label_range = getattr(module, "label_range", None)
+    keys = getattr(module, "task_keys", None) or []
+    return {key: label_range(key)[0] for key in keys} if label_range is not None else {}
+
+
 def _per_structure(outputs: object) -> list[dict[str, Any]]:
     """Split the outputs of one batch into one JSON-serializable record per structure."""
     if not (isinstance(outputs, Mapping) and {"predictions", "natoms"} <= outputs.keys()):
@@ -154,22 +153,71 @@ def _per_structure(outputs: object) -> list[dict[str, Any]]:
         per_atom = len(value) == sum(num_atoms) and key == "force"
         parts = value.split(num_atoms) if per_atom else value
         for line, part in zip(lines, parts, strict=True):
-            line[key] = part.item() if part.numel() == 1 and not per_atom else part.tolist()
+            line[key] = json_value(part, single=not per_atom)
     return lines
 
 
+def json_value(value: torch.Tensor, single: bool = True) -> Any:
+    """Return a tensor as nested lists in which a missing value is None, or as a number if it has one value.
+
+    Parameters
+    ----------
+    value
+        Tensor of any shape.
+    single
+        Whether a tensor with one value becomes a number.
+    """
+    found = value.item() if single and value.numel() == 1 else value.tolist()
+    return _with_none(found) if value.is_floating_point() and not value.isfinite().all() else found
+
+
+def _with_none(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_none(item) for item in value]
+    return value if np.isfinite(value) else None
+
+
+def _regression(
+    key: str, predicted: np.ndarray, target: np.ndarray, num_atoms: np.ndarray, known: Mapping[str, Any]
+) -> Regression:
+    """Compare the known labels of a target with its predictions."""
+    labeled = ~np.isnan(target)
+    incomplete = ~labeled.reshape(len(target), -1).all(axis=1)
+    if len(target) != len(num_atoms):
+        incomplete = np.bincount(np.repeat(np.arange(len(num_atoms)), num_atoms)[incomplete])
+    missing = int(np.count_nonzero(incomplete))
+    mean = np.asarray(known.get("bin_mean", np.mean(known.get("mean", 0.0))), dtype=np.float64)
+    unit = UNITS.get(key, "")
+    if key == "energy":
+        key, unit = "energy_per_atom", UNITS["energy_per_atom"]
+        per_atom = num_atoms.reshape(-1, *[1] * (target.ndim - 1))
+        predicted, target = predicted.reshape(target.shape) / per_atom, target / per_atom
+        mean = np.asarray(known.get("per_atom_mean", 0.0))
+    elif key == "force" or known.get("kind") == "vector":
+        mean = np.zeros(())
+    predicted = predicted.reshape(target.shape)
+    baseline = float(mean) if mean.ndim == 0 else np.broadcast_to(mean, target.shape)[labeled]
+    return Regression(
+        key, unit or known.get("unit") or "", predicted[labeled], target[labeled], baseline, missing
+    )
+
+
 def _classification(
-    key: str, logits: np.ndarray, target: np.ndarray, known: Mapping[str, Any]
+    key: str, logits: np.ndarray, target: np.ndarray, first: int, known: Mapping[str, Any]
 ) -> Classification:
-    """Convert logits [n, 1] (binary) or [n, classes] to classes."""
-    scores = logits.reshape(len(target.reshape(-1)), -1)
+    """Convert logits [n, 1] (binary) or [n, classes] and class indices to labels, which begin at ``first``."""
+    target = target.reshape(-1).astype(np.int64)
+    scores = logits.reshape(len(target), -1)
     predicted = (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(axis=1)
-    counts, classes = known.get("class_counts", [1]), known.get("classes", [0])
+    counts, classes = known.get("class_counts") or [1], known.get("classes") or [first]
+    labeled = target != MISSING_CLASS
     return Classification(
         key,
-        predicted.astype(np.int64),
-        target.reshape(-1).astype(np.int64),
+        predicted[labeled].astype(np.int64) + first,
+        target[labeled] + first,
         int(classes[int(np.argmax(counts))]),
+        dict(enumerate(known.get("class_names") or [])),
+        int(np.count_nonzero(~labeled)),
     )
 
 

@@ -100,6 +100,11 @@ def show_results(results: dict[str, dict[str, Any]], directory: Path) -> None:
         Directory of the run.
     """
     console = Console(highlight=False, soft_wrap=False)
+    for name, v in results.items():
+        if missing := v.get("missing"):
+            none = f"none of the {missing:,} structures has a label"
+            say(f"{name.replace('_', ' ')}: {f'missing in {missing:,} structures' if v['count'] else none}")
+    results = {name: v for name, v in results.items() if v["count"]}
     regression = {k: v for k, v in results.items() if "mae" in v}
     if regression:
         table = Table(title="held-out test data", title_justify="left", box=None, pad_edge=False)
