@@ -1,8 +1,8 @@
 """Find the edges of one structure or of a batch by the search in C, ``native/search.c``.
 
-`find_batch_edges` searches any number of structures and returns a `Batch`. The search is optional: `available`
-returns whether it is installed. If the environment variable ``MML_GRAPHS_NATIVE`` is ``0``, it is not used.
-If the variable is ``1``, a missing search raises an error.
+`find_batch_edges` searches any number of structures and returns a `Batch`. The search is optional.
+`available` returns whether it is installed. If the environment variable ``MML_GRAPHS_NATIVE`` is ``0``, it is
+not used. If the variable is ``1``, a missing search raises an error.
 
 The module in C uses the limited API of Python and the buffer protocol. The alternative, ``ctypes``, would
 need no Python headers for building, but a call with the same arrays takes several microseconds longer, as
