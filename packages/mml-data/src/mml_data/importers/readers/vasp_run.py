@@ -1,0 +1,71 @@
+"""Read the folder of a VASP run once, although several of its files contain the same structures.
+
+The structures are read from ``vasprun.xml``; without it, from ``OUTCAR``; without both, from ``XDATCAR``
+with the energies of ``OSZICAR``. Files with the same ending, such as ``vasprun.xml.relax1`` and
+``OUTCAR.relax1``, are one calculation. The other files of the run, including ``POSCAR`` and ``CONTCAR``, are
+passed over.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mml_data.importers.formats import Format
+from mml_data.importers.readers.opened import uncompressed_name
+from mml_data.importers.readers.vasp_outcar import read_outcar
+from mml_data.importers.readers.vasp_xdatcar import read_oszicar, read_xdatcar
+from mml_data.importers.readers.vasp_xml import read_vasprun
+from mml_data.importers.source import Item
+
+__all__ = ["FORMAT", "read_run"]
+
+_OUTPUT = re.compile(r"^(vasprun\.xml|OUTCAR)((?:\.[A-Za-z]\w*)?)$")
+_OTHERS = frozenset(
+    {"POSCAR", "CONTCAR", "XDATCAR", "OSZICAR", "INCAR", "KPOINTS", "POTCAR", "IBZKPT", "DOSCAR", "EIGENVAL"}
+    | {"PROCAR", "PCDAT", "CHG", "CHGCAR", "LOCPOT", "WAVECAR", "REPORT", "ELFCAR", "vaspout.h5"}
+)
+
+
+def _outputs(names: frozenset[str]) -> dict[str, dict[str, str]]:
+    """Return the names of the files with labels, by the ending of a calculation and by the kind of file."""
+    found: dict[str, dict[str, str]] = {}
+    for name in sorted(names):  # an uncompressed file comes before a compressed one with the same name
+        if match := _OUTPUT.match(uncompressed_name(name)):
+            found.setdefault(match[2], {}).setdefault(match[1], name)
+    return found
+
+
+def _plain(names: frozenset[str]) -> dict[str, str]:
+    return {uncompressed_name(name): name for name in sorted(names, reverse=True)}
+
+
+def _folder(folder: Path, names: frozenset[str]) -> frozenset[str]:
+    outputs, plain = _outputs(names), _plain(names)
+    if not outputs and not {"XDATCAR", "OSZICAR"} <= plain.keys():
+        return frozenset()
+    return frozenset(
+        name for name in names if _OUTPUT.match(base := uncompressed_name(name)) or base in _OTHERS
+    )
+
+
+def read_run(folder: Path) -> Iterator[Item]:
+    """Yield the structures of the calculations in a folder."""
+    names = frozenset(file.name for file in folder.iterdir() if file.is_file())
+    outputs, plain = _outputs(names), _plain(names)
+    for files in outputs.values():
+        if "vasprun.xml" in files:
+            yield from read_vasprun(folder / files["vasprun.xml"])
+        else:
+            yield from read_outcar(folder / files["OUTCAR"])
+    if not outputs:
+        yield from read_xdatcar(folder / plain["XDATCAR"], read_oszicar(folder / plain["OSZICAR"]))
+
+
+FORMAT = Format(
+    name="VASP run",
+    files="folders with vasprun.xml, OUTCAR, or XDATCAR and OSZICAR",
+    labels="those of the first of these files; the other files of the run are passed over",
+    matches=lambda name, head: False,
+    read=read_run,
+    folder=_folder,
+)
