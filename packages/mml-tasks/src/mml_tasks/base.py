@@ -14,6 +14,7 @@ from mml_tasks.batches import as_batch
 from mml_tasks.encoder import make_encoder
 from mml_tasks.heads import OutputHead
 from mml_tasks.hyperparameters import save_arguments
+from mml_tasks.known_elements import CHECKPOINT_KEY as ELEMENTS
 from mml_tasks.losses.loss_functions import LossLike, complete_loss_scaling, make_losses, without_modules
 from mml_tasks.losses.loss_metrics import make_loss_metrics
 from mml_tasks.losses.metrics import regression_metrics
@@ -242,8 +243,10 @@ class BaseTaskModule(TaskSteps):
             check_labels([k for k in self.task_keys or [] if k not in self.transform_keys], statistics)
 
     def fill_from_data(self) -> None:
-        """Set the statistics of the normalizers that ``normalize_kwargs`` requests from the data."""
+        """Set the requested statistics of the normalizers from the data, and note the elements of a fit."""
         self.normalization.fill(self._data())
+        if self.trainer.state.fn == "fit":
+            self.known_elements.add(self._data().elements())
 
     def _data(self) -> TrainingData:
         return TrainingData(self.trainer, self.scope)
@@ -281,13 +284,15 @@ class BaseTaskModule(TaskSteps):
     # ---------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Save the normalizer statistics in plain types, and the running sums of an unfinished epoch."""
+        """Save normalizer statistics, elements and running sums of an unfinished epoch, in plain types."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint[ELEMENTS] = self.known_elements.symbols()
         checkpoint[NORMALIZATION] = self.normalization.save()
 
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Load the normalizer statistics and the running sums; see `TargetNormalization.load`."""
+        """Load normalizer statistics (see `TargetNormalization.load`), elements and the running sums."""
         super().on_load_checkpoint(checkpoint)
+        self.known_elements.add(checkpoint.get(ELEMENTS))
         self.normalization.load(checkpoint, resumes=self._resumes)
 
     def continue_as_new_run(self) -> None:
@@ -310,7 +315,9 @@ class BaseTaskModule(TaskSteps):
         Raises
         ------
         ValueError
-            If the task does not have targets yet, or its normalizers do not have statistics yet.
+            If the task does not have targets yet, its normalizers do not have statistics yet, or the batch
+            contains an element that the training data did not contain and ``unknown_elements`` is
+            ``"refuse"``.
         """
         if self.task_keys is None:
             raise ValueError(
@@ -319,6 +326,7 @@ class BaseTaskModule(TaskSteps):
         self.normalization.check_filled()
         batch = matched_to(self, as_batch(batch))
         self.normalization.check_elements(batch)
+        self.check_known_elements(batch, self.unknown_elements)
         result = predict_batch(self, batch)
         return result["predictions"] | {name: result[name] for name in ("natoms", "sample_id")}
 

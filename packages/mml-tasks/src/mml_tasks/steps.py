@@ -10,7 +10,8 @@ from mml_samples import Batch, atom_counts, graph_of
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from mml_tasks.batches import align_target, check_not_infinite, find_target
+from mml_tasks.batches import align_target, check_not_infinite, find_target, samples_of
+from mml_tasks.known_elements import KnownElements, UnknownElements
 from mml_tasks.losses.loss_functions import check_loss_scaling
 from mml_tasks.losses.loss_metrics import Weight, update_loss_metrics
 from mml_tasks.losses.loss_modules import TargetLoss
@@ -53,6 +54,11 @@ class TaskSteps(TrainedModule):
         Unweighted loss of each target in the last training batch; used by callbacks such as `SoftAdapt`.
     last_terms
         Loss of each target in the last batch of a run, without gradient.
+    known_elements
+        Elements of the training data; saved in checkpoints.
+    unknown_elements
+        Action for structures to predict with another element: ``"refuse"`` raises an error, ``"warn"`` logs a
+        warning. In a test, it is always a warning.
     loss_weighting
         Module that combines the scaled losses in training, or None for their sum; see `UncertaintyLoss`.
     """
@@ -73,6 +79,8 @@ class TaskSteps(TrainedModule):
         self.loss_weighting: nn.Module | None = None
         self.last_losses: dict[str, Tensor] = {}
         self.last_terms: dict[str, LossTerms] = {}
+        self.known_elements = KnownElements()
+        self.unknown_elements: UnknownElements = "refuse"
 
     # ---------------------------------------------------------------- hooks for subclasses
 
@@ -252,6 +260,7 @@ class TaskSteps(TrainedModule):
         stage = stage_of(self.trainer)
         if stage in ("test", "predict"):
             self.normalization.check_elements(batch)
+            self.check_known_elements(batch, "warn" if stage == "test" else self.unknown_elements)
         if stage == "predict":
             return
         for key in self.task_keys or []:
@@ -261,6 +270,10 @@ class TaskSteps(TrainedModule):
                 self.normalization.check_elements(batch, labels=target)
             if not self.trainer.sanity_checking:
                 self.missing_labels.add(stage, key, target, atom_counts(graph_of(batch)))
+
+    def check_known_elements(self, batch: Batch, action: UnknownElements) -> None:
+        """Check the elements of a batch, see `KnownElements.check`."""
+        self.known_elements.check(graph_of(batch).atomic_numbers, samples_of(batch), action)
 
     def prepare_batch(self, batch: Batch) -> Batch:
         """Return a batch on the host in the form in which it is moved to the device.

@@ -205,7 +205,7 @@ def _regression(
 def _classification(
     key: str, logits: np.ndarray, target: np.ndarray, first: int, known: Mapping[str, Any]
 ) -> Classification:
-    """Convert logits [n, 1] (binary) or [n, classes] and class indices to labels, which begin at ``first``."""
+    """Convert logits [n, 1] or [n, classes] and class indices to labels, which begin at ``first``."""
     target = target.reshape(-1).astype(np.int64)
     scores = logits.reshape(len(target), -1)
     predicted = (scores[:, 0] > 0).astype(np.int64) if scores.shape[1] == 1 else scores.argmax(axis=1)

@@ -15,6 +15,7 @@ from mml_data.loading.loader import ResumableDataLoader, make_sampler
 from mml_data.loading.parts import Part, Parts, check_split_options, make_parts
 from mml_data.loading.resumable import ResumableDataModule
 from mml_data.loading.sampler import EpochSampler
+from mml_data.loading.target_facts import with_target_facts
 from mml_data.named import NAMED_DATASETS
 from mml_data.store.statistics import DatasetStatistics
 from mml_data.transforms import Transform
@@ -249,9 +250,16 @@ class MatSciMLDataModule(ResumableDataModule):
         dict
             Target name to ``mean``, ``std``, ``rms``, ``min``, ``max`` and ``count``. Targets with one number
             per structure also have ``per_atom_mean`` and ``per_atom_std``. Integer and boolean targets have
-            ``classes``, ``class_counts`` and ``count`` instead. See `DatasetStatistics`.
+            ``classes``, ``class_counts`` and ``count`` instead. See `DatasetStatistics`. If the data set has
+            a manifest, each target also has ``kind``, ``unit``, ``shape`` and ``class_names`` as far as the
+            manifest contains them.
         """
-        return self._train_statistics()["targets"]
+        numbers, manifest = self._train_statistics()["targets"], getattr(self._source, "manifest", None)
+        return with_target_facts(numbers, {} if manifest is None else manifest.schema)
+
+    def training_elements(self) -> list[str]:
+        """Return the symbols of the elements in the training part, without transforms."""
+        return list(self._train_statistics()["elements"])
 
     def describe(self) -> dict[str, Any]:
         """Return a summary of the data for reports.

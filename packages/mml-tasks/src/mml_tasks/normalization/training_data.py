@@ -36,6 +36,11 @@ class TrainingData:
         datamodule = getattr(self.trainer, "datamodule", None)
         return datamodule.target_statistics() if isinstance(datamodule, HasTargetStatistics) else None
 
+    def elements(self) -> list[str] | None:
+        """Return the symbols of the elements in the training split, or None if they are unknown."""
+        found = getattr(getattr(self.trainer, "datamodule", None), "training_elements", None)
+        return None if found is None or self.scope is not None else list(found())
+
     def loader(self, unset: Sequence[str]) -> Iterable[Batch]:
         """Return the training loader, before the trainer has created its own.
 
