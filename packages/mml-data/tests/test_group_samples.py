@@ -20,7 +20,9 @@ def test_frames_of_files_stay_together():
     found = groups([sample("a.xyz"), sample("b.xyz"), sample("a.xyz"), sample()])
     assert found.names == ["a.xyz", "b.xyz", "a.xyz", "3"]
     assert found.by == "extra.source"
-    assert found.note.startswith("frames with the same extra.source (2 values) are in the same split; --split")
+    assert found.note.startswith(
+        "frames with the same extra.source (2 values) are in the same split; --split"
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,9 @@ def test_frames_of_files_stay_together():
     ],
 )
 def test_frames_of_material_stay_together(extra, by):
-    first = {key: str(value).replace("5", "6") if key == "sample_id" else value for key, value in extra.items()}
+    first = {
+        key: str(value).replace("5", "6") if key == "sample_id" else value for key, value in extra.items()
+    }
     samples = [sample("all.json", **extra), sample("all.json", mp_id="mp-2"), sample("all.json", **first)]
     found = groups(samples)
     assert found.by == by

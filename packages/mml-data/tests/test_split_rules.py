@@ -91,8 +91,8 @@ def test_single_split_has_all_samples():
 def test_large_group_is_reported(caplog):
     grouped_split(["a"] * 10 + ["b"] * 10, {"train": 0.9, "val": 0.1}, 0)
     assert caplog.messages == [
-        "the splits have 50 % (train), 50 % (val) of the samples instead of 90 % (train), 10 % (val), because "
-        "samples of one group stay together"
+        "the splits have 50 % (train), 50 % (val) of the samples instead of 90 % (train), 10 % (val), "
+        "because samples of one group stay together"
     ]
     caplog.clear()
     grouped_split([str(number % 50) for number in range(500)], THREE, 0)

@@ -1,8 +1,11 @@
 """Decide which samples of a data set stay together in a split."""
 
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from sys import intern
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -56,7 +59,8 @@ class _Origin(NamedTuple):
     source: str | None
     key: str
     id: str | None
-    atoms: bytes
+    atoms: int
+    """Checksum of the atomic numbers."""
 
 
 def find_groups(by: str | Group | None, count: int, each: ForEach[Any]) -> Groups:
@@ -106,22 +110,22 @@ def _default(origins: list[_Origin]) -> Groups:
             f"{index}" if origin.source is None else origin.source for index, origin in enumerate(origins)
         ]
         return Groups(names, "extra.source", _sentence("extra.source", len(files)))
-    repeated = sum(left.atoms == right.atoms for left, right in zip(origins, origins[1:], strict=False))
+    repeated = sum(left.atoms == right.atoms for left, right in pairwise(origins))
     if len(files) == 1 and len(origins) > 2 and repeated >= _SIMILAR * (len(origins) - 1):
         return Groups(
             None,
             "frame",
-            "consecutive structures have the same atoms, as in a trajectory, and similar frames in two splits "
-            "make a model look better than it is; --split-by block keeps blocks of consecutive frames "
-            "together, and --train, --valid and --test take a file for each split",
+            "consecutive structures have the same atoms, as in a trajectory, and similar frames in two "
+            "splits make a model look better than it is; --split-by block keeps blocks of consecutive "
+            "frames together, and --train, --valid and --test take a file for each split",
         )
     return Groups(None, "frame")
 
 
 def _sentence(key: str, count: int) -> str:
     return (
-        f"frames with the same {key} ({count:,} values) are in the same split; --split-by frame splits single "
-        "frames"
+        f"frames with the same {key} ({count:,} values) are in the same split; --split-by frame splits "
+        "single frames"
     )
 
 
@@ -129,9 +133,9 @@ def _origin(sample: Mapping[str, object]) -> _Origin:
     extra = sample.get("extra")
     extra = extra if isinstance(extra, Mapping) else {}
     source = extra.get("source")
-    source = None if source is None or str(source).lower().endswith(_COLLECTIONS) else str(source)
+    source = None if source is None or str(source).lower().endswith(_COLLECTIONS) else intern(str(source))
     key, found = _identifier(extra, sample.get("sample_id"))
-    return _Origin(source, key, found, np.asarray(sample["atomic_numbers"]).tobytes())
+    return _Origin(source, key, found, zlib.crc32(np.asarray(sample["atomic_numbers"]).tobytes()))
 
 
 def _identifier(extra: Mapping[str, Any], sample_id: object) -> tuple[str, str | None]:
@@ -141,9 +145,9 @@ def _identifier(extra: Mapping[str, Any], sample_id: object) -> tuple[str, str |
         for name in key.split("."):
             value = value.get(name) if isinstance(value, Mapping) else None
         if isinstance(value, str | int) and not isinstance(value, bool):
-            return f"extra.{key}", str(value)
+            return f"extra.{key}", intern(str(value))
     # Frames of the Materials Project have names such as mp-1234-0-5, of which mp-1234 is the material.
     words = str(sample_id).split("-")
     if len(words) > 2 and words[0] in ("mp", "mvc") and words[1].isdigit():
-        return "sample_id", f"{words[0]}-{words[1]}"
+        return "sample_id", intern(f"{words[0]}-{words[1]}")
     return "", None
