@@ -56,7 +56,7 @@ class LMDBDataset(StoredDataset, Dataset[Sample]):
         self.transforms = tuple(transforms)
 
     def __getitem__(self, index: int) -> Sample:
-        return apply_transforms(self.untransformed(index), self.transforms)
+        return apply_transforms(self._read(index, read_tensors), self.transforms)
 
     def untransformed(self, index: int) -> Sample:
         """Return sample `index` as a dict of tensors, without applying transforms.

@@ -134,7 +134,14 @@ class Layout:
 def open_record(
     record: Record, read: Callable[[Layout, bytearray, int, list[Any]], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Copy the body of a record and call ``read(layout, copy, start of the arrays, rest)``.
+    """Copy the body of a record, unless it is a bytearray, and call ``read``.
+
+    Parameters
+    ----------
+    record
+        Record to read.
+    read
+        Function of the layout, the body, the offset of the arrays in it, and the rest.
 
     Raises
     ------
@@ -142,7 +149,7 @@ def open_record(
         If the record is invalid.
     """
     packed, body = record
-    buffer = bytearray(body)
+    buffer = body if type(body) is bytearray else bytearray(body)
     try:
         (rest_size,) = HEADER.unpack_from(buffer)
         end = HEADER.size + rest_size

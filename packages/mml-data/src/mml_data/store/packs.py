@@ -33,7 +33,8 @@ class Record(NamedTuple):
     layout
         Description of the values in the body. Many records have the same layout.
     body
-        Values of the sample.
+        Values of the sample. A bytearray is decoded without a copy, so that changes of the decoded arrays
+        change it.
     """
 
     layout: bytes
@@ -61,7 +62,7 @@ def pack_records(records: Sequence[Record]) -> bytes:
 
 
 def unpack_record(pack: Buffer, index: int) -> Record:
-    """Return record `index` of a pack. Its body is a view of the pack.
+    """Return a copy of record `index` of a pack.
 
     Raises
     ------
@@ -75,16 +76,15 @@ def unpack_record(pack: Buffer, index: int) -> Record:
         count, num_layouts = _HEADER.unpack_from(view)
         if index >= count:
             raise IndexError(f"record {index} of {count}")
-        table = _HEADER.size + num_layouts * _LAYOUT.size
-        start, end, layout = _BODY.unpack_from(view, table + index * _BODY.size)
-        first, last = _LAYOUT.unpack_from(view, _HEADER.size + layout * _LAYOUT.size)
+        start, end, layout = _BODY.unpack_from(view, 8 + 8 * num_layouts + 12 * index)
+        first, last = _LAYOUT.unpack_from(view, 8 + 8 * layout)
     except struct.error as error:
         raise ValueError(f"the pack is invalid: {error}") from error
-    return Record(bytes(view[first:last]), view[start:end])
+    return Record(bytes(view[first:last]), bytearray(view[start:end]))
 
 
 def unpack_records(pack: Buffer) -> Iterator[Record]:
-    """Yield the records of a pack. Their bodies are views of the pack.
+    """Yield copies of the records of a pack.
 
     Raises
     ------

@@ -129,19 +129,17 @@ class Shard:
         """
         number, position = divmod(index, self._pack_size)
         try:
-            pack = self._transaction().get(pack_key(number))
+            pack = self._transaction().get(number.to_bytes(KEY_BYTES, "big"))
+            if pack is None:
+                raise IndexError
+            return unpack_record(pack, position)
         except lmdb.Error as error:
             raise ValueError(f"the record cannot be read ({error}); import the data set again") from error
-        if pack is None:
-            raise ValueError("the record is missing; import the data set again")
-        try:
-            layout, body = unpack_record(pack, position)
         except IndexError as error:
             raise ValueError("the record is missing; import the data set again") from error
-        return Record(layout, bytes(body))  # a view would crash the process after the file is closed
 
     def records(self) -> Iterator[Record]:
-        """Yield the records in order. A body is valid only until the next iteration."""
+        """Yield the records in order."""
         for _, pack in self.packs():
             yield from unpack_records(pack)
 
