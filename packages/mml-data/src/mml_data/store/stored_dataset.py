@@ -131,11 +131,10 @@ class StoredDataset:
         return self._read(index, decode_sample)
 
     def _read(self, index: int, decode: Callable[[Record], Sample]) -> Sample:
-        try:
-            position = range(len(self))[index]
-        except IndexError:
-            message = f"index {index} is out of range for {len(self)} samples of {str(self.path)!r}"
-            raise IndexError(message) from None
+        count = len(self)
+        position = index + count if index < 0 else index
+        if not 0 <= position < count:
+            raise IndexError(f"index {index} is out of range for {count} samples of {str(self.path)!r}")
         if self._indices is not None:
             position = int(self._indices[position])
         number = bisect_right(self._ends, position)
