@@ -1,7 +1,7 @@
 """Build the neighbor search in C, if there is a C compiler. All other settings are in pyproject.toml.
 
-The environment variable MML_GRAPHS_NATIVE controls the build: with "0", it skips the search in C; with "1", it
-fails if there is no C compiler. Without the variable, it skips the search with a message.
+The environment variable MML_GRAPHS_NATIVE controls the build. With "0", it skips the search in C. With "1",
+it fails if there is no C compiler. Without the variable, it skips the search and prints one line.
 """
 
 import os
@@ -74,9 +74,8 @@ def extensions() -> list[Extension]:
     if wanted == "1":
         sys.exit(f"mml-graphs: MML_GRAPHS_NATIVE is 1, but the search in C cannot be built: {reason}")
     if sys.argv[1:2] != ["egg_info"]:
-        print(
-            f"mml-graphs: building without the search in C; NumPy finds the neighbors ({reason})",
-            file=sys.stderr,
+        sys.stderr.write(
+            f"mml-graphs: building without the search in C; NumPy finds the neighbors ({reason})\n"
         )
     return []
 

@@ -9,7 +9,7 @@ from mml_graphs.neighbors.find_edges import find_edges, wrap
 from mml_graphs.neighbors.lattice import complete_cell
 from mml_graphs.testing import assert_same_edges, brute_force_edges, crystals
 
-BACKENDS = ["numpy", "pymatgen", "vesin", "ase"]
+BACKENDS = ["native", "numpy", "pymatgen", "vesin", "ase"]
 ALL = (True, True, True)
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -181,7 +181,7 @@ def test_coincident_atoms_raise(backend, second):
         ({"cutoff": True}, "cutoff must be a number, in angstrom, got True"),
         (
             {"backend": "torch"},
-            "backend must be one of 'auto', 'numpy', 'pymatgen', 'vesin', 'ase', got 'torch'",
+            "backend must be one of 'auto', 'native', 'numpy', 'pymatgen', 'vesin', 'ase', got 'torch'",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mml_graphs.neighbors.dense import DENSE_ATOMS, count_candidates, dense_neighbors, is_dense
 from mml_graphs.neighbors.lattice import Cell, Pbc
 
-BACKENDS = ("auto", "numpy", "pymatgen", "vesin", "ase")
+BACKENDS = ("auto", "native", "numpy", "pymatgen", "vesin", "ase")
 
 # pymatgen's search lists 27 neighbors of each cube between its outermost atoms. This many cubes take 100 MB.
 MOST_CUBES = 500_000

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mml_graphs.neighbors import native
 from mml_graphs.neighbors.backends import BACKENDS, candidates, choose_backend
 from mml_graphs.neighbors.edges import (
     BLOCK,
@@ -40,8 +41,8 @@ def find_edges(
     cutoff
         Largest distance, angstrom, inclusive.
     backend
-        Neighbor search: ``"auto"``, ``"numpy"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All backends
-        return the same edges.
+        Neighbor search: ``"auto"``, ``"native"``, ``"numpy"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All
+        backends return the same edges. ``"auto"`` is ``"native"`` if it is available.
 
     Returns
     -------
@@ -100,13 +101,18 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
     Returns
     -------
     Edges
-        Edges sorted by source atom.
+        Edges sorted by source atom. Those of the native search are also sorted by destination and image, and
+        their lengths are from `edge_lengths`.
 
     Raises
     ------
     ValueError
-        If two atoms are at the same position.
+        If two atoms are at the same position, or there are too many edges.
+    ImportError
+        If the backend is not installed.
     """
+    if backend == "native" or (backend == "auto" and native.available()):
+        return native.find_one(positions, cell, cutoff)
     wrapped, shifts = wrap(positions, cell)
     radius = cutoff + MARGIN
     name = choose_backend(wrapped, cell, radius) if backend == "auto" else backend

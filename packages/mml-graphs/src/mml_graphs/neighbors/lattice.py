@@ -70,9 +70,7 @@ def complete_cell(cell: NDArray[np.float64] | None, pbc: Pbc) -> Cell:
     if inverse is not None:
         return Cell(cell, inverse, pbc)
     if not all(pbc):
-        periodic = np.array(pbc)
-        matrix = cell.copy()
-        matrix[~periodic] = np.linalg.svd(cell[periodic])[2][int(periodic.sum()) :] if any(pbc) else np.eye(3)
+        matrix = with_normals(cell, pbc)
         inverse = _inverse(matrix)
         if inverse is not None:
             return Cell(matrix, inverse, pbc)
@@ -82,13 +80,51 @@ def complete_cell(cell: NDArray[np.float64] | None, pbc: Pbc) -> Cell:
     )
 
 
+def with_normals(cell: NDArray[np.float64], pbc: Pbc) -> NDArray[np.float64]:
+    """Replace the vectors of non-periodic directions by unit vectors normal to the periodic ones.
+
+    Parameters
+    ----------
+    cell
+        [3, 3], rows are the lattice vectors, angstrom. Vectors of non-periodic directions are ignored.
+    pbc
+        Periodicity along each of the three lattice vectors.
+
+    Returns
+    -------
+    ndarray
+        [3, 3]. Not finite if the periodic vectors are zero or parallel. Without periodic directions, the unit
+        matrix.
+    """
+    matrix = np.eye(3)
+    periodic = [axis for axis in range(3) if pbc[axis]]
+    matrix[periodic] = cell[periodic]
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        if len(periodic) == 1:
+            a = matrix[periodic[0]]
+            b, c = AFTER[periodic[0]], BEFORE[periodic[0]]
+            matrix[b] = _unit_normal(a, np.eye(3)[np.abs(a).argmin()])
+            matrix[c] = _unit_normal(a, matrix[b])
+        elif len(periodic) == 2:
+            (other,) = {0, 1, 2}.difference(periodic)
+            matrix[other] = _unit_normal(matrix[AFTER[other]], matrix[BEFORE[other]])
+    return matrix
+
+
+def _unit_normal(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    normal = a[AFTER] * b[BEFORE] - a[BEFORE] * b[AFTER]
+    unit: NDArray[np.float64] = normal / np.sqrt(np.square(normal).sum())
+    return unit
+
+
 def _inverse(cell: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """Invert a cell, or return ``None`` if it has no volume. Plain floats are faster here than LAPACK."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell.tolist()
     ux, uy, uz = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
     volume = ax * ux + ay * uy + az * uz
     lengths = (math.hypot(ax, ay, az), math.hypot(bx, by, bz), math.hypot(cx, cy, cz))
-    if min(lengths) < SHORTEST or abs(volume) <= FLATTEST * math.prod(lengths):
+    # A volume that is not finite fails the second comparison.
+    if min(lengths) < SHORTEST or not FLATTEST * math.prod(lengths) < abs(volume) < math.inf:
         return None
     vx, vy, vz = cy * az - cz * ay, cz * ax - cx * az, cx * ay - cy * ax
     wx, wy, wz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
@@ -138,7 +174,7 @@ def reduced_cell(cell: Cell) -> Cell:
     matrix = np.empty((3, 3))
     matrix[periodic] = vectors
     if not periodic.all():
-        matrix[~periodic] = np.linalg.svd(matrix[periodic])[2][len(vectors) :]
+        matrix = with_normals(matrix, cell.pbc)
     return Cell(matrix, np.linalg.inv(matrix).astype(np.float64, copy=False), cell.pbc)
 
 

@@ -15,17 +15,25 @@ import os
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 from torch.utils.data import get_worker_info
 
+from mml_graphs.neighbors.edges import Edges
+from mml_graphs.neighbors.lattice import Cell
+
+Floats = NDArray[np.float64]
+
 VARIABLE = "MML_GRAPHS_NATIVE"
 
 # Largest number of edges that one call finds. They take 30 GB as float32.
 MAX_EDGES = 2**29
+
+# Structures with fewer atoms are searched by a single thread (as in search.c).
+SHARED = 4096
 
 NO_PROBLEM, NO_MEMORY, NOT_FINITE, NO_VOLUME, COINCIDENT, TOO_DISTANT, TOO_MANY = range(7)
 
@@ -156,7 +164,11 @@ def find_batch_edges(
     """
     module = _module()
     if module is None:
-        raise ImportError("the search in C is not installed or disabled, see mml_graphs.neighbors.native")
+        raise ImportError(
+            "neighbor backend 'native' is not installed, or disabled by MML_GRAPHS_NATIVE=0. "
+            "Install a C compiler, and then run: "
+            "python -m pip install --force-reinstall --no-deps mml-graphs"
+        )
     threads = default_threads() if num_threads is None else num_threads
     found = module.search(positions, starts, cells, pbc, cutoffs, threads, max_edges)
     if type(found) is tuple:
@@ -173,6 +185,38 @@ def find_batch_edges(
     )
     found.write(*batch, threads)
     return batch
+
+
+def find_one(positions: NDArray[np.float64], cell: Cell, cutoff: float) -> Edges:
+    """Find the edges of one structure, as `find_batch_edges` does, with the number of threads of torch.
+
+    Parameters
+    ----------
+    positions
+        [N, 3] float64, C-contiguous, angstrom.
+    cell
+        Completed cell.
+    cutoff
+        Largest distance, angstrom, inclusive.
+
+    Returns
+    -------
+    Edges
+        Edges with float64 images.
+    """
+    threads = None if len(positions) >= SHARED else 1
+    batch = find_batch_edges(
+        positions,
+        np.array((0, len(positions))),
+        cell.matrix[None],
+        np.array(cell.pbc, dtype=np.bool_),
+        np.array((cutoff,), dtype=np.float64),
+        num_threads=threads,
+        offsets=False,
+        unit_offsets=False,
+    )
+    src, dst = batch.edge_index
+    return Edges(src, dst, cast(Floats, batch.images), cast(Floats, batch.distances))
 
 
 def _raise(
