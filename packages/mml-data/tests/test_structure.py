@@ -1,15 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from mml_data.importers.labels import LabelPlan
 from mml_data.importers.structure import from_pymatgen, from_structure_dict, plain, to_sample
-from mml_data.importers.targets import TargetKinds, target_kind
 
 CUBE = [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0]]
 COPPER = {"atomic_numbers": [29], "positions": [[0.0, 1.0, 2.0]], "cell": CUBE}
 
 
 def test_structure_becomes_sample():
-    kinds = TargetKinds({"energy": target_kind(1.0)})
     structure = {
         **COPPER,
         "pbc": [True, True, False],
@@ -17,37 +16,36 @@ def test_structure_becomes_sample():
         "extra": {"note": "x"},
         "sample_id": 7,
     }
-    sample = to_sample(structure, kinds)
+    sample, _ = to_sample(structure, LabelPlan())
     assert sample["atomic_numbers"].dtype == np.uint8
     assert (sample["pos"].dtype, sample["pos"].tolist()) == (np.float64, [[0.0, 1.0, 2.0]])
     assert sample["cell"].tolist() == [CUBE]
     assert sample["pbc"].tolist() == [True, True, False]
     assert (sample["targets"], sample["extra"], sample["sample_id"]) == ({"energy": -3.5}, {"note": "x"}, "7")
-    assert sample["target_types"] == {"regression": ["energy"], "classification": []}
 
 
 def test_float32_positions_stay_float32():
     structure = {**COPPER, "positions": torch.zeros(1, 3), "cell": np.array(CUBE, np.float32)}
-    sample = to_sample(structure, TargetKinds({}))
+    sample, _ = to_sample(structure, LabelPlan())
     assert (sample["pos"].dtype, sample["cell"].dtype) == (np.float32, np.float32)
 
 
 def test_molecule_has_no_cell():
-    sample = to_sample({**COPPER, "cell": None}, TargetKinds({}))
+    sample, _ = to_sample({**COPPER, "cell": None}, LabelPlan())
     assert "cell" not in sample
     assert sample["pbc"].tolist() == [False] * 3
 
 
 def test_cell_without_pbc_is_periodic():
-    assert to_sample(COPPER, TargetKinds({}))["pbc"].tolist() == [True] * 3
+    assert to_sample(COPPER, LabelPlan())[0]["pbc"].tolist() == [True] * 3
 
 
 def test_slab_may_have_zero_vector():
     cell = [[3.0, 0, 0], [0, 3.0, 0], [0, 0, 0]]
-    sample = to_sample({**COPPER, "cell": cell, "pbc": [True, True, False]}, TargetKinds({}))
+    sample, _ = to_sample({**COPPER, "cell": cell, "pbc": [True, True, False]}, LabelPlan())
     assert sample["cell"].tolist() == [cell]
     with pytest.raises(ValueError, match="'cell' has zero volume"):
-        to_sample({**COPPER, "cell": cell}, TargetKinds({}))
+        to_sample({**COPPER, "cell": cell}, LabelPlan())
 
 
 def test_pymatgen_objects_and_dicts_agree():

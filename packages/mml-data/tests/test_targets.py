@@ -1,107 +1,119 @@
 import numpy as np
 import pytest
-from mml_data.importers.targets import Label, TargetKind, TargetKinds, find_kinds, target_kind
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mml_data.importers.targets import (
+    Label,
+    to_array,
+    to_class,
+    to_number,
+    to_rows,
+    to_structure_row,
+    to_undeclared,
+)
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"),
+    "value", [2, 2.0, np.float32(2), np.array(2), np.array([2.0]), torch.tensor(2.0), [2.0]]
+)
+def test_number_becomes_float(value):
+    number = to_number(value)
+    assert type(number) is float
+    assert number == 2.0
+
+
+@pytest.mark.parametrize("convert", [to_number, to_class, lambda value: to_undeclared(value, 3)])
+@pytest.mark.parametrize("value", [None, float("nan"), np.float64("nan")])
+def test_null_and_nan_are_missing(convert, value):
+    assert convert(value) is None
+
+
+@pytest.mark.parametrize("value", [True, "1.0", [1.0, 2.0], {}, np.zeros((2, 2)), object()])
+def test_not_a_number_raises(value):
+    with pytest.raises(ValueError, match="must be a number, got"):
+        to_number(value)
+
+
+def test_class_is_integer_or_word():
+    assert [to_class(value) for value in (3, True, 4.0, np.int64(5), "cubic", "")] == [
+        3,
+        1,
+        4,
+        5,
+        "cubic",
+        None,
+    ]
+    for value in (0.5, [1, 2], {}):
+        with pytest.raises(ValueError, match="must be an integer or a word"):
+            to_class(value)
+
+
+@given(
+    st.integers(1, 5),
+    st.sampled_from([(), (3,), (3, 3)]),
+    st.sampled_from([np.float32, np.float64, np.int64]),
+)
+def test_rows_keep_values(num_atoms, row, dtype):
+    array = np.arange(num_atoms * int(np.prod(row))).reshape(num_atoms, *row).astype(dtype)
+    for value in (array, array.tolist(), array.reshape(num_atoms, -1)):
+        found = to_rows(value, num_atoms, row)
+        assert found.shape == (num_atoms, *row)
+        assert (found == array).all()
+        assert found.dtype == (np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64)
+    with pytest.raises(ValueError, match=r"must have one row for each atom"):
+        to_rows(array, num_atoms + 1, row)
+
+
+def test_null_row_becomes_nan():
+    assert np.isnan(to_rows([None, 1.0], 2, ())).tolist() == [True, False]
+
+
+FULL = np.array([[1.0, 6, 5], [6, 2, 4], [5, 4, 3]])
+
+
+@pytest.mark.parametrize(
+    "value",
     [
-        (None, None),
-        (True, TargetKind("a label")),
-        (np.bool_(False), TargetKind("a label")),
-        (Label(7), TargetKind("a label")),
-        (1, TargetKind("a number")),
-        (np.float32(0.5), TargetKind("a number")),
-        ([1, 2], TargetKind("a list of numbers")),
-        ([[0.5], [1]], TargetKind("a list of numbers", None, (1,))),
-        (np.zeros((3, 2)), TargetKind("a list of numbers", 3, (2,))),
-        (np.zeros((3, 3)), TargetKind("a list of numbers", 3, (3,))),
-        ([True, False], TargetKind("a list of labels")),
+        [1, 2, 3, 4, 5, 6],
+        FULL,
+        FULL.ravel(),
+        FULL[None],
+        FULL.tolist(),
+        np.array([1, 2, 3, 4, 5, 6], np.float32),
+        np.array([[1.0, 2, 3, 4, 5, 6]]),
     ],
 )
-def test_values_have_kinds(value, kind):
-    assert target_kind(value, num_atoms=2) == kind
+def test_stress_in_any_form_becomes_tensor(value):
+    tensor = to_structure_row(value, (3, 3))
+    assert tensor.shape == (1, 3, 3)
+    assert tensor.dtype == np.float64
+    assert (tensor[0] == FULL).all()
 
 
-@pytest.mark.parametrize("value", ["0.5", {}, [[1], [1, 2]], ["a"], [None, 1.0], [10**30], np.array(None)])
-def test_invalid_target_raises(value):
-    with pytest.raises(ValueError, match="must be a number"):
-        target_kind(value)
+def test_structure_row_keeps_vector_and_spectrum():
+    assert to_structure_row([1, 2, 3], (3,)).tolist() == [[1.0, 2.0, 3.0]]
+    assert to_structure_row(np.ones(7), None).shape == (1, 7)
+    assert to_structure_row(np.ones((1, 7)), None).shape == (1, 7)
+    with pytest.raises(ValueError, match=r"must have the shape \[3\], got \[2\]"):
+        to_structure_row([1, 2], (3,))
+    with pytest.raises(ValueError, match="must have the shape"):
+        to_structure_row(np.ones((6, 3)), (3, 3))
 
 
-def kinds(**values):
-    return {name: target_kind(value, num_atoms=2) for name, value in values.items()}
+def test_undeclared_array_belongs_to_atoms_or_structure():
+    assert to_undeclared([1, 2, 3], 3).tolist() == [1.0, 2.0, 3.0]  # the whole data set decides
+    assert to_undeclared([1, 2, 3], 5).tolist() == [[1.0, 2.0, 3.0]]
+    assert to_undeclared([[1, 2, 3]], 5).tolist() == [[1.0, 2.0, 3.0]]
+    assert to_undeclared([True, False], 2).dtype == np.int64
+    assert to_undeclared(np.ones(2, np.float32), 2).dtype == np.float32
+    assert [type(to_undeclared(value, 2)) for value in (True, Label(7), 1)] == [int, int, float]
 
 
-def test_convert_sets_dtypes_and_types():
-    all_kinds = TargetKinds(kinds(gap=1.0, metal=True, site=[True, True], force=[[0.0] * 3] * 2))
-    converted = all_kinds.convert({"force": [[1, 2, 3]], "site": [True, False], "metal": False, "gap": 2}, 1)
-    assert list(converted) == ["gap", "metal", "site", "force"]
-    assert (type(converted["gap"]), converted["gap"]) == (float, 2.0)
-    assert (type(converted["metal"]), converted["metal"]) == (int, 0)
-    assert converted["site"].dtype == np.int64
-    assert converted["site"].tolist() == [1, 0]
-    assert converted["force"].dtype == np.float64
-    assert all_kinds.target_types == {"regression": ["gap", "force"], "classification": ["metal", "site"]}
-    assert (
-        all_kinds.convert({**converted, "force": np.ones((1, 3), "f4"), "metal": True, "site": [True]}, 1)[
-            "force"
-        ].dtype
-        == np.float32
-    )
-
-
-def test_missing_target_becomes_nan():
-    some = TargetKinds(kinds(gap=1.0, metal=True, force=[[0.0] * 3] * 2, stress=np.eye(3)), may_lack=True)
-    converted = some.convert({"gap": float("nan")}, 5)
-    assert np.isnan(converted["gap"])
-    assert np.isnan(converted["metal"])
-    assert converted["force"].shape == (5, 3)
-    assert converted["stress"].shape == (1, 3, 3)
-    assert np.isnan(converted["force"]).all()
-    with pytest.raises(ValueError, match="target 'site' is null, but a list of labels cannot be missing"):
-        TargetKinds(kinds(site=[True, True]), may_lack=True).convert({}, 2)
-
-
-def test_unknown_target_raises_or_is_ignored():
-    with pytest.raises(
-        ValueError, match=r"target 'b' is not a target of the first structure; add it there .*--targets"
-    ):
-        TargetKinds(kinds(a=1.0)).convert({"a": 1.0, "b": 2.0}, 1)
-    assert TargetKinds(kinds(a=1.0), others=True).convert({"a": 1.0, "b": 2.0}, 1) == {"a": 1.0}
-
-
-def test_remedy_fits_options():
-    """The remedy does not suggest naming targets if the user has named the target."""
-    with pytest.raises(
-        ValueError, match=r"the first structure has it; write null .* name only other targets"
-    ):
-        TargetKinds(kinds(a=1.0, b=1.0)).convert({"a": 1.0}, 1)
-    with pytest.raises(
-        ValueError, match=r"one of the targets to import; write null .* remove it from targets"
-    ):
-        TargetKinds(kinds(a=1.0, b=1.0), others=True).convert({"a": 1.0}, 1)
-
-
-def test_find_kinds_reads_until_known():
-    structures = [
-        ("x:1", ValueError("bad")),
-        ("x:2", {"atomic_numbers": [1], "targets": {"a": None, "b": 1.0}}),
-        ("x:3", {"atomic_numbers": [1], "targets": {"a": True, "c": 1.0}}),
-    ]
-    assert find_kinds(structures, origin="x") == kinds(a=True, b=1.0)
-    assert find_kinds(structures, ["c"], origin="x") == kinds(c=1.0)
-    assert find_kinds(structures, ["c", "d"], origin="x", optional=True) == kinds(c=1.0)
-    with pytest.raises(ValueError, match="target 'd' is null in every structure of 'x'"):
-        find_kinds(structures, ["d"], origin="x")
-    with pytest.raises(ValueError, match="x:1: bad"):
-        find_kinds(structures[:1], origin="x")
-    with pytest.raises(ValueError, match="x:2: 'targets' must be an object, got list"):
-        find_kinds([("x:2", {"targets": [1]})], origin="x")
-
-
-def test_float32_stress_becomes_float64():
-    values = {"stress": np.eye(3, dtype=np.float32), "force": np.ones((2, 3), np.float32)}
-    kinds = TargetKinds({name: target_kind(value, 2) for name, value in values.items()})
-    stored = kinds.convert(values, 2)
-    assert (stored["stress"].dtype, stored["force"].dtype) == (np.float64, np.float32)
+def test_undeclared_text_raises():
+    with pytest.raises(ValueError, match=r"is the text 'cubic', not a number; .* \(--classes\)"):
+        to_undeclared("cubic", 2)
+    with pytest.raises(ValueError, match="must be numbers"):
+        to_array(["a", "b"])
+    with pytest.raises(ValueError, match="rows of the same length"):
+        to_array([[1.0], [1.0, 2.0]])

@@ -1,8 +1,7 @@
-import json
 from dataclasses import dataclass
 
 import pytest
-from mml_data.importers.targets import TargetKinds, target_kind
+from mml_data.importers.labels import LabelPlan
 from mml_data.importers.write_part import PartWriter, Stopped
 from mml_data.store.records import decode_record
 from mml_data.store.shards import open_shard
@@ -22,7 +21,7 @@ class Hydrogen:
             yield f"part:{number}", structure
 
 
-KINDS = TargetKinds({"energy": target_kind(1.0)})
+PLAN = LabelPlan()
 
 
 def energies(writer):
@@ -39,17 +38,17 @@ def never():
 
 
 def test_part_becomes_shard(tmp_path):
-    writer = PartWriter(Hydrogen(5), tmp_path / "shard-00002.lmdb", KINDS)
+    writer = PartWriter(Hydrogen(5), tmp_path / "shard-00002.lmdb", PLAN)
     done = []
     assert writer(done.append, never) == 5
     assert energies(writer) == [0.0, 1.0, 2.0, 3.0, 4.0]
-    assert done == [1] * 5
-    assert writer.errors == tmp_path / "errors-00002.jsonl"
-    assert not writer.errors.exists()
+    assert done == [5]
+    assert writer.log.path == tmp_path / "log-00002.jsonl"
+    assert [line["kind"] for line in writer.log.lines()] == ["names"]
 
 
 def test_invalid_structure_raises(tmp_path):
-    writer = PartWriter(Hydrogen(5, bad=(3,)), tmp_path / "shard-00000.lmdb", KINDS)
+    writer = PartWriter(Hydrogen(5, bad=(3,)), tmp_path / "shard-00000.lmdb", PLAN)
     with pytest.raises(ValueError, match=r"^part:3: pos of the sample has shape"):
         writer(ignore, never)
 
@@ -57,34 +56,35 @@ def test_invalid_structure_raises(tmp_path):
 def test_resume_lists_errors_once(tmp_path):
     """Records are committed in batches of 1,024. Errors before and after the last commit are listed once."""
     bad = (0, 5, 1026, 1030, 2500)
-    writer = PartWriter(Hydrogen(2600, bad), tmp_path / "shard-00000.lmdb", KINDS, on_error="skip")
+    writer = PartWriter(Hydrogen(2600, bad), tmp_path / "shard-00000.lmdb", PLAN, on_error="skip")
     count = 0
 
     def interrupt(done):
         nonlocal count
         count += done
-        if count == 1500:
+        if count >= 1500:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         writer(interrupt, never)
-    with writer.errors.open("a") as file:
+    with writer.log.path.open("a") as file:
         file.write('{"position": 15')  # a killed process may leave an incomplete line
     done = []
     assert writer(done.append, never) == 2595
     assert done[0] == 1024
     assert energies(writer) == [number for number in range(2600) if number not in bad]
-    listed = [json.loads(line)["position"] for line in writer.errors.read_text().splitlines()]
+    listed = [line["position"] for line in writer.log.lines() if line["kind"] == "skipped"]
     assert listed == list(bad)
 
 
 def test_stopped_writer_keeps_structures(tmp_path):
-    writer = PartWriter(Hydrogen(5), tmp_path / "shard-00000.lmdb", KINDS)
+    writer = PartWriter(Hydrogen(500), tmp_path / "shard-00000.lmdb", PLAN)
     done = []
     with pytest.raises(Stopped):
         writer(done.append, lambda: len(done) == 3)
-    assert energies(writer) == [0.0, 1.0, 2.0]
-    assert writer(done.append, never) == 5
+    assert energies(writer) == list(range(sum(done)))
+    assert 3 <= sum(done) < 500
+    assert writer(done.append, never) == 500
 
 
 def test_samples_are_stored_unchanged(tmp_path, samples):

@@ -229,4 +229,4 @@ def test_error_of_any_type_names_kept_structures(tmp_path):
     with pytest.raises(
         RuntimeError, match=r"can't decode byte 0xff .*; kept 1,024 structure\(s\); pass resume"
     ):
-        write_parts(BrokenText(), tmp_path / "out", kinds=None, splits=lambda count: {}, about={})
+        write_parts(BrokenText(), tmp_path / "out", plan=None, splits=lambda count: {}, about={})

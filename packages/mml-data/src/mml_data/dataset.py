@@ -8,7 +8,7 @@ from mml_samples import Sample
 from torch.utils.data import Dataset
 
 from mml_data.store.stored_dataset import StoredDataset
-from mml_data.store.tensors import read_tensors
+from mml_data.store.tensors import read_tensors, to_tensor
 from mml_data.transforms import Transform, apply_transforms
 
 __all__ = ["LMDBDataset"]
@@ -56,14 +56,14 @@ class LMDBDataset(StoredDataset, Dataset[Sample]):
         self.transforms = tuple(transforms)
 
     def __getitem__(self, index: int) -> Sample:
-        return apply_transforms(self._read(index, read_tensors), self.transforms)
+        return apply_transforms(self._read(index, read_tensors, to_tensor), self.transforms)
 
     def untransformed(self, index: int) -> Sample:
         """Return sample `index` as a dict of tensors, without applying transforms.
 
         Raises the same errors as `stored`.
         """
-        return self._read(index, read_tensors)
+        return self._read(index, read_tensors, to_tensor)
 
     def precompute(
         self,

@@ -8,6 +8,7 @@ from mml_samples.moments import Moments
 from mml_samples.names import sample_name
 from mml_samples.notices import forget_notices, warn_counted, warn_once
 from mml_samples.optional import optional_module
+from mml_samples.quantities import QUANTITIES, Kind, Quantity
 from mml_samples.references import ReferenceFit, count_elements
 from mml_samples.sample import Array, Batch, Graph, Sample
 from mml_samples.validate import check_sample
@@ -16,13 +17,16 @@ __all__ = [
     "EDGE_KEYS",
     "GEOMETRY_KEYS",
     "LATTICE_KEYS",
+    "QUANTITIES",
     "SAMPLE_KEYS",
     "SYMBOLS",
     "Array",
     "Batch",
     "DGLView",
     "Graph",
+    "Kind",
     "Moments",
+    "Quantity",
     "ReferenceFit",
     "Sample",
     "__version__",

@@ -1,6 +1,5 @@
 """Import a file or directory of structures as a data set with a random split."""
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from inspect import Parameter, signature
 from pathlib import Path
@@ -8,17 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from mml_data.importers.targets import TargetKinds, find_kinds
+from mml_data.importers.labels import LabelPlan, Wanted
 from mml_data.importers.tree import open_source
 from mml_data.importers.write_part import OnError
 from mml_data.importers.write_parts import Progress, write_parts
-from mml_data.ranks import Ranks
 from mml_data.store.manifest import Manifest
 from mml_data.store.splits import random_split
 
 __all__ = ["import_source"]
-
-logger = logging.getLogger(__name__)
 
 _NO_DATA = ("about", "jobs", "overwrite", "progress", "resume")
 
@@ -29,8 +25,11 @@ def import_source(
     *,
     splits: Sequence[float] = (0.8, 0.1, 0.1),
     seed: int = 0,
-    targets: Collection[str] | None = None,
+    targets: Wanted = None,
+    units: Mapping[str, str] | None = None,
+    classes: Collection[str] = (),
     allow_missing: bool = True,
+    allow_close: bool = False,
     on_error: OnError = "stop",
     jobs: int = 1,
     resume: bool = False,
@@ -38,7 +37,6 @@ def import_source(
     compression: str | None = None,
     reader: str | None = None,
     trust_pickle: bool = False,
-    units: Mapping[str, str] | None = None,
     about: Mapping[str, object] | None = None,
     progress: Progress = False,
 ) -> Manifest:
@@ -58,9 +56,25 @@ def import_source(
     seed
         Seed of the split.
     targets
-        Names of the targets to import. Default: the targets of the first structure.
+        Targets to import. By default, all labels that are recognized by their names (``matsciml data
+        formats`` lists them), and the targets of formats that declare targets. A list of names selects
+        targets, or makes any label of the files a target. ``{"energy": "REF_energy", "stress":
+        "virial:-1/volume"}``, or the list ``["energy=REF_energy", "stress=virial:-1/volume"]``, maps labels
+        to targets, see `mml_data.importers.expressions.parse_expression`. An empty list imports structures
+        without targets. All other labels are stored under ``extra``.
+    units
+        Units of the files by quantity, if they are not eV and angstrom: ``{"energy": "kcal/mol", "length":
+        "bohr"}`` converts positions, cells, energies, forces, stresses and virials. The quantities ``force``
+        and ``stress``, and names of targets, can be given as well. ``{"targets.band_gap": "eV"}`` records the
+        unit of a target without a conversion.
+    classes
+        Names of targets whose values, integers or words, are classes. They are numbered in ascending order;
+        the manifest lists them.
     allow_missing
-        Whether to store a target that is null or NaN as NaN and log a warning, instead of raising an error.
+        Whether a target may be null or NaN. Otherwise this raises an error. A missing target is read as NaN.
+    allow_close
+        Whether atoms may be closer than 0.3 angstrom or 0.4 times the sum of their covalent radii. Otherwise
+        such a structure is invalid.
     on_error
         ``"stop"`` raises an error for a structure that cannot be imported. ``"skip"`` skips the structure and
         lists it in ``errors.jsonl``.
@@ -74,8 +88,6 @@ def import_source(
         ``"zstd"``, or None.
     reader, trust_pickle
         Options for LMDB files of the older toolkit. See `mml_data.importers.tree.open_source`.
-    units
-        Units of targets, such as ``{"targets.band_gap": "eV"}``.
     about
         Further information about the source, for the manifest: ``license``, ``notes``, ``command``. By
         default, ``command`` is the call of this function with all arguments that affect the data and differ
@@ -97,8 +109,10 @@ def import_source(
     BlockingIOError
         If another process is writing to `dest`.
     ValueError
-        If no reader supports `source`, or if a structure cannot be imported. The message names the position
-        of the structure in the source. Committed structures are kept for `resume`.
+        If no reader supports `source`, if no targets are found (the message lists the labels of the source),
+        if two labels could be the same target, if a target has different kinds in two structures, or if a
+        structure cannot be imported. The message names the position of the structure in the source. Committed
+        structures are kept for `resume`.
     ImportError
         If the library that reads the format is not installed.
     """
@@ -107,24 +121,14 @@ def import_source(
     held_out = {name: share for name, share in shares.items() if name != "train" and share > 0}
     if on_error not in ("stop", "skip"):
         raise ValueError(f"on_error must be 'stop' or 'skip', got {on_error!r}")
-    opened = open_source(source, reader=reader, targets=targets, trust_pickle=trust_pickle)
-
-    def kinds() -> TargetKinds:
-        (everything,) = opened.parts(1) or (None,)
-        found = find_kinds(
-            everything.read() if everything is not None else (),
-            targets,
-            origin=str(source),
-            optional=opened.may_lack and targets is None,
-        )
-        return TargetKinds(
-            found, allow_missing=allow_missing, may_lack=opened.may_lack, others=targets is not None
-        )
-
+    plan = LabelPlan(
+        targets, units=units, classes=classes, allow_missing=allow_missing, allow_close=allow_close
+    )
+    opened = open_source(source, reader=reader, trust_pickle=trust_pickle)
     manifest = write_parts(
         opened,
         dest,
-        kinds=kinds,
+        plan=plan,
         splits=lambda count: random_split(np.arange(count), held_out, seed) if held_out else _all(count),
         about={"split": {"shares": shares, "seed": seed}, "command": _call(given), **(about or {})},
         on_error=on_error,
@@ -132,18 +136,9 @@ def import_source(
         resume=resume,
         overwrite=overwrite,
         compression=compression,
-        units={**opened.units, **(units or {})},
+        units={**opened.units, **named_units(units)},
         progress=progress,
     )
-    for name, numbers in manifest.statistics["all"]["targets"].items():
-        if (missing := numbers.get("missing_structures")) and Ranks().rank == 0:
-            logger.warning(
-                "%s: target %r is missing in %d of %d structures and stored as NaN",
-                source,
-                name,
-                missing,
-                manifest.num_samples,
-            )
     return manifest
 
 
@@ -169,6 +164,11 @@ def _plain(value: Any) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     return value if value is None or isinstance(value, str | bool | int) else list(value)
+
+
+def named_units(units: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the units that are only recorded, without a conversion: those of keys such as ``targets.gap``."""
+    return {key: unit for key, unit in (units or {}).items() if key.startswith("targets.")}
 
 
 def check_shares(splits: Sequence[float]) -> dict[str, float]:

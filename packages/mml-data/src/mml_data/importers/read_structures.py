@@ -5,14 +5,14 @@ from pathlib import Path
 
 from mml_samples import Sample
 
+from mml_data.importers.labels import LabelPlan
 from mml_data.importers.structure import to_sample
-from mml_data.importers.targets import TargetKinds
 from mml_data.importers.tree import open_source
 from mml_data.store.records import encode_record
 
 __all__ = ["read_structures"]
 
-_NO_TARGETS = TargetKinds({}, others=True)
+_NO_TARGETS = LabelPlan(())
 
 
 def read_structures(path: str | Path) -> Iterator[tuple[str, Sample]]:
@@ -39,12 +39,12 @@ def read_structures(path: str | Path) -> Iterator[tuple[str, Sample]]:
     """
     from mml_data.store.tensors import read_tensors
 
-    for part in open_source(path, targets=()).parts(1):
+    for part in open_source(path).parts(1):
         for place, item in part.read():
             if isinstance(item, Exception):
                 raise ValueError(f"{place}: {item}") from item
             try:
-                sample = to_sample(item, _NO_TARGETS)
+                sample, _ = to_sample(item, _NO_TARGETS)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"{place}: {error}") from error
             yield place, read_tensors(encode_record(sample))

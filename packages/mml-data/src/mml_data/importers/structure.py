@@ -2,8 +2,10 @@
 
 A structure is a dict with the keys ``atomic_numbers``, [N], and ``positions``, [N][3] (Cartesian, in
 angstrom). A periodic structure also has ``cell``, [3][3] (rows are the lattice vectors, in angstrom).
-Optional keys are ``pbc``, [3]; ``targets`` (name to number, boolean or nested list); ``extra`` (any value
-that can be stored); and ``sample_id``. Arrays are accepted in place of lists.
+Optional keys are ``pbc``, [3]; ``labels``, the values of the structure under the names of the file;
+``atom_labels``, arrays that the format declares per atom, [N, ...]; ``targets``, labels that the author of the
+file declared as targets; ``extra`` (any value that can be stored); ``sample_id``; and ``warnings``, the
+warnings of a parser about this structure. Arrays are accepted in place of lists.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,41 +14,76 @@ from typing import Any, cast
 import numpy as np
 from mml_samples import Sample, atomic_number
 
+from mml_data.importers.labels import LabelPlan, Recipe
 from mml_data.importers.pickles import Fields, Record, fields
 from mml_data.importers.source import Structure
-from mml_data.importers.targets import TargetKinds
 from mml_data.store.checks import check_storable
 from mml_data.tensor_type import is_tensor
 
 __all__ = ["from_pymatgen", "from_structure_dict", "plain", "to_sample"]
 
+_NO_VOLUME = 1e-6
 
-def to_sample(structure: Mapping[str, object], kinds: TargetKinds) -> Sample:
+
+def to_sample(structure: Mapping[str, Any], plan: LabelPlan, *, check: bool = True) -> tuple[Sample, Recipe]:
     """Convert a structure to a sample.
+
+    Parameters
+    ----------
+    structure
+        Structure, as described at the top of this module.
+    plan
+        Labels to import.
+    check
+        Whether to check the sample against the contract. Otherwise, the caller does.
+
+    Returns
+    -------
+    tuple
+        Sample, and the recipe by which its labels were converted.
 
     Raises
     ------
     TypeError, ValueError
         If the structure is invalid. The message gives the reason.
     """
-    for key in ("atomic_numbers", "positions"):
-        if structure.get(key) is None:
-            raise ValueError(f"the structure has no {key!r}")
-    positions = _array(structure, "positions")
-    sample: dict[str, Any] = {
-        "atomic_numbers": _array(structure, "atomic_numbers"),
-        "pos": positions if positions.dtype == np.float32 else positions.astype(np.float64),
-        **_lattice(structure),
-    }
-    targets = kinds.convert(_object(structure, "targets"), sample["atomic_numbers"].size)
+    numbers, positions = structure.get("atomic_numbers"), structure.get("positions")
+    if type(numbers) is not np.ndarray:
+        numbers = _array(structure, "atomic_numbers")
+    if type(positions) is not np.ndarray:
+        positions = _array(structure, "positions")
+    if positions.dtype != np.float64 and positions.dtype != np.float32:
+        positions = _floats(positions, "positions")
+    sample: dict[str, Any] = {"atomic_numbers": numbers, "pos": positions}
+    cell = structure.get("cell")
+    if cell is not None:
+        cell = sample["cell"] = _cell(structure)
+    sample["pbc"] = _pbc(structure, has_cell=cell is not None)
+    if plan.length != 1.0:
+        sample["pos"] = positions * plan.length
+        if cell is not None:
+            cell = sample["cell"] = cell * plan.length
+    targets, keys, extra, recipe = plan.convert(
+        structure, numbers.size, lambda: None if cell is None else _volume(cell[0])
+    )
     if targets:
-        sample |= {"targets": targets, "target_types": kinds.target_types}
-    if extra := _object(structure, "extra"):
-        sample["extra"] = dict(extra)
+        sample["targets"] = targets
+    if keys:
+        sample.update(keys)
+    given = structure.get("extra")
+    if given is not None and not isinstance(given, Mapping):
+        raise ValueError(f"'extra' must be an object, got {type(given).__name__}")
+    if extra:
+        extra = {name: plain(value) for name, value in extra.items()}
+    if extra or given:
+        sample["extra"] = {**extra, **given} if given else extra
     if structure.get("sample_id") is not None:
         sample["sample_id"] = str(structure["sample_id"])
-    check_storable(sample)
-    return cast("Sample", sample | {"atomic_numbers": sample["atomic_numbers"].astype(np.uint8)})
+    if check:
+        check_storable(sample)
+        _check_cell(sample)
+        sample["atomic_numbers"] = numbers.astype(np.uint8)
+    return cast("Sample", sample), recipe
 
 
 def from_pymatgen(structure: object) -> Structure:
@@ -156,39 +193,60 @@ def _site_properties(properties: list[Mapping[str, object]]) -> dict[str, object
     return {"extra": kept} if kept else {}
 
 
-def _lattice(structure: Mapping[str, object]) -> Structure:
-    """Return ``cell``, [1, 3, 3], if the structure has a cell, and ``pbc``, [3]."""
-    has_cell = structure.get("cell") is not None
+def _pbc(structure: Mapping[str, Any], *, has_cell: bool) -> np.ndarray:
+    """Return the periodic directions, [3] bool. The default is all with a cell, and none without."""
     given = structure.get("pbc")
-    flags = (
-        [has_cell] * 3 if given is None else list(given) if isinstance(given, tuple | np.ndarray) else given
-    )
-    if (
-        not isinstance(flags, list)
-        or len(flags) != 3
-        or not all(isinstance(flag, bool | np.bool_) for flag in flags)
-    ):
-        raise ValueError(f"'pbc' must be three booleans, got {given}")
-    pbc = np.array(flags)
-    if not has_cell:
-        if pbc.any():
-            raise ValueError(
-                f"'pbc' is {given}, but the structure has no 'cell'; add 'cell', or remove 'pbc'"
-            )
-        return {"pbc": pbc}
-    cell = _array(structure, "cell")
-    cell = cell if cell.dtype == np.float32 else cell.astype(np.float64)
+    if type(given) is np.ndarray and given.dtype == bool and given.shape == (3,):
+        flags = given
+    elif given is None:
+        flags = np.full(3, has_cell)
+    else:
+        listed = list(given) if isinstance(given, list | tuple | np.ndarray) else [given]
+        if len(listed) != 3 or not all(isinstance(flag, bool | np.bool_) for flag in listed):
+            raise ValueError(f"'pbc' must be three booleans, got {given}")
+        flags = np.array(listed)
+    if not has_cell and flags.any():
+        raise ValueError(
+            f"'pbc' is {flags.tolist()}, but the structure has no 'cell'; add 'cell', or remove 'pbc'"
+        )
+    return flags
+
+
+def _cell(structure: Mapping[str, Any]) -> np.ndarray:
+    """Return the lattice vectors, [1, 3, 3]."""
+    cell = structure["cell"]
+    cell = cell if type(cell) is np.ndarray else _array(structure, "cell")
+    if cell.dtype != np.float64 and cell.dtype != np.float32:
+        cell = _floats(cell, "cell")
     if cell.shape != (3, 3):
         raise ValueError(
             f"'cell' must have the shape [3][3] (rows are the lattice vectors), got {list(cell.shape)}"
         )
-    if pbc.all() and np.isfinite(cell).all() and abs(np.linalg.det(cell)) < 1e-6:
-        raise ValueError(f"'cell' has zero volume: {cell.tolist()}")
-    return {"cell": cell[None], "pbc": pbc}
+    return cell[None]
 
 
-def _array(structure: Fields, key: str) -> np.ndarray:
-    value = structure[key]
+def _check_cell(sample: Mapping[str, Any]) -> None:
+    if sample["pbc"].all() and np.isfinite(sample["cell"]).all() and _volume(sample["cell"][0]) is None:
+        raise ValueError(f"'cell' has zero volume: {sample['cell'][0].tolist()}")
+
+
+def _volume(cell: np.ndarray) -> float | None:
+    """Return the volume of a cell in angstrom^3, or None if it is zero."""
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell.tolist()
+    volume = abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx))
+    return volume if volume >= _NO_VOLUME else None
+
+
+def _floats(array: np.ndarray, key: str) -> np.ndarray:
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{key!r} must contain only numbers")
+    return array.astype(np.float64)
+
+
+def _array(structure: Mapping[str, Any], key: str) -> np.ndarray:
+    value = structure.get(key)
+    if value is None:
+        raise ValueError(f"the structure has no {key!r}")
     try:
         array = value.detach().cpu().numpy() if is_tensor(value) else np.array(value)
     except ValueError as error:
@@ -196,12 +254,3 @@ def _array(structure: Fields, key: str) -> np.ndarray:
     if array.dtype.kind not in "iuf":
         raise ValueError(f"{key!r} must contain only numbers")
     return array
-
-
-def _object(structure: Mapping[str, object], key: str) -> Mapping[str, object]:
-    value = structure.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{key!r} must be an object, got {type(value).__name__}")
-    return value

@@ -1,14 +1,15 @@
 """Write one part of a source as one shard, in a process of an import."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from mml_data.importers.source import Part
+from mml_data.importers.account import PartLog
+from mml_data.importers.labels import LabelPlan
+from mml_data.importers.source import Item, Part
 from mml_data.importers.structure import to_sample
-from mml_data.importers.targets import TargetKinds
 from mml_data.store.checks import check_storable
 from mml_data.store.codec import compressor
 from mml_data.store.records import encode_record
@@ -17,6 +18,8 @@ from mml_data.store.shard_writer import ShardWriter
 __all__ = ["OnError", "PartWriter", "Stopped"]
 
 OnError = Literal["stop", "skip"]
+
+_BLOCK = 128
 
 
 class Stopped(Exception):  # noqa: N818
@@ -32,9 +35,10 @@ class PartWriter:
     part
         Part to write.
     shard
-        Path of the shard. Beside it, ``errors-<number>.jsonl`` lists the skipped structures.
-    kinds
-        Kinds of the targets. None if the part yields samples, which are stored unchanged.
+        Path of the shard. Beside it, ``log-<number>.jsonl`` lists the skipped structures, the warnings and
+        the names of labels (see `mml_data.importers.account.PartLog`).
+    plan
+        Labels to import. None if the part yields samples, which are stored unchanged.
     on_error
         ``"stop"`` raises the first error. ``"skip"`` lists the error and continues.
     compression
@@ -43,14 +47,14 @@ class PartWriter:
 
     part: Part
     shard: Path
-    kinds: TargetKinds | None
+    plan: LabelPlan | None
     on_error: OnError = "stop"
     compression: str | None = None
 
     @property
-    def errors(self) -> Path:
-        """Path of the list of skipped structures."""
-        return self.shard.with_name(self.shard.stem.replace("shard", "errors") + ".jsonl")
+    def log(self) -> PartLog:
+        """Log of the part."""
+        return PartLog(self.shard.with_name(self.shard.stem.replace("shard", "log") + ".jsonl"))
 
     def __call__(self, report: Callable[[int], object], stopped: Callable[[], bool]) -> int:
         """Write the part, and return the number of structures in the shard.
@@ -58,8 +62,8 @@ class PartWriter:
         Parameters
         ----------
         report
-            Function that is called with 1 for each finished structure, and once with the number of structures
-            that were already in the shard.
+            Function that is called with numbers of finished structures, the first time with the number of
+            structures that were already in the shard.
         stopped
             Function that returns whether to stop. Committed structures are kept.
 
@@ -72,58 +76,77 @@ class PartWriter:
         Stopped
             If `stopped` returned True.
         """
-        writer = ShardWriter(self.shard)
+        writer, log = ShardWriter(self.shard), self.log
         try:
-            skipped = self._skipped()
-            position = writer.count
-            for failed in sorted(skipped):
-                position += failed < position
-            self._keep([skipped[failed] for failed in sorted(skipped) if failed < position])
+            position = log.resume(writer.count)
             if writer.count:
                 report(writer.count)
-            self._write(writer, position, report, stopped)
+            with log:
+                self._write(writer, log, position, report, stopped)
             return writer.close()
         except BaseException:
             writer.abandon()
             raise
 
     def _write(
-        self, writer: ShardWriter, start: int, report: Callable[[int], object], stopped: Callable[[], bool]
+        self,
+        writer: ShardWriter,
+        log: PartLog,
+        start: int,
+        report: Callable[[int], object],
+        stopped: Callable[[], bool],
     ) -> None:
         compress = compressor(self.compression)
-        for number, (place, item) in enumerate(self.part.read(start), start):
+        for number, block in _blocks(self.part.read(start), start):
             if stopped():
                 writer.commit()
                 raise Stopped
-            try:
-                if isinstance(item, Exception):
-                    raise item
-                record = compress(encode_record(self._sample(item)))
-            except (TypeError, ValueError) as error:
-                message = str(error) if str(error).startswith(place) else f"{place}: {error}"
-                if self.on_error == "stop":
-                    raise ValueError(message) from error
-                with self.errors.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"position": number, "place": place, "error": str(error)}) + "\n")
-                continue
-            writer.add(record)
-            report(1)
+            records, failure = [], None
+            for position, (place, item) in enumerate(block, number):
+                try:
+                    if isinstance(item, Exception):
+                        raise item
+                    records.append(compress(encode_record(self._sample(item, position, place, log))))
+                except (TypeError, ValueError) as error:
+                    if self.on_error == "stop":
+                        message = str(error) if str(error).startswith(place) else f"{place}: {error}"
+                        failure = ValueError(message)
+                        failure.__cause__ = error
+                        break
+                    log.skipped(position, place, error)
+            log.flush()  # before the records, so that the log of a killed import covers all of them
+            for record in records:
+                writer.add(record)
+            if records:
+                report(len(records))
+            if failure is not None:
+                raise failure
 
-    def _sample(self, item: Mapping[str, object]) -> Mapping[str, object]:
-        if self.kinds is not None:
-            return to_sample(item, self.kinds)
-        check_storable(item)
-        return item
+    def _sample(self, item: Mapping[str, Any], position: int, place: str, log: PartLog) -> Mapping[str, Any]:
+        if self.plan is None:
+            check_storable(item)
+            return item
+        for text in item.get("warnings") or ():
+            log.warned(position, place, text)
+        sample, recipe = to_sample(item, self.plan)
+        log.used(position, recipe)
+        return sample
 
-    def _skipped(self) -> dict[int, str]:
-        """Return the lines of the list of errors by position. An incomplete line is ignored."""
-        if not self.errors.exists():
-            return {}
-        lines = self.errors.read_text(encoding="utf-8").splitlines(keepends=True)
-        return {json.loads(line)["position"]: line for line in lines if line.endswith("\n")}
 
-    def _keep(self, lines: list[str]) -> None:
-        if lines:
-            self.errors.write_text("".join(lines), encoding="utf-8")
-        else:
-            self.errors.unlink(missing_ok=True)
+def _blocks(items: Iterator[Item], start: int) -> Iterator[tuple[int, list[Item]]]:
+    """Yield blocks of items with the number of the first one. An exception follows the items before it."""
+    failure: list[BaseException] = []
+
+    def until_failure() -> Iterator[Item]:
+        try:
+            yield from items
+        except Exception as error:
+            failure.append(error)
+
+    safe = until_failure()
+    for first in safe:
+        block = list(chain([first], islice(safe, _BLOCK - 1)))
+        yield start, block
+        start += len(block)
+    if failure:
+        raise failure[0]

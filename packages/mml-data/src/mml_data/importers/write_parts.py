@@ -3,12 +3,14 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from mml_data.importers.account import Unusable, check_targets, make_account
+from mml_data.importers.labels import LabelPlan
 from mml_data.importers.source import Part, Source
-from mml_data.importers.targets import TargetKinds
 from mml_data.importers.workers import Workers
 from mml_data.importers.write_part import OnError, PartWriter
 from mml_data.ranks import Ranks
@@ -16,6 +18,7 @@ from mml_data.store.assemble import Splits, assemble, count_records, shard_name,
 from mml_data.store.codec import check_compression
 from mml_data.store.manifest import Manifest
 from mml_data.store.publish import PartialDirectory
+from mml_data.store.schema import KindConflict
 from mml_data.transforms import with_message
 
 __all__ = ["ERRORS_FILE", "Progress", "write_parts"]
@@ -26,15 +29,19 @@ Progress = bool | Callable[[int], object]
 """True logs every 10,000 structures. A function is called with the number of finished structures."""
 
 ERRORS_FILE = "errors.jsonl"
-_PLAN_FILE = "plan.json"
+_OPTIONS_FILE = "options.json"
 _LOG_EVERY = 10_000
+
+
+class OtherOptions(ValueError):  # noqa: N818
+    """Error of an import that cannot continue an interrupted one, because its options differ."""
 
 
 def write_parts(
     source: Source,
     dest: str | Path,
     *,
-    kinds: Callable[[], TargetKinds] | None,
+    plan: LabelPlan | None,
     splits: Callable[[int], Splits],
     about: Mapping[str, object],
     on_error: OnError = "stop",
@@ -52,8 +59,8 @@ def write_parts(
     ----------
     source
         Source to write.
-    kinds
-        Function that returns the kinds of the targets. None if the source yields samples.
+    plan
+        Labels to import. None if the source yields samples, which are stored unchanged.
     splits
         Function from the number of samples to the splits.
     about
@@ -75,17 +82,17 @@ def write_parts(
     path = Path(dest).resolve()
     locked: list[PartialDirectory] = []
 
-    def begin() -> tuple[Path, list[Part], TargetKinds | None, dict[str, object]]:
+    def begin() -> tuple[Path, list[Part], dict[str, Any]]:
         """Lock the directory and divide the work. Called on rank 0."""
         directory = PartialDirectory(path, overwrite=overwrite)
         facts = source.describe()
-        found = None if kinds is None else kinds()
         parts = source.parts(ranks.size * jobs)
-        plan = {"source": facts, "parts": len(parts), "compression": compression, "on_error": on_error}
+        options = {"source": facts, "parts": len(parts), "compression": compression, "on_error": on_error}
+        options |= {"labels": plan.describe()} if plan is not None else {}
         directory.create(resume=resume)
         locked.append(directory)
-        _follow_plan(directory.path, plan)
-        return directory.path, parts, found, facts
+        _follow_options(directory.path, options)
+        return directory.path, parts, facts
 
     def publish() -> None:
         for directory in locked:
@@ -94,14 +101,15 @@ def write_parts(
     try:
         # The processes start while this process reads the source.
         with Workers(jobs, _reporter(progress)) as workers:
-            place, parts, found, facts = ranks.first(begin)
+            place, parts, facts = ranks.first(begin)
             writers = [
-                PartWriter(part, place / shard_name(number), found, on_error, compression)
+                PartWriter(part, place / shard_name(number), plan, on_error, compression)
                 for number, part in enumerate(parts)
             ]
             counts = ranks.each(lambda: workers.write(writers[ranks.rank :: ranks.size]))
             skipped = ranks.first(lambda: _join_errors(place, writers))
-            facts = {**facts, **about} | ({"skipped": skipped} if skipped else {})
+            described = {key: value for key, value in facts.items() if key != "passed_over"}
+            described |= {**about} | ({"skipped": skipped} if skipped else {})
             if not sum(chain.from_iterable(counts)):
                 raise ValueError(
                     f"no structure could be imported, and {skipped} were skipped; nothing is written"
@@ -111,18 +119,30 @@ def write_parts(
                 workers,
                 place,
                 name=path.name,
-                source=facts,
+                source=described,
                 splits=splits,
                 units=units,
                 compression=compression,
                 transforms=transforms,
+                classes=() if plan is None else plan.classes,
+                strict=plan is not None,
             )
+            if plan is not None:
+                manifest = ranks.first(lambda: _with_account(place, manifest, facts, writers, plan))
         ranks.first(publish)
     except BaseException as error:
-        kept = sum(_committed(directory.path) for directory in locked)
+        kept = (
+            0
+            if isinstance(error, Unusable | KindConflict)
+            else sum(_committed(directory.path) for directory in locked)
+        )
         for directory in locked:
             directory.release(keep=bool(kept))
-        if kept and isinstance(error, ValueError | OSError | RuntimeError):
+        if (
+            kept
+            and isinstance(error, ValueError | OSError | RuntimeError)
+            and not isinstance(error, OtherOptions)
+        ):
             remedy = f"kept {kept:,} structure(s); pass resume=True (--resume) to continue after them"
             raise with_message(error, f"{error}; {remedy}") from error
         raise
@@ -164,10 +184,10 @@ def _assemble(ranks: Ranks, workers: Workers, place: Path, **options: Any) -> Ma
     return ranks.first(lambda: manifest)
 
 
-def _follow_plan(directory: Path, plan: dict[str, object]) -> None:
-    """Write the plan of the import. If an interrupted import left its plan, check that it is the same."""
-    file = directory / _PLAN_FILE
-    text = json.dumps(plan, indent=1)
+def _follow_options(directory: Path, options: dict[str, object]) -> None:
+    """Write the options of the import. If an interrupted import left its own, check that they are equal."""
+    file = directory / _OPTIONS_FILE
+    text = json.dumps(options, indent=1)
     if not file.exists():
         file.write_text(text, encoding="utf-8")
         return
@@ -176,7 +196,7 @@ def _follow_plan(directory: Path, plan: dict[str, object]) -> None:
         f"{key} was {begun.get(key)} and is now {now[key]}" for key in now if begun.get(key) != now[key]
     ]
     if different:
-        raise ValueError(
+        raise OtherOptions(
             f"the interrupted import cannot be continued, because {' and '.join(different)}; "
             "use the same source and options, or start again without resume (--resume)"
         )
@@ -193,16 +213,36 @@ def _committed(directory: Path) -> int:
 def _join_errors(directory: Path, writers: Sequence[PartWriter]) -> int:
     """Join the lists of skipped structures of all parts, and return the number of structures."""
     lines = [
-        line
+        json.dumps({key: line[key] for key in ("place", "error")}) + "\n"
         for writer in writers
-        if writer.errors.exists()
-        for line in writer.errors.read_text(encoding="utf-8").splitlines()
+        for line in writer.log.lines()
+        if line["kind"] == "skipped"
     ]
     if lines:
-        items = [{key: json.loads(line)[key] for key in ("place", "error")} for line in lines]
-        text = "".join(json.dumps(item) + "\n" for item in items)
-        (directory / ERRORS_FILE).write_text(text, encoding="utf-8")
+        (directory / ERRORS_FILE).write_text("".join(lines), encoding="utf-8")
     return len(lines)
+
+
+def _with_account(
+    directory: Path,
+    manifest: Manifest,
+    facts: Mapping[str, Any],
+    writers: Sequence[PartWriter],
+    plan: LabelPlan,
+) -> Manifest:
+    """Add the account to the manifest, after a check that the import found the targets.
+
+    Raises
+    ------
+    Unusable
+        If there are no targets, although an import without targets was not requested, or if a requested
+        target does not exist.
+    """
+    account = make_account(facts, [writer.log for writer in writers], manifest.schema, manifest.num_samples)
+    check_targets(account, plan)
+    manifest = replace(manifest, source={**manifest.source, "account": account})
+    manifest.write(directory)
+    return manifest
 
 
 def _reporter(progress: Progress) -> Callable[[int], object]:

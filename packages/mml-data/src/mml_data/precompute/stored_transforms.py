@@ -85,7 +85,7 @@ def precompute(
     return write_parts(
         _Transformed(dataset, tuple(transforms)),
         path,
-        kinds=None,
+        plan=None,
         splits=lambda count: _splits(dataset),
         about={"of": dataset.manifest.source},
         jobs=jobs,

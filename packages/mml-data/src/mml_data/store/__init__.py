@@ -4,6 +4,7 @@ __all__ = [
     "assemble",
     "checks",
     "codec",
+    "complete",
     "manifest",
     "packs",
     "publish",

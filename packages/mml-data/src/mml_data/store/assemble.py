@@ -1,18 +1,20 @@
 """Assemble the shards in a directory into a data set: check splits, summarize shards, write the manifest."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
+from mml_data.store.codec import decompressor
 from mml_data.store.manifest import MANIFEST_FILE, Manifest
+from mml_data.store.records import decode_record
 from mml_data.store.schema import SchemaBuilder
 from mml_data.store.shards import open_shard
 from mml_data.store.splits import check_splits, write_numbers, write_split
 from mml_data.store.statistics import DatasetStatistics
-from mml_data.store.summary import ShardSummary, summarize_shard
+from mml_data.store.summary import EVERYTHING, ShardSummary, summarize_shard
 
 __all__ = ["Splits", "assemble", "count_records", "shard_name", "shards_in"]
 
@@ -53,6 +55,8 @@ def assemble(
     compression: str | None = None,
     transforms: dict[str, object] | None = None,
     summarize: Summarize = _one_by_one,
+    classes: Collection[str] = (),
+    strict: bool = False,
 ) -> Manifest:
     """Write the manifest, splits and sizes for the shards in `directory`, and remove empty shards.
 
@@ -69,11 +73,17 @@ def assemble(
     summarize
         Function that calls functions, each of which summarizes a shard, in this process or in others, and
         yields their results in order.
+    classes
+        Names of the targets whose values, integers or words, are classes. The classes are numbered in
+        ascending order of all their values.
+    strict
+        Whether a target that has different kinds in two samples raises an error.
 
     Raises
     ------
     ValueError
-        If the shards contain no samples, if the splits do not fit the samples, or if a record is damaged.
+        If the shards contain no samples, if the splits do not fit the samples, if a record is damaged, or if
+        a target has different kinds in two samples.
     """
     shards = shards_in(directory)
     counts = count_records(shards)
@@ -106,13 +116,25 @@ def assemble(
         num_edges.append(summary.num_edges)
     sizes = {"natoms": write_numbers(directory, "natoms.npy", np.concatenate(num_atoms))}
     if all(each is not None for each in num_edges):
-        known = np.concatenate([each for each in num_edges if each is not None])
-        sizes["nedges"] = write_numbers(directory, "nedges.npy", known)
+        edges = np.concatenate([each for each in num_edges if each is not None])
+        sizes["nedges"] = write_numbers(directory, "nedges.npy", edges)
+    everything = statistics[EVERYTHING]
+    numbered = {target: values for target in classes if (values := everything.values_of(target))}
+    for each in statistics.values():
+        each.number_classes(numbered)
+    described = schema.result(
+        classes={**dict.fromkeys(everything.class_targets()), **numbered},
+        name_of=partial(_name_of, shards, counts, compression) if strict else None,
+    )
+    if strict and "target_types" not in described and (types := _target_types(described)):
+        described["target_types"] = {
+            "dtype": "dict", "shape": None, "units": None, "samples": sum(counts), "value": types,
+        }  # fmt: skip
     manifest = Manifest(
         name=name,
         num_samples=sum(counts),
         shards=entries,
-        schema=schema.result(),
+        schema=described,
         splits=written,
         sizes=sizes,
         compression=compression,
@@ -123,3 +145,35 @@ def assemble(
     (directory / MANIFEST_FILE).unlink(missing_ok=True)
     manifest.write(directory)
     return manifest
+
+
+def _target_types(schema: Mapping[str, Mapping[str, object]]) -> dict[str, list[str]]:
+    """Return the names of the targets under ``regression`` and ``classification``, or nothing without targets.
+
+    The records of an import do not contain these lists, because the kinds are known only at its end.
+    """
+    kinds = {
+        key.removeprefix("targets."): entry["kind"]
+        for key, entry in schema.items()
+        if key.startswith("targets.") and "kind" in entry
+    }
+    if not kinds:
+        return {}
+    return {
+        "regression": [name for name, kind in kinds.items() if kind != "class"],
+        "classification": [name for name, kind in kinds.items() if kind == "class"],
+    }
+
+
+def _name_of(shards: Sequence[Path], counts: Sequence[int], compression: str | None, index: int) -> str:
+    """Return the name of a sample for messages: its file and frame if they are known."""
+    start = 0
+    for path, count in zip(shards, counts, strict=True):
+        if index < start + count:
+            sample = decode_record(decompressor(compression)(open_shard(path).get(index - start)))
+            break
+        start += count
+    extra = sample.get("extra") or {}
+    if "source" in extra and isinstance(extra.get("frame"), int):
+        return f"{extra['source']}:frame {extra['frame'] + 1}"
+    return str(sample.get("sample_id") or f"structure {index + 1}")

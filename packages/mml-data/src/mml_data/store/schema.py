@@ -1,30 +1,38 @@
-"""Collect the keys of a data set, with their dtypes and shapes, sample by sample."""
+"""Collect the keys of a data set, with their kinds, dtypes and shapes, sample by sample."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from mml_samples import QUANTITIES, Kind
 
-__all__ = ["UNITS", "SchemaBuilder"]
+__all__ = ["UNITS", "KindConflict", "SchemaBuilder"]
 
 UNITS = {
     "pos": "angstrom",
     "cell": "angstrom",
     "lattice_params": "angstrom, radian",
     "lattice_features": "angstrom, radian",
-    "targets.energy": "eV",
-    "targets.force": "eV/angstrom",
-    "targets.stress": "eV/angstrom^3",
+    "charge": "e",
+    "magmom": "Bohr magneton",
+    **{f"targets.{name}": quantity.unit for name, quantity in QUANTITIES.items() if quantity.unit},
 }
 """Units of the keys that the sample contract defines."""
 
 _PER_STRUCTURE = {"cell", "pbc", "lattice_params", "lattice_features", "targets.stress"}
-
+_TARGETS = "targets."
 
 Sizes = list[set[int | str]]
 """Possible meanings of each dimension of an array: its size, or ``"N"``, the number of atoms."""
+
+Meaning = tuple[str, tuple[int, ...]]
+"""Possible meaning of the array of a target: ``"atom"`` or ``"structure"``, and the shape of a row."""
+
+
+class KindConflict(ValueError):  # noqa: N818
+    """Error of a data set in which a target has different kinds in two samples."""
 
 
 @dataclass
@@ -33,6 +41,23 @@ class _Known:
 
     dtypes: set[str]
     shape: Sizes | None
+
+
+@dataclass
+class _Form:
+    """Form of a target in some samples: its possible meanings, and the index of the first such sample."""
+
+    meanings: frozenset[Meaning]
+    first: int
+    shown: str
+    is_raw: bool = False
+
+
+@dataclass
+class _Target:
+    """Evidence on the kind of a target."""
+
+    forms: dict[Any, _Form] = field(default_factory=dict)
 
 
 class SchemaBuilder:
@@ -47,19 +72,22 @@ class SchemaBuilder:
     def __init__(self, units: Mapping[str, str] | None = None) -> None:
         self.units = {**UNITS, **(units or {})}
         self._keys: dict[str, _Known] = {}
+        self._targets: dict[str, _Target] = {}
         # Keys, dtypes and shapes of a sample to the number of samples with the same ones. Most samples of a
         # data set are like an earlier sample.
         self._alike: dict[Any, int] = {}
+        self._count = 0
 
-    def add(self, sample: Mapping[str, object], num_atoms: int) -> None:
-        """Add one decoded sample with `num_atoms` atoms."""
+    def add(self, sample: Mapping[str, object], num_atoms: int, index: int | None = None) -> None:
+        """Add one decoded sample with `num_atoms` atoms, and its index in the whole data set."""
         looks = (num_atoms, *_looks(sample))
         alike = self._alike.get(looks, 0)
         self._alike[looks] = alike + 1
         if not alike:
-            self._add(sample, num_atoms)
+            self._add(sample, num_atoms, self._count if index is None else index)
+        self._count += 1
 
-    def _add(self, sample: Mapping[str, object], num_atoms: int) -> None:
+    def _add(self, sample: Mapping[str, object], num_atoms: int, index: int) -> None:
         for key, value in _leaves(sample):
             if isinstance(value, np.ndarray):
                 dtype, shape = value.dtype.name, _shape(key, value.shape, num_atoms)
@@ -68,6 +96,12 @@ class SchemaBuilder:
             known = self._keys.setdefault(key, _Known(set(), shape))
             known.dtypes.add(dtype)
             known.shape = _merge(known.shape, shape)
+        targets = sample.get("targets")
+        if isinstance(targets, Mapping):
+            for name, value in targets.items():
+                form = _form(value, num_atoms, index)
+                forms = self._targets.setdefault(name, _Target()).forms
+                forms.setdefault((form.meanings, form.is_raw), form)
 
     def merge(self, other: "SchemaBuilder") -> None:
         """Add the samples that `other` has collected."""
@@ -78,23 +112,127 @@ class SchemaBuilder:
                 continue
             known.dtypes |= theirs.dtypes
             known.shape = _merge(known.shape, theirs.shape)
+        for name, target in other._targets.items():
+            forms = self._targets.setdefault(name, _Target()).forms
+            for key_of_form, form in target.forms.items():
+                mine = forms.setdefault(key_of_form, form)
+                mine.first = min(mine.first, form.first)
         for looks, alike in other._alike.items():
             self._alike[looks] = self._alike.get(looks, 0) + alike
+        self._count += other._count
 
-    def result(self) -> dict[str, dict[str, object]]:
-        """Return the schema so far. See `mml_data.Manifest`. Several dtypes are joined by ``|``."""
+    def result(
+        self,
+        *,
+        classes: Mapping[str, list[int | str] | None] | None = None,
+        name_of: Callable[[int], str] | None = None,
+    ) -> dict[str, dict[str, object]]:
+        """Return the schema so far. See `mml_data.Manifest`. Several dtypes are joined by ``|``.
+
+        Parameters
+        ----------
+        classes
+            Targets that are classes. The values are all classes in the order of their numbers, or None if
+            the targets are stored as these numbers.
+        name_of
+            Function from the index of a sample to its name for messages. If it is given, a target that has
+            different kinds in two samples raises an error.
+
+        Raises
+        ------
+        KindConflict
+            If a target has different kinds in two samples.
+        """
         samples: Counter[str] = Counter()
         for looks, alike in self._alike.items():
             samples.update({looks[index]: alike for index in range(1, len(looks), 2)})
-        return {
-            key: {
+        result: dict[str, dict[str, object]] = {}
+        for key in sorted(self._keys, key=_order):
+            known = self._keys[key]
+            result[key] = {
                 "dtype": "|".join(sorted(known.dtypes)),
                 "shape": None if known.shape is None else [_public(size) for size in known.shape],
                 "units": self.units.get(key),
                 "samples": samples[key],
             }
-            for key, known in self._keys.items()
-        }
+            name = key.removeprefix(_TARGETS)
+            if key.startswith(_TARGETS) and name in self._targets:
+                result[key] |= self._kind(name, classes or {}, name_of)
+        return result
+
+    def _kind(
+        self,
+        name: str,
+        classes: Mapping[str, list[int | str] | None],
+        name_of: Callable[[int], str] | None,
+    ) -> dict[str, object]:
+        """Return the kind of a target, and the shape that follows from it."""
+        forms = sorted(self._targets[name].forms.values(), key=lambda form: form.first)
+        quantity = QUANTITIES.get(name)
+        meanings = forms[0].meanings
+        for form in forms[1:]:
+            if not meanings & form.meanings:
+                if name_of is None:
+                    return {}
+                other = next(each for each in forms if not each.meanings & form.meanings)
+                raise KindConflict(
+                    f"target {name!r} is {other.shown} in {name_of(other.first)}, but {form.shown} in "
+                    f"{name_of(form.first)}; correct one of them, or import other targets (--targets)"
+                )
+            meanings &= form.meanings
+        owner, row = _choose(meanings, None if quantity is None else quantity.kind)
+        is_class = name in classes
+        kind: Kind
+        shape: list[int | str] | None = ["N", *row] if owner == "atom" else [1, *row]
+        if owner == "number":
+            kind, shape = "scalar", None
+        elif owner == "atom":
+            kind = "per_atom"
+        else:
+            kind = "vector" if row == (3,) else "spectrum" if len(row) == 1 else "tensor"
+        if quantity is not None and owner == "structure" and not is_class:
+            kind = quantity.kind if quantity.kind in ("vector", "tensor", "spectrum") else kind
+        found: dict[str, object] = {"kind": "class" if is_class else kind}
+        if owner != "number":
+            found["shape"] = shape
+        if quantity is not None and quantity.extensive:
+            found["extensive"] = True
+        if (values := classes.get(name)) is not None:
+            found["class_names"] = values
+        if owner == "structure" and any(form.is_raw for form in forms):
+            found["rows"] = "implied"
+        return found
+
+
+def _form(value: object, num_atoms: int, index: int) -> _Form:
+    """Return the form of a target in one sample."""
+    shape = value.shape if isinstance(value, np.ndarray) else ()
+    if shape in ((), (1,)):
+        meanings: set[Meaning] = {("number", ())}
+        if shape == (1,) and num_atoms == 1:
+            meanings.add(("atom", ()))
+        return _Form(frozenset(meanings), index, "a number")
+    meanings = set()
+    if shape[0] == num_atoms:
+        meanings |= {("atom", shape[1:]), ("structure", shape)}
+    if shape[0] == 1:
+        meanings.add(("structure", shape[1:]))
+    shown = f"an array {list(shape)} for {num_atoms} atom{'s' * (num_atoms != 1)}"
+    return _Form(frozenset(meanings), index, shown, is_raw=shape[0] != 1)
+
+
+def _choose(meanings: frozenset[Meaning], kind: Kind | None) -> Meaning:
+    """Choose one of several possible meanings: the one that fits the name, or else one row for each atom."""
+    wanted = "structure" if kind in ("vector", "tensor", "spectrum") else "atom"
+    return min(meanings, key=lambda meaning: (meaning[0] != wanted, len(meaning[1]), meaning))
+
+
+def _order(key: str) -> tuple[int, str]:
+    """Return the position of a key: structure first, then targets, other keys and extra values."""
+    first = ("atomic_numbers", "pos", "cell", "pbc")
+    if key in first:
+        return first.index(key), ""
+    return (len(first) if key.startswith(_TARGETS) else len(first) + 1 + key.startswith("extra.")), key
 
 
 def _looks(sample: Mapping[str, object], prefix: str = "") -> Iterator[Any]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 from mml_samples import SYMBOLS, Moments, ReferenceFit, count_elements
+from mml_samples.bin_moments import BinMoments
 
 __all__ = ["DatasetStatistics", "is_energy"]
 
@@ -33,13 +34,16 @@ class DatasetStatistics:
     energy, it also has ``reference_energies`` by symbol, ``reference_rank`` and ``per_atom_residual_std``
     (see `mml_samples.ReferenceFit`).
 
-    A classification target has ``classes``, ``class_counts`` and ``count`` instead. A target is a
-    classification target if ``target_types`` lists it under ``classification``, or if it is integer or
-    boolean and not listed under ``regression``.
+    A spectrum, [1, M] with M of at least 2, also has ``bin_mean`` and ``bin_std``, lists of length M, if each
+    of its points has a label in some sample and M is the same in all samples.
 
-    If a target contains NaN, ``missing`` is the number of missing components, and ``missing_structures`` is
-    the number of structures with at least one missing component. ``count`` is then the number of known
-    components.
+    A classification target has ``classes``, ``class_counts`` and ``count`` instead. A target is a
+    classification target if ``target_types`` lists it under ``classification``, or if it is integer, boolean
+    or text and not listed under ``regression``.
+
+    If a target is absent or contains NaN, ``missing_structures`` is the number of structures with at least
+    one missing component, and ``missing`` is the number of missing components, of which an absent target
+    counts as one. ``count`` is then the number of known components.
     """
 
     def __init__(self) -> None:
@@ -83,6 +87,24 @@ class DatasetStatistics:
         for name, target in other._targets.items():
             self._targets.setdefault(name, _Target(name)).merge(target)
 
+    def values_of(self, target: str) -> list[int | str]:
+        """Return the distinct values of a target with integers or words, in ascending order."""
+        self._empty()
+        values = self._targets[target].classes if target in self._targets else ()
+        return sorted(values, key=lambda value: (isinstance(value, str), value))
+
+    def class_targets(self) -> list[str]:
+        """Return the names of the classification targets."""
+        self._empty()
+        return [name for name, target in self._targets.items() if target.is_label]
+
+    def number_classes(self, classes: Mapping[str, list[int | str]]) -> None:
+        """Replace the values of targets by their positions in the lists of all their values."""
+        self._empty()
+        for name, values in classes.items():
+            if name in self._targets:
+                self._targets[name].number_classes(values)
+
     def result(self) -> dict[str, Any]:
         """Return the statistics of all samples so far, as JSON-serializable values."""
         self._empty()
@@ -93,7 +115,7 @@ class DatasetStatistics:
             "elements": {
                 SYMBOLS[number]: int(self._elements[number]) for number in np.flatnonzero(self._elements)
             },
-            "targets": {name: target.result() for name, target in self._targets.items()},
+            "targets": {name: self._targets[name].result(self._count) for name in sorted(self._targets)},
         }
 
     def _empty(self) -> None:
@@ -115,14 +137,16 @@ class DatasetStatistics:
 
 class _Target:
     def __init__(self, name: str) -> None:
-        self.values = Moments()
+        self.numbers = Moments()
         self.per_atom = Moments()
         self.fit = ReferenceFit() if is_energy(name) else None
+        self.bins: BinMoments | None = BinMoments()
         self.one_a_structure = True
         self.is_regression = False
         self.is_classification = False
         self.has_fractions = False
-        self.classes: Counter[int] = Counter()
+        self.classes: Counter[int | str] = Counter()
+        self.structures = 0
         self.missing = 0
         self.missing_structures = 0
 
@@ -130,9 +154,18 @@ class _Target:
     def is_label(self) -> bool:
         return self.is_classification or not (self.is_regression or self.has_fractions)
 
+    def number_classes(self, values: list[int | str]) -> None:
+        number = {value: index for index, value in enumerate(values)}
+        self.classes = Counter({number[value]: count for value, count in self.classes.items()})
+        self.is_classification = True
+
     def add(self, values: Sequence[np.ndarray], num_atoms: np.ndarray, composition: np.ndarray) -> None:
         """Add the target values of several structures, with their numbers of atoms and their compositions."""
+        self.structures += len(values)
         flat = values[0].ravel() if len(values) == 1 else np.concatenate([value.ravel() for value in values])
+        if flat.dtype.kind == "U":
+            self.classes.update(flat.tolist())
+            return
         self.has_fractions = self.has_fractions or flat.dtype.kind == "f"
         flat = flat.astype(np.float64)
         known = ~np.isnan(flat)
@@ -143,7 +176,8 @@ class _Target:
             self.missing += missing
             structure = np.repeat(np.arange(len(values)), [value.size for value in values])
             self.missing_structures += np.unique(structure[~known]).size
-        self.values.add(flat[known])
+        self.numbers.add(flat[known])
+        self._add_bins(values)
         self.one_a_structure = self.one_a_structure and all(
             value.size == 1 and value.ndim <= 1 for value in values
         )
@@ -152,8 +186,22 @@ class _Target:
             if self.fit is not None:
                 self.fit.add(composition[known], flat[known])
 
+    def _add_bins(self, values: Sequence[np.ndarray]) -> None:
+        shape = values[0].shape
+        is_spectrum = len(shape) == 2 and shape[0] == 1 and shape[1] > 1
+        if not is_spectrum or any(value.shape != shape for value in values):
+            self.bins = None
+        elif self.bins is not None and self.bins.count.size in (0, shape[1]):
+            self.bins.add(np.concatenate(values))
+        else:
+            self.bins = None
+
     def merge(self, other: Self) -> None:
-        self.values.merge(other.values)
+        self.numbers.merge(other.numbers)
+        if self.bins is None or other.bins is None or not _alike(self.bins, other.bins):
+            self.bins = None
+        else:
+            self.bins.merge(other.bins)
         self.per_atom.merge(other.per_atom)
         if self.fit is not None and other.fit is not None:
             self.fit.merge(other.fit)
@@ -162,10 +210,13 @@ class _Target:
         self.is_classification = self.is_classification or other.is_classification
         self.has_fractions = self.has_fractions or other.has_fractions
         self.classes.update(other.classes)
+        self.structures += other.structures
         self.missing += other.missing
         self.missing_structures += other.missing_structures
 
-    def result(self) -> dict[str, Any]:
+    def result(self, count: int) -> dict[str, Any]:
+        """Return the statistics of this target in `count` structures."""
+        absent = count - self.structures
         if self.is_label:
             labels = sorted(self.classes)
             counted = {
@@ -173,16 +224,22 @@ class _Target:
                 "class_counts": [self.classes[label] for label in labels],
                 "count": sum(self.classes.values()),
             }
-            return counted | self._missing()
-        result: dict[str, Any] = dict(self.values.result())
+            return counted | self._missing(absent)
+        result: dict[str, Any] = dict(self.numbers.result())
         if self.one_a_structure and result["count"]:
             per_atom = self.per_atom.result()
             result |= {"per_atom_mean": per_atom["mean"], "per_atom_std": per_atom["std"]}
             if self.fit is not None:
                 result |= self.fit.result()
-        return result | self._missing()
+        if self.bins is not None:
+            result |= self.bins.result()
+        return result | self._missing(absent)
 
-    def _missing(self) -> dict[str, int]:
-        if not self.missing:
+    def _missing(self, absent: int) -> dict[str, int]:
+        if not (self.missing or absent):
             return {}
-        return {"missing": self.missing, "missing_structures": self.missing_structures}
+        return {"missing": self.missing + absent, "missing_structures": self.missing_structures + absent}
+
+
+def _alike(one: BinMoments, other: BinMoments) -> bool:
+    return not (one.count.size and other.count.size) or one.count.size == other.count.size

@@ -4,12 +4,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from mml_samples import Sample
 
 from mml_data.store.codec import decompressor
+from mml_data.store.complete import Convert, completion
 from mml_data.store.manifest import Manifest
 from mml_data.store.packs import Record
 from mml_data.store.records import decode_sample
@@ -54,6 +55,7 @@ class StoredDataset:
         self.path = Path(path).absolute()
         self.split = split
         self.manifest = Manifest.read(self.path)
+        self._completion = completion(self.manifest.schema, self.manifest.num_samples)
         self._ends = list(accumulate(shard.count for shard in self.manifest.shards))
         self._shards: dict[int, Shard] = {}
         if split is not None and indices is not None:
@@ -121,6 +123,8 @@ class StoredDataset:
     def stored(self, index: int) -> Sample:
         """Return sample `index` as stored, in numpy arrays and Python numbers, and with its ``sample_id``.
 
+        Labels that the structure lacks, but other structures of the data set have, are NaN.
+
         Raises
         ------
         IndexError
@@ -128,9 +132,9 @@ class StoredDataset:
         ValueError
             If the record is damaged. The message names the shard and the key.
         """
-        return self._read(index, decode_sample)
+        return self._read(index, decode_sample, _unchanged)
 
-    def _read(self, index: int, decode: Callable[[Record], Sample]) -> Sample:
+    def _read(self, index: int, decode: Callable[[Record], Sample], convert: Convert) -> Sample:
         count = len(self)
         position = index + count if index < 0 else index
         if not 0 <= position < count:
@@ -145,6 +149,8 @@ class StoredDataset:
             if self.manifest.compression is not None:
                 record = decompressor(self.manifest.compression)(record)
             sample = decode(record)
+            if self._completion is not None:
+                self._completion(cast("dict[str, Any]", sample), convert)
         except ValueError as error:
             raise ValueError(f"sample {position}, record {key} of {str(shard.path)!r}: {error}") from error
         if "sample_id" not in sample:
@@ -199,3 +205,7 @@ class StoredDataset:
                 f"got {checked.min()} to {checked.max()}"
             )
         return checked.astype(np.int64)
+
+
+def _unchanged(value: Any, is_target: bool) -> Any:
+    return value

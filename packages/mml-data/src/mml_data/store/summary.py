@@ -17,7 +17,7 @@ from mml_data.store.shards import Shard, open_shard, update_checksum
 from mml_data.store.splits import read_numbers
 from mml_data.store.statistics import DatasetStatistics
 
-__all__ = ["ShardSummary", "edge_count", "summarize_shard"]
+__all__ = ["EVERYTHING", "ShardSummary", "edge_count", "summarize_shard"]
 
 EVERYTHING = "all"
 """Key of the statistics of all samples."""
@@ -86,7 +86,7 @@ def summarize_shard(
         except (ValueError, KeyError) as error:
             raise ValueError(f"record {index} of {str(path)!r} is damaged: {error}") from error
         num_edges.append(edge_count(sample))
-        schema.add(sample, int(num_atoms[index]))
+        schema.add(sample, int(num_atoms[index]), start + index)
         parts[names[member[index]]].add(sample)
     everything = DatasetStatistics()
     for part in parts.values():

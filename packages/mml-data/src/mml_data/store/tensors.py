@@ -9,7 +9,7 @@ from mml_samples import GEOMETRY_KEYS, Sample
 from mml_data.store.layouts import Key, Layout, open_record
 from mml_data.store.packs import Record
 
-__all__ = ["read_tensors"]
+__all__ = ["read_tensors", "to_tensor"]
 
 DType: TypeAlias = np.dtype[np.generic]
 
@@ -35,6 +35,13 @@ def read_tensors(record: Record) -> Sample:
         If the record is invalid.
     """
     return cast("Sample", open_record(record, _tensors))
+
+
+def to_tensor(value: Any, is_target: bool) -> torch.Tensor:
+    """Convert a number or an array to a tensor, with the dtype that `read_tensors` gives it."""
+    array = np.asarray(value)
+    dtype = _dtype("", array.dtype, torch.get_default_dtype(), is_target=is_target)
+    return torch.from_numpy(array.astype(dtype))
 
 
 def _tensors(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> dict[str, Any]:
