@@ -92,6 +92,79 @@ class Pickled:
         return get
 
 
+class NumpyPickled:
+    """LMDB with pickled dictionaries of numpy arrays, converted to tensors."""
+
+    def write(self, folder: Path, given: Iterator[Frame]) -> None:
+        """Write the frames."""
+        import lmdb
+
+        environment = lmdb.open(str(folder / "data.lmdb"), subdir=False, map_size=1 << 36, sync=False)
+        with environment.begin(write=True) as transaction:
+            for index, frame in enumerate(given):
+                stored = {name: np.array(value) for name, value in frame.items()}
+                stored["energy"] = float(frame["energy"])  # type: ignore[assignment]
+                transaction.put(str(index).encode(), pickle.dumps(stored, pickle.HIGHEST_PROTOCOL))
+        environment.sync(True)
+        environment.close()
+
+    def open(self, folder: Path, count: int) -> Get:
+        """Return a function that reads one frame."""
+        import lmdb
+
+        path = str(folder / "data.lmdb")
+        environment = lmdb.open(path, subdir=False, readonly=True, lock=False, readahead=False)
+
+        def get(index: int) -> Any:
+            with environment.begin() as transaction:
+                frame = pickle.loads(transaction.get(str(index).encode()) or b"")
+            return {
+                "pos": torch.from_numpy(frame["pos"]),
+                "force": torch.from_numpy(frame["force"]),
+                "cell": torch.from_numpy(frame["cell"]),
+                "numbers": torch.from_numpy(frame["numbers"]).long(),
+                "energy": torch.tensor(frame["energy"], dtype=torch.float64),
+            }
+
+        return get
+
+
+class Atompack:
+    """atompack's append-only file, converted to tensors."""
+
+    def write(self, folder: Path, given: Iterator[Frame]) -> None:
+        """Write the frames."""
+        import atompack
+
+        database = atompack.Database(str(folder / "data.atp"), overwrite=True)
+        for frame in given:
+            molecule = atompack.Molecule.from_arrays(frame["pos"], frame["numbers"])
+            molecule.cell = frame["cell"].astype(np.float64)
+            molecule.pbc = (True, True, True)
+            molecule.energy = float(frame["energy"])
+            molecule.forces = frame["force"]
+            database.add_molecule(molecule)
+        database.flush()
+
+    def open(self, folder: Path, count: int) -> Get:
+        """Return a function that reads one frame."""
+        import atompack
+
+        database = atompack.Database.open(str(folder / "data.atp"))
+
+        def get(index: int) -> Any:
+            molecule = database[index]
+            return {
+                "pos": torch.from_numpy(np.array(molecule.positions)),
+                "force": torch.from_numpy(np.array(molecule.forces)),
+                "cell": torch.from_numpy(np.array(molecule.cell)).float(),
+                "numbers": torch.from_numpy(np.array(molecule.atomic_numbers)).long(),
+                "energy": torch.tensor(molecule.energy, dtype=torch.float64),
+            }
+
+        return get
+
+
 class AseLmdb:
     """ASE's LMDB database (ase-db-backends), converted to tensors."""
 
@@ -238,6 +311,8 @@ class Memmap:
 STORES: dict[str, Any] = {
     "mml-data": Ours(),
     "pickled LMDB": Pickled(),
+    "numpy-pickled LMDB": NumpyPickled(),
+    "atompack": Atompack(),
     "aselmdb": AseLmdb(),
     "PyG OnDiskDataset": OnDisk(schema=False),
     "PyG OnDiskDataset, schema": OnDisk(schema=True),

@@ -3,8 +3,8 @@
 LMDB stores a value of more than about 2 kB in pages of its own, of 4 kB each. Packing several records into
 one value fills these pages. A pack consists of three sections::
 
-    <u4 number of records> <u4 number of layouts>
-    table: <u4 start> <u4 end> of each layout, then <u4 start> <u4 end> <u4 layout> of each record
+    <u4 number of records>
+    table: <u4 start> <u4 end> of the body and <u4 start> <u4 end> of the layout of each record
     layouts and bodies of the records
 
 Offsets count from the beginning of the pack.
@@ -20,9 +20,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _MOST_RECORDS = 64
 _MOST_BYTES = 1 << 20
-_HEADER = struct.Struct("<II")
-_LAYOUT = struct.Struct("<II")
-_BODY = struct.Struct("<III")
+_COUNT = struct.Struct("<I")
+_ENTRY = struct.Struct("<IIII")
 
 
 class Record(NamedTuple):
@@ -51,33 +50,25 @@ def pack_size(first: Record) -> int:
 
 def pack_records(records: Sequence[Record]) -> bytes:
     """Pack records. `unpack_records` is the inverse."""
-    numbers: dict[bytes, int] = {}
-    for layout, _ in records:
-        numbers.setdefault(layout, len(numbers))
-    start = _HEADER.size + len(numbers) * _LAYOUT.size + len(records) * _BODY.size
-    table = [_HEADER.pack(len(records), len(numbers))]
-    table += [_LAYOUT.pack(start, start := start + len(layout)) for layout in numbers]
-    table += [_BODY.pack(start, start := start + len(body), numbers[layout]) for layout, body in records]
-    return b"".join([*table, *numbers, *(body for _, body in records)])
+    end = _COUNT.size + len(records) * _ENTRY.size
+    layouts = {
+        layout: (end, end := end + len(layout)) for layout in dict.fromkeys(layout for layout, _ in records)
+    }
+    table = [_ENTRY.pack(end, end := end + len(body), *layouts[layout]) for layout, body in records]
+    return b"".join([_COUNT.pack(len(records)), *table, *layouts, *(body for _, body in records)])
 
 
 def unpack_record(pack: Buffer, index: int) -> Record:
-    """Return a copy of record `index` of a pack.
+    """Return a copy of record `index` of a pack, which must be smaller than the number of records.
 
     Raises
     ------
-    IndexError
-        If the pack has no such record.
     ValueError
         If the pack is invalid.
     """
     view = memoryview(pack)
     try:
-        count, num_layouts = _HEADER.unpack_from(view)
-        if index >= count:
-            raise IndexError(f"record {index} of {count}")
-        start, end, layout = _BODY.unpack_from(view, 8 + 8 * num_layouts + 12 * index)
-        first, last = _LAYOUT.unpack_from(view, 8 + 8 * layout)
+        start, end, first, last = _ENTRY.unpack_from(view, _COUNT.size + _ENTRY.size * index)
     except struct.error as error:
         raise ValueError(f"the pack is invalid: {error}") from error
     return Record(bytes(view[first:last]), bytearray(view[start:end]))
@@ -104,7 +95,7 @@ def count_records(pack: Buffer) -> int:
         If the pack is invalid.
     """
     try:
-        count, _ = _HEADER.unpack_from(pack)
+        (count,) = _COUNT.unpack_from(pack)
     except struct.error as error:
         raise ValueError(f"the pack is invalid: {error}") from error
     return int(count)

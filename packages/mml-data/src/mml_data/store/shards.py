@@ -34,6 +34,17 @@ Shard(pathlib.Path(sys.argv[1])).check(int(sys.argv[2]), sys.argv[3])
 
 _opened: "WeakValueDictionary[tuple[int, int], Shard]" = WeakValueDictionary()
 _lock = RLock()
+_process = os.getpid()
+
+
+def _after_fork() -> None:
+    global _process
+    _process = os.getpid()
+
+
+# Asking for the process id at every read would take longer.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def pack_key(index: int) -> bytes:
@@ -69,7 +80,7 @@ class Shard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._process = os.getpid()
+        self._process = _process
         if not path.is_file():
             raise FileNotFoundError(_missing(path))
         if not path.stat().st_size:  # LMDB would try to write a header, and report a bad file descriptor
@@ -117,7 +128,7 @@ class Shard:
 
     def is_ours(self) -> bool:
         """Return whether this process opened the shard, and not the process that it was forked from."""
-        return self._process == os.getpid()
+        return self._process == _process
 
     def get(self, index: int) -> Record:
         """Return record `index`.
@@ -130,13 +141,11 @@ class Shard:
         number, position = divmod(index, self._pack_size)
         try:
             pack = self._transaction().get(number.to_bytes(KEY_BYTES, "big"))
-            if pack is None:
-                raise IndexError
-            return unpack_record(pack, position)
         except lmdb.Error as error:
             raise ValueError(f"the record cannot be read ({error}); import the data set again") from error
-        except IndexError as error:
-            raise ValueError("the record is missing; import the data set again") from error
+        if pack is None or index >= self.count:
+            raise ValueError("the record is missing; import the data set again")
+        return unpack_record(pack, position)
 
     def records(self) -> Iterator[Record]:
         """Yield the records in order."""
