@@ -68,8 +68,8 @@ def read_hdf5(path: Path) -> Iterator[Item]:
                 yield (
                     str(path),
                     ValueError(
-                        "no group has 'conformations' (SPICE) or 'coordinates' (ANI), and 'atomic_numbers' or "
-                        "'species'; "
+                        "no group has 'conformations' (SPICE) or 'coordinates' (ANI), and 'atomic_numbers' "
+                        "or 'species'; "
                         f"the top level has {', '.join(list(file)[:5]) or 'nothing'}"
                     ),
                 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mml_data.importers.formats import Format
-from mml_data.importers.readers import computed_entry, jarvis, matpes, mlearn, mptrj
+from mml_data.importers.readers import computed_entry, jarvis, matpes, mlearn, mptrj, optimade
 from mml_data.importers.readers.any_structure import any_structure, is_structure, labels_of
 from mml_data.importers.readers.dialect import Dialect
 from mml_data.importers.readers.json_entries import json_entries, structure_key
@@ -78,11 +78,18 @@ _PYMATGEN = Dialect(
     convert=convert_entry,
 )
 
-DIALECTS = (mptrj.DIALECT, matpes.DIALECT, jarvis.DIALECT, mlearn.DIALECT, computed_entry.DIALECT)
+DIALECTS = (
+    mptrj.DIALECT,
+    matpes.DIALECT,
+    jarvis.DIALECT,
+    mlearn.DIALECT,
+    computed_entry.DIALECT,
+    optimade.DIALECT,
+)
 """Dialects that are recognized by the keys of an entry, in order of precedence."""
 
 _BY_HEAD = (*DIALECTS, _TABLE, _PYMATGEN)
-_NOT_HERE = (b"__ase_objtype__", b"__ndarray__", b'"dpdata.', b'"cartesian_site_positions"')
+_NOT_HERE = (b"__ase_objtype__", b"__ndarray__", b'"dpdata.')
 
 
 def _dialect_of(name: str, head: bytes) -> Dialect | None:

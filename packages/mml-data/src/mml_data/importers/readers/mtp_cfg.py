@@ -117,8 +117,8 @@ def _numbers(types: np.ndarray, elements: Sequence[str]) -> list[int]:
     needed = int(types.max()) + 1 if types.size else 0
     if len(elements) < needed:
         raise ValueError(
-            f"the file has the types 0 to {needed - 1} but does not name their elements; add the line 'Feature "
-            "elements A B ...' before END_CFG, or convert the file to extended XYZ"
+            f"the file has the types 0 to {needed - 1} but does not name their elements; add the line "
+            "'Feature elements A B ...' before END_CFG, or convert the file to extended XYZ"
         )
     known = [atomic_number(symbol) for symbol in elements]
     return [known[int(number)] for number in types]
