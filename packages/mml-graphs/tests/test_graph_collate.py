@@ -3,7 +3,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from ase import Atoms
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_graphs import (
     GraphCollate,
@@ -12,8 +13,8 @@ from mml_graphs import (
     PointCloudToGraphTransform,
     collate_samples,
 )
-from mml_graphs.batches import batch_edges
 from mml_graphs.testing import assert_same_edges, crystals
+from pymatgen.io.ase import AseAtomsAdaptor
 from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 
@@ -23,28 +24,6 @@ COPPER = {"atomic_numbers": [29], "pos": [[0.0, 0, 0]], "cell": np.full((3, 3), 
 
 def one_by_one(neighbors, graph, samples):
     return collate_samples([graph(neighbors(sample)) for sample in samples])
-
-
-EDGE_KEYS = ("src_nodes", "dst_nodes", "images", "offsets", "unit_offsets", "distances")
-
-
-def assert_same_batch(one, other):
-    """Compare batches, whose edges have a common order after this: by source, destination and image."""
-    assert_same(in_order(one), in_order(other))
-
-
-def in_order(batch):
-    order = np.lexsort((*batch["images"].T.numpy(), batch["dst_nodes"].numpy(), batch["src_nodes"].numpy()))
-    ordered = dict(batch)
-    for key in EDGE_KEYS:
-        ordered[key] = batch[key][order]
-    assert np.all(np.diff(batch["src_nodes"]) >= 0)
-    ordered["graph"] = graph = batch["graph"].clone()
-    graph.edge_index = graph.edge_index[:, order]
-    for key in EDGE_KEYS:
-        if key in graph:
-            graph[key] = graph[key][order]
-    return ordered
 
 
 def assert_same(one, other, path="batch"):
@@ -72,6 +51,8 @@ options = st.fixed_dictionaries(
         "max_neighbors": st.sampled_from([None, 3]),
         "allow_self_loops": st.booleans(),
         "is_undirected": st.booleans(),
+        "symmetric": st.booleans(),
+        "backend": st.sampled_from(["auto", "auto", "numpy", "pymatgen"]),
         "convert_to_unit_cell": st.booleans(),
         "on_isolated": st.just("allow"),
     }
@@ -89,7 +70,30 @@ def test_batch_equals_transforms_one_by_one(some, options):
         num_atoms = len(crystal.positions)
         targets = {"energy": index / 3, "force": np.arange(3.0 * num_atoms).reshape(-1, 3)}
         samples.append(crystal.sample(sample_id=f"s{index}", targets=targets, rank=torch.arange(num_atoms)))
-    assert_same_batch(GraphCollate(neighbors, graph)(samples), one_by_one(neighbors, graph, samples))
+    assert_same(GraphCollate(neighbors, graph)(samples), one_by_one(neighbors, graph, samples))
+
+
+@pytest.mark.parametrize("options", [{}, {"max_neighbors": 3}, {"convert_to_unit_cell": True}])
+@given(some=st.lists(crystals(), min_size=1, max_size=3), as_ase=st.booleans())
+@settings(max_examples=20)
+def test_batch_of_objects_equals_batch_of_arrays(some, as_ase, options):
+    neighbors = PeriodicPropertiesTransform(4.5, on_isolated="allow", **options)
+    collate = GraphCollate(neighbors, PointCloudToGraphTransform("pyg"))
+    objects = [
+        Atoms(["C"] * len(crystal.positions), crystal.positions, cell=crystal.cell, pbc=np.array(crystal.pbc))
+        for crystal in some
+    ]
+    if not as_ase:
+        objects = [AseAtomsAdaptor.get_structure(atoms) for atoms in objects]
+    samples = [{"structure": each, "targets": {"energy": 1.5}} for each in objects]
+    found = collate(samples)
+    assert found.pop("structure") == objects
+    arrays = [crystal.sample(targets={"energy": 1.5}) for crystal in some]
+    expected = one_by_one(neighbors, PointCloudToGraphTransform("pyg"), samples)
+    assert expected.pop("structure") == objects
+    assert_same(found, expected)
+    if as_ase:
+        assert_same(found, collate(arrays))
 
 
 def random_sample(num_atoms, seed, **keys):
@@ -103,11 +107,8 @@ def random_sample(num_atoms, seed, **keys):
     return {"atomic_numbers": numbers, "pos": positions, "cell": np.eye(3) * edge + 0.1, **keys}
 
 
-@pytest.mark.parametrize("portion", [1.0, 30_000.0, 1e9])
 @pytest.mark.parametrize("adaptive_cutoff", [False, True])
-def test_mixed_sizes_equal_one_by_one(monkeypatch, portion, adaptive_cutoff):
-    for name in ("SMALL_CANDIDATES", "DENSE_CANDIDATES"):
-        monkeypatch.setattr(batch_edges, name, portion)
+def test_mixed_sizes_equal_one_by_one(adaptive_cutoff):
     neighbors = PeriodicPropertiesTransform(6.0, adaptive_cutoff=adaptive_cutoff, on_isolated="allow")
     graph = PointCloudToGraphTransform("pyg")
     lonely = {"atomic_numbers": np.array([2, 2]), "pos": np.array([[0.0] * 3, [8.0] * 3])}
@@ -122,7 +123,7 @@ def test_mixed_sizes_equal_one_by_one(monkeypatch, portion, adaptive_cutoff):
     ]
     samples = [{**sample, "sample_id": str(index)} for index, sample in enumerate(samples)]
     batch = GraphCollate(neighbors, graph)(samples)
-    assert_same_batch(batch, one_by_one(neighbors, graph, samples))
+    assert_same(batch, one_by_one(neighbors, graph, samples))
     assert batch["cutoff_radius"][10].item() == pytest.approx(14.0 if adaptive_cutoff else 6.0)
 
 
@@ -150,7 +151,7 @@ def test_free_atoms_have_no_edges(library, backend, connectivity, caplog):
     assert [each.tolist() for each in degrees[:4]] == [[0], [1, 1], [6], [1, 2, 1]]
     assert degrees[5].tolist() == [0]
     if library == "pyg":
-        assert_same_batch(batch, one_by_one(neighbors, graph, samples))
+        assert_same(batch, one_by_one(neighbors, graph, samples))
         assert batch["graph"].num_graphs == len(samples)
     # Only an atom that has no neighbor, but company, is mentioned.
     told = [message for message in caplog.messages if "have no neighbor" in message or "has no" in message]
@@ -179,7 +180,7 @@ def test_each_cutoff_grows_until_connected():
     slab = {"atomic_numbers": np.array([6]), "pos": np.zeros((1, 3)), "cell": np.diag([2.0, 2.0, 9.0])}
     samples = [slab, COPPER, slab]
     batch = GraphCollate(neighbors, PointCloudToGraphTransform("pyg"))(samples)
-    assert_same_batch(batch, one_by_one(neighbors, PointCloudToGraphTransform("pyg"), samples))
+    assert_same(batch, one_by_one(neighbors, PointCloudToGraphTransform("pyg"), samples))
     assert batch["cutoff_radius"].flatten().tolist() == [9.0, 3.0, 9.0]
 
 
@@ -204,7 +205,7 @@ def test_ambiguous_keys_equal_one_by_one():
         {**COPPER, "edge_count": [1], "energy": 1.0},
         {**WATER, "edge_count": [2, 3, 4], "energy": 2.0},
     ]
-    assert_same_batch(GraphCollate(neighbors, graph)(samples), one_by_one(neighbors, graph, samples))
+    assert_same(GraphCollate(neighbors, graph)(samples), one_by_one(neighbors, graph, samples))
 
 
 def test_graph_and_batch_share_their_tensors():

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 from mml_samples import Sample, sample_name, warn_counted, warn_once
 from numpy.typing import NDArray
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.neighbors.adaptive import LIMIT, adaptive_edges, name_atoms
 from mml_graphs.neighbors.connected import connected_edges
-from mml_graphs.neighbors.edges import (
-    Edges,
-    isolated_atoms,
-    nearest_neighbors,
-    one_per_pair,
-    with_exact_lengths,
-    with_self_loops,
-)
-from mml_graphs.neighbors.find_edges import check_backend, check_cutoff, search, wrap
-from mml_graphs.neighbors.lattice import Cell, complete_cell
+from mml_graphs.neighbors.edges import Edges, nearest_neighbors, one_per_pair, with_self_loops
+from mml_graphs.neighbors.find_edges import check_backend, check_cutoff, wrap
+from mml_graphs.neighbors.lattice import complete_cell
+from mml_graphs.neighbors.native import Batch, StructureError
 from mml_graphs.sample import Structure, read_structure, with_keys
-from mml_graphs.sample_tensors import Arrays, as_tensors, edge_geometry, sample_arrays
+from mml_graphs.sample_tensors import sample_tensors
+from mml_graphs.structure_edges import Selection, find_structure_edges
+from mml_graphs.structures import Structures, join_structures, read_plain
 
 logger = logging.getLogger(__name__)
 
@@ -146,80 +144,109 @@ class PeriodicPropertiesTransform:
 
     def __call__(self, sample: Sample) -> Sample:
         """Return a copy of the sample with its edges."""
-        structure, cell = self.read(sample)
-        arrays, cutoff = self.find(sample, structure, cell)
-        tensors = as_tensors(arrays | {"pbc": arrays["pbc"][0]})
-        return with_keys(sample, {**tensors, "cutoff_radius": cutoff})
+        structures = self.read([sample])
+        edges, cutoffs = self.find([sample], structures)
+        tensors = sample_tensors(structures, edges)
+        del tensors["edge_index"]
+        pbc = torch.from_numpy(structures.pbc[0])
+        return with_keys(sample, {**tensors, "pbc": pbc, "cutoff_radius": float(cutoffs[0])})
 
-    def read(self, sample: Sample) -> tuple[Structure, Cell]:
-        """Read and check the structure of a sample.
+    def read(self, samples: Sequence[Sample]) -> Structures:
+        """Read and check the structures of one or several samples.
 
         Raises
         ------
         ValueError
-            If the structure is invalid. The message begins with the sample's name.
+            If a structure is invalid. The message begins with the sample's name.
         """
+        plain = not self.convert_to_unit_cell and self.is_cartesian is not False
+        structures = read_plain(samples) if plain else None
+        if structures is None:
+            structures = join_structures([self._read_one(sample) for sample in samples])
+        if self.is_cartesian is None:
+            # In most structures, looking at the last atom is enough.
+            for index, atom in enumerate(structures.positions[structures.starts[1:] - 1].tolist()):
+                if 0 <= min(atom) <= max(atom) <= 1 and "pos" in samples[index]:
+                    _mention_fractional(samples[index], structures, index)
+        return structures
+
+    def _read_one(self, sample: Sample) -> Structure:
         try:
             structure = read_structure(sample, self.is_cartesian)
             cell = complete_cell(structure.cell, structure.pbc)
-            if self.is_cartesian is None:
-                _mention_fractional(sample, structure)
-            if self.convert_to_unit_cell:
-                structure = structure._replace(positions=wrap(structure.positions, cell)[0])
         except ValueError as error:
             raise ValueError(f"{sample_name(sample)}: {error}") from error
-        return structure, cell
+        if self.convert_to_unit_cell:
+            return structure._replace(positions=wrap(structure.positions, cell)[0])
+        return structure
 
-    def find(self, sample: Sample, structure: Structure, cell: Cell) -> tuple[Arrays, float]:
-        """Find the edges of a sample.
+    def find(self, samples: Sequence[Sample], structures: Structures) -> tuple[Batch, NDArray[np.float64]]:
+        """Find the edges of structures from `read`.
 
         Parameters
         ----------
-        sample
-            Sample that is named in messages.
-        structure, cell
-            Structure and completed cell from `read`.
+        samples
+            B samples that are named in messages.
+        structures
+            Their structures.
 
         Returns
         -------
-        arrays, cutoff
-            Arrays from `mml_graphs.sample_tensors.sample_arrays`, for a batch of one, and the cutoff with
-            which the edges were found, angstrom.
+        edges, cutoffs
+            Edges, with floats as in `mml_graphs.sample_tensors.float_dtype`, and the cutoffs [B] with which
+            they were found, angstrom.
 
         Raises
         ------
         ValueError
-            If the structure is invalid, see the class. The message begins with the sample's name.
+            If a structure is invalid, see the class. The message begins with the sample's name.
         """
-        positions = structure.positions
+        cutoffs = np.full(len(samples), self.cutoff_radius)
         try:
-            edges, cutoff = self._edges(sample, positions, cell)
-        except ValueError as error:
+            if self.connectivity == "graph":
+                self._grow(structures, cutoffs, range(len(samples)))
+            edges = find_structure_edges(structures, cutoffs, self.backend, self._selection())
+            lonely: list[int] = []
+            if not edges.degrees.all():
+                lonely = [*np.unique(structures.owners(np.flatnonzero(edges.degrees == 0))).tolist()]
+                if self.adaptive_cutoff and self._grow(structures, cutoffs, lonely):
+                    edges = find_structure_edges(structures, cutoffs, self.backend, self._selection())
+        except StructureError as error:
+            sample = samples[error.structure]
+            self._read_one(sample)  # describes some errors more precisely
             raise ValueError(f"{sample_name(sample)}: {error}") from error
-        numbers, _, matrix, pbc = structure
-        geometry = edge_geometry(positions, cell, edges)
-        return sample_arrays(numbers, positions, matrix, [pbc], edges, *geometry), cutoff
+        for index in lonely if self.on_isolated != "allow" else ():
+            start, end = structures.starts[index : index + 2]
+            is_free = self.adaptive_cutoff and end - start == 1 and not structures.pbc[index].any()
+            if not is_free:
+                self._report_isolated(samples[index], np.flatnonzero(edges.degrees[start:end] == 0))
+        return edges, cutoffs
 
-    def _edges(self, sample: Sample, positions: NDArray[np.float64], cell: Cell) -> tuple[Edges, float]:
-        num_atoms = len(positions)
-        if self.adaptive_cutoff:
-            grow = connected_edges if self.connectivity == "graph" else adaptive_edges
-            edges, cutoff = grow(positions, cell, self.cutoff_radius, self.backend)
-            is_free = num_atoms == 1 and not any(cell.pbc)
-        else:
-            edges, cutoff = search(positions, cell, self.cutoff_radius, self.backend), self.cutoff_radius
-            is_free = False
-        if self.on_isolated != "allow" and not is_free:
-            self._report_isolated(sample, isolated_atoms(edges, num_atoms))
+    def _grow(self, structures: Structures, cutoffs: NDArray[np.float64], members: Iterable[int]) -> bool:
+        """Increase the cutoffs of some structures, and return whether any cutoff changed."""
+        before = cutoffs.copy()
+        grow = connected_edges if self.connectivity == "graph" else adaptive_edges
+        for index in members:
+            try:
+                cutoffs[index] = grow(*structures.one(index), self.cutoff_radius, self.backend)[1]
+            except ValueError as error:
+                raise StructureError(index, str(error)) from error
+        return bool((cutoffs != before).any())
+
+    def _selection(self) -> Selection | None:
+        if self.max_neighbors is None and not self.is_undirected and not self.allow_self_loops:
+            return None
+        return self._select
+
+    def _select(self, edges: Edges, num_atoms: int) -> Edges:
         if self.max_neighbors is not None:
             symmetric = self.symmetric or self.is_undirected
-            edges = with_exact_lengths(positions, cell, edges)
             edges = nearest_neighbors(edges, num_atoms, self.max_neighbors, self.tie_tolerance, symmetric)
         if self.is_undirected:
             edges = one_per_pair(edges)
         if self.allow_self_loops:
             edges = with_self_loops(edges, num_atoms)
-        return edges, cutoff
+        return edges
 
     def _report_isolated(self, sample: Sample, atoms: NDArray[np.int64]) -> None:
         if not atoms.size:
@@ -232,26 +259,23 @@ class PeriodicPropertiesTransform:
                 if self.adaptive_cutoff
                 else "Increase cutoff_radius, or pass adaptive_cutoff=True."
             )
-            raise ValueError(f"{found}. {remedy}")
+            raise ValueError(f"{sample_name(sample)}: {found}. {remedy}")
         warn_counted(logger, "samples with isolated atoms", f"{sample_name(sample)}: {found}")
 
     def __repr__(self) -> str:
         return pasteable_repr(self)
 
 
-def _mention_fractional(sample: Sample, structure: Structure) -> None:
-    if structure.cell is None or "pos" not in sample or len(structure.positions) < 2:
+def _mention_fractional(sample: Sample, structures: Structures, index: int) -> None:
+    start, end = structures.starts[index : index + 2]
+    positions = structures.positions[start:end]
+    if end - start < 2 or positions.min() < 0 or positions.max() > 1:
         return
-    if not all(0 <= coordinate <= 1 for coordinate in structure.positions[-1].tolist()):
-        return  # in most samples, checking this one atom is enough
-    if structure.positions.min() < 0 or structure.positions.max() > 1:
-        return
-    if np.linalg.norm(structure.cell, axis=1).min() > 2:
+    if np.linalg.norm(structures.cells[index], axis=1).min() > 2:
         warn_once(
             logger,
             "fractional",
             f"{sample_name(sample)}: all values of 'pos' are between 0 and 1, in a cell of several "
             "angstrom. They are used as Cartesian coordinates. Pass is_cartesian=False if they are "
-            "fractional, "
-            "or is_cartesian=True if they are Cartesian.",
+            "fractional, or is_cartesian=True if they are Cartesian.",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
@@ -11,6 +10,7 @@ import torch
 from mml_samples import LATTICE_KEYS, Array, Sample
 from numpy.typing import NDArray
 
+from mml_graphs import structure_objects
 from mml_graphs.neighbors.lattice import Pbc, cell_from_parameters, complete_cell
 
 
@@ -44,7 +44,8 @@ def read_structure(sample: Mapping[str, Array], is_cartesian: bool | None = None
     """Read atoms, positions, cell and periodicity, and check them.
 
     ``pos`` (or ``frac_coords``), ``atomic_numbers``, ``cell`` (or ``lattice_params``, ``lattice_features``)
-    and ``pbc`` are read from the sample. Missing ones are read from ``structure``.
+    and ``pbc`` are read from the sample. Missing ones are read from ``structure``, a pymatgen ``Structure``
+    or an ASE ``Atoms``.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def read_structure(sample: Mapping[str, Array], is_cartesian: bool | None = None
         value.
     """
     structure = sample.get("structure")
-    lattice = getattr(structure, "lattice", None)
+    lattice = None if structure is None or "cell" in sample else structure_objects.lattice(structure)
 
     numbers = _atomic_numbers(sample, structure)
     cell = _cell(sample, lattice)
@@ -74,9 +75,9 @@ def read_structure(sample: Mapping[str, Array], is_cartesian: bool | None = None
         if flags.size != 3:
             raise ValueError(f"'pbc' has {flags.size} values, expected 3")
         pbc = (bool(flags[0]), bool(flags[1]), bool(flags[2]))
-    elif lattice is not None and "cell" not in sample:
-        x, y, z = lattice.pbc
-        pbc = (bool(x), bool(y), bool(z))
+    elif lattice is not None:
+        x, y, z = lattice[1].tolist()
+        pbc = (x, y, z)
     else:
         pbc = (cell is not None,) * 3
 
@@ -85,7 +86,7 @@ def read_structure(sample: Mapping[str, Array], is_cartesian: bool | None = None
         positions = _floats(sample, key)
         fractional = key == "frac_coords" or is_cartesian is False
     elif structure is not None:
-        key, positions, fractional = "structure", np.array(structure.cart_coords, dtype=np.float64), False
+        key, positions, fractional = "structure", structure_objects.positions([structure]), False
     else:
         raise ValueError(
             "'pos' is missing. Add Cartesian positions [N, 3] in angstrom, 'frac_coords' or a 'structure'."
@@ -109,12 +110,7 @@ def _atomic_numbers(sample: Mapping[str, Array], structure: Any) -> NDArray[np.i
     if "atomic_numbers" in sample:
         numbers = _array(sample, "atomic_numbers")
     elif structure is not None:
-        try:
-            numbers = np.array(structure.atomic_numbers)
-        except AttributeError as error:
-            raise ValueError(
-                f"'structure' has sites that do not consist of a single element ({error}). Order it first."
-            ) from error
+        numbers = structure_objects.atomic_numbers([structure])
     else:
         raise ValueError("'atomic_numbers' is missing, expected one integer per atom")
     if numbers.ndim != 1 or not numbers.size:
@@ -130,7 +126,9 @@ def _atomic_numbers(sample: Mapping[str, Array], structure: Any) -> NDArray[np.i
     return numbers
 
 
-def _cell(sample: Mapping[str, Array], lattice: Any) -> NDArray[np.float64] | None:
+def _cell(
+    sample: Mapping[str, Array], lattice: tuple[NDArray[np.float64], NDArray[np.bool_]] | None
+) -> NDArray[np.float64] | None:
     if "cell" in sample:
         cell = _floats(sample, "cell")
         if cell.shape not in ((3, 3), (1, 3, 3)):
@@ -148,7 +146,7 @@ def _cell(sample: Mapping[str, Array], lattice: Any) -> NDArray[np.float64] | No
             except ValueError as error:
                 raise ValueError(f"{key!r}: {error}") from error
     if lattice is not None:
-        cell = np.array(lattice.matrix, dtype=np.float64)
+        cell = np.array(lattice[0], dtype=np.float64)
         _check_finite("structure", cell)
         return cell
     return None
@@ -176,15 +174,7 @@ def is_known_element(numbers: NDArray[np.int64]) -> bool:
     return bool((numbers - 1).view(np.uint64).max() <= 117)  # checks both limits in one pass
 
 
-def is_finite(array: NDArray[np.float64]) -> bool:
-    """Return quickly whether all values are finite. Also ``False`` if the sum of their squares overflows."""
-    flat = array.reshape(-1)
-    return math.isfinite(flat @ flat)
-
-
 def _check_finite(key: str, array: NDArray[np.float64]) -> None:
-    if is_finite(array):
-        return
     rows = array.reshape(-1, array.shape[-1])
     wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if wrong.size:

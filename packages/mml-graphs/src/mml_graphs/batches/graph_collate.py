@@ -10,20 +10,22 @@ import torch
 from mml_samples import Array, Batch, Sample, sample_name
 
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.batches.batch_edges import find_batch_edges
 from mml_graphs.batches.collate import collate_samples
-from mml_graphs.batches.structures import Structures, read_structures
 from mml_graphs.graph import PointCloudToGraphTransform, rows_of
 from mml_graphs.graph_parts import GRAPH_KEYS
 from mml_graphs.libraries.graph_data import EDGE_KEYS, GraphData, kind_by_name
 from mml_graphs.libraries.pyg import build_batch
 from mml_graphs.periodic import PeriodicPropertiesTransform
 from mml_graphs.sample import with_keys
-from mml_graphs.sample_tensors import ENDS
+from mml_graphs.sample_tensors import sample_tensors
+from mml_graphs.structures import Structures
 
 # Keys that PeriodicPropertiesTransform writes. Values of a sample under these names are replaced.
 WRITTEN = frozenset(
-    ("atomic_numbers", "pos", "cell", "pbc", "cutoff_radius", "natoms", "graph", *ENDS, *EDGE_KEYS)
+    (
+        *("atomic_numbers", "pos", "cell", "pbc", "cutoff_radius", "natoms", "graph"),
+        *("src_nodes", "dst_nodes", *EDGE_KEYS),
+    )
 )
 
 
@@ -70,12 +72,18 @@ class GraphCollate:
         samples = list(samples)
         if not samples or not self._is_plain():
             return collate_samples([self.graph(self.neighbors(sample)) for sample in samples])
-        structures = read_structures(samples, self.neighbors)
-        tensors, num_edges = find_batch_edges(samples, structures, self.neighbors)
-        num_atoms = structures.counts
-        natoms = torch.from_numpy(np.array(num_atoms))
-        batch: dict[str, Array] = {**_other_keys(samples, structures), **tensors, "natoms": natoms}
-        parts, edge_index = self._parts(samples, batch, num_edges), batch.pop("edge_index")
+        structures = self.neighbors.read(samples)
+        edges, cutoffs = self.neighbors.find(samples, structures)
+        tensors = sample_tensors(structures, edges)
+        edge_index = tensors.pop("edge_index")
+        num_atoms, num_edges = structures.counts, edges.num_edges.tolist()
+        batch: dict[str, Array] = {
+            **_other_keys(samples, structures),
+            **tensors,
+            "cutoff_radius": torch.from_numpy(cutoffs[:, None]).to(torch.get_default_dtype()),
+            "natoms": torch.from_numpy(np.array(num_atoms)),
+        }
+        parts = self._parts(samples, batch, num_atoms, num_edges)
         batch["graph"] = build_batch(parts, edge_index, num_atoms, num_edges)
         return cast("Batch", batch)
 
@@ -90,10 +98,13 @@ class GraphCollate:
         )
 
     def _parts(
-        self, samples: Sequence[Sample], batch: Mapping[str, Array], num_edges: list[int]
+        self,
+        samples: Sequence[Sample],
+        batch: Mapping[str, Array],
+        num_atoms: list[int],
+        num_edges: list[int],
     ) -> GraphData:
         """Collect the joined nodes and edges of the graphs, including further keys of the samples."""
-        num_atoms = batch["natoms"].tolist()
         nodes = {key: batch[key] for key in ("atomic_numbers", "pos")}
         edges = {key: batch[key] for key in ("offsets", "images", "distances")}
         whole = {key: batch[key] for key in ("cell", "pbc", "natoms")}
