@@ -6,8 +6,10 @@ environments.
 `open`: seconds and resident memory to open a data set of a thousand and of ten million records.
 `loader`: batches per second of a DataLoader that creates graphs, with one and with two workers, and the
 memory of a reader over several epochs.
-`write`: frames written by two processes, compared with plain LMDB writes of the same bytes, and file imports.
-`jobs`: import of 10,000 frames with one and with two processes, including the start of the processes.
+`write`: frames written by two processes, compared with plain LMDB writes of the same bytes.
+`import`: frames of 20 atoms with forces imported per second from extended XYZ and JSON lines, by one and two
+processes, without their start, and compared with ASE's parser and with orjson.
+`memory`: peak memory of an import of 10,000 and of a million frames.
 `budget`: average fill of the batches of the embedded prototypes.
 
     uv run python benchmarks/data.py [--quick] [--json FILE] [--only SECTION]
@@ -31,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from data_imports import measure_import, measure_memory
 from data_stores import STORES
 from harness import Timing, describe_machine, parse_arguments, write_json
 from mml_data.importers.source import Part
@@ -345,83 +348,7 @@ def measure_write(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[
     ratio = timings["mml-data"].median / timings["bare LMDB"].median
     print(f"ratio of mml-data, which also writes checksums, statistics and schema: {ratio:.2f}")
     checks["at least 0.7 times the frames per second of bare LMDB writes by two processes"] = ratio >= 0.7
-    return timings | import_files(folder, npz, 400 if quick else 4_000)
-
-
-IMPORT = """
-import sys
-from mml_data.convert import import_source
-import_source(sys.argv[1], sys.argv[2], jobs=int(sys.argv[3]))
-"""
-
-
-def measure_jobs(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
-    """Print and return the seconds of an import with one and with two processes, including their start."""
-    rounds, counts = (3, [10_000]) if quick else (5, [10_000, 40_000])
-    results: dict[str, Any] = {}
-    for count in counts:
-        source = folder / f"{count}.jsonl"
-        with source.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(as_line(frame)) + "\n" for frame in as_samples(npz, count))
-        seconds: dict[int, list[float]] = {1: [], 2: []}
-        for _ in range(rounds):
-            for jobs, found in seconds.items():
-                command = [sys.executable, "-c", IMPORT, str(source), str(folder / "imported"), str(jobs)]
-                start = time.perf_counter()
-                subprocess.run(command, check=True)
-                found.append(time.perf_counter() - start)
-                shutil.rmtree(folder / "imported")
-        timings = {jobs: Timing.of(found) for jobs, found in seconds.items()}
-        for jobs, timing in timings.items():
-            print(f"jobs={jobs}: {timing.show(digits=2)} seconds for {count:,} frames of JSON lines")
-        ratio = timings[1].median / timings[2].median
-        print(f"two processes are {ratio:.2f} times as fast as one")
-        checks[f"two processes import {count:,} frames at least 1.6 times as fast as one"] = ratio >= 1.6
-        results |= {f"seconds, {count} frames, jobs={jobs}": timing for jobs, timing in timings.items()}
-    return results
-
-
-def as_line(frame: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a frame as an object for a JSON lines file."""
-    return {
-        "atomic_numbers": frame["atomic_numbers"].tolist(),
-        "positions": frame["pos"].tolist(),
-        "cell": frame["cell"][0].tolist(),
-        "targets": {
-            "energy": frame["targets"]["energy"],
-            "force": frame["targets"]["force"].tolist(),
-        },
-    }
-
-
-def import_files(folder: Path, npz: Path, count: int) -> dict[str, Any]:
-    """Print and return the frames per second of file imports in this process."""
-    from ase import Atoms
-    from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.io import write
-    from mml_data.convert import import_source
-
-    frames = list(as_samples(npz, 200))
-    images = []
-    with (folder / "a.jsonl").open("w", encoding="utf-8") as file:
-        for index in range(count):
-            frame = frames[index % 200]
-            file.write(json.dumps(as_line(frame)) + "\n")
-            atoms = Atoms(frame["atomic_numbers"], frame["pos"], cell=frame["cell"][0], pbc=True)
-            atoms.calc = SinglePointCalculator(
-                atoms, energy=frame["targets"]["energy"], forces=frame["targets"]["force"].astype(float)
-            )
-            images.append(atoms)
-    write(folder / "a.extxyz", images)
-    write(folder / "a.traj", images)
-    results: dict[str, Any] = {}
-    for name in ("a.jsonl", "a.extxyz", "a.traj"):
-        start = time.perf_counter()
-        import_source(folder / name, folder / "imported", overwrite=True)
-        rate = count / (time.perf_counter() - start)
-        results[f"import of {name[2:]}, frames/s"] = rate
-        print(f"import of {name[2:]:7} {rate:8.0f} frames per second, one process, one run")
-    return results
+    return dict(timings)
 
 
 def measure_budget(folder: Path, npz: Path, quick: bool, checks: Checks) -> dict[str, Any]:
@@ -448,7 +375,8 @@ SECTIONS: dict[str, Callable[[Path, Path, bool, Checks], dict[str, Any]]] = {
     "open": measure_open,
     "loader": measure_loader,
     "write": measure_write,
-    "jobs": measure_jobs,
+    "import": measure_import,
+    "memory": measure_memory,
     "budget": measure_budget,
 }
 
