@@ -21,6 +21,7 @@ def test_num_atoms_becomes_n():
         "shape": [1, 3, 3],
         "units": "eV/angstrom^3",
         "samples": 2,
+        "kind": "tensor",
     }
 
 

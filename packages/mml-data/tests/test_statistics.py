@@ -79,7 +79,7 @@ def test_missing_labels_stay_classes():
 
 def test_missing_values_are_counted():
     targets = statistics([one(gap=float("nan")), one(gap=2.0), one()])["targets"]
-    assert (targets["gap"]["mean"], targets["gap"]["count"], targets["gap"]["missing"]) == (2.0, 1, 1)
+    assert (targets["gap"]["mean"], targets["gap"]["count"], targets["gap"]["missing"]) == (2.0, 1, 2)
     assert statistics([one(gap=float("nan"))])["targets"]["gap"] == {
         "count": 0,
         "missing": 1,
@@ -145,3 +145,20 @@ def assert_close(left, right):
             assert_close(left[key], right[key])
     else:
         assert left == pytest.approx(right, rel=1e-9, abs=1e-9)
+
+
+def test_spectra_have_moments_of_points():
+    spectra = np.random.default_rng(0).normal(size=(300, 1, 4))  # more than one block
+    spectra[3, 0, 2] = np.nan
+    parts = [DatasetStatistics(), DatasetStatistics()]
+    for index, spectrum in enumerate(spectra):
+        targets = {"dos": spectrum, "force": np.zeros((2, 3))}
+        parts[index % 2].add({"atomic_numbers": np.array([1, 2]), "targets": targets})
+    parts[0].merge(parts[1])
+    found = parts[0].result()["targets"]
+    np.testing.assert_allclose(found["dos"]["bin_mean"], np.nanmean(spectra[:, 0], axis=0))
+    np.testing.assert_allclose(found["dos"]["bin_std"], np.nanstd(spectra[:, 0], axis=0))
+    assert (found["dos"]["missing"], found["dos"]["missing_structures"]) == (1, 1)
+    assert "bin_mean" not in found["force"]
+    parts[0].add({"atomic_numbers": np.array([1]), "targets": {"dos": np.zeros((1, 3))}})
+    assert "bin_mean" not in parts[0].result()["targets"]["dos"]

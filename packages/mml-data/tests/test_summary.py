@@ -40,7 +40,7 @@ def test_summary_counts_shard(shard, samples):
     assert summary.num_atoms.tolist() == [len(sample["pos"]) for sample in samples[5:]]
     assert summary.num_edges is None
     assert summary.schema.result()["targets.energy"] == {
-        "dtype": "float", "shape": None, "units": "meV", "samples": 15,
+        "dtype": "float", "shape": None, "units": "meV", "samples": 15, "kind": "scalar", "extensive": True,
     }  # fmt: skip
     members = {"all": range(5, 20), "train": (5, 7, 19), "val": (6,)}
     assert list(summary.statistics) == list(members)

@@ -76,6 +76,7 @@ def test_manifest_describes_data_set(stored, samples, splits):
         "shape": ["N", 3],
         "units": "eV/angstrom",
         "samples": 20,
+        "kind": "per_atom",
     }
     energies = [sample["targets"]["energy"] for sample in samples]
     for name, indices in {"all": range(20), **splits}.items():

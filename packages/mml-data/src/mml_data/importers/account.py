@@ -18,6 +18,7 @@ from mml_data.importers.labels import LabelPlan, Recipe, ambiguous_labels
 
 __all__ = ["PartLog", "Unusable", "check_targets", "make_account", "show_account"]
 
+_ABSENT: dict[str, Any] = {"samples": 0, "units": None}
 _WIDTH = 80
 _SHOWN = 12
 
@@ -163,9 +164,8 @@ def make_account(
         "structures": count,
         "skipped": skipped,
         "targets": {
-            key.removeprefix("targets."): _entry(entry, origins["targets"].get(key[8:], {}))
-            for key, entry in schema.items()
-            if key.startswith("targets.") and key.count(".") == 1
+            name: _entry(schema.get(f"targets.{name}", _ABSENT), origins["targets"].get(name, {}))
+            for name in sorted({*origins["targets"], *_targets(schema)})
         },
         "keys": {
             key: _entry(schema[key], names) for key, names in sorted(origins["keys"].items()) if key in schema
@@ -179,6 +179,10 @@ def make_account(
         "warnings": list(warnings.values()),
         "notes": sorted(notes),
     }
+
+
+def _targets(schema: Iterable[str]) -> list[str]:
+    return [key.removeprefix("targets.") for key in schema if key.startswith("targets.")]
 
 
 def _entry(entry: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -201,7 +205,11 @@ def check_targets(account: Mapping[str, Any], plan: LabelPlan) -> None:
     )
     known = [*account["targets"], *account["labels"], *account["atom_labels"]]
     for becomes, expression in (plan.wanted or {}).items():
-        if becomes not in account["targets"]:
+        if becomes in account["targets"]:
+            if not account["targets"][becomes]["structures"]:
+                name = expression.name or becomes
+                raise Unusable(f"the label {name!r} is missing (null or NaN) in every structure")
+        else:
             name = expression.name or becomes
             label = repr(name) if name == becomes else f"{name!r} (for the target {becomes!r})"
             raise Unusable(
@@ -209,7 +217,7 @@ def check_targets(account: Mapping[str, Any], plan: LabelPlan) -> None:
                 if did_you_mean(name, known)
                 else f"no structure has the label {label}. The source has the {found}"
             )
-    if account["targets"] or plan.wanted is not None:
+    if any(entry["structures"] for entry in account["targets"].values()) or plan.wanted is not None:
         return
     names = [*account["labels"], *account["atom_labels"]]
     reasons = "".join(f". {name} is not used, because {why}" for name, why in ambiguous_labels(names).items())

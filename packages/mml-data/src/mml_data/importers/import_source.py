@@ -1,5 +1,6 @@
 """Import a file or directory of structures as a data set with a random split."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from inspect import Parameter, signature
 from pathlib import Path
@@ -11,10 +12,13 @@ from mml_data.importers.labels import LabelPlan, Wanted
 from mml_data.importers.tree import open_source
 from mml_data.importers.write_part import OnError
 from mml_data.importers.write_parts import Progress, write_parts
+from mml_data.ranks import Ranks
 from mml_data.store.manifest import Manifest
 from mml_data.store.splits import random_split
 
 __all__ = ["import_source"]
+
+logger = logging.getLogger(__name__)
 
 _NO_DATA = ("about", "jobs", "overwrite", "progress", "resume")
 
@@ -139,7 +143,21 @@ def import_source(
         units={**opened.units, **named_units(units)},
         progress=progress,
     )
+    if Ranks().rank == 0:
+        _log_missing(source, manifest)
     return manifest
+
+
+def _log_missing(source: str | Path, manifest: Manifest) -> None:
+    for name, numbers in manifest.statistics["all"]["targets"].items():
+        if missing := numbers.get("missing_structures"):
+            logger.warning(
+                "%s: target %r is missing in %d of %d structures and read as NaN",
+                source,
+                name,
+                missing,
+                manifest.num_samples,
+            )
 
 
 def _call(given: Mapping[str, Any]) -> str:

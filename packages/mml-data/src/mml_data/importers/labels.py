@@ -139,6 +139,8 @@ class LabelPlan:
             If two labels of the structure could be the same target.
         """
         targets, labels, arrays = (structure.get(place) for place in _PLACES)
+        if targets is not None and not isinstance(targets, Mapping):
+            raise ValueError(f"'targets' must be an object, got {type(targets).__name__}")
         names = (
             tuple(targets) if targets else (),
             tuple(labels) if labels else (),

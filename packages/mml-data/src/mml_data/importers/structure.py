@@ -63,9 +63,13 @@ def to_sample(structure: Mapping[str, Any], plan: LabelPlan, *, check: bool = Tr
         sample["pos"] = positions * plan.length
         if cell is not None:
             cell = sample["cell"] = cell * plan.length
-    targets, keys, extra, recipe = plan.convert(
-        structure, numbers.size, lambda: None if cell is None else _volume(cell[0])
-    )
+    try:
+        targets, keys, extra, recipe = plan.convert(
+            structure, numbers.size, lambda: None if cell is None else _volume(cell[0])
+        )
+    except ValueError:
+        check_storable(sample)  # an error of the structure explains the error of its labels
+        raise
     if targets:
         sample["targets"] = targets
     if keys:

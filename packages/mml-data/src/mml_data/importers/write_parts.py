@@ -111,9 +111,7 @@ def write_parts(
             described = {key: value for key, value in facts.items() if key != "passed_over"}
             described |= {**about} | ({"skipped": skipped} if skipped else {})
             if not sum(chain.from_iterable(counts)):
-                raise ValueError(
-                    f"no structure could be imported, and {skipped} were skipped; nothing is written"
-                )
+                raise ranks.first(lambda: _nothing_imported(facts, writers))
             manifest = _assemble(
                 ranks,
                 workers,
@@ -221,6 +219,18 @@ def _join_errors(directory: Path, writers: Sequence[PartWriter]) -> int:
     if lines:
         (directory / ERRORS_FILE).write_text("".join(lines), encoding="utf-8")
     return len(lines)
+
+
+def _nothing_imported(facts: Mapping[str, Any], writers: Sequence[PartWriter]) -> ValueError:
+    errors = [line for writer in writers for line in writer.log.lines() if line["kind"] == "skipped"]
+    if not errors:
+        return ValueError(f"{facts.get('origin')!r} contains no structures")
+    first = errors[0]["error"]
+    place = "" if first.startswith(errors[0]["place"]) else f"{errors[0]['place']}: "
+    return ValueError(
+        f"no structure could be imported; {len(errors):,} were skipped because of errors, the first one is "
+        f"{place}{first}"
+    )
 
 
 def _with_account(

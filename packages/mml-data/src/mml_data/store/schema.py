@@ -28,7 +28,7 @@ Sizes = list[set[int | str]]
 """Possible meanings of each dimension of an array: its size, or ``"N"``, the number of atoms."""
 
 Meaning = tuple[str, tuple[int, ...]]
-"""Possible meaning of the array of a target: ``"atom"`` or ``"structure"``, and the shape of a row."""
+"""Possible meaning of a target: ``"number"``, ``"class"``, ``"atom"`` or ``"structure"``, and the row's shape."""
 
 
 class KindConflict(ValueError):  # noqa: N818
@@ -184,7 +184,7 @@ class SchemaBuilder:
         is_class = name in classes
         kind: Kind
         shape: list[int | str] | None = ["N", *row] if owner == "atom" else [1, *row]
-        if owner == "number":
+        if owner in ("number", "class"):
             kind, shape = "scalar", None
         elif owner == "atom":
             kind = "per_atom"
@@ -193,7 +193,7 @@ class SchemaBuilder:
         if quantity is not None and owner == "structure" and not is_class:
             kind = quantity.kind if quantity.kind in ("vector", "tensor", "spectrum") else kind
         found: dict[str, object] = {"kind": "class" if is_class else kind}
-        if owner != "number":
+        if shape is not None:
             found["shape"] = shape
         if quantity is not None and quantity.extensive:
             found["extensive"] = True
@@ -208,10 +208,11 @@ def _form(value: object, num_atoms: int, index: int) -> _Form:
     """Return the form of a target in one sample."""
     shape = value.shape if isinstance(value, np.ndarray) else ()
     if shape in ((), (1,)):
-        meanings: set[Meaning] = {("number", ())}
+        is_class = isinstance(value, int | str) or (isinstance(value, np.ndarray) and value.dtype.kind in "biu")
+        meanings: set[Meaning] = {("class" if is_class else "number", ())}
         if shape == (1,) and num_atoms == 1:
             meanings.add(("atom", ()))
-        return _Form(frozenset(meanings), index, "a number")
+        return _Form(frozenset(meanings), index, "a class" if is_class else "a number")
     meanings = set()
     if shape[0] == num_atoms:
         meanings |= {("atom", shape[1:]), ("structure", shape)}

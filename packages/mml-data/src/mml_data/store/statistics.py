@@ -42,12 +42,12 @@ class DatasetStatistics:
     or text and not listed under ``regression``.
 
     If a target is absent or contains NaN, ``missing_structures`` is the number of structures with at least
-    one missing component, and ``missing`` is the number of missing components, of which an absent target
-    counts as one. ``count`` is then the number of known components.
+    one missing component, and ``missing`` is the number of missing components. ``count`` is then the number
+    of known components.
     """
 
     def __init__(self) -> None:
-        self._count = 0
+        self._count = self._atoms = 0
         self._num_atoms = Moments()
         self._elements = np.zeros(len(SYMBOLS), dtype=np.int64)
         self._targets: dict[str, _Target] = {}
@@ -82,6 +82,7 @@ class DatasetStatistics:
         self._empty()
         other._empty()
         self._count += other._count
+        self._atoms += other._atoms
         self._num_atoms.merge(other._num_atoms)
         self._elements += other._elements
         for name, target in other._targets.items():
@@ -115,7 +116,7 @@ class DatasetStatistics:
             "elements": {
                 SYMBOLS[number]: int(self._elements[number]) for number in np.flatnonzero(self._elements)
             },
-            "targets": {name: self._targets[name].result(self._count) for name in sorted(self._targets)},
+            "targets": {name: self._targets[name].result(self._count, self._atoms) for name in sorted(self._targets)},
         }
 
     def _empty(self) -> None:
@@ -126,6 +127,7 @@ class DatasetStatistics:
         num_atoms = np.array([numbers.size for numbers, _ in block])
         composition = count_elements(np.concatenate([numbers for numbers, _ in block]), num_atoms)
         self._count += len(block)
+        self._atoms += int(num_atoms.sum())
         self._num_atoms.add(num_atoms)
         self._elements += composition.sum(axis=0)
         for name, target in self._targets.items():
@@ -146,7 +148,9 @@ class _Target:
         self.is_classification = False
         self.has_fractions = False
         self.classes: Counter[int | str] = Counter()
-        self.structures = 0
+        self.structures = self.atoms = 0
+        self.sizes: set[int] = set()  # numbers of components of a structure
+        self.sizes_per_atom: set[float] = set()
         self.missing = 0
         self.missing_structures = 0
 
@@ -162,6 +166,11 @@ class _Target:
     def add(self, values: Sequence[np.ndarray], num_atoms: np.ndarray, composition: np.ndarray) -> None:
         """Add the target values of several structures, with their numbers of atoms and their compositions."""
         self.structures += len(values)
+        self.atoms += int(num_atoms.sum())
+        if len(self.sizes) < 2 or len(self.sizes_per_atom) < 2:
+            sizes = np.array([value.size for value in values])
+            self.sizes.update(np.unique(sizes).tolist())
+            self.sizes_per_atom.update(np.unique(sizes / num_atoms).tolist())
         flat = values[0].ravel() if len(values) == 1 else np.concatenate([value.ravel() for value in values])
         if flat.dtype.kind == "U":
             self.classes.update(flat.tolist())
@@ -211,12 +220,15 @@ class _Target:
         self.has_fractions = self.has_fractions or other.has_fractions
         self.classes.update(other.classes)
         self.structures += other.structures
+        self.atoms += other.atoms
+        self.sizes |= other.sizes
+        self.sizes_per_atom |= other.sizes_per_atom
         self.missing += other.missing
         self.missing_structures += other.missing_structures
 
-    def result(self, count: int) -> dict[str, Any]:
-        """Return the statistics of this target in `count` structures."""
-        absent = count - self.structures
+    def result(self, count: int, atoms: int) -> dict[str, Any]:
+        """Return the statistics of this target in `count` structures with so many atoms."""
+        absent = count - self.structures, atoms - self.atoms
         if self.is_label:
             labels = sorted(self.classes)
             counted = {
@@ -235,10 +247,20 @@ class _Target:
             result |= self.bins.result()
         return result | self._missing(absent)
 
-    def _missing(self, absent: int) -> dict[str, int]:
-        if not (self.missing or absent):
+    def _missing(self, absent: tuple[int, int]) -> dict[str, int]:
+        """Count missing components and structures, with the absent structures and their atoms."""
+        structures, atoms = absent
+        if not (self.missing or structures):
             return {}
-        return {"missing": self.missing + absent, "missing_structures": self.missing_structures + absent}
+        components = structures
+        if len(self.sizes) == 1:
+            components *= next(iter(self.sizes))
+        elif len(self.sizes_per_atom) == 1:
+            components = round(atoms * next(iter(self.sizes_per_atom)))
+        return {
+            "missing": self.missing + components,
+            "missing_structures": self.missing_structures + structures,
+        }
 
 
 def _alike(one: BinMoments, other: BinMoments) -> bool:

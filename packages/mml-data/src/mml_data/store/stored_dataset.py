@@ -136,7 +136,7 @@ class StoredDataset:
 
     def _read(self, index: int, decode: Callable[[Record], Sample], convert: Convert) -> Sample:
         count = len(self)
-        position = index + count if index < 0 else index
+        position = int(index) + count if index < 0 else int(index)
         if not 0 <= position < count:
             raise IndexError(f"index {index} is out of range for {count} samples of {str(self.path)!r}")
         if self._indices is not None:
