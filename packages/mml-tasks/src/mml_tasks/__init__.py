@@ -17,8 +17,11 @@ from mml_tasks.tasks.classification import BinaryClassificationTask, CrystalSymm
 from mml_tasks.tasks.denoising import NodeDenoisingTask
 from mml_tasks.tasks.force import ForceRegressionTask
 from mml_tasks.tasks.grad_free_force import GradFreeForceRegressionTask
+from mml_tasks.tasks.moments import TensorRegressionTask, VectorRegressionTask
+from mml_tasks.tasks.multiclass import MulticlassClassificationTask
 from mml_tasks.tasks.multitask import MultiTaskLitModule
 from mml_tasks.tasks.scalar import ScalarRegressionTask
+from mml_tasks.tasks.spectrum import SpectrumRegressionTask
 from mml_tasks.trainer.lr_scaling import scale_lr_by_world_size
 from mml_tasks.weights.loss_scaling_scheduler import LossScalingScheduler
 from mml_tasks.weights.schedules import (
@@ -57,6 +60,7 @@ __all__ = [
     "LinearScalingSchedule",
     "LossScalingScheduler",
     "MultiTaskLitModule",
+    "MulticlassClassificationTask",
     "NodeDenoisingTask",
     "Normalizer",
     "OutputHead",
@@ -65,9 +69,12 @@ __all__ = [
     "SequentialScalingSchedule",
     "SigmoidScalingSchedule",
     "SoftAdapt",
+    "SpectrumRegressionTask",
     "StepScalingSchedule",
     "TargetLoss",
+    "TensorRegressionTask",
     "UncertaintyLoss",
     "UncertaintyWeighting",
+    "VectorRegressionTask",
     "scale_lr_by_world_size",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mml_samples import Batch, Moments, ReferenceFit, atom_counts, count_elements, graph_of
+from mml_samples.bin_moments import BinMoments
 
 from mml_tasks.batches import check_not_infinite
 from mml_tasks.protocols import Statistics
@@ -26,6 +27,7 @@ class TargetStatistics:
         self.samples = 0
         self.values: dict[str, Moments] = {}
         self.per_atom: dict[str, Moments] = {}
+        self.bins: dict[str, BinMoments] = {}
         self.missing: dict[str, int] = {}
         self.fits = {key: ReferenceFit() for key in reference_keys}
 
@@ -44,6 +46,8 @@ class TargetStatistics:
             check_not_infinite(key, target, batch)
             target = target.detach().to("cpu", torch.float64)
             known = ~torch.isnan(target)
+            if target.dim() == 2 and target.shape[0] == len(natoms) and target.shape[1] > 1:
+                self.bins.setdefault(key, BinMoments()).add(target.numpy())
             self.values.setdefault(key, Moments()).add(target[known])
             self.missing[key] = self.missing.get(key, 0) + int((~known).sum())
             if target.numel() != len(natoms):
@@ -62,6 +66,8 @@ class TargetStatistics:
         for mine, theirs in ((self.values, other.values), (self.per_atom, other.per_atom)):
             for key, moments in theirs.items():
                 mine.setdefault(key, Moments()).merge(moments)
+        for key, bins in other.bins.items():
+            self.bins.setdefault(key, BinMoments()).merge(bins)
         for key, fit in other.fits.items():
             self.fits[key].merge(fit)
 
@@ -95,6 +101,8 @@ class TargetStatistics:
                 entry |= {"mean": values.mean, "std": values.std, "rms": values.rms}
             if values.count and key in self.per_atom:
                 entry |= {"per_atom_mean": self.per_atom[key].mean, "per_atom_std": self.per_atom[key].std}
+            if key in self.bins:
+                entry |= self.bins[key].result()
             if key in self.fits and self.fits[key].count:
                 entry |= self.fits[key].result()
             found[key] = entry

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from mml_tasks.normalization.stored_statistics import (
     Scale,
     flatten,
+    number,
     provenance,
     rms_from_statistics,
     scale_from_statistics,
@@ -101,6 +103,26 @@ class VectorRules(ScaleRules):
         }
         others = {key: value for key, value in statistics.items() if key not in vectors}
         return super().of_data(others, references) | vectors
+
+
+class SpectrumRules(ScaleRules):
+    """Rules of a task that predicts spectra: each point has its own mean and its own scale.
+
+    The scale of a point is its standard deviation, but at least a tenth of the root mean square of the
+    standard deviations of all points. Points that hardly vary, such as those in a gap that all structures
+    have, would otherwise be scaled by tiny numbers.
+    """
+
+    def scale_of(self, key: str, statistics: Statistics, references: bool = False) -> Scale:
+        """Return the scale of one spectrum, or one mean and one scale if those of its points are unknown."""
+        if "bin_mean" not in statistics or "bin_std" not in statistics:
+            return super().scale_of(key, statistics, references)
+        mean, std = (
+            number(f"{key} {name}", statistics[name], arrays=True) for name in ("bin_mean", "bin_std")
+        )
+        spread = flatten(std)
+        floor = 0.1 * math.sqrt(sum(value**2 for value in spread) / len(spread)) or 1.0
+        return Scale(mean, [max(value, floor) for value in spread], **provenance(statistics))
 
 
 class EnergyRules(ScaleRules):

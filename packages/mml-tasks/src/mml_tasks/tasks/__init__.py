@@ -1,3 +1,13 @@
 """Tasks, one per file, and the heads that only they use."""
 
-__all__ = ["classification", "denoising", "force", "grad_free_force", "multitask", "scalar"]
+__all__ = [
+    "classification",
+    "denoising",
+    "force",
+    "grad_free_force",
+    "moments",
+    "multiclass",
+    "multitask",
+    "scalar",
+    "spectrum",
+]

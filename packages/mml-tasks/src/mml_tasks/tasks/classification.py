@@ -15,8 +15,11 @@ from mml_tasks.batches import check_not_infinite, sample_of_row
 from mml_tasks.losses.loss_terms import IGNORED, labeled
 from mml_tasks.losses.metrics import classification_metrics
 from mml_tasks.normalization.scale_rules import ScaleRules
-from mml_tasks.protocols import Statistics
+from mml_tasks.protocols import Checkpoint, Statistics
 from mml_tasks.tasks.structure import Readout, StructureTask
+
+CLASS_NAMES = "class_names"
+"""Key of a checkpoint: names of the classes by target."""
 
 CRYSTAL_SYMMETRY_CLASSES: Mapping[str, int] = MappingProxyType({"crystal_system": 7, "space_group": 230})
 """Number of classes of the targets that `CrystalSymmetryClassificationTask` knows."""
@@ -27,7 +30,35 @@ class ClassificationTask(StructureTask):
 
     Predictions are logits [B, width]. The targets that evaluation steps return are class indices [B], with
     -100 for a missing label (NaN).
+
+    Attributes
+    ----------
+    class_names
+        Names of the classes of a target, in the order of its labels, if the data module provides them; saved
+        in checkpoints.
     """
+
+    def __init__(self, encoder: nn.Module | None = None, **kwargs: Any) -> None:
+        super().__init__(encoder, **kwargs)
+        self.class_names: dict[str, list[str]] = {}
+
+    def build(self, stage: str) -> None:
+        """Read the names of the classes from the data module, and build the task."""
+        super().build(stage)
+        statistics = (self._data().statistics() or {}) if stage == "fit" else {}
+        for key in self.task_keys or []:
+            if names := statistics.get(key, {}).get("class_names"):
+                self.class_names[key] = [str(name) for name in names]
+
+    def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Save the names of the classes, and what all tasks save."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[CLASS_NAMES] = dict(self.class_names)
+
+    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Load the names of the classes, and what all tasks load."""
+        super().on_load_checkpoint(checkpoint)
+        self.class_names = dict(checkpoint.get(CLASS_NAMES) or {})
 
     def scale_rules(self, task_keys: Sequence[str]) -> ScaleRules:
         """Return rules without outputs: labels are not normalized."""
@@ -48,6 +79,12 @@ class ClassificationTask(StructureTask):
     def predicted_class(self, logits: Tensor) -> Tensor:
         """Return the most likely class index, [B] int64."""
         return logits.argmax(dim=1)
+
+    def predicted_labels(self, key: str, logits: Tensor) -> list[int | str]:
+        """Return the most likely label of each structure: its name, or its number if it has no name."""
+        first, names = self.label_range(key)[0], self.class_names.get(key, [])
+        indices: list[int] = self.predicted_class(logits).tolist()
+        return [names[index] if index < len(names) else index + first for index in indices]
 
     def label_range(self, key: str) -> tuple[int, int]:
         """Return the first and the last label of a target."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from mml_samples import Graph
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mml_tasks.encoder import vector_dim
 from mml_tasks.heads import OutputHead
+from mml_tasks.tasks.edge_directions import edge_directions
 
 VectorSource = Literal["auto", "encoder", "edges", "components"]
 
@@ -105,21 +106,8 @@ class VectorHead(nn.Module):
         return torch.einsum("nk,nkc->nc", self.network(points), vectors)
 
     def _along_edges(self, points: Tensor, graph: Graph) -> Tensor:
-        pos, edges = getattr(graph, "pos", None), getattr(graph, "edge_index", None)
-        if pos is None or edges is None:
-            raise ValueError(
-                "the graph of the batch has no 'pos' or no 'edge_index', along which vectors are predicted. "
-                "Create graphs with PeriodicPropertiesTransform and PointCloudToGraphTransform"
-            )
-        center, neighbor = edges
-        between = pos[neighbor] - pos[center]
-        if getattr(graph, "offsets", None) is not None:
-            between = between + graph.offsets
-        distance = between.norm(dim=-1, keepdim=True)
-        scaled = distance / self.cutoff
-        radial = torch.exp(-(((scaled - self.centers) * len(self.centers)) ** 2) / 2)
-        one, other = points[center], points[neighbor]
-        features = torch.cat([one + other, one * other, radial.to(points.dtype)], dim=-1)
-        coefficient = self.network(features) * (1 - scaled**2).clamp(min=0) ** 3
-        pulls = coefficient * between / distance.clamp(min=1e-12)
-        return pulls.new_zeros(points.shape[0], 3).index_add(0, center, pulls)
+        edges = edge_directions(graph, cast("float", self.cutoff), self.centers)
+        one, other = points[edges.center], points[edges.neighbor]
+        features = torch.cat([one + other, one * other, edges.radial.to(points.dtype)], dim=-1)
+        pulls = self.network(features) * edges.envelope * edges.unit
+        return pulls.new_zeros(points.shape[0], 3).index_add(0, edges.center, pulls)
