@@ -72,12 +72,14 @@ def graph_parts(sample: Sample) -> GraphData:
             f"'src_nodes' and 'dst_nodes' must both have shape [E], got {list(src.shape)} "
             f"and {list(dst.shape)}"
         )
-    num_atoms, num_edges = len(numbers), len(src)
+    num_atoms, num_edges = numbers.shape[0], src.shape[0]
     if pos.shape != (num_atoms, 3):
         raise ValueError(f"'pos' has shape {list(pos.shape)}, expected [{num_atoms}, 3]")
     if cell.shape != (1, 3, 3):
         cell = cell.reshape(1, 3, 3)
-    for ends in (src, dst):
+    both = src._base  # sources and destinations are usually the rows of one tensor
+    is_joint = both is not None and both is dst._base and both.shape == (2, num_edges)
+    for ends in (both,) if is_joint else (src, dst):
         _check_ends(ends, num_atoms)
 
     if "images" in sample:
@@ -121,7 +123,7 @@ def _structure_tensors(sample: Sample) -> tuple[torch.Tensor, ...]:
 
 
 def _check_ends(ends: torch.Tensor, num_atoms: int) -> None:
-    if ends.device.type == "cpu":
+    if ends.is_cpu:
         array = ends.numpy()
         unsigned = array.view(np.uint64) if array.dtype == np.int64 else array.astype(np.uint64)
         if not array.size or unsigned.max() < num_atoms:  # negative indices become huge as unsigned integers

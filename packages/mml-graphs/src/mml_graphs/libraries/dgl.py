@@ -28,8 +28,8 @@ def is_graph(value: object) -> bool:
 
     If DGL has not been imported yet, the object cannot be one of its graphs.
     """
-    graph_class = getattr(sys.modules.get("dgl"), "DGLGraph", None)
-    return graph_class is not None and isinstance(value, graph_class)
+    module = sys.modules.get("dgl")
+    return module is not None and isinstance(value, getattr(module, "DGLGraph", ()))
 
 
 def is_batch(graph: DGLGraph) -> bool:
