@@ -2,7 +2,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mml_tasks.normalization.training_data import TrainingData, check_labels, inferred_keys
+from mml_tasks.normalization.training_data import TrainingData, check_kinds, check_labels, inferred_keys
 from mml_tasks.task_scope import TaskScope
 
 
@@ -64,3 +64,13 @@ def test_missing_targets_and_labels_are_refused():
         check_labels(["energy", "force"], STATISTICS)
     with pytest.raises(ValueError, match="'gap' is missing in every sample of the training data"):
         check_labels(["gap"], STATISTICS)
+
+
+def test_other_kinds_name_their_task():
+    statistics = {"dipole": {"kind": "vector"}, "gap": {"kind": "scalar"}, "old": {"mean": 1.0}}
+    check_kinds("ScalarRegressionTask", {"scalar"}, ["gap", "old"], statistics)
+    message = (
+        "target 'dipole' is of kind 'vector', but ScalarRegressionTask learns .* Use VectorRegressionTask"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_kinds("ScalarRegressionTask", {"scalar"}, ["dipole"], statistics)

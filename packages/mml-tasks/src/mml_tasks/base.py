@@ -20,7 +20,7 @@ from mml_tasks.losses.loss_metrics import make_loss_metrics
 from mml_tasks.losses.metrics import regression_metrics
 from mml_tasks.normalization.scale_rules import ScaleRules
 from mml_tasks.normalization.target_normalization import CHECKPOINT_KEY as NORMALIZATION
-from mml_tasks.normalization.training_data import TrainingData, check_labels, inferred_keys
+from mml_tasks.normalization.training_data import TrainingData, check_kinds, check_labels, inferred_keys
 from mml_tasks.optimization import make_optimizers
 from mml_tasks.prediction import predict_batch
 from mml_tasks.pretrained import EncoderReport, load_encoder, pretrained_arguments
@@ -96,6 +96,9 @@ class BaseTaskModule(TaskSteps):
 
     reductions: ClassVar[tuple[str, ...]] = ("sum", "mean")
     """Accepted values of ``embedding_reduction_type``."""
+
+    kinds: ClassVar[frozenset[str]] = frozenset()
+    """Kinds of the targets that the task learns. If it is empty, they are not checked."""
 
     transform_keys: ClassVar[frozenset[str]] = frozenset()
     """Targets that a transform creates, and which the statistics of the stored data therefore lack."""
@@ -240,7 +243,10 @@ class BaseTaskModule(TaskSteps):
         if self.task_keys is None:
             self.set_task_keys(inferred_keys(type(self).__name__, self.infer_task_keys, statistics))
         if statistics is not None:
-            check_labels([k for k in self.task_keys or [] if k not in self.transform_keys], statistics)
+            stored = [key for key in self.task_keys or [] if key not in self.transform_keys]
+            check_labels(stored, statistics)
+            if self.kinds:
+                check_kinds(type(self).__name__, self.kinds, stored, statistics)
 
     def fill_from_data(self) -> None:
         """Set the requested statistics of the normalizers from the data, and note the elements of a fit."""

@@ -34,7 +34,7 @@ class DatasetStatistics:
     energy, it also has ``reference_energies`` by symbol, ``reference_rank`` and ``per_atom_residual_std``
     (see `mml_samples.ReferenceFit`).
 
-    A spectrum, [1, M] with M of at least 2, also has ``bin_mean`` and ``bin_std``, lists of length M, if each
+    A spectrum, [1, M] or [M] with M of at least 2, also has ``bin_mean`` and ``bin_std``, lists of length M, if each
     of its points has a label in some sample and M is the same in all samples.
 
     A classification target has ``classes``, ``class_counts`` and ``count`` instead. A target is a
@@ -116,7 +116,9 @@ class DatasetStatistics:
             "elements": {
                 SYMBOLS[number]: int(self._elements[number]) for number in np.flatnonzero(self._elements)
             },
-            "targets": {name: self._targets[name].result(self._count, self._atoms) for name in sorted(self._targets)},
+            "targets": {
+                name: self._targets[name].result(self._count, self._atoms) for name in sorted(self._targets)
+            },
         }
 
     def _empty(self) -> None:
@@ -197,11 +199,11 @@ class _Target:
 
     def _add_bins(self, values: Sequence[np.ndarray]) -> None:
         shape = values[0].shape
-        is_spectrum = len(shape) == 2 and shape[0] == 1 and shape[1] > 1
+        is_spectrum = shape[:-1] in ((), (1,)) and shape[-1:] > (1,)
         if not is_spectrum or any(value.shape != shape for value in values):
             self.bins = None
-        elif self.bins is not None and self.bins.count.size in (0, shape[1]):
-            self.bins.add(np.concatenate(values))
+        elif self.bins is not None and self.bins.count.size in (0, shape[-1]):
+            self.bins.add(np.stack([value.reshape(-1) for value in values]))
         else:
             self.bins = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -117,4 +117,45 @@ def check_labels(keys: Iterable[str], statistics: Mapping[str, Statistics]) -> N
             raise ValueError(
                 f"target {key!r} is missing in every sample of the training data. Remove it from task_keys, "
                 "or add labels"
+            )
+
+
+TASK_OF_KIND = {
+    "scalar": "ScalarRegressionTask",
+    "vector": "VectorRegressionTask",
+    "tensor": "TensorRegressionTask, or ForceRegressionTask with compute_stress=True for the stress",
+    "spectrum": "SpectrumRegressionTask",
+    "class": "MulticlassClassificationTask or BinaryClassificationTask",
+    "per_atom": "ForceRegressionTask or GradFreeForceRegressionTask if it is the force",
+}
+"""Tasks that learn the targets of each kind."""
+
+
+def check_kinds(
+    task: str, kinds: Collection[str], keys: Iterable[str], statistics: Mapping[str, Statistics]
+) -> None:
+    """Raise an error for a target of another kind than those that a task learns.
+
+    Parameters
+    ----------
+    task
+        Name of the task, for error messages.
+    kinds
+        Kinds that the task learns. Targets of unknown kind are accepted.
+    keys
+        Targets of the task.
+    statistics
+        Statistics of the training data, by target.
+
+    Raises
+    ------
+    ValueError
+        If a target has another kind. The message names the task that learns it.
+    """
+    for key in keys:
+        kind = statistics.get(key, {}).get("kind")
+        if kind in TASK_OF_KIND and kind not in kinds:
+            raise ValueError(
+                f"target {key!r} is of kind {kind!r}, but {task} learns targets of kind "
+                f"{' or '.join(sorted(kinds))}. Use {TASK_OF_KIND[kind]}"
             )

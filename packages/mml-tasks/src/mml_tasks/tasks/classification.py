@@ -38,6 +38,8 @@ class ClassificationTask(StructureTask):
         in checkpoints.
     """
 
+    kinds: ClassVar[frozenset[str]] = frozenset({"class", "scalar"})  # labels may be stored as floats
+
     def __init__(self, encoder: nn.Module | None = None, **kwargs: Any) -> None:
         super().__init__(encoder, **kwargs)
         self.class_names: dict[str, list[str]] = {}

@@ -21,7 +21,6 @@ class _MomentTask(BaseTaskModule):
     """Base class of tasks whose outputs are sums or means over equivariant shares of the atoms."""
 
     default_reduction: ClassVar[str]
-    kind: ClassVar[str]
 
     def _build_given(self) -> None:
         self.reduction: str = self.hparams["embedding_reduction_type"] or self.default_reduction
@@ -30,7 +29,7 @@ class _MomentTask(BaseTaskModule):
 
     def infer_task_keys(self, statistics: Mapping[str, Statistics]) -> list[str]:
         """Return the targets of this kind, other than the stress, which is the derivative of an energy."""
-        return [k for k, about in statistics.items() if about.get("kind") == self.kind and k != "stress"]
+        return [k for k, about in statistics.items() if about.get("kind") in self.kinds and k != "stress"]
 
     def scale_rules(self, task_keys: Sequence[str]) -> VectorRules:
         """Return rules that scale all components by one number, without a mean."""
@@ -69,7 +68,7 @@ class VectorRegressionTask(_MomentTask):
     """
 
     default_reduction: ClassVar[str] = "sum"
-    kind: ClassVar[str] = "vector"
+    kinds: ClassVar[frozenset[str]] = frozenset({"vector"})
 
     def __init__(
         self,
@@ -123,7 +122,7 @@ class TensorRegressionTask(_MomentTask):
     """
 
     default_reduction: ClassVar[str] = "mean"
-    kind: ClassVar[str] = "tensor"
+    kinds: ClassVar[frozenset[str]] = frozenset({"tensor"})
 
     def __init__(
         self, encoder: nn.Module | None = None, *, vector_cutoff: float | None = None, **kwargs: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from mml_tasks.protocols import Statistics
 from mml_tasks.tasks.structure import StructureTask
@@ -20,6 +21,10 @@ class ScalarRegressionTask(StructureTask):
         See `BaseTaskModule`. ``task_keys`` defaults to every target of the data module with one real number
         per structure.
     """
+
+    kinds: ClassVar[frozenset[str]] = frozenset(
+        {"scalar", "class"}
+    )  # classes as numbers, if the user says so
 
     def infer_task_keys(self, statistics: Mapping[str, Statistics]) -> list[str]:
         """Return the targets with one real number per structure."""

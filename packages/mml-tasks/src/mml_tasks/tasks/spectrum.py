@@ -34,6 +34,7 @@ class SpectrumRegressionTask(SizedTargetTask):
         If the number of points of a target is unknown.
     """
 
+    kinds: ClassVar[frozenset[str]] = frozenset({"spectrum"})
     size_argument: ClassVar[str] = "num_bins"
     size_name: ClassVar[str] = "number of points"
 
