@@ -118,7 +118,12 @@ def _form(key: str, value: object) -> str:
 
 
 def _named(key: str, value: object) -> Iterator[tuple[str, Entry | Exception]]:
-    if isinstance(value, Mapping) and value and not _is_entry(value):
+    if (
+        isinstance(value, Mapping)
+        and value
+        and all(isinstance(member, Mapping) for member in value.values())
+        and not _is_entry(value)
+    ):
         yield from ((f"{key}:{name}", _checked(member)) for name, member in value.items())
     else:
         yield key, _checked(value)

@@ -12,6 +12,7 @@ __all__ = ["JSONStream", "Keys"]
 Keys = tuple[str | int, ...]
 
 _CHUNK = 1 << 20
+_OF_NUMBERS = "0123456789+-.eE"
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -72,7 +73,8 @@ class JSONStream:
                 raise ValueError(
                     f"the JSON is damaged: {error.msg} at {self._around(error.pos)!r}"
                 ) from error
-            if end == len(self._text) and self._read_more():  # a number may continue
+            tail = self._text[end : end + 3]  # "1" may be the start of "1.5" or "1e-5"
+            if len(tail) < 3 and not tail.strip(_OF_NUMBERS) and self._read_more():
                 continue
             self._at = end
             return value
