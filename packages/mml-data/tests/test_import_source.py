@@ -32,7 +32,9 @@ def test_manifest_contains_call(tmp_path, monkeypatch, write_lines):
         ({"compression": "gzip"}, "compression must be None or 'zstd'"),
         ({"splits": (0.8, 0.1)}, "splits must be three shares"),
         ({"splits": (1.2, -0.1, -0.1)}, "splits must be three shares"),
-        ({"splits": (0, 0.5, 0.5)}, "must be above 0, got"),
+        ({"splits": (0.5, 0.2, 0.3), "folds": 5}, "splits and folds are mutually exclusive"),
+        ({"test": "x.jsonl"}, "pass either a source or files of splits"),
+        ({"id_column": "name"}, "id_column 'name' requires a table; pass labels"),
         ({"splits": (0.98, 0.01, 0.01)}, "split 'val' would be empty, because 5 samples"),
     ],
 )
@@ -47,7 +49,11 @@ def test_zero_share_omits_split(tmp_path, write_lines):
     source = write_lines(tmp_path / "in.jsonl", 20)
     manifest = import_source(source, tmp_path / "out", splits=(0.75, 0.25, 0), seed=4)
     assert {name: entry.count for name, entry in manifest.splits.items()} == {"train": 15, "val": 5}
-    assert manifest.source["split"] == {"shares": {"train": 0.75, "val": 0.25, "test": 0.0}, "seed": 4}
+    assert manifest.source["split"] == {
+        "shares": {"train": 0.75, "val": 0.25, "test": 0.0},
+        "seed": 4,
+        "group_by": "frame",
+    }
 
 
 def test_options_reach_manifest(tmp_path, write_lines):

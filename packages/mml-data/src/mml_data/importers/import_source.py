@@ -1,37 +1,47 @@
-"""Import a file or directory of structures as a data set with a random split."""
+"""Import files of structures as a data set with splits."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from mml_data.grouping import Group
+from mml_data.importers.label_table import ID_PROP, LabeledSource, LabelTable
 from mml_data.importers.labels import LabelPlan, Wanted
+from mml_data.importers.recipe import accepts_recipe, call_text, used_options
+from mml_data.importers.separate_sources import Files, SeparateSources, given_files
+from mml_data.importers.source import Source
+from mml_data.importers.split_plan import SplitPlan
 from mml_data.importers.tree import open_source
 from mml_data.importers.write_part import OnError
 from mml_data.importers.write_parts import Progress, write_parts
 from mml_data.ranks import Ranks
+from mml_data.split_rules import SplitRules
 from mml_data.store.manifest import Manifest
-from mml_data.store.splits import random_split
 
 __all__ = ["import_source"]
 
 logger = logging.getLogger(__name__)
 
-_NO_DATA = ("about", "jobs", "overwrite", "progress", "resume")
 
-
+@accepts_recipe
 def import_source(
-    source: str | Path,
+    source: str | Path | None,
     dest: str | Path,
     *,
     splits: Sequence[float] = (0.8, 0.1, 0.1),
     seed: int = 0,
+    split_by: str | Group | None = None,
+    folds: int | None = None,
+    fold: int = 0,
+    train: Files = None,
+    valid: Files = None,
+    test: Files = None,
     targets: Wanted = None,
     units: Mapping[str, str] | None = None,
     classes: Collection[str] = (),
+    labels: str | Path | None = None,
+    id_column: str | None = None,
     allow_missing: bool = True,
     allow_close: bool = False,
     on_error: OnError = "stop",
@@ -41,10 +51,12 @@ def import_source(
     compression: str | None = None,
     reader: str | None = None,
     trust_pickle: bool = False,
+    recipe: str | Path | None = None,
+    scheduler: str | None = None,
     about: Mapping[str, object] | None = None,
     progress: Progress = False,
 ) -> Manifest:
-    """Import the file or directory `source` as a data set at `dest`, with a random split and statistics.
+    """Import the file or directory `source` as a data set at `dest`, with splits and statistics.
 
     Structures are read one by one and are never all kept in memory. If torch.distributed is initialized,
     every rank must call this function with the same arguments, and processes its share of the structures.
@@ -52,13 +64,25 @@ def import_source(
     Parameters
     ----------
     source
-        File or directory to import. See `mml_data.importers.tree.READABLE` for the supported formats.
+        File or directory to import, in one of the formats that ``matsciml data formats`` lists. None if
+        `train`, `valid` or `test` are given.
     dest
         Directory of the new data set. It appears only when the data set is complete.
     splits
-        Shares of the training, validation and test splits. They sum to 1, and the last two may be 0.
+        Shares of the training, validation and test splits. They sum to 1. ``(0, 0, 1)`` imports a test set.
     seed
-        Seed of the split.
+        Seed of the splits. The same source and options always give the same splits.
+    split_by
+        Criterion for structures that stay in the same split: ``"source"`` (file), ``"composition"``,
+        ``"elements"``, ``"prototype"``, ``"block"`` (consecutive structures), a key of the samples such as
+        ``"extra.config_type"``, or a function from a sample to the name of its group. ``"frame"`` splits
+        single structures. Default: the frames of a material or trajectory stay together, see
+        `mml_data.group_samples.find_groups`.
+    folds, fold
+        Number of folds of a cross-validation, in place of `splits`, and the number of the fold that becomes
+        the test split. The next fold becomes the validation split, and the others become the training split.
+    train, valid, test
+        Files or directories of the training, validation and test splits, in place of `source`.
     targets
         Targets to import. By default, all labels that are recognized by their names (``matsciml data
         formats`` lists them), and the targets of formats that declare targets. A list of names selects
@@ -74,6 +98,12 @@ def import_source(
     classes
         Names of targets whose values, integers or words, are classes. They are numbered in ascending order;
         the manifest lists them.
+    labels
+        Table of labels: CSV, TSV, JSON or parquet. Its rows are joined to the structures by the names of
+        their files or by ids. In a directory with ``id_prop.csv``, this table is joined by default.
+    id_column
+        Column of `labels` with the names or ids. Default: the column with a usual name, such as ``id``,
+        otherwise the first column.
     allow_missing
         Whether a target may be null or NaN. Otherwise this raises an error. A missing target is read as NaN.
     allow_close
@@ -83,7 +113,7 @@ def import_source(
         ``"stop"`` raises an error for a structure that cannot be imported. ``"skip"`` skips the structure and
         lists it in ``errors.jsonl``.
     jobs
-        Number of processes on each rank. Each process writes a shard.
+        Number of processes on each rank. Each process writes a shard. With `scheduler`, the number of parts.
     resume
         Whether to continue an interrupted import of the same source with the same options.
     overwrite
@@ -92,6 +122,12 @@ def import_source(
         ``"zstd"``, or None.
     reader, trust_pickle
         Options for LMDB files of the older toolkit. See `mml_data.importers.tree.open_source`.
+    recipe
+        YAML file with options of this function, or a data set whose import is repeated. Options of the call
+        take precedence. See `mml_data.importers.recipe`.
+    scheduler
+        Address of a Dask scheduler, such as ``"tcp://node1:8786"``, whose workers share the work. They must
+        share the file system with this process.
     about
         Further information about the source, for the manifest: ``license``, ``notes``, ``command``. By
         default, ``command`` is the call of this function with all arguments that affect the data and differ
@@ -117,38 +153,65 @@ def import_source(
         if two labels could be the same target, if a target has different kinds in two structures, or if a
         structure cannot be imported. The message names the position of the structure in the source. Committed
         structures are kept for `resume`.
+    ConnectionError
+        If the Dask scheduler does not answer.
     ImportError
         If the library that reads the format is not installed.
     """
     given = dict(locals())
-    shares = check_shares(splits)
-    held_out = {name: share for name, share in shares.items() if name != "train" and share > 0}
     if on_error not in ("stop", "skip"):
         raise ValueError(f"on_error must be 'stop' or 'skip', got {on_error!r}")
+    rules = SplitRules(check_shares(splits, folds), seed, folds, fold)
     plan = LabelPlan(
         targets, units=units, classes=classes, allow_missing=allow_missing, allow_close=allow_close
     )
-    opened = open_source(source, reader=reader, trust_pickle=trust_pickle)
+
+    def opened(path: str | Path) -> Source:
+        return open_source(path, reader=reader, trust_pickle=trust_pickle)
+
+    files = given_files({"train": train, "val": valid, "test": test})
+    if (source is None) == (not files):
+        raise ValueError(
+            "pass either a source or files of splits (train, valid, test), got the source "
+            f"{source and str(source)!r} and {len(files)} files of splits; training structures beside other "
+            "splits are given as train (--train FILE)"
+        )
+    separate = SeparateSources([(split, path, opened(path)) for split, path in files]) if files else None
+    whole: Any = separate if source is None else opened(source)
+    if labels is None and source is not None and (Path(source) / ID_PROP).is_file():
+        labels = Path(source) / ID_PROP
+        logger.info("joined the labels in %s", labels)
+    table = None
+    if labels is not None:
+        table = LabelTable(labels, id_column, targets=targets is None, classes=classes)
+        whole = LabeledSource(whole, table)
+    elif id_column is not None:
+        raise ValueError(f"id_column {id_column!r} requires a table; pass labels (--labels FILE)")
     manifest = write_parts(
-        opened,
+        whole,
         dest,
         plan=plan,
-        splits=lambda count: random_split(np.arange(count), held_out, seed) if held_out else _all(count),
-        about={"split": {"shares": shares, "seed": seed}, "command": _call(given), **(about or {})},
+        splits=SplitPlan(rules, split_by, separate=separate, table=table),
+        about={
+            "command": call_text(import_source, given),
+            "recipe": used_options(import_source, given, dest),
+            **(about or {}),
+        },
         on_error=on_error,
         jobs=jobs,
         resume=resume,
         overwrite=overwrite,
         compression=compression,
-        units={**opened.units, **named_units(units)},
+        units={**whole.units, **named_units(units)},
         progress=progress,
+        scheduler=scheduler,
     )
     if Ranks().rank == 0:
-        _log_missing(source, manifest)
+        _log_missing(manifest.source["origin"], manifest)
     return manifest
 
 
-def _log_missing(source: str | Path, manifest: Manifest) -> None:
+def _log_missing(source: object, manifest: Manifest) -> None:
     for name, numbers in manifest.statistics["all"]["targets"].items():
         if missing := numbers.get("missing_structures"):
             logger.warning(
@@ -160,49 +223,23 @@ def _log_missing(source: str | Path, manifest: Manifest) -> None:
             )
 
 
-def _call(given: Mapping[str, Any]) -> str:
-    """Return the source code of the call of `import_source` with these arguments.
-
-    Arguments that do not affect the data are left out, as are the directories of absolute paths, because they
-    are specific to this machine.
-    """
-    paths = [Path(given[name]) for name in ("source", "dest")]
-    arguments = [repr(path.name if path.is_absolute() else str(path)) for path in paths]
-    for name, parameter in signature(import_source).parameters.items():
-        if parameter.kind is Parameter.KEYWORD_ONLY and name not in _NO_DATA:
-            value, default = given[name], parameter.default
-            is_default = list(value) == list(default) if name == "splits" else value == default
-            if not is_default:
-                arguments.append(f"{name}={_plain(value)!r}")
-    return f"mml_data.convert.import_source({', '.join(arguments)})"
-
-
-def _plain(value: Any) -> object:
-    """Return a value as a built-in type, whose repr is valid Python."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    return value if value is None or isinstance(value, str | bool | int) else list(value)
-
-
 def named_units(units: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the units that are only recorded, without a conversion: those of keys such as ``targets.gap``."""
+    """Return the units of keys such as ``targets.gap``, which are recorded without a conversion."""
     return {key: unit for key, unit in (units or {}).items() if key.startswith("targets.")}
 
 
-def check_shares(splits: Sequence[float]) -> dict[str, float]:
+def check_shares(splits: Sequence[float], folds: int | None = None) -> dict[str, float]:
     """Check the shares of the training, validation and test splits, and return them by name.
 
     Raises
     ------
     ValueError
-        If the shares are invalid.
+        If the shares are invalid, or if shares other than the default ones and folds are given.
     """
     if len(splits) != 3 or not all(0 <= share <= 1 for share in splits) or abs(sum(splits) - 1) > 1e-9:
         raise ValueError(f"splits must be three shares (train, val, test) that sum to 1, got {tuple(splits)}")
-    if splits[0] == 0:
-        raise ValueError(f"the first share of splits (train) must be above 0, got {tuple(splits)}")
+    if folds is not None and tuple(splits) != (0.8, 0.1, 0.1):
+        raise ValueError(
+            f"splits and folds are mutually exclusive, got splits={tuple(splits)} and folds={folds}"
+        )
     return dict(zip(("train", "val", "test"), map(float, splits), strict=True))
-
-
-def _all(count: int) -> dict[str, np.ndarray]:
-    return {"train": np.arange(count)}

@@ -9,14 +9,37 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from threading import Thread
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from mml_data.importers.write_part import PartWriter, Stopped
 
-__all__ = ["Workers"]
+__all__ = ["Pool", "Report", "Workers"]
 
 Value = TypeVar("Value")
 Report = Callable[[int], object]
+
+
+class Pool(Protocol):
+    """Processes that write the parts of an import. `Workers` and `DaskWorkers` are pools."""
+
+    @property
+    def size(self) -> int:
+        """Number of parts into which a source should be divided."""
+        ...
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def write(self, writers: Sequence[PartWriter]) -> list[int]:
+        """Write parts, and return the number of structures in each shard."""
+        ...
+
+    def summarize(self, works: Sequence[Callable[[], Value]]) -> Iterator[Value]:
+        """Call functions and yield their results in order."""
+        ...
+
 
 _POLL = 0.1
 _done: Any = None
@@ -88,6 +111,11 @@ class Workers:
         self.jobs = jobs
         self.report = report
         self._pool: ProcessPoolExecutor | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of parts into which a source should be divided."""
+        return self.jobs
 
     def __enter__(self) -> Self:
         if self.jobs > 1:

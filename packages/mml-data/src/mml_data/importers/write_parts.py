@@ -11,7 +11,8 @@ from typing import Any
 from mml_data.importers.account import Unusable, check_targets, make_account
 from mml_data.importers.labels import LabelPlan
 from mml_data.importers.source import Part, Source
-from mml_data.importers.workers import Workers
+from mml_data.importers.split_plan import NoMatch, SplitPlan, Written
+from mml_data.importers.workers import Pool, Workers
 from mml_data.importers.write_part import OnError, PartWriter
 from mml_data.ranks import Ranks
 from mml_data.store.assemble import Splits, assemble, count_records, shard_name, shards_in
@@ -42,7 +43,7 @@ def write_parts(
     dest: str | Path,
     *,
     plan: LabelPlan | None,
-    splits: Callable[[int], Splits],
+    splits: SplitPlan | Callable[[int], Splits],
     about: Mapping[str, object],
     on_error: OnError = "stop",
     jobs: int = 1,
@@ -52,6 +53,7 @@ def write_parts(
     units: Mapping[str, str] | None = None,
     transforms: dict[str, object] | None = None,
     progress: Progress = False,
+    scheduler: str | None = None,
 ) -> Manifest:
     """Write a source as the data set at `dest`, with one shard for each part. See `import_source`.
 
@@ -62,12 +64,12 @@ def write_parts(
     plan
         Labels to import. None if the source yields samples, which are stored unchanged.
     splits
-        Function from the number of samples to the splits.
+        Plan of the splits, or a function from the number of samples to the splits.
     about
         Information for the manifest, in addition to the description of the source.
     transforms
         Description of the transforms, for the manifest.
-    dest, on_error, jobs, resume, overwrite, compression, units, progress
+    dest, on_error, jobs, resume, overwrite, compression, units, progress, scheduler
         See `import_source`.
 
     Raises
@@ -79,6 +81,11 @@ def write_parts(
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     check_compression(compression)
     ranks = Ranks()
+    if scheduler is not None and ranks.size > 1:
+        raise ValueError(
+            f"a scheduler and {ranks.size} ranks are mutually exclusive; start a single process, without "
+            "mpirun"
+        )
     path = Path(dest).resolve()
     locked: list[PartialDirectory] = []
 
@@ -86,7 +93,7 @@ def write_parts(
         """Lock the directory and divide the work. Called on rank 0."""
         directory = PartialDirectory(path, overwrite=overwrite)
         facts = source.describe()
-        parts = source.parts(ranks.size * jobs)
+        parts = source.parts(ranks.size * workers.size)
         options = {"source": facts, "parts": len(parts), "compression": compression, "on_error": on_error}
         options |= {"labels": plan.describe()} if plan is not None else {}
         directory.create(resume=resume)
@@ -100,7 +107,7 @@ def write_parts(
 
     try:
         # The processes start while this process reads the source.
-        with Workers(jobs, _reporter(progress)) as workers:
+        with _pool(jobs, scheduler, _reporter(progress)) as workers:
             place, parts, facts = ranks.first(begin)
             writers = [
                 PartWriter(part, place / shard_name(number), plan, on_error, compression)
@@ -112,13 +119,21 @@ def write_parts(
             described |= {**about} | ({"skipped": skipped} if skipped else {})
             if not sum(chain.from_iterable(counts)):
                 raise ranks.first(lambda: _nothing_imported(facts, writers))
+
+            def draw(count: int) -> Splits:
+                if not isinstance(splits, SplitPlan):
+                    return splits(count)
+                each = [counts[number % ranks.size][number // ranks.size] for number in range(len(writers))]
+                shards = [writer.shard for writer in writers]
+                return splits.draw(Written(shards, each, compression, workers.summarize))
+
             manifest = _assemble(
                 ranks,
                 workers,
                 place,
                 name=path.name,
                 source=described,
-                splits=splits,
+                splits=draw,
                 units=units,
                 compression=compression,
                 transforms=transforms,
@@ -126,12 +141,12 @@ def write_parts(
                 strict=plan is not None,
             )
             if plan is not None:
-                manifest = ranks.first(lambda: _with_account(place, manifest, facts, writers, plan))
+                manifest = ranks.first(lambda: _with_account(place, manifest, facts, writers, plan, splits))
         ranks.first(publish)
     except BaseException as error:
         kept = (
             0
-            if isinstance(error, Unusable | KindConflict)
+            if isinstance(error, Unusable | KindConflict | NoMatch)
             else sum(_committed(directory.path) for directory in locked)
         )
         for directory in locked:
@@ -149,7 +164,7 @@ def write_parts(
     return manifest
 
 
-def _assemble(ranks: Ranks, workers: Workers, place: Path, **options: Any) -> Manifest:
+def _assemble(ranks: Ranks, workers: Pool, place: Path, **options: Any) -> Manifest:
     """Summarize the shards on all ranks, and write the manifest on rank 0."""
     if ranks.size == 1:
         return assemble(place, summarize=workers.summarize, **options)
@@ -239,6 +254,7 @@ def _with_account(
     facts: Mapping[str, Any],
     writers: Sequence[PartWriter],
     plan: LabelPlan,
+    splits: object,
 ) -> Manifest:
     """Add the account to the manifest, after a check that the import found the targets.
 
@@ -250,9 +266,21 @@ def _with_account(
     """
     account = make_account(facts, [writer.log for writer in writers], manifest.schema, manifest.num_samples)
     check_targets(account, plan)
-    manifest = replace(manifest, source={**manifest.source, "account": account})
+    about: dict[str, object] = {}
+    if isinstance(splits, SplitPlan):
+        about["split"] = splits.about
+        account["notes"] = [*account["notes"], *splits.notes]
+    manifest = replace(manifest, source={**manifest.source, **about, "account": account})
     manifest.write(directory)
     return manifest
+
+
+def _pool(jobs: int, scheduler: str | None, report: Callable[[int], object]) -> Pool:
+    if scheduler is None:
+        return Workers(jobs, report)
+    from mml_data.importers.dask_workers import DaskWorkers
+
+    return DaskWorkers(scheduler, report, jobs if jobs > 1 else None)
 
 
 def _reporter(progress: Progress) -> Callable[[int], object]:
