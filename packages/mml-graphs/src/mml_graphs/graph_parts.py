@@ -78,9 +78,11 @@ def graph_parts(sample: Sample) -> GraphData:
     if cell.shape != (1, 3, 3):
         cell = cell.reshape(1, 3, 3)
     both = src._base  # sources and destinations are usually the rows of one tensor
-    is_joint = both is not None and both is dst._base and both.shape == (2, num_edges)
-    for ends in (both,) if is_joint else (src, dst):
-        _check_ends(ends, num_atoms)
+    if both is not None and both is dst._base and both.shape == (2, num_edges):
+        _check_ends(both, num_atoms)
+    else:
+        _check_ends(src, num_atoms)
+        _check_ends(dst, num_atoms)
 
     if "images" in sample:
         images = torch.as_tensor(sample["images"])
