@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from matsciml.cli import main
 from matsciml.commands.predict import _by_structure
 from matsciml.runs.trained import load_trained
 from mml_data.convert import read_structures
 from mml_graphs import collate_samples
+from mml_samples import forget_notices
 
 
 @pytest.fixture
@@ -87,11 +89,15 @@ def test_existing_file_is_replaced_only_on_request(runs, files, tmp_path, monkey
     assert len(read("predictions.extxyz")) == 2
 
 
+def named(key, logits):
+    return [("metal", "insulator")[index] for index in logits.argmax(1).tolist()]
+
+
 class Two:
     """Two tasks that predict a class and a number under the same name."""
 
     def __init__(self):
-        self.tasks = {"a": self, "b": type("B", (), {"predicted_class": staticmethod(lambda x: x.argmax(1))})}
+        self.tasks = {"a": self, "b": type("B", (), {"predicted_labels": staticmethod(named)})}
 
     def predict(self, batch):
         natoms, ids = batch["natoms"], ["x", "y"]
@@ -108,13 +114,45 @@ class Two:
 
 def test_outputs_of_tasks_are_separated():
     first, second = _by_structure(Two(), {"natoms": torch.tensor([1, 2])})
-    assert {name: value.tolist() for name, value in first.items()} == {
-        "a_gap": [1.0],
-        "charge": [0.0],
-        "b_gap": 1,
-    }
-    assert {name: value.tolist() for name, value in second.items()} == {
-        "a_gap": [2.0],
-        "charge": [1.0, 2.0],
-        "b_gap": 0,
-    }
+    found = [{k: v if k == "b_gap" else v.tolist() for k, v in each.items()} for each in (first, second)]
+    assert found == [
+        {"a_gap": [1.0], "charge": [0.0], "b_gap": "insulator"},
+        {"a_gap": [2.0], "charge": [1.0, 2.0], "b_gap": "metal"},
+    ]
+
+
+def test_labels_are_compared(runs, tmp_path, capsys):
+    """Errors are those of the known labels; structures without labels are shown with a dash."""
+    frames = [bulk("Ni", cubic=True), bulk("Au"), bulk("Al") * (2, 1, 1)]
+    frames[0].calc = SinglePointCalculator(frames[0], energy=4.0, forces=np.full((4, 3), 0.5))
+    frames[2].calc = SinglePointCalculator(frames[2], energy=float("nan"), forces=np.full((2, 3), 0.25))
+    write(tmp_path / "in.extxyz", frames)
+    out = tmp_path / "out.jsonl"
+    command = ["predict", str(tmp_path / "in.extxyz"), "--runs_dir", str(runs), "--out", str(out)]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line.get("energy_label") for line in lines] == [4.0, None, None]
+    assert ["force_label" in line for line in lines] == [True, False, True]
+    error = abs(lines[0]["energy"] - 4.0) / 4
+    assert f"energy per atom: MAE {1000 * error:.4g} meV/atom over 1 labels" in shown
+    difference = np.concatenate([np.array(lines[i]["force"]) - label for i, label in ((0, 0.5), (2, 0.25))])
+    assert f"force: MAE {1000 * np.abs(difference).mean():.4g} meV/Å over 18 labels" in shown
+    assert main([*command[:-1], str(tmp_path / "out.extxyz")]) == 0
+    found = read(tmp_path / "out.extxyz", ":")
+    assert found[0].info["energy_label"] == 4.0
+    np.testing.assert_allclose(found[2].arrays["force_label"], 0.25)
+
+
+def test_unknown_elements_are_refused_or_warned_about(runs, tmp_path, monkeypatch, capsys, caplog):
+    monkeypatch.chdir(tmp_path)
+    write("iron.extxyz", bulk("Fe"))
+    command = ["predict", "iron.extxyz", "--runs_dir", str(runs), "--out", "out.jsonl"]
+    assert main(command) == 1
+    assert "contains Fe, which the training data (" in capsys.readouterr().err
+    assert not (tmp_path / "out.jsonl").exists()
+    forget_notices()
+    with caplog.at_level("WARNING", "mml_tasks"):
+        assert main([*command, "--unknown-elements", "warn"]) == 0
+    assert "contains Fe, which the training data (" in caplog.text
+    assert "Its predictions are not reliable" in caplog.text

@@ -22,7 +22,8 @@ usage: matsciml predict FILE [FILE ...] [options]
        matsciml predict [--name NAME] [--ckpt_path PATH] [options]
 
 Predict structures with the best checkpoint of a run. With files (CIF, POSCAR,
-extended XYZ, ...), print a table and write predictions.extxyz. Without files,
+extended XYZ, ...), print a table and write predictions.extxyz. Labels in the
+files are shown next to the predictions, with the mean error. Without files,
 predict the predict split of the data and write the results to
 RUNS_DIR/NAME-predict/predictions.jsonl.
 
@@ -33,6 +34,8 @@ with files:
   --overwrite            replace the output file if it exists
   --batch-size N         number of structures per batch (default: 16)
   --device NAME          cpu, cuda or xpu (default: cpu)
+  --unknown-elements warn   predict elements that the training data did not
+                         contain, with a warning (default: refuse)
   --name, --runs_dir, --config   see below""",
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from matsciml.report.json_values import json_value
 from matsciml.report.metrics import Classification, Quantity, Regression
 from matsciml.units import UNITS
 
@@ -116,7 +117,7 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the structures of one batch."""
-        for line in _per_structure(outputs):
+        for line in _per_structure(outputs, pl_module):
             self._file.write(json.dumps(line) + "\n")
             self.count += 1
 
@@ -139,8 +140,11 @@ def first_labels(module: object) -> dict[str, int]:
     return {key: label_range(key)[0] for key in keys} if label_range is not None else {}
 
 
-def _per_structure(outputs: object) -> list[dict[str, Any]]:
-    """Split the outputs of one batch into one JSON-serializable record per structure."""
+def _per_structure(outputs: object, module: object) -> list[dict[str, Any]]:
+    """Split the outputs of one batch into one JSON-serializable record per structure.
+
+    For classes, it contains the most likely label, and the logits under ``<target>_logits``.
+    """
     if not (isinstance(outputs, Mapping) and {"predictions", "natoms"} <= outputs.keys()):
         raise ValueError(
             "predict_step must return {'predictions': ..., 'natoms': ...} to write its predictions to "
@@ -150,31 +154,15 @@ def _per_structure(outputs: object) -> list[dict[str, Any]]:
     ids = outputs.get("sample_id") or [None] * len(num_atoms)
     lines: list[dict[str, Any]] = [{"sample_id": i, "natoms": n} for i, n in zip(ids, num_atoms, strict=True)]
     for key, value in outputs["predictions"].items():
-        per_atom = len(value) == sum(num_atoms) and key == "force"
+        if hasattr(module, "predicted_labels"):
+            for line, label in zip(lines, module.predicted_labels(key, value), strict=True):
+                line[key] = label
+            key = f"{key}_logits"
+        per_atom = len(value) == sum(num_atoms) and (key == "force" or len(value) != len(num_atoms))
         parts = value.split(num_atoms) if per_atom else value
         for line, part in zip(lines, parts, strict=True):
             line[key] = json_value(part, single=not per_atom)
     return lines
-
-
-def json_value(value: torch.Tensor, single: bool = True) -> Any:
-    """Return a tensor as nested lists in which a missing value is None, or as a number if it has one value.
-
-    Parameters
-    ----------
-    value
-        Tensor of any shape.
-    single
-        Whether a tensor with one value becomes a number.
-    """
-    found = value.item() if single and value.numel() == 1 else value.tolist()
-    return _with_none(found) if value.is_floating_point() and not value.isfinite().all() else found
-
-
-def _with_none(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_with_none(item) for item in value]
-    return value if np.isfinite(value) else None
 
 
 def _regression(

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mml_samples import Sample, warn_counted
 
 from mml_data.importers.labels import LabelPlan, Wanted
-from mml_data.importers.source import Structure
 from mml_data.importers.structure import to_sample
 from mml_data.importers.tree import open_source
 from mml_data.store.records import encode_record
@@ -58,7 +58,7 @@ def read_structures(path: str | Path, targets: Wanted = ()) -> Iterator[tuple[st
             yield place, read_tensors(encode_record(sample))
 
 
-def _with_labels(structure: Structure, plan: LabelPlan | None, place: str) -> Sample:
+def _with_labels(structure: Any, plan: LabelPlan | None, place: str) -> Sample:
     without = to_sample(structure, _NO_TARGETS)[0]
     if plan is None:
         return without
