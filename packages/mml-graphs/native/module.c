@@ -3,15 +3,112 @@
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
 
 #include "search.h"
 
 enum { POSITIONS, STARTS, CELLS, PBC, CUTOFFS, NUM_INPUTS };
 
+/* Memory is kept for later calls, up to these numbers of bytes: for the search, and for returned arrays. The C library
+ * would return it to the operating system, and providing new pages takes longer than finding the edges. */
+#define KEPT_FOR_SEARCH ((size_t)64 << 20)
+#define KEPT_FOR_ARRAYS ((size_t)128 << 20)
+#define SMALLEST_KEPT ((size_t)64 << 10) /* the C library keeps smaller blocks itself */
+#define MOST_KEPT 8                      /* blocks */
+#define ALIGNMENT 64
+
+static Memory *kept_memory;
+
+typedef struct {
+    void *data;
+    size_t size;
+} Kept;
+
+static Kept kept[MOST_KEPT];
+static int num_kept;
+static size_t size_kept;
+
+/* Memory of returned arrays, which own a reference to it. */
+typedef struct {
+    PyObject_HEAD
+    char *data;
+    size_t size, length; /* allocated and used bytes */
+} Block;
+
+static void block_dealloc(PyObject *self) {
+    Block *block = (Block *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    if (block->size >= SMALLEST_KEPT && block->size <= KEPT_FOR_ARRAYS / 2) {
+        while (num_kept == MOST_KEPT || size_kept + block->size > KEPT_FOR_ARRAYS) { /* free the oldest block */
+            free(kept[0].data);
+            size_kept -= kept[0].size;
+            num_kept--;
+            for (int k = 0; k < num_kept; k++) kept[k] = kept[k + 1];
+        }
+        kept[num_kept++] = (Kept){block->data, block->size};
+        size_kept += block->size;
+    } else {
+        free(block->data);
+    }
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+static int block_getbuffer(PyObject *self, Py_buffer *view, int flags) {
+    Block *block = (Block *)self;
+    char *data = block->data + (ALIGNMENT - (uintptr_t)block->data % ALIGNMENT) % ALIGNMENT;
+    return PyBuffer_FillInfo(view, self, data, (Py_ssize_t)block->length, 0, flags);
+}
+
+static PyType_Slot block_slots[] = {
+    {Py_tp_dealloc, block_dealloc},
+    {Py_bf_getbuffer, block_getbuffer},
+    {0, NULL},
+};
+
+static PyType_Spec block_spec = {
+    "mml_graphs.neighbors._native.Block", sizeof(Block), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE, block_slots};
+
+/* allocate(bytes) */
+static PyObject *native_allocate(PyObject *module, PyObject *argument) {
+    Py_ssize_t length = PyLong_AsSsize_t(argument);
+    if (length < 0) return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "bytes must not be negative");
+    PyTypeObject *type = ((PyTypeObject **)PyModule_GetState(module))[1];
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    size_t size = (size_t)length + ALIGNMENT;
+    void *data = NULL;
+    for (int k = num_kept - 1; k >= 0 && !data; k--)
+        if (kept[k].size >= size && kept[k].size / 4 <= size) {
+            data = kept[k].data;
+            size = kept[k].size;
+            size_kept -= size;
+            num_kept--;
+            for (int l = k; l < num_kept; l++) kept[l] = kept[l + 1];
+        }
+    if (!data) {
+        if (size >= SMALLEST_KEPT) size += size / 4; /* so that similar sizes fit later */
+        data = malloc(size);
+        if (!data) return PyErr_NoMemory();
+    }
+    Block *block = (Block *)allocate(type, 0);
+    if (!block) {
+        free(data);
+        return NULL;
+    }
+    block->data = data;
+    block->size = size;
+    block->length = (size_t)length;
+    return (PyObject *)block;
+}
+
 /* The result of a search, before it is written to arrays. */
 typedef struct {
     PyObject_HEAD
     Search *search;
+    Memory *memory;
     Py_buffer inputs[NUM_INPUTS];
     int num_inputs;
     int64_t num_structures, num_atoms;
@@ -21,6 +118,10 @@ static void found_dealloc(PyObject *self) {
     Found *found = (Found *)self;
     PyTypeObject *type = Py_TYPE(self);
     free_search(found->search);
+    if (!kept_memory && found->memory && memory_size(found->memory) <= KEPT_FOR_SEARCH)
+        kept_memory = found->memory;
+    else
+        free_memory(found->memory);
     for (int k = 0; k < found->num_inputs; k++) PyBuffer_Release(found->inputs + k);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
@@ -140,8 +241,14 @@ static PyObject *native_search(PyObject *module, PyObject *const *args, Py_ssize
     Structures structures = {found->num_structures, starts, inputs[POSITIONS].buf, inputs[CELLS].buf, inputs[PBC].buf,
                              inputs[CUTOFFS].buf};
     Problem problem;
+    found->memory = kept_memory ? kept_memory : new_memory();
+    kept_memory = NULL;
+    if (!found->memory) {
+        PyErr_NoMemory();
+        goto failed;
+    }
     Py_BEGIN_ALLOW_THREADS
-    found->search = search_edges(&structures, (int)num_threads, max_edges, &problem);
+    found->search = search_edges(&structures, (int)num_threads, max_edges, found->memory, &problem);
     Py_END_ALLOW_THREADS
     if (found->search) return (PyObject *)found;
     Py_DECREF(found);
@@ -154,6 +261,7 @@ failed:
 }
 
 static PyMethodDef module_methods[] = {
+    {"allocate", native_allocate, METH_O, "allocate(bytes)\n--\n\nReturn a buffer, whose memory is reused after its deletion."},
     {"search", (PyCFunction)(void (*)(void))native_search, METH_FASTCALL,
      "search(positions, starts, cells, pbc, cutoffs, num_threads, max_edges)\n--\n\n"
      "Return the found edges, or the first problem: status, structure, src, dst, value."},
@@ -161,27 +269,28 @@ static PyMethodDef module_methods[] = {
 };
 
 static int module_exec(PyObject *module) {
-    PyObject *type = PyType_FromModuleAndSpec(module, &found_spec, NULL);
-    *(PyObject **)PyModule_GetState(module) = type;
-    return type ? 0 : -1;
+    PyObject **types = PyModule_GetState(module);
+    types[0] = PyType_FromModuleAndSpec(module, &found_spec, NULL);
+    types[1] = PyType_FromModuleAndSpec(module, &block_spec, NULL);
+    return types[0] && types[1] ? 0 : -1;
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg) {
-    PyObject **state = PyModule_GetState(module);
-    if (state) Py_VISIT(*state);
+    PyObject **types = PyModule_GetState(module);
+    for (int k = 0; types && k < 2; k++) Py_VISIT(types[k]);
     return 0;
 }
 
 static int module_clear(PyObject *module) {
-    PyObject **state = PyModule_GetState(module);
-    if (state) Py_CLEAR(*state);
+    PyObject **types = PyModule_GetState(module);
+    for (int k = 0; types && k < 2; k++) Py_CLEAR(types[k]);
     return 0;
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_native", "Neighbor search in C.", sizeof(PyObject *), module_methods, module_slots,
+    PyModuleDef_HEAD_INIT, "_native", "Neighbor search in C.", 2 * sizeof(PyObject *), module_methods, module_slots,
     module_traverse, module_clear, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }

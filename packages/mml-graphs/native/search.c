@@ -18,8 +18,9 @@
  *    and h is the distance between opposite faces of the cell.
  * 4. Distances from each atom of the bin to all ghosts, in float32, whose error is bounded. Pairs so close to the
  *    cutoff that the error could matter are decided by the formula of `edge_length` in float64. Since the ghosts are
- *    ordered, the edges of an atom are found in their final order. In a single bin, only ghosts of atoms j >= i are
- *    considered, and each edge is written in both directions.
+ *    ordered, the edges of an atom are found in their final order. In structures of up to a few thousand atoms, only
+ *    ghosts of atoms j >= i are considered, and each edge is written in both directions. In larger structures, the
+ *    reverse edges would be written to distant places in memory, which takes longer than finding them.
  *
  * The edges are first recorded by destination and image (16 bytes each). When their number is known, the caller
  * allocates the arrays, and `write_edges` computes their contents. No result depends on the number of threads.
@@ -40,7 +41,9 @@
 #define SHORTEST 1e-3     /* shorter vectors are no lattice vectors */
 #define TIE 1e-9          /* the reduction ignores vectors that are shorter only due to rounding */
 #define FARTHEST 8388608. /* 2^23, number of cells: differences of two images are whole numbers in float32 */
-#define ONE_BIN 160       /* structures with fewer atoms are a single bin (measured) */
+#define ONE_BIN 48        /* structures with fewer atoms are a single bin (measured) */
+#define BIN_WIDTH 1.4     /* in units of the cutoff (measured) */
+#define ALL_NEAR 1024     /* in structures with at most this many atoms, all atoms are near each bin (measured) */
 #define SHARED 4096       /* structures with at least this many atoms are searched by all threads together */
 #define LANES 256         /* distances that are computed at once */
 
@@ -70,6 +73,7 @@ typedef struct {
     /* Atoms of a structure. */
     size_t max_atoms;
     double *fractions, *places; /* [N][3] each, inside the frame */
+    float *columns;             /* [3][N], fractions in float32 */
     int32_t *shifts;            /* [N][3], images that were subtracted, in units of the cell's vectors */
     int32_t *order, *bin_of;    /* [N], atoms sorted by bin, bin of each atom */
     int64_t *cursors;           /* [N], where the next edge of each atom is written */
@@ -80,9 +84,13 @@ typedef struct {
     size_t max_near, max_ghosts;
     int32_t *near, *sorted, *first_ghost;
     float *x, *y, *z;
-    int32_t *atom, *image; /* [G], [G][3] */
+    Record *ghosts; /* [G], atom and image */
     Problem problem;
 } Workspace;
+
+struct Memory {
+    Workspace workspaces[MAX_THREADS];
+};
 
 struct Search {
     Structures structures;
@@ -92,9 +100,8 @@ struct Search {
     size_t *first_records; /* [M], index of the first record of each atom, among those of its thread */
     int32_t *num_records;  /* [M] */
     int32_t *threads;      /* [M], thread that recorded the edges of each atom */
-    uint8_t *is_half;      /* [B], whether each record means two edges */
     Problem *problems;     /* [B] */
-    Workspace *workspaces; /* [num_threads] */
+    Workspace *workspaces; /* [num_threads], of the caller's memory */
     Counter total;         /* edges found so far */
 };
 
@@ -114,14 +121,14 @@ static void unit_normal(const double *a, const double *b, double *out) {
     for (int c = 0; c < 3; c++) out[c] /= length;
 }
 
-/* Round down, and up. Faster than floor(), which is a function call on older processors. |x| < 2^62 */
-static int64_t round_down(double x) {
-    int64_t whole = (int64_t)x;
+/* Round down, and up, for |x| < 2^31. Faster than floor(), which is a function call on older processors. */
+static int32_t round_down(double x) {
+    int32_t whole = (int32_t)x;
     return whole - ((double)whole > x);
 }
 
-static int64_t round_up(double x) {
-    int64_t whole = (int64_t)x;
+static int32_t round_up(double x) {
+    int32_t whole = (int32_t)x;
     return whole + ((double)whole < x);
 }
 
@@ -295,9 +302,15 @@ static Status make_frame(Frame *f, const double *positions, int64_t num_atoms, c
                               f->inverse[6 + axis] * f->inverse[6 + axis]);
         f->reach[axis] = (cutoff + 2.0 * f->margin) / h + 1e-12;
         f->bins[axis] = 1;
-        if (axis < count) images *= 2.0 * f->reach[axis] + 1.0;
+        if (axis >= count) continue;
+        images *= 2.0 * f->reach[axis] + 1.0;
+        for (int c = 0; c < 3; c++)
+            if (f->is_changed && (f->reach[axis] + 2.0) * fabs((double)times[axis][c]) > FARTHEST / 3.0) {
+                *value = FARTHEST;
+                return TOO_DISTANT;
+            }
     }
-    return images < 4e9 ? FOUND : TOO_MANY;
+    return images < 4e9 && fmax(f->reach[0], fmax(f->reach[1], f->reach[2])) < 1e8 ? FOUND : TOO_MANY;
 }
 
 /* ---------------------------------------------------------------- memory */
@@ -316,6 +329,7 @@ static int reserve_atoms(Workspace *w, size_t count) {
     if (count <= w->max_atoms) return 1;
     w->max_atoms = 0;
     if (!(grow(&w->fractions, 3 * count, sizeof(double)) && grow(&w->places, 3 * count, sizeof(double)) &&
+          grow(&w->columns, 3 * count, sizeof(float)) &&
           grow(&w->shifts, 3 * count, sizeof(int32_t)) && grow(&w->order, count, sizeof(int32_t)) &&
           grow(&w->bin_of, count, sizeof(int32_t)) && grow(&w->cursors, count, sizeof(int64_t))))
         return 0;
@@ -339,8 +353,7 @@ static int reserve_ghosts(Workspace *w, size_t count) {
     w->max_ghosts = 0;
     count = count + count / 2 + 256;
     if (!(grow(&w->x, count, sizeof(float)) && grow(&w->y, count, sizeof(float)) &&
-          grow(&w->z, count, sizeof(float)) && grow(&w->atom, count, sizeof(int32_t)) &&
-          grow(&w->image, 3 * count, sizeof(int32_t))))
+          grow(&w->z, count, sizeof(float)) && grow(&w->ghosts, count, sizeof(Record))))
         return 0;
     w->max_ghosts = count;
     return 1;
@@ -355,10 +368,26 @@ static int reserve_records(Workspace *w, size_t more) {
     return 1;
 }
 
-static void free_workspace(Workspace *w) {
-    void *arrays[] = {w->records, w->fractions, w->places,      w->shifts, w->order, w->bin_of, w->cursors, w->bin_starts,
-                      w->near,    w->sorted,    w->first_ghost, w->x,      w->y,     w->z,      w->atom,    w->image};
-    for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) free(arrays[k]);
+Memory *new_memory(void) { return calloc(1, sizeof(Memory)); }
+
+void free_memory(Memory *memory) {
+    if (!memory) return;
+    for (int t = 0; t < MAX_THREADS; t++) {
+        Workspace *w = memory->workspaces + t;
+        void *arrays[] = {w->records, w->fractions, w->places, w->columns, w->shifts, w->order, w->bin_of, w->cursors, w->bin_starts,
+                          w->near,    w->sorted,    w->first_ghost, w->x,      w->y,     w->z,      w->ghosts};
+        for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) free(arrays[k]);
+    }
+    free(memory);
+}
+
+size_t memory_size(const Memory *memory) {
+    size_t size = sizeof *memory;
+    for (int t = 0; t < MAX_THREADS; t++) {
+        const Workspace *w = memory->workspaces + t;
+        size += w->max_records * sizeof(Record) + w->max_atoms * 88 + w->max_bins * 4 + w->max_near * 12 + w->max_ghosts * 28;
+    }
+    return size;
 }
 
 /* ---------------------------------------------------------------- 2. bins */
@@ -381,6 +410,7 @@ static Status wrap_atoms(const Frame *f, Workspace *w, int64_t *atom, double *va
                 g -= (double)shift[axis];
             }
             fraction[axis] = g;
+            w->columns[axis * f->num_atoms + i] = (float)g;
         }
         for (int c = 0; c < 3; c++) {
             place[c] = r[c] - ((double)shift[0] * f->frame[c] + (double)shift[1] * f->frame[3 + c] +
@@ -413,7 +443,8 @@ static Status fill_bins(Frame *f, Workspace *w) {
             length = last - first[axis];
         }
         width[axis] = length;
-        bins[axis] = n < ONE_BIN ? 1.0 : fmax(1.0, floor(length / f->reach[axis]));
+        double ratio = length / f->reach[axis];
+        bins[axis] = n < ONE_BIN ? 1.0 : fmax(1.0, fmin(floor(ratio), floor(ratio / BIN_WIDTH + 0.6)));
         most *= bins[axis];
     }
     while (most > (double)n) { /* in sparse structures, empty bins would outnumber the atoms */
@@ -495,20 +526,60 @@ static int32_t find_near(const Frame *f, const Workspace *shared, Workspace *w, 
             around[axis][num_around[axis]++] = (b + bins) % bins;
         }
     }
-    int32_t count = 0, num_runs = 0;
+    int32_t count = 0;
     for (int a = 0; a < num_around[0]; a++)
         for (int b = 0; b < num_around[1]; b++)
             for (int c = 0; c < num_around[2]; c++) {
                 int64_t other = (around[0][a] * f->bins[1] + around[1][b]) * f->bins[2] + around[2][c];
                 int32_t start = shared->bin_starts[other], length = shared->bin_starts[other + 1] - start;
-                if (!length) continue;
                 if (!reserve_near(w, (size_t)count + (size_t)length)) return -1;
                 memcpy(w->near + count, shared->order + start, (size_t)length * sizeof(int32_t));
                 count += length;
-                num_runs++;
             }
-    if (num_runs > 1) sort_atoms(w->near, w->sorted, count, f->num_atoms);
+    sort_atoms(w->near, w->sorted, count, f->num_atoms);
     return count;
+}
+
+/* Keep the near atoms that have an image within reach of the box. In a structure of few atoms, test all atoms. */
+static int32_t select_near(const Frame *f, const Workspace *shared, Workspace *w, int64_t bin, const double *low,
+                           const double *high) {
+    int64_t n = f->num_atoms;
+    int is_all = n <= ALL_NEAR;
+    if (is_all && !reserve_near(w, (size_t)n)) return -1;
+    int32_t count = is_all ? (int32_t)n : find_near(f, shared, w, bin), num_selected = 0;
+    float center[3], half[3], period[3];
+    for (int axis = 0; axis < 3; axis++) { /* an image of g is in reach if |g - center| or | |g - center| - 1| <= half */
+        center[axis] = (float)(0.5 * (low[axis] + high[axis]));
+        half[axis] = (float)(0.5 * (high[axis] - low[axis]) + f->reach[axis]) * (1.0f + 1e-6f) +
+                     1e-6f * (1.0f + fabsf(center[axis]));
+        period[axis] = axis < f->periodic ? 1.0f : FLT_MAX;
+    }
+    const float *gx = shared->columns, *gy = gx + n, *gz = gy + n;
+    for (int32_t start = 0; start < count; start += LANES) {
+        int length = count - start < LANES ? count - start : LANES;
+        int32_t is_near[LANES];
+        float x[LANES], y[LANES], z[LANES];
+        const float *xs = gx + start, *ys = gy + start, *zs = gz + start;
+        if (!is_all) {
+            for (int k = 0; k < length; k++) {
+                int32_t j = w->near[start + k];
+                x[k] = gx[j], y[k] = gy[j], z[k] = gz[j];
+            }
+            xs = x, ys = y, zs = z;
+        }
+        for (int k = 0; k < length; k++) {
+            float dx = fabsf(xs[k] - center[0]), dy = fabsf(ys[k] - center[1]), dz = fabsf(zs[k] - center[2]);
+            is_near[k] = ((dx <= half[0]) | (fabsf(dx - period[0]) <= half[0])) &
+                         ((dy <= half[1]) | (fabsf(dy - period[1]) <= half[1])) &
+                         ((dz <= half[2]) | (fabsf(dz - period[2]) <= half[2]));
+        }
+        for (int k = 0; k < length; k++) {
+            int32_t j = is_all ? start + k : w->near[start + k];
+            w->near[num_selected] = j;
+            num_selected += is_near[k];
+        }
+    }
+    return num_selected;
 }
 
 /* ---------------------------------------------------------------- 3. ghosts */
@@ -523,14 +594,14 @@ static int is_before(const int32_t *one, const int32_t *two) {
 static void sort_images(Workspace *w, int64_t first, int64_t end) {
     for (int64_t k = first + 1; k < end; k++) {
         float x = w->x[k], y = w->y[k], z = w->z[k];
-        int32_t image[3] = {w->image[3 * k], w->image[3 * k + 1], w->image[3 * k + 2]};
+        Record ghost = w->ghosts[k];
         int64_t l = k;
-        for (; l > first && is_before(image, w->image + 3 * (l - 1)); l--) {
+        for (; l > first && is_before(ghost.image, w->ghosts[l - 1].image); l--) {
             w->x[l] = w->x[l - 1], w->y[l] = w->y[l - 1], w->z[l] = w->z[l - 1];
-            memcpy(w->image + 3 * l, w->image + 3 * (l - 1), 3 * sizeof(int32_t));
+            w->ghosts[l] = w->ghosts[l - 1];
         }
         w->x[l] = x, w->y[l] = y, w->z[l] = z;
-        memcpy(w->image + 3 * l, image, sizeof image);
+        w->ghosts[l] = ghost;
     }
 }
 
@@ -539,45 +610,60 @@ static void sort_images(Workspace *w, int64_t first, int64_t end) {
 static int64_t make_ghosts(const Frame *f, const Workspace *shared, Workspace *w, int32_t num_near, const double *low,
                            const double *high, const double *origin, int64_t limit) {
     int64_t count = 0;
+    double lowest[3], highest[3];
+    for (int axis = 0; axis < 3; axis++) {
+        lowest[axis] = low[axis] - f->reach[axis];
+        highest[axis] = high[axis] + f->reach[axis];
+    }
+    int is_small = f->reach[0] < 0.5 && f->reach[1] < 0.5 && f->reach[2] < 0.5 && f->periodic == 3;
+    int32_t to_cell[9];
+    for (int c = 0; c < 9; c++) to_cell[c] = (int32_t)f->to_cell[c];
     for (int32_t k = 0; k < num_near; k++) {
         int32_t j = w->near[k];
         const double *g = shared->fractions + 3 * (int64_t)j, *r = shared->places + 3 * (int64_t)j;
         const int32_t *shift = shared->shifts + 3 * (int64_t)j;
-        int64_t from[3], to[3];
-        double number = 1.0;
+        int32_t from[3], to[3], number = 1;
         w->first_ghost[k] = (int32_t)count;
-        for (int axis = 0; axis < 3; axis++) {
-            double a = low[axis] - f->reach[axis] - g[axis], b = high[axis] + f->reach[axis] - g[axis];
-            if (axis < f->periodic) {
-                from[axis] = round_up(a);
-                to[axis] = round_down(b);
-            } else {
-                from[axis] = 0;
-                to[axis] = a <= 0.0 && b >= 0.0 ? 0 : -1;
+        if (is_small) { /* all differences are between -1.5 and 1.5, so that comparisons round, too */
+            for (int axis = 0; axis < 3; axis++) {
+                double a = lowest[axis] - g[axis], b = highest[axis] - g[axis];
+                from[axis] = (a > -1.0) + (a > 0.0) - 1;
+                to[axis] = 1 - (b < 1.0) - (b < 0.0);
+                number *= to[axis] - from[axis] + 1;
             }
-            if (to[axis] < from[axis]) {
-                number = 0.0;
-                break;
+        } else {
+            double product = 1.0;
+            for (int axis = 0; axis < 3; axis++) {
+                double a = lowest[axis] - g[axis], b = highest[axis] - g[axis];
+                if (axis >= f->periodic) {
+                    from[axis] = 0;
+                    to[axis] = a <= 0.0 && b >= 0.0 ? 0 : -1;
+                } else {
+                    from[axis] = round_up(a);
+                    to[axis] = round_down(b);
+                }
+                product *= (double)to[axis] - (double)from[axis] + 1.0;
             }
-            number *= (double)(to[axis] - from[axis] + 1);
+            if ((double)count + product > (double)limit) return -2;
+            number = (int32_t)product;
         }
-        if (number == 0.0) continue;
-        if ((double)count + number > (double)limit) return -2;
+        if (!number) continue;
         if (!reserve_ghosts(w, (size_t)count + (size_t)number)) return -1;
         int64_t first = count;
-        for (int64_t n0 = from[0]; n0 <= to[0]; n0++)
-            for (int64_t n1 = from[1]; n1 <= to[1]; n1++) {
+        for (int32_t n0 = from[0]; n0 <= to[0]; n0++)
+            for (int32_t n1 = from[1]; n1 <= to[1]; n1++) {
                 double base[3];
-                for (int c = 0; c < 3; c++)
-                    base[c] = r[c] - origin[c] + ((double)n0 * f->frame[c] + (double)n1 * f->frame[3 + c]);
-                for (int64_t n2 = from[2]; n2 <= to[2]; n2++) {
-                    w->x[count] = (float)(base[0] + (double)n2 * f->frame[6]);
-                    w->y[count] = (float)(base[1] + (double)n2 * f->frame[7]);
-                    w->z[count] = (float)(base[2] + (double)n2 * f->frame[8]);
-                    w->atom[count] = j;
-                    for (int c = 0; c < 3; c++)
-                        w->image[3 * count + c] = (int32_t)(n0 * f->to_cell[c] + n1 * f->to_cell[3 + c] +
-                                                            n2 * f->to_cell[6 + c] - shift[c]);
+                int32_t image[3];
+                for (int c = 0; c < 3; c++) {
+                    base[c] = r[c] - origin[c] + (n0 * f->frame[c] + n1 * f->frame[3 + c]);
+                    image[c] = n0 * to_cell[c] + n1 * to_cell[3 + c] - shift[c];
+                }
+                for (int32_t n2 = from[2]; n2 <= to[2]; n2++) {
+                    w->x[count] = (float)(base[0] + n2 * f->frame[6]);
+                    w->y[count] = (float)(base[1] + n2 * f->frame[7]);
+                    w->z[count] = (float)(base[2] + n2 * f->frame[8]);
+                    w->ghosts[count].dst = j;
+                    for (int c = 0; c < 3; c++) w->ghosts[count].image[c] = image[c] + n2 * to_cell[6 + c];
                     count++;
                 }
             }
@@ -595,7 +681,7 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
     const int32_t *atoms = shared->order + shared->bin_starts[bin];
     int32_t num_atoms = shared->bin_starts[bin + 1] - shared->bin_starts[bin];
     if (!num_atoms) return FOUND;
-    int is_half = f->bins[0] == 1 && f->bins[1] == 1 && f->bins[2] == 1;
+    int is_half = f->num_atoms < SHARED;
 
     double low[3] = {DBL_MAX, DBL_MAX, DBL_MAX}, high[3] = {-DBL_MAX, -DBL_MAX, -DBL_MAX};
     for (int32_t k = 0; k < num_atoms; k++)
@@ -609,7 +695,7 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
         origin[c] = 0.0;
         for (int axis = 0; axis < 3; axis++) origin[c] += 0.5 * (low[axis] + high[axis]) * f->frame[3 * axis + c];
     }
-    int32_t num_near = find_near(f, shared, w, bin);
+    int32_t num_near = select_near(f, shared, w, bin, low, high), first_near = 0;
     if (num_near < 0 || !reserve_near(w, (size_t)num_near + 1)) return NO_MEMORY;
     int64_t limit = s->max_edges < INT32_MAX / 4 ? s->max_edges + f->num_atoms : INT32_MAX / 4;
     int64_t num_ghosts = make_ghosts(f, shared, w, num_near, low, high, origin, limit);
@@ -619,7 +705,10 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
     /* Error of distances in float32: the coordinates and their differences are rounded. */
     float extent = 0.0f;
     for (int64_t k = 0; k < num_ghosts; k++) {
-        extent = fmaxf(extent, fmaxf(fabsf(w->x[k]), fmaxf(fabsf(w->y[k]), fabsf(w->z[k]))));
+        float a = fabsf(w->x[k]), b = fabsf(w->y[k]), c = fabsf(w->z[k]);
+        a = a > b ? a : b;
+        a = a > c ? a : c;
+        extent = extent > a ? extent : a;
     }
     double error = 1e-6 * ((double)extent + f->cutoff) + f->margin;
     double outer = f->cutoff + error, inner = fmax(f->cutoff - error, 0.0), closest = SAME_PLACE + error;
@@ -634,7 +723,8 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
         const int32_t *shift = shared->shifts + 3 * (int64_t)i;
         float x = (float)(r[0] - origin[0]), y = (float)(r[1] - origin[1]), z = (float)(r[2] - origin[2]);
         size_t first_record = w->num_records;
-        for (int64_t start = is_half ? w->first_ghost[i] : 0; start < num_ghosts; start += LANES) {
+        while (is_half && w->near[first_near] < i) first_near++;
+        for (int64_t start = w->first_ghost[first_near]; start < num_ghosts; start += LANES) {
             int count = num_ghosts - start < LANES ? (int)(num_ghosts - start) : LANES, num_hits = 0;
             float squares[LANES];
             int32_t hits[LANES];
@@ -652,13 +742,12 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
             for (int h = 0; h < num_hits; h++) {
                 int64_t ghost = start + hits[h];
                 float square = squares[hits[h]];
-                const int32_t *n = w->image + 3 * ghost;
-                int32_t j = w->atom[ghost];
-                Record found = {j, {n[0] + shift[0], n[1] + shift[1], n[2] + shift[2]}};
+                int32_t j = records->dst = w->ghosts[ghost].dst;
+                for (int c = 0; c < 3; c++) records->image[c] = w->ghosts[ghost].image[c] + shift[c];
                 if (!(square < least) || square < nearest) {
-                    if (i == j && !(found.image[0] | found.image[1] | found.image[2])) continue;
+                    if (i == j && !(records->image[0] | records->image[1] | records->image[2])) continue;
                     double offset[3], length = edge_length(f->positions + 3 * (int64_t)i, f->positions + 3 * (int64_t)j,
-                                                           f->cell, found.image, offset);
+                                                           f->cell, records->image, offset);
                     if (!(length <= f->cutoff)) continue;
                     if (length <= SAME_PLACE) {
                         Problem *p = &w->problem;
@@ -667,7 +756,7 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
                         continue;
                     }
                 }
-                *records++ = found;
+                records++;
                 edges++;
                 if (is_half && j != i) {
                     s->first_edges[first_atom + j + 1]++;
@@ -730,7 +819,6 @@ static void search_structure(void *context, int64_t task, int thread) {
     Frame frame;
     if (s->structures.starts[structure] == s->structures.starts[structure + 1]) return;
     if (!prepare(s, w, structure, &frame)) return;
-    s->is_half[structure] = num_bins(&frame) == 1;
     for (int64_t bin = 0; bin < num_bins(&frame); bin++) {
         Status status = search_bin(s, &frame, w, w, thread, bin, s->structures.starts[structure]);
         if (status != FOUND) {
@@ -761,7 +849,6 @@ static void search_bins(void *context, int64_t task, int thread) {
 static void search_together(Search *s, int64_t structure) {
     Frame frame;
     if (!prepare(s, s->workspaces, structure, &frame)) return;
-    s->is_half[structure] = num_bins(&frame) == 1;
     Job job = {.search = s, .frame = &frame, .structure = structure};
     job.chunk = num_bins(&frame) / (16 * s->num_threads) + 1;
     for (int t = 1; t < s->num_threads; t++) s->workspaces[t].problem = s->workspaces[0].problem;
@@ -778,7 +865,7 @@ static void search_together(Search *s, int64_t structure) {
     if (first.status != FOUND) fail(s, structure, first);
 }
 
-Search *search_edges(const Structures *structures, int num_threads, int64_t max_edges, Problem *problem) {
+Search *search_edges(const Structures *structures, int num_threads, int64_t max_edges, Memory *memory, Problem *problem) {
     int64_t num_structures = structures->num_structures, num_atoms = structures->starts[num_structures];
     *problem = (Problem){NO_MEMORY, 0, 0, 0, 0.0};
     Search *s = calloc(1, sizeof *s);
@@ -790,12 +877,12 @@ Search *search_edges(const Structures *structures, int num_threads, int64_t max_
     s->first_records = malloc(((size_t)num_atoms + 1) * sizeof *s->first_records);
     s->num_records = calloc((size_t)num_atoms + 1, sizeof *s->num_records);
     s->threads = calloc((size_t)num_atoms + 1, sizeof *s->threads);
-    s->is_half = calloc((size_t)num_structures + 1, sizeof *s->is_half);
     s->problems = calloc((size_t)num_structures + 1, sizeof *s->problems);
-    s->workspaces = calloc((size_t)s->num_threads, sizeof *s->workspaces);
+    s->workspaces = memory->workspaces;
+    for (int t = 0; t < s->num_threads; t++) s->workspaces[t].num_records = 0;
     int64_t *members = malloc(((size_t)num_structures + 1) * sizeof *members);
-    if (!(s->first_edges && s->first_records && s->num_records && s->threads && s->is_half && s->problems &&
-          s->workspaces && members)) {
+    if (!(s->first_edges && s->first_records && s->num_records && s->threads && s->problems &&
+          members)) {
         free(members);
         free_search(s);
         return NULL;
@@ -874,7 +961,7 @@ static void write_atoms(const Search *s, const Output *out, int64_t structure, i
     const double *positions = s->structures.positions;
     double cell[9], inverse[9];
     complete_cell(s->structures.cells + 9 * structure, s->structures.pbc + 3 * structure, cell, inverse);
-    int is_half = s->is_half[structure];
+    int is_half = s->structures.starts[structure + 1] - start < SHARED;
     if (is_half)
         for (int64_t i = first; i < end; i++) cursors[i - start] = s->first_edges[i];
     for (int64_t i = first; i < end; i++) {
@@ -913,9 +1000,9 @@ static void write_structure(void *context, int64_t task, int thread) {
     Job *job = context;
     const Search *s = job->search;
     int64_t start = s->structures.starts[task], end = s->structures.starts[task + 1];
-    if (s->num_threads > 1 && end - start >= SHARED && !s->is_half[task]) return; /* written by `write_chunk` */
+    if (s->num_threads > 1 && end - start >= SHARED) return; /* written by `write_chunk` */
     Workspace *w = s->workspaces + thread;
-    if (s->is_half[task] && !reserve_atoms(w, (size_t)(end - start))) {
+    if (end - start < SHARED && !reserve_atoms(w, (size_t)(end - start))) {
         job->is_failed[thread] = 1;
         return;
     }
@@ -939,7 +1026,7 @@ int write_edges(const Search *search, const Output *output, int num_threads) {
         if (job.is_failed[t]) return 0;
     for (int64_t k = 0; k < search->structures.num_structures; k++) {
         int64_t count = search->structures.starts[k + 1] - search->structures.starts[k];
-        if (search->num_threads > 1 && count >= SHARED && !search->is_half[k]) {
+        if (search->num_threads > 1 && count >= SHARED) {
             job.structure = k;
             run_parallel(write_chunk, &job, (count + job.chunk - 1) / job.chunk, num_threads);
         }
@@ -949,8 +1036,7 @@ int write_edges(const Search *search, const Output *output, int num_threads) {
 
 void free_search(Search *s) {
     if (!s) return;
-    for (int t = 0; s->workspaces && t < s->num_threads; t++) free_workspace(s->workspaces + t);
-    void *arrays[] = {s->first_edges, s->first_records, s->num_records, s->threads, s->is_half, s->problems, s->workspaces};
+    void *arrays[] = {s->first_edges, s->first_records, s->num_records, s->threads, s->problems};
     for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) free(arrays[k]);
     free(s);
 }

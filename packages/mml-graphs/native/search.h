@@ -3,6 +3,7 @@
 #ifndef MML_GRAPHS_SEARCH_H
 #define MML_GRAPHS_SEARCH_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* B structures with M atoms in total, one structure after the other. Lengths are in angstrom. */
@@ -42,10 +43,18 @@ typedef struct {
     int is_double;
 } Output;
 
+/* Memory for one search at a time. Reusing it saves the operating system from providing the same pages again. */
+typedef struct Memory Memory;
+
+Memory *new_memory(void);
+void free_memory(Memory *memory);
+size_t memory_size(const Memory *memory); /* in bytes */
+
 typedef struct Search Search;
 
-/* Find all edges. The arrays of `structures` have to exist until `free_search`. Returns NULL after a problem. */
-Search *search_edges(const Structures *structures, int num_threads, int64_t max_edges, Problem *problem);
+/* Find all edges. The arrays of `structures`, and `memory`, have to exist until `free_search`. Returns NULL after a
+ * problem. */
+Search *search_edges(const Structures *structures, int num_threads, int64_t max_edges, Memory *memory, Problem *problem);
 
 int64_t count_edges(const Search *search);
 

@@ -11,6 +11,7 @@ long as the search of a small crystal.
 
 from __future__ import annotations
 
+import math
 import os
 from functools import cache
 from importlib import import_module
@@ -34,6 +35,8 @@ MAX_EDGES = 2**29
 
 # Structures with fewer atoms are searched by a single thread (as in search.c).
 SHARED = 4096
+
+ALIGNMENT = 64  # bytes
 
 NO_PROBLEM, NO_MEMORY, NOT_FINITE, NO_VOLUME, COINCIDENT, TOO_DISTANT, TOO_MANY = range(7)
 
@@ -173,18 +176,48 @@ def find_batch_edges(
     found = module.search(positions, starts, cells, pbc, cutoffs, threads, max_edges)
     if type(found) is tuple:
         _raise(found, positions, starts, cells, pbc, cutoffs, max_edges)
-    num_edges: int = found.num_edges
-    batch = Batch(
-        np.empty((2, num_edges), dtype=np.int64),
-        np.empty((num_edges, 3), dtype=dtype) if images else None,
-        np.empty((num_edges, 3), dtype=dtype) if offsets else None,
-        np.empty((num_edges, 3), dtype=dtype) if unit_offsets else None,
-        np.empty(num_edges, dtype=dtype) if distances else None,
-        np.empty(len(starts) - 1, dtype=np.int64),
-        np.empty(len(positions), dtype=np.int64),
+    batch = _allocate(
+        module,
+        found.num_edges,
+        len(starts) - 1,
+        len(positions),
+        np.dtype(dtype),
+        (images, offsets, unit_offsets, distances),
     )
     found.write(*batch, threads)
     return batch
+
+
+def _allocate(
+    module: ModuleType,
+    num_edges: int,
+    num_structures: int,
+    num_atoms: int,
+    dtype: np.dtype[Any],
+    wanted: tuple[bool, bool, bool, bool],
+) -> Batch:
+    """Allocate the arrays of a batch in one block of memory, which is reused after their deletion."""
+    integer = np.dtype(np.int64)
+    forms = (
+        ((2, num_edges), integer),
+        ((num_edges, 3), dtype if wanted[0] else None),
+        ((num_edges, 3), dtype if wanted[1] else None),
+        ((num_edges, 3), dtype if wanted[2] else None),
+        ((num_edges,), dtype if wanted[3] else None),
+        ((num_structures,), integer),
+        ((num_atoms,), integer),
+    )
+    starts = [0]
+    for shape, kind in forms:
+        size = math.prod(shape) * kind.itemsize if kind else 0
+        starts.append(starts[-1] + size + -size % ALIGNMENT)
+    block = module.allocate(starts[-1])
+    return Batch(
+        *(
+            np.ndarray(shape, kind, block, start) if kind else None  # type: ignore[arg-type]
+            for (shape, kind), start in zip(forms, starts, strict=False)
+        )
+    )
 
 
 def find_one(positions: NDArray[np.float64], cell: Cell, cutoff: float) -> Edges:
