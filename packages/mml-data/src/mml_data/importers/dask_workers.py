@@ -157,7 +157,7 @@ class DaskWorkers:
 
         futures = [self._cluster.submit(function, *arguments, pure=False) for arguments in calls]
         failure: BaseException | None = None
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=self._cluster.loop):
             error = future.exception()
             if error is None:
                 finished(future.result())
