@@ -1,3 +1,5 @@
+import json
+
 import mml_models
 import numpy as np
 import pytest
@@ -69,6 +71,65 @@ def test_dataset_without_splits_is_split(labels, tmp_path, monkeypatch):
     assert main(["fit", "--config", "mine.yaml", "--trainer.fast_dev_run", "1"]) == 0
 
 
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    """A data set with a target of each kind, of which some labels are missing."""
+    path = tmp_path_factory.mktemp("kinds") / "kinds"
+    random = np.random.default_rng(0)
+    with LMDBWriter(path) as writer:
+        for index in range(20):
+            pos = np.array([[0.0, 0, 0], [0, 0, 1.5 + 0.05 * index], [0.9, 0, 0]])
+            targets = {
+                "energy": -1.0 * index,
+                "force": random.normal(size=(3, 3)),
+                "stress": random.normal(size=(1, 3, 3)),
+                "dipole": random.normal(size=(1, 3)),
+                "dielectric": np.eye(3)[None] * (1 + index),
+                "dos": random.random((1, 7)),
+                "family": index % 3,
+                "magmom": random.normal(size=3),
+            }
+            writer.add(
+                {
+                    "atomic_numbers": np.array([3, 9, 1]),
+                    "pos": pos,
+                    "cell": np.eye(3)[None] * 6,
+                    "targets": targets,
+                }
+            )
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("targets", "task"),
+    [
+        (["dipole"], "VectorRegressionTask"),
+        (["dielectric"], "TensorRegressionTask"),
+        (["dos"], "SpectrumRegressionTask"),
+        (["family"], "MulticlassClassificationTask"),
+        (["energy", "force", "stress"], "ForceRegressionTask"),
+    ],
+)
+def test_kind_of_target_selects_task(kinds, tmp_path, monkeypatch, targets, task):
+    monkeypatch.chdir(tmp_path)
+    text = make_config("mine", data=kinds, targets=targets)
+    assert yaml.safe_load(text)["model"]["class_path"] == f"mml_tasks.{task}"
+    (tmp_path / "mine.yaml").write_text(text)
+    quiet = ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"]
+    assert main(["fit", "--config", "mine.yaml", *quiet]) == 0
+    summary = json.loads((tmp_path / "runs/mine/summary.json").read_text())
+    assert {"energy_per_atom" if name == "energy" else name for name in targets} == set(summary["test"])
+    assert all(errors["count"] for errors in summary["test"].values())
+
+
+def test_target_without_task_is_named(kinds, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "mine", "--data", kinds, "--targets", "magmom"]) == 1
+    message = capsys.readouterr().err
+    assert "no task can learn magmom together" in message
+    assert "no task can learn magmom (per_atom), so choose other targets with --targets" in message
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -79,8 +140,8 @@ def test_dataset_without_splits_is_split(labels, tmp_path, monkeypatch):
         ),
         (["--task", "symmetry"], "CrystalSymmetryClassificationTask can learn none of the targets of 'emt'"),
         (
-            ["--targets", "stress"],
-            "no task can learn stress together; the data set 'emt' provides energy, force for --task",
+            ["--targets", "energy", "pressure"],
+            "no task can learn energy, pressure together; the data set 'emt' provides energy, force, stress for",
         ),
         (
             ["--task", "scalar", "--targets", "force"],

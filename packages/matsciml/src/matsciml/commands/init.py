@@ -21,6 +21,10 @@ TASKS = {
     "scalar": "ScalarRegressionTask",
     "binary": "BinaryClassificationTask",
     "symmetry": "CrystalSymmetryClassificationTask",
+    "classes": "MulticlassClassificationTask",
+    "vector": "VectorRegressionTask",
+    "tensor": "TensorRegressionTask",
+    "spectrum": "SpectrumRegressionTask",
 }
 """Mapping from a value of ``--task`` to the class of the task."""
 
@@ -78,7 +82,7 @@ FORCE_OPTIONS = """\
     task_loss_scaling:      # weights of the loss terms
       energy: 10.0
       force: 1.0
-    # compute_stress: true  # requires the target 'stress'
+    {stress}
 """
 SCALAR_OPTIONS = """\
     normalize_kwargs: auto  # mean and spread of the training data, saved in the checkpoint
@@ -191,10 +195,11 @@ def make_config(
     """
     from mml_data import Manifest, devset_path
     from mml_data.devsets import DEVSETS
+    from mml_data.loading.target_facts import with_target_facts
 
     embedded = data in DEVSETS and not Path(data).exists()
     manifest = Manifest.read(devset_path(data) if embedded else Path(data))
-    known = manifest.statistics["all"]["targets"]
+    known = with_target_facts(manifest.statistics["all"]["targets"], manifest.schema)
     if not known:
         raise ValueError(f"the data set {data!r} has no targets to learn; import it with --targets")
     if encoder not in ENCODERS:
@@ -208,11 +213,12 @@ def make_config(
         if task is None:
             raise ValueError(
                 f"no task can learn {', '.join(targets or known)} together; the data set {data!r} provides "
-                f"{_by_task(learnable)}"
+                f"{_by_task(learnable)}{_unlearnable(known, learnable)}"
             )
     if not learnable[task]:
         raise ValueError(
-            f"{TASKS[task]} can learn none of the targets of {data!r}, which provides {_by_task(learnable)}"
+            f"{TASKS[task]} can learn none of the targets of {data!r}, which provides "
+            f"{_by_task(learnable)}{_unlearnable(known, learnable)}"
         )
     for target in targets or ():
         if target not in learnable[task]:
@@ -221,6 +227,13 @@ def make_config(
                 f"{', '.join(learnable[task])}"
             )
     extensive = task == "force"
+    chosen = list(targets or [name for name in learnable[task] if not (extensive and name == "stress")])
+    with_stress = "stress" in chosen
+    stress = (
+        "compute_stress: true" if with_stress else "# compute_stress: true  # requires the target 'stress'"
+    )
+    options = {"force": FORCE_OPTIONS.format(stress=stress)}
+    options |= dict.fromkeys(("scalar", "vector", "tensor", "spectrum"), SCALAR_OPTIONS)
     return CONFIG.format(
         name=name,
         task=TASKS[task],
@@ -231,8 +244,8 @@ def make_config(
         reduction_why="for energies, which grow with the cell"
         if extensive
         else "for targets that do not grow",
-        targets=", ".join(targets or learnable[task]),
-        options={"force": FORCE_OPTIONS, "scalar": SCALAR_OPTIONS}.get(task, ""),
+        targets=", ".join(chosen),
+        options=options.get(task, ""),
         source=f"dataset: {data}" if embedded else f"train_path: {Path(data).resolve()}",
         splits="" if manifest.splits else "    val_split: 0.1\n    test_split: 0.1\n",
     )
@@ -241,12 +254,32 @@ def make_config(
 def _learnable(task: str, known: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the targets that a task can learn, in the order of the data."""
     if task == "force":
-        return ["energy", "force"] if {"energy", "force"} <= known.keys() else []
+        both = {"energy", "force"} <= known.keys()
+        return [name for name in ("energy", "force", "stress") if both and name in known]
     if task == "scalar":
         return [name for name, about in known.items() if "per_atom_mean" in about and "classes" not in about]
     if task == "binary":
         return [name for name, about in known.items() if set(about.get("classes", (-1,))) <= {0, 1}]
-    return [name for name, about in known.items() if name in SYMMETRY_TARGETS and "classes" in about]
+    if task == "symmetry":
+        return [
+            name
+            for name, about in known.items()
+            if name in SYMMETRY_TARGETS and "classes" in about and "class_names" not in about
+        ]
+    if task == "classes":
+        return [name for name, about in known.items() if min(about.get("classes", (-1,))) >= 0]
+    return [name for name, about in known.items() if about.get("kind") == task and name != "stress"]
+
+
+def _unlearnable(known: Mapping[str, Mapping[str, Any]], learnable: Mapping[str, Sequence[str]]) -> str:
+    """Name the targets that no task can learn, with their kinds."""
+    learned = {name for names in learnable.values() for name in names}
+    left = [
+        f"{name} ({about.get('kind', 'unknown kind')})"
+        for name, about in known.items()
+        if name not in learned
+    ]
+    return f"; no task can learn {', '.join(left)}, so choose other targets with --targets" if left else ""
 
 
 def _by_task(learnable: Mapping[str, Sequence[str]]) -> str:
