@@ -77,3 +77,11 @@ def test_message_names_pair():
 def test_radii_equal_those_of_ase():
     data = pytest.importorskip("ase.data")
     np.testing.assert_array_equal(COVALENT_RADII, data.covalent_radii)
+
+
+def test_thin_cell_raises():
+    cell = np.diag([5.0, 0.001, 0.001])
+    frame = (np.array([29]), np.zeros((1, 3)), cell, np.ones(3, bool))
+    for check in (lambda: check_contacts(*frame), lambda: frames_with_contacts(*zip(frame, strict=True))):
+        with pytest.raises(ValueError, match=r"lattice planes are 0\.001 angstrom apart"):
+            check()

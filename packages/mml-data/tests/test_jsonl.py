@@ -105,7 +105,9 @@ class TestRoundTrip:
         lines.append({**lines[0], "targets": known})  # so that no target is null everywhere
         path = tmp_path_factory.mktemp("jsonl")
         source = write_lines(path / "in.jsonl", lines)
-        manifest = import_jsonl(source, path / "out", splits=(0.5, 0.25, 0.25), seed=seed)
+        manifest = import_jsonl(
+            source, path / "out", splits=(0.5, 0.25, 0.25), seed=seed, allow_close=True
+        )
         dataset = LMDBDataset(path / "out")
         dataset.verify()
         assert len(dataset) == manifest.num_samples == len(lines)
@@ -149,7 +151,8 @@ class TestStored:
         manifest = import_jsonl(source, tmp_path / "out", seed=3)
         assert manifest.source["origin"] == "in.jsonl"
         assert manifest.source["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
-        assert manifest.source["split"] == {"shares": {"train": 0.8, "val": 0.1, "test": 0.1}, "seed": 3}
+        shares = {"train": 0.8, "val": 0.1, "test": 0.1}
+        assert manifest.source["split"].items() >= {"shares": shares, "seed": 3}.items()
         assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text()
 
     def test_stress_has_one_row_per_structure(self, tmp_path, file):

@@ -1,6 +1,7 @@
 """Find atoms that are too close to each other, with periodic images, for many structures at once."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from mml_samples import SYMBOLS
@@ -10,7 +11,9 @@ __all__ = ["COVALENT_RADII", "check_contacts", "frames_with_contacts"]
 _CLOSEST = 0.3
 _FACTOR = 0.4
 _MOST_ATOMS = 160
-_PAIRS = 1 << 17
+_PAIRS = 1 << 14  # arrays of this size stay in the cache
+_LEAST = 8
+_MOST_SHIFTS = 4096
 _TOLERANCE = 1.001  # of float32
 
 COVALENT_RADII = np.array([
@@ -87,13 +90,18 @@ def frames_with_contacts(
     """Return the indices of the structures for which `check_contacts` could raise an error.
 
     The distances are computed for all structures with the same number of atoms at once, in float32.
+
+    Raises
+    ------
+    ValueError
+        If the lattice planes of a structure are so close that this takes too long.
     """
     groups: dict[tuple[int, bool, bytes], list[int]] = {}
     for index, (each, cell, flags) in enumerate(zip(numbers, cells, pbc, strict=True)):
         groups.setdefault((len(each), cell is None, flags.tobytes()), []).append(index)
     found: list[int] = []
     for (num_atoms, is_molecule, _), members in groups.items():
-        size = max(1, _PAIRS // num_atoms**2)
+        size = max(_LEAST, 2 * _PAIRS // num_atoms**2)
         for start in range(0, len(members), size):
             some = members[start : start + size]
             frac, lattice = _coordinates(
@@ -139,7 +147,12 @@ def _shifts(lattice: np.ndarray, pbc: np.ndarray, limit: float) -> list[np.ndarr
     d / h, in which h is the distance between two lattice planes.
     """
     heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=1).max(axis=0)
-    reach = np.where(pbc, np.maximum(0, np.ceil(limit / heights - 0.5)), 0).astype(int)
+    reach = np.where(pbc, np.clip(np.ceil(limit / heights - 0.5), 0, _MOST_SHIFTS), 0).astype(int)
+    if (2 * reach + 1).prod() > _MOST_SHIFTS:
+        raise ValueError(
+            f"lattice planes are {heights[pbc].min():.2g} angstrom apart, so thin that atoms are close to many "
+            "images; correct the cell, reduce it, or allow close atoms with allow_close=True (--allow-close)"
+        )
     grid = np.meshgrid(*(np.arange(-each, each + 1) for each in reach), indexing="ij")
     return list(np.stack(grid, axis=-1).reshape(-1, 3))
 
@@ -152,43 +165,55 @@ def _are_close(numbers: np.ndarray, frac: np.ndarray, lattice: np.ndarray, pbc: 
     num_atoms = frac.shape[1]
     if num_atoms > _MOST_ATOMS:
         return np.array([_is_close_sorted(*each, pbc) for each in zip(numbers, frac, lattice, strict=True)])
-    limits = radii[:, :, None] + radii[:, None, :]
+    # Arrays are [pairs, B]. Large coordinates would lose digits in float32.
+    first, second = _pairs(num_atoms)
+    origin = np.where(pbc, np.floor(frac), frac.mean(axis=1, keepdims=True))
+    near = np.ascontiguousarray((frac - origin).transpose(2, 1, 0), dtype=np.float32)
+    by_atom = np.ascontiguousarray(radii.T)
+    limits = by_atom.take(first, 0)
+    limits += by_atom.take(second, 0)
     np.maximum(limits, _CLOSEST, out=limits)
     limits *= limits
     limits *= _TOLERANCE**2
-    metric = (lattice @ lattice.transpose(0, 2, 1)).astype(np.float32)
     deltas = []
     for axis in range(3):
-        # The difference of large coordinates is taken in float64.
-        along = frac[:, :, axis]
-        delta = (along[:, :, None] - along[:, None, :]).astype(np.float32)
+        delta = near[axis].take(second, 0)
+        delta -= near[axis].take(first, 0)
         if pbc[axis]:
             delta -= np.rint(delta)
         deltas.append(delta)
+    metric = lattice @ lattice.transpose(0, 2, 1)
+    form = metric.transpose(1, 2, 0).astype(np.float32)
     close = np.zeros(len(frac), dtype=bool)
     for shift in _shifts(lattice, pbc, limit):
-        x, y, z = (delta + each if each else delta for delta, each in zip(deltas, shift.tolist(), strict=True))
-        squares = _squares(x, y, z, metric)
-        if not shift.any():
-            squares.reshape(len(frac), -1)[:, :: num_atoms + 1] = np.inf
-        close |= (squares < limits).any(axis=(1, 2))
+        if shift.any():
+            lengths = np.einsum("i,bij,j->b", shift, metric, shift)
+            close |= lengths < np.maximum(_CLOSEST, 2 * radii.max(axis=1)) ** 2 * _TOLERANCE
+        moved = [delta + each if each else delta for delta, each in zip(deltas, shift.tolist(), strict=True)]
+        close |= (_squares(*moved, form) < limits).any(axis=0)
     return close
 
 
-def _squares(x: np.ndarray, y: np.ndarray, z: np.ndarray, metric: np.ndarray) -> np.ndarray:
-    """Return the squared lengths of fractional vectors: the quadratic form of the metric tensor."""
-    g = metric[:, :, :, None, None]
-    squares = x * g[:, 0, 0]
-    if metric[:, 0, 1:].any():
-        squares += 2 * (y * g[:, 0, 1] + z * g[:, 0, 2])
+@cache
+def _pairs(num_atoms: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.triu_indices(num_atoms, 1)  # type: ignore[return-value]
+
+
+def _squares(x: np.ndarray, y: np.ndarray, z: np.ndarray, form: np.ndarray) -> np.ndarray:
+    """Return the squared lengths of fractional vectors [pairs, B]: the quadratic form of the metric [3, 3, B]."""
+    squares = x * form[0, 0]
+    if form[0, 1:].any():
+        squares += 2 * (y * form[0, 1] + z * form[0, 2])
     squares *= x
-    rest = y * g[:, 1, 1]
-    if metric[:, 1, 2].any():
-        rest += 2 * g[:, 1, 2] * z
+    rest = y * form[1, 1]
+    if form[1, 2].any():
+        rest += 2 * form[1, 2] * z
     rest *= y
     squares += rest
-    squares += z * z * g[:, 2, 2]
-    return np.asarray(squares)
+    rest = z * z
+    rest *= form[2, 2]
+    squares += rest
+    return squares
 
 
 def _is_close_sorted(

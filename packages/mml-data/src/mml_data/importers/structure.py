@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 from mml_samples import Sample, atomic_number
 
+from mml_data.importers.contacts import check_contacts
 from mml_data.importers.labels import LabelPlan, Recipe
 from mml_data.importers.pickles import Fields, Record, fields
 from mml_data.importers.source import Structure
@@ -86,6 +87,8 @@ def to_sample(structure: Mapping[str, Any], plan: LabelPlan, *, check: bool = Tr
     if check:
         check_storable(sample)
         _check_cell(sample)
+        if not plan.allow_close:
+            check_contacts(numbers, sample["pos"], None if cell is None else cell[0], sample["pbc"])
         sample["atomic_numbers"] = numbers.astype(np.uint8)
     return cast("Sample", sample), recipe
 

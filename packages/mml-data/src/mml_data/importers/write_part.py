@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from mml_data.importers.account import PartLog
+from mml_data.importers.check_block import check_block
 from mml_data.importers.labels import LabelPlan
 from mml_data.importers.source import Item, Part
 from mml_data.importers.structure import to_sample
@@ -102,18 +103,23 @@ class PartWriter:
                 writer.commit()
                 raise Stopped
             records, failure = [], None
-            for position, (place, item) in enumerate(block, number):
-                try:
-                    if isinstance(item, Exception):
-                        raise item
-                    records.append(compress(encode_record(self._sample(item, position, place, log))))
-                except (TypeError, ValueError) as error:
-                    if self.on_error == "stop":
-                        message = str(error) if str(error).startswith(place) else f"{place}: {error}"
-                        failure = ValueError(message)
-                        failure.__cause__ = error
-                        break
-                    log.skipped(position, place, error)
+            try:
+                samples = self._valid_samples(block, number, log)
+                for position, (place, item) in enumerate(block, number):
+                    try:
+                        if samples is not None:
+                            sample: Mapping[str, Any] = samples[position - number]
+                        elif isinstance(item, Exception):
+                            raise item
+                        else:
+                            sample = self._sample(item, position, log)
+                        records.append(compress(encode_record(sample)))
+                    except (TypeError, ValueError) as error:
+                        if self.on_error == "stop":
+                            raise ValueError(_located(place, error)) from error
+                        log.skipped(position, place, error)
+            except ValueError as error:
+                failure = error
             log.flush()  # before the records, so that the log of a killed import covers all of them
             for record in records:
                 writer.add(record)
@@ -122,15 +128,37 @@ class PartWriter:
             if failure is not None:
                 raise failure
 
-    def _sample(self, item: Mapping[str, Any], position: int, place: str, log: PartLog) -> Mapping[str, Any]:
+    def _valid_samples(self, block: list[Item], start: int, log: PartLog) -> list[dict[str, Any]] | None:
+        """Convert a block and check it at once. Return None if it may contain an invalid structure."""
+        for position, (place, item) in enumerate(block, start):
+            if isinstance(item, Mapping):
+                for text in item.get("warnings") or ():
+                    log.warned(position, place, text)
+        if self.plan is None or any(isinstance(item, Exception) for _, item in block):
+            return None
+        plan = self.plan
+        try:
+            converted = [to_sample(item, plan, check=False) for _, item in block]  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return None
+        samples = [cast("dict[str, Any]", sample) for sample, _ in converted]
+        if not check_block(samples, allow_close=plan.allow_close):
+            return None
+        for position, (_, recipe) in enumerate(converted, start):
+            log.used(position, recipe)
+        return samples
+
+    def _sample(self, item: Mapping[str, Any], position: int, log: PartLog) -> Mapping[str, Any]:
         if self.plan is None:
             check_storable(item)
             return item
-        for text in item.get("warnings") or ():
-            log.warned(position, place, text)
         sample, recipe = to_sample(item, self.plan)
         log.used(position, recipe)
         return sample
+
+
+def _located(place: str, error: Exception) -> str:
+    return str(error) if str(error).startswith(place) else f"{place}: {error}"
 
 
 def _blocks(items: Iterator[Item], start: int) -> Iterator[tuple[int, list[Item]]]:
