@@ -3,10 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from mml_data import LMDBDataset, LMDBWriter, split_dataset
-from mml_data.resplit import grouped_split
+from mml_data import LMDBDataset, LMDBWriter, MatSciMLDataModule, split_dataset
 
 
 @pytest.fixture
@@ -28,7 +25,7 @@ def test_random_split_replaces_recorded_one(copied):
     everything = np.concatenate([dataset.split_indices(name) for name in dataset.splits])
     assert sorted(everything.tolist()) == list(range(20))
     assert manifest.source["split"] == {
-        "shares": {"train": 0.5, "val": 0.25, "test": 0.25}, "seed": 7, "group_by": None,
+        "shares": {"train": 0.5, "val": 0.25, "test": 0.25}, "seed": 7, "group_by": "frame",
     }  # fmt: skip
     for name in dataset.splits:
         energy = [dataset.stored(int(index))["targets"]["energy"] for index in dataset.split_indices(name)]
@@ -52,20 +49,29 @@ def test_groups_stay_together(copied, by):
     assert dataset.splits == {"train": 12, "test": 8}
 
 
-@given(st.lists(st.integers(0, 12), min_size=30, max_size=120), st.integers(0, 99))
-def test_grouped_splits_partition_near_shares(groups, seed):
-    shares = {"train": 0.8, "val": 0.1, "test": 0.1}
-    try:
-        splits = grouped_split([str(group) for group in groups], shares, seed)
-    except ValueError as error:
-        assert "groups are too few" in str(error)  # noqa: PT017
-        return
-    assert sorted(np.concatenate(list(splits.values())).tolist()) == list(range(len(groups)))
-    for name, indices in splits.items():
-        members = {groups[index] for index in indices}
-        assert not members & {groups[index] for other in splits if other != name for index in splits[other]}
-        largest = max(groups.count(group) for group in set(groups))
-        assert abs(len(indices) - shares[name] * len(groups)) <= 2 * largest
+def test_trajectories_stay_together_by_default(tmp_path, samples):
+    with LMDBWriter(tmp_path / "toy") as writer:
+        for index, sample in enumerate(samples):
+            writer.add({**sample, "extra": {"source": f"run-{index // 4}.xyz"}})
+    manifest = split_dataset(tmp_path / "toy", {"train": 0.6, "test": 0.4})
+    assert manifest.source["split"]["group_by"] == "extra.source"
+    dataset = LMDBDataset(tmp_path / "toy")
+    assert all(
+        len({index // 4 for index in dataset.split_indices(name)}) * 4 == dataset.splits[name]
+        for name in dataset.splits
+    )
+    assert split_dataset(tmp_path / "toy", group_by="frame").source["split"]["group_by"] == "frame"
+
+
+def test_each_sample_is_tested_once(copied):
+    tested = []
+    for fold in range(5):
+        manifest = split_dataset(copied, folds=5, fold=fold)
+        assert manifest.source["split"] == {"folds": 5, "fold": fold, "seed": 0, "group_by": "frame"}
+        dataset = LMDBDataset(copied)
+        tested += dataset.split_indices("test").tolist()
+        assert dataset.splits == {"train": 12, "val": 4, "test": 4}
+    assert sorted(tested) == list(range(20))
 
 
 def test_damaged_shard_raises_and_changes_nothing(copied):
@@ -96,10 +102,10 @@ def test_second_split_raises(copied):
 @pytest.mark.parametrize(
     ("shares", "message"),
     [
-        ({"val": 1.0}, "shares must contain 'train', got {'val': 1.0}"),
-        ({}, "shares must contain 'train', got {}"),
-        ({"train": 0.5, "val": 0.4}, "shares must be above 0 and sum to 1"),
-        ({"train": 1.2, "val": -0.2}, "shares must be above 0 and sum to 1"),
+        ({}, "must be from 0 to 1 and sum to 1, got {}"),
+        ({"train": 0.5, "val": 0.4}, "must be from 0 to 1 and sum to 1"),
+        ({"train": 1.2, "val": -0.2}, "shares must be above 0"),
+        ({"train": 1.0, "val": 0.0}, "shares must be above 0, .*; leave out a split without samples"),
         ({"train": 0.99, "val": 0.01}, "split 'val' would be empty, because 20 samples"),
     ],
 )
@@ -111,12 +117,23 @@ def test_invalid_shares_raise(copied, shares, message):
 def test_invalid_groups_raise(copied):
     with pytest.raises(
         ValueError,
-        match=r"toy/000000' has no key 'extra\.batch' to group by; pass an existing key, or one of comp",
+        match=r"toy/000000' has no key 'extra\.batch' to group by; use one of composition, .*extra\.origin",
     ):
         split_dataset(copied, {"train": 0.5, "val": 0.5}, group_by="extra.batch")
     with pytest.raises(
         ValueError, match=r"'targets\.force' of sample 'toy/000000' must be a single value, got .* \[\d, 3\]"
     ):
         split_dataset(copied, {"train": 0.5, "val": 0.5}, group_by="targets.force")
-    with pytest.raises(ValueError, match="split 'val' would be empty, because 1 groups"):
+    with pytest.raises(
+        ValueError, match="2 splits require at least 2 groups, but the samples have only 1: 'one'"
+    ):
         split_dataset(copied, {"train": 0.5, "val": 0.5}, group_by=lambda sample: "one")
+    with pytest.raises(ValueError, match="shares and folds are mutually exclusive"):
+        split_dataset(copied, {"train": 0.5, "val": 0.5}, folds=5)
+
+
+def test_test_set_needs_no_training_split(copied):
+    split_dataset(copied, {"test": 1.0})
+    assert LMDBDataset(copied).splits == {"test": 20}
+    with pytest.raises(ValueError, match="no samples for training, because all are in the splits test"):
+        MatSciMLDataModule(train_path=copied, batch_size=2).setup("fit")

@@ -1,30 +1,38 @@
-"""Record new splits in an existing data set, drawn at random or so that groups of samples stay together."""
+"""Record new splits in an existing data set: random splits, groups that stay together, or folds."""
 
 import fcntl
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
-from mml_data.grouping import grouping
+from mml_data.group_samples import find_groups
+from mml_data.split_rules import SplitRules
 from mml_data.store.manifest import Manifest
-from mml_data.store.splits import check_splits, random_split, write_numbers
+from mml_data.store.splits import check_splits, write_numbers
 from mml_data.store.statistics import DatasetStatistics
 from mml_data.store.stored_dataset import StoredDataset
 from mml_data.store.summary import summarize_shard
 
-__all__ = ["grouped_split", "split_dataset"]
+__all__ = ["split_dataset"]
+
+logger = logging.getLogger(__name__)
+
+_SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
 def split_dataset(
     path: str | Path,
-    shares: Mapping[str, float],
+    shares: Mapping[str, float] | None = None,
     *,
     seed: int = 0,
     group_by: str | Callable[[Mapping[str, object]], str] | None = None,
+    folds: int | None = None,
+    fold: int = 0,
 ) -> Manifest:
     """Draw splits for a data set, and record them in its manifest in place of the existing splits.
 
@@ -36,15 +44,19 @@ def split_dataset(
     path
         Directory of the data set.
     shares
-        Name of a split to its share of the samples, above 0. The shares sum to 1, and one split is
-        ``"train"``.
+        Name of a split to its share of the samples, above 0. The shares sum to 1. Default: 0.8 for
+        ``"train"``, 0.1 for ``"val"`` and 0.1 for ``"test"``.
     seed
         Seed of the split.
     group_by
         Criterion for samples that must stay in the same split: ``"composition"``, ``"elements"``,
-        ``"prototype"``, the key of text or of a label in the samples (``"extra.source"``,
-        ``"targets.space_group"``), or a function from a stored sample to the name of its group. See
-        `mml_data.grouping`.
+        ``"prototype"``, ``"source"`` (file), ``"block"`` (consecutive samples), the key of text or of a label
+        in the samples (``"extra.config_type"``, ``"targets.space_group"``), or a function from a stored
+        sample to the name of its group. ``"frame"`` splits single samples. Default: the frames of a material
+        or trajectory stay together, see `mml_data.group_samples.find_groups`.
+    folds, fold
+        Number of folds of a cross-validation, in place of `shares`, and the number of the fold that becomes
+        the test split. The next fold becomes the validation split, and the others become the training split.
 
     Returns
     -------
@@ -58,16 +70,20 @@ def split_dataset(
     BlockingIOError
         If another process is splitting the data set.
     """
-    _check_shares(shares)
+    if shares is not None and folds is not None:
+        raise ValueError(f"shares and folds are mutually exclusive, got {dict(shares)} and {folds} folds")
+    if shares is not None and not all(share > 0 for share in shares.values()):
+        raise ValueError(f"shares must be above 0, got {dict(shares)}; leave out a split without samples")
+    rules = SplitRules(_SHARES if shares is None else shares, seed, folds, fold)
     dataset = StoredDataset(path)
-    held_out = {name: share for name, share in shares.items() if name != "train"}
-    indices = np.arange(len(dataset))
-    if group_by is None:
-        splits = random_split(indices, held_out, seed) if held_out else {"train": indices}
-    else:
-        group = grouping(group_by)
-        groups = [group(dataset.stored(index)) for index in range(len(dataset))]
-        splits = grouped_split(groups, shares, seed)
+    groups = find_groups(
+        group_by,
+        len(dataset),
+        lambda function: (function(dataset.stored(index)) for index in range(len(dataset))),
+    )
+    if groups.note:
+        logger.info("%s", groups.note)
+    splits = rules.draw(len(dataset), groups.names)
     descriptor = os.open(dataset.path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
@@ -76,52 +92,9 @@ def split_dataset(
             raise BlockingIOError(
                 f"another process is splitting {str(path)!r}; wait until it ends"
             ) from error
-        return _record(dataset, splits, {"shares": dict(shares), "seed": seed, "group_by": _name(group_by)})
+        return _record(dataset, splits, rules.describe() | {"group_by": groups.by})
     finally:
         os.close(descriptor)
-
-
-def grouped_split(groups: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Split samples so that all samples of a group are in the same split.
-
-    Groups are assigned in random order. Each group goes to the split that lacks the most samples.
-
-    Parameters
-    ----------
-    groups
-        Name of the group of each sample.
-    shares
-        Name of a split to its share of the samples.
-    seed
-        Seed of the order of groups.
-
-    Returns
-    -------
-    dict
-        Name of a split to its sorted indices.
-
-    Raises
-    ------
-    ValueError
-        If a split would be empty.
-    """
-    names, member = np.unique(np.asarray(groups), return_inverse=True)
-    sizes = np.bincount(member)
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(names))
-    wanted = np.array(list(shares.values())) * len(groups)
-    placed = np.zeros(len(shares))
-    split_of = np.zeros(len(names), dtype=np.int64)
-    for group in order:
-        split_of[group] = int(np.argmax(wanted - placed))
-        placed[split_of[group]] += sizes[group]
-    splits = {name: np.flatnonzero(split_of[member] == number) for number, name in enumerate(shares)}
-    for name, indices in splits.items():
-        if indices.size == 0:
-            raise ValueError(
-                f"split {name!r} would be empty, because {len(names)} groups are too few for the shares "
-                f"{dict(shares)}; use other shares or smaller groups"
-            )
-    return splits
 
 
 def _record(dataset: StoredDataset, splits: Mapping[str, np.ndarray], about: dict[str, object]) -> Manifest:
@@ -158,16 +131,3 @@ def _record(dataset: StoredDataset, splits: Mapping[str, np.ndarray], about: dic
         if entry.file not in {new.file for new in entries.values()}:
             (dataset.path / entry.file).unlink(missing_ok=True)
     return manifest
-
-
-def _check_shares(shares: Mapping[str, float]) -> None:
-    if "train" not in shares:
-        raise ValueError(f"shares must contain 'train', got {dict(shares)}")
-    if any(not 0 < share <= 1 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-9:
-        raise ValueError(f"shares must be above 0 and sum to 1, got {dict(shares)}")
-
-
-def _name(group_by: str | Callable[..., str] | None) -> str | None:
-    return (
-        group_by if group_by is None or isinstance(group_by, str) else getattr(group_by, "__name__", "custom")
-    )

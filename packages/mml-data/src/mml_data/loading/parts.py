@@ -159,7 +159,8 @@ def make_parts(
         train = np.setdiff1d(everything, np.concatenate([*recorded.values(), everything[:0]]))
     if train.size == 0:
         raise ValueError(
-            f"{dataset!r} has no samples for training, because all are in the splits {', '.join(recorded)}"
+            f"{dataset!r} has no samples for training, because all are in the splits {', '.join(recorded)}; "
+            "train on another data set, and pass this one as test_split or val_split"
         )
     fractions = {
         name: float(option) for name, option in options.items() if isinstance(option, int | float) and option
