@@ -141,7 +141,7 @@ def test_target_without_task_is_named(kinds, tmp_path, monkeypatch, capsys):
         (["--task", "symmetry"], "CrystalSymmetryClassificationTask can learn none of the targets of 'emt'"),
         (
             ["--targets", "energy", "pressure"],
-            "no task can learn energy, pressure together; the data set 'emt' provides energy, force, stress for",
+            "no task can learn energy, pressure together; the data set 'emt' provides energy, force, stress",
         ),
         (
             ["--task", "scalar", "--targets", "force"],
