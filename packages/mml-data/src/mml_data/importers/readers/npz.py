@@ -46,7 +46,7 @@ _LENGTH_UNITS = {"ang": 1.0, "angstrom": 1.0, "bohr": BOHR}
 def read_npz(path: Path) -> Iterator[Item]:
     """Yield the frames of an archive."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             frames = _Frames({name: archive[name] for name in archive.files if name in _USED})
     except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
         yield f"{path}:frame 1", ValueError(f"the archive cannot be read: {error}")

@@ -9,7 +9,7 @@ the data sets do not define its sign. ``magnetic_moments`` are in Bohr magnetons
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,14 +65,18 @@ def from_optimade(entry: Mapping[str, Any]) -> Structure:
         "cell": cell,
         "pbc": [cell is not None] * 3 if periodic is None else [bool(flag) for flag in periodic],
         "labels": labels,
-        "atom_labels": {
-            standard: np.array([np.array(row, dtype=np.float64) for row in fields[name]])
-            for name, standard in _ATOMS.items()
-            if fields.get(name) is not None and len(fields[name])
-        },
+        "atom_labels": dict(_atom_labels(fields)),
         "extra": extra,
     }
     return structure | ({"sample_id": str(identifier)} if identifier is not None else {})
+
+
+def _atom_labels(fields: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    for name, standard in _ATOMS.items():
+        if fields.get(name) is not None:
+            values = np.array([np.array(row, dtype=np.float64) for row in fields[name]])
+            if not np.isnan(values).all():
+                yield standard, values
 
 
 def _elements(fields: Mapping[str, Any]) -> list[int]:

@@ -90,7 +90,7 @@ def _steps(lines: Iterator[str], numbers: list[int], limit: int | None) -> Itera
         elif line.startswith("  in kB "):
             found["stress"] = line.split()[2:]
         elif line.startswith(" POSITION    "):
-            next(lines)
+            next(lines, "")
             table = _numbers(lines, len(numbers))
             found["positions"], found["forces"] = table[:, :3], table[:, 3:6]
         elif line.startswith(" magnetization (x)"):
