@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mml_graphs.neighbors import adaptive
+from mml_graphs.neighbors import adaptive, native
 from mml_graphs.neighbors.adaptive import adaptive_edges, first_step, nearest_distances
 from mml_graphs.neighbors.backends import BACKENDS
 from mml_graphs.neighbors.find_edges import search
@@ -77,7 +77,7 @@ def test_growth_ends_at_100_angstrom(length, enough):
 
 
 @pytest.mark.parametrize("few", [adaptive.FEW, 0])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "native" or native.available()])
 @pytest.mark.parametrize(
     ("positions", "radius", "degrees"),
     [

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from mml_samples import optional_module
 from numpy.typing import NDArray
 
-from mml_graphs.neighbors.dense import DENSE_ATOMS, count_candidates, dense_neighbors, is_dense
+from mml_graphs.neighbors import native
 from mml_graphs.neighbors.lattice import Cell, Pbc
+from mml_graphs.neighbors.linked_cells import binned_neighbors
 
 BACKENDS = ("auto", "native", "numpy", "pymatgen", "vesin", "ase")
 
@@ -22,30 +24,19 @@ MOST_CUBES = 500_000
 Candidates = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating[Any]], NDArray[np.float64]]
 
 
-def choose_backend(positions: NDArray[np.float64], cell: Cell, radius: float) -> str:
-    """Choose the fastest neighbor search for a structure.
+@cache
+def choose_backend() -> str:
+    """Return ``"native"`` if it is available, else ``"pymatgen"`` if that is installed, else ``"numpy"``."""
+    if native.available():
+        return "native"
+    return "pymatgen" if _is_installed("pymatgen.optimization.neighbors") else "numpy"
 
-    Parameters
-    ----------
-    positions
-        [N, 3], wrapped into the cell, angstrom.
-    cell
-        Completed cell.
-    radius
-        Search radius, angstrom.
 
-    Returns
-    -------
-    str
-        ``"pymatgen"`` for most structures, ``"numpy"`` for structures of tens to hundreds of atoms,
-        ``"vesin"`` for very sparse structures.
-    """
-    # Measured on one core (benchmarks/graphs.py): except for dense structures, pymatgen's search is the
-    # fastest up to 2e5 atoms. (From 1e5 atoms on, vesin's is as fast, but sorting its pairs takes as long.)
-    num_atoms = len(positions)
-    if num_atoms >= DENSE_ATOMS and is_dense(num_atoms, count_candidates(num_atoms, cell, radius)):
-        return "numpy"
-    return "vesin" if _too_many_cubes(positions, max(radius, 1.0)) else "pymatgen"
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that contains the module is missing
+        return False
 
 
 def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
@@ -54,7 +45,7 @@ def candidates(backend: str, positions: NDArray[np.float64], cell: Cell, radius:
     Parameters
     ----------
     backend
-        ``"numpy"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``.
+        ``"numpy"``, ``"pymatgen"``, ``"vesin"`` or ``"ase"``. (`native.find_one` needs no candidates.)
     positions
         [N, 3], wrapped into the cell, angstrom.
     cell
@@ -101,10 +92,10 @@ def _compiled_search() -> Callable[..., Candidates]:
     Raises
     ------
     ImportError
-        If pymatgen-core is not installed.
+        If pymatgen is not installed.
     """
     module = optional_module(
-        "pymatgen.optimization.neighbors", "pymatgen-core", "neighbor backend 'pymatgen'"
+        "pymatgen.optimization.neighbors", "mml-graphs[pymatgen]", "neighbor backend 'pymatgen'"
     )
     search: Callable[..., Candidates] = module.find_points_in_spheres
     return search
@@ -117,7 +108,7 @@ def _periodic_flags(pbc: Pbc) -> NDArray[np.int64]:
 
 
 def _vesin(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidates:
-    module = optional_module("vesin", "vesin", "neighbor backend 'vesin'")
+    module = optional_module("vesin", "mml-graphs[vesin]", "neighbor backend 'vesin'")
     search = module.NeighborList(cutoff=radius, full_list=True, sorted=True, n_threads=1)
     pairs, images, distances = search.compute(
         positions, cell.matrix, np.array(cell.pbc), quantities="PSd", copy=False
@@ -135,4 +126,4 @@ def _ase(positions: NDArray[np.float64], cell: Cell, radius: float) -> Candidate
     return src.astype(np.int64), dst.astype(np.int64), images.astype(np.float64), distances
 
 
-_SEARCHES = {"numpy": dense_neighbors, "pymatgen": _pymatgen, "vesin": _vesin, "ase": _ase}
+_SEARCHES = {"numpy": binned_neighbors, "pymatgen": _pymatgen, "vesin": _vesin, "ase": _ase}

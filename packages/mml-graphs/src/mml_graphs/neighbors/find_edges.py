@@ -111,11 +111,11 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
     ImportError
         If the backend is not installed.
     """
-    if backend == "native" or (backend == "auto" and native.available()):
+    name = choose_backend() if backend == "auto" else backend
+    if name == "native":
         return native.find_one(positions, cell, cutoff)
     wrapped, shifts = wrap(positions, cell)
     radius = cutoff + MARGIN
-    name = choose_backend(wrapped, cell, radius) if backend == "auto" else backend
     src, dst, images, distances = candidates(name, wrapped, cell, radius)
 
     # Backends differ by rounding. Near the cutoff, the formula of `edge_lengths` decides.
