@@ -8,20 +8,20 @@ from typing import Literal
 
 import numpy as np
 import torch
-from mml_samples import Sample, sample_name, warn_counted, warn_once
+from mml_samples import Sample, sample_name, warn_counted
 from numpy.typing import NDArray
 
 from mml_graphs._repr import pasteable_repr
 from mml_graphs.neighbors.adaptive import LIMIT, adaptive_edges, name_atoms
 from mml_graphs.neighbors.connected import connected_edges
 from mml_graphs.neighbors.edges import Edges, nearest_neighbors, one_per_pair, with_self_loops
-from mml_graphs.neighbors.find_edges import check_backend, check_cutoff, wrap
-from mml_graphs.neighbors.lattice import complete_cell
+from mml_graphs.neighbors.find_edges import check_backend, check_cutoff
 from mml_graphs.neighbors.native import Batch, StructureError
-from mml_graphs.sample import Structure, read_structure, with_keys
+from mml_graphs.sample import with_keys
 from mml_graphs.sample_tensors import sample_tensors
-from mml_graphs.structure_edges import Selection, find_structure_edges
-from mml_graphs.structures import Structures, join_structures, read_plain
+from mml_graphs.skin import NeighborsWithSkin
+from mml_graphs.structure_edges import Selection, find_structure_edges, uses_native
+from mml_graphs.structures import Structures, read_named, read_structures
 
 logger = logging.getLogger(__name__)
 
@@ -146,10 +146,33 @@ class PeriodicPropertiesTransform:
         """Return a copy of the sample with its edges."""
         structures = self.read([sample])
         edges, cutoffs = self.find([sample], structures)
+        return self.add_edges(sample, structures, edges, float(cutoffs[0]))
+
+    def with_skin(self, skin: float | None = None) -> PeriodicPropertiesTransform | NeighborsWithSkin:
+        """Return a transform for the successive steps of a simulation, with the same results.
+
+        Parameters
+        ----------
+        skin
+            Width of the skin of a neighbor list that is used for several steps, angstrom. ``None`` selects
+            the fastest way: this transform itself if it uses the native search, which takes less time than
+            selecting edges from a list, and otherwise a skin of 1 angstrom.
+
+        Raises
+        ------
+        ValueError
+            If the skin is not positive and finite.
+        """
+        if skin is None and uses_native(self.backend):
+            return self
+        return NeighborsWithSkin(self, 1.0 if skin is None else skin)
+
+    def add_edges(self, sample: Sample, structures: Structures, edges: Batch, cutoff: float) -> Sample:
+        """Return a copy of the sample with the given edges of its structure."""
         tensors = sample_tensors(structures, edges)
         del tensors["edge_index"]
         pbc = torch.from_numpy(structures.pbc[0])
-        return with_keys(sample, {**tensors, "pbc": pbc, "cutoff_radius": float(cutoffs[0])})
+        return with_keys(sample, {**tensors, "pbc": pbc, "cutoff_radius": cutoff})
 
     def read(self, samples: Sequence[Sample]) -> Structures:
         """Read and check the structures of one or several samples.
@@ -159,26 +182,7 @@ class PeriodicPropertiesTransform:
         ValueError
             If a structure is invalid. The message begins with the sample's name.
         """
-        plain = not self.convert_to_unit_cell and self.is_cartesian is not False
-        structures = read_plain(samples) if plain else None
-        if structures is None:
-            structures = join_structures([self._read_one(sample) for sample in samples])
-        if self.is_cartesian is None:
-            # In most structures, looking at the last atom is enough.
-            for index, atom in enumerate(structures.positions[structures.starts[1:] - 1].tolist()):
-                if 0 <= min(atom) <= max(atom) <= 1 and "pos" in samples[index]:
-                    _mention_fractional(samples[index], structures, index)
-        return structures
-
-    def _read_one(self, sample: Sample) -> Structure:
-        try:
-            structure = read_structure(sample, self.is_cartesian)
-            cell = complete_cell(structure.cell, structure.pbc)
-        except ValueError as error:
-            raise ValueError(f"{sample_name(sample)}: {error}") from error
-        if self.convert_to_unit_cell:
-            return structure._replace(positions=wrap(structure.positions, cell)[0])
-        return structure
+        return read_structures(samples, self.is_cartesian, self.convert_to_unit_cell)
 
     def find(self, samples: Sequence[Sample], structures: Structures) -> tuple[Batch, NDArray[np.float64]]:
         """Find the edges of structures from `read`.
@@ -205,15 +209,15 @@ class PeriodicPropertiesTransform:
         try:
             if self.connectivity == "graph":
                 self._grow(structures, cutoffs, range(len(samples)))
-            edges = find_structure_edges(structures, cutoffs, self.backend, self._selection())
+            edges = find_structure_edges(structures, cutoffs, self.backend, self._selection)
             lonely: list[int] = []
             if not edges.degrees.all():
                 lonely = [*np.unique(structures.owners(np.flatnonzero(edges.degrees == 0))).tolist()]
                 if self.adaptive_cutoff and self._grow(structures, cutoffs, lonely):
-                    edges = find_structure_edges(structures, cutoffs, self.backend, self._selection())
+                    edges = find_structure_edges(structures, cutoffs, self.backend, self._selection)
         except StructureError as error:
             sample = samples[error.structure]
-            self._read_one(sample)  # describes some errors more precisely
+            read_named(sample, self.is_cartesian)  # describes some errors more precisely
             raise ValueError(f"{sample_name(sample)}: {error}") from error
         for index in lonely if self.on_isolated != "allow" else ():
             start, end = structures.starts[index : index + 2]
@@ -233,12 +237,13 @@ class PeriodicPropertiesTransform:
                 raise StructureError(index, str(error)) from error
         return bool((cutoffs != before).any())
 
+    @property
     def _selection(self) -> Selection | None:
-        if self.max_neighbors is None and not self.is_undirected and not self.allow_self_loops:
-            return None
-        return self._select
+        is_needed = self.max_neighbors is not None or self.is_undirected or self.allow_self_loops
+        return self.select if is_needed else None
 
-    def _select(self, edges: Edges, num_atoms: int) -> Edges:
+    def select(self, edges: Edges, num_atoms: int) -> Edges:
+        """Apply ``max_neighbors``, ``is_undirected`` and ``allow_self_loops`` to the edges in the cutoff."""
         if self.max_neighbors is not None:
             symmetric = self.symmetric or self.is_undirected
             edges = nearest_neighbors(edges, num_atoms, self.max_neighbors, self.tie_tolerance, symmetric)
@@ -264,18 +269,3 @@ class PeriodicPropertiesTransform:
 
     def __repr__(self) -> str:
         return pasteable_repr(self)
-
-
-def _mention_fractional(sample: Sample, structures: Structures, index: int) -> None:
-    start, end = structures.starts[index : index + 2]
-    positions = structures.positions[start:end]
-    if end - start < 2 or positions.min() < 0 or positions.max() > 1:
-        return
-    if np.linalg.norm(structures.cells[index], axis=1).min() > 2:
-        warn_once(
-            logger,
-            "fractional",
-            f"{sample_name(sample)}: all values of 'pos' are between 0 and 1, in a cell of several "
-            "angstrom. They are used as Cartesian coordinates. Pass is_cartesian=False if they are "
-            "fractional, or is_cartesian=True if they are Cartesian.",
-        )

@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 from mml_graphs.neighbors import native
 from mml_graphs.neighbors.edges import BLOCK, Edges, with_exact_lengths
 from mml_graphs.neighbors.find_edges import search
+from mml_graphs.neighbors.lattice import Cell
 from mml_graphs.neighbors.native import Batch, StructureError
 from mml_graphs.sample_tensors import float_dtype
 from mml_graphs.structures import Structures
 
 # Function that selects edges, or adds edges, for the given number of atoms.
 Selection = Callable[[Edges, int], Edges]
+
+
+def uses_native(backend: str) -> bool:
+    """Return whether a backend is the native search."""
+    return backend == "native" or (backend == "auto" and native.available())
 
 
 def find_structure_edges(
@@ -45,7 +51,7 @@ def find_structure_edges(
     StructureError
         If a structure is invalid. The error contains its index.
     """
-    if backend == "native" or (backend == "auto" and native.available()):
+    if uses_native(backend):
         batch = native.find_batch_edges(
             structures.positions,
             structures.starts,
@@ -66,24 +72,33 @@ def find_structure_edges(
         degrees = np.bincount(edges.src, minlength=len(structures.positions))
     if select is not None:
         edges = select(edges, len(structures.positions))
-    return _with_geometry(structures, edges, degrees)
+    return with_geometry(structures, edges, degrees)
+
+
+def search_in_order(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: str) -> Edges:
+    """Find the edges of one structure like `mml_graphs.neighbors.find_edges.search`, in the native order.
+
+    Edges are sorted by source, then destination, then image, and have the lengths of `edge_lengths`.
+    """
+    edges = search(positions, cell, cutoff, backend)
+    if uses_native(backend):
+        return edges
+    edges = with_exact_lengths(positions, cell, edges)
+    return edges.take(np.lexsort((*edges.images.T[::-1], edges.dst, edges.src)))
 
 
 def _one_by_one(structures: Structures, cutoffs: NDArray[np.float64], backend: str) -> Edges:
     parts = []
     for index, start in enumerate(structures.starts[:-1]):
         try:
-            positions, cell = structures.one(index)
-            edges = search(positions, cell, float(cutoffs[index]), backend)
+            edges = search_in_order(*structures.one(index), float(cutoffs[index]), backend)
         except ValueError as error:
             raise StructureError(index, str(error)) from error
-        src, dst, images, distances = with_exact_lengths(positions, cell, edges)
-        order = np.lexsort((*images.T[::-1], dst, src))
-        parts.append((src[order] + start, dst[order] + start, images[order], distances[order]))
+        parts.append(edges._replace(src=edges.src + start, dst=edges.dst + start))
     return Edges(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _with_geometry(structures: Structures, edges: Edges, degrees: NDArray[np.int64]) -> Batch:
+def with_geometry(structures: Structures, edges: Edges, degrees: NDArray[np.int64]) -> Batch:
     """Add ``images @ cell`` and ``frac[dst] - frac[src] + images``, computed in float64."""
     dtype, shape = float_dtype(), (len(edges.src), 3)
     offsets, unit_offsets = np.empty(shape, dtype), np.empty(shape, dtype)

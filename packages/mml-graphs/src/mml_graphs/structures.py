@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mml_samples import LATTICE_KEYS, Array
+from mml_samples import LATTICE_KEYS, Array, Sample, sample_name, warn_once
 from numpy.typing import NDArray
 
 from mml_graphs import structure_objects
+from mml_graphs.neighbors.find_edges import wrap
 from mml_graphs.neighbors.lattice import Cell, complete_cell
-from mml_graphs.sample import Structure, is_known_element
+from mml_graphs.sample import Structure, is_known_element, read_structure
+
+logger = logging.getLogger(__name__)
 
 # If a sample has one of these keys, its ``structure`` only provides the missing ones.
 OTHER_FORMS = frozenset(("atomic_numbers", "pos", "frac_coords", "cell", "pbc", *LATTICE_KEYS))
@@ -67,6 +71,56 @@ class Structures(NamedTuple):
         if not np.isfinite(positions).all():
             raise ValueError("the positions contain values that are not finite")
         return positions, cell
+
+
+def read_structures(
+    samples: Sequence[Sample], is_cartesian: bool | None = None, to_unit_cell: bool = False
+) -> Structures:
+    """Read and check one or several samples, together if their form allows it.
+
+    Parameters
+    ----------
+    samples
+        One or more samples. They are not changed.
+    is_cartesian
+        ``False`` if ``pos`` contains fractional coordinates. With ``None``, the first sample whose positions
+        look fractional is reported in the log.
+    to_unit_cell
+        If ``True``, move the atoms into the cell along its periodic directions.
+
+    Returns
+    -------
+    Structures
+        Structures that do not share memory with the samples. Except for structures that were read one by one,
+        positions and cells may have values that are not finite, and cells may have no volume, which the
+        neighbor search reports.
+
+    Raises
+    ------
+    ValueError
+        If a structure is invalid. The message begins with the sample's name.
+    """
+    structures = read_plain(samples) if is_cartesian is not False and not to_unit_cell else None
+    if structures is None:
+        structures = join_structures([read_named(sample, is_cartesian, to_unit_cell) for sample in samples])
+    if is_cartesian is None:
+        # In most structures, looking at the last atom is enough.
+        for index, atom in enumerate(structures.positions[structures.starts[1:] - 1].tolist()):
+            if 0 <= min(atom) <= max(atom) <= 1 and "pos" in samples[index]:
+                _mention_fractional(samples[index], structures, index)
+    return structures
+
+
+def read_named(sample: Sample, is_cartesian: bool | None, to_unit_cell: bool = False) -> Structure:
+    """Read one sample like `read_structures`, and check its cell as well."""
+    try:
+        structure = read_structure(sample, is_cartesian)
+        cell = complete_cell(structure.cell, structure.pbc)
+    except ValueError as error:
+        raise ValueError(f"{sample_name(sample)}: {error}") from error
+    if to_unit_cell:
+        return structure._replace(positions=wrap(structure.positions, cell)[0])
+    return structure
 
 
 def join_structures(structures: Sequence[Structure]) -> Structures:
@@ -177,3 +231,18 @@ def _array(value: Array) -> NDArray[Any]:
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().numpy()
     raise TypeError("not an array")
+
+
+def _mention_fractional(sample: Sample, structures: Structures, index: int) -> None:
+    start, end = structures.starts[index : index + 2]
+    positions = structures.positions[start:end]
+    if end - start < 2 or positions.min() < 0 or positions.max() > 1:
+        return
+    if np.linalg.norm(structures.cells[index], axis=1).min() > 2:
+        warn_once(
+            logger,
+            "fractional",
+            f"{sample_name(sample)}: all values of 'pos' are between 0 and 1, in a cell of several "
+            "angstrom. They are used as Cartesian coordinates. Pass is_cartesian=False if they are "
+            "fractional, or is_cartesian=True if they are Cartesian.",
+        )
