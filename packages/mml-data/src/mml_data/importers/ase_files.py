@@ -17,12 +17,10 @@ import numpy as np
 
 from mml_data.importers.files import file_checksum
 from mml_data.importers.source import Item, Part, Structure, balanced
-from mml_data.importers.structure import plain
 
 __all__ = ["AseDatabase", "ExtendedXYZ", "from_atoms", "read_with_ase", "require_ase"]
 
-_RESULTS = {"energy": "energy", "forces": "force", "stress": "stress"}
-_OWN_ARRAYS = ("numbers", "positions", "forces", "force", "stress", "energy")
+_ATOM_RESULTS = ("forces", "energies", "stresses", "charges", "magmoms")
 
 
 def require_ase(path: Path) -> None:
@@ -45,13 +43,12 @@ def from_atoms(atoms: Any, wanted: Collection[str] | None = None, **more: Any) -
     Parameters
     ----------
     atoms
-        Structure. Energy (eV), forces (eV/angstrom) and stress (eV/angstrom^3, with the sign of ASE) are
-        taken from the results of its calculator. Nothing is calculated.
+        Structure. The results of its calculator, its ``info`` and its arrays become labels. Nothing is
+        calculated.
     wanted
-        Names of further targets. They are taken from ``info``, from arrays, from other results or from
-        `more`, if present.
+        Not used.
     **more
-        Further values of the structure.
+        Further labels of the structure.
 
     Returns
     -------
@@ -59,27 +56,18 @@ def from_atoms(atoms: Any, wanted: Collection[str] | None = None, **more: Any) -
         Structure in the form described in `mml_data.importers.structure`.
     """
     results = atoms.calc.results if atoms.calc is not None else {}
-    targets: dict[str, object] = {
-        target: results[name] for name, target in _RESULTS.items() if results.get(name) is not None
-    }
-    if "stress" in targets:
-        targets["stress"] = stress_matrix(targets["stress"])
-    extra: dict[str, object] = {}
-    arrays = {name: values for name, values in atoms.arrays.items() if name not in _OWN_ARRAYS}
-    others = {name: value for name, value in results.items() if name not in _RESULTS}
-    for name, value in (*arrays.items(), *others.items(), *atoms.info.items(), *more.items()):
-        if name in (wanted or ()):
-            targets[name] = value
-        else:
-            extra[name] = plain(value)
+    results = {name: value for name, value in results.items() if value is not None}
+    labels = {name: value for name, value in results.items() if name not in _ATOM_RESULTS}
+    arrays = {name: value for name, value in atoms.arrays.items() if name not in ("numbers", "positions")}
+    arrays |= {name: value for name, value in results.items() if name in _ATOM_RESULTS}
     has_cell = bool(atoms.cell.any())
     return {
         "atomic_numbers": atoms.numbers,
         "positions": atoms.positions,
         "cell": np.array(atoms.cell) if has_cell else None,
         "pbc": [bool(flag) for flag in atoms.pbc],
-        "targets": targets,
-        "extra": extra,
+        "labels": {**labels, **atoms.info, **more},
+        "atom_labels": arrays,
     }
 
 
