@@ -3,9 +3,10 @@
 ``lattice_vectors`` and ``cartesian_site_positions`` are in angstrom, ``dimension_types`` are 1 for periodic
 directions, and ``species`` describes the names in ``species_at_sites``
 (https://github.com/Materials-Consortia/OPTIMADE/blob/develop/optimade.rst). Sites that are not fully
-occupied by one element are refused. ``forces`` are eV/angstrom and ``energy`` is eV in LeMat-Bulk and
-LeMat-Traj (https://huggingface.co/datasets/LeMaterial/LeMat-Bulk); ``stress_tensor`` keeps its name, because
-the data sets do not define its sign. ``magnetic_moments`` are in Bohr magnetons.
+occupied by one element are refused. In LeMat-Bulk and LeMat-Traj, ``energy`` is in eV, ``forces`` are in
+eV/angstrom and ``magnetic_moments`` in Bohr magnetons; ``stress_tensor`` is in kilobar and keeps its name,
+because its sign is not documented (https://huggingface.co/datasets/LeMaterial/LeMat-Bulk,
+https://huggingface.co/spaces/LeMaterial/materials_explorer).
 """
 
 import json

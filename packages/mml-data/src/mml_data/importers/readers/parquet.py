@@ -47,7 +47,7 @@ FORMAT = Format(
     files="*.parquet of OPTIMADE, LeMat, Alexandria, ColabFit and pandas",
     labels=(
         "columns with their own names and units; energy (eV) and forces (eV/angstrom) of LeMat and ColabFit; "
-        "stress_tensor and cauchy_stress are not converted"
+        "stress_tensor of LeMat (kilobar) and cauchy_stress of ColabFit are not converted"
     ),
     matches=lambda name, head: head.startswith(b"PAR1"),
     read=read_parquet,
