@@ -116,7 +116,7 @@ def test_commands_chain(salt, capsys):
     text = run(capsys, "import", salt, "salt", status=1)
     assert "salt.jsonl:6: " in text
     text = run(capsys, "import", salt, "salt", "--on-error", "skip", "--compression", "zstd", "--jobs", 2)
-    assert "1 structure was skipped; see salt/errors.jsonl" in text
+    assert "1 skipped because of errors; see errors.jsonl" in text
     assert "2 shards, zstd" in text
     assert "29 samples in 2 shards match their checksums" in run(capsys, "verify", "salt")
     text = run(capsys, "split", "salt", "--splits", 0.5, 0.25, 0.25, "--group-by", "composition")

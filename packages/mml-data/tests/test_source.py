@@ -21,3 +21,9 @@ def test_existing_requires_path(tmp_path):
     assert existing(str(tmp_path)) == tmp_path
     with pytest.raises(FileNotFoundError, match=r"none' does not exist; pass an existing file or directory"):
         existing(tmp_path / "none")
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.xyz", "s3://bucket/a.xyz"])
+def test_address_raises(address):
+    with pytest.raises(FileNotFoundError, match="is an address; download the file first, and pass its path"):
+        existing(address)

@@ -1,3 +1,3 @@
 """Read structures from files of many formats, and import them as a data set."""
 
-__all__ = ["import_source", "legacy_readers", "read_structures", "source", "write_parts"]
+__all__ = ["account", "import_source", "legacy_readers", "read_structures", "source", "write_parts"]

@@ -1,5 +1,6 @@
 """Protocols of sources, which consist of parts that a process can read independently."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -47,6 +48,8 @@ def existing(path: str | Path) -> Path:
     FileNotFoundError
         If `path` does not exist.
     """
+    if re.match(r"(https?|ftp|s3|gs|hf):/", str(path)):
+        raise FileNotFoundError(f"{str(path)!r} is an address; download the file first, and pass its path")
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{str(path)!r} does not exist; pass an existing file or directory")
