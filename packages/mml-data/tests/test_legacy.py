@@ -11,7 +11,8 @@ from mml_data.importers.legacy import LegacyLMDB
 def lips_record(index, num_atoms=3):
     rng = np.random.default_rng(index)
     return {
-        "pos": torch.from_numpy(rng.normal(size=(num_atoms, 3)).astype(np.float32)),
+        "pos": torch.from_numpy(rng.normal(size=(num_atoms, 3), scale=0.1).astype(np.float32))
+        + 2.5 * torch.arange(num_atoms)[:, None],
         "cell": 9.0 * torch.eye(3),
         "atomic_numbers": torch.full((num_atoms,), 3),
         "energy": np.float64(index),

@@ -14,7 +14,10 @@ def make_structure(index):
     lattice = core.Lattice.from_parameters(*rng.uniform(3, 5, 3), *rng.uniform(75, 105, 3))
     num_atoms = int(rng.integers(1, 5))
     return core.Structure(
-        lattice, rng.choice(["Fe", "O", "Li"], num_atoms), rng.uniform(0, 1, (num_atoms, 3))
+        lattice,
+        rng.choice(["Fe", "O", "Li"], num_atoms),
+        np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])[:num_atoms]
+        + rng.uniform(0, 0.05, (num_atoms, 3)),
     )
 
 
