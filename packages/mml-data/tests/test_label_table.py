@@ -114,7 +114,7 @@ class Files:
     units = {"targets.gap": "eV"}  # noqa: RUF012
 
     def describe(self):
-        return {"origin": "files"}
+        return {"origin": "files", "passed_over": [{"file": "labels.csv"}, {"file": "other.csv"}]}
 
     def parts(self, count):
         return [self]
@@ -126,11 +126,12 @@ class Files:
 
 def test_source_has_labels(table):
     source = LabeledSource(Files(), table("a,1\nb,2\n"))
-    assert (source.may_lack, source.units, source.describe()) == (
-        True,
-        {"targets.gap": "eV"},
-        {"origin": "files"},
-    )
+    facts = source.describe()
+    assert (source.may_lack, source.units) == (True, {"targets.gap": "eV"})
+    assert facts["passed_over"] == [{"file": "other.csv"}]
+    assert (facts["origin"], facts["label_table"]["file"]) == ("files", "labels.csv")
+    assert facts["label_table"]["id_column"] == "id"
+    assert len(facts["label_table"]["sha256"]) == 64
     (part,) = source.parts(2)
     (_, first), (_, second), (_, third) = part.read()
     assert first == {"sample_id": "a", "targets": {"target": 1}}

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mml_data.importers.files import file_checksum
 from mml_data.importers.label_names import recognize
-from mml_data.importers.source import Item, Part, Source
+from mml_data.importers.source import Item, Part, Source, existing
 from mml_data.importers.table_files import ID_COLUMNS, Table, read_table
 
 __all__ = ["ID_PROP", "LabelTable", "LabeledSource", "Matches"]
@@ -50,6 +51,7 @@ class LabelTable:
         classes: Collection[str] = (),
     ) -> None:
         self.path = str(path)
+        self.sha256 = file_checksum(existing(path))
         table = read_table(path, id_column)
         self.id_column = _choose_id(table, id_column, self.path)
         number = table.columns.index(self.id_column)
@@ -228,9 +230,14 @@ class LabeledSource:
         """Known units of the targets."""
         return self.source.units
 
-    def describe(self) -> dict[str, object]:
-        """Return the description of the source for the manifest."""
-        return self.source.describe()
+    def describe(self) -> dict[str, Any]:
+        """Return the description of the source for the manifest, with that of the table."""
+        facts: dict[str, Any] = self.source.describe()
+        name = Path(self.table.path).name
+        if "passed_over" in facts:
+            facts["passed_over"] = [each for each in facts["passed_over"] if Path(each["file"]).name != name]
+        table = {"file": name, "sha256": self.table.sha256, "id_column": self.table.id_column}
+        return facts | {"label_table": table}
 
     def parts(self, count: int) -> list[Part]:
         """Divide the source."""
