@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 from rich.console import Console
 
+from matsciml.commands.data_check import add_check
 from matsciml.commands.data_import import add_import
 from matsciml.commands.data_options import (
     DATASET,
@@ -111,6 +112,7 @@ def add_data_commands(parser: argparse.ArgumentParser) -> None:
     )
     add_writing(precompute)
     precompute.set_defaults(action=_precompute)
+    add_check(commands, dataset_path, DATASET)
     add_lmdb_cli(commands, dataset_path)
 
 
