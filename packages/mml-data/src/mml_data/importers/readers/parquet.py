@@ -26,7 +26,8 @@ def read_parquet(path: Path) -> Iterator[Item]:
         ) from error
     count = 0
     try:
-        with parquet.ParquetFile(path) as file:
+        # pre_buffer=True keeps what it has read until the file is closed
+        with parquet.ParquetFile(path, pre_buffer=False) as file:
             columns = file.schema_arrow.names
             if not has_structures(columns):
                 raise ValueError(f"no columns contain structures; the columns are {', '.join(columns)}")
