@@ -105,9 +105,7 @@ class TestRoundTrip:
         lines.append({**lines[0], "targets": known})  # so that no target is null everywhere
         path = tmp_path_factory.mktemp("jsonl")
         source = write_lines(path / "in.jsonl", lines)
-        manifest = import_jsonl(
-            source, path / "out", splits=(0.5, 0.25, 0.25), seed=seed, allow_close=True
-        )
+        manifest = import_jsonl(source, path / "out", splits=(0.5, 0.25, 0.25), seed=seed, allow_close=True)
         dataset = LMDBDataset(path / "out")
         dataset.verify()
         assert len(dataset) == manifest.num_samples == len(lines)
@@ -202,7 +200,7 @@ class TestMissing:
         source = file(with_targets(energy=None))
         account = import_jsonl(source, tmp_path / "out").source["account"]
         assert account["targets"]["energy"]["structures"] == 0
-        with pytest.raises(ValueError, match="the label 'energy' is missing .* in every structure"):
+        with pytest.raises(ValueError, match=r"the label 'energy' is missing .* in every structure"):
             import_jsonl(source, tmp_path / "again", targets=["energy"])
 
 
@@ -256,7 +254,10 @@ BAD_LINES = {
         with_targets(energy="low"),
         r"target 'energy' must be a number, got 'low'",
     ),
-    "ragged target": (with_targets(force=[[0.0], [1, 2]]), r"target 'force' must be numbers in rows of the same length"),
+    "ragged target": (
+        with_targets(force=[[0.0], [1, 2]]),
+        r"target 'force' must be numbers in rows of the same length",
+    ),
     "infinite target": (with_targets(energy=float("inf")), r"targets.energy of the sample is infinite"),
     "forces of another structure": (
         with_targets(force=[[0.0, 0, 0]] * 3),

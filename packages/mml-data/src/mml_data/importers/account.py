@@ -14,7 +14,13 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from mml_data.importers.expressions import did_you_mean
-from mml_data.importers.labels import LabelPlan, Recipe, ambiguous_labels
+from mml_data.importers.labels import (
+    QUANTITIES_WITH_UNITS,
+    LabelPlan,
+    Recipe,
+    ambiguous_labels,
+    unknown_quantity,
+)
 
 __all__ = ["PartLog", "Unusable", "check_targets", "make_account", "show_account"]
 
@@ -131,10 +137,10 @@ def make_account(
     Returns
     -------
     dict
-        ``files``, ``passed_over``, ``structures``, ``skipped``; ``targets`` and ``keys``, which contain the
-        number of ``structures``, the labels that they are made ``from``, and the kind and the units; ``extra``
-        (number of structures by name); ``labels`` and ``atom_labels`` (all other names in the files);
-        ``warnings`` with ``count`` and ``example``; and ``notes``.
+        ``files``, ``passed_over``, ``structures`` and ``skipped``; ``targets`` and ``keys``, which contain
+        the number of ``structures``, the labels that they are made ``from``, the kind and the units;
+        ``extra`` (number of structures by name); ``labels`` and ``atom_labels`` (all other names in the
+        files); ``warnings`` with ``count`` and ``example``; and ``notes``.
     """
     origins: dict[str, dict[str, dict[str, None]]] = {"targets": {}, "keys": {}}
     others: dict[str, dict[str, None]] = {"targets": {}, "labels": {}, "atom_labels": {}}
@@ -214,26 +220,27 @@ def check_targets(account: Mapping[str, Any], plan: LabelPlan) -> None:
             label = repr(name) if name == becomes else f"{name!r} (for the target {becomes!r})"
             raise Unusable(
                 f"no structure has the label {label}{did_you_mean(name, known)} The source has the {found}"
-                if did_you_mean(name, known)
-                else f"no structure has the label {label}. The source has the {found}"
             )
+    for name in plan.units:
+        if name not in QUANTITIES_WITH_UNITS and name not in account["targets"]:
+            raise Unusable(unknown_quantity(name, account["targets"]))
     if any(entry["structures"] for entry in account["targets"].values()) or plan.wanted is not None:
         return
     names = [*account["labels"], *account["atom_labels"]]
     reasons = "".join(f". {name} is not used, because {why}" for name, why in ambiguous_labels(names).items())
     example = f"targets=[{names[0]!r}] (--targets {names[0]})" if names else "labels=FILE (--labels FILE)"
     raise Unusable(
-        f"no targets were found. The source has the {found}{reasons}. To import a label as a target, pass for "
-        f"example {example}; to import structures without targets, pass targets=() (--targets without names)"
+        f"no targets were found. The source has the {found}{reasons}. To import a label as a target, pass "
+        f"for example {example}; to import structures without targets, pass targets=() (--targets without "
+        "names)"
     )
 
 
 def show_account(account: Mapping[str, Any]) -> str:
     """Return the account as plain text of at most 80 columns."""
     count = account["structures"]
-    lines = [
-        f"{count:,} structure{'s' * (count != 1)} from {account['files']:,} file{'s' * (account['files'] != 1)}"
-    ]
+    files = account["files"]
+    lines = [f"{count:,} structure{'s' * (count != 1)} from {files:,} file{'s' * (files != 1)}"]
     if account["skipped"]:
         lines.append(f"{account['skipped']:,} skipped because of errors; see errors.jsonl")
     if account["passed_over"]:

@@ -34,7 +34,7 @@ have no entry there and get 2.0.
 def check_contacts(
     numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray | None, pbc: np.ndarray
 ) -> None:
-    """Check that no two atoms of a structure are closer than 0.3 angstrom or 0.4 times the sum of their radii.
+    """Check that no atoms are closer than 0.3 angstrom or 0.4 times the sum of their covalent radii.
 
     Parameters
     ----------
@@ -189,18 +189,18 @@ def _are_close(numbers: np.ndarray, frac: np.ndarray, lattice: np.ndarray, pbc: 
         if shift.any():
             lengths = np.einsum("i,bij,j->b", shift, metric, shift)
             close |= lengths < np.maximum(_CLOSEST, 2 * radii.max(axis=1)) ** 2 * _TOLERANCE
-        moved = [delta + each if each else delta for delta, each in zip(deltas, shift.tolist(), strict=True)]
-        close |= (_squares(*moved, form) < limits).any(axis=0)
+        x, y, z = (delta + each for delta, each in zip(deltas, shift.tolist(), strict=True))
+        close |= (_squares(x, y, z, form) < limits).any(axis=0)
     return close
 
 
 @cache
 def _pairs(num_atoms: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.triu_indices(num_atoms, 1)  # type: ignore[return-value]
+    return np.triu_indices(num_atoms, 1)
 
 
 def _squares(x: np.ndarray, y: np.ndarray, z: np.ndarray, form: np.ndarray) -> np.ndarray:
-    """Return the squared lengths of fractional vectors [pairs, B]: the quadratic form of the metric [3, 3, B]."""
+    """Return the squared lengths of fractional vectors [pairs, B], with the metric tensor [3, 3, B]."""
     squares = x * form[0, 0]
     if form[0, 1:].any():
         squares += 2 * (y * form[0, 1] + z * form[0, 2])
@@ -216,9 +216,7 @@ def _squares(x: np.ndarray, y: np.ndarray, z: np.ndarray, form: np.ndarray) -> n
     return squares
 
 
-def _is_close_sorted(
-    numbers: np.ndarray, frac: np.ndarray, lattice: np.ndarray, pbc: np.ndarray
-) -> bool:
+def _is_close_sorted(numbers: np.ndarray, frac: np.ndarray, lattice: np.ndarray, pbc: np.ndarray) -> bool:
     """Return whether atoms of one large structure are too close: compare atoms in the same thin slab."""
     radii = _FACTOR * COVALENT_RADII[numbers]
     limit = max(_CLOSEST, 2 * float(radii.max()))

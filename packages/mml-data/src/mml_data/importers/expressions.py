@@ -108,10 +108,10 @@ def unit_value(text: str) -> float:
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the name that is most similar, or an empty text."""
+    """Return ``"; did you mean 'x'?"`` for the most similar name, or ``"."`` if no name is similar."""
     lower = {each.lower(): each for each in known}
     close = get_close_matches(name.lower(), lower, 1, 0.5)
-    return f"; did you mean {lower[close[0]]!r}?" if close else ""
+    return f"; did you mean {lower[close[0]]!r}?" if close else "."
 
 
 def _product(text: str) -> tuple[float, Mapping[str, int]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from mml_samples import QUANTITIES, Quantity
 
-from mml_data.importers.expressions import Expression, parse_expression, unit_value
+from mml_data.importers.expressions import Expression, did_you_mean, parse_expression, unit_value
 from mml_data.importers.label_names import AMBIGUOUS, LabelName, recognize
 from mml_data.importers.targets import (
     to_array,
@@ -18,7 +18,7 @@ from mml_data.importers.targets import (
     to_undeclared,
 )
 
-__all__ = ["LabelPlan", "Recipe", "Wanted", "ambiguous_labels"]
+__all__ = ["QUANTITIES_WITH_UNITS", "LabelPlan", "Recipe", "Wanted", "ambiguous_labels", "unknown_quantity"]
 
 Wanted = Mapping[str, str] | Collection[str] | None
 """Targets to import: names, ``"target=expression"``, a mapping of both, or None for all known targets."""
@@ -26,6 +26,7 @@ Wanted = Mapping[str, str] | Collection[str] | None
 _PLACES = ("targets", "labels", "atom_labels")
 _LENGTHS = {"energy": (1, 0), "force": (1, -1), "forces": (1, -1), "stress": (1, -3), "virial": (1, 0)}
 _LENGTHS |= {"dipole": (0, 1)}
+QUANTITIES_WITH_UNITS = ("energy", "length", "force", "stress", "virial", "dipole")
 _KEYS: dict[str, Quantity] = {
     "charge": Quantity("scalar", (), "e"),
     "spin": Quantity("scalar", (), None),
@@ -111,6 +112,9 @@ class LabelPlan:
         self.allow_missing = allow_missing
         self.allow_close = allow_close
         self.units = {name: unit for name, unit in (units or {}).items() if not name.startswith("targets.")}
+        for name in self.units:
+            if name not in QUANTITIES_WITH_UNITS and self.wanted is not None and name not in self.wanted:
+                raise ValueError(unknown_quantity(name, self.wanted))
         values = {name: unit_value(unit) for name, unit in self.units.items()}
         self.length = values.get("length", 1.0)
         self._values = values
@@ -212,7 +216,7 @@ class LabelPlan:
         recipe = Recipe()
         used: set[tuple[str, str]] = set()
         known = _candidates(labels, arrays)
-        found = {place: names for place, names in zip(_PLACES, (declared, labels, arrays), strict=True)}
+        found = dict(zip(_PLACES, (declared, labels, arrays), strict=True))
         for becomes, expression in self._assigned(found, known).items():
             place, name, entry = self._source(becomes, expression, found, known)
             if name is None:
@@ -225,15 +229,19 @@ class LabelPlan:
             recipe.targets.append(Step(place, name, becomes, self._converter(becomes, place), scale))
             used.add((place, name))
         recipe.needs_volume = any(step.scale is not None and step.scale.volume for step in recipe.targets)
-        for place in ("labels", "atom_labels"):
+        for place in ("atom_labels", "labels"):  # an array per atom is preferred to a total
             for name in found[place]:
-                entry = recognize(name)
                 if (place, name) in used:
                     continue
-                if entry is not None and entry.place == "key" and _fits(_KEYS[entry.becomes], place):
-                    if entry.becomes not in {step.becomes for step in recipe.keys}:
-                        recipe.keys.append(Step(place, name, entry.becomes, _key_converter(entry.becomes)))
-                        continue
+                entry = recognize(name)
+                is_key = entry is not None and entry.place == "key" and _fits(_KEYS[entry.becomes], place)
+                if (
+                    entry is not None
+                    and is_key
+                    and entry.becomes not in {each.becomes for each in recipe.keys}
+                ):
+                    recipe.keys.append(Step(place, name, entry.becomes, _key_converter(entry.becomes)))
+                    continue
                 recipe.extra.append((place, name))
         return recipe
 
@@ -413,3 +421,12 @@ def _pair(item: str) -> tuple[str, str | None]:
 def ambiguous_labels(names: Iterable[str]) -> dict[str, str]:
     """Return the labels that look like targets but are not recognized, with the reason."""
     return {name: AMBIGUOUS[name.lower()] for name in names if name.lower() in AMBIGUOUS}
+
+
+def unknown_quantity(name: str, targets: Iterable[str]) -> str:
+    """Return the error message for the unit of a quantity that does not exist, given all targets."""
+    known = [*QUANTITIES_WITH_UNITS, *(target for target in targets if target not in QUANTITIES_WITH_UNITS)]
+    return (
+        f"units contain {name!r}, which is not a quantity{did_you_mean(name, known)} Known are "
+        f"{', '.join(known)}"
+    )

@@ -3,8 +3,8 @@
 A structure is a dict with the keys ``atomic_numbers``, [N], and ``positions``, [N][3] (Cartesian, in
 angstrom). A periodic structure also has ``cell``, [3][3] (rows are the lattice vectors, in angstrom).
 Optional keys are ``pbc``, [3]; ``labels``, the values of the structure under the names of the file;
-``atom_labels``, arrays that the format declares per atom, [N, ...]; ``targets``, labels that the author of the
-file declared as targets; ``extra`` (any value that can be stored); ``sample_id``; and ``warnings``, the
+``atom_labels``, arrays that the format declares per atom, [N, ...]; ``targets``, labels that the author of
+the file declared as targets; ``extra`` (any value that can be stored); ``sample_id``; and ``warnings``, the
 warnings of a parser about this structure. Arrays are accepted in place of lists.
 """
 

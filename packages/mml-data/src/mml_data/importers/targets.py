@@ -61,7 +61,7 @@ def to_class(value: Any) -> int | str | None:
 
 
 def to_rows(value: Any, num_atoms: int, row: tuple[int, ...] | None) -> np.ndarray | None:
-    """Convert an array with one row per atom, [N, *row]. Floats of 32 bits are kept; others become float64."""
+    """Convert an array to [N, *row]. float32 is kept, other numbers become float64."""
     if value is None:
         return None
     array = value if type(value) is np.ndarray else to_array(value)

@@ -132,7 +132,7 @@ class PartWriter:
         """Convert a block and check it at once. Return None if it may contain an invalid structure."""
         for position, (place, item) in enumerate(block, start):
             if isinstance(item, Mapping):
-                for text in item.get("warnings") or ():
+                for text in cast("list[str]", item.get("warnings") or ()):
                     log.warned(position, place, text)
         if self.plan is None or any(isinstance(item, Exception) for _, item in block):
             return None

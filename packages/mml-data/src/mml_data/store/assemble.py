@@ -148,7 +148,7 @@ def assemble(
 
 
 def _target_types(schema: Mapping[str, Mapping[str, object]]) -> dict[str, list[str]]:
-    """Return the names of the targets under ``regression`` and ``classification``, or nothing without targets.
+    """Return the names of the targets under ``regression`` and ``classification``.
 
     The records of an import do not contain these lists, because the kinds are known only at its end.
     """

@@ -26,8 +26,8 @@ class Completion:
     """Callable that completes a sample in place, so that all samples of a data set have the same keys.
 
     A missing target becomes NaN in the shape of its kind. Arrays that were stored without the leading
-    dimension of a structure get it, classes become their numbers, and keys such as ``charge`` and ``tags`` get
-    the values in `MISSING`.
+    dimension of a structure get it, classes become their numbers, and keys such as ``charge`` and ``tags``
+    get the values in `MISSING`.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ Sizes = list[set[int | str]]
 """Possible meanings of each dimension of an array: its size, or ``"N"``, the number of atoms."""
 
 Meaning = tuple[str, tuple[int, ...]]
-"""Possible meaning of a target: ``"number"``, ``"class"``, ``"atom"`` or ``"structure"``, and the row's shape."""
+"""Possible meaning of a target (``"number"``, ``"class"``, ``"atom"`` or ``"structure"``), and its row."""
 
 
 class KindConflict(ValueError):  # noqa: N818
@@ -174,7 +174,7 @@ class SchemaBuilder:
             if not meanings & form.meanings:
                 if name_of is None:
                     return {}
-                other = next(each for each in forms if not each.meanings & form.meanings)
+                other = next((each for each in forms if not each.meanings & form.meanings), forms[0])
                 raise KindConflict(
                     f"target {name!r} is {other.shown} in {name_of(other.first)}, but {form.shown} in "
                     f"{name_of(form.first)}; correct one of them, or import other targets (--targets)"
@@ -206,9 +206,10 @@ class SchemaBuilder:
 
 def _form(value: object, num_atoms: int, index: int) -> _Form:
     """Return the form of a target in one sample."""
-    shape = value.shape if isinstance(value, np.ndarray) else ()
+    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    shape: tuple[int, ...] = array.shape
     if shape in ((), (1,)):
-        is_class = isinstance(value, int | str) or (isinstance(value, np.ndarray) and value.dtype.kind in "biu")
+        is_class = array.dtype.kind in "biuU"
         meanings: set[Meaning] = {("class" if is_class else "number", ())}
         if shape == (1,) and num_atoms == 1:
             meanings.add(("atom", ()))
