@@ -332,7 +332,7 @@ def test_shared_datasets_are_sound(name):
 
 @pytest.mark.parametrize("element", ["Si", "Mo"])
 def test_mlearn_stress_has_order_of_lammps(element):
-    """`virial_stress` is in kbar with the sign of VASP. Its order is xx yy zz xy xz yz, except in Si's Elastic."""
+    """The order is xx yy zz xy xz yz, except in Elastic of Si. The unit is kbar with the sign of VASP."""
     samples = _mlearn(element, ("xx", "yy", "zz", "xy", "yz", "xz"))
     (found,) = (each for each in findings(samples) if each.check == "stress_order")
     assert "yz holds xz, xz holds yz" in found.message

@@ -39,8 +39,8 @@ def add_check(
     command = commands.add_parser(
         "check",
         help=text,
-        description=f"{text[0].upper()}{text[1:]}: units, signs, outliers, duplicates, leakage between splits.",
-        epilog="The exit status is 1 if there is a finding of level error, and 0 otherwise.",
+        description=f"{text[0].upper()}{text[1:]}: units, signs, outliers, duplicates, leakage between
+        splits.", epilog="The exit status is 1 if there is a finding of level error, and 0 otherwise.",
     )
     command.add_argument("dataset", metavar="DATASET", help=dataset)
     command.add_argument("--split", metavar="NAME", help="check one split only, for example train")
@@ -82,12 +82,12 @@ def show_findings(dataset: StoredDataset, findings: Sequence[Finding], console: 
         lead = Text.assemble((finding.severity, STYLES[finding.severity]), f" {finding.check}: ")
         console.print(lead.append(_sentence(finding.message)))
         if finding.advice:
-            console.print(Padding(Text(f"-> {_sentence(finding.advice)}"), (0, 0, 0, 2)))
+            console.print(Padding(Text(f"-> {_sentence(finding.advice)}"), (0, 0, 0, 2), expand=False))
         if finding.severity != "ok" and finding.frames:
             names = "; ".join(_name(whole, index) for index in finding.frames[:MOST_NAMES])
             more = len(finding.frames) - MOST_NAMES
             rest = f"; and {more:,} more" if more > 0 else ""
-            console.print(Padding(Text(f"samples: {names}{rest}", style="dim"), (0, 0, 0, 2)))
+            console.print(Padding(Text(f"samples: {names}{rest}", style="dim"), (0, 0, 0, 2), expand=False))
     counts = {level: sum(each.severity == level for each in findings) for level in ("error", "warning")}
     parts = [f"{count} {level}{'s' if count > 1 else ''}" for level, count in counts.items() if count]
     console.print()

@@ -21,8 +21,8 @@ def check_cells(evidence: Evidence) -> list[Finding]:
             Finding(
                 "cells",
                 "error",
-                f"{int(lacking.sum()):,} of {len(rows):,} samples are declared periodic, but have no cell with a "
-                "volume",
+                f"{int(lacking.sum()):,} of {len(rows):,} samples are declared periodic, but have no cell "
+                "with a volume",
                 "add the lattice vectors, or set pbc to false",
                 tuple(rows["index"][lacking].tolist()),
             )
@@ -33,8 +33,8 @@ def check_cells(evidence: Evidence) -> list[Finding]:
             Finding(
                 "cells",
                 "error",
-                f"{int(mixed.sum()):,} of {len(rows):,} samples have no cell, although other samples with the same "
-                "atoms are periodic",
+                f"{int(mixed.sum()):,} of {len(rows):,} samples have no cell, although other samples with "
+                "the same atoms are periodic",
                 "check whether the cell was lost in the source",
                 tuple(rows["index"][mixed].tolist()),
             )
@@ -47,8 +47,8 @@ def check_cells(evidence: Evidence) -> list[Finding]:
             Finding(
                 "cells",
                 "warning",
-                f"{int(filled.sum()):,} of {len(rows):,} samples are not declared periodic, but their atoms fill the "
-                "cell up to its faces",
+                f"{int(filled.sum()):,} of {len(rows):,} samples are not declared periodic, but their atoms "
+                "fill the cell up to its faces",
                 "set pbc to true in the source if these are crystals or liquids",
                 tuple(rows["index"][filled].tolist()),
             )
@@ -58,8 +58,8 @@ def check_cells(evidence: Evidence) -> list[Finding]:
             Finding(
                 "cells",
                 "info",
-                f"{int(vacuum.sum()):,} of {len(rows):,} samples have more than {_VACUUM:g} angstrom of vacuum, but a "
-                "stress that is divided by the volume with the vacuum",
+                f"{int(vacuum.sum()):,} of {len(rows):,} samples have more than {_VACUUM:g} angstrom of "
+                "vacuum, but a stress that is divided by the volume with the vacuum",
                 "leave the stress of slabs and molecules out of the training, for example by null labels",
                 tuple(rows["index"][vacuum].tolist()),
             )

@@ -18,7 +18,7 @@ _SMALLEST_JUMP = 0.003  # eV per atom
 
 
 def check_convergence(evidence: Evidence) -> list[Finding]:
-    """Find samples that are marked as not converged, or whose energy differs from those of similar samples."""
+    """Find samples that are marked as not converged, or whose energy does not fit to similar samples."""
     rows = evidence.rows
     found = []
     if rows["unconverged"].any():
@@ -44,9 +44,9 @@ def check_convergence(evidence: Evidence) -> list[Finding]:
                 Finding(
                     "convergence",
                     "warning",
-                    f"the energies of {len(frames):,} samples do not follow from those of similar samples and the "
-                    f"forces: they differ by {float(np.median(left[left > _JUMP * usual])):.3g} eV in the median, "
-                    f"usual is {usual:.2g} eV",
+                    f"the energies of {len(frames):,} samples do not follow from those of similar samples "
+                    f"and the forces: they differ by {float(np.median(left[left > _JUMP * usual])):.3g} eV "
+                    f"in the median, usual is {usual:.2g} eV",
                     "check whether the calculations of these samples converged",
                     tuple(frames),
                     {"usual": usual},
@@ -78,8 +78,8 @@ def check_forces(evidence: Evidence) -> list[Finding]:
             Finding(
                 "forces",
                 "error",
-                f"all forces are exactly zero in {int(zero.sum()):,} of {len(rows):,} samples, although the atoms have "
-                "neighbors on one side",
+                f"all forces are exactly zero in {int(zero.sum()):,} of {len(rows):,} samples, although the "
+                "atoms have neighbors on one side",
                 "zero probably stands for missing forces; store them as null or NaN",
                 tuple(rows["index"][zero].tolist()),
             )
@@ -90,8 +90,8 @@ def check_forces(evidence: Evidence) -> list[Finding]:
             Finding(
                 "forces",
                 "warning",
-                f"the forces are {np.median(forces['force_rms']):.3g} eV/angstrom (rms) in the median sample, more than "
-                "at the melting point of any material",
+                f"the forces are {np.median(forces['force_rms']):.3g} eV/angstrom (rms) in the median "
+                "sample, more than at the melting point of any material",
                 "check the unit: 1 eV/angstrom is 23.06 kcal/mol/angstrom and 0.01945 hartree/bohr",
                 numbers={"median_rms": float(np.median(forces["force_rms"]))},
             )
@@ -117,7 +117,7 @@ def check_forces(evidence: Evidence) -> list[Finding]:
 
 
 def check_stuck(evidence: Evidence) -> list[Finding]:
-    """Find samples whose energy and forces are exactly those of another sample, although the structures differ."""
+    """Find samples that have exactly the energy and the forces of another sample with another structure."""
     rows = evidence.rows[np.isfinite(evidence.rows["energy"]) & (evidence.rows["force_rms"] > 1e-3)]
     rows = rows[np.lexsort((rows["index"], rows["force_rms"], rows["energy"], rows["composition"]))]
     same = np.ones(max(len(rows) - 1, 0), dtype=bool)
@@ -132,8 +132,8 @@ def check_stuck(evidence: Evidence) -> list[Finding]:
         Finding(
             "stuck_labels",
             "error",
-            f"{len(frames):,} samples have exactly the energy and the forces of another sample, although their "
-            "structures differ",
+            f"{len(frames):,} samples have exactly the energy and the forces of another sample, although "
+            "their structures differ",
             "check how labels and structures were joined; remove samples without a calculation of their own",
             frames,
         )

@@ -37,9 +37,9 @@ def check_duplicates(evidence: Evidence) -> list[Finding]:
             Finding(
                 "duplicates",
                 "error" if exact else "warning",
-                f"{len(across):,} structures are in several splits ({_names(evidence, across)}; {len(exact):,} with the "
-                "same coordinates, the others rotated, reflected or in another order), which makes a model look "
-                "better than it is",
+                f"{len(across):,} structures are in several splits ({_names(evidence, across)}; "
+                f"{len(exact):,} with the same coordinates, the others rotated, reflected or in another "
+                "order), which makes a model look better than it is",
                 "remove the duplicates from the source, or draw new splits that keep them together",
                 _indices(rows, across),
                 {"structures": len(across)},
@@ -51,8 +51,8 @@ def check_duplicates(evidence: Evidence) -> list[Finding]:
             Finding(
                 "duplicates",
                 "warning" if count > 0.01 * len(rows) else "info",
-                f"{count:,} of {len(rows):,} samples repeat the structure of another sample in the same split, some of "
-                "them possibly rotated, reflected or in another order",
+                f"{count:,} of {len(rows):,} samples repeat the structure of another sample in the same "
+                "split, some of them possibly rotated, reflected or in another order",
                 "remove the duplicates, unless they are meant to count more",
                 _indices(rows, within),
                 {"repeats": count},
@@ -63,7 +63,8 @@ def check_duplicates(evidence: Evidence) -> list[Finding]:
             Finding(
                 "duplicates",
                 "error",
-                f"{len(conflicts):,} structures occur with different energies (by more than {_CONFLICT} eV per atom)",
+                f"{len(conflicts):,} structures occur with different energies (by more than {_CONFLICT} eV "
+                "per atom)",
                 "keep one of the calculations, for example those with the same settings as the others",
                 _indices(rows, conflicts),
                 {"structures": len(conflicts)},
@@ -96,11 +97,12 @@ def check_leakage(evidence: Evidence) -> list[Finding]:
         Finding(
             "leakage",
             "warning" if serious else "info",
-            f"{len(held):,} of the {outside:,} samples outside the training split are similar to a sample of another "
-            f"split (same atoms, median rms displacement {np.median(crossing['moved']):.2g} angstrom), as frames of "
-            f"the same trajectory are; {len(near):,} are nearly the same (below {_SIMILAR} angstrom)",
-            "keep trajectories together: `matsciml data split DATASET --group-by extra.source`, or --split-by block "
-            "for a single trajectory",
+            f"{len(held):,} of the {outside:,} samples outside the training split are similar to a sample "
+            f"of another split (same atoms, median rms displacement {np.median(crossing['moved']):.2g} "
+            f"angstrom), as frames of the same trajectory are; {len(near):,} are nearly the same (below "
+            f"{_SIMILAR} angstrom)",
+            "keep trajectories together: `matsciml data split DATASET --group-by extra.source`, or "
+            "--split-by block for a single trajectory",
             tuple(sorted(near or held)),
             {"similar": len(held), "nearly_same": len(near), "outside": outside},
         )

@@ -25,8 +25,8 @@ def _types(evidence: Evidence) -> list[Finding]:
         Finding(
             "elements",
             "error",
-            f"the elements are {', '.join(SYMBOLS[number] for number in known)}, the first {count} of the periodic "
-            "table with the noble gas He, so they are probably numbers of atom types",
+            f"the elements are {', '.join(SYMBOLS[number] for number in known)}, the first {count} of the "
+            "periodic table with the noble gas He, so they are probably numbers of atom types",
             "replace the types by the elements, for example with --elements",
         )
     ]
@@ -54,10 +54,10 @@ def _exchanged(evidence: Evidence) -> list[Finding]:
         Finding(
             "elements",
             "warning",
-            f"{len(wrong):,} samples have other elements, or another order of the elements, at the positions of an "
-            "otherwise equal sample",
-            "check whether elements were exchanged or sorted in these samples; forces belong to atoms in the same "
-            "order",
+            f"{len(wrong):,} samples have other elements, or another order of the elements, at the "
+            "positions of an otherwise equal sample",
+            "check whether elements were exchanged or sorted in these samples; forces belong to atoms in "
+            "the same order",
             tuple(sorted(wrong)),
         )
     ]

@@ -1,7 +1,7 @@
 """Check energies against the sum of energies of the elements, which the compositions determine.
 
-The energy per atom of structures with the same elements varies by some eV at most. Larger differences come from
-single wrong values, from totals mixed with energies per atom, or from two methods of calculation.
+The energy per atom of structures with the same elements varies by some eV at most. Larger differences come
+from single wrong values, from totals mixed with energies per atom, or from two methods of calculation.
 """
 
 import numpy as np
@@ -78,8 +78,8 @@ def _all_per_atom(evidence: Evidence) -> list[Finding]:
         Finding(
             "energies",
             "error",
-            f"the energies do not grow with the number of atoms ({sizes.min()} to {sizes.max()}), so they are "
-            "probably per atom",
+            f"the energies do not grow with the number of atoms ({sizes.min()} to {sizes.max()}), so they "
+            "are probably per atom",
             "import total energies, for example with --targets energy=NAME*natoms",
             (),
             {"residual_as_total": left[0], "residual_per_atom": left[1]},
@@ -132,8 +132,9 @@ def _levels(evidence: Evidence, rows: np.ndarray, residuals: np.ndarray) -> list
         Finding(
             "energies",
             "error",
-            f"the energies have two levels, {shift:.3g} eV per atom apart with nothing in between ({int(few.sum()):,} "
-            f"of {len(rows):,} samples are in the smaller part{explained}), as from two methods of calculation",
+            f"the energies have two levels, {shift:.3g} eV per atom apart with nothing in between "
+            f"({int(few.sum()):,} of {len(rows):,} samples are in the smaller part{explained}), as from two "
+            "methods of calculation",
             "train on one level of theory only, or shift one by the reference energies of its elements",
             tuple(rows["index"][few].tolist()),
             {"shift_per_atom": shift, "gap": width, "spread": spread},
@@ -155,8 +156,9 @@ def _outliers(rows: np.ndarray, residuals: np.ndarray, spread: float) -> list[Fi
         Finding(
             "energies",
             "warning",
-            f"the energy per atom of {int(wrong.sum()):,} of {len(rows):,} samples is more than {_OUTLIER} robust "
-            f"standard deviations ({spread:.3g} eV) from the fit by elements, at most {residuals[worst]:.3g} eV",
+            f"the energy per atom of {int(wrong.sum()):,} of {len(rows):,} samples is more than {_OUTLIER} "
+            f"robust standard deviations ({spread:.3g} eV) from the fit by elements, at most "
+            f"{residuals[worst]:.3g} eV",
             "check whether these calculations converged, and whether the energies belong to these structures",
             tuple(rows["index"][wrong].tolist()),
             {"spread": spread, "worst": int(rows["index"][worst])},

@@ -1,8 +1,8 @@
 """Check that energies and forces agree.
 
 Between two similar structures with the same cell, the energy changes by the work of the forces,
-``E2 - E1 = -(F1 + F2) / 2 . (r2 - r1)``, up to the third order of the displacement (trapezoidal rule). If a data set has
-no similar structures, a potential that is fitted to the forces predicts the energies instead.
+``E2 - E1 = -(F1 + F2) / 2 . (r2 - r1)``, up to the third order of the displacement (trapezoidal rule). If a
+data set has no similar structures, a potential that is fitted to the forces predicts the energies instead.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ _NO_RELATION = 0.2
 
 
 def close_pairs(evidence: Evidence) -> np.ndarray:
-    """Return the pairs of samples with the same atoms and cell, whose forces predict the difference in energy."""
+    """Return the pairs of samples whose forces predict the difference in energy: same atoms and same cell."""
     pairs = evidence.pairs
     used = pairs["same_atoms"] & (pairs["moved"] < CLOSE) & (pairs["strain"] < _NO_STRAIN)
     return np.asarray(pairs[used & np.isfinite(pairs["work"]) & np.isfinite(pairs["energy"])])
@@ -60,8 +60,8 @@ def _judge(line: Line, how: str, frames: tuple[int, ...], error: float, per_atom
     numbers = {"slope": line.slope, "error": line.error, "explained": line.explained}
     if abs(line.slope - 1) < _TOLERANCE + min(error, 0.3):
         text = (
-            f"energies and forces agree: the change of the energy is {line.slope:.3g} times the work of the forces in "
-            f"{how} ({line.explained:.0%} explained)"
+            f"energies and forces agree: the change of the energy is {line.slope:.3g} times the work of the "
+            f"forces in {how} ({line.explained:.0%} explained)"
         )
         return [Finding("energy_force", "ok", text, "", (), numbers)]
     lead = (
@@ -93,10 +93,10 @@ def _unrelated(line: Line, how: str, frames: tuple[int, ...]) -> Finding:
     return Finding(
         "energy_force",
         "error",
-        f"energies and forces are not related: the work of the forces explains {max(line.explained, 0):.0%} of the "
-        f"changes of the energy in {how}",
-        "check whether forces or energies belong to other samples, or forces to other atoms (shifted by one frame, "
-        "shuffled, other order of atoms or axes)",
+        f"energies and forces are not related: the work of the forces explains {max(line.explained, 0):.0%} "
+        f"of the changes of the energy in {how}",
+        "check whether forces or energies belong to other samples, or forces to other atoms (shifted by "
+        "one frame, shuffled, other order of atoms or axes)",
         frames,
         {"slope": line.slope, "explained": line.explained},
     )
@@ -121,7 +121,7 @@ def _line_of(fit: Fit) -> tuple[Line, float]:
 
 
 def _by_potential(fits: list[Fit]) -> list[Finding]:
-    """Compare the energies with those of fitted potentials, which are only right within a factor of about 2.5."""
+    """Compare the energies with those of fitted potentials, which are right within a factor of about 2.5."""
     for fit in fits:
         line, correlation = _line_of(fit)
         if fit.explained < 0.6 or abs(correlation) < 0.7 or line.slope == 0:

@@ -31,10 +31,11 @@ ROW = np.dtype(
         ),
     ]
 )
-"""Measurements of one sample. ``ratio`` is the median over atoms of the distance to the nearest atom, divided by
-the sum of the covalent radii; ``closest`` is the smallest ratio and ``distance`` the smallest distance (angstrom).
-``vacuum`` is the widest empty layer along a periodic lattice vector (angstrom), ``filled`` the share of the cell
-between the outermost atoms, ``order`` a checksum of the atomic numbers, and ``asymmetry`` a measure of the environments' asymmetry in samples with zero forces."""
+"""Measurements of one sample. ``ratio`` is the median over atoms of the distance to the nearest atom, divided
+by the sum of the covalent radii; ``closest`` is the smallest ratio and ``distance`` the smallest distance
+(angstrom). ``vacuum`` is the widest empty layer along a periodic lattice vector (angstrom), ``filled`` the
+share of the cell between the outermost atoms, ``order`` a checksum of the atomic numbers, and ``asymmetry`` a
+measure of the environments' asymmetry in samples with zero forces."""
 
 _KEPT_FRAMES = 100  # for each set of elements
 _KEPT_ATOMS = 8_000  # for each set of elements

@@ -24,7 +24,7 @@ ENERGY_OR_FORCE: Mapping[float, str] = {
     0.1: "forces in eV/nm",
     _KJ / 10: "forces in kJ/mol/nm",
 }
-"""Change of the energy, divided by the work of the forces, for labels in other units than eV and eV/angstrom."""
+"""Change of the energy, divided by the work of the forces, for labels in other units."""
 
 STRESS: Mapping[float, str] = {
     1602.1766: "stress in kbar",
@@ -40,7 +40,8 @@ STRESS: Mapping[float, str] = {
 def name_factor(factor: float, names: Mapping[float, str], tolerance: float = 0.25) -> str | None:
     """Return the explanation of a factor, or None if none is within the relative `tolerance`.
 
-    A tolerance of 0.25 accepts factors from 0.8 to 1.25 times the exact one. The sign of the factor is ignored.
+    A tolerance of 0.25 accepts factors from 0.8 to 1.25 times the exact one. The sign of the factor is
+    ignored.
     """
     if not np.isfinite(factor) or factor == 0:
         return None

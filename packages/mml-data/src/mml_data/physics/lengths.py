@@ -1,7 +1,7 @@
 """Check the unit of lengths, by the distances between nearest atoms.
 
-In molecules and solids, the distance to the nearest atom is close to the sum of the covalent radii: 0.85 to 1.45
-times the sum for almost all structures. Other values point to bohr, nm or fractional coordinates.
+In molecules and solids, the distance to the nearest atom is close to the sum of the covalent radii: 0.85 to
+1.45 times the sum for almost all structures. Other values point to bohr, nm or fractional coordinates.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _CLOSE = 0.45
 
 
 def check_lengths(evidence: Evidence) -> list[Finding]:
-    """Compare the distances of nearest atoms with covalent radii, for all samples and for those that differ."""
+    """Compare the distances of nearest atoms with covalent radii."""
     rows = evidence.rows[np.isfinite(evidence.rows["ratio"])]
     if not len(rows):
         return []
@@ -47,8 +47,8 @@ def check_lengths(evidence: Evidence) -> list[Finding]:
     best = max(scores, key=lambda each: scores[each])
     fractional = _score_fractional(frames)
     lead = (
-        f"the distance to the nearest atom is {median:.2f} times the sum of the covalent radii in the median, "
-        "0.85 to 1.45 would be usual"
+        f"the distance to the nearest atom is {median:.2f} times the sum of the covalent radii in the "
+        "median, 0.85 to 1.45 would be usual"
     )
     numbers = {"median_ratio": median}
     if fractional >= max(scores[best], 0.7):
@@ -57,8 +57,8 @@ def check_lengths(evidence: Evidence) -> list[Finding]:
                 "lengths",
                 "error",
                 f"the positions are fractional coordinates: {lead}",
-                "multiply them by the lattice vectors in the source, or use a format that declares fractional "
-                "coordinates",
+                "multiply them by the lattice vectors in the source, or use a format that declares "
+                "fractional coordinates",
                 (),
                 numbers,
             )
@@ -92,8 +92,8 @@ def check_close_atoms(evidence: Evidence) -> list[Finding]:
         Finding(
             "close_atoms",
             "error" if worst["closest"] < 0.3 else "warning",
-            f"atoms are closer than {_CLOSE} times the sum of their covalent radii in {int(close.sum()):,} of "
-            f"{len(rows):,} samples, at the closest {worst['distance']:.3g} angstrom",
+            f"atoms are closer than {_CLOSE} times the sum of their covalent radii in {int(close.sum()):,} "
+            f"of {len(rows):,} samples, at the closest {worst['distance']:.3g} angstrom",
             "check these structures for duplicated atoms, wrong elements, or coordinates in another unit",
             tuple(rows["index"][close].tolist()),
             {"closest": float(worst["distance"]), "worst": int(worst["index"])},
@@ -106,7 +106,7 @@ def _is_usual(ratio: np.ndarray, closest: np.ndarray) -> np.ndarray:
 
 
 def _exceptions(rows: np.ndarray, usual: np.ndarray) -> list[Finding]:
-    """Find samples whose distances differ from those of others with the same composition by the factor of a unit."""
+    """Find samples whose distances are in another unit than those of others with the same composition."""
     medians = {
         number: float(np.median(rows["ratio"][usual & (rows["composition"] == number)]))
         for number in np.unique(rows["composition"][~usual])
@@ -121,9 +121,11 @@ def _exceptions(rows: np.ndarray, usual: np.ndarray) -> list[Finding]:
                 Finding(
                     "lengths",
                     "error",
-                    f"lengths are probably in {name} in {int(wrong.sum()):,} of {len(rows):,} samples: distances "
-                    f"are {np.median(compared[wrong]):.2f} times those of other samples with the same composition",
-                    f"convert these samples in the source, or import them separately with --units length={name}",
+                    f"lengths are probably in {name} in {int(wrong.sum()):,} of {len(rows):,} samples: "
+                    f"distances are {np.median(compared[wrong]):.2f} times those of other samples with the "
+                    "same composition",
+                    "convert these samples in the source, or import them separately with --units "
+                    f"length={name}",
                     tuple(rows["index"][~usual][wrong].tolist()),
                     {"factor": float(np.median(compared[wrong]))},
                 )

@@ -34,11 +34,11 @@ def check_net_force(evidence: Evidence) -> list[Finding]:
         Finding(
             "net_force",
             "error" if count > 0.2 * total else "warning",
-            f"the forces do not sum to zero in {count:,} of {total:,} samples: the median net force of these is "
-            f"{np.median(per_atom[wrong]):.3g} eV/angstrom per atom, {np.median(share[wrong]):.0%} of that of "
-            "random forces",
-            "check whether forces belong to other atoms (order of atoms), lack some atoms or contain an external "
-            "field; mark constrained atoms with the key fixed; subtract a constant offset",
+            f"the forces do not sum to zero in {count:,} of {total:,} samples: the median net force of "
+            f"these is {np.median(per_atom[wrong]):.3g} eV/angstrom per atom, {np.median(share[wrong]):.0%} "
+            "of that of random forces",
+            "check whether forces belong to other atoms (order of atoms), lack some atoms or contain an "
+            "external field; mark constrained atoms with the key fixed; subtract a constant offset",
             tuple(rows["index"][wrong].tolist()),
             {"median_share": float(np.median(share[wrong])), "worst": int(worst["index"])},
         )

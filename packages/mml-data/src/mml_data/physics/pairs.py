@@ -21,10 +21,10 @@ PAIR = np.dtype(
         *((name, np.bool_) for name in ("same_atoms", "same_split", "same_forces")),
     ]
 )
-"""A pair: indices of its samples; number of atoms; rms displacement (angstrom); largest component of the strain;
-difference of the energies (eV); work ``-(F1 + F2) / 2 . dx`` (eV); work of the stress ``V (s1 + s2) / 2 : e``
-(eV, NaN without stress); volume (angstrom^3); mean stress (eV/angstrom^3) and strain in Voigt order; whether the
-atomic numbers, the splits and the forces are the same."""
+"""A pair: indices of its samples; number of atoms; rms displacement (angstrom); largest component of the
+strain; difference of the energies (eV); work ``-(F1 + F2) / 2 . dx`` (eV); work of the stress ``V (s1 + s2) /
+2 : e`` (eV, NaN without stress); volume (angstrom^3); mean stress (eV/angstrom^3) and strain in Voigt order;
+whether the atomic numbers, the splits and the forces are the same."""
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Indices of the components xx yy zz yz xz xy."""
@@ -38,7 +38,7 @@ _SAME = 1e-4
 
 
 class PairFinder:
-    """Find, for each structure, the most similar one among the previous ones with the same number of atoms."""
+    """Find the most similar one of the previous structures with the same number of atoms."""
 
     def __init__(self) -> None:
         self._pools: OrderedDict[tuple[int, bool], _Pool] = OrderedDict()

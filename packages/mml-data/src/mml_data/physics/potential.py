@@ -1,11 +1,11 @@
 """Fit a simple potential to forces, whose energies and stresses then test those of the data set.
 
-The energy of the potential is a sum over atoms i, ``sum_k w_k rho_k(i) + u_k rho_k(i)^2``, of the density of the
-neighbors, ``rho_k(i) = sum_j phi_k(r_ij)``, with Gaussians phi_k that a cosine cutoff multiplies, and with separate
-coefficients for each pair of elements. The linear terms are a pair potential, and the quadratic ones give metals and
-covalent crystals their dependence on the coordination, as in the embedded-atom method (Daw and Baskes, Phys. Rev. B
-29, 6443, 1984). Forces are linear in the coefficients, which follow from a least-squares fit. The stress is the
-derivative of the same energy with respect to the strain.
+The energy of the potential is a sum over atoms i, ``sum_k w_k rho_k(i) + u_k rho_k(i)^2``, of the density of
+the neighbors, ``rho_k(i) = sum_j phi_k(r_ij)``, with Gaussians phi_k that a cosine cutoff multiplies, and
+with separate coefficients for each pair of elements. The linear terms are a pair potential, and the quadratic
+ones give metals and covalent crystals their dependence on the coordination, as in the embedded-atom method
+(Daw and Baskes, Phys. Rev. B 29, 6443, 1984). Forces are linear in the coefficients, which follow from a
+least-squares fit. The stress is the derivative of the same energy with respect to the strain.
 """
 
 from collections.abc import Sequence
@@ -84,7 +84,7 @@ def fit_forces(frames: Sequence[Frame]) -> Fit | None:
 
 
 def _features(frame: Frame, elements: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the derivatives of energy [K], forces [3 N, K] and virial dE/dstrain [3, 3, K] by the coefficients."""
+    """Return the derivatives by the coefficients: energy [K], forces [3 N, K], virial dE/dstrain [3, 3, K]."""
     i, j, vectors, lengths = _neighbors(frame)
     kind = np.searchsorted(elements, frame.numbers)
     values, slopes = _basis(lengths)

@@ -23,8 +23,8 @@ def quick_findings(
 ) -> list[Finding]:
     """Check at most 200 samples in blocks of consecutive ones, for the end of an import.
 
-    The checks that need all samples (coverage of labels, duplicates, leakage) are left out. Reading stops after
-    half a second.
+    The checks that need all samples (coverage of labels, duplicates, leakage) are left out. Reading stops
+    after half a second.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ def fit_line(x: np.ndarray, y: np.ndarray) -> Line:
 
 
 def scale(values: np.ndarray) -> float:
-    """Return the median absolute deviation from the median, scaled to the standard deviation of a normal one."""
+    """Return the median absolute deviation, multiplied by 1.4826 to estimate a standard deviation."""
     return 1.4826 * float(np.median(np.abs(values - np.median(values)))) if values.size else float("nan")
 
 

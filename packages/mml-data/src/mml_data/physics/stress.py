@@ -4,8 +4,8 @@ Two tests:
 
 - Between two similar structures, the energy changes by the work of the forces and of the stress,
   ``E2 - E1 = -(F1 + F2) / 2 . dx + V (s1 + s2) / 2 : e`` with the strain e.
-- A potential that is fitted to the forces predicts the shear components of the stress. (Its normal components are
-  not determined well by forces.)
+- A potential that is fitted to the forces predicts the shear components of the stress. (Forces do
+  not determine its normal components well.)
 """
 
 from itertools import permutations
@@ -38,7 +38,10 @@ def check_stress(evidence: Evidence, fits: list[Fit]) -> list[Finding]:
     if line is not None and not abs(line.slope - 1) < _TOLERANCE + min(2 * line.error, 0.25):
         found.append(_finding(line, indices, how, _scales_with_volume(evidence)))
     elif line is not None:
-        text = f"stresses are {line.slope:.3g} times those that follow from {how} ({line.explained:.0%} explained)"
+        text = (
+            f"stresses are {line.slope:.3g} times those that follow from {how} "
+            f"({line.explained:.0%} explained)"
+        )
         numbers = {"factor": line.slope, "error": line.error, "explained": line.explained}
         return [Finding("stress", "ok", text, "", (), numbers), *_magnitude(evidence)]
     if not found:
@@ -114,7 +117,10 @@ def _finding(line: Line, indices: tuple[int, ...], how: str, volume: float) -> F
         if factor < 0:
             advice = "import with --targets stress=NAME*-1 and --units stress=UNIT"
     elif np.isfinite(volume) and 0.3 < abs(factor) / volume < 3:
-        message = f"the labels are probably virials (stress times volume): {lead}; the median volume is {volume:.3g}"
+        message = (
+            f"the labels are probably virials (stress times volume): {lead}; the median volume is "
+            f"{volume:.3g}"
+        )
         advice = f"import with --targets stress=NAME:{'-1' if factor < 0 else '1'}/volume"
     else:
         message = f"the unit is wrong: {lead}"
@@ -157,11 +163,11 @@ def check_stress_order(fits: list[Fit]) -> list[Finding]:
             Finding(
                 "stress_order",
                 "error",
-                f"the components of the stress are in the wrong order{where}: {text}{other}. {len(frames):,} samples "
-                f"were compared with a potential fitted to the forces (correlation in the right order at least "
-                f"{scores[text]:.2f})",
-                "reorder the components in the source: here it is xx yy zz yz xz xy, VASP has xx yy zz xy yz xz, and "
-                "LAMMPS xx yy zz xy xz yz",
+                f"the components of the stress are in the wrong order{where}: {text}{other}. "
+                f"{len(frames):,} samples were compared with a potential fitted to the forces (correlation "
+                f"in the right order at least {scores[text]:.2f})",
+                "reorder the components in the source: here it is xx yy zz yz xz xy, VASP has xx yy zz xy "
+                "yz xz, and LAMMPS xx yy zz xy xz yz",
                 tuple(sorted(frames)),
                 {"correlation": scores[text], "groups": groups[text]},
             )
@@ -173,7 +179,8 @@ def _order(predicted: np.ndarray, given: np.ndarray) -> tuple[tuple[str, ...] | 
     """Return the component that each of yz, xz and xy holds if the order is wrong, and its correlation."""
     if len(given) < 2 * _FEW or not given.any():
         return None, 0.0
-    # Signs and units are judged elsewhere, but the components must be as large as each other for a fair comparison.
+    # Signs and units are judged elsewhere, but the components must be as large as each other for a fair
+    # comparison.
     scores = {order: abs(_correlation(predicted[:, order], given)) for order in permutations(range(3))}
     best = max(scores, key=lambda order: scores[order])
     right = scores[0, 1, 2]
@@ -194,9 +201,10 @@ def _magnitude(evidence: Evidence) -> list[Finding]:
         Finding(
             "stress",
             "error" if typical > _EXTREME else "warning",
-            f"the stress is above {_EXTREME:g} eV/angstrom^3 (320 GPa) in {int(extreme.sum()):,} of {len(rows):,} "
-            f"samples; the median of the largest component is {typical:.3g}",
-            "check the unit: 1 eV/angstrom^3 is 160.2 GPa or 1602 kbar; a virial has to be divided by the volume",
+            f"the stress is above {_EXTREME:g} eV/angstrom^3 (320 GPa) in {int(extreme.sum()):,} of "
+            f"{len(rows):,} samples; the median of the largest component is {typical:.3g}",
+            "check the unit: 1 eV/angstrom^3 is 160.2 GPa or 1602 kbar; a virial has to be divided by the "
+            "volume",
             tuple(rows["index"][extreme].tolist()),
             {"median": typical},
         )
