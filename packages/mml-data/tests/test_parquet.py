@@ -48,6 +48,24 @@ def test_lemat_is_read_batch_by_batch(tmp_path, monkeypatch):
     assert first["labels"]["stress_tensor"] == np.eye(3).tolist()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 10])
+def test_parts_equal_whole_file(tmp_path, monkeypatch, count):
+    monkeypatch.setattr(parquet, "_BATCH", 2)
+    path = tmp_path / "a.parquet"
+    whole = written(path, [LEMAT | {"energy": float(number)} for number in range(11)], row_group_size=3)
+    assert [item["extra"]["frame"] for _, item in whole] == list(range(11))
+    parts = FORMAT.parts(path, count)
+    assert len(parts) == min(count, 4)
+    found = [item for part in parts for item in part.read()]
+    assert [place for place, _ in found] == [place for place, _ in whole]
+    assert [item["labels"] for _, item in found] == [item["labels"] for _, item in whole]
+    for part in parts:
+        items = [place for place, _ in part.read()]
+        assert [[place for place, _ in part.read(start)] for start in range(5)] == [
+            items[n:] for n in range(5)
+        ]
+
+
 @pytest.mark.parametrize("structure", [FE, json.dumps(FE)], ids=["struct", "JSON"])
 def test_column_of_structures_is_read(tmp_path, structure):
     ((_, first), (_, second)) = written(
@@ -74,3 +92,5 @@ def test_truncated_file_is_item(tmp_path):
     (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
     ((_, error),) = read_parquet(tmp_path / "a.parquet")
     assert "the file cannot be read" in str(error)
+    (part,) = FORMAT.parts(tmp_path / "a.parquet", 2)
+    assert "the file cannot be read" in str(next(part.read())[1])
