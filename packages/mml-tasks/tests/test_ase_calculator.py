@@ -1,3 +1,4 @@
+import itertools
 import sys
 from typing import Any
 
@@ -120,6 +121,51 @@ def test_results_are_cached(monkeypatch):
     atoms.set_initial_charges([1.0] * len(atoms))
     atoms.get_forces()
     assert len(calls) == 2
+
+
+def test_unchanged_arrays_are_kept():
+    """Arrays are read again only after a change, and results are those of a new calculator."""
+    atoms, seen = make_atoms(), []
+
+    def watch(sample):
+        seen.append(sample)
+        return graph_of_sample(sample)
+
+    atoms.calc = make_task(compute_stress=True).as_ase_calculator([watch])
+    for change in ("positions", "numbers", "cell", "positions"):
+        atoms.get_forces()
+        if change == "positions":
+            atoms.positions[0, 0] += 0.1
+        elif change == "numbers":
+            atoms.numbers[0] = 8 if atoms.numbers[0] != 8 else 6
+        else:
+            atoms.set_cell(atoms.cell.array * 1.01)
+        fresh = atoms.copy()
+        fresh.calc = make_task(compute_stress=True).as_ase_calculator([graph_of_sample])
+        np.testing.assert_array_equal(atoms.get_forces(), fresh.get_forces())
+        np.testing.assert_array_equal(atoms.get_stress(), fresh.get_stress())
+    kept = [one["cell"] is two["cell"] for one, two in itertools.pairwise(seen)]
+    assert kept == [True, False, False, True]
+
+
+def test_skin_is_passed_to_transforms():
+    class Neighbors:
+        def __init__(self, skin=None):
+            self.skin = skin
+
+        def with_skin(self, skin):
+            return Neighbors((skin,))
+
+        def __call__(self, sample):
+            return graph_of_sample(sample)
+
+    atoms = make_atoms()
+    for skin in (None, 0.5):
+        calc = make_task().as_ase_calculator([Neighbors()], skin=skin)
+        assert calc.transforms[0].skin == (skin,)
+        assert np.isfinite(calc.get_potential_energy(atoms))
+    with pytest.raises(ValueError, match=r"skin is 0.5, but none of the transforms \['function'\] has"):
+        make_task().as_ase_calculator([graph_of_sample], skin=0.5)
 
 
 def test_default_dtype_is_restored():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,15 @@ _OUTPUTS = {
 """Map from ASE's properties to the task outputs that provide them."""
 
 
+@runtime_checkable
+class ReusesNeighbors(Protocol):
+    """Transform that can use a neighbor list for several steps, with the same results."""
+
+    def with_skin(self, skin: float | None) -> Transform:
+        """Return a transform for the successive steps of a simulation. ``None`` selects the fastest way."""
+        ...
+
+
 class TaskCalculator(Calculator):
     """ASE calculator for the energies, forces and stress that a task predicts.
 
@@ -39,6 +48,11 @@ class TaskCalculator(Calculator):
     contributions of the atoms to the energy, if the task provides them. Results are cached as long as
     positions, elements, cell and periodicity do not change. Call ``reset()`` after further training of the
     task.
+
+    Between the steps of a relaxation or simulation, the calculator keeps all arrays that have not changed. A
+    transform that supports it (`mml_graphs.PeriodicPropertiesTransform`) is replaced by the one from its
+    ``with_skin(skin)``, which may select the neighbors of a step from a list for several steps, with the same
+    results.
 
     Computations use the dtype of the task's parameters. Use ``task.double()`` for molecular dynamics and
     finite differences, because single precision limits energy conservation.
@@ -57,6 +71,11 @@ class TaskCalculator(Calculator):
     output_map
         Dict from ASE's property name to the name of the task's output, for tasks whose outputs have other
         names than ``energy``, ``force`` (ASE's ``forces``) and ``stress``.
+    skin
+        Distance beyond the cutoff up to which the neighbor list of several steps contains pairs, angstrom.
+        The list is built again once an atom has moved by half of it. ``None`` selects the fastest way: no
+        list if the search of a step takes less time than the selection from a list, as with the native
+        search.
     **kwargs
         Keyword arguments of ASE's `Calculator`.
 
@@ -65,8 +84,8 @@ class TaskCalculator(Calculator):
     TypeError
         If ``task_module`` is not a single task, or ``transforms`` is a single transform instead of a list.
     ValueError
-        If the task predicts neither energy nor forces, or ``conversion_factor`` or ``output_map`` names an
-        unknown property.
+        If the task predicts neither energy nor forces, ``conversion_factor`` or ``output_map`` names an
+        unknown property, or there is a ``skin`` but no transform supports it.
     """
 
     ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
@@ -78,6 +97,7 @@ class TaskCalculator(Calculator):
         *,
         conversion_factor: float | Mapping[str, float] = 1.0,
         output_map: Mapping[str, str] | None = None,
+        skin: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -106,7 +126,14 @@ class TaskCalculator(Calculator):
             raise TypeError(
                 f"transforms must be a list, got {transforms!r}. Pass [transform] for a single transform"
             )
-        self.transforms = list(transforms or ())
+        self.transforms: list[Transform] = [
+            transform.with_skin(skin) if isinstance(transform, ReusesNeighbors) else transform
+            for transform in transforms or ()
+        ]
+        if skin is not None and not any(isinstance(each, ReusesNeighbors) for each in transforms or ()):
+            names = [type(each).__name__ for each in transforms or ()]
+            raise ValueError(f"skin is {skin!r}, but none of the transforms {names} has the method with_skin")
+        self._unchanged: Sample | None = None  # keys of the sample that have not changed since the last step
         self.implemented_properties = [name for name, output in self.output_map.items() if output in outputs]
         if hasattr(task, "node_energies"):
             self.implemented_properties.append("energies")
@@ -152,7 +179,7 @@ class TaskCalculator(Calculator):
                 f"{atoms.pbc.tolist()} and {atoms.cell.rank} lattice vectors"
             )
         with _default_dtype(self._dtype()), _without_stress(self.task, not has_volume):
-            sample = self._sample(atoms)
+            sample = self._sample(atoms, system_changes)
             outputs = self.task.predict(sample)
             if "energies" in properties:
                 outputs["energies"] = self._node_energies(sample)
@@ -176,22 +203,10 @@ class TaskCalculator(Calculator):
     def _dtype(self) -> torch.dtype:
         return next(p.dtype for p in self.task.parameters() if p.is_floating_point())
 
-    def _sample(self, atoms: Atoms) -> Batch:
-        if not len(atoms):
-            raise ValueError("the Atoms object is empty, but a calculation requires at least one atom")
-        flat = [axis for axis in range(3) if atoms.pbc[axis] and not atoms.cell[axis].any()]
-        if flat:
-            raise ValueError(
-                f"the atoms are periodic along axis {flat[0]}, but their cell has no lattice vector there. "
-                "Set the cell, or set pbc=False for this axis"
-            )
-        sample: Sample = {
-            "atomic_numbers": torch.as_tensor(atoms.numbers, dtype=torch.int64),
-            "pos": torch.tensor(atoms.positions),
-            "pbc": torch.tensor(atoms.pbc),
-        }
-        if atoms.cell.rank == 3 or atoms.pbc.any():
-            sample["cell"] = torch.tensor(atoms.cell.complete().array)[None]
+    def _sample(self, atoms: Atoms, system_changes: Sequence[str] = tuple(all_changes)) -> Batch:
+        if self._unchanged is None or not {"positions"}.issuperset(system_changes):
+            self._unchanged = _unchanged_keys(atoms)
+        sample: Sample = {**self._unchanged, "pos": torch.tensor(atoms.positions)}
         for transform in self.transforms:
             sample = transform(sample)
         if "graph" not in sample:
@@ -201,6 +216,25 @@ class TaskCalculator(Calculator):
                 "PointCloudToGraphTransform"
             )
         return as_batch(sample)
+
+
+def _unchanged_keys(atoms: Atoms) -> Sample:
+    """Return all keys of a sample but the positions."""
+    if not len(atoms):
+        raise ValueError("the Atoms object is empty, but a calculation requires at least one atom")
+    flat = [axis for axis in range(3) if atoms.pbc[axis] and not atoms.cell[axis].any()]
+    if flat:
+        raise ValueError(
+            f"the atoms are periodic along axis {flat[0]}, but their cell has no lattice vector there. "
+            "Set the cell, or set pbc=False for this axis"
+        )
+    sample: Sample = {
+        "atomic_numbers": torch.tensor(atoms.numbers, dtype=torch.int64),
+        "pbc": torch.tensor(atoms.pbc),
+    }
+    if atoms.cell.rank == 3 or atoms.pbc.any():
+        sample["cell"] = torch.tensor(atoms.cell.complete().array)[None]
+    return sample
 
 
 def _ase_value(name: str, value: torch.Tensor) -> float | NDArray[np.float64]:
