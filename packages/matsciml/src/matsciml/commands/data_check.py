@@ -39,8 +39,8 @@ def add_check(
     command = commands.add_parser(
         "check",
         help=text,
-        description=f"{text[0].upper()}{text[1:]}: units, signs, outliers, duplicates, leakage between
-        splits.", epilog="The exit status is 1 if there is a finding of level error, and 0 otherwise.",
+        description=f"{text[0].upper()}{text[1:]}: units, signs, outliers, duplicates and leakage.",
+        epilog="The exit status is 1 if there is a finding of level error, and 0 otherwise.",
     )
     command.add_argument("dataset", metavar="DATASET", help=dataset)
     command.add_argument("--split", metavar="NAME", help="check one split only, for example train")

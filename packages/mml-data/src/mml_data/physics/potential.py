@@ -84,7 +84,7 @@ def fit_forces(frames: Sequence[Frame]) -> Fit | None:
 
 
 def _features(frame: Frame, elements: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the derivatives by the coefficients: energy [K], forces [3 N, K], virial dE/dstrain [3, 3, K]."""
+    """Return the derivatives by the coefficients: energy [K], forces [3 N, K], virial [3, 3, K]."""
     i, j, vectors, lengths = _neighbors(frame)
     kind = np.searchsorted(elements, frame.numbers)
     values, slopes = _basis(lengths)
