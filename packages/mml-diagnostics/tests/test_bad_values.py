@@ -68,6 +68,21 @@ def test_bad_value_names_its_sample(samples, make_batch, key, index, sample):
     assert str(found) == f"{key} of sample 'test/{sample:06d}'"
 
 
+@pytest.mark.parametrize("key", ["targets.energy", "charge", "magmom"])
+def test_missing_label_is_valid_if_it_is_masked(samples, make_batch, key):
+    batch = make_batch(samples[:4]) | {"charge": torch.zeros(4, 1), "magmom": torch.zeros(19)}
+    holder = batch
+    for part in key.split("."):
+        holder = holder[part]
+    holder.view(len(holder), -1)[2, 0] = torch.nan
+    assert len(bad_inputs(batch)) == 1
+    assert bad_inputs(batch, masked=True) == []
+    batch["pos"] = torch.full((19, 3), torch.nan)
+    assert len(bad_inputs(batch, masked=True)) == 4
+    holder.view(len(holder), -1)[2, 0] = torch.inf
+    assert any(key in found.keys for found in bad_inputs(batch, masked=True))
+
+
 def test_equal_counts_are_not_confused():
     batch = {"pos": torch.zeros(4, 3), "natoms": torch.tensor([1, 3]), "offsets": torch.zeros(4, 3)}
     batch["edge_index"] = torch.tensor([[1, 1, 2, 3], [2, 3, 1, 1]])

@@ -82,6 +82,15 @@ def test_bad_samples_are_named(make_task, samples, make_batch):
     assert max(map(len, str(diagnosis).splitlines())) <= 80
 
 
+def test_masked_label_is_information(make_task, samples, make_batch):
+    samples[5]["targets"]["energy"].fill_(torch.nan)
+    module = make_task()
+    module.missing_labels = True
+    problems = [p for p in diagnose(module, make_batch(samples[:16])).problems if p.check == "finite_batch"]
+    assert [(p.severity, p.where) for p in problems] == [("info", "energy")]
+    assert "1 of the 16 rows of target energy lack a label" in problems[0].message
+
+
 def test_plain_module_skips_checks_and_errors_fail_them():
     class Plain(LightningModule):
         def __init__(self):

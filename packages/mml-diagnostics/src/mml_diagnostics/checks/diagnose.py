@@ -15,7 +15,7 @@ from mml_diagnostics.batch_view import view_batch
 from mml_diagnostics.checks import data, gradients, model, targets
 from mml_diagnostics.checks.runner import NotApplicableError
 from mml_diagnostics.finding import Problem
-from mml_diagnostics.non_finite.bad_values import bad_inputs
+from mml_diagnostics.non_finite.bad_values import bad_inputs, masks_labels
 from mml_diagnostics.non_finite.replay import random_state_kept
 
 WIDTH = 80  # characters, the width of a terminal
@@ -111,7 +111,7 @@ def diagnose(
     if not callable(getattr(module, "training_step", None)):
         raise TypeError(f"module must be a LightningModule with a training_step, got {type(module).__name__}")
     checks: dict[str, Callable[[Any], list[Problem]]] = {
-        "finite_batch": lambda _: _finite_batch(batch),
+        "finite_batch": lambda it: _finite_batch(batch, masks_labels(it)),
         "positions_and_edges": lambda _: _structures(batch),
         "target_outliers": lambda it: targets.target_outliers(batch, learned=getattr(it, "task_keys", None)),
         "normalized_targets": partial(model.normalized_targets, batch=batch),
@@ -137,8 +137,19 @@ def _outcome(name: str, check: Callable[[Any], list[Problem]], module: Any, seed
     return Outcome(name, worst[0] if worst else "ok", problems)
 
 
-def _finite_batch(batch: object) -> list[Problem]:
-    return [
+def _finite_batch(batch: object, masked: bool) -> list[Problem]:
+    missing = [
+        Problem(
+            check="finite_batch",
+            severity="info",
+            message=f"{int(rows.sum())} of the {len(rows)} rows of target {name} lack a label or a part of it.",
+            advice="The module masks these labels. Check that they are missing on purpose.",
+            where=name,
+        )
+        for name, values in (targets.targets_of(batch).items() if masked else ())
+        if (rows := values.isnan().reshape(len(values), -1).any(dim=1)).any()
+    ]
+    return missing + [
         Problem(
             check="finite_batch",
             severity="error",
@@ -146,7 +157,7 @@ def _finite_batch(batch: object) -> list[Problem]:
             advice="Correct the sample in the data set or remove it.",
             where=suspect.sample,
         )
-        for suspect in bad_inputs(batch)
+        for suspect in bad_inputs(batch, masked)
     ]
 
 

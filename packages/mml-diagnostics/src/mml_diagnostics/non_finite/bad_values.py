@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mml_diagnostics.batch_view import look_up, name_sample, sample_ids_of
 
 EDGE_KEYS = ("offsets", "images", "unit_offsets", "distances", "edge_attr", "edge_weight")
+OPTIONAL_KEYS = ("charge", "spin", "magmom")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,21 @@ def zero_non_finite(gradient: Tensor) -> None:
     torch.nan_to_num_(gradient, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def bad_inputs(batch: object) -> list[BadInput]:
+def masks_labels(module: object) -> bool:
+    """Return whether a module masks labels that are NaN, which its attribute ``missing_labels`` shows.
+
+    Then NaN is also valid in the optional keys of a structure: ``charge``, ``spin`` and ``magmom``.
+    """
+    return hasattr(module, "missing_labels")
+
+
+def is_optional(key: str) -> bool:
+    """Return whether NaN under a key means a missing value, if the module masks labels."""
+    parts = key.split(".")
+    return "targets" in parts[:-1] or parts[-1] in OPTIONAL_KEYS
+
+
+def bad_inputs(batch: object, masked: bool = False) -> list[BadInput]:
     """Find the samples whose targets, positions or other inputs are not finite.
 
     The leading dimension of a tensor shows whether its rows belong to structures or to atoms. Tensors with
@@ -82,6 +97,8 @@ def bad_inputs(batch: object) -> list[BadInput]:
     ----------
     batch
         A mapping, sequence or graph, with any nesting.
+    masked
+        Whether NaN is valid in targets and optional keys, see `masks_labels`.
 
     Returns
     -------
@@ -92,7 +109,7 @@ def bad_inputs(batch: object) -> list[BadInput]:
     owners = owners_of_rows(batch, None if ids is None else len(ids))
     found: dict[tuple[int, str], list[str]] = {}
     for key, value in named_floats(batch):
-        rows = bad_rows(value)
+        rows = bad_rows(torch.where(value.isnan(), 0, value) if masked and is_optional(key) else value)
         rows_are = "edges" if key.rpartition(".")[2] in EDGE_KEYS else "structures or atoms"
         owner = owners[rows_are].get(value.shape[0] if value.ndim else -1)
         for row in rows:

@@ -20,6 +20,7 @@ from mml_diagnostics.non_finite.bad_values import (
     count_non_finite,
     gradient_norms,
     gradient_values,
+    masks_labels,
     zero_non_finite,
 )
 from mml_diagnostics.non_finite.gradient_problems import (
@@ -245,9 +246,8 @@ class GradientCheckCallback(DiagnosticCallback):
         names = [self._name(pl_module, p) for p, _, _ in bad]
         kinds = " and ".join(k for i, k in enumerate(("NaN", "Inf")) if any(c[i] for _, _, c in bad))
         seen = f"{kinds} in the gradients of {len(bad)} of {len(gradients)} parameters ({shorten(names)})"
-        self._report_non_finite(
-            f"{seen} at step {self._step}, {describe_batches(self._batches)}.", outcome, names
-        )
+        where = f"{seen} at step {self._step}, {describe_batches(self._batches)}."
+        self._report_non_finite(where, outcome, names, masks_labels(pl_module))
         return True
 
     @never_fatal
@@ -258,8 +258,8 @@ class GradientCheckCallback(DiagnosticCallback):
             stopped(streak, self._step, self.steps_non_finite, self.steps_checked, places), self._step
         )
 
-    def _report_non_finite(self, seen: str, outcome: str, names: Sequence[str]) -> None:
-        suspects = [suspect for b in self._batches for suspect in bad_inputs(b.batch)]
+    def _report_non_finite(self, seen: str, outcome: str, names: Sequence[str], masked: bool) -> None:
+        suspects = [suspect for b in self._batches for suspect in bad_inputs(b.batch, masked)]
         for suspect in suspects:
             self._say(bad_sample(suspect, seen, outcome), about_rank=True)
         if not suspects:
