@@ -88,7 +88,7 @@ def test_masked_label_is_information(make_task, samples, make_batch):
     module.missing_labels = True
     problems = [p for p in diagnose(module, make_batch(samples[:16])).problems if p.check == "finite_batch"]
     assert [(p.severity, p.where) for p in problems] == [("info", "energy")]
-    assert "1 of the 16 rows of target energy lack a label" in problems[0].message
+    assert "1 of 16 rows of target energy lack a label" in problems[0].message
 
 
 def test_plain_module_skips_checks_and_errors_fail_them():

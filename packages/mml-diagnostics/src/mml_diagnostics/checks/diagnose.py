@@ -142,7 +142,7 @@ def _finite_batch(batch: object, masked: bool) -> list[Problem]:
         Problem(
             check="finite_batch",
             severity="info",
-            message=f"{int(rows.sum())} of the {len(rows)} rows of target {name} lack a label or a part of it.",
+            message=f"{int(rows.sum())} of {len(rows)} rows of target {name} lack a label or a part of it.",
             advice="The module masks these labels. Check that they are missing on purpose.",
             where=name,
         )
