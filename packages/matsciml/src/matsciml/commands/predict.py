@@ -144,8 +144,8 @@ def predict_files(options: argparse.Namespace) -> int:
     trained.task.to(_device(options.device))
     for task in getattr(trained.task, "tasks", {"": trained.task}).values():
         task.unknown_elements = options.unknown_elements
-    targets = _targets_of(trained.task)
-    samples = (each for file in options.files for each in read_structures(file, targets))
+    targets, classes = _targets_of(trained.task)
+    samples = (each for file in options.files for each in read_structures(file, targets, classes))
     predicted = list(_predict(trained, samples, options.batch_size))
     if not predicted:
         raise ValueError(
@@ -203,10 +203,12 @@ def _alike(samples: Sequence[Sample]) -> Sequence[Sample]:
     return [cast("Sample", {**filled, **sample}) for sample in samples]
 
 
-def _targets_of(task: Any) -> list[str]:
-    """Return the names of the outputs of a task, or of all of its tasks."""
+def _targets_of(task: Any) -> tuple[list[str], list[str]]:
+    """Return the names of the outputs of a task, or of all of its tasks, and of those that are classes."""
     parts = getattr(task, "tasks", {"": task}).values()
-    return list(dict.fromkeys(key for part in parts for key in [*(part.task_keys or []), *part.normalizers]))
+    names = [key for part in parts for key in [*(part.task_keys or []), *part.normalizers]]
+    classes = [key for part in parts if hasattr(part, "predicted_labels") for key in part.task_keys or []]
+    return list(dict.fromkeys(names)), list(dict.fromkeys(classes))
 
 
 def _labels(targets: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Value]:
@@ -290,7 +292,7 @@ def _errors(predicted: Sequence[Prediction]) -> Iterator[str]:
         if not pairs:
             continue
         if not isinstance(first, torch.Tensor):
-            right = sum(value == label for value, label in pairs)
+            right = sum(str(value) == str(label) for value, label in pairs)
             yield f"{key}: {right / len(pairs):.1%} of {len(pairs):,} labeled structures correct"
             continue
         sizes = [len(each.sample["atomic_numbers"]) for each in predicted if key in each.labels]
