@@ -2,6 +2,7 @@
 
 __all__ = [
     "assemble",
+    "brief",
     "checks",
     "codec",
     "complete",

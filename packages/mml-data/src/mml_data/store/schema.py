@@ -1,14 +1,14 @@
 """Collect the keys of a data set, with their kinds, dtypes and shapes, sample by sample."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from mml_samples import QUANTITIES, Kind
 
-__all__ = ["UNITS", "KindConflict", "SchemaBuilder"]
+__all__ = ["UNITS", "KindConflict", "SchemaBuilder", "looks"]
 
 UNITS = {
     "pos": "angstrom",
@@ -77,15 +77,46 @@ class SchemaBuilder:
         # data set are like an earlier sample.
         self._alike: dict[Any, int] = {}
         self._count = 0
+        self._forms: dict[Hashable, Any] = {}
 
-    def add(self, sample: Mapping[str, object], num_atoms: int, index: int | None = None) -> None:
-        """Add one decoded sample with `num_atoms` atoms, and its index in the whole data set."""
-        looks = (num_atoms, *_looks(sample))
-        alike = self._alike.get(looks, 0)
-        self._alike[looks] = alike + 1
+    def add(
+        self,
+        sample: Mapping[str, object],
+        num_atoms: int,
+        index: int | None = None,
+        form: Hashable | None = None,
+    ) -> None:
+        """Add one decoded sample with `num_atoms` atoms.
+
+        Parameters
+        ----------
+        sample, num_atoms
+            Sample, and its number of atoms.
+        index
+            Index of the sample in the whole data set. Default: the number of samples so far.
+        form
+            Value that determines the keys, dtypes and shapes, for `repeat`.
+        """
+        seen = (num_atoms, *looks(sample))
+        alike = self._alike.get(seen, 0)
+        self._alike[seen] = alike + 1
         if not alike:
             self._add(sample, num_atoms, self._count if index is None else index)
         self._count += 1
+        if form is not None:
+            self._forms[form] = seen
+
+    def repeat(self, form: Hashable) -> bool:
+        """Add a sample of the same form as an earlier one. Return False if there is no earlier one."""
+        seen = self._forms.get(form)
+        if seen is None:
+            return False
+        self._alike[seen] += 1
+        self._count += 1
+        return True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_forms": {}}
 
     def _add(self, sample: Mapping[str, object], num_atoms: int, index: int) -> None:
         for key, value in _leaves(sample):
@@ -117,8 +148,8 @@ class SchemaBuilder:
             for key_of_form, form in target.forms.items():
                 mine = forms.setdefault(key_of_form, form)
                 mine.first = min(mine.first, form.first)
-        for looks, alike in other._alike.items():
-            self._alike[looks] = self._alike.get(looks, 0) + alike
+        for seen, alike in other._alike.items():
+            self._alike[seen] = self._alike.get(seen, 0) + alike
         self._count += other._count
 
     def result(
@@ -144,8 +175,8 @@ class SchemaBuilder:
             If a target has different kinds in two samples.
         """
         samples: Counter[str] = Counter()
-        for looks, alike in self._alike.items():
-            samples.update({looks[index]: alike for index in range(1, len(looks), 2)})
+        for seen, alike in self._alike.items():
+            samples.update({seen[index]: alike for index in range(1, len(seen), 2)})
         result: dict[str, dict[str, object]] = {}
         for key in sorted(self._keys, key=_order):
             known = self._keys[key]
@@ -237,7 +268,7 @@ def _order(key: str) -> tuple[int, str]:
     return (len(first) if key.startswith(_TARGETS) else len(first) + 1 + key.startswith("extra.")), key
 
 
-def _looks(sample: Mapping[str, object], prefix: str = "") -> Iterator[Any]:
+def looks(sample: Mapping[str, object], prefix: str = "") -> Iterator[Any]:
     """Yield every key, followed by the dtype and shape of its array or by the type of its value."""
     for name, value in sample.items():
         kind = type(value)
@@ -245,7 +276,7 @@ def _looks(sample: Mapping[str, object], prefix: str = "") -> Iterator[Any]:
             yield prefix + name
             yield value.dtype, value.shape
         elif isinstance(value, dict) and name != "target_types":
-            yield from _looks(value, f"{prefix}{name}.")
+            yield from looks(value, f"{prefix}{name}.")
         else:
             yield prefix + name
             yield kind

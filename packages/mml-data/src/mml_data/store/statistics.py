@@ -32,10 +32,11 @@ class DatasetStatistics:
     in the units in which it is stored. A target with one number per structure also has ``per_atom_mean`` and
     ``per_atom_std``, computed from the value divided by the number of atoms. If its name identifies it as an
     energy, it also has ``reference_energies`` by symbol, ``reference_rank`` and ``per_atom_residual_std``
-    (see `mml_samples.ReferenceFit`).
+    (see `mml_samples.ReferenceFit`), and ``isolated_atom_energies`` by symbol if the data set contains free
+    atoms: structures of one atom without periodic directions, or with ``extra.config_type`` IsolatedAtom.
 
-    A spectrum, [1, M] or [M] with M of at least 2, also has ``bin_mean`` and ``bin_std``, lists of length M, if each
-    of its points has a label in some sample and M is the same in all samples.
+    A spectrum, [1, M] or [M] with M of at least 2, also has ``bin_mean`` and ``bin_std``, lists of length M,
+    if each of its points has a label in some sample and M is the same in all samples.
 
     A classification target has ``classes``, ``class_counts`` and ``count`` instead. A target is a
     classification target if ``target_types`` lists it under ``classification``, or if it is integer, boolean
@@ -51,7 +52,7 @@ class DatasetStatistics:
         self._num_atoms = Moments()
         self._elements = np.zeros(len(SYMBOLS), dtype=np.int64)
         self._targets: dict[str, _Target] = {}
-        self._waiting: list[tuple[np.ndarray, Mapping[str, Any]]] = []
+        self._waiting: list[tuple[np.ndarray, Mapping[str, Any], bool]] = []
 
     def add(self, sample: Mapping[str, Any]) -> None:
         """Add one sample. Arrays may be numpy arrays or torch tensors. They must not change afterwards.
@@ -67,13 +68,18 @@ class DatasetStatistics:
                 f"{name} has no 'atomic_numbers', which statistics need; it has {', '.join(sample)}"
             )
         targets = sample.get("targets", {})
-        types = sample.get("target_types", {})
-        regression, classification = types.get("regression", ()), types.get("classification", ())
         for name in targets:
-            target = self._targets.get(name) or self._targets.setdefault(name, _Target(name))
-            target.is_regression = target.is_regression or name in regression
-            target.is_classification = target.is_classification or name in classification
-        self._waiting.append((np.asarray(sample["atomic_numbers"]), targets))
+            if name not in self._targets:
+                self._targets[name] = _Target(name)
+        if types := sample.get("target_types"):
+            regression, classification = types.get("regression", ()), types.get("classification", ())
+            for name in targets:
+                target = self._targets[name]
+                target.is_regression = target.is_regression or name in regression
+                target.is_classification = target.is_classification or name in classification
+        numbers = sample["atomic_numbers"]
+        numbers = numbers if type(numbers) is np.ndarray else np.asarray(numbers)
+        self._waiting.append((numbers, targets, numbers.size == 1 and _is_isolated(sample)))
         if len(self._waiting) >= _BLOCK:
             self._empty()
 
@@ -126,17 +132,37 @@ class DatasetStatistics:
         if not self._waiting:
             return
         block, self._waiting = self._waiting, []
-        num_atoms = np.array([numbers.size for numbers, _ in block])
-        composition = count_elements(np.concatenate([numbers for numbers, _ in block]), num_atoms)
+        num_atoms = np.array([numbers.size for numbers, _, _ in block])
+        composition = count_elements(np.concatenate([numbers for numbers, _, _ in block]), num_atoms)
         self._count += len(block)
         self._atoms += int(num_atoms.sum())
         self._num_atoms.add(num_atoms)
         self._elements += composition.sum(axis=0)
+        isolated = [row for row, each in enumerate(block) if each[2]]
         for name, target in self._targets.items():
-            rows = [row for row, (_, targets) in enumerate(block) if name in targets]
-            if rows:
-                values = [np.asarray(block[row][1][name]) for row in rows]
-                target.add(values, num_atoms[rows], composition[rows])
+            rows = [row for row, (_, targets, _) in enumerate(block) if name in targets]
+            if not rows:
+                continue
+            values = [block[row][1][name] for row in rows]
+            everywhere = len(rows) == len(block)
+            atoms, parts = (num_atoms, composition) if everywhere else (num_atoms[rows], composition[rows])
+            if all(type(value) is float for value in values):
+                target.add_numbers(np.array(values), atoms, parts)
+            else:
+                target.add([np.asarray(value) for value in values], atoms, parts)
+            for row in isolated:
+                if target.fit is not None and name in block[row][1]:
+                    target.isolated.setdefault(int(block[row][0][0]), []).append(float(block[row][1][name]))
+
+
+def _is_isolated(sample: Mapping[str, Any]) -> bool:
+    """Return whether a structure of one atom is a free atom."""
+    if "pbc" in sample:
+        is_free = not np.asarray(sample["pbc"]).any()
+    else:
+        is_free = "cell" not in sample
+    extra = sample.get("extra") or {}
+    return bool(is_free) or str(extra.get("config_type", "")).lower() == "isolatedatom"
 
 
 class _Target:
@@ -151,6 +177,7 @@ class _Target:
         self.has_fractions = False
         self.classes: Counter[int | str] = Counter()
         self.structures = self.atoms = 0
+        self.isolated: dict[int, list[float]] = {}  # energies of free atoms by atomic number
         self.sizes: set[int] = set()  # numbers of components of a structure
         self.sizes_per_atom: set[float] = set()
         self.missing = 0
@@ -167,12 +194,7 @@ class _Target:
 
     def add(self, values: Sequence[np.ndarray], num_atoms: np.ndarray, composition: np.ndarray) -> None:
         """Add the target values of several structures, with their numbers of atoms and their compositions."""
-        self.structures += len(values)
-        self.atoms += int(num_atoms.sum())
-        if len(self.sizes) < 2 or len(self.sizes_per_atom) < 2:
-            sizes = np.array([value.size for value in values])
-            self.sizes.update(np.unique(sizes).tolist())
-            self.sizes_per_atom.update(np.unique(sizes / num_atoms).tolist())
+        self._count(np.array([value.size for value in values]), num_atoms)
         flat = values[0].ravel() if len(values) == 1 else np.concatenate([value.ravel() for value in values])
         if flat.dtype.kind == "U":
             self.classes.update(flat.tolist())
@@ -193,9 +215,36 @@ class _Target:
             value.size == 1 and value.ndim <= 1 for value in values
         )
         if self.one_a_structure:
-            self.per_atom.add(flat[known] / num_atoms[known])
-            if self.fit is not None:
-                self.fit.add(composition[known], flat[known])
+            self._add_per_atom(flat, known, num_atoms, composition)
+
+    def add_numbers(self, numbers: np.ndarray, num_atoms: np.ndarray, composition: np.ndarray) -> None:
+        """Add one number of each structure."""
+        self._count(np.ones(len(numbers), dtype=np.int64), num_atoms)
+        self.has_fractions, self.bins = True, None
+        known = ~np.isnan(numbers)
+        missing = int(numbers.size - known.sum())
+        self.missing += missing
+        self.missing_structures += missing
+        self.numbers.add(numbers[known])
+        if self.is_label:
+            labels, counts = np.unique(numbers[known].astype(np.int64), return_counts=True)
+            self.classes.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
+        if self.one_a_structure:
+            self._add_per_atom(numbers, known, num_atoms, composition)
+
+    def _count(self, sizes: np.ndarray, num_atoms: np.ndarray) -> None:
+        self.structures += len(sizes)
+        self.atoms += int(num_atoms.sum())
+        if len(self.sizes) < 2 or len(self.sizes_per_atom) < 2:
+            self.sizes.update(np.unique(sizes).tolist())
+            self.sizes_per_atom.update(np.unique(sizes / num_atoms).tolist())
+
+    def _add_per_atom(
+        self, numbers: np.ndarray, known: np.ndarray, num_atoms: np.ndarray, composition: np.ndarray
+    ) -> None:
+        self.per_atom.add(numbers[known] / num_atoms[known])
+        if self.fit is not None:
+            self.fit.add(composition[known], numbers[known])
 
     def _add_bins(self, values: Sequence[np.ndarray]) -> None:
         shape = values[0].shape
@@ -216,6 +265,8 @@ class _Target:
         self.per_atom.merge(other.per_atom)
         if self.fit is not None and other.fit is not None:
             self.fit.merge(other.fit)
+        for number, energies in other.isolated.items():
+            self.isolated.setdefault(number, []).extend(energies)
         self.one_a_structure = self.one_a_structure and other.one_a_structure
         self.is_regression = self.is_regression or other.is_regression
         self.is_classification = self.is_classification or other.is_classification
@@ -245,9 +296,19 @@ class _Target:
             result |= {"per_atom_mean": per_atom["mean"], "per_atom_std": per_atom["std"]}
             if self.fit is not None:
                 result |= self.fit.result()
+                result |= self._isolated()
         if self.bins is not None:
             result |= self.bins.result()
         return result | self._missing(absent)
+
+    def _isolated(self) -> dict[str, dict[str, float]]:
+        energies = {number: np.array(values) for number, values in sorted(self.isolated.items())}
+        means = {
+            SYMBOLS[number]: float(np.nanmean(values))
+            for number, values in energies.items()
+            if not np.isnan(values).all()
+        }
+        return {"isolated_atom_energies": means} if means else {}
 
     def _missing(self, absent: tuple[int, int]) -> dict[str, int]:
         """Count missing components and structures, with the absent structures and their atoms."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mml_data.store.brief import read_brief
 from mml_data.store.codec import decompressor
 from mml_data.store.manifest import FileEntry
 from mml_data.store.packs import Record, unpack_records
@@ -81,12 +82,18 @@ def summarize_shard(
     num_edges: list[int | None] = []
     for index, record in enumerate(_records(shard, checksum)):
         try:
-            sample = decode_record(read(record))
-            num_atoms[index] = len(sample["atomic_numbers"])
+            record = read(record)
+            brief = read_brief(record)
+            if brief is not None and schema.repeat(brief.form):
+                num_atoms[index], edges, sample = brief[1:]
+            else:
+                sample = decode_record(record)
+                num_atoms[index], edges = len(sample["atomic_numbers"]), edge_count(sample)
+                form = None if brief is None else brief.form
+                schema.add(sample, int(num_atoms[index]), start + index, form)
         except (ValueError, KeyError) as error:
             raise ValueError(f"record {index} of {str(path)!r} is damaged: {error}") from error
-        num_edges.append(edge_count(sample))
-        schema.add(sample, int(num_atoms[index]), start + index)
+        num_edges.append(edges)
         parts[names[member[index]]].add(sample)
     everything = DatasetStatistics()
     for part in parts.values():
