@@ -590,19 +590,23 @@ static int is_before(const int32_t *one, const int32_t *two) {
     return one[2] < two[2];
 }
 
-/* Sort the ghosts of one atom by their images. Only necessary if the frame differs from the cell. */
+/* Sort the ghosts of one atom by their images. Only necessary if the frame differs from the cell. This is Shell's sort
+ * (Commun. ACM 2, 30 (1959)), which takes little time for few ghosts and is not quadratic for many. */
 static void sort_images(Workspace *w, int64_t first, int64_t end) {
-    for (int64_t k = first + 1; k < end; k++) {
-        float x = w->x[k], y = w->y[k], z = w->z[k];
-        Record ghost = w->ghosts[k];
-        int64_t l = k;
-        for (; l > first && is_before(ghost.image, w->ghosts[l - 1].image); l--) {
-            w->x[l] = w->x[l - 1], w->y[l] = w->y[l - 1], w->z[l] = w->z[l - 1];
-            w->ghosts[l] = w->ghosts[l - 1];
+    int64_t gap = 1;
+    while (gap < (end - first) / 3) gap = 3 * gap + 1;
+    for (; gap > 0; gap /= 3)
+        for (int64_t k = first + gap; k < end; k++) {
+            float x = w->x[k], y = w->y[k], z = w->z[k];
+            Record ghost = w->ghosts[k];
+            int64_t l = k;
+            for (; l - gap >= first && is_before(ghost.image, w->ghosts[l - gap].image); l -= gap) {
+                w->x[l] = w->x[l - gap], w->y[l] = w->y[l - gap], w->z[l] = w->z[l - gap];
+                w->ghosts[l] = w->ghosts[l - gap];
+            }
+            w->x[l] = x, w->y[l] = y, w->z[l] = z;
+            w->ghosts[l] = ghost;
         }
-        w->x[l] = x, w->y[l] = y, w->z[l] = z;
-        w->ghosts[l] = ghost;
-    }
 }
 
 /* List the images of the near atoms within reach of the box, relative to `origin`. Returns their number, -1 if there
@@ -780,6 +784,7 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
 /* Record the problem of a structure. */
 static void fail(Search *s, int64_t structure, Problem problem) {
     problem.structure = structure;
+    if (problem.status == TOO_MANY) problem.value = fmax(problem.value, (double)s->max_edges); /* also if it is NaN */
     s->problems[structure] = problem;
 }
 
