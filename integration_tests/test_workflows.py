@@ -91,11 +91,35 @@ def test_only_checked_files_are_published():
     jobs = WORKFLOWS["release"]["jobs"]
     assert WORKFLOWS["release"]["permissions"] == {}
     runs = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
-    assert runs["build"] == ['tools/release_dry_run "$GITHUB_REF_NAME" --published-siblings --out dist']
-    assert (jobs["publish"]["needs"], jobs["announce"]["needs"]) == ("build", "publish")
+    assert runs["build"] == [
+        'tools/release_dry_run "$GITHUB_REF_NAME" --published-siblings --out dist',
+        "rm -f dist/*-linux_*.whl",
+    ]
+    assert runs["wheels"] == ["uvx cibuildwheel==3.3.0 --output-dir wheels dist/*.tar.gz"]
+    assert {name: job.get("needs") for name, job in jobs.items()} == {
+        "build": None,
+        "wheels": "build",
+        "publish": ["build", "wheels"],
+        "announce": "publish",
+    }
     assert runs["publish"] == ["uv publish --trusted-publishing always dist/*.whl dist/*.tar.gz"]
     assert {name: job["permissions"] for name, job in jobs.items()} == {
         "build": {"contents": "read"},
+        "wheels": {},
         "publish": {"id-token": "write"},
         "announce": {"contents": "write"},
     }
+
+
+def test_failed_wheels_stop_publishing():
+    condition = WORKFLOWS["release"]["jobs"]["publish"]["if"]
+    assert "needs.build.result == 'success'" in condition
+    assert """contains(fromJSON('["success", "skipped"]'), needs.wheels.result)""" in condition
+
+
+def test_packages_with_compiled_code_have_wheels_for_all_systems():
+    compiled = [name for name in PROJECTS if (ROOT / "packages" / name / "setup.py").exists()]
+    assert compiled == ["mml-graphs"]
+    job = WORKFLOWS["release"]["jobs"]["wheels"]
+    assert job["if"] == "startsWith(github.ref_name, 'mml-graphs-v')"
+    assert {os.split("-")[0] for os in job["strategy"]["matrix"]["os"]} == {"ubuntu", "macos", "windows"}
