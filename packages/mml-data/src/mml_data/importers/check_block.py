@@ -66,21 +66,19 @@ def _are_cells_valid(samples: Sequence[Mapping[str, Any]]) -> bool:
 
 def _are_targets_finite(samples: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether no target is infinite. NaN is a missing value."""
-    values: dict[str, list[Any]] = {}
+    numbers: list[float] = []
+    arrays: dict[str, list[np.ndarray]] = {}
     for sample in samples:
         for name, value in sample.get("targets", {}).items():
-            values.setdefault(name, []).append(value)
-    for listed in values.values():
-        if type(listed[0]) is np.ndarray:
-            if any(np.isinf(value).any() for value in _joined(listed)):
-                return False
-        elif not all(isinstance(value, str) or abs(value) != np.inf for value in listed):
-            return False
-    return True
+            if type(value) is np.ndarray:
+                arrays.setdefault(name, []).append(value)
+            elif type(value) is float:
+                numbers.append(value)
+    if numbers and np.isinf(np.array(numbers)).any():
+        return False
+    return not any(np.isinf(array).any() for listed in arrays.values() for array in _joined(listed))
 
 
-def _joined(arrays: list[Any]) -> list[np.ndarray]:
-    shape = arrays[0].shape[1:]
-    if all(type(array) is np.ndarray and array.shape[1:] == shape for array in arrays):
-        return [np.concatenate(arrays)]
-    return [np.asarray(array) for array in arrays]
+def _joined(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    row = arrays[0].shape[1:]
+    return [np.concatenate(arrays)] if all(array.shape[1:] == row for array in arrays) else arrays

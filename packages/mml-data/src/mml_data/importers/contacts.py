@@ -69,15 +69,16 @@ def check_contacts(
                 worst = ratio, first, second, float(distances[second])
     if worst is not None:
         _, first, second, distance = worst
+        first, second = sorted((first, second))
+        symbols = SYMBOLS[numbers[first]], SYMBOLS[numbers[second]]
         who = (
-            f"atoms {min(first, second)} and {max(first, second)} ({SYMBOLS[numbers[min(first, second)]]} and "
-            f"{SYMBOLS[numbers[max(first, second)]]}) are"
+            f"atoms {first} and {second} ({symbols[0]} and {symbols[1]}) are"
             if first != second
-            else f"atom {first} ({SYMBOLS[numbers[first]]}) and its periodic image are"
+            else f"atom {first} ({symbols[0]}) and its periodic image are"
         )
         raise ValueError(
-            f"{who} {distance:.3g} angstrom apart; correct the structure or its units (--units length=...), or "
-            "allow close atoms with allow_close=True (--allow-close)"
+            f"{who} {distance:.3g} angstrom apart; correct the structure or its units (--units length=...), "
+            "or allow close atoms with allow_close=True (--allow-close)"
         )
 
 
@@ -150,7 +151,7 @@ def _shifts(lattice: np.ndarray, pbc: np.ndarray, limit: float) -> list[np.ndarr
     reach = np.where(pbc, np.clip(np.ceil(limit / heights - 0.5), 0, _MOST_SHIFTS), 0).astype(int)
     if (2 * reach + 1).prod() > _MOST_SHIFTS:
         raise ValueError(
-            f"lattice planes are {heights[pbc].min():.2g} angstrom apart, so thin that atoms are close to many "
+            f"lattice planes are {heights[pbc].min():.2g} angstrom apart, so that atoms can be close to many "
             "images; correct the cell, reduce it, or allow close atoms with allow_close=True (--allow-close)"
         )
     grid = np.meshgrid(*(np.arange(-each, each + 1) for each in reach), indexing="ij")

@@ -54,7 +54,7 @@ def read_brief(record: Record) -> Brief | None:
     ValueError
         If the record is invalid.
     """
-    return open_record(record, _read)["brief"]  # type: ignore[no-any-return]
+    return open_record(record, _read)["brief"]
 
 
 def _read(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> dict[str, Any]:
@@ -82,7 +82,10 @@ _UNKNOWN = object()
 
 
 def _form(value: Any) -> Hashable:
-    return tuple(looks(value)) if type(value) is dict else type(value)
+    if type(value) is dict:
+        return tuple(looks(value))
+    kind: Hashable = type(value)
+    return kind
 
 
 def _plan(layout: Layout) -> _Plan | None:

@@ -157,10 +157,7 @@ class DatasetStatistics:
 
 def _is_isolated(sample: Mapping[str, Any]) -> bool:
     """Return whether a structure of one atom is a free atom."""
-    if "pbc" in sample:
-        is_free = not np.asarray(sample["pbc"]).any()
-    else:
-        is_free = "cell" not in sample
+    is_free = not np.asarray(sample["pbc"]).any() if "pbc" in sample else "cell" not in sample
     extra = sample.get("extra") or {}
     return bool(is_free) or str(extra.get("config_type", "")).lower() == "isolatedatom"
 
