@@ -1,3 +1,4 @@
+import importlib
 from importlib import metadata
 
 import pytest
@@ -19,6 +20,17 @@ def test_versions_equal_installed():
     found = dict(versions())
     assert found["torch"] == metadata.version("torch")
     assert found["mml-graphs"] == metadata.version("mml-graphs")
+
+
+def test_neighbor_search_gives_reason(monkeypatch):
+    native = importlib.import_module("mml_graphs.neighbors.native")
+    backends = importlib.import_module("mml_graphs.neighbors.backends")
+    monkeypatch.setattr(native, "why_not", lambda: None)
+    monkeypatch.setattr(backends, "choose_backend", lambda: "native")
+    assert dict(versions())["neighbor search"] == "native (compiled)"
+    monkeypatch.setattr(native, "why_not", lambda: "the search in C is disabled")
+    monkeypatch.setattr(backends, "choose_backend", lambda: "numpy")
+    assert dict(versions())["neighbor search"] == "numpy, which is slower: the search in C is disabled"
 
 
 def test_extras_list_libraries():

@@ -37,7 +37,8 @@ def test_missing_backend_raises_with_install_command(monkeypatch, backend, modul
 
 def test_missing_native_search_raises_with_remedy(monkeypatch):
     monkeypatch.setattr(native, "_module", lambda: None)
-    with pytest.raises(ImportError, match="'native' is not installed, or disabled by MML_GRAPHS_NATIVE=0"):
+    monkeypatch.setattr(native, "why_not", lambda: "the search in C is missing")
+    with pytest.raises(ImportError, match="neighbor backend 'native': the search in C is missing"):
         find_edges(np.zeros((1, 3)), np.eye(3) * 3, (True,) * 3, 3.0, "native")
 
 

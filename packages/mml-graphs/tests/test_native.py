@@ -297,4 +297,15 @@ def test_variable_disables_search(value, expected):
 def test_wrong_variable_raises(monkeypatch):
     monkeypatch.setenv("MML_GRAPHS_NATIVE", "yes")
     with pytest.raises(ValueError, match="MML_GRAPHS_NATIVE must be 0 or 1, got 'yes'"):
-        native._module.__wrapped__()
+        native.why_not.__wrapped__()
+
+
+def test_missing_module_is_explained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mml_graphs.neighbors._native", None)
+    monkeypatch.delenv("MML_GRAPHS_NATIVE", raising=False)
+    assert "the search in C is not installed" in native.why_not.__wrapped__()
+    monkeypatch.setenv("MML_GRAPHS_NATIVE", "1")
+    with pytest.raises(ImportError, match=r"MML_GRAPHS_NATIVE is 1, but .* Install a C compiler"):
+        native.why_not.__wrapped__()
+    monkeypatch.setenv("MML_GRAPHS_NATIVE", "0")
+    assert native.why_not.__wrapped__() == "the search in C is disabled by MML_GRAPHS_NATIVE=0"

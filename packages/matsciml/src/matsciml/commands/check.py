@@ -17,7 +17,7 @@ PACKAGES = (
     *("matsciml", "mml-samples", "mml-graphs", "mml-data", "mml-models", "mml-tasks"),
     *("mml-xpu", "mml-distributed", "mml-diagnostics"),
 )
-LIBRARIES = ("torch", "pytorch-lightning", "torch-geometric", "numpy", "pymatgen-core", "vesin", "lmdb")
+LIBRARIES = ("torch", "pytorch-lightning", "torch-geometric", "numpy", "pymatgen-core", "lmdb")
 PURPOSE = {
     "ase": "read ASE's formats, write extended XYZ, run the calculator",
     "completion": "generate shell completion scripts",
@@ -86,6 +86,16 @@ def versions() -> Iterator[tuple[str, str]]:
     yield "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     for name in (*PACKAGES, *LIBRARIES):
         yield name, _version(name) or "missing: pip install " + name
+    yield "neighbor search", neighbor_search()
+
+
+def neighbor_search() -> str:
+    """Return the search that ``backend="auto"`` selects, and how to get the fastest one."""
+    from mml_graphs.neighbors import backends, native
+
+    name = backends.choose_backend()
+    reason = native.why_not()
+    return f"{name} (compiled)" if reason is None else f"{name}, which is slower: {reason}"
 
 
 def devices() -> Iterator[tuple[str, str]]:

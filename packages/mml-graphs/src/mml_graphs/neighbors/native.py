@@ -30,6 +30,11 @@ Floats = NDArray[np.float64]
 
 VARIABLE = "MML_GRAPHS_NATIVE"
 
+REMEDY = (
+    "Install a C compiler, and then run: "
+    "python -m pip install --force-reinstall --no-deps --no-binary mml-graphs mml-graphs"
+)
+
 # Largest number of edges that one call finds. They take 30 GB as float32.
 MAX_EDGES = 2**29
 
@@ -85,20 +90,35 @@ class StructureError(ValueError):
 
 @cache
 def _module() -> ModuleType | None:
+    if why_not():
+        return None
+    return import_module("mml_graphs.neighbors._native")
+
+
+@cache
+def why_not() -> str | None:
+    """Return why the search in C is not available, or ``None`` if it is.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable ``MML_GRAPHS_NATIVE`` is neither 0 nor 1.
+    ImportError
+        If the variable is 1 and the search is not installed.
+    """
     wanted = os.environ.get(VARIABLE, "")
     if wanted not in ("", "0", "1"):
         raise ValueError(f"{VARIABLE} must be 0 or 1, got {wanted!r}")
     if wanted == "0":
-        return None
+        return f"the search in C is disabled by {VARIABLE}=0"
     try:
-        return import_module("mml_graphs.neighbors._native")
+        import_module("mml_graphs.neighbors._native")
     except ImportError as error:
+        reason = f"the search in C is not installed ({error}). {REMEDY}"
         if wanted == "1":
-            raise ImportError(
-                f"{VARIABLE} is 1, but the search in C is not installed. Install a C compiler, and then run: "
-                f"python -m pip install --force-reinstall --no-deps mml-graphs ({error})"
-            ) from error
-        return None
+            raise ImportError(f"{VARIABLE} is 1, but {reason}") from error
+        return reason
+    return None
 
 
 def available() -> bool:
@@ -167,11 +187,7 @@ def find_batch_edges(
     """
     module = _module()
     if module is None:
-        raise ImportError(
-            "neighbor backend 'native' is not installed, or disabled by MML_GRAPHS_NATIVE=0. "
-            "Install a C compiler, and then run: "
-            "python -m pip install --force-reinstall --no-deps mml-graphs"
-        )
+        raise ImportError(f"neighbor backend 'native': {why_not()}")
     threads = default_threads() if num_threads is None else num_threads
     found = module.search(positions, starts, cells, pbc, cutoffs, threads, max_edges)
     if type(found) is tuple:
