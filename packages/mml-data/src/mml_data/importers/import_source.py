@@ -13,6 +13,7 @@ from mml_data.importers.separate_sources import Files, SeparateSources, given_fi
 from mml_data.importers.source import Source
 from mml_data.importers.split_plan import SplitPlan
 from mml_data.importers.tree import open_source
+from mml_data.importers.unchanged import Unchanged
 from mml_data.importers.write_part import OnError
 from mml_data.importers.write_parts import Progress, write_parts
 from mml_data.ranks import Ranks
@@ -50,6 +51,7 @@ def import_source(
     overwrite: bool = False,
     compression: str | None = None,
     reader: str | None = None,
+    elements: Sequence[str] | None = None,
     trust_pickle: bool = False,
     recipe: str | Path | None = None,
     scheduler: str | None = None,
@@ -120,8 +122,8 @@ def import_source(
         Whether to replace an existing data set at `dest`.
     compression
         ``"zstd"``, or None.
-    reader, trust_pickle
-        Options for LMDB files of the older toolkit. See `mml_data.importers.tree.open_source`.
+    reader, elements, trust_pickle
+        See `mml_data.importers.tree.open_source`.
     recipe
         YAML file with options of this function, or a data set whose import is repeated. Options of the call
         take precedence. See `mml_data.importers.recipe`.
@@ -167,7 +169,7 @@ def import_source(
     )
 
     def opened(path: str | Path) -> Source:
-        return open_source(path, reader=reader, trust_pickle=trust_pickle)
+        return open_source(path, reader=reader, elements=elements, trust_pickle=trust_pickle)
 
     files = given_files({"train": train, "val": valid, "test": test})
     if (source is None) == (not files):
@@ -187,6 +189,7 @@ def import_source(
         whole = LabeledSource(whole, table)
     elif id_column is not None:
         raise ValueError(f"id_column {id_column!r} requires a table; pass labels (--labels FILE)")
+    paths = [path for path in (source, labels) if path is not None] + [path for _, path in files]
     manifest = write_parts(
         whole,
         dest,
@@ -203,6 +206,7 @@ def import_source(
         overwrite=overwrite,
         compression=compression,
         units={**whole.units, **named_units(units)},
+        unchanged=Unchanged(paths),
         progress=progress,
         scheduler=scheduler,
     )

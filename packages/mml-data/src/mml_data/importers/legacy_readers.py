@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from mml_samples import atomic_number
 
-from mml_data.importers.ase_files import stress_matrix
 from mml_data.importers.pickles import Fields, fields
+from mml_data.importers.readers.units import symmetric
 from mml_data.importers.source import Structure
 from mml_data.importers.structure import from_pymatgen, from_structure_dict, plain
 from mml_data.importers.targets import Label
@@ -113,7 +113,7 @@ def _colabfit(record: Fields, wanted: Wanted) -> Structure:
         _COLABFIT.get(name, name): plain(record[name]) for name in wanted or _COLABFIT if name in record
     }
     if targets.get("stress") is not None:
-        targets["stress"] = stress_matrix(targets["stress"])
+        targets["stress"] = _matrix(targets["stress"])
     return _tensors(record) | {"targets": targets}
 
 
@@ -191,7 +191,7 @@ def _alexandria(record: Fields, wanted: Wanted) -> Structure:
     if record.get("force") is not None:
         targets.setdefault("force", plain(record["force"]))
     if "stress" in targets and targets["stress"] is not None:
-        targets["stress"] = stress_matrix(targets["stress"])
+        targets["stress"] = _matrix(targets["stress"])
     targets = {name: targets.get(name) for name in wanted or targets}
     extra = {**structure.get("extra", {}), **_rest(record, {"structure", "targets", "force"})}
     return structure | {"targets": targets, "extra": extra}
@@ -344,3 +344,9 @@ READERS: dict[str, LegacyReader] = {
     "s2ef": LegacyReader(_s2ef, frozenset({"y"})),
 }
 """Readers by name, in order. The first reader whose keys are all in a record reads the record."""
+
+
+def _matrix(stress: Any) -> np.ndarray:
+    """Return a stress in Voigt order (xx yy zz yz xz xy), or a matrix, as a [3, 3] matrix."""
+    array = np.asarray(stress, dtype=np.float64)
+    return symmetric(array) if array.shape == (6,) else array.reshape(3, 3)

@@ -107,7 +107,8 @@ def _reason(error: Exception) -> str:
 def _folder(folder: Path, names: frozenset[str]) -> frozenset[str]:
     if "type.raw" not in names or not (_sets(folder) or "coord.raw" in names):
         return frozenset()
-    return names & {*_FILES, *(f"{name}.raw" for name in _KNOWN)}
+    sets = {part.name for part in _sets(folder)}
+    return names & {*_FILES, *sets, *(f"{name}.raw" for name in _KNOWN)}
 
 
 FORMAT = Format(

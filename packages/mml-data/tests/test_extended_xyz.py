@@ -3,7 +3,7 @@ import pytest
 import torch
 from mml_data import LMDBDataset
 from mml_data.convert import import_source
-from mml_data.importers.ase_files import AseDatabase, ExtendedXYZ, stress_matrix
+from mml_data.importers.tree import open_source
 
 ase = pytest.importorskip("ase")
 ase_io = pytest.importorskip("ase.io")
@@ -88,11 +88,9 @@ def test_import_keeps_every_value(tmp_path, name):
     assert manifest.source["origin"] == name
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("a.extxyz", ExtendedXYZ), ("a.db", AseDatabase), ("a.aselmdb", AseDatabase)]
-)
-def test_parts_cover_file_in_order(tmp_path, name, kind):
-    source = kind(write_file(tmp_path / name))
+@pytest.mark.parametrize("name", ["a.extxyz", "a.db", "a.aselmdb"])
+def test_parts_cover_file_in_order(tmp_path, name):
+    source = open_source(write_file(tmp_path / name))
     wanted = [place for part in source.parts(1) for place, _ in part.read()]
     assert len(wanted) == len(FRAMES)
     for count in (2, 5, 23, 60):
@@ -101,6 +99,8 @@ def test_parts_cover_file_in_order(tmp_path, name, kind):
         assert [place for part in parts for place, _ in part.read()] == wanted
         everything = [place for place, _ in parts[0].read()]
         assert [place for place, _ in parts[0].read(1)] == everything[1:]
+        frames = [item["extra"]["frame"] for part in parts for _, item in part.read()]
+        assert frames == list(range(len(FRAMES)))
 
 
 def test_frames_without_results_miss_targets(tmp_path):
@@ -137,15 +137,9 @@ def test_damaged_frame_raises_or_is_skipped(tmp_path, damage, place):
     frames = [make_atoms(index) for index in (3, 4, 6, 8, 9)]
     ase_io.write(path, frames)
     path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
-    with pytest.raises(ValueError, match=rf"a\.extxyz:{place}: ASE cannot read this structure"):
+    with pytest.raises(ValueError, match=rf"a\.extxyz:{place}: (the|a) frame"):
         import_source(path, tmp_path / "out", splits=(1, 0, 0))
     manifest = import_source(path, tmp_path / "out", splits=(1, 0, 0), on_error="skip")
     assert manifest.num_samples == 4 + (place == "frame 6")
     assert manifest.source["skipped"] == 1
     assert place in (tmp_path / "out" / "errors.jsonl").read_text()
-
-
-def test_stress_order_equals_ase():
-    atoms = FRAMES[0]
-    np.testing.assert_array_equal(stress_matrix(atoms.get_stress()), atoms.get_stress(voigt=False))
-    np.testing.assert_array_equal(stress_matrix(np.eye(3)), np.eye(3))

@@ -1,0 +1,244 @@
+"""Read XYZ files and extended XYZ files in the dialects of ASE, libAtoms, MACE, GAP and NEP.
+
+The second line of a frame has pairs ``key=value``. ``Lattice`` (nine numbers, rows are the lattice vectors,
+in angstrom), ``pbc`` and ``Properties`` (names, types and widths of the columns) are known. The other pairs
+are labels of the structure, and the columns other than ``species`` (or ``Z``) and ``pos`` are labels of the
+atoms. All labels keep their names, values and signs, except that ASE's column ``move_mask`` becomes
+``fixed``, its opposite. See https://github.com/libAtoms/extxyz.
+
+The library ``extxyz`` parses the frames. Frames that it refuses are parsed by ASE. A second line that is free
+text is stored as ``comment`` under ``extra``.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mml_data.importers.formats import Format
+from mml_data.importers.readers.ase_atoms import from_atoms
+from mml_data.importers.readers.symbols import numbers_of
+from mml_data.importers.source import Item, Part, Structure
+
+__all__ = ["FORMAT", "read_xyz"]
+
+_BOM = b"\xef\xbb\xbf"
+_PLAIN = "Properties=species:S:1:pos:R:3"
+_OWN = ("Lattice", "Properties", "pbc")
+
+
+def read_xyz(path: Path) -> Iterator[Item]:
+    """Yield the frames of a file.
+
+    Raises
+    ------
+    ImportError
+        If the libraries that read the format are not installed.
+    """
+    return _Frames(path, 0, path.stat().st_size, 0).read()
+
+
+def _parts(path: Path, count: int) -> list[Part]:
+    """Divide a file at the boundaries of frames."""
+    size = path.stat().st_size
+    if count == 1:
+        return [_Frames(path, 0, size, 0)]
+    parts: list[Part] = []
+    start = first = 0
+    with path.open("rb") as file:
+        for number, (position, _, _) in enumerate(_scan(file, 0, size)):
+            if position >= size * (len(parts) + 1) / count and position > start:
+                parts.append(_Frames(path, start, position, first))
+                start, first = position, number
+    return [*parts, _Frames(path, start, size, first)]
+
+
+def _scan(file: Any, position: int, end: int) -> Iterator[tuple[int, int, list[bytes]]]:
+    """Yield the position, the number of atoms and the lines of each frame.
+
+    The number of atoms is -1 if the first line is not a number. Such a frame ends the file. The lines are the
+    second one and those of the atoms.
+    """
+    while position < end:
+        line = file.readline()
+        start, position = position, position + len(line)
+        if not line.strip():
+            continue
+        try:
+            num_atoms = int(line.removeprefix(_BOM))
+        except ValueError:
+            yield start, -1, [line]
+            return
+        lines = list(islice(file, num_atoms + 1))
+        position += sum(map(len, lines))
+        yield start, num_atoms, lines
+
+
+@dataclass(frozen=True)
+class _Frames:
+    path: Path
+    start: int
+    end: int
+    first: int
+
+    def read(self, start: int = 0) -> Iterator[Item]:
+        if find_spec("ase") is None or find_spec("extxyz") is None:
+            raise ImportError(
+                f"reading {str(self.path)!r} requires ASE and extxyz, which are not installed: pip install "
+                "'mml-data[ase]'"
+            )
+        from extxyz import cextxyz
+
+        stream = cextxyz.cfopen(str(self.path), "r")
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.start)
+                frames = _scan(file, self.start, self.end)
+                for frame, (position, num_atoms, lines) in enumerate(frames, self.first):
+                    if frame - self.first < start:
+                        continue
+                    place = f"{self.path}:frame {frame + 1}"
+                    try:
+                        if num_atoms < 0:
+                            raise ValueError(
+                                "a frame must begin with its number of atoms, got "
+                                f"{lines[0][:40].decode('utf-8', 'replace').strip()!r}; the rest of the file "
+                                "is not read"
+                            )
+                        if len(lines) < num_atoms + 1:
+                            raise ValueError(
+                                f"the frame is truncated: expected {num_atoms} atoms, got "
+                                f"{max(len(lines) - 1, 0)}"
+                            )
+                        if cextxyz.cftell(stream) != position:
+                            cextxyz.cfseek(stream, position, 0)
+                        yield place, _frame(cextxyz, stream, lines, frame)
+                    except (ValueError, KeyError) as error:
+                        yield place, error if isinstance(error, ValueError) else ValueError(str(error))
+        finally:
+            cextxyz.cfclose(stream)
+
+
+def _frame(cextxyz: Any, stream: Any, lines: list[bytes], frame: int) -> Structure:
+    """Parse a frame with extxyz, or else with ASE."""
+    comment = None if b"Properties" in lines[0] else _PLAIN
+    try:
+        _, labels, arrays = cextxyz.read_frame_dicts(stream, use_cleri=False, comment=comment)
+    except (cextxyz.ExtXYZError, UnicodeDecodeError, EOFError):
+        return _with_ase(lines, frame)
+    if comment is not None and b"=" in lines[0]:
+        return _with_ase(lines, frame)
+    text = {"comment": _decode(lines[0]).strip()} if comment is not None and lines[0].strip() else {}
+    return _structure(labels, arrays, {"frame": frame, **text})
+
+
+def _structure(labels: dict[str, Any], arrays: dict[str, Any], extra: dict[str, Any]) -> Structure:
+    cell = labels.pop("Lattice", None)
+    pbc = labels.pop("pbc", None)
+    labels.pop("Properties", None)
+    for name, value in labels.items():
+        if type(value) is str and value.lower() in ("nan", "-nan", "+nan"):
+            labels[name] = float("nan")
+    species = arrays.pop("species", None)
+    warnings: list[str] = []
+    if species is not None:
+        numbers, warnings = numbers_of(species.tolist() if species.ndim else [species.item()])
+        arrays.pop("Z", None)
+    elif "Z" in arrays:
+        numbers = arrays.pop("Z")
+    else:
+        raise ValueError(f"the frame has no column species or Z, only {', '.join(arrays)}")
+    if "pos" not in arrays:
+        raise ValueError(f"the frame has no column pos, only {', '.join(arrays)}")
+    if "move_mask" in arrays:
+        movable = np.asarray(arrays.pop("move_mask"), dtype=bool)
+        arrays["fixed"] = ~movable.reshape(len(movable), -1).any(axis=1)
+    structure: Structure = {
+        "atomic_numbers": np.atleast_1d(numbers),
+        "positions": arrays.pop("pos").reshape(-1, 3),
+        "cell": None if cell is None else _lattice(cell),
+        "pbc": _flags(pbc, cell is not None),
+        "labels": labels,
+        "atom_labels": arrays,
+        "extra": extra,
+    }
+    if warnings:
+        structure["warnings"] = warnings
+    return structure
+
+
+def _lattice(cell: Any) -> np.ndarray | None:
+    array = np.asarray(cell, dtype=np.float64)
+    if array.size == 3:
+        array = np.diag(array.ravel())
+    if array.size != 9:
+        raise ValueError(f"Lattice must have nine numbers, got {array.size}")
+    return array.reshape(3, 3) if array.any() else None
+
+
+def _flags(pbc: Any, has_cell: bool) -> np.ndarray:
+    if pbc is None:
+        return np.full(3, has_cell)
+    array = np.atleast_1d(np.asarray(pbc))
+    return np.broadcast_to(array, 3).astype(bool) if array.size == 1 else array.astype(bool)
+
+
+def _with_ase(lines: list[bytes], frame: int) -> Structure:
+    """Parse a frame with ASE. A second line without pairs is a comment."""
+    from ase.io.extxyz import XYZError, read_xyz
+
+    texts = [_decode(line) for line in lines]
+    comment = texts[0].strip()
+    if "=" not in comment:
+        texts[0] = "\n"
+    text = "".join([f"{len(lines) - 1}\n", *texts])
+    try:
+        (atoms,) = read_xyz(io.StringIO(text), slice(None))
+    except (XYZError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        if short := next((line for line in texts[1:] if len(line.split()) < 4), None):
+            raise ValueError(f"the frame is damaged: an atom has the line {short.strip()!r}") from error
+        if "species:S:1" in comment or "Properties" not in comment:
+            # An unknown element explains more than ASE's error.
+            numbers_of([line.split(maxsplit=1)[0] for line in texts[1:]])
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"the frame cannot be read: {type(error).__name__}: {reason}") from error
+    structure = from_atoms(atoms)
+    extra = {"frame": frame} | ({"comment": comment} if comment and "=" not in comment else {})
+    return structure | {"extra": {**structure.get("extra", {}), **extra}}
+
+
+def _decode(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def _matches(name: str, head: bytes) -> bool:
+    lines = head.removeprefix(_BOM).lstrip().split(b"\n", 3)
+    if len(lines) < 2 or not lines[0].strip().isdigit() or lines[1].lstrip().startswith(b"gdb"):
+        return False
+    if name.endswith((".xyz", ".extxyz")) or b"Properties=" in lines[1]:
+        return True
+    words = lines[2].split() if len(lines) > 2 else []  # an XYZ file with another name
+    try:
+        return len(words) >= 4 and bool(numbers_of([words[0].decode()])) and [*map(float, words[1:4])] != []
+    except (ValueError, UnicodeDecodeError):
+        return False
+
+
+FORMAT = Format(
+    name="extended XYZ",
+    files="*.xyz, *.extxyz",
+    labels="pairs of the second line and columns, with their own names and units",
+    matches=_matches,
+    read=read_xyz,
+    parts=_parts,
+    requires="ase",
+    catches_warnings=False,
+)
