@@ -21,6 +21,9 @@ if not native.available():
 
 ALL = (True, True, True)
 
+# Number of batches, of about 3 crystals each, that are compared with the oracle. 35,000 take some minutes.
+BATCHES = int(os.environ.get("MML_GRAPHS_BATCHES", "300"))
+
 
 def oracle(positions, cell, pbc, cutoff):
     """All edges, sorted, from every pair in every image that may be near enough, in float64."""
@@ -69,7 +72,7 @@ dtypes = st.sampled_from([np.float32, np.float64])
 
 
 @given(st.lists(st.tuples(crystals(), cutoffs), min_size=1, max_size=6), dtypes, st.integers(1, 3))
-@settings(max_examples=200)
+@settings(max_examples=BATCHES)
 def test_batches_equal_oracle(members, dtype, threads):
     structures, radii = zip(*members, strict=True)
     assert_equals_oracle(structures, radii, dtype, threads)
