@@ -37,7 +37,11 @@ def check_convergence(evidence: Evidence) -> list[Finding]:
         line = fit_line(pairs["work"], pairs["energy"])
         left = np.abs(pairs["energy"] - line.slope * pairs["work"])
         usual = max(float(np.median(left)) * 1.4826, 1e-6)
-        jumps = pairs[(left > _JUMP * usual) & (left > _SMALLEST_JUMP * pairs["natoms"])]
+        # The error of the trapezoidal rule grows with the change of the forces.
+        bend = np.maximum(pairs["bend"], 1e-6)
+        is_jump = (left > _JUMP * usual) & (left > _JUMP * float(np.median(left / bend)) * bend)
+        is_jump &= left > _SMALLEST_JUMP * pairs["natoms"]
+        jumps = pairs[is_jump]
         frames = _culprits(jumps)
         if line.explained > 0.5 and frames and len(frames) < 0.3 * len(pairs):
             found.append(
@@ -45,7 +49,7 @@ def check_convergence(evidence: Evidence) -> list[Finding]:
                     "convergence",
                     "warning",
                     f"the energies of {len(frames):,} samples do not follow from those of similar samples "
-                    f"and the forces: they differ by {float(np.median(left[left > _JUMP * usual])):.3g} eV "
+                    f"and the forces: they differ by {float(np.median(left[is_jump])):.3g} eV "
                     f"in the median, usual is {usual:.2g} eV",
                     "check whether the calculations of these samples converged",
                     tuple(frames),
@@ -85,23 +89,24 @@ def check_forces(evidence: Evidence) -> list[Finding]:
             )
         )
     forces = rows[np.isfinite(rows["force_rms"])]
-    if len(forces) and np.median(forces["force_rms"]) > _TYPICAL:
+    apart = forces["closest"] > 0.75
+    if apart.any() and np.median(forces["force_rms"][apart]) > _TYPICAL:
         found.append(
             Finding(
                 "forces",
                 "warning",
-                f"the forces are {np.median(forces['force_rms']):.3g} eV/angstrom (rms) in the median "
+                f"the forces are {np.median(forces['force_rms'][apart]):.3g} eV/angstrom (rms) in the median "
                 "sample, more than at the melting point of any material",
                 "check the unit: 1 eV/angstrom is 23.06 kcal/mol/angstrom and 0.01945 hartree/bohr",
-                numbers={"median_rms": float(np.median(forces["force_rms"]))},
+                numbers={"median_rms": float(np.median(forces["force_rms"][apart]))},
             )
         )
-    elif len(forces):
+    elif apart.any():
         usual = float(np.median(forces["force_rms"]))
         spread = forces["force_max"] > max(30 * usual, 10)
-        extreme = (forces["force_max"] > _EXTREME) | (spread & (forces["closest"] > 0.75))
+        extreme = ((forces["force_max"] > _EXTREME) | spread) & (forces["closest"] > 0.75)
         if extreme.any():
-            worst = forces[np.argmax(forces["force_max"])]
+            worst = forces[extreme][np.argmax(forces["force_max"][extreme])]
             found.append(
                 Finding(
                     "forces",

@@ -14,6 +14,7 @@ __all__ = ["check_energies", "reference_residuals"]
 
 _OUTLIER = 10  # robust standard deviations
 _SMALLEST = 0.03  # eV per atom
+_SMALLEST_OF_MANY = 0.5  # eV per atom, for several compositions
 _LEVELS = 2  # width of the gap between two levels, in ranges of the energies of a level
 _FEW = 10
 
@@ -89,11 +90,11 @@ def _all_per_atom(evidence: Evidence) -> list[Finding]:
 
 def _mixed(rows: np.ndarray, fitted: np.ndarray, residuals: np.ndarray, spread: float) -> list[Finding]:
     sizes = rows["natoms"]
-    far = (np.abs(residuals) > 6 * spread) & (np.abs(fitted) > 6 * spread) & (sizes > 2)
+    far = (np.abs(residuals) > 6 * spread) & (np.abs(fitted) > 20 * spread)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = (rows["energy"] / sizes) / fitted
-    smaller = far & (np.abs(ratio * sizes - 1) < 0.15)
-    larger = far & (np.abs(ratio / sizes - 1) < 0.15)
+    smaller = far & (np.abs(ratio * sizes - 1) < 0.08)
+    larger = far & (np.abs(ratio / sizes - 1) < 0.08)
     wrong = smaller | larger
     if not wrong.any():
         return []
@@ -144,7 +145,9 @@ def _levels(evidence: Evidence, rows: np.ndarray, residuals: np.ndarray) -> list
 
 def _outliers(rows: np.ndarray, residuals: np.ndarray, spread: float) -> list[Finding]:
     away = np.abs(residuals - np.median(residuals))
-    wrong = away > max(_OUTLIER * spread, _SMALLEST)
+    # Energies of the elements do not describe bonds, which differ between compositions.
+    smallest = _SMALLEST if len(np.unique(rows["composition"])) == 1 else _SMALLEST_OF_MANY
+    wrong = away > max(_OUTLIER * spread, smallest)
     # Large forces or close atoms explain a high energy.
     forces = rows["force_rms"]
     usual = np.nanmedian(forces) if np.isfinite(forces).any() else np.nan

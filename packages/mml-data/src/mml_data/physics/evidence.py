@@ -11,7 +11,7 @@ from mml_data.physics.frame import Frame, to_frame
 from mml_data.physics.geometry import heights, nearest, wrapped
 from mml_data.physics.labels import LabelCounts
 from mml_data.physics.pairs import PAIR, PairFinder
-from mml_data.physics.radii import COVALENT_RADII
+from mml_data.physics.radii import CONTACT_RADII
 
 __all__ = ["ROW", "Evidence", "collect"]
 
@@ -32,7 +32,7 @@ ROW = np.dtype(
     ]
 )
 """Measurements of one sample. ``ratio`` is the median over atoms of the distance to the nearest atom, divided
-by the sum of the covalent radii; ``closest`` is the smallest ratio and ``distance`` the smallest distance
+by the sum of the contact radii; ``closest`` is the smallest ratio and ``distance`` the smallest distance
 (angstrom). ``vacuum`` is the widest empty layer along a periodic lattice vector (angstrom), ``filled`` the
 share of the cell between the outermost atoms, ``order`` a checksum of the atomic numbers, and ``asymmetry`` a
 measure of the environments' asymmetry in samples with zero forces."""
@@ -41,6 +41,7 @@ _KEPT_FRAMES = 100  # for each set of elements
 _KEPT_ATOMS = 8_000  # for each set of elements
 _KEPT_SYSTEMS = 8
 _EXAMPLES = 20
+_BONDED = 1.8  # ratio of distances to covalent radii beyond which atoms may not interact at all
 _WAVES = np.array(
     [(a, b, c) for a in range(3) for b in range(-2, 3) for c in range(-2, 3) if (a, b, c) > (0, 0, 0)]
 )
@@ -222,11 +223,11 @@ class _Blocks:
 
 def _measure_geometry(frame: Frame, row: np.ndarray) -> None:
     distances, others = nearest(frame.pos, frame.cell, frame.pbc)
-    radii = COVALENT_RADII[np.clip(frame.numbers, 0, len(COVALENT_RADII) - 1)]
+    radii = CONTACT_RADII[np.clip(frame.numbers, 0, len(CONTACT_RADII) - 1)]
     if np.isfinite(distances).all():
         ratios = distances / (radii + radii[others])
         row["ratio"], row["closest"], row["distance"] = np.median(ratios), ratios.min(), distances.min()
-    if row["zero_forces"]:
+    if row["zero_forces"] and row["ratio"] < _BONDED:
         row["asymmetry"] = _asymmetry(frame, float(distances.max()))
     weights = frame.numbers / frame.numbers.sum()
     if frame.cell is None:

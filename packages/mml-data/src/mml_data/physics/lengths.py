@@ -12,7 +12,7 @@ from mml_data.physics.evidence import Evidence
 from mml_data.physics.finding import Finding
 from mml_data.physics.frame import Frame
 from mml_data.physics.geometry import nearest
-from mml_data.physics.radii import COVALENT_RADII
+from mml_data.physics.radii import CONTACT_RADII
 
 __all__ = ["check_close_atoms", "check_lengths"]
 
@@ -33,7 +33,7 @@ _CLOSE = 0.45
 
 def check_lengths(evidence: Evidence) -> list[Finding]:
     """Compare the distances of nearest atoms with covalent radii."""
-    rows = evidence.rows[np.isfinite(evidence.rows["ratio"])]
+    rows = evidence.rows[np.isfinite(evidence.rows["ratio"]) & (evidence.rows["natoms"] > 2)]
     if not len(rows):
         return []
     median = float(np.median(rows["ratio"]))
@@ -43,7 +43,10 @@ def check_lengths(evidence: Evidence) -> list[Finding]:
     frames = evidence.examples
     if not frames:
         return []
-    scores = {each: _score(frames, each[1], each[2]) for each in _HYPOTHESES}
+    cells = any(frame.cell is not None for frame in frames)
+    scores = {
+        each: _score(frames, each[1], each[2]) if cells or each[1] == each[2] else 0.0 for each in _HYPOTHESES
+    }
     best = max(scores, key=lambda each: scores[each])
     fractional = _score_fractional(frames)
     lead = (
@@ -152,7 +155,7 @@ def _usual_share(
     usual = []
     for frame, (pos, cell) in zip(frames, structures, strict=True):
         distances, others = nearest(pos, cell, frame.pbc)
-        radii = COVALENT_RADII[frame.numbers]
+        radii = CONTACT_RADII[frame.numbers]
         ratios = distances / (radii + radii[others])
         usual.append(bool(_is_usual(np.median(ratios), ratios.min())) if np.isfinite(ratios).all() else False)
     return float(np.mean(usual))

@@ -15,16 +15,25 @@ CLOSE = 0.2
 PAIR = np.dtype(
     [
         *((name, np.int64) for name in ("first", "second", "natoms")),
-        *((name, np.float64) for name in ("moved", "strain", "energy", "work", "cell_work", "volume")),
+        *(
+            (name, np.float64)
+            for name in ("moved", "strain", "energy", "work", "bend", "cell_work", "volume")
+        ),
         ("stress", np.float64, 6),
         ("gradient", np.float64, 6),
         *((name, np.bool_) for name in ("same_atoms", "same_split", "same_forces")),
     ]
 )
-"""A pair: indices of its samples; number of atoms; rms displacement (angstrom); largest component of the
-strain; difference of the energies (eV); work ``-(F1 + F2) / 2 . dx`` (eV); work of the stress ``V (s1 + s2) /
-2 : e`` (eV, NaN without stress); volume (angstrom^3); mean stress (eV/angstrom^3) and strain in Voigt order;
-whether the atomic numbers, the splits and the forces are the same."""
+"""A pair of samples.
+
+``first`` and ``second`` are their indices. ``moved`` is the rms displacement (angstrom) and ``strain`` the
+largest component of the strain. ``energy`` is the difference of the energies (eV), ``work`` the work of the
+forces, ``-(F1 + F2) / 2 . dx`` (eV), and ``bend`` half of the difference between the works of the forces at
+both ends, which is the largest possible error of ``work`` if the energy is convex or concave in between.
+``cell_work`` is the work of the stress, ``V (s1 + s2) / 2 : e`` (eV, NaN without stress), ``volume`` is in
+angstrom^3, and ``stress`` (eV/angstrom^3) and ``gradient`` are mean stress and strain in Voigt order.
+``same_atoms``, ``same_split`` and ``same_forces`` compare atomic numbers, splits and forces.
+"""
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Indices of the components xx yy zz yz xz xy."""
@@ -107,12 +116,13 @@ def _compare(first: Frame, second: Frame, same: bool) -> tuple[object, ...] | No
         or (identical and same)
     ):
         return None
-    work = cell_work = float("nan")
+    work = bend = cell_work = float("nan")
     forces = first.forces is not None and second.forces is not None
     volume = first.volume / 2 + second.volume / 2
     stress = np.full((3, 3), np.nan)
     if first.forces is not None and second.forces is not None:
         work = -0.5 * float(((first.forces + second.forces) * moved).sum())
+        bend = 0.5 * abs(float(((second.forces - first.forces) * moved).sum()))
     if first.stress is not None and second.stress is not None:
         stress = (first.stress + second.stress) / 2
         cell_work = volume * float((stress * strain).sum())
@@ -124,6 +134,7 @@ def _compare(first: Frame, second: Frame, same: bool) -> tuple[object, ...] | No
         largest,
         second.energy - first.energy,
         work,
+        bend,
         cell_work,
         volume,
         [stress[at] for at in VOIGT],

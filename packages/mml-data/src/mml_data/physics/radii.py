@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["COVALENT_RADII"]
+__all__ = ["CONTACT_RADII", "COVALENT_RADII"]
 
 COVALENT_RADII: np.ndarray = np.array(
     [
@@ -24,3 +24,10 @@ COVALENT_RADII: np.ndarray = np.array(
 From Cordero et al., Dalton Transactions 2008, 2832 (carbon: sp3; Mn, Fe, Co: low spin). Elements above
 curium have no value there and get 2.0.
 """
+
+CONTACT_RADII: np.ndarray = COVALENT_RADII.copy()
+"""Radii of atoms in contact, [119]: covalent radii, but half of the distance in the crystal for noble gases.
+
+Noble gases do not bind. Their distances are from Kittel, Introduction to Solid State Physics, chapter 3.
+"""
+CONTACT_RADII[[2, 10, 18, 36, 54, 86]] = 1.8, 1.57, 1.88, 2.0, 2.17, 2.2

@@ -194,7 +194,7 @@ def _magnitude(evidence: Evidence) -> list[Finding]:
     if not len(rows):
         return []
     typical = float(np.median(rows["stress_max"]))
-    extreme = rows["stress_max"] > _EXTREME
+    extreme = (rows["stress_max"] > _EXTREME) & (rows["closest"] > 0.75)
     if not extreme.any():
         return []
     return [
