@@ -15,7 +15,7 @@ def test_entries_have_targets(tmp_path):
         "b": {"structure": structures[1].as_dict(), "energy": 2.5, "metal": False, "note": "y"},
     }
     (tmp_path / "entries.json").write_text(json.dumps(entries))
-    import_source(tmp_path / "entries.json", tmp_path / "out", splits=(0.5, 0.5, 0))
+    import_source(tmp_path / "entries.json", tmp_path / "out", splits=(0.5, 0.5, 0), targets=["energy", "metal"])
     sample = LMDBDataset(tmp_path / "out")[1]
     assert (float(sample["targets"]["energy"]), int(sample["targets"]["metal"])) == (2.5, 0)
     assert sample["target_types"] == {"regression": ["energy"], "classification": ["metal"]}
@@ -27,23 +27,23 @@ DISORDERED = core.Structure(core.Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}], [[0,
 
 BAD = {
     "disorder in a CIF": ("a.cif", DISORDERED.to(fmt="cif"), r"a\.cif: .*a site is occupied by"),
-    "no CIF": ("a.cif", "data_x\n_cell_length_a 3\n", r"a\.cif: the file cannot be read: "),
-    "no POSCAR": ("POSCAR", "comment\n1.0\nabc\n", "POSCAR: the file cannot be read: "),
-    "no JSON": ("a.json", "{", r"a\.json: the file cannot be read: JSONDecodeError"),
+    "no CIF": ("a.cif", "data_x\n_cell_length_a 3\n", r"a\.cif: no block has atoms"),
+    "no POSCAR": ("POSCAR", "comment\n1.0\nabc\n", "POSCAR: expected 3 numbers, got 'abc'"),
+    "no JSON": ("a.json", "{", r"a\.json' has no supported format; supported are"),
     "no structure in JSON": (
         "a.json",
         "[3]",
-        r"a\.json:1: an entry must be an object with a structure, got int",
+        r"a\.json' has no supported format; supported are",
     ),
     "something else in JSON": (
         "a.json",
         '[{"a": 1}]',
-        r"a\.json:1: an entry must have 'sites' or a 'structure', got the keys a",
+        r"a\.json' has no supported format; supported are",
     ),
     "a site without species": (
         "a.json",
         json.dumps({"lattice": {"matrix": np.eye(3).tolist()}, "sites": [{"abc": [0, 0, 0]}]}),
-        "a.json: the key 'species' is missing",
+        "a.json:entry 1: the key 'species' is missing",
     ),
     "disorder in JSON": ("a.json", json.dumps(DISORDERED.as_dict()), "a site is occupied by .*0.5"),
 }

@@ -78,12 +78,12 @@ def test_import_reads_tree_of_formats(tmp_path, jobs):
 def test_unsupported_source_raises(tmp_path, samples):
     (tmp_path / "structures.docx").write_text("x")
     with pytest.raises(
-        ValueError, match=r"structures\.docx' has no supported format; supported are JSON lines"
+        ValueError, match=r"structures\.docx' has no supported format; supported are VASP run, "
     ):
         import_source(tmp_path / "structures.docx", tmp_path / "out")
     (tmp_path / "folder").mkdir()
     with pytest.raises(
-        ValueError, match=r"folder' contains no files that can be imported; supported are JSON"
+        ValueError, match=r"folder' contains no file that can be imported: no files; supported"
     ):
         import_source(tmp_path / "folder", tmp_path / "out")
     with pytest.raises(FileNotFoundError, match=r"nowhere' does not exist"):

@@ -29,6 +29,9 @@ class Format:
     folder
         Function of a folder and the names of the files and folders in it. It returns the names of those that
         `read` reads together, or an empty set. None if the format has no folders.
+    unread
+        Function of a folder and the names that `folder` returned. It returns those of them that belong to the
+        folder but contain nothing more, so that `read` passes over them. None if there are none.
     requires
         Extra of mml-data that installs the required library, such as ``"ase"``.
     parts
@@ -46,6 +49,7 @@ class Format:
     matches: Callable[[str, bytes], bool]
     read: Callable[..., Iterator[Item]]
     folder: Callable[[Path, frozenset[str]], frozenset[str]] | None = None
+    unread: Callable[[Path, frozenset[str]], frozenset[str]] | None = None
     requires: str | None = None
     parts: Callable[[Path, int], list[Part]] | None = None
     takes_elements: bool = False

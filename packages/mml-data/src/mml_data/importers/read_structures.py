@@ -1,7 +1,7 @@
 """Read structure files without importing them as a data set."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,20 @@ logger = logging.getLogger(__name__)
 _NO_TARGETS = LabelPlan(())
 
 
-def read_structures(path: str | Path, targets: Wanted = ()) -> Iterator[tuple[str, Sample]]:
+def read_structures(
+    path: str | Path, targets: Wanted = (), classes: Collection[str] = ()
+) -> Iterator[tuple[str, Sample]]:
     """Yield the structures of a file or directory one by one, as an imported data set would return them.
 
     Parameters
     ----------
     path
-        File or directory. See `mml_data.importers.tree.READABLE` for the supported formats.
+        File or directory. See `mml_data.importers.registry` for the formats.
     targets
         Labels to read, see `mml_data.importers.labels.LabelPlan`. A structure may lack them. If the labels of
         a structure are invalid, they are left out, and a warning is logged. Default: no labels.
+    classes
+        Names of targets whose values, integers or words, are classes.
 
     Yields
     ------
@@ -46,7 +50,7 @@ def read_structures(path: str | Path, targets: Wanted = ()) -> Iterator[tuple[st
     """
     from mml_data.store.tensors import read_tensors
 
-    plan = LabelPlan(targets) if targets is None or len(targets) else None
+    plan = LabelPlan(targets, classes=classes) if targets is None or len(targets) else None
     for part in open_source(path).parts(1):
         for place, item in part.read():
             if isinstance(item, Exception):

@@ -165,6 +165,8 @@ class Tree:
             read = reader.folder(folder, names)
             if read:
                 yield Entry(folder, reader, sum(_size(child) for child in children if child.name in read))
+                for name in sorted(reader.unread(folder, read)) if reader.unread is not None else ():
+                    self._pass_over(folder / name, f"{reader.name}: another file of it is read")
                 names -= read
         rest = [child for child in children if child.name in names]
         yield from self._files([child for child in rest if child.is_file()])

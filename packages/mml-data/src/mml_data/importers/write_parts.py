@@ -52,6 +52,7 @@ def write_parts(
     compression: str | None = None,
     units: Mapping[str, str] | None = None,
     transforms: dict[str, object] | None = None,
+    unchanged: Callable[[], None] | None = None,
     progress: Progress = False,
     scheduler: str | None = None,
 ) -> Manifest:
@@ -69,6 +70,8 @@ def write_parts(
         Information for the manifest, in addition to the description of the source.
     transforms
         Description of the transforms, for the manifest.
+    unchanged
+        Function that is called at the end, and raises an error if the source has changed.
     dest, on_error, jobs, resume, overwrite, compression, units, progress, scheduler
         See `import_source`.
 
@@ -142,6 +145,8 @@ def write_parts(
             )
             if plan is not None:
                 manifest = ranks.first(lambda: _with_account(place, manifest, facts, writers, plan, splits))
+            if unchanged is not None:
+                ranks.first(unchanged)
         ranks.first(publish)
     except BaseException as error:
         kept = (

@@ -89,6 +89,8 @@ FORMAT = Format(
     name="ASE JSON",
     files="*.json of ase.db",
     labels="energy (eV), forces (eV/angstrom), stress (eV/angstrom^3), key-value pairs, items of data",
-    matches=lambda name, head: b'"__ndarray__"' in head and b'"numbers"' in head,
+    matches=lambda name, head: (
+        head.lstrip().startswith(b"{") and b'"__ndarray__"' in head and b'"numbers"' in head
+    ),
     read=read_ase_json,
 )

@@ -118,4 +118,5 @@ FORMAT = Format(
     matches=lambda name, head: False,
     read=read_system,
     folder=_folder,
+    catches_warnings=False,
 )

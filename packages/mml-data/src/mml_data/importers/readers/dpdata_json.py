@@ -65,4 +65,5 @@ FORMAT = Format(
     labels="energy (eV), forces (eV/angstrom), virials (eV, converted to stress)",
     matches=lambda name, head: b'"dpdata.' in head and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"),
     read=read_dpdata,
+    catches_warnings=False,
 )

@@ -178,7 +178,8 @@ def _lattice(cell: Any) -> np.ndarray | None:
         array = np.diag(array.ravel())
     if array.size != 9:
         raise ValueError(f"Lattice must have nine numbers, got {array.size}")
-    return array.reshape(3, 3) if array.any() else None
+    # The library returns the lattice vectors as columns.
+    return np.ascontiguousarray(array.reshape(3, 3).T) if array.any() else None
 
 
 def _flags(pbc: Any, has_cell: bool) -> np.ndarray:

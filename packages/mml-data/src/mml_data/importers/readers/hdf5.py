@@ -161,4 +161,5 @@ FORMAT = Format(
     matches=lambda name, head: head.startswith(b"\x89HDF\r\n\x1a\n"),
     read=read_hdf5,
     requires="hdf5",
+    catches_warnings=False,
 )

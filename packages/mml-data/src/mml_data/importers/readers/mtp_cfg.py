@@ -5,8 +5,8 @@ components are named in its line (usually xx yy zz yz xz xy); ``Stress`` has the
 ``stress`` is -PlusStress / volume. A ``Supercell`` has zero to three vectors, one for each periodic
 direction.
 
-Atoms have types, 0, 1 and so on. A file does not name their elements, unless it has a line ``Feature
-elements Si O``, which this reader defines for this purpose. ``Feature`` values are stored under ``extra``.
+Atoms have types, 0, 1 and so on, whose elements a file does not name; they are an argument. ``Feature``
+values are stored under ``extra``.
 
 Sources: I. S. Novikov et al., Mach. Learn.: Sci. Technol. 2, 025002 (2021), and the method
 ``Configuration::LoadNew`` in https://gitlab.com/ashapeev/mlip-2/-/blob/master/src/configuration.cpp.
@@ -34,7 +34,7 @@ def read_cfg(path: Path, elements: Sequence[str] = ()) -> Iterator[Item]:
     path
         Path of the file.
     elements
-        Symbols of the elements of the types 0, 1 and so on. Default: the elements that the file names.
+        Symbols of the elements of the types 0, 1 and so on.
     """
     count = 0
     block: list[str] | None = None
@@ -95,7 +95,7 @@ def _configuration(block: list[str], elements: Sequence[str]) -> Structure:
     full = np.zeros((3, 3))
     full[: len(cell)] = cell
     structure: dict[str, Any] = {
-        "atomic_numbers": _numbers(columns["type"], elements or features.pop("elements", "").split()),
+        "atomic_numbers": _numbers(columns["type"], elements),
         "positions": _positions(columns, full),
         "cell": full if len(cell) else None,
         "pbc": [number < len(cell) for number in range(3)],
@@ -117,8 +117,8 @@ def _numbers(types: np.ndarray, elements: Sequence[str]) -> list[int]:
     needed = int(types.max()) + 1 if types.size else 0
     if len(elements) < needed:
         raise ValueError(
-            f"the file has the types 0 to {needed - 1} but does not name their elements; add the line "
-            "'Feature elements A B ...' before END_CFG, or convert the file to extended XYZ"
+            f"the file has the types 0 to {needed - 1} but does not name their elements; pass their "
+            "symbols with elements=[...] (--elements A B ...)"
         )
     known = [atomic_number(symbol) for symbol in elements]
     return [known[int(number)] for number in types]
@@ -134,6 +134,8 @@ FORMAT = Format(
     name="MTP cfg",
     files="*.cfg, *.cfgs of MLIP",
     labels="energy (eV), forces (eV/angstrom), PlusStress (virial in eV, converted to stress)",
-    matches=lambda name, head: b"BEGIN_CFG" in head,
+    matches=lambda name, head: head.lstrip().startswith(b"BEGIN_CFG"),
     read=read_cfg,
+    takes_elements=True,
+    catches_warnings=False,
 )

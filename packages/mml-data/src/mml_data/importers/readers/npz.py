@@ -129,4 +129,5 @@ FORMAT = Format(
     labels="energy and forces (kcal/mol and angstrom, converted; not converted in NequIP's files)",
     matches=lambda name, head: name.endswith(".npz") and head.startswith(b"PK\x03\x04"),
     read=read_npz,
+    catches_warnings=False,
 )

@@ -161,7 +161,7 @@ def _matches(name: str, head: bytes) -> bool:
     if name.startswith(("poscar", "contcar")) or name.endswith((".vasp", ".poscar")):
         return True
     lines = head.decode("latin-1").splitlines()[:9]
-    if len(lines) < 8 or "." in name:
+    if len(lines) < 8 or "." in name or b"Direct configuration=" in head:  # the last is an XDATCAR
         return False
     try:
         scale, *_ = _floats(lines[1], 1)

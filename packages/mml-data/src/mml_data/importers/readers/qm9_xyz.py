@@ -97,4 +97,5 @@ FORMAT = Format(
     ),
     matches=lambda name, head: _SECOND_LINE.match(head) is not None,
     read=read_qm9,
+    catches_warnings=False,
 )

@@ -151,4 +151,5 @@ FORMAT = Format(
     ),
     matches=lambda name, head: b"vasp." in head[:100] and b"POTCAR:" in head,
     read=read_outcar,
+    catches_warnings=False,
 )

@@ -48,17 +48,23 @@ def _folder(folder: Path, names: frozenset[str]) -> frozenset[str]:
     )
 
 
+def _read_files(names: frozenset[str]) -> list[str]:
+    """Return the names of the files that are read: those with labels, or XDATCAR and OSZICAR."""
+    outputs, plain = _outputs(names), _plain(names)
+    if not outputs:
+        return [plain["XDATCAR"], plain["OSZICAR"]]
+    return [files["vasprun.xml" if "vasprun.xml" in files else "OUTCAR"] for files in outputs.values()]
+
+
 def read_run(folder: Path) -> Iterator[Item]:
     """Yield the structures of the calculations in a folder."""
     names = frozenset(file.name for file in folder.iterdir() if file.is_file())
-    outputs, plain = _outputs(names), _plain(names)
-    for files in outputs.values():
-        if "vasprun.xml" in files:
-            yield from read_vasprun(folder / files["vasprun.xml"])
-        else:
-            yield from read_outcar(folder / files["OUTCAR"])
-    if not outputs:
-        yield from read_xdatcar(folder / plain["XDATCAR"], read_oszicar(folder / plain["OSZICAR"]))
+    files = [folder / name for name in _read_files(names)]
+    if not _outputs(names):
+        yield from read_xdatcar(files[0], read_oszicar(files[1]))
+        return
+    for file in files:
+        yield from (read_vasprun if file.name.startswith("vasprun") else read_outcar)(file)
 
 
 FORMAT = Format(
@@ -68,4 +74,6 @@ FORMAT = Format(
     matches=lambda name, head: False,
     read=read_run,
     folder=_folder,
+    unread=lambda folder, names: names - set(_read_files(names)),
+    catches_warnings=False,
 )

@@ -84,4 +84,5 @@ FORMAT = Format(
     labels="none; energy and free_energy (eV) if OSZICAR is in the same folder",
     matches=lambda name, head: b"Direct configuration=" in head,
     read=read_xdatcar,
+    catches_warnings=False,
 )

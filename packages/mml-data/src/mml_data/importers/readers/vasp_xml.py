@@ -134,4 +134,5 @@ FORMAT = Format(
     labels="energy (zero smearing), free_energy (eV), forces (eV/angstrom), stress (kilobar, converted)",
     matches=lambda name, head: b"<modeling>" in head[:1000],
     read=read_vasprun,
+    catches_warnings=False,
 )
