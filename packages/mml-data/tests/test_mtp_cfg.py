@@ -50,12 +50,6 @@ def test_order_of_components_is_that_of_line(tmp_path):
     np.testing.assert_allclose(found["labels"]["stress"] * -80, [[8, 1, 3], [1, 16, 2], [3, 2, 24]])
 
 
-def test_elements_of_file_are_used(tmp_path):
-    (found,) = frames(tmp_path / "a.cfg", CONFIGURATION.replace("END_CFG", " Feature elements Mg O\nEND_CFG"))
-    assert found["atomic_numbers"] == [12, 8]
-    assert found["extra"] == {"EFS_by": "VASP"}
-
-
 def test_types_without_elements_are_item(tmp_path):
     (error,) = frames(tmp_path / "a.cfg", CONFIGURATION)
     assert "has the types 0 to 1 but does not name their elements" in str(error)

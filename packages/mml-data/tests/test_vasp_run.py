@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from mml_data.importers.readers.vasp_run import FORMAT, read_run
+from mml_data.importers.tree import open_source
 
 CASES = Path(__file__).parents[3].parent / "shared" / "cases" / "structures"
 RUN = {"vasprun.xml", "OUTCAR", "POSCAR", "CONTCAR", "XDATCAR", "OSZICAR", "INCAR"}
@@ -51,3 +52,16 @@ def test_trajectory_has_energies(tmp_path):
     (tmp_path / "OSZICAR").write_text("   1 F= -.79E+01 E0= -.78E+01  d E =-.7E+01\n")
     ((_, structure),) = read_run(tmp_path)
     assert structure["labels"] == {"energy": -7.8, "free_energy": -7.9}
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")
+def test_other_files_are_passed_over():
+    source = open_source(CASES / "10-tree" / "vasp-runs")
+    passed_over = {each["file"]: each["reason"] for each in source.describe()["passed_over"]}
+    assert sorted(passed_over) == [
+        f"run{n}/{name}" for n in range(4) for name in ("CONTCAR", "OUTCAR", "POSCAR")
+    ]
+    assert set(passed_over.values()) == {"VASP run: another file of it is read"}
+    items = [item for part in source.parts(2) for _, item in part.read()]
+    assert len(items) == 12
+    assert {item["extra"]["source"] for item in items} == {f"run{n}" for n in range(4)}
