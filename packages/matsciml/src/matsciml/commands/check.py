@@ -35,7 +35,7 @@ PURPOSE = {
 
 @dataclass(frozen=True)
 class Part:
-    """An extra of `matsciml`.
+    """An extra of a package.
 
     Attributes
     ----------
@@ -141,12 +141,13 @@ def processes() -> Iterator[tuple[str, str]]:
 def optional_parts() -> list[Part]:
     """Return the extras of `matsciml` with their installed and missing libraries."""
     extras = metadata.metadata("matsciml").get_all("Provides-Extra") or []
-    return [_part(extra) for extra in sorted(extras)]
+    return [part_of("matsciml", extra) for extra in sorted(extras)]
 
 
-def _part(extra: str) -> Part:
+def part_of(package: str, extra: str) -> Part:
+    """Return an extra of a package with its installed and missing libraries."""
     installed, missing = [], []
-    for requirement in _required("matsciml", extra):
+    for requirement in _required(package, extra):
         version = _version(requirement.name)
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             missing.append(str(requirement).partition(";")[0].strip())

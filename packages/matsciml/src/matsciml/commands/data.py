@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from matsciml.commands.data_check import add_check
+from matsciml.commands.data_formats import add_formats
 from matsciml.commands.data_import import add_import
 from matsciml.commands.data_options import (
     DATASET,
@@ -63,6 +64,7 @@ def add_data_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(metavar="COMMAND")
     parser.set_defaults(action=None)
     add_import(commands)
+    add_formats(commands)
     for name, action, text in (
         ("info", _info, "show the contents of a data set"),
         ("verify", _verify, "read all samples and compare them with the checksums"),
