@@ -13,7 +13,7 @@ RUN = {"vasprun.xml", "OUTCAR", "POSCAR", "CONTCAR", "XDATCAR", "OSZICAR", "INCA
     ("names", "together"),
     [
         (RUN | {"notes.txt"}, RUN),
-        ({"OUTCAR.gz", "POSCAR.gz", "a.cif"}, {"OUTCAR.gz", "POSCAR.gz"}),
+        ({"OUTCAR.zst", "POSCAR.gz", "a.cif"}, {"OUTCAR.zst", "POSCAR.gz"}),
         ({"XDATCAR", "OSZICAR", "POSCAR"}, {"XDATCAR", "OSZICAR", "POSCAR"}),
         ({"XDATCAR", "POSCAR"}, set()),
         ({"POSCAR", "CONTCAR"}, set()),

@@ -13,7 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, cast
 
-__all__ = ["decompressed", "decompressed_name", "extracted", "is_archive", "read_head"]
+__all__ = [
+    "decompressed",
+    "decompressed_name",
+    "extracted",
+    "is_archive",
+    "open_decompressed",
+    "read_head",
+]
 
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
@@ -31,7 +38,7 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(_ARCHIVES)
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_decompressed(path: Path) -> IO[bytes]:
     """Open a file for reading, and decompress it if its name has the suffix of a compression.
 
     Raises
@@ -61,9 +68,20 @@ def read_head(path: Path) -> bytes:
         If the file cannot be read or decompressed.
     """
     try:
-        with _open(path) as file:
+        with open_decompressed(path) as file:
             return file.read(_HEAD)
     except (lzma.LZMAError, ValueError) as error:
+        raise OSError(f"the file cannot be decompressed: {error}") from error
+
+
+@contextmanager
+def _errors_explained() -> Iterator[None]:
+    """Raise an OSError if a library cannot decompress a file. Each has exceptions of its own."""
+    try:
+        yield
+    except (OSError, ImportError, EOFError):
+        raise
+    except Exception as error:
         raise OSError(f"the file cannot be decompressed: {error}") from error
 
 
@@ -82,7 +100,7 @@ def decompressed(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mml-data-") as folder:
         copy = Path(folder, decompressed_name(path.name))
         try:
-            with _open(path) as source, copy.open("wb") as target:
+            with open_decompressed(path) as source, copy.open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
         except (lzma.LZMAError, ValueError) as error:
             raise OSError(f"the file cannot be decompressed: {error}") from error

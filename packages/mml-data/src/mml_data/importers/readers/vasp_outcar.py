@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from mml_samples import atomic_number
 
+from mml_data.importers.compressed import open_decompressed
 from mml_data.importers.formats import Format
-from mml_data.importers.readers.opened import opened
 from mml_data.importers.readers.units import stress_from_vasp
 from mml_data.importers.source import Item, Structure
 
@@ -36,7 +36,7 @@ def read_outcar(path: Path) -> Iterator[Item]:
     """
     count = 0
     try:
-        with opened(path) as file:
+        with open_decompressed(path) as file:
             lines = (line.decode("latin-1") for line in file)
             numbers, limit = _header(lines)
             for step in _steps(lines, numbers, limit):

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mml_data.importers.compressed import decompressed_name
 from mml_data.importers.formats import Format
-from mml_data.importers.readers.opened import uncompressed_name
 from mml_data.importers.readers.vasp_outcar import read_outcar
 from mml_data.importers.readers.vasp_xdatcar import read_oszicar, read_xdatcar
 from mml_data.importers.readers.vasp_xml import read_vasprun
@@ -30,13 +30,13 @@ def _outputs(names: frozenset[str]) -> dict[str, dict[str, str]]:
     """Return the names of the files with labels, by the ending of a calculation and by the kind of file."""
     found: dict[str, dict[str, str]] = {}
     for name in sorted(names):  # an uncompressed file comes before a compressed one with the same name
-        if match := _OUTPUT.match(uncompressed_name(name)):
+        if match := _OUTPUT.match(decompressed_name(name)):
             found.setdefault(match[2], {}).setdefault(match[1], name)
     return found
 
 
 def _plain(names: frozenset[str]) -> dict[str, str]:
-    return {uncompressed_name(name): name for name in sorted(names, reverse=True)}
+    return {decompressed_name(name): name for name in sorted(names, reverse=True)}
 
 
 def _folder(folder: Path, names: frozenset[str]) -> frozenset[str]:
@@ -44,7 +44,7 @@ def _folder(folder: Path, names: frozenset[str]) -> frozenset[str]:
     if not outputs and not {"XDATCAR", "OSZICAR"} <= plain.keys():
         return frozenset()
     return frozenset(
-        name for name in names if _OUTPUT.match(base := uncompressed_name(name)) or base in _OTHERS
+        name for name in names if _OUTPUT.match(base := decompressed_name(name)) or base in _OTHERS
     )
 
 

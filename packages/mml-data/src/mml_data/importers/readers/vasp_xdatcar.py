@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from mml_samples import atomic_number
 
+from mml_data.importers.compressed import open_decompressed
 from mml_data.importers.formats import Format
-from mml_data.importers.readers.opened import opened
 from mml_data.importers.source import Item, Structure
 
 __all__ = ["FORMAT", "read_oszicar", "read_xdatcar"]
@@ -25,7 +25,7 @@ _STEP = re.compile(r"^\s*(\d+)\s.*\bF=\s*(\S+)\s+E0=\s*(\S+)")
 
 def read_oszicar(path: Path) -> dict[int, dict[str, float]]:
     """Return the labels ``energy`` and ``free_energy`` of each ionic step by its number."""
-    with opened(path) as file:
+    with open_decompressed(path) as file:
         steps = [match for line in file if (match := _STEP.match(line.decode("latin-1")))]
     return {int(step[1]): {"energy": float(step[3]), "free_energy": float(step[2])} for step in steps}
 
@@ -37,7 +37,7 @@ def read_xdatcar(path: Path, energies: Mapping[int, dict[str, float]] | None = N
     """
     count = 0
     try:
-        with opened(path) as file:
+        with open_decompressed(path) as file:
             lines = (line.decode("latin-1") for line in file)
             header: list[str] = []
             cell, numbers = np.zeros((3, 3)), list[int]()

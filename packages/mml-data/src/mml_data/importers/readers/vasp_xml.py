@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from mml_samples import atomic_number
 
+from mml_data.importers.compressed import open_decompressed
 from mml_data.importers.formats import Format
-from mml_data.importers.readers.opened import opened
 from mml_data.importers.readers.units import KBAR, stress_from_vasp
 from mml_data.importers.source import Item, Structure
 
@@ -38,7 +38,7 @@ def read_vasprun(path: Path) -> Iterator[Item]:
     fixed: np.ndarray | None = None
     count = 0
     try:
-        with opened(path) as file:
+        with open_decompressed(path) as file:
             for _, element in ET.iterparse(file, events=("end",)):
                 if element.tag == "atominfo":
                     numbers = [
