@@ -27,6 +27,7 @@ __all__ = ["PartLog", "Unusable", "check_targets", "make_account", "show_account
 _ABSENT: dict[str, Any] = {"samples": 0, "units": None}
 _WIDTH = 80
 _SHOWN = 12
+_ADDED = ("source", "frame")  # items of extra that every import adds
 
 
 class Unusable(ValueError):  # noqa: N818
@@ -221,6 +222,12 @@ def check_targets(account: Mapping[str, Any], plan: LabelPlan) -> None:
             raise Unusable(
                 f"no structure has the label {label}{did_you_mean(name, known)} The source has the {found}"
             )
+    for name in plan.classes:
+        if name not in account["targets"]:
+            raise Unusable(
+                f"classes contain {name!r}, which is not a target{did_you_mean(name, known)} The source has the "
+                f"{found}"
+            )
     for name in plan.units:
         if name not in QUANTITIES_WITH_UNITS and name not in account["targets"]:
             raise Unusable(unknown_quantity(name, account["targets"]))
@@ -256,15 +263,16 @@ def show_account(account: Mapping[str, Any]) -> str:
             lines += _wrapped(f"{name}: {coverage}" + (f" ({about})" if about else "") + origin, "  ")
     if not account["targets"]:
         lines.append("targets: none")
-    if account["extra"]:
-        lines += _wrapped(
-            "extra: " + ", ".join(f"{name} ({number:,})" for name, number in account["extra"].items()), ""
-        )
+    extra = {name: number for name, number in account["extra"].items() if name not in _ADDED}
+    if extra:
+        lines += _wrapped("extra: " + ", ".join(f"{name} ({number:,})" for name, number in extra.items()), "")
     for note in account["notes"]:
         lines += _wrapped(f"note: {note}", "")
     for warning in account["warnings"]:
         text = f"warning: {warning['text']} ({warning['count']:,} times, first in {warning['example']})"
         lines += _wrapped(text, "")
+    for found in account.get("findings", ()):
+        lines += _wrapped(f"{found['severity']} in some samples: {found['message']}; {found['advice']}", "")
     return "\n".join(lines)
 
 

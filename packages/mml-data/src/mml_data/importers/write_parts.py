@@ -275,9 +275,30 @@ def _with_account(
     if isinstance(splits, SplitPlan):
         about["split"] = splits.about
         account["notes"] = [*account["notes"], *splits.notes]
+    manifest.write(directory)
+    account["findings"] = _findings(directory)
     manifest = replace(manifest, source={**manifest.source, **about, "account": account})
     manifest.write(directory)
     return manifest
+
+
+def _findings(directory: Path) -> list[dict[str, str]]:
+    """Check some samples against the laws of physics, and log what is wrong."""
+    from mml_data.physics.quick import quick_findings
+
+    try:
+        found = quick_findings(directory)
+    except (ArithmeticError, IndexError, ValueError) as error:  # the import is complete nevertheless
+        logger.warning("the labels could not be checked (%s); run `matsciml data check`", error)
+        return []
+    for each in found:
+        logger.warning(
+            "check of some samples: %s; %s (`matsciml data check` checks all)", each.message, each.advice
+        )
+    return [
+        {"check": each.check, "severity": each.severity, "message": each.message, "advice": each.advice}
+        for each in found
+    ]
 
 
 def _pool(jobs: int, scheduler: str | None, report: Callable[[int], object]) -> Pool:
