@@ -86,7 +86,7 @@ class LabelPlan:
         Units of the file by quantity: ``energy``, ``length``, ``force``, ``stress``, or the name of a target.
         Forces, stresses and virials follow from energy and length unless they are given.
     classes
-        Names of targets whose values, integers or words, are classes.
+        Names of targets, or of any labels, whose values, integers or words, are classes.
     allow_missing
         Whether a target may be null or NaN.
     allow_close
@@ -109,6 +109,8 @@ class LabelPlan:
     ) -> None:
         self.wanted = _parse_targets(targets)
         self.classes = tuple(_names("classes", classes))
+        if self.wanted is not None:
+            self.wanted = {**{name: Expression(None) for name in self.classes}, **self.wanted}
         self.allow_missing = allow_missing
         self.allow_close = allow_close
         self.units = {name: unit for name, unit in (units or {}).items() if not name.startswith("targets.")}
@@ -251,7 +253,7 @@ class LabelPlan:
         """Return the targets that structures with these labels can have, each with its expression."""
         if self.wanted is not None:
             return self.wanted
-        return {name: Expression(None) for name in (*found["targets"], *known)}
+        return {name: Expression(None) for name in (*found["targets"], *known, *self.classes)}
 
     def _source(
         self,
@@ -277,7 +279,7 @@ class LabelPlan:
                     _ambiguous(becomes, [name for _, name, _ in best], self._others(known, becomes))
                 )
             return best[0]
-        if self.wanted is not None:
+        if self.wanted is not None or becomes in self.classes:
             for place in ("labels", "atom_labels"):
                 if becomes in found[place]:
                     return place, becomes, None
