@@ -11,7 +11,7 @@ from support import ROOT
 WINGED = {
     "mml_graphs": {"neighbors", "batches", "device", "libraries"},
     "mml_tasks": {"normalization", "losses", "weights", "tasks", "trainer"},
-    "mml_data": {"importers", "store", "loading", "precompute"},
+    "mml_data": {"importers", "store", "loading", "physics", "precompute"},
     "mml_models": {"layers"},
     "mml_diagnostics": {"non_finite", "spikes", "checks", "observers", "interveners"},
     "matsciml": {"commands", "report", "runs"},
