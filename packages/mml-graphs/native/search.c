@@ -22,6 +22,9 @@
  *    ghosts of atoms j >= i are considered, and each edge is written in both directions. In larger structures, the
  *    reverse edges would be written to distant places in memory, which takes longer than finding them.
  *
+ * In small structures with cells at least twice as wide as the cutoff, the nearest image of each pair takes the place of
+ * steps 2 and 3.
+ *
  * The edges are first recorded by destination and image (16 bytes each). When their number is known, the caller
  * allocates the arrays, and `write_edges` computes their contents. No result depends on the number of threads.
  */
@@ -43,6 +46,7 @@
 #define FARTHEST 8388608. /* 2^23, number of cells: differences of two images are whole numbers in float32 */
 #define ONE_BIN 48        /* structures with fewer atoms are a single bin (measured) */
 #define BIN_WIDTH 1.4     /* in units of the cutoff (measured) */
+#define NEAREST_IMAGES 256 /* structures with at most this many atoms may be searched pair by pair (measured) */
 #define ALL_NEAR 1024     /* in structures with at most this many atoms, all atoms are near each bin (measured) */
 #define SHARED 4096       /* structures with at least this many atoms are searched by all threads together */
 #define LANES 256         /* distances that are computed at once */
@@ -679,6 +683,41 @@ static int64_t make_ghosts(const Frame *f, const Workspace *shared, Workspace *w
 
 /* ---------------------------------------------------------------- 4. distances */
 
+/* Limits of squared distances in float32: pairs beyond `most` are too far apart. Pairs beyond `least` or below `nearest`
+ * are so near a limit that the rounding errors could matter. */
+typedef struct {
+    float most, least, nearest;
+} Limits;
+
+/* `extent` is the largest coordinate. Coordinates and their differences are rounded to a relative error of 2^-24. */
+static Limits set_limits(const Frame *f, double extent) {
+    double error = 1e-6 * (extent + f->cutoff) + f->margin;
+    double outer = f->cutoff + error, inner = fmax(f->cutoff - error, 0.0), closest = SAME_PLACE + error;
+    return (Limits){(float)fmin(outer * outer * (1.0 + 1e-6), FLT_MAX), (float)fmin(inner * inner * (1.0 - 1e-6), FLT_MAX),
+                    (float)fmin(closest * closest * (1.0 + 1e-6), FLT_MAX)};
+}
+
+/* Whether a pair is an edge. Its squared distance is not beyond `most`, or it is not a number due to an overflow. */
+static inline int is_edge(const Frame *f, Workspace *w, int32_t i, const Record *found, float square, const Limits *limits) {
+    if (square < limits->least && square >= limits->nearest) return 1;
+    int32_t j = found->dst;
+    if (i == j && !(found->image[0] | found->image[1] | found->image[2])) return 0;
+    double offset[3], length = edge_length(f->positions + 3 * (int64_t)i, f->positions + 3 * (int64_t)j, f->cell,
+                                           found->image, offset);
+    if (!(length <= f->cutoff)) return 0;
+    if (length > SAME_PLACE) return 1;
+    Problem *p = &w->problem;
+    if (p->status != COINCIDENT || i < p->src || (i == p->src && j < p->dst)) *p = (Problem){COINCIDENT, 0, i, j, length};
+    return 0;
+}
+
+static void finish_atom(Search *s, const Workspace *w, int thread, int64_t atom, size_t first_record) {
+    s->first_records[atom] = first_record;
+    s->num_records[atom] = (int32_t)(w->num_records - first_record);
+    s->threads[atom] = thread;
+    s->first_edges[atom + 1] += s->num_records[atom];
+}
+
 /* Record the edges of the atoms of one bin. `first_atom` is the structure's first atom within the batch. */
 static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Workspace *w, int thread, int64_t bin,
                          int64_t first_atom) {
@@ -706,7 +745,6 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
     if (num_ghosts == -1) return NO_MEMORY;
     if (num_ghosts == -2) return TOO_MANY;
 
-    /* Error of distances in float32: the coordinates and their differences are rounded. */
     float extent = 0.0f;
     for (int64_t k = 0; k < num_ghosts; k++) {
         float a = fabsf(w->x[k]), b = fabsf(w->y[k]), c = fabsf(w->z[k]);
@@ -714,11 +752,7 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
         a = a > c ? a : c;
         extent = extent > a ? extent : a;
     }
-    double error = 1e-6 * ((double)extent + f->cutoff) + f->margin;
-    double outer = f->cutoff + error, inner = fmax(f->cutoff - error, 0.0), closest = SAME_PLACE + error;
-    float most = (float)fmin(outer * outer * (1.0 + 1e-6), FLT_MAX);
-    float least = (float)fmin(inner * inner * (1.0 - 1e-6), FLT_MAX);
-    float nearest = (float)fmin(closest * closest * (1.0 + 1e-6), FLT_MAX);
+    Limits limits = set_limits(f, (double)extent);
 
     int64_t edges = 0, before = add_to(&s->total, 0);
     for (int32_t a = 0; a < num_atoms; a++) {
@@ -739,27 +773,15 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
             }
             for (int k = 0; k < count; k++) {
                 hits[num_hits] = k;
-                num_hits += !(squares[k] > most); /* NaN is a hit, too, and is decided below */
+                num_hits += !(squares[k] > limits.most);
             }
             if (!reserve_records(w, (size_t)num_hits)) return NO_MEMORY;
             Record *records = w->records + w->num_records;
             for (int h = 0; h < num_hits; h++) {
-                int64_t ghost = start + hits[h];
-                float square = squares[hits[h]];
-                int32_t j = records->dst = w->ghosts[ghost].dst;
-                for (int c = 0; c < 3; c++) records->image[c] = w->ghosts[ghost].image[c] + shift[c];
-                if (!(square < least) || square < nearest) {
-                    if (i == j && !(records->image[0] | records->image[1] | records->image[2])) continue;
-                    double offset[3], length = edge_length(f->positions + 3 * (int64_t)i, f->positions + 3 * (int64_t)j,
-                                                           f->cell, records->image, offset);
-                    if (!(length <= f->cutoff)) continue;
-                    if (length <= SAME_PLACE) {
-                        Problem *p = &w->problem;
-                        if (p->status != COINCIDENT || i < p->src || (i == p->src && j < p->dst))
-                            *p = (Problem){COINCIDENT, 0, i, j, length};
-                        continue;
-                    }
-                }
+                const Record *ghost = w->ghosts + start + hits[h];
+                int32_t j = records->dst = ghost->dst;
+                for (int c = 0; c < 3; c++) records->image[c] = ghost->image[c] + shift[c];
+                if (!is_edge(f, w, i, records, squares[hits[h]], &limits)) continue;
                 records++;
                 edges++;
                 if (is_half && j != i) {
@@ -769,11 +791,80 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
             }
             w->num_records = (size_t)(records - w->records);
         }
-        int64_t atom = first_atom + i;
-        s->first_records[atom] = first_record;
-        s->num_records[atom] = (int32_t)(w->num_records - first_record);
-        s->threads[atom] = thread;
-        s->first_edges[atom + 1] += s->num_records[atom];
+        finish_atom(s, w, thread, first_atom + i, first_record);
+        if (before + edges > s->max_edges) return TOO_MANY;
+    }
+    return add_to(&s->total, edges) > s->max_edges ? TOO_MANY : FOUND;
+}
+
+/* Whether `search_nearest_images` is possible and faster than ghosts: each pair has at most one image within the cutoff,
+ * because the cell is at least twice as wide as the cutoff along all periodic directions. */
+static int has_nearest_images(const Frame *f) {
+    for (int axis = 0; axis < f->periodic; axis++)
+        if (f->reach[axis] > 0.499) return 0;
+    return f->num_atoms <= NEAREST_IMAGES;
+}
+
+/* Record the edges of a structure by examining the nearest image of each pair j > i, without ghosts. Along each
+ * periodic direction, its fractional coordinate is between -0.5 and 0.5. */
+static Status search_nearest_images(Search *s, const Frame *f, Workspace *w, int thread, int64_t first_atom) {
+    int32_t n = (int32_t)f->num_atoms;
+    float frame[9], is_periodic[3], extent = 0.0f;
+    for (int c = 0; c < 9; c++) frame[c] = (float)f->frame[c];
+    for (int axis = 0; axis < 3; axis++) {
+        const float *g = w->columns + (int64_t)axis * n;
+        float largest = 1.0f;
+        for (int32_t j = 0; j < n; j++) largest = fabsf(g[j]) > largest ? fabsf(g[j]) : largest;
+        for (int c = 0; c < 3; c++) extent += 2.0f * largest * fabsf(frame[3 * axis + c]);
+        is_periodic[axis] = axis < f->periodic;
+    }
+    Limits limits = set_limits(f, (double)extent);
+    int64_t edges = 0, before = add_to(&s->total, 0);
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t *shift = w->shifts + 3 * (int64_t)i;
+        const float *columns = w->columns;
+        float gx = columns[i], gy = columns[n + i], gz = columns[2 * n + i];
+        size_t first_record = w->num_records;
+        for (int32_t start = i + 1; start < n; start += LANES) {
+            int count = n - start < LANES ? n - start : LANES, num_hits = 0;
+            float squares[LANES], nx[LANES], ny[LANES], nz[LANES];
+            int32_t hits[LANES];
+            const float *xs = columns + start, *ys = columns + n + start, *zs = columns + 2 * (int64_t)n + start;
+            const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves no digits after the decimal point */
+            for (int k = 0; k < count; k++) {
+                float a = xs[k] - gx, b = ys[k] - gy, c = zs[k] - gz;
+                nx[k] = is_periodic[0] * ((a + round) - round);
+                ny[k] = is_periodic[1] * ((b + round) - round);
+                nz[k] = is_periodic[2] * ((c + round) - round);
+                a -= nx[k], b -= ny[k], c -= nz[k];
+                float dx = a * frame[0] + b * frame[3] + c * frame[6];
+                float dy = a * frame[1] + b * frame[4] + c * frame[7];
+                float dz = a * frame[2] + b * frame[5] + c * frame[8];
+                squares[k] = dx * dx + dy * dy + dz * dz;
+            }
+            for (int k = 0; k < count; k++) {
+                hits[num_hits] = k;
+                num_hits += !(squares[k] > limits.most);
+            }
+            if (!reserve_records(w, (size_t)num_hits)) return NO_MEMORY;
+            Record *records = w->records + w->num_records;
+            for (int h = 0; h < num_hits; h++) {
+                int k = hits[h];
+                int32_t j = records->dst = start + k;
+                int32_t image[3] = {f->periodic > 0 ? (int32_t)nx[k] : 0, f->periodic > 1 ? (int32_t)ny[k] : 0,
+                                    f->periodic > 2 ? (int32_t)nz[k] : 0}; /* the others may be infinite */
+                for (int c = 0; c < 3; c++)
+                    records->image[c] = shift[c] - w->shifts[3 * (int64_t)j + c] -
+                                        (int32_t)(image[0] * f->to_cell[c] + image[1] * f->to_cell[3 + c] +
+                                                  image[2] * f->to_cell[6 + c]);
+                if (!is_edge(f, w, i, records, squares[k], &limits)) continue;
+                records++;
+                edges += 2;
+                s->first_edges[first_atom + j + 1]++;
+            }
+            w->num_records = (size_t)(records - w->records);
+        }
+        finish_atom(s, w, thread, first_atom + i, first_record);
         if (before + edges > s->max_edges) return TOO_MANY;
     }
     return add_to(&s->total, edges) > s->max_edges ? TOO_MANY : FOUND;
@@ -824,6 +915,12 @@ static void search_structure(void *context, int64_t task, int thread) {
     Frame frame;
     if (s->structures.starts[structure] == s->structures.starts[structure + 1]) return;
     if (!prepare(s, w, structure, &frame)) return;
+    if (has_nearest_images(&frame)) {
+        Status status = search_nearest_images(s, &frame, w, thread, s->structures.starts[structure]);
+        if (status != FOUND) w->problem.status = status;
+        if (w->problem.status != FOUND) fail(s, structure, w->problem);
+        return;
+    }
     for (int64_t bin = 0; bin < num_bins(&frame); bin++) {
         Status status = search_bin(s, &frame, w, w, thread, bin, s->structures.starts[structure]);
         if (status != FOUND) {
