@@ -1,14 +1,23 @@
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from mml_data import LMDBDataset
 from mml_data.convert import import_source
+from mml_data.importers.readers.extended_xyz import read_xyz
 from mml_data.importers.tree import open_source
 
 ase = pytest.importorskip("ase")
 ase_io = pytest.importorskip("ase.io")
 from ase.calculators.singlepoint import SinglePointCalculator  # noqa: E402
+from ase.constraints import FixAtoms  # noqa: E402
 from ase.db import connect  # noqa: E402
+
+CASES = Path(__file__).parents[3].parent / "shared" / "cases" / "structures" / "08-text"
 
 
 CORNERS = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 1, 1]])
@@ -143,3 +152,106 @@ def test_damaged_frame_raises_or_is_skipped(tmp_path, damage, place):
     assert manifest.num_samples == 4 + (place == "frame 6")
     assert manifest.source["skipped"] == 1
     assert place in (tmp_path / "out" / "errors.jsonl").read_text()
+
+
+finite = st.floats(-1e3, 1e3).map(lambda value: round(value, 8))
+texts = st.text(st.characters(codec="ascii", categories=("L", "N"), include_characters="_-."), min_size=1)
+
+
+@st.composite
+def xyz_frames(draw):
+    """Text of a frame: columns in any order, labels of several types, optional lattice and periodicity."""
+    num_atoms = draw(st.integers(1, 4))
+    columns = {
+        "species": ("S:1", st.sampled_from(["H", "Na", "Cl"])),
+        "pos": ("R:3", finite),
+        "forces": ("R:3", finite),
+        "REF_charge": ("R:1", finite),
+        "tags": ("I:1", st.integers(-3, 3)),
+    }
+    order = draw(st.permutations(["species", "pos", *draw(st.sets(st.sampled_from(list(columns)[2:])))]))
+    properties = ":".join(f"{name}:{columns[name][0]}" for name in order)
+    rows = [
+        " ".join(
+            str(draw(columns[name][1]))
+            for name in order
+            for _ in range(int(columns[name][0].rpartition(":")[2]))
+        )
+        for _ in range(num_atoms)
+    ]
+    pairs = [f"Properties={properties}"]
+    if draw(st.booleans()):
+        cell = np.diag(draw(st.lists(st.floats(1, 9), min_size=3, max_size=3))) + np.triu(np.ones((3, 3)), 1)
+        pairs.append('Lattice="' + " ".join(f"{value:.6f}" for value in cell.ravel()) + '"')
+        pairs.append('pbc="T F T"')
+    pairs += [f"energy={draw(finite)}", f"step={draw(st.integers(0, 99))}"]
+    pairs.append(f'virial="{" ".join(str(draw(finite)) for _ in range(9))}"')
+    pairs.append(f'note="{draw(texts)} {draw(texts)}"')
+    return "\n".join([str(num_atoms), " ".join(draw(st.permutations(pairs))), *rows, ""])
+
+
+@given(st.lists(xyz_frames(), min_size=1, max_size=3), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_frames_equal_those_of_ase(tmp_path_factory, frames, end, is_spaced):
+    path = tmp_path_factory.mktemp("xyz") / "a.xyz"
+    text = ("\n" if is_spaced else "").join(frames)
+    path.write_bytes(text.replace("\n", end).encode())
+    found = [item for _, item in read_xyz(path)]
+    expected = list(read_with_ase("".join(frames)))
+    assert len(found) == len(expected) == len(frames)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert not isinstance(ours, Exception), ours
+        np.testing.assert_array_equal(ours["atomic_numbers"], theirs.numbers)
+        np.testing.assert_array_equal(ours["positions"], theirs.positions)
+        assert list(ours["pbc"]) == theirs.pbc.tolist()
+        if ours["cell"] is None:
+            assert not theirs.cell.any()
+        else:
+            np.testing.assert_array_equal(ours["cell"], theirs.cell)
+        for name, value in theirs.info.items():
+            if not isinstance(value, str):  # ASE reads some words as numbers or booleans
+                np.testing.assert_array_equal(ours["labels"][name], value)
+        results = theirs.calc.results if theirs.calc else {}
+        assert ours["labels"]["energy"] == results["energy"]
+        if "forces" in results:
+            np.testing.assert_array_equal(ours["atom_labels"]["forces"].reshape(-1, 3), results["forces"])
+        for name in ("REF_charge", "tags"):
+            if name in theirs.arrays:
+                np.testing.assert_array_equal(ours["atom_labels"][name], theirs.arrays[name])
+
+
+def read_with_ase(text):
+    return ase_io.read(io.StringIO(text), ":", format="extxyz")
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not available")
+def test_shared_text_cases():
+    found = {file.name: [item for _, item in read_xyz(file)] for file in sorted(CASES.glob("*.xyz"))}
+    errors = {
+        name: [str(item) if isinstance(item, Exception) else "" for item in items]
+        for name, items in found.items()
+    }
+    for name in ("bom.xyz", "crlf.xyz", "latin1.xyz", "no-final-newline.xyz", "ünïcødé 結晶.xyz"):
+        assert errors[name] == ["", ""], name
+    assert found["d.xyz"][0]["warnings"] == ["the isotope D is imported as H"]
+    assert "'Fe3+' is not a chemical element" in errors["species.xyz"][0]
+    assert "'X' is not a chemical element" in errors["x.xyz"][0]
+    assert errors["truncated.xyz"][:2] == ["", ""]
+    assert errors["truncated.xyz"][2] == "the frame is truncated: expected 2 atoms, got 1"
+    assert [bool(error) for error in errors["truncated-mid.xyz"]] == [False, True, True]
+    assert "VEC1" in errors["vec.xyz"][1]
+    assert np.isnan(found["nan.xyz"][1]["labels"]["energy"])
+
+
+def test_free_text_is_a_comment(tmp_path):
+    (tmp_path / "a.xyz").write_text("2\na water = molecule?\nH 0 0 0\nO 0 0 1\n1\nno pairs here\nHe 0 0 0\n")
+    first, second = (item for _, item in read_xyz(tmp_path / "a.xyz"))
+    assert not isinstance(first, Exception)
+    assert second["extra"] == {"frame": 1, "comment": "no pairs here"}
+    assert second["atomic_numbers"].tolist() == [2]
+
+
+def test_move_mask_is_opposite_of_fixed(tmp_path):
+    atoms = ase.Atoms("H3", positions=np.eye(3), constraint=FixAtoms([1]))
+    ase_io.write(tmp_path / "a.extxyz", atoms)
+    ((_, item),) = read_xyz(tmp_path / "a.extxyz")
+    assert item["atom_labels"]["fixed"].tolist() == [False, True, False]

@@ -67,11 +67,8 @@ def read_head(path: Path) -> bytes:
     OSError, EOFError
         If the file cannot be read or decompressed.
     """
-    try:
-        with open_decompressed(path) as file:
-            return file.read(_HEAD)
-    except (lzma.LZMAError, ValueError) as error:
-        raise OSError(f"the file cannot be decompressed: {error}") from error
+    with _errors_explained(), open_decompressed(path) as file:
+        return file.read(_HEAD)
 
 
 @contextmanager
@@ -99,12 +96,28 @@ def decompressed(path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="mml-data-") as folder:
         copy = Path(folder, decompressed_name(path.name))
-        try:
-            with open_decompressed(path) as source, copy.open("wb") as target:
+        with _errors_explained(), open_decompressed(path) as source, copy.open("wb") as target:
+            if path.suffix.lower() == ".zst":
+                _copy_zstd(path, target)
+            else:
                 shutil.copyfileobj(source, target, 1 << 20)
-        except (lzma.LZMAError, ValueError) as error:
-            raise OSError(f"the file cannot be decompressed: {error}") from error
         yield copy
+
+
+def _copy_zstd(path: Path, target: IO[bytes]) -> None:
+    """Decompress a file completely. The stream of zstandard ends without an error if the file is truncated."""
+    import zstandard
+
+    decompressor = None
+    with path.open("rb") as source:
+        while data := source.read(1 << 20):
+            while data:
+                if decompressor is None or decompressor.eof:
+                    decompressor = zstandard.ZstdDecompressor().decompressobj()
+                target.write(decompressor.decompress(data))
+                data = decompressor.unused_data
+    if decompressor is None or not decompressor.eof:
+        raise EOFError("the compressed file is truncated")
 
 
 @contextmanager

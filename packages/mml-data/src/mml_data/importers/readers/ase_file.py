@@ -10,6 +10,7 @@ from mml_data.importers.source import Item
 
 __all__ = ["FORMAT", "read_with_ase"]
 
+_SUFFIXES = frozenset({"traj", "pdb", "xsf", "gen", "res", "cell", "cube"})
 _NO_STRUCTURES = frozenset(
     {"json", "db", "postgresql", "mysql", "mongodb", "py", "html", "png", "eps", "pov"}
 )
@@ -40,16 +41,15 @@ def read_with_ase(path: Path) -> Iterator[Item]:
 
 
 def _matches(name: str, head: bytes) -> bool:
-    if name.endswith(".traj"):
+    if name.rpartition(".")[2] in _SUFFIXES:
         return True
     if find_spec("ase") is None or not head.strip():
         return False
     from ase.io.formats import ioformats
 
-    # The name or the beginning of the content, as in ase.io.formats.filetype, but no other guesses.
-    suffix = name.rpartition(".")[2] if "." in name else ""
+    # Not by other names: ASE would read a README.md as the output of CASTEP.
     return any(
-        each.match_name(name) or suffix in each.extensions or (bool(each.magic) and each.match_magic(head))
+        bool(each.magic) and each.match_magic(head)
         for key, each in ioformats.items()
         if each.can_read and key not in _NO_STRUCTURES
     )
@@ -57,7 +57,7 @@ def _matches(name: str, head: bytes) -> bool:
 
 FORMAT = Format(
     name="ASE",
-    files="*.traj and other formats that ASE reads",
+    files="*.traj, *.pdb, *.xsf, *.gen, *.res, *.cell, *.cube, others by content",
     labels="results (eV, angstrom), info and arrays",
     matches=_matches,
     read=read_with_ase,

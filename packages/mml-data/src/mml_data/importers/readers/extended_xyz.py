@@ -11,6 +11,7 @@ text is stored as ``comment`` under ``extra``.
 """
 
 import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -29,7 +30,6 @@ __all__ = ["FORMAT", "read_xyz"]
 
 _BOM = b"\xef\xbb\xbf"
 _PLAIN = "Properties=species:S:1:pos:R:3"
-_OWN = ("Lattice", "Properties", "pbc")
 
 
 def read_xyz(path: Path) -> Iterator[Item]:
@@ -62,20 +62,31 @@ def _scan(file: Any, position: int, end: int) -> Iterator[tuple[int, int, list[b
     """Yield the position, the number of atoms and the lines of each frame.
 
     The number of atoms is -1 if the first line is not a number. Such a frame ends the file. The lines are the
-    second one and those of the atoms.
+    second one, those of the atoms, and the lattice vectors VEC1, VEC2 and VEC3 of old files.
     """
+    line = file.readline()
     while position < end:
-        line = file.readline()
         start, position = position, position + len(line)
         if not line.strip():
+            line = file.readline()
             continue
+        if line.startswith(_BOM):
+            line = line.removeprefix(_BOM)
+            start += len(_BOM)
         try:
-            num_atoms = int(line.removeprefix(_BOM))
+            num_atoms = int(line)
         except ValueError:
+            num_atoms = -1
+        if num_atoms < 0:
             yield start, -1, [line]
             return
         lines = list(islice(file, num_atoms + 1))
         position += sum(map(len, lines))
+        line = file.readline()
+        while line.startswith(b"VEC"):
+            lines.append(line)
+            position += len(line)
+            line = file.readline()
         yield start, num_atoms, lines
 
 
@@ -104,11 +115,11 @@ class _Frames:
                         continue
                     place = f"{self.path}:frame {frame + 1}"
                     try:
-                        if num_atoms < 0:
+                        if num_atoms < 1:  # the library crashes on frames without atoms
                             raise ValueError(
                                 "a frame must begin with its number of atoms, got "
-                                f"{lines[0][:40].decode('utf-8', 'replace').strip()!r}; the rest of the file "
-                                "is not read"
+                                f"{b''.join(lines[:1])[:40].decode('utf-8', 'replace').strip()!r}"
+                                f"{'' if num_atoms == 0 else '; the rest of the file is not read'}"
                             )
                         if len(lines) < num_atoms + 1:
                             raise ValueError(
@@ -117,7 +128,10 @@ class _Frames:
                             )
                         if cextxyz.cftell(stream) != position:
                             cextxyz.cfseek(stream, position, 0)
-                        yield place, _frame(cextxyz, stream, lines, frame)
+                        structure = _frame(cextxyz, stream, lines[: num_atoms + 1], frame)
+                        if len(lines) > num_atoms + 1:
+                            structure |= _vectors(lines[num_atoms + 1 :])
+                        yield place, structure
                     except (ValueError, KeyError) as error:
                         yield place, error if isinstance(error, ValueError) else ValueError(str(error))
         finally:
@@ -126,14 +140,15 @@ class _Frames:
 
 def _frame(cextxyz: Any, stream: Any, lines: list[bytes], frame: int) -> Structure:
     """Parse a frame with extxyz, or else with ASE."""
-    comment = None if b"Properties" in lines[0] else _PLAIN
+    comment, text = None, {}
+    if b"Properties" not in lines[0]:
+        content = _decode(lines[0]).strip()
+        comment = f"{content} {_PLAIN}" if "=" in content else _PLAIN
+        text = {"comment": content} if content and "=" not in content else {}
     try:
         _, labels, arrays = cextxyz.read_frame_dicts(stream, use_cleri=False, comment=comment)
     except (cextxyz.ExtXYZError, UnicodeDecodeError, EOFError):
         return _with_ase(lines, frame)
-    if comment is not None and b"=" in lines[0]:
-        return _with_ase(lines, frame)
-    text = {"comment": _decode(lines[0]).strip()} if comment is not None and lines[0].strip() else {}
     return _structure(labels, arrays, {"frame": frame, **text})
 
 
@@ -145,9 +160,9 @@ def _structure(labels: dict[str, Any], arrays: dict[str, Any], extra: dict[str, 
         if type(value) is str and value.lower() in ("nan", "-nan", "+nan"):
             labels[name] = float("nan")
     species = arrays.pop("species", None)
-    warnings: list[str] = []
+    isotopes: list[str] = []
     if species is not None:
-        numbers, warnings = numbers_of(species.tolist() if species.ndim else [species.item()])
+        numbers, isotopes = numbers_of(species.tolist() if species.ndim else [species.item()])
         arrays.pop("Z", None)
     elif "Z" in arrays:
         numbers = arrays.pop("Z")
@@ -167,8 +182,8 @@ def _structure(labels: dict[str, Any], arrays: dict[str, Any], extra: dict[str, 
         "atom_labels": arrays,
         "extra": extra,
     }
-    if warnings:
-        structure["warnings"] = warnings
+    if isotopes:
+        structure["warnings"] = isotopes
     return structure
 
 
@@ -180,6 +195,20 @@ def _lattice(cell: Any) -> np.ndarray | None:
         raise ValueError(f"Lattice must have nine numbers, got {array.size}")
     # The library returns the lattice vectors as columns.
     return np.ascontiguousarray(array.reshape(3, 3).T) if array.any() else None
+
+
+def _vectors(lines: list[bytes]) -> Structure:
+    """Return the cell of the lines VEC1, VEC2 and VEC3. It is periodic along the given vectors."""
+    cell = np.zeros((3, 3))
+    for number, line in enumerate(lines):
+        words = line.decode("latin-1").split()
+        if number > 2 or words[0] != f"VEC{number + 1}" or len(words) != 4:
+            raise ValueError(
+                "the lattice vectors must be VEC1, VEC2 and VEC3 with three numbers each, got "
+                f"{' '.join(words)!r}"
+            )
+        cell[number] = [float(word) for word in words[1:]]
+    return {"cell": cell, "pbc": cell.any(axis=1)}
 
 
 def _flags(pbc: Any, has_cell: bool) -> np.ndarray:
@@ -199,7 +228,9 @@ def _with_ase(lines: list[bytes], frame: int) -> Structure:
         texts[0] = "\n"
     text = "".join([f"{len(lines) - 1}\n", *texts])
     try:
-        (atoms,) = read_xyz(io.StringIO(text), slice(None))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            (atoms,) = read_xyz(io.StringIO(text), slice(None))
     except (XYZError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         if short := next((line for line in texts[1:] if len(line.split()) < 4), None):
             raise ValueError(f"the frame is damaged: an atom has the line {short.strip()!r}") from error
@@ -209,8 +240,8 @@ def _with_ase(lines: list[bytes], frame: int) -> Structure:
         reason = str(error) or type(error).__name__
         raise ValueError(f"the frame cannot be read: {type(error).__name__}: {reason}") from error
     structure = from_atoms(atoms)
-    extra = {"frame": frame} | ({"comment": comment} if comment and "=" not in comment else {})
-    return structure | {"extra": {**structure.get("extra", {}), **extra}}
+    structure["extra"] = {"frame": frame} | ({"comment": comment} if comment and "=" not in comment else {})
+    return structure | ({"warnings": [str(each.message) for each in caught]} if caught else {})
 
 
 def _decode(line: bytes) -> str:
@@ -228,7 +259,8 @@ def _matches(name: str, head: bytes) -> bool:
         return True
     words = lines[2].split() if len(lines) > 2 else []  # an XYZ file with another name
     try:
-        return len(words) >= 4 and bool(numbers_of([words[0].decode()])) and [*map(float, words[1:4])] != []
+        is_symbol = len(words) >= 4 and words[0].isalpha() and bool(numbers_of([words[0].decode()]))
+        return is_symbol and len([*map(float, words[1:4])]) == 3
     except (ValueError, UnicodeDecodeError):
         return False
 
