@@ -5,7 +5,7 @@
   atomic units (bohr, hartree).
 - ANI-1x (Smith et al., Sci. Data 7, 134, 2020): ``atomic_numbers`` [N], ``coordinates`` [M, N, 3] in
   angstrom, and energies and forces at several levels of theory in hartree and hartree/angstrom
-  (``wb97x_dz.energy``, ``wb97x_dz.forces``, ``ccsd(t)_cbs.energy`` ...), NaN where they were not calculated.
+  (``wb97x_dz.energy``, ``wb97x_dz.forces``, ``ccsd(t)_cbs.energy`` ...), NaN if they were not calculated.
   They keep their names, so that the user chooses a level.
 - ANI-1 and ANI-2x (https://github.com/isayev/ANI1_dataset, https://doi.org/10.5281/zenodo.10108942):
   ``species`` (symbols [N], or atomic numbers [M, N]), ``coordinates`` in angstrom, ``energies`` in hartree
