@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from mml_samples import Sample
+from mml_samples import Array, Sample
 
 from mml_graphs.libraries.graph_data import GraphData
 from mml_graphs.sample import read_structure
@@ -66,7 +66,7 @@ def graph_parts(sample: Sample) -> GraphData:
         and isinstance(pbc, torch.Tensor)
     ):
         numbers, pos, cell, pbc = _structure_tensors(sample)
-    src, dst = torch.as_tensor(sample["src_nodes"]), torch.as_tensor(sample["dst_nodes"])
+    src, dst = _tensor(sample["src_nodes"]), _tensor(sample["dst_nodes"])
     if src.ndim != 1 or src.shape != dst.shape:
         raise ValueError(
             f"'src_nodes' and 'dst_nodes' must both have shape [E], got {list(src.shape)} "
@@ -85,7 +85,7 @@ def graph_parts(sample: Sample) -> GraphData:
         _check_ends(dst, num_atoms)
 
     if "images" in sample:
-        images = torch.as_tensor(sample["images"])
+        images = _tensor(sample["images"])
     elif not pbc.any():
         images = torch.zeros(num_edges, 3, dtype=torch.get_default_dtype())
     else:
@@ -94,10 +94,10 @@ def graph_parts(sample: Sample) -> GraphData:
             "Find the edges with PeriodicPropertiesTransform."
         )
     _check_rows("images", images, (num_edges, 3))
-    offsets = torch.as_tensor(sample["offsets"]) if "offsets" in sample else images.to(cell.dtype) @ cell[0]
+    offsets = _tensor(sample["offsets"]) if "offsets" in sample else images.to(cell.dtype) @ cell[0]
     _check_rows("offsets", offsets, (num_edges, 3))
     if "distances" in sample:
-        distances = torch.as_tensor(sample["distances"])
+        distances = _tensor(sample["distances"])
     else:
         distances = torch.linalg.vector_norm(pos[dst] + offsets - pos[src], dim=-1)
     _check_rows("distances", distances, (num_edges,))
@@ -109,6 +109,10 @@ def graph_parts(sample: Sample) -> GraphData:
         {"cell": cell, "pbc": pbc[None] if pbc.ndim == 1 else pbc, "natoms": _count(num_atoms)},
         num_atoms,
     )
+
+
+def _tensor(value: Array) -> torch.Tensor:
+    return value if isinstance(value, torch.Tensor) else torch.as_tensor(value)
 
 
 def _structure_tensors(sample: Sample) -> tuple[torch.Tensor, ...]:

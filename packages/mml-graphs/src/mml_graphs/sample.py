@@ -14,6 +14,9 @@ from mml_graphs import structure_objects
 from mml_graphs.neighbors.lattice import Pbc, cell_from_parameters, complete_cell
 
 
+FEW = 64  # atoms
+
+
 class Structure(NamedTuple):
     """Arrays of a structure, as the neighbor search needs them.
 
@@ -171,6 +174,9 @@ def _floats(sample: Mapping[str, Array], key: str) -> NDArray[np.float64]:
 
 def is_known_element(numbers: NDArray[np.int64]) -> bool:
     """Return whether all atomic numbers are from 1 to 118."""
+    if len(numbers) <= FEW:  # plain integers are faster here than NumPy
+        values = numbers.tolist()
+        return 1 <= min(values) and max(values) <= 118
     return bool((numbers - 1).view(np.uint64).max() <= 117)  # checks both limits in one pass
 
 
