@@ -24,8 +24,13 @@ PUBLISHED = {"tag": "train", "group": "Elastic", "description": "", "element": "
 
 @pytest.mark.parametrize(
     ("more", "xy", "yz", "xz"),
-    [({}, 4, 5, 6), (PUBLISHED, 4, 6, 5), (PUBLISHED | {"element": "Si"}, 4, 5, 6)],
-    ids=["maml", "Mo", "Si"],
+    [
+        ({}, 4, 5, 6),
+        (PUBLISHED, 4, 6, 5),
+        (PUBLISHED | {"element": "Si"}, 4, 5, 6),
+        (PUBLISHED | {"element": "Ge"}, 4, 5, 6),
+    ],
+    ids=["maml", "Mo", "Si", "Ge"],
 )
 def test_order_depends_on_origin(more, xy, yz, xz):
     found = DIALECT.convert(ENTRY | more)
