@@ -96,7 +96,7 @@ def test_folds_are_drawn(capsys):
     ("arguments", "message"),
     [
         (["in.jsonl"], "requires SOURCE and DEST, got in.jsonl; without SOURCE, give --train"),
-        (["https://example.org/a.xyz", "out"], "is an address; download the file first"),
+        (["https://example.org/a.xyz", "out"], "; download the file first, and"),
         (["nothing.xyz", "out"], "'nothing.xyz' does not exist"),
         (["in.jsonl", "out", "--train", "in.jsonl"], "pass either a source or files of splits"),
         (["in.jsonl", "out", "--folds", "2"], "folds must be at least 3"),
