@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from matsciml.cli import main
+from matsciml.report.plots import read_metrics
 from matsciml.runs.trained import load_calculator
 from mml_data import LMDBDataset, MatSciMLDataModule, devset_path
 from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform
@@ -70,6 +71,14 @@ def test_errors_ignore_offset(runs, run):
         for name in ("mae", "rmse", "baseline_mae"):
             assert large[quantity][name] == pytest.approx(shifted[quantity][name], rel=1e-5), (quantity, name)
             assert large[quantity][name] > 0
+
+
+def test_loss_curves_ignore_offset(runs):
+    curves = [read_metrics(runs[offset] / "runs" / "mine" / "metrics.csv") for offset in (0.0, OFFSET)]
+    for name in ("train_loss", "val_loss", "val_energy_per_atom_mae", "val_force_mae"):
+        shifted, large = (np.array(curve[name]) for curve in curves)
+        np.testing.assert_allclose(large, shifted, rtol=1e-4, err_msg=name)
+        assert np.ptp(shifted[:, 1]) > 0, name
 
 
 def test_predictions_differ_by_offset(runs):

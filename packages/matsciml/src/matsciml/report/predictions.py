@@ -204,7 +204,7 @@ def _classification(
         predicted[labeled].astype(np.int64) + first,
         target[labeled] + first,
         int(classes[int(np.argmax(counts))]),
-        dict(enumerate(known.get("class_names") or [])),
+        dict(enumerate(map(str, known.get("class_names") or []))),
         int(np.count_nonzero(~labeled)),
     )
 

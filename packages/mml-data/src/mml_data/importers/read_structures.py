@@ -67,7 +67,9 @@ def _with_labels(structure: Any, plan: LabelPlan | None, place: str) -> Sample:
     if plan is None:
         return without
     try:
-        return to_sample(structure, plan)[0]
+        return to_sample(structure, plan, check=False)[
+            0
+        ]  # the structure is checked above; labels may be words
     except (TypeError, ValueError) as error:
         warn_counted(
             logger, "structures without their labels", f"the labels of {place} are left out: {error}"

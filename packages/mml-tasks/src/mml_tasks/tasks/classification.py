@@ -34,15 +34,15 @@ class ClassificationTask(StructureTask):
     Attributes
     ----------
     class_names
-        Names of the classes of a target, in the order of its labels, if the data module provides them; saved
-        in checkpoints.
+        Names of the classes of a target, words or integers, in the order of its labels, if the data module
+        provides them; saved in checkpoints.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"class", "scalar"})  # labels may be stored as floats
 
     def __init__(self, encoder: nn.Module | None = None, **kwargs: Any) -> None:
         super().__init__(encoder, **kwargs)
-        self.class_names: dict[str, list[str]] = {}
+        self.class_names: dict[str, list[int | str]] = {}
 
     def build(self, stage: str) -> None:
         """Read the names of the classes from the data module, and build the task."""
@@ -50,7 +50,7 @@ class ClassificationTask(StructureTask):
         statistics = (self._data().statistics() or {}) if stage == "fit" else {}
         for key in self.task_keys or []:
             if names := statistics.get(key, {}).get("class_names"):
-                self.class_names[key] = [str(name) for name in names]
+                self.class_names[key] = list(names)
 
     def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Save the names of the classes, and what all tasks save."""
