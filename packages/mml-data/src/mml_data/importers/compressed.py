@@ -105,7 +105,7 @@ def decompressed(path: Path) -> Iterator[Path]:
 
 
 def _copy_zstd(path: Path, target: IO[bytes]) -> None:
-    """Decompress a file completely. The stream of zstandard ends without an error if the file is truncated."""
+    """Decompress a file, or raise an error if it is truncated, which the stream of zstandard does not."""
     import zstandard
 
     decompressor = None

@@ -29,6 +29,7 @@ from mml_data.importers.source import Item, Part, Structure
 __all__ = ["FORMAT", "read_xyz"]
 
 _BOM = b"\xef\xbb\xbf"
+_LONGEST = 700  # the library has 1,024 bytes for error messages, which contain the line
 _PLAIN = "Properties=species:S:1:pos:R:3"
 
 
@@ -140,6 +141,8 @@ class _Frames:
 
 def _frame(cextxyz: Any, stream: Any, lines: list[bytes], frame: int) -> Structure:
     """Parse a frame with extxyz, or else with ASE."""
+    if max(map(len, lines)) > _LONGEST:
+        return _with_ase(lines, frame)
     comment, text = None, {}
     if b"Properties" not in lines[0]:
         content = _decode(lines[0]).strip()
