@@ -12,6 +12,7 @@ from mml_samples import Sample, sample_name, warn_counted
 from numpy.typing import NDArray
 
 from mml_graphs._repr import pasteable_repr
+from mml_graphs.neighbors import native
 from mml_graphs.neighbors.adaptive import LIMIT, adaptive_edges, name_atoms
 from mml_graphs.neighbors.connected import connected_edges
 from mml_graphs.neighbors.edges import Edges, nearest_neighbors, one_per_pair, with_self_loops
@@ -20,7 +21,7 @@ from mml_graphs.neighbors.native import Batch, StructureError
 from mml_graphs.sample import with_keys
 from mml_graphs.sample_tensors import sample_tensors
 from mml_graphs.skin import NeighborsWithSkin
-from mml_graphs.structure_edges import Selection, find_structure_edges, uses_native
+from mml_graphs.structure_edges import Selection, find_structure_edges
 from mml_graphs.structures import Structures, read_named, read_structures
 
 logger = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ class PeriodicPropertiesTransform:
         structure without periodic directions, atoms with no other atom within 100 angstrom have no edges and
         do not increase the cutoff. A single free atom therefore keeps the nominal cutoff.
     backend
-        Neighbor search: ``"auto"`` (the fastest for each structure), ``"numpy"``, ``"pymatgen"``, ``"vesin"``
-        or ``"ase"``. All backends find the same edges.
+        Neighbor search: ``"auto"`` (the fastest available one), ``"native"`` (in C), ``"numpy"``,
+        ``"pymatgen"``, ``"vesin"`` or ``"ase"``. All backends find the same edges.
     max_neighbors
         Maximum number of neighbors per source atom. Neighbors tied with the k-th are kept as well. ``None``
         keeps all.
@@ -96,7 +97,7 @@ class PeriodicPropertiesTransform:
         self,
         cutoff_radius: float,
         adaptive_cutoff: bool = False,
-        backend: Literal["auto", "numpy", "pymatgen", "vesin", "ase"] = "auto",
+        backend: Literal["auto", "native", "numpy", "pymatgen", "vesin", "ase"] = "auto",
         max_neighbors: int | None = None,
         allow_self_loops: bool = False,
         convert_to_unit_cell: bool = False,
@@ -163,7 +164,7 @@ class PeriodicPropertiesTransform:
         ValueError
             If the skin is not positive and finite.
         """
-        if skin is None and uses_native(self.backend):
+        if skin is None and native.is_used(self.backend):
             return self
         return NeighborsWithSkin(self, 1.0 if skin is None else skin)
 

@@ -45,7 +45,7 @@ def binned_neighbors(positions: Floats, cell: Cell, radius: float) -> tuple[Ints
     """
     atom, images = images_within_reach(positions, cell, radius)
     ghosts = positions.take(atom, axis=0) + images @ cell.matrix
-    is_home = ~images.any(axis=1)
+    is_home: NDArray[np.bool_] = np.abs(images).sum(axis=1) == 0.0
 
     # Cube (a, b, c) has the index (a * sides[1] + b) * sides[2] + c. There are empty cubes around all others.
     lowest = ghosts.min(axis=0) - radius
