@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mml_data import LMDBDataset
 from mml_data.convert import import_source
@@ -117,3 +118,73 @@ def test_truncated_run_stops_import(tmp_path):
         CASES / "04-vasp" / "vasprun-truncated.xml", tmp_path / "kept", splits=(1, 0, 0), on_error="skip"
     )
     assert len(LMDBDataset(tmp_path / "kept")) == 2
+
+
+def write_deepmd(folder):
+    (folder / "set.000").mkdir()
+    (folder / "type.raw").write_text("0\n")
+    (folder / "type_map.raw").write_text("Fe\n")
+    arrays = {"coord": np.zeros((2, 3)), "box": np.tile(np.array(CELL).ravel(), (2, 1)), "energy": [1.5, 2.5]}
+    for name, values in (
+        arrays | {"force": np.zeros((2, 3)), "virial": np.tile(64 * np.eye(3).ravel(), (2, 1))}
+    ).items():
+        np.save(folder / "set.000" / f"{name}.npy", values)
+
+
+def write_npz(folder):
+    np.savez(
+        folder / "a.npz",
+        z=[26],
+        R=np.zeros((2, 1, 3)),
+        E=[1.5, 2.5],
+        F=np.zeros((2, 1, 3)),
+        e_unit=np.array("eV"),
+    )
+
+
+def write_cfg(folder):
+    frame = (
+        "BEGIN_CFG\nSize\n1\nSupercell\n4 0 0\n0 4 0\n0 0 4\n"
+        "AtomData: id type cartes_x cartes_y cartes_z fx fy fz\n"
+        "1 0 0 0 0 0 0 0\nEnergy\n{}\nPlusStress: xx yy zz yz xz xy\n64 64 64 0 0 0\nEND_CFG\n"
+    )
+    (folder / "a.cfg").write_text(frame.format(1.5) + frame.format(2.5))
+
+
+def write_hdf5(folder):
+    with pytest.importorskip("h5py").File(folder / "a.h5", "w") as file:
+        group = file.create_group("Fe")
+        arrays = {"species": [b"Fe"], "coordinates": np.zeros((2, 1, 3)), "forces": np.zeros((2, 1, 3))}
+        for name, values in (arrays | {"energies": np.array([1.5, 2.5]) / 27.211386245988}).items():
+            group[name] = values
+
+
+def write_parquet(folder):
+    pyarrow = pytest.importorskip("pyarrow")
+    row = {"atomic_numbers": [26], "positions": [[0.0, 0, 0]], "cell": CELL, "atomic_forces": [[0.0, 0, 0]]}
+    table = pyarrow.Table.from_pylist([row | {"energy": 1.5}, row | {"energy": 2.5}])
+    pytest.importorskip("pyarrow.parquet").write_table(table, folder / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("write", "options", "stress"),
+    [
+        (write_deepmd, {}, -1.0),
+        (write_npz, {}, None),
+        (write_cfg, {"elements": ["Fe"]}, -1.0),
+        (write_hdf5, {}, None),
+        (write_parquet, {}, None),
+    ],
+)
+def test_own_files_are_imported(tmp_path, write, options, stress):
+    source = tmp_path / "source"
+    source.mkdir()
+    write(source)
+    manifest = import_source(source, tmp_path / "out", splits=(1, 0, 0), **options)
+    assert "passed_over" not in manifest.source
+    dataset = LMDBDataset(tmp_path / "out")
+    assert [float(sample["targets"]["energy"]) for sample in dataset] == pytest.approx([1.5, 2.5])
+    assert dataset[1]["targets"]["force"].shape == (1, 3)
+    assert dataset[1]["extra"]["frame"] == 1
+    if stress is not None:
+        np.testing.assert_allclose(dataset[0]["targets"]["stress"].squeeze(), stress * np.eye(3), atol=1e-12)
