@@ -108,3 +108,11 @@ def test_site_properties_of_cases_are_atom_labels():
     np.testing.assert_array_equal(structure["atom_labels"]["final_magmom"], [[1.0], [0.2]])
     np.testing.assert_array_equal(structure["atom_labels"]["coordination"], [6, 6])
     assert structure["extra"] == {"label2": ["a", "b"]}
+
+
+def test_two_stages_of_relaxation_are_ambiguous(tmp_path):
+    entry = {"initial_structure": SALT, "final_structure": SALT, "e": 1}
+    (tmp_path / "a.json").write_text(json.dumps([entry, entry | {"structure": SALT}]))
+    (_, error), (_, structure) = read_json(tmp_path / "a.json")
+    assert "'final_structure' and 'initial_structure' could each be the structure" in str(error)
+    assert structure["labels"] == {"e": 1}

@@ -10,10 +10,13 @@ from mml_samples import atomic_number
 from mml_data.importers.source import Structure
 from mml_data.importers.structure import from_pymatgen, from_structure_dict
 
-__all__ = ["STRUCTURE_KEYS", "any_structure", "is_structure", "labels_of"]
+__all__ = ["STAGES", "STRUCTURE_KEYS", "any_structure", "is_structure", "labels_of"]
 
-STRUCTURE_KEYS = ("structure", "atoms", "final_structure", "initial_structure", "molecule", "cif")
-"""Keys and columns that contain a structure, in order of preference."""
+STAGES = ("final_structure", "relaxed_structure", "initial_structure")
+"""Names of keys and columns that contain the structure at one stage of a relaxation."""
+
+STRUCTURE_KEYS = ("structure", "atoms", "molecule", "cif", *STAGES)
+"""Names of keys and columns that contain a structure, in order of preference."""
 
 
 def is_structure(value: object) -> bool:

@@ -43,7 +43,7 @@ def json_entries(path: Path) -> Iterator[tuple[str, Entry | Exception]]:
 
 
 def structure_key(entry: Entry) -> str | None:
-    """Return the key of an entry that contains its structure, or None."""
+    """Return the first key of an entry that contains a structure, or None."""
     return next((key for key in STRUCTURE_KEYS if is_structure(entry.get(key))), None)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mml_data.importers.formats import Format
 from mml_data.importers.readers import computed_entry, jarvis, matpes, mlearn, mptrj, optimade
-from mml_data.importers.readers.any_structure import any_structure, is_structure, labels_of
+from mml_data.importers.readers.any_structure import STAGES, any_structure, is_structure, labels_of
 from mml_data.importers.readers.dialect import Dialect
 from mml_data.importers.readers.json_entries import json_entries, structure_key
 from mml_data.importers.source import Item, Structure
@@ -35,6 +35,11 @@ def convert_entry(entry: Mapping[str, Any]) -> Structure:
     if key is None:
         raise ValueError(
             f"an entry must have 'sites' or a 'structure', got the keys {', '.join(entry) or '(none)'}"
+        )
+    others = [each for each in STAGES if each != key and each in entry]
+    if key in STAGES and others:
+        raise ValueError(
+            f"{key!r} and {others[0]!r} could each be the structure; name the one to import 'structure'"
         )
     found = any_structure(entry[key])
     labels, extra = labels_of(entry, skip=(key,))
