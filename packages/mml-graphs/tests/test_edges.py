@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from mml_graphs.neighbors.edges import (
     Edges,
     isolated_atoms,
+    nearest_lengths,
     nearest_neighbors,
     one_per_pair,
     with_exact_lengths,
@@ -97,3 +98,12 @@ def test_exact_lengths_equal_those_of_reverse_edges(crystal, cutoff, seed):
     positions, cell = crystal.positions @ q, complete_cell(crystal.cell @ q, crystal.pbc)
     edges = with_exact_lengths(positions, cell, find_edges(positions, cell.matrix, crystal.pbc, cutoff))
     assert_same_edges(edges, reverse(edges), atol=0.0)
+
+
+@given(crystal=crystals(), cutoff=st.sampled_from([1.0, 4.0]))
+@quick
+def test_nearest_lengths_equal_minima(crystal, cutoff):
+    edges = brute_force_edges(*crystal, cutoff)
+    num_atoms = len(crystal.positions)
+    expected = [min(edges.distances[edges.src == atom], default=np.inf) for atom in range(num_atoms)]
+    assert nearest_lengths(edges, num_atoms).tolist() == expected

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mml_graphs import structure_objects
 from mml_graphs.neighbors.lattice import Pbc, cell_from_parameters, complete_cell
 
-
 FEW = 64  # atoms
 
 
@@ -176,7 +175,7 @@ def is_known_element(numbers: NDArray[np.int64]) -> bool:
     """Return whether all atomic numbers are from 1 to 118."""
     if len(numbers) <= FEW:  # plain integers are faster here than NumPy
         values = numbers.tolist()
-        return 1 <= min(values) and max(values) <= 118
+        return min(values) >= 1 and max(values) <= 118
     return bool((numbers - 1).view(np.uint64).max() <= 117)  # checks both limits in one pass
 
 

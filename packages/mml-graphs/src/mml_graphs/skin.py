@@ -11,7 +11,7 @@ from mml_samples import Sample
 from numpy.typing import NDArray
 
 from mml_graphs.neighbors.adaptive import first_step
-from mml_graphs.neighbors.edges import Edges, edge_lengths
+from mml_graphs.neighbors.edges import Edges, edge_lengths, nearest_lengths
 from mml_graphs.neighbors.lattice import Cell
 from mml_graphs.neighbors.native import Batch
 from mml_graphs.structure_edges import search_in_order, with_geometry
@@ -108,9 +108,8 @@ class NeighborsWithSkin:
         if not moved.max() <= (self.skin / 2) ** 2:
             return None
         edges = edges._replace(distances=edge_lengths(structures.positions, cell, *edges[:3]))
-        nearest: Floats = np.full(len(structures.positions), math.inf)
-        np.minimum.at(nearest, edges.src, edges.distances)
-        cutoff, needed = self.neighbors.cutoff_radius, float(nearest.max())
+        needed = float(nearest_lengths(edges, len(structures.positions)).max())
+        cutoff = self.neighbors.cutoff_radius
         if needed > cutoff:
             if not self.neighbors.adaptive_cutoff or math.isinf(needed):
                 return None

@@ -19,11 +19,6 @@ from mml_graphs.structures import Structures
 Selection = Callable[[Edges, int], Edges]
 
 
-def uses_native(backend: str) -> bool:
-    """Return whether a backend is the native search."""
-    return backend == "native" or (backend == "auto" and native.available())
-
-
 def find_structure_edges(
     structures: Structures, cutoffs: NDArray[np.float64], backend: str, select: Selection | None
 ) -> Batch:
@@ -51,7 +46,7 @@ def find_structure_edges(
     StructureError
         If a structure is invalid. The error contains its index.
     """
-    if uses_native(backend):
+    if native.is_used(backend):
         batch = native.find_batch_edges(
             structures.positions,
             structures.starts,
@@ -81,7 +76,7 @@ def search_in_order(positions: NDArray[np.float64], cell: Cell, cutoff: float, b
     Edges are sorted by source, then destination, then image, and have the lengths of `edge_lengths`.
     """
     edges = search(positions, cell, cutoff, backend)
-    if uses_native(backend):
+    if native.is_used(backend):
         return edges
     edges = with_exact_lengths(positions, cell, edges)
     return edges.take(np.lexsort((*edges.images.T[::-1], edges.dst, edges.src)))

@@ -8,7 +8,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from mml_graphs.neighbors.edges import Edges, isolated_atoms, with_exact_lengths
+from mml_graphs.neighbors import native
+from mml_graphs.neighbors.edges import Edges, isolated_atoms, nearest_lengths, with_exact_lengths
 from mml_graphs.neighbors.find_edges import search, wrap
 from mml_graphs.neighbors.lattice import Cell, reduced_cell
 
@@ -75,9 +76,9 @@ def adaptive_edges(
         edges = search(positions, cell, radius, backend)
         lonely = isolated_atoms(edges, len(positions))
     if radius > cutoff:
-        edges = with_exact_lengths(positions, cell, edges)
-        nearest = np.full(len(positions), math.inf)
-        np.minimum.at(nearest, edges.src, edges.distances)
+        if not native.is_used(backend):  # its lengths are exact already
+            edges = with_exact_lengths(positions, cell, edges)
+        nearest = nearest_lengths(edges, len(positions))
         helped = nearest[at_first][np.isfinite(nearest[at_first])]
         enough = first_step(cutoff, float(helped.max(initial=0.0)))
         if enough < radius:

@@ -140,6 +140,18 @@ def isolated_atoms(edges: Edges, num_atoms: int) -> NDArray[np.int64]:
     return np.flatnonzero(np.bincount(src, minlength=num_atoms) == 0)
 
 
+def nearest_lengths(edges: Edges, num_atoms: int) -> NDArray[np.float64]:
+    """Return the length of the shortest edge of each atom [N], angstrom. Infinite for atoms without edges.
+
+    The edges are sorted by source.
+    """
+    lengths = np.full(num_atoms, np.inf)
+    if edges.src.size:
+        first = np.concatenate(([0], np.flatnonzero(edges.src[1:] != edges.src[:-1]) + 1))
+        lengths[edges.src[first]] = np.minimum.reduceat(edges.distances, first)
+    return lengths
+
+
 def nearest_neighbors(edges: Edges, num_atoms: int, k: int, tie_tolerance: float, symmetric: bool) -> Edges:
     """Keep the k nearest neighbors of each source atom, and all neighbors tied with the k-th.
 

@@ -126,6 +126,11 @@ def available() -> bool:
     return _module() is not None
 
 
+def is_used(backend: str) -> bool:
+    """Return whether a backend is the native search."""
+    return backend == "native" or (backend == "auto" and available())
+
+
 def default_threads() -> int:
     """Return 1 in a worker of a `DataLoader`, otherwise the number of threads of torch."""
     return 1 if get_worker_info() is not None else torch.get_num_threads()
