@@ -37,9 +37,9 @@ def check_duplicates(evidence: Evidence) -> list[Finding]:
             Finding(
                 "duplicates",
                 "error" if exact else "warning",
-                f"{len(across):,} structures are in several splits ({_names(evidence, across)}; "
-                f"{len(exact):,} with the same coordinates, the others rotated, reflected or in another "
-                "order), which makes a model look better than it is",
+                f"{len(across):,} structures are in several splits ({_names(evidence, across)}), "
+                f"{len(exact):,} of them with the same coordinates and the others rotated, reflected or "
+                "with another order of atoms; a model looks better than it is",
                 "remove the duplicates from the source, or draw new splits that keep them together",
                 _indices(rows, across),
                 {"structures": len(across)},
@@ -101,8 +101,8 @@ def check_leakage(evidence: Evidence) -> list[Finding]:
             f"of another split (same atoms, median rms displacement {np.median(crossing['moved']):.2g} "
             f"angstrom), as frames of the same trajectory are; {len(near):,} are nearly the same (below "
             f"{_SIMILAR} angstrom)",
-            "keep trajectories together: `matsciml data split DATASET --group-by extra.source`, or "
-            "--split-by block for a single trajectory",
+            "keep trajectories together: `matsciml data split DATASET --group-by source`, or --group-by "
+            "block if there is only one",
             tuple(sorted(near or held)),
             {"similar": len(held), "nearly_same": len(near), "outside": outside},
         )

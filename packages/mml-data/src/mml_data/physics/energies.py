@@ -81,7 +81,7 @@ def _all_per_atom(evidence: Evidence) -> list[Finding]:
             "error",
             f"the energies do not grow with the number of atoms ({sizes.min()} to {sizes.max()}), so they "
             "are probably per atom",
-            "import total energies, for example with --targets energy=NAME*natoms",
+            "import total energies, for example with --targets energy=NAME:*natoms",
             (),
             {"residual_as_total": left[0], "residual_per_atom": left[1]},
         )

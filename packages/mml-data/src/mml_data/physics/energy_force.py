@@ -71,16 +71,19 @@ def _judge(line: Line, how: str, frames: tuple[int, ...], error: float, per_atom
     if abs(line.slope + 1) < _TOLERANCE + min(error, 0.3):
         message, advice = (
             f"the sign of the forces is wrong: {lead}",
-            "the forces are the gradient; import them with --targets force=NAME*-1",
+            "the forces are the gradient; import them with --targets force=NAME:-1",
         )
     elif per_atom:
         message, advice = (
             f"the energies are per atom: {lead}",
-            "import total energies, for example with --targets energy=NAME*natoms",
+            "import total energies, for example with --targets energy=NAME:*natoms",
         )
     elif (named := name_factor(line.slope, ENERGY_OR_FORCE)) is not None:
         message = f"energies and forces have different units, such as {named}: {lead}"
-        advice = "convert with --units, for example --units energy=kcal/mol or --units force=eV/bohr"
+        what, _, unit = named.partition(" in ")
+        unit = unit.split()[0]
+        options = f"energy={unit} force=eV/angstrom" if what == "energies" else f"force={unit}"
+        advice = f"import with --units {options}, if that is the unit of the source"
         if line.slope < 0:
             message += "; the sign of the forces is wrong as well"
     else:

@@ -64,28 +64,26 @@ def nearest(pos: np.ndarray, cell: np.ndarray | None, pbc: np.ndarray) -> tuple[
         grid = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in images), indexing="ij"), -1).reshape(
             -1, 3
         )
-        for atom in far.tolist():
-            _compare_images(atom, pos, cell, grid, pbc, found, index)
+        shifts = grid @ cell
+        rows = max(1, _CHUNK // (count * len(shifts)))
+        for start in range(0, far.size, rows):
+            atoms = far[start : start + rows]
+            found[atoms], index[atoms] = _compare_images(atoms, pos, cell, pbc, shifts)
     return found, index
 
 
 def _compare_images(
-    atom: int,
-    pos: np.ndarray,
-    cell: np.ndarray,
-    grid: np.ndarray,
-    pbc: np.ndarray,
-    found: np.ndarray,
-    index: np.ndarray,
-) -> None:
-    delta = pos - pos[atom]
+    atoms: np.ndarray, pos: np.ndarray, cell: np.ndarray, pbc: np.ndarray, shifts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances and indices of the nearest atoms among images, which include the shift 0."""
+    delta = pos[None] - pos[atoms, None]
     delta = delta - (np.round(delta @ np.linalg.inv(cell)) * pbc) @ cell
-    vectors = delta[:, None, :] + grid @ cell
-    squares = np.einsum("ijk,ijk->ij", vectors, vectors)
-    squares[atom, (grid == 0).all(axis=1)] = np.inf
-    best = squares.min(axis=1)
-    index[atom] = int(best.argmin())
-    found[atom] = np.sqrt(best.min())
+    vectors = delta[:, :, None, :] + shifts
+    squares = np.einsum("ijkl,ijkl->ijk", vectors, vectors)
+    itself = np.flatnonzero((shifts == 0).all(axis=1))
+    squares[np.arange(len(atoms)), atoms, itself] = np.inf
+    best = squares.min(axis=2)
+    return np.sqrt(best.min(axis=1)), best.argmin(axis=1)
 
 
 def displacement(first: Frame, second: Frame) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,8 @@ def quick_findings(
     """Check at most 200 samples in blocks of consecutive ones, for the end of an import.
 
     The checks that need all samples (coverage of labels, duplicates, leakage) are left out, as are samples
-    with more than 2,000 atoms. Reading stops after 16,000 atoms, so that the result is the same on every machine.
+    with more than 2,000 atoms. Reading stops after 16,000 atoms, not after a time, so that the result is the
+    same on every machine.
 
     Parameters
     ----------

@@ -111,11 +111,13 @@ def _finding(line: Line, indices: tuple[int, ...], how: str, volume: float) -> F
     named = name_factor(factor, STRESS, 0.3)
     if abs(abs(factor) - 1) < 0.3:
         message, sign = f"the sign of the stress is wrong: {lead}", ""
-        advice = "import with --targets stress=NAME*-1"
+        advice = "import with --targets stress=NAME:-1"
     elif named is not None:
         message = f"the unit is wrong, probably {named}: {lead}"
-        if factor < 0:
-            advice = "import with --targets stress=NAME*-1 and --units stress=UNIT"
+        unit = named.removeprefix("stress in ")
+        advice = f"import with --units stress={unit}" + (
+            " and --targets stress=NAME:-1" if factor < 0 else ""
+        )
     elif np.isfinite(volume) and 0.3 < abs(factor) / volume < 3:
         message = (
             f"the labels are probably virials (stress times volume): {lead}; the median volume is "
