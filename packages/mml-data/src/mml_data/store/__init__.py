@@ -2,16 +2,15 @@
 
 __all__ = [
     "assemble",
-    "brief",
     "checks",
     "codec",
-    "complete",
     "manifest",
-    "packs",
     "publish",
     "records",
+    "schema",
     "shard_jobs",
     "shard_writer",
+    "shards",
     "splits",
     "statistics",
     "stored_dataset",
