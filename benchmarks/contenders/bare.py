@@ -1,37 +1,66 @@
-"""The compiled searches on prepared arrays: a lower bound for libraries that use them on one structure."""
+"""The search of mml-graphs without the arrays that other libraries do not return, in a plain PyG graph."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pymatgen.optimization.neighbors import find_points_in_spheres
-from vesin import NeighborList
+import torch
+from mml_graphs.libraries.graph_data import GraphData
+from mml_graphs.libraries.pyg import build_batch
+from mml_graphs.neighbors.native import find_batch_edges
+from mml_graphs.structures import read_structures
 
-from contenders.face import CUTOFF, Crystal, Method
+from contenders.face import CUTOFF, Method
+from contenders.ours import as_atoms, as_structure
 
-PACKAGES = ("pymatgen-core", "vesin", "numpy")
-PERIODIC = np.ones(3, dtype=np.int64)
+if TYPE_CHECKING:
+    from mml_samples import Sample
 
-
-def search_pymatgen(crystal: Crystal) -> Any:
-    """Search with pymatgen. The result includes pairs of an atom with itself."""
-    _, positions, cell = crystal
-    return find_points_in_spheres(positions, positions, CUTOFF, PERIODIC, cell)
+PACKAGES = ("mml-graphs", "torch", "torch-geometric")
 
 
-def search_vesin(crystal: Crystal) -> Any:
-    """Search with vesin on one thread."""
-    _, positions, cell = crystal
-    search = NeighborList(cutoff=CUTOFF, full_list=True, n_threads=1)
-    return search.compute(positions, cell, True, quantities="ijSd", copy=False)
+def collate(samples: list[Sample], offsets: bool) -> Any:
+    """Return a PyG batch with the ends and images of the edges, and their offsets if requested."""
+    structures = read_structures(samples, is_cartesian=True)
+    cutoffs = np.full(len(samples), CUTOFF)
+    found = find_batch_edges(
+        *(structures.positions, structures.starts, structures.cells, structures.pbc, cutoffs),
+        dtype=np.float32,
+        offsets=offsets,
+        unit_offsets=False,
+        distances=False,
+    )
+    edges = {"images": torch.from_numpy(found.images)}
+    if offsets:
+        edges["offsets"] = torch.from_numpy(found.offsets)
+    nodes = {
+        "atomic_numbers": torch.from_numpy(structures.atomic_numbers),
+        "pos": torch.from_numpy(structures.positions).float(),
+    }
+    whole = {"cell": torch.from_numpy(structures.cells).float()}
+    edge_index = torch.from_numpy(found.edge_index)
+    data = GraphData(nodes, edges, edge_index[0], edge_index[1], whole, len(structures.positions))
+    return build_batch(data, edge_index, structures.counts, found.num_edges.tolist())
+
+
+def _convert(sample: Sample, offsets: bool) -> Any:
+    return collate([sample], offsets)
 
 
 def methods() -> dict[str, Method]:
-    """Return the methods of both searches."""
-    return {
-        "find_points_in_spheres": Method(
-            lambda crystal: crystal, search_pymatgen, lambda made: int(np.count_nonzero(made[3] > 1e-8))
-        ),
-        "vesin": Method(lambda crystal: crystal, search_vesin, lambda made: len(made[0])),
-    }
+    """Return the search with the arrays of matgl, and with those of orb-models."""
+
+    def count(graph: Any) -> int:
+        return int(graph.edge_index.shape[1])
+
+    result = {}
+    for name, prepare, offsets in (
+        ("Structure, as matgl", as_structure, False),
+        ("Atoms, as orb-models", as_atoms, True),
+    ):
+        make = partial(collate, offsets=offsets)
+        returns = "ends, images" + ", offsets" * offsets
+        result[name] = Method(prepare, partial(_convert, offsets=offsets), count, make, returns)
+    return result

@@ -16,6 +16,7 @@ ONE_THREAD = (
     "OPENBLAS_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
+    "RAYON_NUM_THREADS",
 )
 # Settings meant for other machines, which slow down current numpy.
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONPATH", "VIRTUAL_ENV")
@@ -70,6 +71,7 @@ class Child:
             )
         self.about: dict[str, str] = {}
         self.methods: dict[str, bool] = {}
+        self.returns: dict[str, str] = {}
 
     def wait_ready(self) -> None:
         """Wait until the library is imported.
@@ -80,10 +82,10 @@ class Child:
             If the process ended instead. The message is the last line that it wrote.
         """
         answer = self._read()
-        self.about, self.methods = answer["about"], answer["methods"]
+        self.about, self.methods, self.returns = answer["about"], answer["methods"], answer["returns"]
 
-    def ask(self, do: str, group: str, method: str, **more: Any) -> list[Any]:
-        """Run one command, and return its list of edge counts or seconds.
+    def ask(self, do: str, group: str, method: str, **more: Any) -> Any:
+        """Run one command, and return its edge counts or seconds.
 
         Raises
         ------

@@ -45,12 +45,15 @@ class Method:
         Returns the number of directed edges in the result of `convert`.
     collate
         Converts a list of the objects to a batch, as the library does. None if the library has no batches.
+    returns
+        The arrays with one row per edge in the result of `convert`.
     """
 
     prepare: Callable[[Crystal], Any]
     convert: Callable[[Any], Any]
     count_edges: Callable[[Any], int]
     collate: Callable[[list[Any]], Any] | None = None
+    returns: str = ""
 
 
 def save(path: Path, groups: dict[str, list[Crystal]]) -> None:

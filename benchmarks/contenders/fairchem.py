@@ -42,11 +42,15 @@ def methods() -> dict[str, Method]:
 
     result = {
         f"from_ase, {search}": Method(
-            to_ase, partial(convert, search=search), count, partial(collate, search=search)
+            to_ase, partial(convert, search=search), count, partial(collate, search=search), "ends, images"
         )
         for search in ("pymatgen", "nvidia")
     }
     result["from_ase, then generate_graph"] = Method(
-        to_ase, lambda atoms: on_the_fly([atoms]), count, on_the_fly
+        to_ase,
+        lambda atoms: on_the_fly([atoms]),
+        count,
+        on_the_fly,
+        "ends, images, offsets, vectors, distances",
     )
     return result

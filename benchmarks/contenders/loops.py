@@ -44,6 +44,9 @@ def methods() -> dict[str, Method]:
     """Return the method."""
     return {
         "get_all_neighbors + loops": Method(
-            to_pymatgen, convert, lambda graph: int(graph.edge_index.shape[1])
+            to_pymatgen,
+            convert,
+            lambda graph: int(graph.edge_index.shape[1]),
+            returns="ends, images, offsets, unit offsets, distances",
         )
     }

@@ -32,6 +32,6 @@ def methods() -> dict[str, Method]:
 
     return {
         "AtomicData.from_config": Method(
-            prepare, convert, lambda graph: int(graph.edge_index.shape[1]), collate
+            prepare, convert, lambda graph: int(graph.edge_index.shape[1]), collate, "ends, images, offsets"
         )
     }

@@ -33,6 +33,10 @@ def methods() -> dict[str, Method]:
             )
 
         result[type(converter).__name__] = Method(
-            prepare, converter.get_graph, lambda made: int(made[0].edge_index.shape[1]), collate
+            prepare,
+            converter.get_graph,
+            lambda made: int(made[0].edge_index.shape[1]),
+            collate,
+            "ends (int32), images",
         )
     return result

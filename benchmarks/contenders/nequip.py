@@ -32,5 +32,6 @@ def methods() -> dict[str, Method]:
             partial(convert, transform=transform),
             lambda data: int(data["edge_index"].shape[1]),
             partial(collate, transform=transform),
+            "ends, images",
         )
     return result

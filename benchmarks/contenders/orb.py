@@ -24,5 +24,6 @@ def methods() -> dict[str, Method]:
             partial(adapter.from_ase_atoms, edge_method=search, device="cpu"),
             lambda graph: len(graph.senders),
             partial(adapter.from_ase_atoms_list, edge_method=search, device="cpu"),
+            "ends, images, vectors",
         )
     return result

@@ -1,18 +1,18 @@
-"""mml-graphs in the version of this tree, one transform at a time and in batches."""
+"""mml-graphs in the version of this tree: its transforms for one sample, and `GraphCollate` for batches."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import mml_graphs
-from mml_graphs import PeriodicPropertiesTransform, PointCloudToGraphTransform, collate_samples
+from mml_graphs import GraphCollate, PeriodicPropertiesTransform, PointCloudToGraphTransform
 
-from contenders.face import CUTOFF, Crystal, Method, to_pymatgen
+from contenders.face import CUTOFF, Crystal, Method, to_ase, to_pymatgen
 
-if TYPE_CHECKING:  # older versions of mml-graphs do not have it
-    from mml_samples import Batch, Sample
+if TYPE_CHECKING:
+    from mml_samples import Sample
 
-PACKAGES = ("mml-graphs", "torch", "torch-geometric", "pymatgen-core", "vesin", "numpy")
+PACKAGES = ("mml-graphs", "torch", "torch-geometric", "pymatgen-core", "ase", "numpy")
+RETURNS = "ends, images, offsets, unit offsets, distances"
 
 
 def as_arrays(crystal: Crystal) -> Sample:
@@ -25,23 +25,24 @@ def as_structure(crystal: Crystal) -> Sample:
     return {"structure": to_pymatgen(crystal)}
 
 
+def as_atoms(crystal: Crystal) -> Sample:
+    """Return a sample with an ASE structure."""
+    return {"structure": to_ase(crystal)}
+
+
 def methods() -> dict[str, Method]:
-    """Return the transforms for both kinds of samples."""
+    """Return the transforms for the three kinds of samples."""
     neighbors = PeriodicPropertiesTransform(CUTOFF, adaptive_cutoff=True)
     graph = PointCloudToGraphTransform("pyg")
+    collate = GraphCollate(neighbors, graph)
 
     def convert(sample: Sample) -> Sample:
         return graph(neighbors(sample))
-
-    def one_by_one(samples: list[Sample]) -> Batch:
-        return collate_samples([convert(sample) for sample in samples])
-
-    collate = mml_graphs.GraphCollate(neighbors, graph) if hasattr(mml_graphs, "GraphCollate") else one_by_one
 
     def count(made: Sample) -> int:
         return int(made["graph"].edge_index.shape[1])
 
     return {
-        "arrays": Method(as_arrays, convert, count, collate),
-        "Structure": Method(as_structure, convert, count, collate),
+        name: Method(prepare, convert, count, collate, RETURNS)
+        for name, prepare in (("Structure", as_structure), ("Atoms", as_atoms), ("arrays", as_arrays))
     }

@@ -15,5 +15,7 @@ def methods() -> dict[str, Method]:
     result = {}
     for search in (MatScipyNeighborList, VesinNeighborList):
         converter = AtomsConverter(neighbor_list=search(cutoff=CUTOFF))
-        result[search.__name__] = Method(to_ase, converter, lambda inputs: len(inputs["_idx_i"]), converter)
+        result[search.__name__] = Method(
+            to_ase, converter, lambda inputs: len(inputs["_idx_i"]), converter, "ends, offsets"
+        )
     return result

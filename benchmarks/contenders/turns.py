@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from harness import Timing
-from numpy.typing import NDArray
 
 from contenders.child import Child
 
@@ -26,22 +24,6 @@ class Entry(NamedTuple):
     def label(self) -> str:
         """Label in tables: contender and method."""
         return f"{self.child.name}: {self.method}"
-
-
-class Series(NamedTuple):
-    """Seconds [R, S] of R rounds on S structures or batches."""
-
-    seconds: NDArray[np.float64]
-
-    @property
-    def timing(self) -> Timing:
-        """The mean over the structures, summarized over the rounds."""
-        return Timing.of(self.seconds.mean(axis=1).tolist())
-
-    @property
-    def each(self) -> NDArray[np.float64]:
-        """The median of each structure over the rounds, [S]."""
-        return np.median(self.seconds, axis=0)
 
 
 class Team:
@@ -109,8 +91,8 @@ def _why_absent(peer: str) -> str:
 
 
 def take_turns(
-    entries: Sequence[Entry], do: str, group: str, rounds: int, size: int = 1
-) -> tuple[dict[Entry, Series], dict[Entry, str]]:
+    entries: Sequence[Entry], do: str, group: str, rounds: int, size: int = 1, clock: str = "processor"
+) -> tuple[dict[Entry, Timing], dict[Entry, str]]:
     """Run all entries on a group of structures, round by round, after a warm-up round.
 
     Parameters
@@ -125,22 +107,24 @@ def take_turns(
         Number of rounds.
     size
         Number of structures per batch.
+    clock
+        `"processor"` or `"wall"`.
 
     Returns
     -------
-    series, failed
-        The seconds of the successful entries, and the messages of the failed ones.
+    timings, failed
+        The seconds per structure or batch of the successful entries, and the messages of the failed ones.
     """
-    seconds: dict[Entry, list[list[float]]] = {entry: [] for entry in entries}
+    seconds: dict[Entry, list[float]] = {entry: [] for entry in entries}
     failed: dict[Entry, str] = {}
     for turn in range(rounds + 1):
         for entry in _rotated(entries, turn):
             if entry not in failed:
                 try:
-                    seconds[entry].append(entry.child.ask(do, group, entry.method, size=size))
+                    seconds[entry].append(entry.child.ask(do, group, entry.method, size=size, clock=clock))
                 except RuntimeError as error:
                     failed[entry] = str(error)
-    return {e: Series(np.array(s[1:])) for e, s in seconds.items() if e not in failed}, failed
+    return {e: Timing.of(s[1:]) for e, s in seconds.items() if e not in failed}, failed
 
 
 def count_edges(entries: Iterable[Entry], group: str) -> tuple[dict[Entry, list[int]], dict[Entry, str]]:

@@ -16,7 +16,7 @@ import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from contenders.face import load
@@ -37,10 +37,9 @@ def main() -> None:
         "python": platform.python_version(),
         **{package: version(package) for package in contender.PACKAGES},
     }
-    print(
-        json.dumps({"about": about, "methods": {m: methods[m].collate is not None for m in methods}}),
-        file=answers,
-    )
+    batches = {m: methods[m].collate is not None for m in methods}
+    returns = {m: methods[m].returns for m in methods}
+    print(json.dumps({"about": about, "methods": batches, "returns": returns}), file=answers)
     prepared: dict[tuple[str, str], list[Any]] = {}
     for line in sys.stdin:
         command = json.loads(line)
@@ -57,23 +56,26 @@ def main() -> None:
                     "edges": [method.count_edges(method.convert(item)) for item in items]
                 }
             elif command["do"] == "convert":
-                answer = {"seconds": [timed(method.convert, item) for item in items]}
+                answer = {"seconds": timed(method.convert, items, command["clock"])}
             else:
                 size = command["size"]
-                batches = [items[k : k + size] for k in range(0, len(items) - size + 1, size)]
-                answer = {"seconds": [timed(method.collate, batch) for batch in batches]}
+                groups_of = [items[k : k + size] for k in range(0, len(items) - size + 1, size)]
+                answer = {"seconds": timed(method.collate, groups_of, command["clock"])}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers)
 
 
-def timed(function: Any, argument: Any) -> float:
-    """Return the seconds of one call. Its result is freed after the clock has stopped."""
-    start = perf_counter()
-    result = function(argument)
-    end = perf_counter()
-    del result
-    return end - start
+def timed(function: Any, items: list[Any], clock: str) -> float:
+    """Return the seconds per item of one pass, in which each result is freed before the next call.
+
+    The clock is `"processor"`, the time of all threads of this process, or `"wall"`.
+    """
+    read = {"processor": process_time, "wall": perf_counter}[clock]
+    start = read()
+    for item in items:
+        function(item)
+    return (read() - start) / len(items)
 
 
 if __name__ == "__main__":
