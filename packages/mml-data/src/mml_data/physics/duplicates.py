@@ -51,8 +51,9 @@ def check_duplicates(evidence: Evidence) -> list[Finding]:
             Finding(
                 "duplicates",
                 "warning" if count > 0.01 * len(rows) else "info",
-                f"{count:,} of {len(rows):,} samples repeat the structure of another sample in the same "
-                "split, some of them possibly rotated, reflected or in another order",
+                f"{count:,} of {len(rows):,} samples {'repeats' if count == 1 else 'repeat'} the structure "
+                "of another sample in the same split, some of them possibly rotated, reflected or in "
+                "another order",
                 "remove the duplicates, unless they are meant to count more",
                 _indices(rows, within),
                 {"repeats": count},
@@ -99,8 +100,8 @@ def check_leakage(evidence: Evidence) -> list[Finding]:
             "warning" if serious else "info",
             f"{len(held):,} of the {outside:,} samples outside the training split are similar to a sample "
             f"of another split (same atoms, median rms displacement {np.median(crossing['moved']):.2g} "
-            f"angstrom), as frames of the same trajectory are; {len(near):,} are nearly the same (below "
-            f"{_SIMILAR} angstrom)",
+            f"angstrom), as frames of the same trajectory are; {len(near):,} of them nearly the same "
+            f"(below {_SIMILAR} angstrom)",
             "keep trajectories together: `matsciml data split DATASET --group-by source`, or --group-by "
             "block if there is only one",
             tuple(sorted(near or held)),

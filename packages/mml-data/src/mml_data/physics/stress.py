@@ -139,6 +139,8 @@ def check_stress_order(fits: list[Fit]) -> list[Finding]:
     groups: dict[str, list[str]] = {}
     scores: dict[str, float] = {}
     right: list[str] = []
+    best = 0.0
+    tested = 0
     for fit in fits:
         if fit.explained < 0.6:
             continue
@@ -150,6 +152,8 @@ def check_stress_order(fits: list[Fit]) -> list[Finding]:
             order, score = _order(predicted[chosen], given[chosen])
             if order is None:
                 right += [f"{name} ({score:.2f})"] * bool(name and score > 0.8)
+                tested += int(chosen.sum()) * (score > 0.8)
+                best = max(best, score)
                 continue
             text = ", ".join(
                 f"{here} holds {there}" for here, there in zip(_SHEAR, order, strict=True) if here != there
@@ -158,6 +162,13 @@ def check_stress_order(fits: list[Fit]) -> list[Finding]:
             groups.setdefault(text, []).extend([f"{name} ({score:.2f})"] * bool(name))
             scores[text] = min(score, scores.get(text, 1.0))
     found = []
+    if not wrong and best > 0.8:
+        names = f" ({', '.join(right)})" if right else ""
+        text = (
+            f"the order of the components is right: the shear components of {tested:,} samples agree with "
+            f"those of a potential fitted to the forces, correlation up to {best:.2f}{names}"
+        )
+        found.append(Finding("stress_order", "ok", text, "", (), {"correlation": best}))
     for text, frames in wrong.items():
         where = f" in the groups {', '.join(groups[text])}" if groups[text] else ""
         other = f"; it is right in {', '.join(right)}" if right else ""
