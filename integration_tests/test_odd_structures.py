@@ -105,6 +105,18 @@ def test_calculator_equals_prediction(folder):
             np.testing.assert_allclose(atoms.get_stress(voigt=False), line["stress"], atol=1e-5, err_msg=name)
 
 
+def test_calculator_refuses_unknown_elements(folder):
+    atoms, checkpoint = (
+        Atoms("Cu2O", [[0, 0, 0], [0, 0, 2.4], [0, 1.8, 0]]),
+        "runs/mine/checkpoints/best.ckpt",
+    )
+    atoms.calc = load_calculator(folder / checkpoint)
+    with pytest.raises(ValueError, match=r"contains O, which the training data \(Ni, Cu\) did not"):
+        atoms.get_potential_energy()
+    atoms.calc = load_calculator(folder / checkpoint, unknown_elements="warn")
+    assert np.isfinite(atoms.get_potential_energy())
+
+
 @pytest.mark.parametrize("name", ["free_atom", "atom_in_box", "far_dimer"])
 def test_atoms_without_neighbors_keep_cutoff(name):
     sample = TRANSFORMS[0](odd_structures()[name])

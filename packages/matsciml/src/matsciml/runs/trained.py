@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from mml_tasks.hyperparameters import import_class
@@ -65,13 +65,22 @@ def load_trained(checkpoint: str | Path, config: str | Path | None = None) -> Tr
     return Trained(loaded.eval(), transforms)
 
 
-def load_calculator(checkpoint: str | Path, config: str | Path | None = None, **kwargs: Any) -> Any:
+def load_calculator(
+    checkpoint: str | Path,
+    config: str | Path | None = None,
+    *,
+    unknown_elements: Literal["refuse", "warn"] = "refuse",
+    **kwargs: Any,
+) -> Any:
     """Return the ASE calculator of a task that `matsciml fit` has trained.
 
     Parameters
     ----------
     checkpoint, config
         See `load_trained`.
+    unknown_elements
+        Action for atoms of an element that the training data did not contain: ``"refuse"`` raises an error,
+        ``"warn"`` logs a warning.
     **kwargs
         Arguments of `mml_tasks.ase_calculator.TaskCalculator`, such as ``conversion_factor``.
 
@@ -83,6 +92,7 @@ def load_calculator(checkpoint: str | Path, config: str | Path | None = None, **
         If ASE is not installed. The message contains the install command.
     """
     trained = load_trained(checkpoint, config)
+    trained.task.unknown_elements = unknown_elements
     return trained.task.as_ase_calculator(trained.transforms, **kwargs)
 
 
