@@ -41,7 +41,7 @@ class Groups:
     Attributes
     ----------
     names
-        Name of the group of each sample. None if each sample is a group of its own.
+        Name of the group of each sample. None if each sample is a group.
     by
         Criterion, for the manifest: ``"frame"``, ``"block"``, or the name or key of `grouping`.
     note

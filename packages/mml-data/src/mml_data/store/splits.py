@@ -144,6 +144,6 @@ def random_split(
         if part.size == 0:
             raise ValueError(
                 f"split {name!r} would be empty, because {len(indices)} samples are too few for the "
-                f"fractions {dict(fractions)}; use other fractions"
+                f"fractions {dict(fractions)}; use other fractions (--splits)"
             )
     return parts
