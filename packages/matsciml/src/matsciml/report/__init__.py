@@ -1,3 +1,3 @@
 """The results of a run: errors, figures, summary.json and report.html."""
 
-__all__ = ["plots", "predictions", "summary"]
+__all__ = ["json_values", "plots", "predictions", "summary"]
