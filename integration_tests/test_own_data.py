@@ -12,6 +12,7 @@ import pytest
 import torch
 from matsciml.cli import main
 from mml_data import Manifest
+from mml_data.importers.registry import known_formats
 from support import ROOT
 
 PAGE = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
@@ -193,9 +194,14 @@ INPUTS = {
     "CIF files": make_cifs,
     "JSON of MPtrj": make_mptrj,
     "Parquet": make_parquet,
-    "LMDBs": make_lips,
+    "The older toolkit": make_lips,
 }
 SECTIONS = re.findall(r"^##+ (.*?)\n(.*?)(?=^##|\Z)", GUIDE, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("known", known_formats(), ids=lambda known: known.name)
+def test_format_has_row(known):
+    assert f"| {known.name} | {known.files} | {known.labels} |".replace("*", "\\*") in PAGE
 
 
 def test_every_section_has_inputs():
