@@ -17,12 +17,19 @@ NUM_ATOMS = 20
 FEW = 200
 
 IMPORT = """
-import json, resource, sys, time
+import json, sys, threading, time
 from mml_data.convert import import_source
+peak = 0
+def watch():  # memory of this process without mapped files, every 20 ms
+    global peak
+    while True:
+        with open("/proc/self/status") as file:
+            peak = max([peak, *(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))])
+        time.sleep(0.02)
+threading.Thread(target=watch, daemon=True).start()
 start = time.perf_counter()
 import_source(sys.argv[1], sys.argv[2], jobs=int(sys.argv[3]), overwrite=True)
-seconds = time.perf_counter() - start
-print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+print(json.dumps([time.perf_counter() - start, peak]))
 """
 
 PARSE = {
