@@ -1,5 +1,7 @@
 """Find wrong elements: numbers of atom types, and samples in which elements are exchanged."""
 
+from collections import Counter
+
 import numpy as np
 from mml_samples import SYMBOLS
 
@@ -17,7 +19,7 @@ def check_elements(evidence: Evidence) -> list[Finding]:
 
 
 def _types(evidence: Evidence) -> list[Finding]:
-    known, _ = evidence.fractions()
+    known = evidence.elements()
     count = len(known)
     if not 2 <= count <= 10 or known.tolist() != list(range(1, count + 1)):
         return []
@@ -39,15 +41,15 @@ def _exchanged(evidence: Evidence) -> list[Finding]:
         return []
     rows = evidence.rows
     place = {int(index): at for at, index in enumerate(rows["index"])}
+    sizes = Counter(rows["natoms"].tolist())
+    orders = Counter(rows["order"].tolist())
     wrong: set[int] = set()
     for pair in pairs:
-        here, there = rows[place[int(pair["first"])]], rows[place[int(pair["second"])]]
-        same = rows["natoms"] == here["natoms"]
-        total = int(same.sum())
-        counts = [int((same & (rows["order"] == each["order"])).sum()) for each in (here, there)]
-        if total < 10 or max(counts) < (1 - _RARE) * total or min(counts) > _RARE * total:
-            continue
-        wrong.add(int((here, there)[int(np.argmin(counts))]["index"]))
+        both = [rows[place[int(pair[name])]] for name in ("first", "second")]
+        total = sizes[int(both[0]["natoms"])]
+        counts = [orders[int(each["order"])] for each in both]
+        if total >= 10 and max(counts) >= (1 - _RARE) * total and min(counts) <= _RARE * total:
+            wrong.add(int(both[int(np.argmin(counts))]["index"]))
     if not wrong:
         return []
     return [

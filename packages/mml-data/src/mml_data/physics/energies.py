@@ -17,6 +17,7 @@ _SMALLEST = 0.03  # eV per atom
 _SMALLEST_OF_MANY = 0.5  # eV per atom, for several compositions
 _LEVELS = 2  # width of the gap between two levels, in ranges of the energies of a level
 _FEW = 10
+_MOST_OF_FIT = 50_000
 
 
 def reference_residuals(evidence: Evidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -30,20 +31,26 @@ def reference_residuals(evidence: Evidence) -> tuple[np.ndarray, np.ndarray, np.
     tuple
         Rows with an energy and more than two atoms, [n]; energies per atom of the fit, [n]; residuals, [n].
     """
-    _, shares = evidence.fractions()
     used = np.isfinite(evidence.rows["energy"]) & (evidence.rows["natoms"] > 2)
-    rows, shares = evidence.rows[used], shares[used]
-    values = rows["energy"] / rows["natoms"]
-    weights = np.ones(len(rows))
-    fitted = np.zeros(len(rows))
-    for _ in range(20 if len(rows) else 0):
+    rows = evidence.rows[used]
+    if not len(rows):
+        return rows, np.zeros(0), np.zeros(0)
+    fit = _some(rows)
+    shares, values = evidence.shares(fit["composition"]), fit["energy"] / fit["natoms"]
+    weights = np.ones(len(fit))
+    for _ in range(20):
         root = np.sqrt(weights)
         solution = np.linalg.lstsq(shares * root[:, None], values * root, rcond=1e-8)[0]
-        fitted = shares @ solution
-        left = np.abs(values - fitted)
+        left = np.abs(values - shares @ solution)
         weights = 1 / np.maximum(left, max(1e-4, 1e-3 * float(np.median(left))))
         weights /= weights.max()
-    return rows, fitted, values - fitted
+    fitted = evidence.per_atom(solution)[rows["composition"]]
+    return rows, fitted, rows["energy"] / rows["natoms"] - fitted
+
+
+def _some(rows: np.ndarray) -> np.ndarray:
+    """Return at most 50,000 rows, evenly spaced, for a fit."""
+    return rows[:: -(-len(rows) // _MOST_OF_FIT)]
 
 
 def check_energies(evidence: Evidence) -> list[Finding]:
@@ -63,9 +70,8 @@ def check_energies(evidence: Evidence) -> list[Finding]:
 
 def _all_per_atom(evidence: Evidence) -> list[Finding]:
     """Compare the fits of totals and of energies per atom for samples of different sizes."""
-    _, shares = evidence.fractions()
-    used = np.isfinite(evidence.rows["energy"])
-    rows, shares = evidence.rows[used], shares[used]
+    rows = _some(evidence.rows[np.isfinite(evidence.rows["energy"])])
+    shares = evidence.shares(rows["composition"])
     sizes, energies = rows["natoms"], rows["energy"]
     if sizes.std() < 0.2 * sizes.mean() or not energies.any():
         return []

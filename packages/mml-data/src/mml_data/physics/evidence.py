@@ -2,50 +2,22 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from sys import intern
 from typing import Any
 
 import numpy as np
 
 from mml_data.physics.frame import Frame, to_frame
-from mml_data.physics.geometry import heights, nearest, wrapped
 from mml_data.physics.labels import LabelCounts
+from mml_data.physics.measure import ROW, measure
 from mml_data.physics.pairs import PAIR, PairFinder
-from mml_data.physics.radii import CONTACT_RADII
 
-__all__ = ["ROW", "Evidence", "collect"]
-
-_FLOATS = ("energy", "force_rms", "force_max", "net_force", "pressure", "stress_max", "volume")
-_GEOMETRY = ("ratio", "closest", "distance", "vacuum", "filled", "asymmetry")
-ROW = np.dtype(
-    [
-        *(
-            (name, np.int64)
-            for name in ("index", "natoms", "composition", "split", "source", "digest", "order")
-        ),
-        *((name, np.float64) for name in (*_FLOATS, *_GEOMETRY)),
-        ("fingerprint", np.float64, 3),
-        *(
-            (name, np.bool_)
-            for name in ("cell", "periodic", "claimed", "fixed", "zero_forces", "unconverged")
-        ),
-    ]
-)
-"""Measurements of one sample. ``ratio`` is the median over atoms of the distance to the nearest atom, divided
-by the sum of the contact radii; ``closest`` is the smallest ratio and ``distance`` the smallest distance
-(angstrom). ``vacuum`` is the widest empty layer along a periodic lattice vector (angstrom), ``filled`` the
-share of the cell between the outermost atoms, ``order`` a checksum of the atomic numbers, and ``asymmetry`` a
-measure of the environments' asymmetry in samples with zero forces."""
+__all__ = ["Evidence", "collect"]
 
 _KEPT_FRAMES = 100  # for each set of elements
 _KEPT_ATOMS = 8_000  # for each set of elements
 _KEPT_SYSTEMS = 8
 _EXAMPLES = 20
-_BONDED = 1.8  # ratio of distances to covalent radii beyond which atoms may not interact at all
-_WAVES = np.array(
-    [(a, b, c) for a in range(3) for b in range(-2, 3) for c in range(-2, 3) if (a, b, c) > (0, 0, 0)]
-)
-_WEIGHTS = np.random.Generator(np.random.PCG64(7)).random((len(_WAVES), 3))
 
 
 @dataclass
@@ -55,13 +27,13 @@ class Evidence:
     Attributes
     ----------
     rows
-        Measurements of each sample, [n] of dtype `ROW`.
+        Measurements of each sample, [n] of dtype `mml_data.physics.measure.ROW`.
     pairs
         Pairs of similar samples, [m] of dtype `mml_data.physics.pairs.PAIR`.
     compositions
         Elements and numbers of atoms of each composition.
-    splits, sources
-        Names by the numbers in the rows.
+    splits
+        Names of the splits, by the numbers in the rows.
     groups
         Key under ``extra`` to the name of each sample's group.
     labels
@@ -78,7 +50,6 @@ class Evidence:
     pairs: np.ndarray = field(default_factory=lambda: np.zeros(0, PAIR))
     compositions: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
     groups: dict[str, list[str]] = field(default_factory=dict)
     labels: dict[str, LabelCounts] = field(default_factory=dict)
     examples: list[Frame] = field(default_factory=list)
@@ -86,13 +57,29 @@ class Evidence:
     charges: dict[int, float] = field(default_factory=dict)
     moments: dict[int, float] = field(default_factory=dict)
 
-    def fractions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the elements and the share of each element in the atoms of each sample, [n, elements]."""
-        known = np.unique(np.concatenate([numbers for numbers, _ in self.compositions] or [np.zeros(0, int)]))
-        table = np.zeros((len(self.compositions), len(known)))
-        for row, (numbers, counts) in zip(table, self.compositions, strict=True):
+    def elements(self) -> np.ndarray:
+        """Return the atomic numbers of all samples, ascending."""
+        found = {int(number) for numbers, _ in self.compositions for number in numbers}
+        return np.array(sorted(found), dtype=np.int64)
+
+    def shares(self, compositions: np.ndarray) -> np.ndarray:
+        """Return the share of each element in the atoms of compositions, [n, elements]."""
+        known = self.elements()
+        table = np.zeros((len(compositions), len(known)))
+        for row, composition in zip(table, compositions.tolist(), strict=True):
+            numbers, counts = self.compositions[composition]
             row[np.searchsorted(known, numbers)] = counts / counts.sum()
-        return known, table[self.rows["composition"]]
+        return table
+
+    def per_atom(self, energies: np.ndarray) -> np.ndarray:
+        """Return the energy per atom of each composition, given those of the elements, [compositions]."""
+        known = self.elements()
+        return np.array(
+            [
+                energies[np.searchsorted(known, numbers)] @ counts / counts.sum()
+                for numbers, counts in self.compositions
+            ]
+        )
 
 
 def collect(samples: Iterable[tuple[int, str, Mapping[str, Any]]]) -> Evidence:
@@ -122,7 +109,7 @@ class _Collector:
         self._rows: _Blocks = _Blocks(ROW)
         self._pairs: _Blocks = _Blocks(PAIR)
         self._finder = PairFinder()
-        self._compositions, self._splits, self._sources = _Numbers(), _Numbers(), _Numbers()
+        self._compositions, self._splits = _Numbers(), _Numbers()
         self._seen: dict[bytes, int] = {}
         self._random = np.random.Generator(np.random.PCG64(0))
 
@@ -132,8 +119,10 @@ class _Collector:
             evidence.labels.setdefault(name, LabelCounts()).add(frame, value)
         for key, name in frame.groups.items():
             names = evidence.groups.setdefault(key, [""] * self._rows.count)
-            names.append(name)
-        self._measure(frame)
+            names.append(intern(name))
+        numbers, counts = np.unique(frame.numbers, return_counts=True)
+        composition = self._compositions((numbers.tobytes(), counts.astype(np.int64).tobytes()))
+        self._rows.add(measure(frame, composition, self._splits(frame.split)))
         for names in evidence.groups.values():
             if len(names) < self._rows.count:
                 names.append("")
@@ -150,31 +139,8 @@ class _Collector:
             (np.frombuffer(numbers, np.int64), np.frombuffer(counts, np.int64))
             for numbers, counts in self._compositions.names()
         ]
-        evidence.splits, evidence.sources = self._splits.names(), self._sources.names()
+        evidence.splits = self._splits.names()
         return evidence
-
-    def _measure(self, frame: Frame) -> None:
-        numbers, counts = np.unique(frame.numbers, return_counts=True)
-        row = np.zeros((), ROW)
-        for name in (*_FLOATS, *_GEOMETRY, "fingerprint"):
-            row[name] = np.nan
-        row["index"], row["natoms"], row["energy"] = frame.index, len(frame.numbers), frame.energy
-        row["composition"] = self._compositions((numbers.tobytes(), counts.astype(np.int64).tobytes()))
-        row["order"] = _checksum(frame.numbers.tobytes())
-        row["split"], row["source"] = self._splits(frame.split), self._sources(frame.source)
-        row["cell"], row["periodic"] = frame.cell is not None, frame.pbc.all()
-        row["claimed"], row["fixed"] = frame.claimed.any(), frame.fixed is not None and frame.fixed.any()
-        row["volume"], row["unconverged"] = frame.volume, _unconverged(frame.extra)
-        if frame.forces is not None and len(frame.forces):
-            sizes = np.linalg.norm(frame.forces, axis=1)
-            row["force_rms"], row["force_max"] = np.sqrt((sizes**2).mean()), sizes.max()
-            row["net_force"] = np.linalg.norm(frame.forces.sum(axis=0))
-            row["zero_forces"] = not sizes.any()
-        if frame.stress is not None:
-            row["pressure"], row["stress_max"] = -np.trace(frame.stress) / 3, np.abs(frame.stress).max()
-        if np.isfinite(frame.pos).all() and frame.numbers.size:
-            _measure_geometry(frame, row)
-        self._rows.add(row)
 
     def _keep(self, frame: Frame) -> None:
         """Keep the frame in a random sample of those with the same elements, and some for other tests."""
@@ -204,10 +170,7 @@ class _Blocks:
         self._blocks: list[np.ndarray] = []
         self._block = np.zeros(0, dtype)
         self._used = 0
-
-    @property
-    def count(self) -> int:
-        return sum(map(len, self._blocks)) + self._used
+        self.count = 0
 
     def add(self, row: object) -> None:
         if self._used == len(self._block):
@@ -216,92 +179,10 @@ class _Blocks:
             self._block, self._used = np.zeros(1024, self._dtype), 0
         self._block[self._used] = row
         self._used += 1
+        self.count += 1
 
     def array(self) -> np.ndarray:
         return np.concatenate([*self._blocks, self._block[: self._used]])
-
-
-def _measure_geometry(frame: Frame, row: np.ndarray) -> None:
-    distances, others = nearest(frame.pos, frame.cell, frame.pbc)
-    radii = CONTACT_RADII[np.clip(frame.numbers, 0, len(CONTACT_RADII) - 1)]
-    if np.isfinite(distances).all():
-        ratios = distances / (radii + radii[others])
-        row["ratio"], row["closest"], row["distance"] = np.median(ratios), ratios.min(), distances.min()
-    if row["zero_forces"] and row["ratio"] < _BONDED:
-        row["asymmetry"] = _asymmetry(frame, float(distances.max()))
-    weights = frame.numbers / frame.numbers.sum()
-    if frame.cell is None:
-        centered = frame.pos - weights @ frame.pos
-        spread = np.linalg.eigvalsh(centered.T @ (weights[:, None] * centered))
-        row["fingerprint"] = spread
-        key = np.round(centered, 4) + 0.0
-    else:
-        fractions = wrapped(frame.pos, frame.cell, frame.pbc)
-        extent = np.ptp(frame.pos @ np.linalg.inv(frame.cell), axis=0) + distances.max() / heights(frame.cell)
-        row["filled"] = extent.min()
-        row["vacuum"] = _vacuum(fractions, frame.cell, frame.pbc)
-        waves = np.exp(2j * np.pi * fractions @ _WAVES.T)
-        metric = np.abs(np.linalg.eigvalsh(frame.cell @ frame.cell.T))
-        row["fingerprint"] = np.abs(weights @ waves) ** 2 @ _WEIGHTS + np.sqrt(metric) / 10
-        key = np.vstack([np.round(fractions, 4) % 1, np.round(frame.cell, 3)]) + 0.0
-    row["digest"] = _checksum(frame.numbers.tobytes() + key.tobytes())
-
-
-def _checksum(data: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True)
-
-
-def _vacuum(fractions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> float:
-    """Return the widest layer without atoms along a periodic lattice vector, angstrom."""
-    high = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    widest = 0.0
-    for axis in np.flatnonzero(pbc):
-        ordered = np.sort(fractions[:, axis])
-        gaps = np.diff(ordered, append=ordered[0] + 1)
-        widest = max(widest, float(gaps.max() * high[axis]))
-    return widest
-
-
-def _asymmetry(frame: Frame, reach: float) -> float:
-    """Return how much the neighbors of the atoms pull them to one side, relative to their sum.
-
-    Zero for sites whose symmetry does not allow a force.
-    """
-    if not np.isfinite(reach):
-        return 0.0
-    width, largest = 0.3 * reach, 0.0
-    images = np.zeros((1, 3))
-    if frame.cell is not None:
-        high = np.where(frame.pbc, 1 / np.linalg.norm(np.linalg.inv(frame.cell), axis=0), np.inf)
-        counts = np.minimum(np.ceil(2 * reach / high), 3).astype(int)
-        images = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in counts), indexing="ij"), -1).reshape(
-            -1, 3
-        )
-        images = images @ frame.cell
-    for atom in range(min(len(frame.pos), 50)):
-        delta = frame.pos - frame.pos[atom]
-        if frame.cell is not None:
-            delta = delta - (np.round(delta @ np.linalg.inv(frame.cell)) * frame.pbc) @ frame.cell
-        vectors = (delta[:, None, :] + images).reshape(-1, 3)
-        charge = np.repeat(frame.numbers, len(images))
-        lengths = np.linalg.norm(vectors, axis=1)
-        used = (lengths > 1e-8) & (lengths < 2 * reach)
-        pull = (
-            charge[used]
-            * np.exp(-((lengths[used] / (2 * width)) ** 2))
-            * np.cos(np.pi / 4 * lengths[used] / reach) ** 2
-        )
-        if pull.sum() > 0:
-            net = np.linalg.norm((pull / lengths[used]) @ vectors[used])
-            largest = max(largest, float(net / pull.sum()))
-    return largest
-
-
-def _unconverged(extra: Mapping[str, Any]) -> bool:
-    for key, value in extra.items():
-        if "converged" in key.lower() and isinstance(value, bool | int | np.bool_):
-            return bool(value) == ("unconverged" in key.lower() or "not_converged" in key.lower())
-    return False
 
 
 def _check_moments(frame: Frame, evidence: Evidence) -> None:

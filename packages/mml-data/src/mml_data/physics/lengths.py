@@ -112,8 +112,7 @@ def _exceptions(rows: np.ndarray, usual: np.ndarray) -> list[Finding]:
     """Find samples whose distances are in another unit than those of others with the same composition."""
     medians = {
         number: float(np.median(rows["ratio"][usual & (rows["composition"] == number)]))
-        for number in np.unique(rows["composition"][~usual])
-        if (usual & (rows["composition"] == number)).any()
+        for number in np.intersect1d(rows["composition"][~usual], rows["composition"][usual])
     }
     compared = np.array([row["ratio"] / medians.get(row["composition"], np.nan) for row in rows[~usual]])
     found = []

@@ -7,7 +7,7 @@ import numpy as np
 from mml_data.physics.frame import Frame
 from mml_data.physics.geometry import displacement, embedding
 
-__all__ = ["CLOSE", "PAIR", "VOIGT", "PairFinder"]
+__all__ = ["CLOSE", "PAIR", "PairFinder"]
 
 CLOSE = 0.2
 """Largest rms displacement of a pair in angstrom for which the trapezoidal rule is accurate enough."""
@@ -15,13 +15,8 @@ CLOSE = 0.2
 PAIR = np.dtype(
     [
         *((name, np.int64) for name in ("first", "second", "natoms")),
-        *(
-            (name, np.float64)
-            for name in ("moved", "strain", "energy", "work", "bend", "cell_work", "volume")
-        ),
-        ("stress", np.float64, 6),
-        ("gradient", np.float64, 6),
-        *((name, np.bool_) for name in ("same_atoms", "same_split", "same_forces")),
+        *((name, np.float64) for name in ("moved", "strain", "energy", "work", "bend", "cell_work")),
+        *((name, np.bool_) for name in ("same_atoms", "same_split")),
     ]
 )
 """A pair of samples.
@@ -30,13 +25,9 @@ PAIR = np.dtype(
 largest component of the strain. ``energy`` is the difference of the energies (eV), ``work`` the work of the
 forces, ``-(F1 + F2) / 2 . dx`` (eV), and ``bend`` half of the difference between the works of the forces at
 both ends, which is the largest possible error of ``work`` if the energy is convex or concave in between.
-``cell_work`` is the work of the stress, ``V (s1 + s2) / 2 : e`` (eV, NaN without stress), ``volume`` is in
-angstrom^3, and ``stress`` (eV/angstrom^3) and ``gradient`` are mean stress and strain in Voigt order.
-``same_atoms``, ``same_split`` and ``same_forces`` compare atomic numbers, splits and forces.
+``cell_work`` is the work of the stress, ``V (s1 + s2) / 2 : e`` (eV, NaN without stress). ``same_atoms`` and
+``same_split`` compare atomic numbers and splits.
 """
-
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-"""Indices of the components xx yy zz yz xz xy."""
 
 _ATOMS = 20_000  # atoms of the structures that are kept for comparison
 _MOST = 256
@@ -117,15 +108,12 @@ def _compare(first: Frame, second: Frame, same: bool) -> tuple[object, ...] | No
     ):
         return None
     work = bend = cell_work = float("nan")
-    forces = first.forces is not None and second.forces is not None
-    volume = first.volume / 2 + second.volume / 2
-    stress = np.full((3, 3), np.nan)
     if first.forces is not None and second.forces is not None:
         work = -0.5 * float(((first.forces + second.forces) * moved).sum())
         bend = 0.5 * abs(float(((second.forces - first.forces) * moved).sum()))
     if first.stress is not None and second.stress is not None:
-        stress = (first.stress + second.stress) / 2
-        cell_work = volume * float((stress * strain).sum())
+        volume = (first.volume + second.volume) / 2
+        cell_work = 0.5 * volume * float(((first.stress + second.stress) * strain).sum())
     return (
         first.index,
         second.index,
@@ -136,10 +124,6 @@ def _compare(first: Frame, second: Frame, same: bool) -> tuple[object, ...] | No
         work,
         bend,
         cell_work,
-        volume,
-        [stress[at] for at in VOIGT],
-        [strain[at] for at in VOIGT],
         same,
         first.split == second.split,
-        forces and bool(np.array_equal(first.forces, second.forces)),  # type: ignore[arg-type]
     )

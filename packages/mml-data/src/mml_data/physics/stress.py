@@ -15,7 +15,7 @@ import numpy as np
 from mml_data.physics.evidence import Evidence
 from mml_data.physics.factors import STRESS, name_factor
 from mml_data.physics.finding import Finding
-from mml_data.physics.pairs import CLOSE, VOIGT
+from mml_data.physics.pairs import CLOSE
 from mml_data.physics.potential import Fit
 from mml_data.physics.robust import Line, fit_line
 
@@ -26,7 +26,7 @@ _STRAINED = 1e-3
 _SIMILAR = 0.05  # largest strain of a pair is 5 percent
 _EXTREME = 2.0  # eV/angstrom^3, 320 GPa
 _TOLERANCE = 0.25
-_SHEAR = ("yz", "xz", "xy")
+_SHEAR = {"yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
 
 def check_stress(evidence: Evidence, fits: list[Fit]) -> list[Finding]:
@@ -69,10 +69,10 @@ def _by_strain(evidence: Evidence) -> tuple[Line | None, tuple[int, ...], str]:
 def _shear(fit: Fit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return predicted and given shear components, [n, 3] (yz, xz, xy), and the number of each sample."""
     used = [number for number, frame in enumerate(fit.frames) if frame.stress is not None and frame.pbc.all()]
-    given = np.array([[np.asarray(fit.frames[n].stress)[at] for at in VOIGT[3:]] for n in used]).reshape(
-        -1, 3
-    )
-    predicted = np.array([[fit.stresses[n][at] for at in VOIGT[3:]] for n in used]).reshape(-1, 3)
+    given = np.array(
+        [[np.asarray(fit.frames[n].stress)[at] for at in _SHEAR.values()] for n in used]
+    ).reshape(-1, 3)
+    predicted = np.array([[fit.stresses[n][at] for at in _SHEAR.values()] for n in used]).reshape(-1, 3)
     return predicted, given, np.array(used, dtype=int)
 
 
@@ -163,12 +163,12 @@ def check_stress_order(fits: list[Fit]) -> list[Finding]:
             scores[text] = min(score, scores.get(text, 1.0))
     found = []
     if not wrong and best > 0.8:
-        names = f" ({', '.join(right)})" if right else ""
-        text = (
+        details = f" ({', '.join(right)})" if right else ""
+        message = (
             f"the order of the components is right: the shear components of {tested:,} samples agree with "
-            f"those of a potential fitted to the forces, correlation up to {best:.2f}{names}"
+            f"those of a potential fitted to the forces, correlation up to {best:.2f}{details}"
         )
-        found.append(Finding("stress_order", "ok", text, "", (), {"correlation": best}))
+        found.append(Finding("stress_order", "ok", message, "", (), {"correlation": best}))
     for text, frames in wrong.items():
         where = f" in the groups {', '.join(groups[text])}" if groups[text] else ""
         other = f"; it is right in {', '.join(right)}" if right else ""
@@ -199,7 +199,7 @@ def _order(predicted: np.ndarray, given: np.ndarray) -> tuple[tuple[str, ...] | 
     right = scores[0, 1, 2]
     if best == (0, 1, 2) or scores[best] < 0.7 or scores[best] - right < 0.2:
         return None, right
-    return tuple(_SHEAR[at] for at in best), scores[best]
+    return tuple(list(_SHEAR)[at] for at in best), scores[best]
 
 
 def _magnitude(evidence: Evidence) -> list[Finding]:
