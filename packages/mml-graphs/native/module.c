@@ -1,10 +1,15 @@
 /* Python module `mml_graphs.neighbors._native`: passes buffers to search.c. Limited API of Python 3.11. */
 
+#define _DEFAULT_SOURCE /* for madvise */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "search.h"
 
@@ -17,6 +22,7 @@ enum { POSITIONS, STARTS, CELLS, PBC, CUTOFFS, NUM_INPUTS };
 #define SMALLEST_KEPT ((size_t)64 << 10) /* the C library keeps smaller blocks itself */
 #define MOST_KEPT 8                      /* blocks */
 #define ALIGNMENT 64
+#define LARGE_PAGES ((size_t)4 << 20)
 
 static Memory *kept_memory;
 
@@ -92,6 +98,12 @@ static PyObject *native_allocate(PyObject *module, PyObject *argument) {
         if (size >= SMALLEST_KEPT) size += size / 4; /* so that similar sizes fit later */
         data = malloc(size);
         if (!data) return PyErr_NoMemory();
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+        if (size >= LARGE_PAGES) { /* larger pages are provided sooner; if there are none, nothing changes */
+            uintptr_t page = ((uintptr_t)data + 4095) & ~(uintptr_t)4095;
+            (void)madvise((void *)page, size - (page - (uintptr_t)data), MADV_HUGEPAGE);
+        }
+#endif
     }
     Block *block = (Block *)allocate(type, 0);
     if (!block) {

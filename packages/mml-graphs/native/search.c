@@ -55,6 +55,11 @@ typedef struct {
     int32_t dst, image[3];
 } Record;
 
+/* An atom, and its place in the arrays of the workspace. */
+typedef struct {
+    int32_t atom, row;
+} Near;
+
 /* Numbers of one structure that the search needs. Frame: see step 1 above. */
 typedef struct {
     int64_t num_atoms;
@@ -67,6 +72,7 @@ typedef struct {
     int64_t to_cell[9];            /* periodic vectors of the frame in units of the cell's */
     double reach[3];               /* cutoff / h along each direction of the frame */
     int bins[3];
+    int is_sorted; /* whether the rows of the workspace's arrays are in the order of bins, not of atoms */
 } Frame;
 
 /* Memory of one thread, reused from structure to structure. */
@@ -86,7 +92,8 @@ typedef struct {
 
     /* Atoms near a bin, and their ghosts. */
     size_t max_near, max_ghosts;
-    int32_t *near, *sorted, *first_ghost;
+    Near *near, *sorted;
+    int32_t *first_ghost;
     float *x, *y, *z;
     Record *ghosts; /* [G], atom and image */
     Problem problem;
@@ -107,6 +114,7 @@ struct Search {
     Problem *problems;     /* [B] */
     Workspace *workspaces; /* [num_threads], of the caller's memory */
     Counter total;         /* edges found so far */
+    int32_t *order;        /* [M], atoms of each large structure in the order of bins, in which their edges are written */
 };
 
 /* ---------------------------------------------------------------- vectors */
@@ -269,6 +277,7 @@ static Status make_frame(Frame *f, const double *positions, int64_t num_atoms, c
             count++;
         }
     f->num_atoms = num_atoms;
+    f->is_sorted = 0;
     f->positions = positions;
     f->periodic = count;
     f->is_changed = reduce(vectors, times, count);
@@ -345,7 +354,7 @@ static int reserve_near(Workspace *w, size_t count) {
     if (count <= w->max_near) return 1;
     w->max_near = 0;
     count += count / 2;
-    if (!(grow(&w->near, count, sizeof(int32_t)) && grow(&w->sorted, count, sizeof(int32_t)) &&
+    if (!(grow(&w->near, count, sizeof(Near)) && grow(&w->sorted, count, sizeof(Near)) &&
           grow(&w->first_ghost, count + 1, sizeof(int32_t))))
         return 0;
     w->max_near = count;
@@ -389,17 +398,18 @@ size_t memory_size(const Memory *memory) {
     size_t size = sizeof *memory;
     for (int t = 0; t < MAX_THREADS; t++) {
         const Workspace *w = memory->workspaces + t;
-        size += w->max_records * sizeof(Record) + w->max_atoms * 88 + w->max_bins * 4 + w->max_near * 12 + w->max_ghosts * 28;
+        size += w->max_records * sizeof(Record) + w->max_atoms * 88 + w->max_bins * 4 + w->max_near * 20 + w->max_ghosts * 28;
     }
     return size;
 }
 
 /* ---------------------------------------------------------------- 2. bins */
 
-/* Move atoms into the frame. */
+/* Move atoms into the frame. The rows of the arrays are in the order of bins if that is known, which keeps the data of
+ * near atoms together. */
 static Status wrap_atoms(const Frame *f, Workspace *w, int64_t *atom, double *value) {
     for (int64_t i = 0; i < f->num_atoms; i++) {
-        const double *r = f->positions + 3 * i;
+        const double *r = f->positions + 3 * (f->is_sorted ? (int64_t)w->order[i] : i);
         double *fraction = w->fractions + 3 * i, *place = w->places + 3 * i;
         int64_t shift[3] = {0, 0, 0}, given[3] = {0, 0, 0};
         for (int axis = 0; axis < 3; axis++) {
@@ -499,21 +509,21 @@ static Status fill_bins(Frame *f, Workspace *w) {
     return FOUND;
 }
 
-/* Sort whole numbers below `limit` by their digits, the lowest digit first. */
-static void sort_atoms(int32_t *numbers, int32_t *other, int32_t count, int64_t limit) {
+/* Sort atoms, whose numbers are below `limit`, by the digits of their numbers, the lowest digit first. */
+static void sort_atoms(Near *near, Near *other, int32_t count, int64_t limit) {
     int bits = 1;
     while (limit >> bits) bits++;
     int passes = (bits + 7) / 8, width = (bits + passes - 1) / passes;
     for (int pass = 0; pass < passes; pass++) {
         int32_t starts[257] = {0}, mask = (1 << width) - 1;
-        for (int32_t k = 0; k < count; k++) starts[((numbers[k] >> (pass * width)) & mask) + 1]++;
+        for (int32_t k = 0; k < count; k++) starts[((near[k].atom >> (pass * width)) & mask) + 1]++;
         for (int32_t digit = 0; digit < mask; digit++) starts[digit + 1] += starts[digit];
-        for (int32_t k = 0; k < count; k++) other[starts[(numbers[k] >> (pass * width)) & mask]++] = numbers[k];
-        int32_t *swap = numbers;
-        numbers = other;
+        for (int32_t k = 0; k < count; k++) other[starts[(near[k].atom >> (pass * width)) & mask]++] = near[k];
+        Near *swap = near;
+        near = other;
         other = swap;
     }
-    if (passes % 2) memcpy(other, numbers, (size_t)count * sizeof(int32_t)); /* `other` is what was given */
+    if (passes % 2) memcpy(other, near, (size_t)count * sizeof(Near)); /* `other` is the given array */
 }
 
 /* Collect the atoms of a bin and of the bins around it, each once and in order. */
@@ -537,8 +547,7 @@ static int32_t find_near(const Frame *f, const Workspace *shared, Workspace *w, 
                 int64_t other = (around[0][a] * f->bins[1] + around[1][b]) * f->bins[2] + around[2][c];
                 int32_t start = shared->bin_starts[other], length = shared->bin_starts[other + 1] - start;
                 if (!reserve_near(w, (size_t)count + (size_t)length)) return -1;
-                memcpy(w->near + count, shared->order + start, (size_t)length * sizeof(int32_t));
-                count += length;
+                for (int32_t row = start; row < start + length; row++) w->near[count++] = (Near){shared->order[row], row};
             }
     sort_atoms(w->near, w->sorted, count, f->num_atoms);
     return count;
@@ -548,7 +557,7 @@ static int32_t find_near(const Frame *f, const Workspace *shared, Workspace *w, 
 static int32_t select_near(const Frame *f, const Workspace *shared, Workspace *w, int64_t bin, const double *low,
                            const double *high) {
     int64_t n = f->num_atoms;
-    int is_all = n <= ALL_NEAR;
+    int is_all = !f->is_sorted;
     if (is_all && !reserve_near(w, (size_t)n)) return -1;
     int32_t count = is_all ? (int32_t)n : find_near(f, shared, w, bin), num_selected = 0;
     float center[3], half[3], period[3];
@@ -566,8 +575,8 @@ static int32_t select_near(const Frame *f, const Workspace *shared, Workspace *w
         const float *xs = gx + start, *ys = gy + start, *zs = gz + start;
         if (!is_all) {
             for (int k = 0; k < length; k++) {
-                int32_t j = w->near[start + k];
-                x[k] = gx[j], y[k] = gy[j], z[k] = gz[j];
+                int32_t row = w->near[start + k].row;
+                x[k] = gx[row], y[k] = gy[row], z[k] = gz[row];
             }
             xs = x, ys = y, zs = z;
         }
@@ -578,8 +587,7 @@ static int32_t select_near(const Frame *f, const Workspace *shared, Workspace *w
                          ((dz <= half[2]) | (fabsf(dz - period[2]) <= half[2]));
         }
         for (int k = 0; k < length; k++) {
-            int32_t j = is_all ? start + k : w->near[start + k];
-            w->near[num_selected] = j;
+            w->near[num_selected] = is_all ? (Near){start + k, start + k} : w->near[start + k];
             num_selected += is_near[k];
         }
     }
@@ -627,9 +635,10 @@ static int64_t make_ghosts(const Frame *f, const Workspace *shared, Workspace *w
     int32_t to_cell[9];
     for (int c = 0; c < 9; c++) to_cell[c] = (int32_t)f->to_cell[c];
     for (int32_t k = 0; k < num_near; k++) {
-        int32_t j = w->near[k];
-        const double *g = shared->fractions + 3 * (int64_t)j, *r = shared->places + 3 * (int64_t)j;
-        const int32_t *shift = shared->shifts + 3 * (int64_t)j;
+        int32_t j = w->near[k].atom;
+        int64_t row = w->near[k].row;
+        const double *g = shared->fractions + 3 * row, *r = shared->places + 3 * row;
+        const int32_t *shift = shared->shifts + 3 * row;
         int32_t from[3], to[3], number = 1;
         w->first_ghost[k] = (int32_t)count;
         if (is_small) { /* all differences are between -1.5 and 1.5, so that comparisons round, too */
@@ -721,7 +730,8 @@ static void finish_atom(Search *s, const Workspace *w, int thread, int64_t atom,
 /* Record the edges of the atoms of one bin. `first_atom` is the structure's first atom within the batch. */
 static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Workspace *w, int thread, int64_t bin,
                          int64_t first_atom) {
-    const int32_t *atoms = shared->order + shared->bin_starts[bin];
+    int64_t first_row = shared->bin_starts[bin];
+    const int32_t *atoms = shared->order + first_row;
     int32_t num_atoms = shared->bin_starts[bin + 1] - shared->bin_starts[bin];
     if (!num_atoms) return FOUND;
     int is_half = f->num_atoms < SHARED;
@@ -729,7 +739,7 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
     double low[3] = {DBL_MAX, DBL_MAX, DBL_MAX}, high[3] = {-DBL_MAX, -DBL_MAX, -DBL_MAX};
     for (int32_t k = 0; k < num_atoms; k++)
         for (int axis = 0; axis < 3; axis++) {
-            double g = shared->fractions[3 * (int64_t)atoms[k] + axis];
+            double g = shared->fractions[3 * (f->is_sorted ? first_row + k : (int64_t)atoms[k]) + axis];
             if (g < low[axis]) low[axis] = g;
             if (g > high[axis]) high[axis] = g;
         }
@@ -757,11 +767,12 @@ static Status search_bin(Search *s, const Frame *f, const Workspace *shared, Wor
     int64_t edges = 0, before = add_to(&s->total, 0);
     for (int32_t a = 0; a < num_atoms; a++) {
         int32_t i = atoms[a];
-        const double *r = shared->places + 3 * (int64_t)i;
-        const int32_t *shift = shared->shifts + 3 * (int64_t)i;
+        int64_t row = f->is_sorted ? first_row + a : (int64_t)i;
+        const double *r = shared->places + 3 * row;
+        const int32_t *shift = shared->shifts + 3 * row;
         float x = (float)(r[0] - origin[0]), y = (float)(r[1] - origin[1]), z = (float)(r[2] - origin[2]);
         size_t first_record = w->num_records;
-        while (is_half && w->near[first_near] < i) first_near++;
+        while (is_half && w->near[first_near].atom < i) first_near++;
         for (int64_t start = w->first_ghost[first_near]; start < num_ghosts; start += LANES) {
             int count = num_ghosts - start < LANES ? (int)(num_ghosts - start) : LANES, num_hits = 0;
             float squares[LANES];
@@ -890,6 +901,11 @@ static int prepare(Search *s, Workspace *w, int64_t structure, Frame *f) {
     if (status == FOUND) status = reserve_atoms(w, (size_t)count) ? FOUND : NO_MEMORY;
     if (status == FOUND) status = wrap_atoms(f, w, &atom, &value);
     if (status == FOUND) status = fill_bins(f, w);
+    if (status == FOUND && count > ALL_NEAR) {
+        f->is_sorted = 1;
+        status = wrap_atoms(f, w, &atom, &value);
+    }
+    if (status == FOUND && count >= SHARED) memcpy(s->order + start, w->order, (size_t)count * sizeof *s->order);
     w->problem = (Problem){status, 0, atom, 0, status == TOO_DISTANT ? value : estimate};
     if (status != FOUND) fail(s, structure, w->problem);
     w->problem.value = estimate;
@@ -980,10 +996,11 @@ Search *search_edges(const Structures *structures, int num_threads, int64_t max_
     s->num_records = calloc((size_t)num_atoms + 1, sizeof *s->num_records);
     s->threads = calloc((size_t)num_atoms + 1, sizeof *s->threads);
     s->problems = calloc((size_t)num_structures + 1, sizeof *s->problems);
+    s->order = malloc(((size_t)num_atoms + 1) * sizeof *s->order);
     s->workspaces = memory->workspaces;
     for (int t = 0; t < s->num_threads; t++) s->workspaces[t].num_records = 0;
     int64_t *members = malloc(((size_t)num_structures + 1) * sizeof *members);
-    if (!(s->first_edges && s->first_records && s->num_records && s->threads && s->problems &&
+    if (!(s->first_edges && s->first_records && s->num_records && s->threads && s->problems && s->order &&
           members)) {
         free(members);
         free_search(s);
@@ -1066,7 +1083,8 @@ static void write_atoms(const Search *s, const Output *out, int64_t structure, i
     int is_half = s->structures.starts[structure + 1] - start < SHARED;
     if (is_half)
         for (int64_t i = first; i < end; i++) cursors[i - start] = s->first_edges[i];
-    for (int64_t i = first; i < end; i++) {
+    for (int64_t row = first; row < end; row++) {
+        int64_t i = is_half ? row : start + s->order[row];
         const Record *records = s->workspaces[s->threads[i]].records;
         if (!s->num_records[i]) continue;
         records += s->first_records[i];
@@ -1138,7 +1156,7 @@ int write_edges(const Search *search, const Output *output, int num_threads) {
 
 void free_search(Search *s) {
     if (!s) return;
-    void *arrays[] = {s->first_edges, s->first_records, s->num_records, s->threads, s->problems};
+    void *arrays[] = {s->first_edges, s->first_records, s->num_records, s->threads, s->problems, s->order};
     for (size_t k = 0; k < sizeof arrays / sizeof *arrays; k++) free(arrays[k]);
     free(s);
 }
