@@ -4,7 +4,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import lru_cache
 from sys import intern
 from typing import Any, NamedTuple, TypeVar
 
@@ -91,27 +91,27 @@ def find_groups(by: str | Group | None, count: int, each: ForEach[Any]) -> Group
         return Groups([str(index * BLOCKS // count) for index in range(count)], "block")
     if by is not None:
         named = by if isinstance(by, str) else getattr(by, "__name__", "custom")
-        return Groups(list(each(grouping("extra.source" if by == "source" else by))), named)
-    return _default(list(each(_origin)))
+        return Groups(list(map(intern, each(grouping("extra.source" if by == "source" else by)))), named)
+    return _default(each(_origin))
 
 
-def _default(origins: list[_Origin]) -> Groups:
-    ids = Counter(origin.id for origin in origins if origin.id is not None)
-    if len(ids) > 1 and max(ids.values()) > 1:
-        key = next(origin.key for origin in origins if origin.id is not None)
-        names = [
-            f"{index}" if origin.id is origin.source is None else f"{origin.id or origin.source}"
-            for index, origin in enumerate(origins)
-        ]
-        return Groups(names, key, _sentence(key, len(ids)))
-    files = Counter(origin.source for origin in origins if origin.source is not None)
-    if len(files) > 1 and max(files.values()) > 1:
-        names = [
-            f"{index}" if origin.source is None else origin.source for index, origin in enumerate(origins)
-        ]
-        return Groups(names, "extra.source", _sentence("extra.source", len(files)))
-    repeated = sum(left.atoms == right.atoms for left, right in pairwise(origins))
-    if len(files) == 1 and len(origins) > 2 and repeated >= _SIMILAR * (len(origins) - 1):
+def _default(origins: Iterable[_Origin]) -> Groups:
+    # A few bytes for each sample, because a data set can have many millions of samples.
+    sources: list[str | None] = []
+    ids: list[str | None] = []
+    key, repeated, previous = "", 0, -1
+    for origin in origins:
+        sources.append(None if origin.source is None else intern(origin.source))
+        ids.append(None if origin.id is None else intern(origin.id))
+        key = key or origin.key
+        repeated += origin.atoms == previous
+        previous = origin.atoms
+    if (count := _repeating(ids)) > 1:
+        return Groups(_named(ids, sources), key, _sentence(key, count))
+    if (count := _repeating(sources)) > 1:
+        return Groups(_named(sources), "extra.source", _sentence("extra.source", count))
+    is_one_file = len(set(sources)) == 1 and sources[0] is not None
+    if is_one_file and len(sources) > 2 and repeated >= _SIMILAR * (len(sources) - 1):
         return Groups(
             None,
             "frame",
@@ -120,6 +120,20 @@ def _default(origins: list[_Origin]) -> Groups:
             "frames together, and --train, --valid and --test take a file for each split",
         )
     return Groups(None, "frame")
+
+
+def _repeating(names: list[str | None]) -> int:
+    """Return the number of different names if a name occurs several times, otherwise 0."""
+    counts = Counter(name for name in names if name is not None)
+    return len(counts) if max(counts.values(), default=0) > 1 else 0
+
+
+def _named(names: list[str | None], others: list[str | None] | None = None) -> list[str]:
+    """Return the names of the groups. A sample without a name is a group."""
+    return [
+        name or (others[index] if others is not None else None) or str(index)
+        for index, name in enumerate(names)
+    ]
 
 
 def _sentence(key: str, count: int) -> str:
@@ -135,7 +149,12 @@ def _origin(sample: Mapping[str, object]) -> _Origin:
     source = extra.get("source")
     source = None if source is None or str(source).lower().endswith(_COLLECTIONS) else intern(str(source))
     key, found = _identifier(extra, sample.get("sample_id"))
-    return _Origin(source, key, found, zlib.crc32(np.asarray(sample["atomic_numbers"]).tobytes()))
+    return _shared_origin(source, key, found, zlib.crc32(np.asarray(sample["atomic_numbers"]).tobytes()))
+
+
+@lru_cache(1024)  # frames of a trajectory share one object, so that millions of them take little memory
+def _shared_origin(source: str | None, key: str, identifier: str | None, atoms: int) -> _Origin:
+    return _Origin(source, key, identifier, atoms)
 
 
 def _identifier(extra: Mapping[str, Any], sample_id: object) -> tuple[str, str | None]:
