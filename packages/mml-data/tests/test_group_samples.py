@@ -18,7 +18,7 @@ def groups(samples, by=None):
 
 def test_frames_of_files_stay_together():
     found = groups([sample("a.xyz"), sample("b.xyz"), sample("a.xyz"), sample()])
-    assert found.names == ["a.xyz", "b.xyz", "a.xyz", "3"]
+    assert found.names == ["a.xyz", "b.xyz", "a.xyz", "(sample 3)"]
     assert found.by == "extra.source"
     assert found.note.startswith(
         "frames with the same extra.source (2 values) are in the same split; --split"

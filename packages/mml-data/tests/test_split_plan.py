@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,10 @@ from mml_data import LMDBDataset
 from mml_data.convert import import_source
 from mml_data.importers.split_plan import SplitPlan, Written
 from mml_data.split_rules import SplitRules
+
+
+CASES = Path(__file__).parents[3].parent / "shared" / "cases" / "structures" / "10-tree"
+needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")
 
 
 def write(path, energies, **extra):
@@ -184,3 +189,26 @@ def test_table_without_match_raises(tmp_path, folder):
     ):
         import_source(folder, tmp_path / "out", labels=table)
     assert not (tmp_path / ".out.partial").exists()
+
+
+@needs_cases
+def test_cgcnn_folder_has_labels(tmp_path):
+    manifest = import_source(CASES / "cgcnn", tmp_path / "out", splits=(0.6, 0.2, 0.2))
+    dataset = LMDBDataset(tmp_path / "out")
+    labels = {
+        sample["extra"]["source"]: sample["targets"]["target"] for sample in map(dataset.stored, range(5))
+    }
+    assert labels == {f"mat-{number}.cif": pytest.approx(-1 - 0.1 * number) for number in range(5)}
+    assert not any("id_prop" in each["file"] for each in manifest.source["account"]["passed_over"])
+
+
+@needs_cases
+@pytest.mark.parametrize("folder", ["trajectories", "vasp-runs"])
+def test_frames_of_real_runs_stay_together(tmp_path, folder):
+    manifest = import_source(CASES / folder, tmp_path / "out", splits=(0.5, 0.25, 0.25))
+    dataset = LMDBDataset(tmp_path / "out")
+    sources = [
+        {dataset.stored(int(index))["extra"]["source"] for index in dataset.split_indices(name)}
+        for name in dataset.splits
+    ]
+    assert sum(map(len, sources)) == len(set().union(*sources)) == manifest.source["files"]

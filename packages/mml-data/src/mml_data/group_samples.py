@@ -131,7 +131,7 @@ def _repeating(names: list[str | None]) -> int:
 def _named(names: list[str | None], others: list[str | None] | None = None) -> list[str]:
     """Return the names of the groups. A sample without a name is a group."""
     return [
-        name or (others[index] if others is not None else None) or str(index)
+        name or (others[index] if others is not None else None) or f"(sample {index})"
         for index, name in enumerate(names)
     ]
 

@@ -152,11 +152,13 @@ def grouped_split(groups: Sequence[str], shares: Mapping[str, float], seed: int)
     ValueError
         If there are fewer groups than splits.
     """
-    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    names = sorted(set(groups))
+    number_of = {name: number for number, name in enumerate(names)}
+    member = np.fromiter((number_of[name] for name in groups), np.int64, len(groups))
     if len(names) < len(shares):
         raise ValueError(
             f"{len(shares)} splits require at least {len(shares)} groups, but the samples have only "
-            f"{len(names)}: {', '.join(map(repr, names.tolist()))}"
+            f"{len(names)}: {', '.join(map(repr, names))}"
         )
     sizes = np.bincount(member)
     wanted = np.array(list(shares.values())) * len(groups)

@@ -93,6 +93,7 @@ def add_data_commands(parser: argparse.ArgumentParser) -> None:
     add_splits(split)
     split.add_argument(
         "--group-by",
+        "--split-by",
         metavar="KEY",
         help="keep samples of one group in one split: source (file), composition, elements, prototype, block "
         "(consecutive samples), or a key of the samples such as extra.config_type; frame splits single "

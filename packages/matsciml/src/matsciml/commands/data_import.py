@@ -87,6 +87,7 @@ def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_splits(splits)
     splits.add_argument(
         "--split-by",
+        "--group-by",
         metavar="KEY",
         help="structures that stay in the same split: source (file), composition, elements, prototype, block "
         "(consecutive frames), or a key such as extra.config_type; frame splits single frames (default: "

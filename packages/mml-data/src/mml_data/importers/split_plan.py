@@ -2,7 +2,7 @@
 
 import logging
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -26,6 +26,8 @@ __all__ = ["NoMatch", "SplitPlan", "Written"]
 logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
+
+_AT_ONCE = 20_000
 
 
 class NoMatch(ValueError):  # noqa: N818
@@ -53,25 +55,30 @@ class Written:
     compression: str | None
     call: Callable[[Sequence[Callable[[], Any]]], Iterable[Any]]
 
-    def each(self, function: Callable[[Mapping[str, object]], Value]) -> list[Value]:
-        """Call a function with each stored sample, and return the results in order."""
+    def each(self, function: Callable[[Mapping[str, object]], Value]) -> Iterator[Value]:
+        """Call a function with each stored sample, and yield the results in order."""
         works = [
-            partial(_read, path, self.compression, function)
+            partial(_read, path, self.compression, function, start, min(start + _AT_ONCE, count))
             for path, count in zip(self.shards, self.counts, strict=True)
-            if count
+            for start in range(0, count, _AT_ONCE)
         ]
         try:
             pickle.dumps(function)
         except (AttributeError, TypeError, pickle.PicklingError):  # for example a lambda
-            return list(chain.from_iterable(work() for work in works))
-        return list(chain.from_iterable(self.call(works)))
+            return chain.from_iterable(work() for work in works)
+        return chain.from_iterable(self.call(works))
 
 
 def _read(
-    path: Path, compression: str | None, function: Callable[[Mapping[str, object]], Value]
+    path: Path,
+    compression: str | None,
+    function: Callable[[Mapping[str, object]], Value],
+    start: int,
+    stop: int,
 ) -> list[Value]:
-    read = decompressor(compression)
-    return [function(decode_record(read(record))) for record in open_shard(path).records()]
+    """Call a function with the samples from `start` to `stop` of a shard."""
+    read, shard = decompressor(compression), open_shard(path)
+    return [function(decode_record(read(shard.get(index)))) for index in range(start, stop)]
 
 
 class SplitPlan:
@@ -162,12 +169,13 @@ class SplitPlan:
         return splits
 
     def _compare(self, written: Written, table: LabelTable) -> None:
-        matched = written.each(table.match)
+        matched = list(written.each(table.match))
         lost = [index for index, name in enumerate(matched) if name is None]
         matches = table.account(matched)
         if lost:
-            names = written.each(_name)
-            matches = replace(matches, structure_examples=tuple(names[index] for index in lost[:3]))
+            wanted = set(lost[:3])
+            names = (name for index, name in enumerate(written.each(_name)) if index in wanted)
+            matches = replace(matches, structure_examples=tuple(names))
         try:
             matches.check()
         except ValueError as error:
