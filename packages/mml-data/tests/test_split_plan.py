@@ -8,7 +8,6 @@ from mml_data.convert import import_source
 from mml_data.importers.split_plan import SplitPlan, Written
 from mml_data.split_rules import SplitRules
 
-
 CASES = Path(__file__).parents[3].parent / "shared" / "cases" / "structures" / "10-tree"
 needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")
 
