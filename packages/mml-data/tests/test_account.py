@@ -169,8 +169,8 @@ def test_import_without_targets_raises(tmp_path):
     structures = [atoms(labels={"E0": 1.0, "virial_stress": [1.0] * 6}, atom_labels={"Fx": np.ones((2, 3))})]
     with pytest.raises(
         ValueError,
-        match=r"no targets were found\. The source has the labels of structures: E0, virial_stress; labels of "
-        r"atoms: Fx\. virial_stress is not used, because its unit, .*--targets E0\); .*targets=\(\)",
+        match=r"no targets were found\. The source has the labels of structures: E0, virial_stress; "
+        r"labels of atoms: Fx\. virial_stress is not used, because its unit, .*--targets E0\); .*targets=\(\)",
     ):
         write(tmp_path / "out", structures)
     assert not list(tmp_path.iterdir())
@@ -184,8 +184,8 @@ def test_import_without_targets_raises(tmp_path):
     [
         (
             {"targets": {"energy": "REF_enrgy"}},
-            r"no structure has the label 'REF_enrgy' \(for the target 'energy'\); did you mean 'REF_energy'\? "
-            "The source has the labels of structures: .*REF_energy",
+            r"no structure has the label 'REF_enrgy' \(for the target 'energy'\); did you mean "
+            r"'REF_energy'\? The source has the labels of structures: .*REF_energy",
         ),
         ({"targets": ["gap"]}, r"no structure has the label 'gap'\. The source has"),
         (

@@ -29,7 +29,7 @@ def test_manifest_is_plain_json(tmp_path):
     make().write(tmp_path)
     content = json.loads((tmp_path / "manifest.json").read_text())
     assert content["format"] == "mml-lmdb"
-    assert content["version"] == 2
+    assert content["version"] == 3
     assert content["shards"] == [{"file": "shard-00000.lmdb", "count": 3, "sha256": "ab"}]
 
 
@@ -42,7 +42,7 @@ def test_nan_is_not_written(tmp_path):
 @pytest.mark.parametrize(
     ("version", "remedy"),
     [
-        (3, "install a newer mml-data"),
+        (4, "install a newer mml-data"),
         (0, "import it again with"),
         (None, "import it again"),
         (1, "import it again"),
@@ -54,7 +54,7 @@ def test_other_versions_raise(tmp_path, version, remedy):
     file = tmp_path / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"version": version}))
     with pytest.raises(
-        ValueError, match=rf"has format version {version!r}, but this mml-data reads 2; {remedy}"
+        ValueError, match=rf"has format version {version!r}, but this mml-data reads 3; {remedy}"
     ):
         Manifest.read(tmp_path)
 
@@ -65,10 +65,10 @@ def test_other_versions_raise(tmp_path, version, remedy):
         ("{", "is damaged and not valid JSON"),
         ("[]", "is not the manifest of a data set, because its format is not 'mml-lmdb'"),
         ('{"format": "zarr"}', "is not the manifest of a data set"),
-        ('{"format": "mml-lmdb", "version": 2}', "is damaged: 'shards'"),
-        ('{"format": "mml-lmdb", "version": 2, "shards": [3], "splits": {}, "sizes": {}}', "is damaged"),
+        ('{"format": "mml-lmdb", "version": 3}', "is damaged: 'shards'"),
+        ('{"format": "mml-lmdb", "version": 3, "shards": [3], "splits": {}, "sizes": {}}', "is damaged"),
         (
-            '{"format": "mml-lmdb", "version": 2, "shards": [], "splits": {}, "sizes": {}, "x": 1}',
+            '{"format": "mml-lmdb", "version": 3, "shards": [], "splits": {}, "sizes": {}, "x": 1}',
             "is damaged: .*'x'",
         ),
     ],

@@ -225,8 +225,8 @@ def check_targets(account: Mapping[str, Any], plan: LabelPlan) -> None:
     for name in plan.classes:
         if name not in account["targets"]:
             raise Unusable(
-                f"classes contain {name!r}, which is not a target{did_you_mean(name, known)} The source has the "
-                f"{found}"
+                f"classes contain {name!r}, which is not a target{did_you_mean(name, known)} "
+                f"The source has the {found}"
             )
     for name in plan.units:
         if name not in QUANTITIES_WITH_UNITS and name not in account["targets"]:

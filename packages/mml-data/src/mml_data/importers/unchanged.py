@@ -31,8 +31,8 @@ class Unchanged:
         for file, before in self._before.items():
             if _stamp(file) != before:
                 raise Unusable(
-                    f"{str(file)!r} changed while it was imported, so that the data set could contain parts of "
-                    "both versions; import it again when no other program writes to it"
+                    f"{str(file)!r} changed while it was imported, so that the data set could contain parts "
+                    "of both versions; import it again when no other program writes to it"
                 )
 
 

@@ -81,11 +81,8 @@ def _read(layout: Layout, buffer: bytearray, start: int, rest: list[Any]) -> dic
 _UNKNOWN = object()
 
 
-def _form(value: Any) -> Hashable:
-    if type(value) is dict:
-        return tuple(looks(value))
-    kind: Hashable = type(value)
-    return kind
+def _form(value: Any) -> Any:
+    return tuple(looks(value)) if type(value) is dict else type(value)
 
 
 def _plan(layout: Layout) -> _Plan | None:
