@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mml_graphs.neighbors.lattice import cell_from_parameters, complete_cell, invert_cells, reduced_cell
+from mml_graphs.neighbors.lattice import cell_from_parameters, complete_cell, reduced_cell
 from mml_graphs.testing import crystals
 
 ALL = (True, True, True)
@@ -17,14 +17,6 @@ def test_good_cells_stay(crystal):
     cell = complete_cell(crystal.cell, crystal.pbc)
     np.testing.assert_array_equal(cell.matrix, crystal.cell)
     np.testing.assert_allclose(cell.matrix @ cell.inverse, np.eye(3), atol=1e-12)
-
-
-@given(st.lists(crystals(max_atoms=1), min_size=1, max_size=5))
-def test_inverses_equal_one_by_one(some):
-    inverses = invert_cells(np.array([crystal.cell for crystal in some]))
-    expected = [complete_cell(crystal.cell, crystal.pbc).inverse for crystal in some]
-    np.testing.assert_array_equal(inverses, expected)
-    assert invert_cells(np.array([some[0].cell, np.ones((3, 3))])) is None
 
 
 @given(crystals(max_atoms=1), st.lists(st.tuples(*[st.integers(-9, 9)] * 3), max_size=4))

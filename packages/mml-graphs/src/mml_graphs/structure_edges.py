@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mml_graphs.neighbors import native
-from mml_graphs.neighbors.edges import BLOCK, Edges, with_exact_lengths
+from mml_graphs.neighbors.edges import Edges, with_exact_lengths
 from mml_graphs.neighbors.find_edges import search
 from mml_graphs.neighbors.lattice import Cell
 from mml_graphs.neighbors.native import Batch, StructureError
@@ -101,14 +101,10 @@ def with_geometry(structures: Structures, edges: Edges, degrees: NDArray[np.int6
     for index, (first, last) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
         positions, cell = structures.one(index)
         fractions = positions @ cell.inverse
-        src, dst = (end[first:last] - structures.starts[index] for end in edges[:2])
-        for start in range(0, last - first, BLOCK):  # blocks stay in the processor's cache
-            block = slice(start, start + BLOCK)
-            rows = slice(first + start, min(first + start + BLOCK, last))
-            images = edges.images[rows]
-            offsets[rows] = images @ cell.matrix
-            unit_offsets[rows] = fractions.take(dst[block], axis=0) - fractions.take(src[block], axis=0)
-            unit_offsets[rows] += images
+        rows = slice(first, last)
+        src, dst = edges.src[rows] - structures.starts[index], edges.dst[rows] - structures.starts[index]
+        offsets[rows] = edges.images[rows] @ cell.matrix
+        unit_offsets[rows] = fractions.take(dst, axis=0) - fractions.take(src, axis=0) + edges.images[rows]
     return Batch(
         np.stack(edges[:2]),
         edges.images.astype(dtype, copy=False),

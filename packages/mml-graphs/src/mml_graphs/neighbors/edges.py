@@ -9,10 +9,6 @@ from numpy.typing import NDArray
 
 from mml_graphs.neighbors.lattice import Cell
 
-# Number of edges per block. Temporary arrays of this size stay in the processor's cache and need no new
-# memory pages.
-BLOCK = 16_384
-
 # Backends differ in how they treat a pair at exactly the cutoff. They therefore search slightly beyond the
 # cutoff, and `mml_graphs.neighbors.find_edges` decides which pairs are within it, by one formula in float64.
 MARGIN = 1e-6  # angstrom
@@ -47,17 +43,6 @@ class Edges(NamedTuple):
             images.take(index, axis=0),
             distances.take(index),
         )
-
-
-def take_ends(src: NDArray[np.int64], dst: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the sources and destinations of the selected edges as the rows of one array [2, E].
-
-    A graph can use this array as its edge index without copying it, which saves time for large graphs.
-    """
-    ends = np.empty((2, len(index)), dtype=np.int64)
-    np.take(src, index, out=ends[0], mode="clip")  # the default mode would buffer the output
-    np.take(dst, index, out=ends[1], mode="clip")
-    return ends
 
 
 def edge_lengths(

@@ -9,15 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mml_graphs.neighbors import native
 from mml_graphs.neighbors.backends import BACKENDS, candidates, choose_backend
-from mml_graphs.neighbors.edges import (
-    BLOCK,
-    COINCIDENT,
-    MARGIN,
-    Edges,
-    check_coincident,
-    edge_lengths,
-    take_ends,
-)
+from mml_graphs.neighbors.edges import COINCIDENT, MARGIN, Edges, check_coincident, edge_lengths
 from mml_graphs.neighbors.lattice import Cell, Pbc, complete_cell
 
 # An atom on the boundary of the cell is not moved, whichever side of it rounding (even to float32) puts it
@@ -133,16 +125,11 @@ def search(positions: NDArray[np.float64], cell: Cell, cutoff: float, backend: s
 
     if np.count_nonzero(keep) != keep.size:
         index = keep.nonzero()[0]
-        if len(index) > BLOCK:
-            src, dst = take_ends(src, dst, index)
-        else:
-            src, dst = src.take(index), dst.take(index)
+        src, dst = src.take(index), dst.take(index)
         images, distances = images.take(index, axis=0), distances.take(index)
     if shifts is not None:
-        for start in range(0, len(src), BLOCK):
-            rows = slice(start, start + BLOCK)
-            images[rows] += shifts.take(src[rows], axis=0)
-            images[rows] -= shifts.take(dst[rows], axis=0)
+        images += shifts.take(src, axis=0)
+        images -= shifts.take(dst, axis=0)
     return Edges(src, dst, images, distances)
 
 

@@ -131,19 +131,6 @@ def _inverse(cell: NDArray[np.float64]) -> NDArray[np.float64] | None:
     return np.array([[ux, vx, wx], [uy, vy, wy], [uz, vz, wz]]) / volume
 
 
-def invert_cells(cells: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Invert cells [B, 3, 3] like `complete_cell` inverts one. Return ``None`` if any cell has no volume."""
-    rows = cells.take(AFTER, axis=1), cells.take(BEFORE, axis=1)
-    normals = rows[0].take(AFTER, axis=2) * rows[1].take(BEFORE, axis=2)
-    normals -= rows[0].take(BEFORE, axis=2) * rows[1].take(AFTER, axis=2)  # b x c, c x a, a x b
-    x, y, z = (cells[:, 0] * normals[:, 0]).T
-    volumes = x + y + z
-    lengths = np.sqrt(np.square(cells).sum(axis=2))
-    if lengths.min() < SHORTEST or (np.abs(volumes) <= FLATTEST * lengths.prod(axis=1)).any():
-        return None
-    return np.divide(normals.transpose(0, 2, 1), volumes[:, None, None], order="C")
-
-
 def reduced_cell(cell: Cell) -> Cell:
     """Find the shortest lattice vectors, so that near images also have small fractional coordinates.
 
