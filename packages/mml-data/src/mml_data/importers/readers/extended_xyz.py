@@ -10,8 +10,7 @@ The library ``extxyz`` parses the frames. Frames that it refuses are parsed by A
 text is stored as ``comment`` under ``extra``.
 """
 
-import io
-import warnings
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,15 +21,17 @@ from typing import Any
 import numpy as np
 
 from mml_data.importers.formats import Format
-from mml_data.importers.readers.ase_atoms import from_atoms
 from mml_data.importers.readers.symbols import numbers_of
+from mml_data.importers.readers.xyz_with_ase import PLAIN, decode, frame_with_ase
 from mml_data.importers.source import Item, Part, Structure
 
 __all__ = ["FORMAT", "read_xyz"]
 
 _BOM = b"\xef\xbb\xbf"
-_LONGEST = 700  # the library has 1,024 bytes for error messages, which contain the line
-_PLAIN = "Properties=species:S:1:pos:R:3"
+_LONGEST = 850  # the library has 1,024 bytes for error messages, which contain the line
+_COLUMN = rb"[A-Za-z_][^\s:\"'=\[\]{}]*:[SRIL]:[1-9]\d?"
+_PROPERTIES = re.compile(rb'(?:^|\s)Properties=("?)' + _COLUMN + rb"(?::" + _COLUMN + rb")*\1(?=\s|$)")
+_LARGE = re.compile(rb"(?<![\d.])\d{10,}(?![\d.])")
 
 
 def read_xyz(path: Path) -> Iterator[Item]:
@@ -74,13 +75,11 @@ def _scan(file: Any, position: int, end: int) -> Iterator[tuple[int, int, list[b
         if line.startswith(_BOM):
             line = line.removeprefix(_BOM)
             start += len(_BOM)
-        try:
-            num_atoms = int(line)
-        except ValueError:
-            num_atoms = -1
-        if num_atoms < 0:
+        digits = line.strip()
+        if not digits.isdigit() or len(digits) > 9:
             yield start, -1, [line]
             return
+        num_atoms = int(digits)
         lines = list(islice(file, num_atoms + 1))
         position += sum(map(len, lines))
         line = file.readline()
@@ -141,18 +140,33 @@ class _Frames:
 
 def _frame(cextxyz: Any, stream: Any, lines: list[bytes], frame: int) -> Structure:
     """Parse a frame with extxyz, or else with ASE."""
-    if max(map(len, lines)) > _LONGEST:
-        return _with_ase(lines, frame)
+    if not _suits_library(lines):
+        return frame_with_ase(lines, frame)
     comment, text = None, {}
     if b"Properties" not in lines[0]:
-        content = _decode(lines[0]).strip()
-        comment = f"{content} {_PLAIN}" if "=" in content else _PLAIN
+        content = decode(lines[0]).strip()
+        comment = f"{content} {PLAIN}" if "=" in content else PLAIN
         text = {"comment": content} if content and "=" not in content else {}
     try:
         _, labels, arrays = cextxyz.read_frame_dicts(stream, use_cleri=False, comment=comment)
     except (cextxyz.ExtXYZError, UnicodeDecodeError, EOFError):
-        return _with_ase(lines, frame)
+        return frame_with_ase(lines, frame)
     return _structure(labels, arrays, {"frame": frame, **text})
+
+
+def _suits_library(lines: list[bytes]) -> bool:
+    """Return whether the library parses a frame safely.
+
+    It crashes on malformed ``Properties`` and on errors in long lines, and it has integers of 32 bits.
+    """
+    comment = lines[0]
+    if b"Properties" in comment and not (
+        comment.count(b"Properties") == 1 and _PROPERTIES.search(comment) is not None
+    ):
+        return False
+    if max(map(len, lines)) > _LONGEST or _LARGE.search(comment) is not None:
+        return False
+    return b":I:" not in comment or not any(map(_LARGE.search, lines))
 
 
 def _structure(labels: dict[str, Any], arrays: dict[str, Any], extra: dict[str, Any]) -> Structure:
@@ -219,39 +233,6 @@ def _flags(pbc: Any, has_cell: bool) -> np.ndarray:
         return np.full(3, has_cell)
     array = np.atleast_1d(np.asarray(pbc))
     return np.broadcast_to(array, 3).astype(bool) if array.size == 1 else array.astype(bool)
-
-
-def _with_ase(lines: list[bytes], frame: int) -> Structure:
-    """Parse a frame with ASE. A second line without pairs is a comment."""
-    from ase.io.extxyz import XYZError, read_xyz
-
-    texts = [_decode(line) for line in lines]
-    comment = texts[0].strip()
-    if "=" not in comment:
-        texts[0] = "\n"
-    text = "".join([f"{len(lines) - 1}\n", *texts])
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            (atoms,) = read_xyz(io.StringIO(text), slice(None))
-    except (XYZError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        if short := next((line for line in texts[1:] if len(line.split()) < 4), None):
-            raise ValueError(f"the frame is damaged: an atom has the line {short.strip()!r}") from error
-        if "species:S:1" in comment or "Properties" not in comment:
-            # An unknown element explains more than ASE's error.
-            numbers_of([line.split(maxsplit=1)[0] for line in texts[1:]])
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"the frame cannot be read: {type(error).__name__}: {reason}") from error
-    structure = from_atoms(atoms)
-    structure["extra"] = {"frame": frame} | ({"comment": comment} if comment and "=" not in comment else {})
-    return structure | ({"warnings": [str(each.message) for each in caught]} if caught else {})
-
-
-def _decode(line: bytes) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
 
 
 def _matches(name: str, head: bytes) -> bool:
