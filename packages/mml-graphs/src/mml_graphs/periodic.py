@@ -176,24 +176,11 @@ class PeriodicPropertiesTransform:
         return with_keys(sample, {**tensors, "pbc": pbc, "cutoff_radius": cutoff})
 
     def read(self, samples: Sequence[Sample]) -> Structures:
-        """Read and check the structures of one or several samples.
-
-        Raises
-        ------
-        ValueError
-            If a structure is invalid. The message begins with the sample's name.
-        """
+        """Read the structures of samples, see `mml_graphs.structures.read_structures`."""
         return read_structures(samples, self.is_cartesian, self.convert_to_unit_cell)
 
     def find(self, samples: Sequence[Sample], structures: Structures) -> tuple[Batch, NDArray[np.float64]]:
-        """Find the edges of structures from `read`.
-
-        Parameters
-        ----------
-        samples
-            B samples that are named in messages.
-        structures
-            Their structures.
+        """Find the edges of the structures that `read` returned for samples.
 
         Returns
         -------

@@ -91,9 +91,8 @@ def read_structures(
     Returns
     -------
     Structures
-        Structures that do not share memory with the samples. Except for structures that were read one by one,
-        positions and cells may have values that are not finite, and cells may have no volume, which the
-        neighbor search reports.
+        Structures that do not share memory with the samples. Values that are not finite and cells without
+        volume may be left to the neighbor search to report.
 
     Raises
     ------
@@ -138,19 +137,8 @@ def read_plain(samples: Sequence[Mapping[str, Array]]) -> Structures | None:
     """Read samples of a common form in a fraction of the time of `mml_graphs.sample.read_structure`.
 
     All samples have arrays ``atomic_numbers``, ``pos`` (Cartesian) and ``cell`` (or none, for a molecule), or
-    all have only a ``structure`` of the same library.
-
-    Parameters
-    ----------
-    samples
-        One or more samples. They are not changed.
-
-    Returns
-    -------
-    Structures or None
-        Structures that do not share memory with the samples. Positions and cells may have values that are not
-        finite, and cells may have no volume, which the neighbor search reports. ``None`` if the samples have
-        to be read one by one, because they are in another form or invalid.
+    all have only a ``structure`` of the same library. Returns ``None`` if the samples have to be read one by
+    one, because they are in another form or invalid.
     """
     try:
         whole = [sample["structure"] for sample in samples if OTHER_FORMS.isdisjoint(sample)]
