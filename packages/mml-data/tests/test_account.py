@@ -170,7 +170,7 @@ def test_import_without_targets_raises(tmp_path):
     with pytest.raises(
         ValueError,
         match=r"no targets were found\. The source has the labels of structures: E0, virial_stress; "
-        r"labels of atoms: Fx\. virial_stress is not used, because its unit, .*--targets E0\); .*targets=\(\)",
+        r"labels of atoms: Fx\. virial_stress is not used, because its unit, .*--targets E0\); .*=\(\)",
     ):
         write(tmp_path / "out", structures)
     assert not list(tmp_path.iterdir())
