@@ -196,6 +196,7 @@ INPUTS = {
     "Parquet": make_parquet,
     "The older toolkit": make_lips,
 }
+GROUPS = {"runs": "extra.source", "vasp-runs": "extra.source", "MPtrj.json": "extra.mp_id"}
 SECTIONS = re.findall(r"^##+ (.*?)\n(.*?)(?=^##|\Z)", GUIDE, re.DOTALL | re.MULTILINE)
 
 
@@ -230,6 +231,8 @@ def test_commands_train_model(number, tmp_path, monkeypatch, capsys):
         captured = capsys.readouterr()
         assert status == 0, f"{words}: {captured.out}\n{captured.err}"
         if words[:2] == ["data", "import"]:
-            assert Manifest.read(words[3]).statistics["all"]["targets"]
+            manifest = Manifest.read(words[3])
+            assert manifest.statistics["all"]["targets"]
+            assert manifest.source["split"]["group_by"] == GROUPS.get(words[2], "frame")
     (report,) = Path("runs").glob("*/report.html") if Path("runs").is_dir() else ()
     assert report.is_file()

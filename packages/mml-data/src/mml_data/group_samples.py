@@ -23,9 +23,11 @@ BLOCKS = 20
 
 _IDS = (
     *("mp_id", "mp-id", "mpid", "material_id", "mat_id", "jid", "sid", "system_id"),
-    *("trajectory", "trajectory_id", "traj_id", "original_mp_id", "provenance.original_mp_id"),
+    *("molecule", "trajectory", "trajectory_id", "traj_id", "original_mp_id", "provenance.original_mp_id"),
 )
 """Keys under ``extra`` that name the material or trajectory of a frame."""
+
+_TOPS = frozenset(key.partition(".")[0] for key in _IDS)
 
 _COLLECTIONS = (".db", ".aselmdb", ".lmdb", ".parquet")
 """Suffixes of files that contain unrelated structures, so that the file is not a group."""
@@ -159,7 +161,7 @@ def _shared_origin(source: str | None, key: str, identifier: str | None, atoms: 
 
 def _identifier(extra: Mapping[str, Any], sample_id: object) -> tuple[str, str | None]:
     """Return the key and the text of the identifier of a material or trajectory."""
-    for key in _IDS:
+    for key in () if _TOPS.isdisjoint(extra) else _IDS:
         value: Any = extra
         for name in key.split("."):
             value = value.get(name) if isinstance(value, Mapping) else None
