@@ -129,9 +129,10 @@ def test_valid_options_pass():
     check_split_options({"val_split": 0.0, "test_split": 0, "pred_split": None, "more": "path"})
 
 
-def test_splits_without_remainder_raise(tmp_path, samples):
+def test_test_set_has_no_training_part(tmp_path, samples):
     with LMDBWriter(tmp_path / "x") as writer:
         writer.add(samples[0])
         writer.set_splits({"val": [0]})
+    assert list(make(LMDBDataset(tmp_path / "x")).parts) == ["val"]
     with pytest.raises(ValueError, match="has no samples for training, because all are in the splits val"):
-        make(LMDBDataset(tmp_path / "x"))
+        make(LMDBDataset(tmp_path / "x"), test=0.5)

@@ -135,5 +135,12 @@ def test_invalid_groups_raise(copied):
 def test_test_set_needs_no_training_split(copied):
     split_dataset(copied, {"test": 1.0})
     assert LMDBDataset(copied).splits == {"test": 20}
-    with pytest.raises(ValueError, match="no samples for training, because all are in the splits test"):
-        MatSciMLDataModule(train_path=copied, batch_size=2).setup("fit")
+    data = MatSciMLDataModule(train_path=copied, batch_size=4)
+    data.setup("test")
+    assert len(data.test_dataloader()) == 5
+    for use in (lambda: data.setup("fit"), data.train_dataloader, data.target_statistics):
+        with pytest.raises(
+            ValueError,
+            match="'toy' has no samples for training, because all are in the splits test; train on",
+        ):
+            use()

@@ -12,7 +12,7 @@ from mml_data.dataset import LMDBDataset
 from mml_data.devsets import DEVSETS
 from mml_data.loading.collate import Collate, CollateOption, check_collate, choose_collate
 from mml_data.loading.loader import ResumableDataLoader, make_sampler
-from mml_data.loading.parts import Part, Parts, check_split_options, make_parts
+from mml_data.loading.parts import Part, Parts, check_split_options, make_parts, no_training_samples
 from mml_data.loading.resumable import ResumableDataModule
 from mml_data.loading.sampler import EpochSampler
 from mml_data.loading.target_facts import with_target_facts
@@ -194,6 +194,8 @@ class MatSciMLDataModule(ResumableDataModule):
             If the data set cannot be opened (see `LMDBDataset`), if a part would be empty, or if the part
             that `stage` needs does not exist.
         """
+        if stage == "fit":
+            self._check_training_part()
         for verb, part, option in _NEEDED:
             if stage == verb and part not in self.parts:
                 raise ValueError(
@@ -204,7 +206,7 @@ class MatSciMLDataModule(ResumableDataModule):
 
     @property
     def parts(self) -> dict[str, Part]:
-        """Parts of the data set by name: ``train``, and ``val``, ``test`` and ``predict`` if they exist."""
+        """Parts of the data set by name: ``train``, ``val``, ``test`` and ``predict``, if they exist."""
         return self._make_parts().parts
 
     def train_dataloader(self) -> ResumableDataLoader:
@@ -213,6 +215,7 @@ class MatSciMLDataModule(ResumableDataModule):
         The seed and the epoch determine the order of the batches. The loader can resume in the middle of an
         epoch.
         """
+        self._check_training_part()
         part, collate = self._batching("train")
         return self._training_loader(
             part,
@@ -318,8 +321,14 @@ class MatSciMLDataModule(ResumableDataModule):
         options = {key: value for key, value in self.dset_kwargs.items() if key not in ("split", "indices")}
         return made(path, **options)  # type: ignore[call-arg]
 
+    def _check_training_part(self) -> None:
+        if "train" not in self.parts:
+            others = [name for name in self.parts if name != "predict"]
+            raise ValueError(no_training_samples(f"data set {self._name!r}", others))
+
     def _train_statistics(self) -> dict[str, Any]:
         if self._statistics is None:
+            self._check_training_part()
             made = self._make_parts()
             if made.recorded is not None and isinstance(self._source, LMDBDataset):
                 self._statistics = self._source.manifest.statistics[made.recorded]

@@ -1,6 +1,6 @@
 """Divide a data set into training, validation, test and prediction parts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -13,7 +13,7 @@ from mml_data.dataset import LMDBDataset
 from mml_data.store.splits import random_split
 from mml_data.transforms import Transform, apply_transforms
 
-__all__ = ["Part", "Parts", "SplitOption", "check_split_options", "make_parts"]
+__all__ = ["Part", "Parts", "SplitOption", "check_split_options", "make_parts", "no_training_samples"]
 
 SplitOption = float | str | Path | None
 """0.0 or None: the recorded split, if any; a fraction of the training part; or the path of a data set."""
@@ -91,7 +91,7 @@ class Parts:
     Attributes
     ----------
     parts
-        Parts by name: ``train``, and ``val``, ``test`` and ``predict`` if they exist.
+        Parts by name: ``train``, ``val``, ``test`` and ``predict``, if they exist.
     recorded
         Key of the training part's statistics in the manifest, or None if the manifest does not have them.
     """
@@ -148,7 +148,7 @@ def make_parts(
     Raises
     ------
     ValueError
-        If the data set or a part would be empty.
+        If the data set would be empty, or a part for which a fraction is given.
     """
     recorded = _recorded_splits(dataset)
     everything = np.arange(_length(dataset))
@@ -157,15 +157,12 @@ def make_parts(
     train = recorded.get("train")
     if train is None:
         train = np.setdiff1d(everything, np.concatenate([*recorded.values(), everything[:0]]))
-    if train.size == 0:
-        raise ValueError(
-            f"{dataset!r} has no samples for training, because all are in the splits {', '.join(recorded)}; "
-            "train on another data set, and pass this one as test_split or val_split"
-        )
     fractions = {
         name: float(option) for name, option in options.items() if isinstance(option, int | float) and option
     }
-    drawn = random_split(train, fractions, seed) if fractions else {"train": train}
+    if fractions and train.size == 0:
+        raise ValueError(no_training_samples(repr(dataset), recorded))
+    drawn = random_split(train, fractions, seed) if fractions else {"train": train} if train.size else {}
     parts = {name: Part(dataset, indices, transforms) for name, indices in (recorded | drawn).items()}
     for name, option in options.items():
         if isinstance(option, str | Path):
@@ -182,6 +179,14 @@ def make_parts(
         else "all"
     )
     return Parts(parts, key)
+
+
+def no_training_samples(name: str, splits: Iterable[str]) -> str:
+    """Return the message for a data set of which all samples are in other splits."""
+    return (
+        f"{name} has no samples for training, because all are in the splits {', '.join(splits)}; train on "
+        "another data set, and pass this one as test_split or val_split"
+    )
 
 
 def _recorded_splits(dataset: Dataset[Sample]) -> dict[str, np.ndarray]:
