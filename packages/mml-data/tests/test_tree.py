@@ -1,10 +1,12 @@
 import gzip
 import json
+import zipfile
 
 import numpy as np
 import pytest
 from mml_data import LMDBDataset, LMDBWriter
 from mml_data.convert import import_source
+from mml_data.importers.tree import open_source
 
 core = pytest.importorskip("pymatgen.core")
 
@@ -92,3 +94,29 @@ def test_unsupported_source_raises(tmp_path, samples):
         writer.add(samples[0])
     with pytest.raises(ValueError, match="set' is already a data set; use it"):
         import_source(tmp_path / "set", tmp_path / "out")
+
+
+def test_archives_list_files_that_are_passed_over(tmp_path):
+    for name, files in {"a.zip": ("README.md", "d/a.xyz"), "b.zip": ("README.md",)}.items():
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for file in files:
+                archive.writestr(file, "1\n\nH 0 0 0\n" if file.endswith("xyz") else "text")
+    (tmp_path / "c.zip").write_text("text")
+    source = open_source(tmp_path)
+    about = source.describe()
+    assert (about["format"], about["files"]) == ("extended XYZ", 1)
+    assert about["passed_over"] == [
+        {"file": "a.zip/README.md", "reason": "has no supported format"},
+        {
+            "file": "b.zip",
+            "reason": "contains no file that can be imported: README.md has no supported format",
+        },
+        {"file": "c.zip", "reason": "the archive cannot be extracted: File is not a zip file"},
+    ]
+    ((place, item),) = [item for part in source.parts(2) for item in part.read()]
+    assert place.endswith("a.zip/d/a.xyz:frame 1")
+    assert item["extra"] == {"source": "a.zip/d/a.xyz", "frame": 0}
+    with pytest.raises(ValueError, match=r"b\.zip' contains no file that can be imported: README\.md has"):
+        open_source(tmp_path / "b.zip")
+    with pytest.raises(ValueError, match=r"c\.zip' the archive cannot be extracted"):
+        open_source(tmp_path / "c.zip")

@@ -61,7 +61,7 @@ def test_other_files_are_passed_over():
     assert sorted(passed_over) == [
         f"run{n}/{name}" for n in range(4) for name in ("CONTCAR", "OUTCAR", "POSCAR")
     ]
-    assert set(passed_over.values()) == {"VASP run: another file of it is read"}
+    assert set(passed_over.values()) == {"another file of this VASP run is read"}
     items = [item for part in source.parts(2) for _, item in part.read()]
     assert len(items) == 12
     assert {item["extra"]["source"] for item in items} == {f"run{n}" for n in range(4)}

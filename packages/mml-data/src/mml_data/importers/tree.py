@@ -114,6 +114,7 @@ class Tree:
         self.elements = None if elements is None else tuple(elements)
         self.passed_over: list[dict[str, str]] = []
         self.archives: list[Path] = []
+        self._archived: list[str] = []  # formats of the files in archives
         self._forced = forced
         self.entries = list(self._folder(root) if root.is_dir() else self._files([root]))
         if not self.entries and not self.archives:
@@ -127,8 +128,8 @@ class Tree:
 
     def describe(self) -> dict[str, object]:
         """Return the description of the source for the manifest."""
-        formats = list(dict.fromkeys(entry.format.name for entry in self.entries))
-        formats += ["archive"] if self.archives else []
+        found = [entry.format.name for entry in self.entries] + self._archived
+        formats = list(dict.fromkeys(found))
         described: dict[str, object] = {"origin": self.root.name, "format": ", ".join(formats)}
         described["files"] = len(self.entries) + len(self.archives)
         if self.root.is_file():
@@ -166,7 +167,7 @@ class Tree:
             if read:
                 yield Entry(folder, reader, sum(_size(child) for child in children if child.name in read))
                 for name in sorted(reader.unread(folder, read)) if reader.unread is not None else ():
-                    self._pass_over(folder / name, f"{reader.name}: another file of it is read")
+                    self._pass_over(folder / name, f"another file of this {reader.name} is read")
                 names -= read
         rest = [child for child in children if child.name in names]
         yield from self._files([child for child in rest if child.is_file()])
@@ -177,7 +178,7 @@ class Tree:
     def _files(self, files: Sequence[Path]) -> Iterator[Entry]:
         for file in files:
             if is_archive(file):
-                self.archives.append(file)
+                self._archive(file)
                 continue
             try:
                 head = read_head(file)
@@ -192,6 +193,26 @@ class Tree:
                 self._pass_over(file, "is empty" if not head.strip() else "has no supported format")
             else:
                 yield Entry(file, reader, file.stat().st_size)
+
+    def _archive(self, file: Path) -> None:
+        """Add an archive, with the formats in it and the files in it that are passed over."""
+        try:
+            with extracted(file) as folder:
+                inner = Tree(folder, self._forced)
+        except OSError as error:
+            reason = str(error)
+        except ValueError as error:  # from Tree
+            reason = str(error).removeprefix(f"{str(folder)!r} ")
+        else:
+            self.archives.append(file)
+            self._archived += [entry.format.name for entry in inner.entries] + inner._archived
+            self.passed_over += [
+                {**each, "file": f"{self._name(file)}/{each['file']}"} for each in inner.passed_over
+            ]
+            return
+        if file == self.root:
+            raise ValueError(f"{str(file)!r} {reason}")
+        self._pass_over(file, reason.partition("; supported")[0])
 
     def _pass_over(self, file: Path, reason: str) -> None:
         self.passed_over.append({"file": self._name(file), "reason": reason})

@@ -52,7 +52,7 @@ def _structure(text: str, elements: Sequence[str] | None) -> Structure:
             raise ValueError(f"the file has the elements {symbols}, but elements are {list(elements)}")
     else:
         counts = _counts(words)
-        symbols = _symbols_without_line(lines[0], len(counts), elements)
+        symbols = _symbols_without_line(lines[0], counts, elements)
         if elements is None:
             warnings.append(f"the elements {' '.join(symbols)} were read from the comment of the POSCAR")
     if len(symbols) != len(counts):
@@ -83,28 +83,33 @@ def _structure(text: str, elements: Sequence[str] | None) -> Structure:
     return structure | ({"warnings": [*warnings, *isotopes]} if warnings or isotopes else {})
 
 
-def _symbols_without_line(comment: str, count: int, elements: Sequence[str] | None) -> list[str]:
+def _symbols_without_line(comment: str, counts: Sequence[int], elements: Sequence[str] | None) -> list[str]:
     """Return the symbols of a file of VASP 4: `elements`, or the symbols in the comment.
 
     Raises
     ------
     ValueError
-        If neither has the right number of symbols.
+        If neither has the right number of symbols, or if the numbers behind the symbols in the comment are
+        not those of the atoms.
     """
+    count = len(counts)
     if elements is not None:
         if len(elements) != count:
             raise ValueError(f"the file has {count} elements, but elements are {list(elements)}")
         return list(elements)
-    found = []
-    for word in comment.split():
-        symbol = re.fullmatch(r"([A-Z][a-z]?)\d*", word)
-        if symbol is None or not _is_element(symbol[1]):
-            break
-        found.append(symbol[1])
+    words = comment.split()
+    symbols = [re.fullmatch(r"([A-Z][a-z]?)(\d*)", word) for word in words[:count]]
+    found = [each[1] for each in symbols if each is not None and _is_element(each[1])]
+    numbers = [each[2] for each in symbols if each is not None]
+    # "In" and "As" can begin a sentence: symbols before other words need the numbers of atoms (Na4 Cl4).
+    if len(words) > count and numbers != [str(number) for number in counts]:
+        found = []
+    if any(number and int(number) != wanted for number, wanted in zip(numbers, counts, strict=False)):
+        found = []
     if len(found) != count:
         raise ValueError(
             f"the file has no line with the symbols of its {count} elements, as in VASP 4, and its comment "
-            f"{comment.strip()!r} does not begin with {count} symbols; add the line, or pass "
+            f"{comment.strip()!r} does not consist of {count} symbols; add the line, or pass "
             "elements=[...] (--elements Na Cl)"
         )
     return found
