@@ -75,7 +75,7 @@ def collate_samples(
     _check_same_keys(rows, names, "")
     special = _check_special_keys(rows[0], pad_keys, unpacked_keys)
     packed = rows if not special else [_without(sample, special) for sample in rows]
-    batch = _collate(packed, names, counts, "")
+    batch = collate_keys(packed, names, counts)
     if None not in counts and "natoms" not in special:
         batch["natoms"] = torch.tensor(counts)
     batch |= {key: [sample[key] for sample in rows] for key in unpacked_keys}
@@ -122,9 +122,10 @@ def _without(sample: Mapping[str, Array], keys: set[str]) -> dict[str, Array]:
     return {key: value for key, value in sample.items() if key not in keys}
 
 
-def _collate(
-    samples: Sequence[Mapping[str, Array]], names: list[str], counts: list[int | None], within: str
+def collate_keys(
+    samples: Sequence[Mapping[str, Array]], names: list[str], counts: Sequence[int | None], within: str = ""
 ) -> dict[str, Array]:
+    """Collate the values of named samples, key by key. ``counts`` are their numbers of atoms, if known."""
     _check_same_keys(samples, names, within)
     return {
         key: _merge(key, [sample[key] for sample in samples], names, counts, within) for key in samples[0]
@@ -143,7 +144,9 @@ def _check_same_keys(samples: Sequence[Mapping[str, Array]], names: list[str], w
             )
 
 
-def _merge(key: str, values: list[Array], names: list[str], counts: list[int | None], within: str) -> Array:
+def _merge(
+    key: str, values: list[Array], names: list[str], counts: Sequence[int | None], within: str
+) -> Array:
     path = within + str(key)
     if path == "target_types":
         for value, name in zip(values, names, strict=True):
@@ -166,7 +169,7 @@ def _merge(key: str, values: list[Array], names: list[str], counts: list[int | N
         except ValueError as error:
             raise ValueError(f"{path!r}: {error}") from error
     if kinds[0] == "dict" and path != "extra":
-        return _collate(values, names, counts, path + ".")
+        return collate_keys(values, names, counts, path + ".")
     is_target = path.startswith("targets.")
     if kinds[0] == "number":
         return _numbers([exact(value) for value in values] if is_target else values)
@@ -200,7 +203,7 @@ def _numbers(values: list[Array]) -> torch.Tensor:
 
 
 def _arrays(
-    path: str, tensors: list[torch.Tensor], names: list[str], counts: list[int | None]
+    path: str, tensors: list[torch.Tensor], names: list[str], counts: Sequence[int | None]
 ) -> torch.Tensor:
     if path in STRUCTURE_SHAPES:
         return _stacked(path, tensors, names)
@@ -229,7 +232,7 @@ def _stacked(path: str, tensors: list[torch.Tensor], names: list[str]) -> torch.
 
 
 def _shifted(
-    path: str, tensors: list[torch.Tensor], names: list[str], counts: list[int | None]
+    path: str, tensors: list[torch.Tensor], names: list[str], counts: Sequence[int | None]
 ) -> list[torch.Tensor]:
     shifted, start = [], 0
     for tensor, name, count in zip(tensors, names, counts, strict=True):

@@ -10,13 +10,12 @@ import torch
 from mml_samples import Array, Batch, Sample, sample_name
 
 from mml_graphs._repr import pasteable_repr
-from mml_graphs.batches.collate import collate_samples
+from mml_graphs.batches.collate import collate_keys, collate_samples
 from mml_graphs.graph import PointCloudToGraphTransform, rows_of
 from mml_graphs.graph_parts import GRAPH_KEYS
 from mml_graphs.libraries.graph_data import EDGE_KEYS, GraphData, kind_by_name
 from mml_graphs.libraries.pyg import build_batch
 from mml_graphs.periodic import PeriodicPropertiesTransform
-from mml_graphs.sample import with_keys
 from mml_graphs.sample_tensors import sample_tensors
 from mml_graphs.structures import Structures
 
@@ -131,13 +130,10 @@ def _named_rows(sample: Sample, kind: str, key: str, count: int) -> torch.Tensor
         raise ValueError(f"{sample_name(sample)}: {error}") from error
 
 
-def _other_keys(samples: Sequence[Sample], structures: Structures) -> Batch:
+def _other_keys(samples: Sequence[Sample], structures: Structures) -> dict[str, Array]:
     """Collate the keys that the neighbor search does not write."""
     if all(sample.keys() <= WRITTEN for sample in samples):
         return {}
-    rest = []
-    for sample, start, end in zip(samples, structures.starts, structures.starts[1:], strict=False):
-        kept = {key: value for key, value in sample.items() if key not in WRITTEN}
-        counted = {"atomic_numbers": structures.atomic_numbers[start:end]}  # from which the atoms are counted
-        rest.append(with_keys(kept, counted))
-    return collate_samples(rest)
+    names = [sample_name(sample, index) for index, sample in enumerate(samples)]
+    rest = [{key: value for key, value in sample.items() if key not in WRITTEN} for sample in samples]
+    return collate_keys(rest, names, structures.counts)
