@@ -66,10 +66,13 @@ def _structure(block: str) -> Structure:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         (parsed,) = CifParser.from_str(block).parse_structures(primitive=False, on_error="raise")
-    texts = list(dict.fromkeys(str(each.message).strip() for each in caught))
+    texts = list(dict.fromkeys(" ".join(str(each.message).split()) for each in caught))
     structure = from_pymatgen(parsed)  # before the warnings: it names the elements of a disordered site
     if wrong := [text for text in texts if _WRONG.search(text)]:
-        raise ValueError(f"the structure is not that of the file: {'; '.join(wrong)}")
+        raise ValueError(
+            f"the structure is not that of the file: {'; '.join(wrong)}; complete the atoms of the file, "
+            "write coordinates such as 1/3 with at least five digits, or correct the formula"
+        )
     if _DEUTERIUM.search(block):
         texts.append("the isotope D is imported as H")
     extra = {**structure.get("extra", {}), "block": _name(block)}
