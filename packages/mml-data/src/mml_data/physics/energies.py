@@ -65,7 +65,7 @@ def check_energies(evidence: Evidence) -> list[Finding]:
     mixed = _mixed(rows, fitted, residuals, spread)
     if mixed:
         return mixed
-    return _levels(evidence, rows, residuals) or _outliers(rows, residuals, spread)
+    return _levels(evidence, rows, residuals) or _outliers_of_kinds(rows, residuals)
 
 
 def _all_per_atom(evidence: Evidence) -> list[Finding]:
@@ -147,6 +147,16 @@ def _levels(evidence: Evidence, rows: np.ndarray, residuals: np.ndarray) -> list
             {"shift_per_atom": shift, "gap": width, "spread": spread},
         )
     ]
+
+
+def _outliers_of_kinds(rows: np.ndarray, residuals: np.ndarray) -> list[Finding]:
+    """Find outliers among the periodic samples and among the others, whose bonds differ."""
+    found = []
+    for kind in (rows["periodic"], ~rows["periodic"]):
+        if kind.sum() >= _FEW:
+            here = residuals[kind]
+            found += _outliers(rows[kind], here, max(scale(here), 1e-4))
+    return found
 
 
 def _outliers(rows: np.ndarray, residuals: np.ndarray, spread: float) -> list[Finding]:

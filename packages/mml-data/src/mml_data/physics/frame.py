@@ -86,7 +86,7 @@ def to_frame(index: int, sample: Mapping[str, Any], split: str = "") -> Frame:
     default = cell is not None
     claimed = np.asarray(sample.get("pbc", (default,) * 3)).astype(bool).reshape(3)
     if cell is not None and not abs(np.linalg.det(cell)) > 1e-6:
-        cell = None
+        cell = _completed(cell, claimed)
     targets = sample.get("targets") or {}
     extra = sample.get("extra")
     fixed = sample.get("fixed")
@@ -106,6 +106,19 @@ def to_frame(index: int, sample: Mapping[str, Any], split: str = "") -> Frame:
         fixed=None if fixed is None else np.asarray(fixed).astype(bool).reshape(-1),
         keys={key: sample[key] for key in ("charge", "spin", "magmom") if sample.get(key) is not None},
     )
+
+
+def _completed(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray | None:
+    """Replace the vectors of the directions that are not periodic by unit normals to the periodic ones.
+
+    Returns None if no direction is periodic or the periodic vectors are not independent.
+    """
+    periodic = cell[pbc]
+    if not len(periodic) or np.linalg.matrix_rank(periodic, tol=1e-6) < len(periodic):
+        return None
+    completed = cell.copy()
+    completed[~pbc] = np.linalg.svd(periodic)[2][len(periodic) :]
+    return completed
 
 
 def _number(value: object) -> float:

@@ -26,6 +26,7 @@ _STRAINED = 1e-3
 _SIMILAR = 0.05  # largest strain of a pair is 5 percent
 _EXTREME = 2.0  # eV/angstrom^3, 320 GPa
 _TOLERANCE = 0.25
+_UNDECIDED = 3.0
 _SHEAR = {"yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
 
@@ -36,7 +37,7 @@ def check_stress(evidence: Evidence, fits: list[Fit]) -> list[Finding]:
     if line is None:
         line, indices, how = _by_potential(fits)
     if line is not None and not abs(line.slope - 1) < _TOLERANCE + min(2 * line.error, 0.25):
-        found.append(_finding(line, indices, how, _scales_with_volume(evidence)))
+        found += _findings(line, indices, how, _scales_with_volume(evidence))
     elif line is not None:
         text = (
             f"stresses are {line.slope:.3g} times those that follow from {how} "
@@ -103,13 +104,15 @@ def _scales_with_volume(evidence: Evidence) -> float:
     return float(np.nanmedian(rows["volume"])) if len(rows) else float("nan")
 
 
-def _finding(line: Line, indices: tuple[int, ...], how: str, volume: float) -> Finding:
+def _findings(line: Line, indices: tuple[int, ...], how: str, volume: float) -> list[Finding]:
     factor = line.slope
+    if 1 / _UNDECIDED < factor < _UNDECIDED:  # neither a unit nor the sign explains such a factor
+        return []
     lead = f"the labels are {factor:.4g} times the stress that follows from {how}"
     sign = "" if factor > 0 else ", and the sign is opposite to that of ASE (positive under tension)"
     advice = "import with --units stress=UNIT"
     named = name_factor(factor, STRESS, 0.3)
-    if abs(abs(factor) - 1) < 0.3:
+    if 1 / _UNDECIDED < -factor < _UNDECIDED:
         message, sign = f"the sign of the stress is wrong: {lead}", ""
         advice = "import with --targets stress=NAME:-1"
     elif named is not None:
@@ -127,7 +130,7 @@ def _finding(line: Line, indices: tuple[int, ...], how: str, volume: float) -> F
     else:
         message = f"the unit is wrong: {lead}"
     numbers = {"factor": factor, "error": line.error, "explained": line.explained}
-    return Finding("stress", "error", message + sign, advice, indices, numbers)
+    return [Finding("stress", "error", message + sign, advice, indices, numbers)]
 
 
 def check_stress_order(fits: list[Fit]) -> list[Finding]:
