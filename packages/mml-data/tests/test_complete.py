@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from mml_data import LMDBDataset
+from mml_data import LMDBDataset, split_dataset
 from mml_data.convert import import_source
 from mml_data.importers.labels import LabelPlan
 from mml_data.importers.write_parts import write_parts
@@ -172,3 +172,20 @@ def test_import_is_read_alike_by_all_readers(tmp_path, write_lines):
     import_source(write_lines(tmp_path / "in.jsonl", 12), tmp_path / "out")
     data, stored = LMDBDataset(tmp_path / "out"), StoredDataset(tmp_path / "out")
     assert [sample.keys() for sample in data] == [stored.stored(index).keys() for index in range(12)]
+
+
+def test_names_of_classes_survive_new_splits_and_precomputation(tmp_path):
+    structures = [atoms(2, targets={"system": word}) for word in ["hexagonal", "cubic", "hexagonal"] * 4]
+    make(tmp_path / "out", *structures, classes=["system"])
+    split = split_dataset(tmp_path / "out", {"train": 0.5, "val": 0.5})
+    assert split.statistics["all"]["targets"]["system"]["class_counts"] == [4, 8]
+    precomputed = LMDBDataset(tmp_path / "out").precompute([wrap_atoms], tmp_path / "again")
+    for data in (precomputed, LMDBDataset(tmp_path / "out")):
+        assert data.manifest.schema["targets.system"]["class_names"] == ["cubic", "hexagonal"]
+        assert [int(sample["targets"]["system"]) for sample in data] == [1, 0, 1] * 4
+    again = split_dataset(tmp_path / "again", {"train": 0.5, "val": 0.5})
+    assert again.statistics["all"]["targets"]["system"]["class_counts"] == [4, 8]
+
+
+def wrap_atoms(sample):
+    return sample

@@ -120,6 +120,13 @@ def _record(dataset: StoredDataset, splits: Mapping[str, np.ndarray], about: dic
             )
         for name, part in summary.statistics.items():
             statistics.setdefault(name, DatasetStatistics()).merge(part)
+    numbered = {
+        key.removeprefix("targets."): entry["class_names"]
+        for key, entry in old.schema.items()
+        if "class_names" in entry and entry.get("stored") != "numbers"
+    }
+    for part in statistics.values():
+        part.number_classes(numbered)
     manifest = replace(
         old,
         splits=entries,

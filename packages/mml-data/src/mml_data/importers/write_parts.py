@@ -52,6 +52,7 @@ def write_parts(
     compression: str | None = None,
     units: Mapping[str, str] | None = None,
     transforms: dict[str, object] | None = None,
+    class_names: Mapping[str, list[int | str]] | None = None,
     unchanged: Callable[[], None] | None = None,
     progress: Progress = False,
     scheduler: str | None = None,
@@ -70,6 +71,8 @@ def write_parts(
         Information for the manifest, in addition to the description of the source.
     transforms
         Description of the transforms, for the manifest.
+    class_names
+        Names of the classes of targets that the samples contain as numbers.
     unchanged
         Function that is called at the end, and raises an error if the source has changed.
     dest, on_error, jobs, resume, overwrite, compression, units, progress, scheduler
@@ -140,6 +143,7 @@ def write_parts(
                 units=units,
                 compression=compression,
                 transforms=transforms,
+                class_names=class_names,
                 classes=() if plan is None else plan.classes,
                 strict=plan is not None,
             )

@@ -82,6 +82,11 @@ def precompute(
     if Path(path).exists() and not overwrite:
         return _check(Manifest.read(path), made, Path(path))
     units = {key: about["units"] for key, about in dataset.manifest.schema.items() if about["units"]}
+    class_names = {
+        key.removeprefix("targets."): about["class_names"]
+        for key, about in dataset.manifest.schema.items()
+        if "class_names" in about
+    }
     return write_parts(
         _Transformed(dataset, tuple(transforms)),
         path,
@@ -94,6 +99,7 @@ def precompute(
         compression=compression,
         units=units,
         transforms=made,
+        class_names=class_names,
         progress=progress,
     )
 

@@ -56,6 +56,7 @@ def assemble(
     transforms: dict[str, object] | None = None,
     summarize: Summarize = _one_by_one,
     classes: Collection[str] = (),
+    class_names: Mapping[str, list[int | str]] | None = None,
     strict: bool = False,
 ) -> Manifest:
     """Write the manifest, splits and sizes for the shards in `directory`, and remove empty shards.
@@ -76,6 +77,8 @@ def assemble(
     classes
         Names of the targets whose values, integers or words, are classes. The classes are numbered in
         ascending order of all their values.
+    class_names
+        Names of the classes of targets that are stored as numbers of classes.
     strict
         Whether a target that has different kinds in two samples raises an error.
 
@@ -123,9 +126,12 @@ def assemble(
     for each in statistics.values():
         each.number_classes(numbered)
     described = schema.result(
-        classes={**dict.fromkeys(everything.class_targets()), **numbered},
+        classes={**dict.fromkeys(everything.class_targets()), **numbered, **(class_names or {})},
         name_of=partial(_name_of, shards, counts, compression) if strict else None,
     )
+    for target in class_names or ():
+        if f"targets.{target}" in described:
+            described[f"targets.{target}"]["stored"] = "numbers"
     if strict and "target_types" not in described and (types := _target_types(described)):
         described["target_types"] = {
             "dtype": "dict", "shape": None, "units": None, "samples": sum(counts), "value": types,

@@ -55,7 +55,7 @@ class Completion:
         self.classes = {
             name: {value: number for number, value in enumerate(entry["class_names"])}
             for name, entry in targets.items()
-            if "class_names" in entry
+            if "class_names" in entry and entry.get("stored") != "numbers"
         }
         self.keys = {
             key: value

@@ -43,7 +43,12 @@ class Manifest:
     schema
         Description of each key (a nested key is written as ``targets.energy``): ``dtype``; ``shape``, a list
         with a number, ``"N"`` (the number of atoms) or None (varies) for each dimension, or None for a value
-        that is not an array; ``units``; and ``samples``, the number of samples that have the key.
+        that is not an array; ``units``; and ``samples``, the number of samples that have the key. A target
+        also has its ``kind`` (see `mml_samples.Kind`) and, if they apply: ``extensive``, whether it scales
+        with the number of atoms; ``class_names``, the values of its classes in the order of their numbers,
+        and ``stored``, which is ``"numbers"`` if the records contain these numbers instead of the values;
+        and ``rows``, which is ``"implied"`` if some records lack the leading dimension of 1. A key with a
+        ``value`` has this value in all samples and is not in the records.
     splits
         Recorded splits, each an ``.npy`` file of int64 indices.
     sizes
