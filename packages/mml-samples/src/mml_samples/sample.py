@@ -42,7 +42,7 @@ class Sample(TypedDict, total=False):
     lattice_features: Array
     """Another name of ``lattice_params``."""
     targets: dict[str, Array]
-    """Labels by name: one number or row per structure, or one row per atom. NaN means missing."""
+    """Labels by name: a number, [1, ...] per structure or [N, ...] per atom (see `Kind`). NaN: missing."""
     target_types: dict[str, list[str]]
     """Names of targets under ``"regression"``, ``"classification"`` and ``"pretraining"``."""
     src_nodes: Array
@@ -60,15 +60,15 @@ class Sample(TypedDict, total=False):
     cutoff_radius: float
     """Radius of the neighbor search, angstrom. An adaptive cutoff may increase it."""
     tags: Array
-    """For slabs: 0 below the surface, 1 surface, 2 adsorbate, [N] int64."""
+    """For slabs: 0 below the surface, 1 surface, 2 adsorbate, -1 unknown, [N] int64."""
     fixed: Array
     """Constrained atoms, [N] bool."""
     charge: float
-    """Total charge, e."""
+    """Total charge, e. NaN means missing."""
     spin: float
-    """Total spin."""
+    """Total spin. NaN means missing."""
     magmom: Array
-    """Magnetic moments, [N] float, Bohr magneton."""
+    """Magnetic moments, [N] float, Bohr magneton. NaN means missing."""
     natoms: int
     """Number of atoms N."""
     sample_id: str
