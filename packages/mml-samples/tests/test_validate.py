@@ -124,5 +124,7 @@ def test_missing_key_raises():
         check_sample({"pos": np.zeros((1, 3)), "sample_id": "x"})
     with pytest.raises(TypeError, match="A sample must be a dict, got a list"):
         check_sample([1])
-    with pytest.raises(TypeError, match="structure of sample 'x' must be a pymatgen Structure, got a int"):
+    with pytest.raises(
+        TypeError, match="structure of sample 'x' must be a pymatgen Structure or an ASE Atoms, got a int"
+    ):
         check_sample({"structure": 1, "sample_id": "x"})

@@ -87,7 +87,9 @@ def _count_atoms(sample: Mapping[str, object], name: str) -> int:
                 f"{name} has no 'atomic_numbers', its keys are {sorted(sample)}. Add one number per atom."
             )
         if not isinstance(structure, Sized):
-            raise TypeError(f"structure of {name} must be a pymatgen Structure, got {_kind(structure)}")
+            raise TypeError(
+                f"structure of {name} must be a pymatgen Structure or an ASE Atoms, got {_kind(structure)}"
+            )
         return len(structure)
     numbers = _array("atomic_numbers", sample, name)
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1 or not numbers.size:
