@@ -10,8 +10,9 @@ from mml_data.importers.files import file_checksum
 from mml_data.importers.label_names import recognize
 from mml_data.importers.source import Item, Part, Source, existing
 from mml_data.importers.table_files import ID_COLUMNS, Table, read_table
+from mml_data.importers.table_matches import Matches
 
-__all__ = ["ID_PROP", "LabelTable", "LabeledSource", "Matches"]
+__all__ = ["ID_PROP", "LabelTable", "LabeledSource"]
 
 ID_PROP = "id_prop.csv"
 """Name of the table in a folder of CGCNN or ALIGNN, which is joined automatically."""
@@ -98,7 +99,7 @@ class LabelTable:
             joined[place][name] = value
         return {**structure, **{place: values for place, values in joined.items() if values}}
 
-    def account(self, matched: Sequence[str | None], names: Sequence[str] = ()) -> "Matches":
+    def account(self, matched: Sequence[str | None], names: Sequence[str] = ()) -> Matches:
         """Count rows and structures that belong together.
 
         Parameters
@@ -146,71 +147,6 @@ class LabelTable:
                 yield value
         if isinstance(source := extra.get("source"), str):
             yield from _names_of_file(source)
-
-
-@dataclass(frozen=True)
-class Matches:
-    """Numbers of rows and structures that a join matched, for the account.
-
-    Attributes
-    ----------
-    table
-        Path of the table.
-    rows, structures
-        Numbers of all rows and all structures.
-    shared
-        Number of rows that belong to more than one structure.
-    unmatched_rows, unmatched_structures
-        Numbers of rows without a structure, and of structures without a row.
-    row_examples, structure_examples
-        Some of them.
-    """
-
-    table: str
-    rows: int
-    structures: int
-    shared: int
-    unmatched_rows: int
-    row_examples: tuple[str, ...]
-    unmatched_structures: int
-    structure_examples: tuple[str, ...]
-
-    def check(self) -> None:
-        """Raise an error if no row matched a structure.
-
-        Raises
-        ------
-        ValueError
-            The message has examples of both.
-        """
-        if self.unmatched_structures == self.structures:
-            raise ValueError(
-                f"no row of {self.table!r} matches a structure; the ids of the table are "
-                f"{_listed(self.row_examples, self.rows)}, and the structures are "
-                f"{_listed(self.structure_examples, self.structures)}; choose the column with the file names "
-                "or ids with --id-column"
-            )
-
-    def warnings(self) -> list[str]:
-        """Return a sentence about each kind of row or structure that is not matched one to one."""
-        found = []
-        if self.unmatched_structures:
-            found.append(
-                f"{self.unmatched_structures:,} of {self.structures:,} structures have no row in "
-                f"{self.table!r}, and their labels are missing: "
-                f"{_listed(self.structure_examples, self.unmatched_structures)}"
-            )
-        if self.unmatched_rows:
-            found.append(
-                f"{self.unmatched_rows:,} of {self.rows:,} rows of {self.table!r} match no structure: "
-                f"{_listed(self.row_examples, self.unmatched_rows)}"
-            )
-        if self.shared:
-            found.append(
-                f"{self.shared:,} of {self.rows:,} rows of {self.table!r} match several structures, which "
-                "have the same labels"
-            )
-        return found
 
 
 @dataclass(frozen=True)
@@ -286,8 +222,3 @@ def _names_of_file(source: str) -> Iterator[str]:
 
 def _text(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _listed(examples: Sequence[str], count: int) -> str:
-    more = ", ..." if count > len(examples) else ""
-    return (", ".join(map(repr, examples)) or "(unnamed)") + more
