@@ -290,6 +290,7 @@ def test_fault_is_named(fault, trajectory):
 
 
 @pytest.mark.parametrize("fault", [each for each in FAULTS if each != "energies not converged"])
+@pytest.mark.slow
 def test_fault_in_lips_is_named(fault, lips):
     plant, check, words = FAULTS[fault]
     samples = deepcopy(lips)
