@@ -303,15 +303,17 @@ class FramesSource:
 def bare_write(path: str, npz: Path, count: int) -> None:
     """Write encoded records to an LMDB, without any other work."""
     import lmdb
+    from mml_data.store.packs import pack_records
     from mml_data.store.records import encode_record
 
-    records = [encode_record(sample) for sample in as_samples(npz, 200)]
+    records = [encode_record(sample) for sample in as_samples(npz, 192)]
+    packs = [pack_records(records[start : start + 64]) for start in range(0, 192, 64)]
     environment = lmdb.open(path, subdir=False, lock=False, sync=False, map_size=1 << 36)
     start = time.perf_counter()
-    for first in range(0, count, 1024):
+    for first in range(0, count // 64, 16):
         with environment.begin(write=True) as transaction:
-            for index in range(first, min(first + 1024, count)):
-                transaction.put(index.to_bytes(8, "big"), records[index % 200], append=True)
+            for index in range(first, min(first + 16, count // 64)):
+                transaction.put(index.to_bytes(8, "big"), packs[index % 3], append=True)
     environment.sync(True)
     environment.close()
     Path(f"{path}.seconds").write_text(str(time.perf_counter() - start), encoding="ascii")

@@ -76,7 +76,7 @@ def write_lines():
                 rng = np.random.default_rng(index)
                 structure = {
                     "atomic_numbers": rng.integers(1, 90, 3).tolist(),
-                    "positions": (rng.normal(size=(3, 3)) + [[0, 0, 0], [9, 0, 0], [0, 9, 0]]).tolist(),
+                    "positions": (rng.normal(size=(3, 3)) + np.diag([0, 9, 9])).tolist(),
                     "targets": {"energy": float(index)},
                     "extra": {"index_was": index},
                 }

@@ -15,7 +15,8 @@ def test_entries_have_targets(tmp_path):
         "b": {"structure": structures[1].as_dict(), "energy": 2.5, "metal": False, "note": "y"},
     }
     (tmp_path / "entries.json").write_text(json.dumps(entries))
-    import_source(tmp_path / "entries.json", tmp_path / "out", splits=(0.5, 0.5, 0), targets=["energy", "metal"])
+    targets = ["energy", "metal"]
+    import_source(tmp_path / "entries.json", tmp_path / "out", splits=(0.5, 0.5, 0), targets=targets)
     sample = LMDBDataset(tmp_path / "out")[1]
     assert (float(sample["targets"]["energy"]), int(sample["targets"]["metal"])) == (2.5, 0)
     assert sample["target_types"] == {"regression": ["energy"], "classification": ["metal"]}

@@ -291,7 +291,8 @@ class TestBadInput:
         assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
     def test_kind_conflict_names_two_structures(self, tmp_path, file):
-        with pytest.raises(ValueError, match=r"target 'is_metal' is a class in in\.jsonl:frame 1, but a number in in\.jsonl:frame 2"):
+        message = r"target 'is_metal' is a class in in\.jsonl:frame 1, but a number in in\.jsonl:frame 2"
+        with pytest.raises(ValueError, match=message):
             import_jsonl(file(COPPER, with_targets(is_metal=1)), tmp_path / "out", splits=(1, 0, 0))
         assert not (tmp_path / ".out.partial").exists()
 

@@ -73,5 +73,7 @@ def test_invalid_lmdb_raises(tmp_path, write_lmdb):
     write_lmdb(tmp_path / "empty.lmdb", [])
     with pytest.raises(ValueError, match=r"no records were found in .*empty\.lmdb"):
         import_source(tmp_path / "empty.lmdb", tmp_path / "out")
-    with pytest.raises(ValueError, match=r"unknown reader 'mp'.*; the readers are VASP run, .*materials_project, "):
+    with pytest.raises(
+        ValueError, match=r"unknown reader 'mp'.*; the readers are VASP run, .*materials_project"
+    ):
         import_source(tmp_path / "empty.lmdb", tmp_path / "out", reader="mp")
