@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mml_data import LMDBDataset
-from mml_data.convert import import_source
 from mml_data.importers.account import PartLog, show_account
 from mml_data.importers.labels import LabelPlan
 from mml_data.importers.write_parts import write_parts
@@ -212,16 +211,3 @@ def test_log_ignores_incomplete_line(tmp_path):
     assert [line["position"] for line in log.lines()] == [0, 3]
     assert log.resume(2) == 3
     assert [line["position"] for line in log.lines()] == [0]
-
-
-def test_changed_source_raises(tmp_path, write_lines):
-    source = write_lines(tmp_path / "in.jsonl", 20)
-
-    def change(done):
-        with source.open("a") as file:
-            file.write("\n")
-
-    with pytest.raises(ValueError, match=r"in\.jsonl' changed while it was imported") as error:
-        import_source(source, tmp_path / "out", progress=change)
-    assert "resume" not in str(error.value)
-    assert not (tmp_path / "out").exists()
