@@ -28,9 +28,13 @@ from matsciml.models.base import (
     CrystalSymmetryClassificationTask,
     ForceRegressionTask,
     GradFreeForceRegressionTask,
+    MulticlassClassificationTask,
     MultiTaskLitModule,
     NodeDenoisingTask,
     ScalarRegressionTask,
+    SpectrumRegressionTask,
+    TensorRegressionTask,
+    VectorRegressionTask,
 )
 
 __all__ = [
@@ -49,13 +53,17 @@ __all__ = [
     "M3GNet",
     "MEGNet",
     "MultiTaskLitModule",
+    "MulticlassClassificationTask",
     "NequIP",
     "NodeDenoisingTask",
     "PaiNN",
     "ScalarRegressionTask",
     "ScaleShiftMACE",
     "SchNet",
+    "SpectrumRegressionTask",
     "TensorNet",
+    "TensorRegressionTask",
+    "VectorRegressionTask",
     "ViSNet",
 ]
 

@@ -6,9 +6,13 @@ from mml_tasks import (
     CrystalSymmetryClassificationTask,
     ForceRegressionTask,
     GradFreeForceRegressionTask,
+    MulticlassClassificationTask,
     MultiTaskLitModule,
     NodeDenoisingTask,
     ScalarRegressionTask,
+    SpectrumRegressionTask,
+    TensorRegressionTask,
+    VectorRegressionTask,
 )
 
 __all__ = [
@@ -18,6 +22,10 @@ __all__ = [
     "ForceRegressionTask",
     "GradFreeForceRegressionTask",
     "MultiTaskLitModule",
+    "MulticlassClassificationTask",
     "NodeDenoisingTask",
     "ScalarRegressionTask",
+    "SpectrumRegressionTask",
+    "TensorRegressionTask",
+    "VectorRegressionTask",
 ]

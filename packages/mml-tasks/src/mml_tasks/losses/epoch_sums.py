@@ -58,7 +58,7 @@ class EpochSums:
         for name, sums in stored["losses"].items():
             if name in metrics:
                 metric = loss_metric(metrics, name)
-                metric.restore(torch.tensor(sums).view(2, -1) * first)
+                metric.restore(torch.tensor(sums, dtype=torch.float64).view(2, -1) * first)
         if stored["missing"] is not None:
             missing.reset()
             missing.add_sums(torch.tensor(stored["missing"], device=_device(metrics)))
