@@ -65,7 +65,7 @@ IMPORTS = [
     ("05-json/MPtrj_mini.json", {}, 3, {"energy": -7.2, "force": None, "stress": -10 * KBAR}),
     ("05-json/MPtrj_mini.json", {"targets": ["energy=uncorrected_total_energy"]}, 3, {"energy": -7.0}),
     ("05-json/ase.json", {}, 3, {"energy": -7.0, "force": None, "stress": 0.01}),
-    ("05-json/cse.json", {"targets": {"energy": "corrected_energy"}}, 1, {"energy": -7.5}),
+    ("05-json/cse.json", {}, 1, {"energy": -7.5}),
     ("05-json/df-columns.json", {"targets": ["e_form"]}, 2, {"e_form": -1.0}),
     ("05-json/df-records.json", {"targets": ["e_form"]}, 2, {"e_form": -1.0}),
     ("05-json/entries-na.json", {"targets": ["band_gap"]}, 3, {"band_gap": 5.1}),
@@ -103,9 +103,9 @@ def test_cases_are_imported(tmp_path, path, options, count, targets):
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not beside this checkout")
-@pytest.mark.parametrize("path", ["05-json/cse.json", "05-json/jarvis_dft_3d.json", "08-text/qm9.xyz"])
+@pytest.mark.parametrize("path", ["05-json/jarvis_dft_3d.json", "08-text/qm9.xyz"])
 def test_labels_without_standard_name_are_listed(tmp_path, path):
-    label = {"cse": "uncorrected_energy", "jar": "optb88vdw_bandgap", "qm9": "U0"}[Path(path).name[:3]]
+    label = {"jar": "optb88vdw_bandgap", "qm9": "U0"}[Path(path).name[:3]]
     with pytest.raises(ValueError, match=rf"no targets were found.*\b{label}\b"):
         import_source(CASES / path, tmp_path / "out", splits=(1, 0, 0))
 

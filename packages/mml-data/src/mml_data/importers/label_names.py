@@ -13,7 +13,8 @@ in ASE (https://wiki.fysik.dtu.dk/ase/ase/calculators/calculators.html) and in f
 stress = -virial / volume. This is the convention of NequIP
 (https://nequip.readthedocs.io/en/latest/guide/reference/conventions.html), of QUIP and GAP
 (https://libatoms.github.io/GAP/gap_fit.html), of MACE, and of NEP in GPUMD.
-``corrected_total_energy`` and ``uncorrected_total_energy`` are names of the MPtrj data set.
+``corrected_total_energy`` and ``uncorrected_total_energy`` are names of the MPtrj data set,
+``corrected_energy`` and ``uncorrected_energy`` those of a ComputedStructureEntry of pymatgen.
 """
 
 from collections.abc import Iterator
@@ -56,14 +57,23 @@ class LabelName:
 
 
 RECOGNIZED: tuple[LabelName, ...] = (
-    LabelName("energy", ("energy", "total_energy", "corrected_total_energy"), note="total energy, eV"),
+    LabelName(
+        "energy",
+        ("energy", "total_energy", "corrected_total_energy", "corrected_energy"),
+        note="total energy, eV",
+    ),
     LabelName(
         "energy",
         ("free_energy",),
         rank=1,
         note="total free energy, eV; used if there is no energy, as ASE's calculators have both",
     ),
-    LabelName("energy", ("uncorrected_total_energy",), rank=2, note="used if there is no corrected energy"),
+    LabelName(
+        "energy",
+        ("uncorrected_total_energy", "uncorrected_energy"),
+        rank=2,
+        note="used if there is no corrected energy",
+    ),
     LabelName(
         "energy",
         ("energy_per_atom", "corrected_energy_per_atom"),
