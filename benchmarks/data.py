@@ -285,7 +285,6 @@ class FramesPart:
 class FramesSource:
     """Source of `count` frames in memory."""
 
-    may_lack = True
     units: Mapping[str, str] = {}
 
     def __init__(self, npz: Path, count: int) -> None:

@@ -13,8 +13,6 @@ from mml_data.importers.write_parts import write_parts
 class Listed:
     """Source of structures that are divided into parts."""
 
-    may_lack = True
-
     def __init__(self, structures, passed_over=(), pieces=1):
         self.structures = structures
         self.pieces = pieces

@@ -15,8 +15,6 @@ from mml_graphs import collate_samples
 class Listed:
     """Source of the given structures."""
 
-    may_lack = True
-
     def __init__(self, structures):
         self.units = {}
         self.structures = structures

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mml_data.importers.contacts import COVALENT_RADII, check_contacts, frames_with_contacts
+from mml_data.importers.contacts import check_contacts, frames_with_contacts
+from mml_data.physics.radii import COVALENT_RADII
 
 
 def smallest_ratio(numbers, positions, cell, pbc):

@@ -1,4 +1,4 @@
-"""Import files that people really have, as a table of what is right."""
+"""Import the shared cases of labels, and compare the data sets with the table of right results."""
 
 from pathlib import Path
 

@@ -110,7 +110,6 @@ def test_account_counts_both_sides(table):
 class Files:
     """Source of structures in files, of which the second cannot be read."""
 
-    may_lack = False
     units = {"targets.gap": "eV"}  # noqa: RUF012
 
     def describe(self):
@@ -127,7 +126,7 @@ class Files:
 def test_source_has_labels(table):
     source = LabeledSource(Files(), table("a,1\nb,2\n"))
     facts = source.describe()
-    assert (source.may_lack, source.units) == (True, {"targets.gap": "eV"})
+    assert source.units == {"targets.gap": "eV"}
     assert facts["passed_over"] == [{"file": "other.csv"}]
     assert (facts["origin"], facts["label_table"]["file"]) == ("files", "labels.csv")
     assert facts["label_table"]["id_column"] == "id"

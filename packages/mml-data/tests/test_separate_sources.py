@@ -10,7 +10,6 @@ class Numbers:
 
     origin: str
     values: tuple[int, ...]
-    may_lack = False
     units = {"targets.gap": "eV"}  # noqa: RUF012
 
     def describe(self):
@@ -72,7 +71,6 @@ def test_description_has_all_sources(tmp_path):
         "passed_over": ["train", "test"],
     }
     assert made.units == {"targets.gap": "eV"}
-    assert not made.may_lack
 
 
 def test_files_are_listed():

@@ -211,7 +211,6 @@ def test_error_on_one_rank_ends_all(tmp_path, write_lines):
 class BrokenText:
     """Source whose only part fails after 1,100 samples, with an error that needs several arguments."""
 
-    may_lack = True
     units: ClassVar = {}
 
     def describe(self):

@@ -6,7 +6,9 @@ from functools import cache
 import numpy as np
 from mml_samples import SYMBOLS
 
-__all__ = ["COVALENT_RADII", "check_contacts", "frames_with_contacts"]
+from mml_data.physics.radii import COVALENT_RADII
+
+__all__ = ["check_contacts", "frames_with_contacts"]
 
 _CLOSEST = 0.3
 _FACTOR = 0.4
@@ -15,20 +17,6 @@ _PAIRS = 1 << 14  # arrays of this size stay in the cache
 _LEAST = 8
 _MOST_SHIFTS = 4096
 _TOLERANCE = 1.001  # of float32
-
-COVALENT_RADII = np.array([
-    0.2, 0.31, 0.28, 1.28, 0.96, 0.84, 0.76, 0.71, 0.66, 0.57, 0.58, 1.66, 1.41, 1.21, 1.11, 1.07, 1.05, 1.02,
-    1.06, 2.03, 1.76, 1.7, 1.6, 1.53, 1.39, 1.39, 1.32, 1.26, 1.24, 1.32, 1.22, 1.22, 1.2, 1.19, 1.2, 1.2,
-    1.16, 2.2, 1.95, 1.9, 1.75, 1.64, 1.54, 1.47, 1.46, 1.42, 1.39, 1.45, 1.44, 1.42, 1.39, 1.39, 1.38, 1.39,
-    1.4, 2.44, 2.15, 2.07, 2.04, 2.03, 2.01, 1.99, 1.98, 1.98, 1.96, 1.94, 1.92, 1.92, 1.89, 1.9, 1.87, 1.87,
-    1.75, 1.7, 1.62, 1.51, 1.44, 1.41, 1.36, 1.36, 1.32, 1.45, 1.46, 1.48, 1.4, 1.5, 1.5, 2.6, 2.21, 2.15,
-    2.06, 2.0, 1.96, 1.9, 1.87, 1.8, 1.69, *[2.0] * 22,
-])  # fmt: skip
-"""Covalent radii by atomic number, angstrom.
-
-Source: B. Cordero et al., "Covalent radii revisited", Dalton Transactions 2832 (2008). Elements beyond curium
-have no entry there and get 2.0.
-"""
 
 
 def check_contacts(

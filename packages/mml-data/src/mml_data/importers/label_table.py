@@ -157,11 +157,6 @@ class LabeledSource:
     table: LabelTable
 
     @property
-    def may_lack(self) -> bool:
-        """Whether a target that a structure lacks counts as missing."""
-        return True
-
-    @property
     def units(self) -> Mapping[str, str]:
         """Known units of the targets."""
         return self.source.units

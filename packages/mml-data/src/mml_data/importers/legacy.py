@@ -44,7 +44,6 @@ class LegacyLMDB:
         the format cannot be determined from the first record.
     """
 
-    may_lack = True
     units: Mapping[str, str] = UNITS
 
     def __init__(

@@ -43,11 +43,6 @@ class SeparateSources:
         self.splits_of_parts: list[str] = []
 
     @property
-    def may_lack(self) -> bool:
-        """Whether a target that a structure lacks counts as missing."""
-        return any(source.may_lack for _, _, source in self.sources)
-
-    @property
     def units(self) -> Mapping[str, str]:
         """Known units of the targets."""
         return {key: unit for _, _, source in self.sources for key, unit in source.units.items()}

@@ -25,9 +25,6 @@ class Part(Protocol):
 class Source(Protocol):
     """Structures that can be imported."""
 
-    may_lack: bool
-    """Whether a target that a structure lacks counts as missing. Otherwise it raises an error."""
-
     units: Mapping[str, str]
     """Known units of the targets, such as ``{"targets.band_gap": "eV"}``."""
 

@@ -104,7 +104,6 @@ class Tree:
         If no file has a known format, or if no format of the files accepts `elements`.
     """
 
-    may_lack = True
     units: Mapping[str, str] = {}
 
     def __init__(

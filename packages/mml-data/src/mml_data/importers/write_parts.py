@@ -287,7 +287,7 @@ def _with_account(
 
 
 def _findings(directory: Path) -> list[dict[str, str]]:
-    """Check some samples against the laws of physics, and log what is wrong."""
+    """Check some samples against the laws of physics, and log the findings."""
     from mml_data.physics.quick import quick_findings
 
     try:

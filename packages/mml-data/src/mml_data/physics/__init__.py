@@ -1,3 +1,3 @@
 """Check the labels and structures of a data set against the laws of physics."""
 
-__all__ = ["check_dataset", "finding", "quick"]
+__all__ = ["check_dataset", "finding", "quick", "radii"]

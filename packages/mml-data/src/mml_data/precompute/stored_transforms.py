@@ -168,7 +168,6 @@ def _splits(dataset: StoredSamples) -> Splits:
 class _Transformed:
     """Source that reads a data set and applies transforms."""
 
-    may_lack = True
     units: Mapping[str, str] = {}
 
     def __init__(self, dataset: StoredSamples, transforms: tuple[Transform, ...]) -> None:

@@ -48,7 +48,7 @@ class _RowGroups:
         library = _library(self.path)
         frame = self.first
         try:
-            # pre_buffer=True keeps what it has read until the file is closed
+            # pre_buffer=True keeps all data in memory until the file is closed
             with library.ParquetFile(self.path, pre_buffer=False) as file:
                 columns = file.schema_arrow.names
                 if not has_structures(columns):
