@@ -26,7 +26,8 @@ class Frame:
     pos
         Cartesian positions, [N, 3], angstrom.
     cell
-        Lattice vectors as rows, [3, 3], angstrom, or None if there is no cell or its volume is zero.
+        Lattice vectors as rows, [3, 3], angstrom. Unit normals replace the missing vectors of a slab or wire.
+        None if the periodic vectors are missing or not independent.
     pbc
         Periodic directions, [3] bool. All false without a cell.
     claimed

@@ -12,6 +12,7 @@ from mml_tasks.batches import sum_by_structure
 from mml_tasks.encoder import vector_dim
 from mml_tasks.heads import OutputHead
 from mml_tasks.tasks.edge_directions import EdgeDirections, edge_directions
+from mml_tasks.tasks.vector_source import choose_source, edge_cutoff
 
 MomentSource = Literal["auto", "encoder", "edges", "charges"]
 
@@ -83,15 +84,8 @@ class VectorMomentHead(nn.Module):
         **output_kwargs: Any,
     ) -> None:
         super().__init__()
-        if source not in get_args(MomentSource):
-            raise ValueError(f"vector_source must be one of {list(get_args(MomentSource))}, got {source!r}")
         vectors = vector_dim(encoder)
-        self.source = source if source != "auto" else ("encoder" if vectors else "edges")
-        if self.source == "encoder" and not vectors:
-            raise ValueError(
-                f'vector_source="encoder" requires an encoder with a vector_dim, but '
-                f'{type(encoder).__name__} has none. Use vector_source="edges"'
-            )
+        self.source = choose_source(encoder, source, get_args(MomentSource))
         if self.source == "edges":
             reach = edge_cutoff(encoder, cutoff)
             self.network: nn.Module = _EdgeHead(width, reach, num_radial, **output_kwargs)
@@ -169,20 +163,3 @@ class SymmetricTensorHead(nn.Module):
         parts = coefficients.unsqueeze(-1) * outer
         shares = self.isotropic(points).unsqueeze(-1) * one.to(points.dtype)
         return shares.to(parts.dtype).index_add(0, edges.center, parts)
-
-
-def edge_cutoff(encoder: nn.Module, cutoff: float | None) -> float:
-    """Return ``cutoff``, or else the cutoff of the encoder.
-
-    Raises
-    ------
-    ValueError
-        If neither is a positive number.
-    """
-    found = getattr(encoder, "cutoff", None) if cutoff is None else cutoff
-    if not (isinstance(found, (int, float)) and found > 0):
-        raise ValueError(
-            f"a prediction along edges requires a positive cutoff, but encoder {type(encoder).__name__} has "
-            f"cutoff={found}. Pass vector_cutoff in angstrom"
-        )
-    return float(found)

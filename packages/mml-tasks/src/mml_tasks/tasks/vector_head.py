@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mml_tasks.encoder import vector_dim
 from mml_tasks.heads import OutputHead
 from mml_tasks.tasks.edge_directions import edge_directions
+from mml_tasks.tasks.vector_source import choose_source, edge_cutoff
 
 VectorSource = Literal["auto", "encoder", "edges", "components"]
 
@@ -63,23 +64,9 @@ class VectorHead(nn.Module):
         **output_kwargs: Any,
     ) -> None:
         super().__init__()
-        if source not in get_args(VectorSource):
-            raise ValueError(f"vector_source must be one of {list(get_args(VectorSource))}, got {source!r}")
-        name = type(encoder).__name__
         vectors = vector_dim(encoder)
-        self.source = source if source != "auto" else ("encoder" if vectors else "edges")
-        cutoff = getattr(encoder, "cutoff", None) if cutoff is None else cutoff
-        if self.source == "encoder" and not vectors:
-            raise ValueError(
-                f'vector_source="encoder" requires an encoder with a vector_dim, but {name} has none. Use '
-                'vector_source="edges"'
-            )
-        if self.source == "edges" and not (isinstance(cutoff, (int, float)) and cutoff > 0):
-            raise ValueError(
-                f'vector_source="edges" requires a positive cutoff, but encoder {name} has cutoff={cutoff}. '
-                "Pass vector_cutoff in angstrom"
-            )
-        self.cutoff = float(cutoff) if self.source == "edges" and cutoff is not None else None
+        self.source = choose_source(encoder, source, get_args(VectorSource))
+        self.cutoff = edge_cutoff(encoder, cutoff) if self.source == "edges" else None
         widths = {"encoder": (width, vectors), "edges": (2 * width + num_radial, 1), "components": (width, 3)}
         self.network = OutputHead(*widths[self.source], **output_kwargs)
         self.register_buffer("centers", torch.linspace(0.0, 1.0, num_radial), persistent=False)
